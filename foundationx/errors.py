@@ -1,0 +1,55 @@
+"""Errors for people: where, what was found, what was expected, what to do.
+
+The command line prints them without a stack trace and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FoundationXError(Exception):
+    """Base of every error that a user can mend.
+
+    Args:
+        where: file, and row or key inside it (``findings.csv row 12``).
+        found: what stands there.
+        expected: what should stand there.
+        mend: what the user can do.
+    """
+
+    def __init__(self, where: str, found: str, expected: str = "", mend: str = ""):
+        self.where, self.found, self.expected, self.mend = where, found, expected, mend
+        super().__init__(where, found, expected, mend)
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.found}"]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.mend:
+            lines.append(f"  mend: {self.mend}")
+        return "\n".join(lines)
+
+
+class DataError(FoundationXError):
+    """An annotation row, an image or a mask that cannot be used as it is."""
+
+
+class CardError(FoundationXError):
+    """A dataset card that does not follow the schema or contradicts itself."""
+
+
+class ConfigError(FoundationXError):
+    """A configuration with an unknown key, a wrong value or a combination that makes no sense."""
+
+
+class CheckpointError(FoundationXError):
+    """A checkpoint that is missing, torn or does not fit the model."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: ``did you mean 'x'?``, or the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"

@@ -1,0 +1,287 @@
+"""The data contract: what one room hands to the next, and nothing else.
+
+Shape letters used in every docstring:
+
+    B  images in a batch          H, W  height and width in pixels
+    C  channels                   K     classes of one task of one dataset
+    N  annotated objects          T     objects padded to the batch's largest count
+    Q  object queries             D     feature dimension
+    L  decoder layers             P     points (of a polygon, of a sampling pattern)
+
+Tri-state labels: every class of every image is positive (1), negative (0) or **unknown** (NaN; 255 in masks). Values
+between 0 and 1 are soft labels. Unknown entries give no gradient and are left out of metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+UNKNOWN_PIXEL = 255
+"""Value of a mask pixel of which nothing is known (0 is background, 1 is foreground)."""
+
+
+class Task(StrEnum):
+    """What a head predicts. The order of the members is the order of tasks inside a dataset's turn."""
+
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+
+
+class PhaseName(StrEnum):
+    """The two halves of a visit: only the head trained (lock), then everything (release)."""
+
+    LOCK = "lock"
+    RELEASE = "release"
+
+
+class Split(StrEnum):
+    """Which side of a patient-wise split an image is on. Validation is not test."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class TaskKey(NamedTuple):
+    """Names one head: one task of one dataset. Printed as ``dataset/task``."""
+
+    dataset: str
+    task: Task
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.task.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> TaskKey:
+        """Reads ``dataset/task`` back. Raises ValueError where it is not of that form."""
+        dataset, slash, task = text.rpartition("/")
+        if not slash or not dataset:
+            raise ValueError(f"{text!r} is not of the form dataset/task")
+        return cls(dataset, Task(task))
+
+
+@dataclass(frozen=True, slots=True)
+class BadSample:
+    """An image or annotation row that could not be used, and why. Listed in the report, never silent."""
+
+    dataset: str
+    task: str
+    file: str
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPart:
+    """One piece of one class's mask: a mask file or a polygon. Parts of one class are united.
+
+    ``file`` is relative to the dataset's root. Pixels equal to ``positive`` (any non-zero value where it is None) are
+    foreground, pixels equal to ``ignore`` are unknown. ``polygon`` is (P, 2), x and y in source pixels.
+    """
+
+    class_index: int
+    file: str | None = None
+    positive: int | None = None
+    ignore: int | None = None
+    polygon: np.ndarray | None = None
+
+
+@dataclass(slots=True)
+class Annotations:
+    """One task of one dataset as its published files say, one entry an image; no pixel has been read yet.
+
+    Attributes:
+        key: dataset and task.
+        classes: K class names, in the card's order.
+        images: N paths relative to the dataset's root, each once.
+        patients: N patient names with their namespace (``nih:1``); equal names are one patient across datasets.
+        rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
+        labels: (N, K) float32: 1 present, 0 absent, NaN unknown. For boxes and masks this says whether the class was
+            annotated at all in the image (NaN: it was not) and whether anything of it was found.
+        splits: N official splits, None where the card names none.
+        boxes: N arrays (n, 4) float32, x1 y1 x2 y2 in source pixels; detection only.
+        box_classes: N arrays (n,) int64 of class indices; detection only.
+        masks: N tuples of MaskPart; segmentation only.
+        bad: what was left out under ``on_bad_sample='skip'``.
+    """
+
+    key: TaskKey
+    classes: tuple[str, ...]
+    images: list[str]
+    patients: list[str]
+    rows: list[str]
+    labels: np.ndarray
+    splits: list[Split | None]
+    boxes: list[np.ndarray] | None = None
+    box_classes: list[np.ndarray] | None = None
+    masks: list[tuple[MaskPart, ...]] | None = None
+    bad: list[BadSample] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMeta:
+    """Where a sample comes from. ``height`` and ``width`` are those of the source image in pixels."""
+
+    key: TaskKey
+    image: str
+    patient: str
+    row: str
+    height: int
+    width: int
+
+
+@dataclass(slots=True)
+class Sample:
+    """One image with its target, on the host.
+
+    Attributes:
+        image: (H, W) uint8, the student's view.
+        teacher_image: (H, W) uint8, the teacher's view; None where it is the student's.
+        labels: (K,) float32, tri-state.
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of ``image``; detection only.
+        box_classes: (N,) int64; detection only.
+        masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    meta: SampleMeta
+    teacher_image: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_classes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples of one task of one dataset. Grey uint8 until ``data.device.prepare`` makes the network's input of it.
+
+    Attributes:
+        images: (B, 1, H, W) uint8, the student's view.
+        teacher_images: (B, 1, H, W) uint8; the same tensor as ``images`` where both see one view.
+        labels: (B, K) float32, tri-state.
+        boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image; detection only.
+        box_classes: (B, T) int64, -1 in the padding; detection only.
+        masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
+        bad: samples that were skipped while this batch was read.
+    """
+
+    key: TaskKey
+    images: Tensor
+    teacher_images: Tensor
+    labels: Tensor
+    metas: tuple[SampleMeta, ...]
+    boxes: Tensor | None = None
+    box_classes: Tensor | None = None
+    masks: Tensor | None = None
+    bad: tuple[BadSample, ...] = ()
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """The same batch with its tensors on ``device``; views that were one tensor stay one."""
+        moved = {
+            item.name: value.to(device, non_blocking=non_blocking)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        if self.teacher_images is self.images:
+            moved["teacher_images"] = moved["images"]
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """Page-locked copy, so that the copy to a CUDA device can overlap with computing."""
+        pinned = {
+            item.name: value.pin_memory()
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        if self.teacher_images is self.images:
+            pinned["teacher_images"] = pinned["images"]
+        return replace(self, **pinned)
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a head says of a batch. Only the fields of its task are set.
+
+    Attributes:
+        probabilities: (B, K) in [0, 1]; classification.
+        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image, best first; detection.
+        scores: (B, Q) in [0, 1]; detection.
+        box_classes: (B, Q) int64; detection.
+        masks: (B, K, H, W) probabilities in [0, 1] at the input's size; segmentation.
+    """
+
+    probabilities: Tensor | None = None
+    boxes: Tensor | None = None
+    scores: Tensor | None = None
+    box_classes: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@dataclass(slots=True)
+class StepOutput:
+    """Losses of one step, on the device. ``loss`` is what is differentiated, ``parts`` what is logged (detached)."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One row of ``metrics.json``.
+
+    ``class_name`` is ``"mean"`` for the mean over classes. ``n`` counts what the value rests on: images with a known
+    label (AUROC), true boxes (AP), images (Dice). ``value`` is None where the metric is not defined (one-sided labels).
+    ``visit`` counts the visits trained so far: 0 is the untrained model.
+    """
+
+    dataset: str
+    task: str
+    metric: str
+    class_name: str
+    value: float | None
+    n: int
+    model: str
+    visit: int
+    split: str
+
+
+@dataclass(slots=True)
+class Example:
+    """One evaluated image with truth and prediction, kept for the report's picture pages.
+
+    Attributes:
+        image: (H, W) uint8.
+        name: file the image came from.
+        labels: (K,) float32 tri-state truth.
+        probabilities: (K,) float32; classification.
+        boxes, box_classes: truth, (N, 4) x1 y1 x2 y2 in pixels of ``image`` and (N,); detection.
+        pred_boxes, pred_scores, pred_classes: (M, 4), (M,), (M,); detection.
+        masks: (K, H, W) uint8 truth, 255 unknown; segmentation.
+        pred_masks: (K, H, W) uint8, 0 or 1; segmentation.
+    """
+
+    image: np.ndarray
+    name: str
+    labels: np.ndarray
+    probabilities: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_classes: np.ndarray | None = None
+    pred_boxes: np.ndarray | None = None
+    pred_scores: np.ndarray | None = None
+    pred_classes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    pred_masks: np.ndarray | None = None
