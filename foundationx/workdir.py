@@ -77,29 +77,21 @@ class WorkDir:
         """All rows of the training log."""
         if not self.log.exists():
             return []
-        return [
-            json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
 
     def add_metrics(self, rows: Iterable[MetricRow]) -> None:
         """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""
         table = {_identity(row): row for row in self.read_metrics()}
         table.update({_identity(row): row for row in rows})
-        as_json = [
-            {("class" if k == "class_name" else k): v for k, v in asdict(r).items()} for r in table.values()
-        ]
+        as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(r).items()} for r in table.values()]
         write_atomically(self.metrics, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
 
     def read_metrics(self) -> list[MetricRow]:
         """All metric rows of the run."""
         rows = self.read_json("metrics.json", [])
-        return [
-            MetricRow(**{("class_name" if k == "class" else k): v for k, v in row.items()}) for row in rows
-        ]
+        return [MetricRow(**{("class_name" if k == "class" else k): v for k, v in row.items()}) for row in rows]
 
-    def write_examples(
-        self, key: TaskKey, classes: tuple[str, ...], model: str, examples: list[Example]
-    ) -> None:
+    def write_examples(self, key: TaskKey, classes: tuple[str, ...], model: str, examples: list[Example]) -> None:
         """Stores a head's examples in one ``.npz`` (arrays only, nothing pickled)."""
         arrays: dict[str, np.ndarray] = {"classes": np.array(classes), "model": np.array(model)}
         for index, example in enumerate(examples):
