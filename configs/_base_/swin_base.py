@@ -1,0 +1,14 @@
+# Foundation X's network: Swin-B, DINO with six encoder and decoder layers, UPerNet (foundation_x.md section 1).
+model = dict(
+    backbone=dict(
+        type="mmdet.SwinTransformer",
+        embed_dims=128,
+        depths=(2, 2, 18, 2),
+        num_heads=(4, 8, 16, 32),
+        window_size=7,
+        drop_path_rate=0.2,
+        out_indices=(0, 1, 2, 3),
+    ),
+    detection=dict(sharing="decoder"),
+    segmentation=dict(channels=128),
+)

@@ -1,0 +1,18 @@
+# Real chest X-rays of the public covid-chestxray-dataset, annotated by three groups: findings, lung boxes, lung masks.
+# https://github.com/ieee8023/covid-chestxray-dataset (images: licence of each in metadata.csv)
+_base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
+
+name = "covid_cxr"
+image_size = 192
+datasets = [
+    dict(card="covid_chestxray"),
+    dict(card="covid_lung_boxes"),
+    dict(card="covid_lung_masks"),
+]
+split = dict(train=0.75, val=0.25, test=0.0)
+schedule = dict(cycles=30)
+teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.9))
+consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
+optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0)
+evaluate = dict(every=5, final=["val"])
+runtime = dict(batch_size=8, workers=1, log_every=5)

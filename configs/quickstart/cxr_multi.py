@@ -1,0 +1,22 @@
+# Seven small real sets in the published formats: labels, boxes, polygons, masks with unknown pixels, overlapping masks,
+# class folders. Patients of several sets stay on one side of the split.
+_base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
+
+name = "cxr_multi"
+image_size = 192
+datasets = [
+    dict(card="multi_nih_labels"),
+    dict(card="multi_lung_masks"),
+    dict(card="multi_chestx_det"),
+    dict(card="multi_lung_boxes"),
+    dict(card="multi_covid_structures"),
+    dict(card="multi_paediatric"),
+    dict(card="multi_nih_boxes"),
+]
+split = dict(train=0.7, val=0.3, test=0.0)
+schedule = dict(cycles=5)
+teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.9))
+consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
+optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0)
+evaluate = dict(every=1, final=["val"])
+runtime = dict(batch_size=8, workers=1, log_every=5)

@@ -1,0 +1,16 @@
+# The demo: four generated datasets, annotated in four published ways, all three tasks. Minutes on two CPU cores.
+_base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
+
+name = "phantom"
+image_size = 128
+datasets = [
+    dict(card="phantom_labels"),
+    dict(card="phantom_boxes"),
+    dict(card="phantom_masks"),
+]
+schedule = dict(cycles=8)
+teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
+consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
+optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0)
+evaluate = dict(every=2)
+runtime = dict(batch_size=8, workers=1, log_every=5)

@@ -1,0 +1,31 @@
+"""``foundationx train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from foundationx.cli.main import STOPPED
+from foundationx.cli.options import add_config, parse_options
+from foundationx.config import load_config
+
+HELP = "train over a configuration's datasets; evaluate, report and export"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_config(parser)
+    parser.add_argument("--work-dir", type=Path, help="where the run writes (work_dirs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the work directory")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains."""
+    from foundationx.run.train import train
+
+    config = load_config(options.config, parse_options(options.cfg_options))
+    work_dir = options.work_dir or Path("work_dirs") / config.name
+    finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
+    if not finished:
+        print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
+    return 0 if finished else STOPPED

@@ -1,0 +1,293 @@
+"""The configuration of a run: every key, its type, its default and its meaning.
+
+Configuration files are Python in OpenMMLab's habit (``mmengine.Config``: ``_base_`` files, ``--cfg-options``). They are
+code and run as code. What they define is checked here: an unknown key or a wrong value is a ConfigError that names the
+file and the key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from foundationx.errors import ConfigError, nearest
+from foundationx.types import Split, Task
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CurveConfig(Section):
+    """A value that changes over training: from ``start`` to ``end`` along a curve of ``schedule/curves.py``."""
+
+    type: Literal["linear", "cosine"]
+    start: float
+    end: float
+
+
+Curve = float | CurveConfig
+
+
+class ProjectorConfig(Section):
+    """Projector between the pooled feature and the classification heads (Ark: ``ark.md`` section 1)."""
+
+    features: int = Field(1376, gt=0)
+    hidden: bool = Field(False, description="Linear-ReLU-Linear (the released Ark-6) instead of one Linear (Ark+)")
+
+
+class SegmentationConfig(Section):
+    """The shared PPM + FPN of segmentation (``foundation_x.md`` section 1.4)."""
+
+    channels: int = Field(128, gt=0)
+    pool_scales: tuple[int, ...] = (1, 2, 4, 6)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class ModelConfig(Section):
+    """The network. ``backbone`` is any backbone of mmdet's or mmseg's registry, ``detection`` a DetectionConfig."""
+
+    backbone: dict[str, Any]
+    init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
+    projector: ProjectorConfig | None = None
+    detection: dict[str, Any] = Field(default_factory=dict)
+    segmentation: SegmentationConfig = SegmentationConfig()
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @field_validator("backbone")
+    @classmethod
+    def _has_type(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "type" not in value:
+            raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer'")
+        return value
+
+
+class DatasetConfig(Section):
+    """One dataset of the cycle: a card of the registry and where its files are."""
+
+    card: str
+    root: str | None = Field(None, description="folder under the data root; the card's own where it is None")
+    tasks: tuple[Task, ...] | None = Field(None, description="tasks to train; all of the card's where it is None")
+    limit: int | None = Field(None, gt=0, description="use at most this many images of each split")
+
+
+class SplitConfig(Section):
+    """Patient-wise split of datasets without an official one."""
+
+    train: float = Field(0.7, gt=0, le=1)
+    val: float = Field(0.15, ge=0, lt=1)
+    test: float = Field(0.15, ge=0, lt=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitConfig:
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError(f"train + val + test is {self.train + self.val + self.test:g}, not 1")
+        return self
+
+    def fractions(self) -> dict[Split, float]:
+        """Share of the patients on each side."""
+        return {Split.TRAIN: self.train, Split.VAL: self.val, Split.TEST: self.test}
+
+
+class ViewConfig(Section):
+    """What student and teacher see in training.
+
+    ``teacher``: ``same`` (Foundation X: one view for both), ``clean`` (Ark: the same geometry without photometry) or
+    ``whole`` (Ark+: the whole image resized; classification only).
+    """
+
+    geometry: dict[str, Any] = Field(default_factory=dict)
+    photometry: dict[str, Any] = Field(default_factory=dict)
+    teacher: Literal["same", "clean", "whole"] = "clean"
+
+
+class ViewsConfig(Section):
+    """Views of each task."""
+
+    classification: ViewConfig = ViewConfig()
+    detection: ViewConfig = ViewConfig()
+    segmentation: ViewConfig = ViewConfig()
+
+
+class TaskShares(Section):
+    """A share of the training images for each task; 1 is one full pass."""
+
+    classification: float = Field(0.0, ge=0)
+    detection: float = Field(0.0, ge=0)
+    segmentation: float = Field(0.0, ge=0)
+
+
+class ScheduleConfig(Section):
+    """Cycle over datasets with Lock-Release (``foundation_x.md`` section 2)."""
+
+    type: str = "cyclic"
+    cycles: int = Field(ge=1)
+    lock: TaskShares = TaskShares(classification=0.5, detection=0.5, segmentation=0.5)
+    release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0)
+    max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
+
+    @model_validator(mode="after")
+    def _every_task_is_trained(self) -> ScheduleConfig:
+        for task in Task:
+            if getattr(self.lock, task.value) + getattr(self.release, task.value) == 0:
+                raise ValueError(f"lock and release of {task.value} are both 0: its visits would be empty")
+        return self
+
+
+class TeacherConfig(Section):
+    """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
+
+    momentum: Curve = 0.8
+    update: Literal["phase", "visit", "step"] = "phase"
+
+    @field_validator("momentum")
+    @classmethod
+    def _in_range(cls, value: Curve) -> Curve:
+        for momentum in [value] if isinstance(value, float) else [value.start, value.end]:
+            if not 0 <= momentum <= 1:
+                raise ValueError(f"momentum {momentum:g} is not in [0, 1]")
+        return value
+
+
+class ConsistencyConfig(Section):
+    """Weight c of the consistency loss: (1 - c) * task + c * consistency."""
+
+    weight: Curve = 0.5
+
+
+class OptimiserConfig(Section):
+    """One AdamW for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
+
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    lr_scale: dict[str, float] = Field(
+        default_factory=dict,
+        description="factor by group (backbone, projector, neck, encoder, decoder, head) or group.task",
+    )
+    decay_norms_and_biases: bool = False
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps")
+    curve: CurveConfig = CurveConfig(type="cosine", start=1.0, end=0.0)
+    clip_norm: float | None = Field(1.0, gt=0)
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
+
+
+class EvaluateConfig(Section):
+    """When and on what the heads are evaluated. Test is opened once, at the end (and before training, as baseline)."""
+
+    every: int = Field(1, ge=0, description="cycles between evaluations; 0: only before and after training")
+    during: Split = Split.VAL
+    final: tuple[Split, ...] = (Split.VAL, Split.TEST)
+    models: tuple[Literal["student", "teacher"], ...] = ("student", "teacher")
+    examples: int = Field(8, ge=0, description="images a head kept for the report")
+
+
+class RuntimeConfig(Section):
+    """How the run is carried out; nothing here changes what is learned, except batch size, seed and precision."""
+
+    batch_size: int = Field(8, gt=0)
+    eval_batch_size: int = Field(16, gt=0)
+    workers: int = Field(1, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "auto"
+    seed: int = 0
+    log_every: int = Field(10, gt=0)
+    keep_checkpoints: int = Field(2, ge=1)
+    tensorboard: bool = False
+    on_bad_sample: Literal["raise", "skip"] = "raise"
+
+
+class RunConfig(Section):
+    """Everything a run needs to know."""
+
+    name: str
+    image_size: int = Field(224, gt=0, multiple_of=32)
+    model: ModelConfig
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
+    schedule: ScheduleConfig
+    split: SplitConfig = SplitConfig()
+    views: ViewsConfig = ViewsConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _each_card_once(self) -> RunConfig:
+        cards = [dataset.card for dataset in self.datasets]
+        twice = sorted({card for card in cards if cards.count(card) > 1})
+        if twice:
+            raise ValueError(f"datasets lists {', '.join(twice)} more than once")
+        return self
+
+
+def parse_config(values: dict[str, Any], source: str) -> RunConfig:
+    """Checks a plain dictionary. Raises ConfigError naming ``source`` and the key."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, source) from None
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunConfig:
+    """Reads a Python configuration file, with ``--cfg-options`` laid over it.
+
+    Raises:
+        ConfigError: the file is missing, is not valid Python, or a key or value is wrong.
+    """
+    from foundationx import compat  # noqa: F401  (silences mm* start-up noise; must come before mmengine)
+
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(str(path), "there is no such file", "a Python configuration file", "check the path")
+    from mmengine.config import Config
+
+    try:
+        loaded = Config.fromfile(str(path))
+        loaded.merge_from_dict(options or {})
+        values = loaded.to_dict()
+    except Exception as error:
+        raise ConfigError(str(path), f"{type(error).__name__}: {error}", "a valid configuration file") from error
+    return parse_config(values, str(path))
+
+
+def _explain(error: ValidationError, source: str) -> ConfigError:
+    """The first fault of a pydantic error, in our words."""
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+    where = f"{source}: {key}"
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1])
+        return ConfigError(where, "unknown key", nearest(str(fault["loc"][-1]), known), "correct or remove it")
+    found = "" if fault["type"] == "missing" else f"found {fault['input']!r}"
+    return ConfigError(where, found or "is missing", fault["msg"], "correct the value")
+
+
+def _fields_at(location: tuple) -> list[str]:
+    """Names of the keys that the section at ``location`` knows."""
+    section: Any = RunConfig
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = getattr(section, "model_fields", {}).get(part)
+        section = _section_of(field.annotation) if field else None
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The Section inside an annotation such as ``ProjectorConfig | None`` or ``tuple[DatasetConfig, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if (found := _section_of(part)) is not None:
+            return found
+    return None

@@ -1,0 +1,111 @@
+"""The one Dataset class: annotations of a card plus pixels make samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from foundationx.data.augment import ViewPipeline
+from foundationx.data.pixels import read_grey, read_mask
+
+from foundationx.errors import DataError
+from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Sample, SampleMeta
+
+BOX_TOLERANCE = 1.0
+"""Pixels by which a published box may stand out of its image (rounding); more is an error."""
+
+
+class CardDataset:
+    """Images of one task of one dataset with their targets.
+
+    Args:
+        annotations: what the card's files say.
+        root: the dataset's folder.
+        view: makes the student's and the teacher's view of an image.
+    """
+
+    def __init__(self, annotations: Annotations, root: Path, view: ViewPipeline):
+        self.annotations = annotations
+        self.root = root
+        self.view = view
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def sample(self, index: int, seed: int) -> Sample:
+        """The sample of image ``index``; augmentation is a function of ``seed`` alone.
+
+        Raises:
+            DataError: the image cannot be read, a box stands out of it or a mask has another size.
+        """
+        source = self.annotations
+        image = read_grey(self.root / source.images[index])
+        boxes, box_classes = self._boxes(index, image.shape)
+        masks = self._masks(index, image.shape)
+        views = self.view(image, boxes, box_classes, masks, seed)
+        meta = SampleMeta(
+            source.key, source.images[index], source.patients[index], source.rows[index], image.shape[0], image.shape[1]
+        )
+        return Sample(
+            image=views.image,
+            teacher_image=views.teacher_image,
+            labels=source.labels[index],
+            boxes=views.boxes,
+            box_classes=views.box_classes,
+            masks=views.masks,
+            meta=meta,
+        )
+
+    def bad(self, index: int, error: DataError) -> BadSample:
+        """The list entry for an image that could not be used."""
+        key = self.annotations.key
+        row = self.annotations.rows[index]
+        return BadSample(key.dataset, key.task.value, self.annotations.images[index], row, str(error))
+
+    def _boxes(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Boxes (N, 4) clipped to the image, and their classes (N,)."""
+        if self.annotations.boxes is None:
+            return None, None
+        boxes = self.annotations.boxes[index].reshape(-1, 4)
+        height, width = size
+        limits = np.array([width, height, width, height], dtype=np.float32)
+        outside = (boxes < -BOX_TOLERANCE) | (boxes > limits + BOX_TOLERANCE)
+        if outside.any():
+            box = boxes[outside.any(axis=1)][0].tolist()
+            raise DataError(
+                f"{self.annotations.rows[index]} ({self.annotations.images[index]})",
+                f"box {box} (x1, y1, x2, y2) stands out of the image of {width} x {height} pixels",
+                "boxes inside the image",
+                "check that boxes and image have the same size, or train with on_bad_sample='skip'",
+            )
+        return np.clip(boxes, 0, limits), self.annotations.box_classes[index]
+
+    def _masks(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        """Masks (K, H, W): 0, 1 or 255 (unknown); a class that was not annotated here is unknown everywhere."""
+        if self.annotations.masks is None:
+            return None
+        labels = self.annotations.labels[index]
+        masks = np.zeros((len(labels), *size), dtype=np.uint8)
+        masks[np.isnan(labels)] = UNKNOWN_PIXEL
+        for part in self.annotations.masks[index]:
+            self._draw(masks[part.class_index], part, index)
+        return masks
+
+    def _draw(self, mask: np.ndarray, part: MaskPart, index: int) -> None:
+        """Lays one part over a class's mask (H, W)."""
+        if part.polygon is not None:
+            cv2.fillPoly(mask, [np.round(part.polygon).astype(np.int32)], 1)
+            return
+        values = read_mask(self.root / part.file)
+        if values.shape != mask.shape:
+            raise DataError(
+                f"{self.annotations.rows[index]} ({part.file})",
+                f"the mask has {values.shape[1]} x {values.shape[0]} pixels, "
+                f"its image {self.annotations.images[index]} has {mask.shape[1]} x {mask.shape[0]}",
+                "a mask of its image's size",
+                "resize the mask with nearest-neighbour interpolation, or train with on_bad_sample='skip'",
+            )
+        if part.ignore is not None:
+            mask[values == part.ignore] = UNKNOWN_PIXEL
+        mask[(values == part.positive) if part.positive is not None else (values > 0)] = 1

@@ -1,0 +1,207 @@
+"""Batches in the plan's order, from one pool of workers for all datasets.
+
+Which images a step sees, and how they are augmented, are functions of (seed, step) alone: stopping and going on
+changes neither, and nothing of it has to be stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from foundationx.data.dataset import CardDataset
+from foundationx.errors import DataError
+from foundationx.types import BadSample, Batch, Sample, TaskKey
+
+
+class SampleRef(NamedTuple):
+    """Which image to read, and the seed of its augmentation."""
+
+    key: TaskKey
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which images one stretch of training sees: ``steps`` batches of ``key`` beginning with ``first_step``.
+
+    ``stream`` numbers the stretch; together with the run's seed it fixes the shuffle.
+    """
+
+    key: TaskKey
+    first_step: int
+    steps: int
+    stream: int
+
+
+class PlanSampler(Sampler[list[SampleRef]]):
+    """The batches of a run, in order, as lists of references.
+
+    Every stretch draws from a fresh shuffle of its dataset's training images; where it needs more than there are, it
+    goes on with another shuffle, so that every batch is full.
+
+    Args:
+        orders: the stretches in order.
+        indices: training images of each head.
+        batch_size: B.
+        seed: of the run.
+        start_step: steps that are done already and are left out.
+    """
+
+    def __init__(
+        self,
+        orders: Sequence[Order],
+        indices: Mapping[TaskKey, np.ndarray],
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+    ):
+        self.orders, self.indices, self.batch_size = orders, indices, batch_size
+        self.seed, self.start_step = seed, start_step
+
+    def __len__(self) -> int:
+        return sum(order.steps for order in self.orders) - self.start_step
+
+    def __iter__(self) -> Iterator[list[SampleRef]]:
+        for order in self.orders:
+            if order.first_step + order.steps <= self.start_step:
+                continue
+            drawn = self._draw(order)
+            for place in range(max(0, self.start_step - order.first_step), order.steps):
+                chosen = drawn[place * self.batch_size : (place + 1) * self.batch_size]
+                first_seed = (order.first_step + place) * self.batch_size
+                yield [
+                    SampleRef(order.key, int(index), sample_seed(self.seed, first_seed + n))
+                    for n, index in enumerate(chosen)
+                ]
+
+    def _draw(self, order: Order) -> np.ndarray:
+        """Image indices of a stretch, ``steps * batch_size`` of them."""
+        images = self.indices[order.key]
+        needed = order.steps * self.batch_size
+        random = np.random.default_rng([self.seed, order.stream])
+        shuffles = [random.permutation(images) for _ in range(-(-needed // len(images)))]
+        return np.concatenate(shuffles)[:needed]
+
+
+def sample_seed(seed: int, number: int) -> int:
+    """A 32-bit seed for the ``number``-th sample of a run; neighbours are unrelated."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+class PooledDataset(Dataset):
+    """All datasets of a run behind one ``__getitem__``, so that one pool of workers serves them all.
+
+    An image that cannot be read is replaced by the next readable one of its dataset and reported. Whether that is an
+    error is decided by ``usable``, in the main process: an exception raised in a worker would reach the user as a
+    stack trace.
+    """
+
+    def __init__(self, datasets: Mapping[TaskKey, CardDataset], indices: Mapping[TaskKey, np.ndarray]):
+        self.datasets, self.indices = datasets, indices
+
+    def __getitem__(self, ref: SampleRef) -> tuple[Sample | None, list[BadSample]]:
+        dataset, candidates = self.datasets[ref.key], self.indices[ref.key]
+        first = int(np.searchsorted(candidates, ref.index))
+        bad: list[BadSample] = []
+        for offset in range(len(candidates)):
+            index = int(candidates[(first + offset) % len(candidates)])
+            try:
+                return dataset.sample(index, ref.seed), bad
+            except DataError as error:
+                bad.append(dataset.bad(index, error))
+        return None, bad
+
+
+def collate(items: Sequence[tuple[Sample | None, list[BadSample]]]) -> Batch | tuple[BadSample, ...]:
+    """Samples of one head to a Batch; boxes become shares of the image and are padded to the batch's largest count.
+
+    Where a dataset has no readable image at all there is no batch, only the list of what is wrong.
+    """
+    bad = tuple(entry for _, entries in items for entry in entries)
+    samples = [sample for sample, _ in items if sample is not None]
+    if not samples:
+        return bad
+    images = _stack([sample.image for sample in samples])[:, None]
+    own_view = samples[0].teacher_image is not None
+    teacher_images = _stack([sample.teacher_image for sample in samples])[:, None] if own_view else images
+    boxes, box_classes = _pad_boxes(samples)
+    return Batch(
+        key=samples[0].meta.key,
+        images=images,
+        teacher_images=teacher_images,
+        labels=_stack([sample.labels for sample in samples]),
+        metas=tuple(sample.meta for sample in samples),
+        boxes=boxes,
+        box_classes=box_classes,
+        masks=_stack([sample.masks for sample in samples]) if samples[0].masks is not None else None,
+        bad=bad,
+    )
+
+
+def usable(batch: Batch | tuple[BadSample, ...], on_bad_sample: str) -> Batch:
+    """The batch, if it may be used.
+
+    Raises:
+        DataError: something could not be read and ``on_bad_sample`` is ``raise``, or nothing could be read.
+    """
+    if not isinstance(batch, Batch):
+        raise DataError(f"dataset {batch[0].dataset}/{batch[0].task}: not one image can be used", batch[0].reason)
+    if batch.bad and on_bad_sample == "raise":
+        raise DataError(f"dataset {batch.key}", batch.bad[0].reason)
+    return batch
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Boxes (B, T, 4) as centre and size in shares of the image, classes (B, T) with -1 in the padding."""
+    if samples[0].boxes is None:
+        return None, None
+    most = max(len(sample.boxes) for sample in samples)
+    boxes = np.zeros((len(samples), most, 4), dtype=np.float32)
+    classes = np.full((len(samples), most), -1, dtype=np.int64)
+    for place, sample in enumerate(samples):
+        height, width = sample.image.shape
+        corners = sample.boxes / np.array([width, height, width, height], dtype=np.float32)
+        count = len(corners)
+        boxes[place, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
+        boxes[place, :count, 2:] = corners[:, 2:] - corners[:, :2]
+        classes[place, :count] = sample.box_classes
+    return torch.from_numpy(boxes), torch.from_numpy(classes)
+
+
+def make_loader(dataset: PooledDataset, batches: Sampler | Sequence, workers: int, pin_memory: bool) -> DataLoader:
+    """A loader over lists of references; one pool of ``workers`` processes for all datasets."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_one_thread,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    """Workers share the cores with training: more than one thread each only makes them wait for each other."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def in_order(key: TaskKey, indices: np.ndarray, batch_size: int) -> list[list[SampleRef]]:
+    """Batches for evaluation: every image once, in order."""
+    refs = [SampleRef(key, int(index), 0) for index in indices]
+    return [refs[start : start + batch_size] for start in range(0, len(refs), batch_size)]

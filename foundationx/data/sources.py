@@ -1,0 +1,142 @@
+"""The datasets of a run: cards read, patients split, samples ready to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from foundationx.data.annotations import read_annotations
+from foundationx.data.augment import ViewPipeline
+from foundationx.registry.catalog import Catalog
+from foundationx.registry.splits import assign_splits
+
+from foundationx.config import RunConfig, ViewConfig
+from foundationx.data.dataset import CardDataset
+from foundationx.data.loader import PooledDataset
+from foundationx.errors import ConfigError, DataError
+from foundationx.types import Annotations, BadSample, Split, Task, TaskKey
+
+
+@dataclass
+class DataBook:
+    """All datasets of a run.
+
+    Attributes:
+        annotations: of each head, in the order of the cycle.
+        roots: folder of each dataset.
+        indices: image indices of each head on each side of the split, ascending.
+        patients: split of every patient.
+        config: of the run.
+    """
+
+    annotations: dict[TaskKey, Annotations]
+    roots: dict[str, Path]
+    indices: dict[TaskKey, dict[Split, np.ndarray]]
+    patients: dict[str, Split]
+    config: RunConfig
+
+    @property
+    def classes(self) -> dict[TaskKey, tuple[str, ...]]:
+        """Class names of each head."""
+        return {key: table.classes for key, table in self.annotations.items()}
+
+    @property
+    def bad(self) -> list[BadSample]:
+        """Annotation rows that were skipped while reading."""
+        return [entry for table in self.annotations.values() for entry in table.bad]
+
+    def sizes(self, split: Split) -> dict[TaskKey, int]:
+        """Images of each head on one side."""
+        return {key: len(sides[split]) for key, sides in self.indices.items()}
+
+    def training(self) -> PooledDataset:
+        """Augmented samples of the training side."""
+        views = {task: getattr(self.config.views, task.value) for task in Task}
+        return self._pool(Split.TRAIN, views)
+
+    def evaluation(self, split: Split) -> PooledDataset:
+        """Plain resized samples of one side."""
+        return self._pool(split, dict.fromkeys(Task, ViewConfig(teacher="same")))
+
+    def _pool(self, split: Split, views: dict[Task, ViewConfig]) -> PooledDataset:
+        size = self.config.image_size
+        datasets = {
+            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size, **views[key.task].model_dump()))
+            for key, table in self.annotations.items()
+        }
+        return PooledDataset(datasets, {key: sides[split] for key, sides in self.indices.items()})
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split."""
+        return [
+            {
+                "dataset": key.dataset,
+                "task": key.task.value,
+                "split": split.value,
+                "images": len(chosen),
+                "patients": len({table.patients[index] for index in chosen}),
+                "classes": _label_counts(table, chosen),
+            }
+            for key, table in self.annotations.items()
+            for split, chosen in self.indices[key].items()
+        ]
+
+
+def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataBook:
+    """Reads the annotations of every dataset of the configuration and splits its patients.
+
+    Raises:
+        ConfigError: a card has none of the tasks asked for.
+        CardError: a card is unknown or faulty.
+        DataError: a file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
+    """
+    if not data_root.is_dir():
+        raise DataError(str(data_root), "there is no such folder", "the folder that holds the datasets", "--data-root")
+    catalog = catalog or Catalog()
+    annotations: dict[TaskKey, Annotations] = {}
+    roots: dict[str, Path] = {}
+    for dataset in config.datasets:
+        card = catalog.card(dataset.card)
+        roots[card.name] = data_root / (dataset.root if dataset.root is not None else card.root)
+        for task in _tasks(card.tasks, dataset.tasks, card.name):
+            key = TaskKey(card.name, task)
+            annotations[key] = read_annotations(
+                card, task, data_root, root=dataset.root, on_bad_sample=config.runtime.on_bad_sample
+            )
+    patients = assign_splits(list(annotations.values()), config.split.fractions(), config.split.seed)
+    limits = {dataset.card: dataset.limit for dataset in config.datasets}
+    indices = {key: _sides(table, patients, limits[key.dataset]) for key, table in annotations.items()}
+    return DataBook(annotations, roots, indices, patients, config)
+
+
+def _tasks(available: Iterable[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
+    """Tasks to train, in the fixed order classification, detection, segmentation."""
+    available = set(available)
+    missing = [task.value for task in wanted or () if task not in available]
+    if missing:
+        found = f"card {card} has no {', '.join(missing)}"
+        raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(available))}", "correct `tasks`")
+    return [task for task in Task if task in (available if wanted is None else wanted)]
+
+
+def _sides(table: Annotations, patients: dict[str, Split], limit: int | None) -> dict[Split, np.ndarray]:
+    """Images of each side; those of which nothing is known at all are left out: they can neither train nor test."""
+    something_known = ~np.isnan(table.labels).all(axis=1)
+    side_of = np.array([patients[patient].value for patient in table.patients])
+    return {split: np.flatnonzero((side_of == split.value) & something_known)[:limit] for split in Split}
+
+
+def _label_counts(table: Annotations, chosen: np.ndarray) -> list[dict[str, Any]]:
+    labels = table.labels[chosen]
+    return [
+        {
+            "name": name,
+            "positive": int((labels[:, k] >= 0.5).sum()),
+            "negative": int((labels[:, k] < 0.5).sum()),
+            "unknown": int(np.isnan(labels[:, k]).sum()),
+        }
+        for k, name in enumerate(table.classes)
+    ]

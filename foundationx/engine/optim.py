@@ -1,0 +1,58 @@
+"""The optimiser: one AdamW for all tasks, its groups merged by (learning rate, weight decay)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from foundationx.config import OptimiserConfig
+from foundationx.errors import ConfigError, nearest
+from foundationx.models.scopes import group_of
+from foundationx.schedule.curves import Schedule, build_curve, warmup
+
+
+def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW over every parameter of the model, each in exactly one group.
+
+    Locked parameters stay in their group: they have no gradient, and AdamW leaves those untouched. Each group keeps its
+    full learning rate as ``base_lr``; the schedule scales it.
+
+    Raises:
+        ConfigError: ``lr_scale`` names a group that the model does not have.
+    """
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    known: set[str] = set()
+    for name, parameter in model.named_parameters():
+        group, task = group_of(name, model)
+        known |= {group, f"{group}.{task}"}
+        scale = config.lr_scale.get(f"{group}.{task}", config.lr_scale.get(group, 1.0))
+        decays = config.decay_norms_and_biases or parameter.ndim > 1
+        decay = config.weight_decay if decays else 0.0
+        members.setdefault((config.lr * scale, decay), []).append(parameter)
+    for name in config.lr_scale:
+        if name not in known:
+            raise ConfigError(f"optimiser.lr_scale.{name}", "the model has no such group", nearest(name, known))
+    groups = [
+        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
+        for (lr, decay), parameters in members.items()
+    ]
+    on_cuda = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, betas=config.betas, fused=on_cuda or None)
+
+
+def lr_schedule(config: OptimiserConfig) -> Schedule:
+    """Factor on every learning rate, by the share of all steps done: linear warm-up, then the configured curve."""
+    return warmup(build_curve(config.curve), config.warmup) if config.warmup else build_curve(config.curve)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Scales every group's full learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def trained_parameters(optimiser: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    """Parameters that received a gradient."""
+    return (p for group in optimiser.param_groups for p in group["params"] if p.grad is not None)

@@ -1,0 +1,40 @@
+"""One training step's losses. No logging and no host sync: everything stays on the device."""
+
+from __future__ import annotations
+
+import torch
+
+from foundationx.data.device import Normaliser
+from foundationx.model import FoundationModel
+from foundationx.models.teacher import Teacher
+from foundationx.objectives.consistency import consistency_loss
+from foundationx.schedule.plan import Phase
+from foundationx.types import Batch, StepOutput
+
+
+def training_losses(
+    student: FoundationModel, teacher: Teacher, normalise: Normaliser, batch: Batch, phase: Phase
+) -> StepOutput:
+    """(1 - c) * task + c * consistency of a batch (``foundation_x.md`` section 2.4).
+
+    Where c is 0 (lock phases: nothing that the consistency point depends on is trained) the teacher is not run.
+
+    Args:
+        student: the model that is trained, locked as the phase says.
+        teacher: follows it; run without a graph.
+        normalise: makes the network's input.
+        batch: on the model's device.
+        phase: gives the weight c.
+    """
+    trunk_output = student.trunk(normalise(batch.images), batch.key)
+    parts = student.head_loss(trunk_output, batch)
+    task = torch.stack([part.float() for part in parts.values()]).sum()
+    logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
+    loss = task
+    if phase.consistency > 0:
+        with torch.no_grad():
+            target = teacher.model.trunk(normalise(batch.teacher_images), batch.key)
+        consistency = consistency_loss(trunk_output, target)
+        loss = (1 - phase.consistency) * task + phase.consistency * consistency
+        logged["consistency"] = consistency.detach()
+    return StepOutput(loss, logged | {"total": loss.detach()})

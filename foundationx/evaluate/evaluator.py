@@ -1,0 +1,214 @@
+"""Evaluates every head, student and teacher in one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from foundationx.evaluate.auroc import Auroc
+from foundationx.evaluate.average_precision import AveragePrecision
+from foundationx.evaluate.dice import Dice
+
+from foundationx.data.device import Normaliser
+from foundationx.data.loader import in_order, make_loader, usable
+from foundationx.data.sources import DataBook
+from foundationx.model import FoundationModel
+from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
+
+SHOWN_SCORE = 0.3
+"""Least score of a box kept for the report's pictures."""
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        rows: metrics of every head and model.
+        curves: ROC curves by head, of the last model evaluated.
+        examples: images with truth and prediction by head, of the last model.
+        bad: samples that could not be read.
+    """
+
+    rows: list[MetricRow] = field(default_factory=list)
+    curves: dict[str, Any] = field(default_factory=dict)
+    examples: dict[TaskKey, list[Example]] = field(default_factory=dict)
+    bad: list[BadSample] = field(default_factory=list)
+
+
+def evaluate(
+    book: DataBook,
+    models: Mapping[str, FoundationModel],
+    split: Split,
+    visit: int,
+    progress: Callable[[TaskKey, int, int], None] = lambda key, done, total: None,
+) -> Evaluation:
+    """Every head of every model on one side of the split.
+
+    Args:
+        book: the datasets.
+        models: by name (student, teacher); curves and examples are kept of the last.
+        split: which side.
+        visit: visits trained so far, written into the rows.
+        progress: is told head, batches done and batches in all.
+
+    Raises:
+        DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
+    """
+    found = Evaluation()
+    for model in models.values():
+        model.eval()
+    for key in book.annotations:
+        if len(book.indices[key][split]):
+            _evaluate_head(book, models, split, visit, key, progress, found)
+    return found
+
+
+def _evaluate_head(
+    book: DataBook,
+    models: Mapping[str, FoundationModel],
+    split: Split,
+    visit: int,
+    key: TaskKey,
+    progress: Callable[[TaskKey, int, int], None],
+    found: Evaluation,
+) -> None:
+    """One head of every model; adds to ``found``."""
+    config = book.config
+    device = next(next(iter(models.values())).parameters()).device
+    normalise = Normaliser(config.model, device)
+    judges = {name: _JUDGES[key.task](book.classes[key]) for name in models}
+    batches = in_order(key, book.indices[key][split], config.runtime.eval_batch_size)
+    examples: list[Example] = []
+    shown = list(models)[-1]
+    loader = make_loader(book.evaluation(split), batches, config.runtime.workers, pin_memory=device.type == "cuda")
+    for done, loaded in enumerate(loader, start=1):
+        batch = usable(loaded, config.runtime.on_bad_sample)
+        found.bad.extend(batch.bad)
+        images = normalise(batch.images.to(device, non_blocking=True))
+        for name, model in models.items():
+            with torch.no_grad():
+                prediction = _to_host(model.predict(images, key))
+            judges[name].add(prediction, batch)
+            if name == shown:
+                wanted = config.evaluate.examples - len(examples)
+                examples += _examples(batch, prediction, wanted)
+        progress(key, done, len(batches))
+    for name, judge in judges.items():
+        found.rows += judge.metric_rows(key, name, visit, split)
+    if examples:
+        found.examples[key] = examples
+    if curves := judges[shown].curves():
+        found.curves[str(key)] = {"model": shown, "split": split.value, "classes": curves}
+
+
+class _ClassificationJudge:
+    """Feeds AUROC."""
+
+    def __init__(self, classes: tuple[str, ...]):
+        self.metrics = [Auroc(classes)]
+
+    def add(self, prediction: Prediction, batch: Batch) -> None:
+        """One batch."""
+        self.metrics[0].add(prediction.probabilities.numpy(), batch.labels.numpy())
+
+    def metric_rows(self, key: TaskKey, model: str, visit: int, split: Split) -> list[MetricRow]:
+        """Scores with the names of what was evaluated."""
+        return [
+            MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, model, visit, split.value)
+            for metric in self.metrics
+            for s in metric.rows()
+        ]
+
+    def curves(self) -> dict[str, Any]:
+        """ROC curves by class."""
+        return self.metrics[0].curves()
+
+
+class _DetectionJudge(_ClassificationJudge):
+    """Feeds AP, in pixels of the source image."""
+
+    def __init__(self, classes: tuple[str, ...]):
+        self.metrics = [AveragePrecision(classes)]
+
+    def add(self, prediction: Prediction, batch: Batch) -> None:
+        """One batch."""
+        for place, meta in enumerate(batch.metas):
+            size = np.array([meta.width, meta.height, meta.width, meta.height], dtype=np.float32)
+            true_boxes, true_classes = _true_boxes(batch, place)
+            self.metrics[0].add(
+                prediction.boxes[place].numpy() * size,
+                prediction.scores[place].numpy(),
+                prediction.box_classes[place].numpy(),
+                true_boxes * size,
+                true_classes,
+                ~np.isnan(batch.labels[place].numpy()),
+                (meta.height, meta.width),
+            )
+
+    def curves(self) -> dict[str, Any]:
+        """None for boxes."""
+        return {}
+
+
+class _SegmentationJudge(_ClassificationJudge):
+    """Feeds Dice, at the network's resolution (as published: ``foundation_x.md`` section 4.1)."""
+
+    def __init__(self, classes: tuple[str, ...]):
+        self.metrics = [Dice(classes)]
+
+    def add(self, prediction: Prediction, batch: Batch) -> None:
+        """One batch."""
+        self.metrics[0].add(prediction.masks.numpy(), batch.masks.numpy())
+
+    def curves(self) -> dict[str, Any]:
+        """None for masks."""
+        return {}
+
+
+_JUDGES = {
+    Task.CLASSIFICATION: _ClassificationJudge,
+    Task.DETECTION: _DetectionJudge,
+    Task.SEGMENTATION: _SegmentationJudge,
+}
+
+
+def _to_host(prediction: Prediction) -> Prediction:
+    """The same prediction on the CPU."""
+    values = {name: getattr(prediction, name) for name in Prediction.__dataclass_fields__}
+    return Prediction(**{name: value.cpu() if value is not None else None for name, value in values.items()})
+
+
+def _true_boxes(batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """True boxes (N, 4) x1 y1 x2 y2 as shares of the image, and their classes (N,), without the padding."""
+    classes = batch.box_classes[place].numpy()
+    boxes = batch.boxes[place].numpy()[classes >= 0]
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
+
+
+def _examples(batch: Batch, prediction: Prediction, wanted: int) -> list[Example]:
+    """The first ``wanted`` images of the batch with truth and prediction."""
+    return [_example(batch, prediction, place) for place in range(min(wanted, len(batch)))]
+
+
+def _example(batch: Batch, prediction: Prediction, place: int) -> Example:
+    image = batch.images[place, 0].numpy()
+    example = Example(image=image, name=batch.metas[place].image, labels=batch.labels[place].numpy())
+    size = np.array([image.shape[1], image.shape[0]] * 2, dtype=np.float32)
+    if prediction.probabilities is not None:
+        example.probabilities = prediction.probabilities[place].numpy()
+    if prediction.boxes is not None:
+        boxes, example.box_classes = _true_boxes(batch, place)
+        example.boxes = boxes * size
+        kept = prediction.scores[place] >= SHOWN_SCORE
+        example.pred_boxes = prediction.boxes[place][kept].numpy() * size
+        example.pred_scores = prediction.scores[place][kept].numpy()
+        example.pred_classes = prediction.box_classes[place][kept].numpy()
+    if prediction.masks is not None:
+        example.masks = batch.masks[place].numpy()
+        example.pred_masks = (prediction.masks[place] >= 0.5).numpy().astype(np.uint8)
+    return example

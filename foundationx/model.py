@@ -1,0 +1,81 @@
+"""The foundation model: one backbone, one trunk a task, one head for each task of each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foundationx import compat  # noqa: F401  (first: makes mm* importable)
+
+# isort: split
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from foundationx.config import ModelConfig
+from foundationx.heads.base import Head, head_classes
+from foundationx.models.backbone import Backbone
+from foundationx.models.scopes import head_slug
+from foundationx.types import Batch, Prediction, TaskKey
+
+
+class FoundationModel(BaseModel):
+    """Backbone, trunks and heads; which of them are trained is the schedule's business (``models/scopes.py``).
+
+    Follows mmengine's model protocol: ``forward(inputs, data_samples, mode)``.
+
+    Args:
+        config: the network's configuration.
+        heads: the classes of each head, by name; their order is the order of the head's outputs.
+
+    Raises:
+        ConfigError: the backbone or an argument of it is unknown.
+    """
+
+    def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
+        super().__init__()
+        self.config = config
+        self.classes = {key: tuple(names) for key, names in heads.items()}
+        self.backbone = Backbone(config.backbone)
+        self.trunks = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        for key, names in self.classes.items():
+            head_class = head_classes()[key.task]
+            if key.task.value not in self.trunks:
+                self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
+            self.heads[head_slug(key)] = head_class.build(self.trunks[key.task.value], len(names), config)
+
+    def head(self, key: TaskKey) -> Head:
+        """The head of a key. Raises KeyError where the model has none of that name."""
+        if key not in self.classes:
+            raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
+        return self.heads[head_slug(key)]
+
+    def trunk(self, images: Tensor, key: TaskKey) -> Any:
+        """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured."""
+        return self.trunks[key.task.value](self.backbone(images))
+
+    def head_loss(self, trunk_output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of the batch's head."""
+        head = self.head(batch.key)
+        return head.loss(head(trunk_output, self.trunks[batch.key.task.value], batch), batch)
+
+    def predict(self, images: Tensor, key: TaskKey) -> Prediction:
+        """What the head of ``key`` says of (B, 3, H, W) normalised images."""
+        outputs = self.head(key)(self.trunk(images, key), self.trunks[key.task.value])
+        return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
+
+    def forward(self, inputs: Tensor, data_samples: Batch | TaskKey | None = None, mode: str = "tensor") -> Any:
+        """mmengine's protocol.
+
+        Args:
+            inputs: (B, 3, H, W) normalised images.
+            data_samples: the batch (``loss``) or the key of the head (``predict``).
+            mode: ``loss`` gives named losses, ``predict`` a Prediction, ``tensor`` the backbone's feature maps.
+        """
+        if mode == "tensor":
+            return self.backbone(inputs)
+        if mode == "loss":
+            return self.head_loss(self.trunk(inputs, data_samples.key), data_samples)
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"mode is 'tensor', 'loss' or 'predict', not {mode!r}")

@@ -1,0 +1,56 @@
+"""The shared backbone: any one of mmdet's or mmseg's registry, its output channels found by asking it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foundationx import compat
+from foundationx.errors import ConfigError
+
+
+class Backbone(nn.Module):
+    """Wraps a registered backbone so that everything above it knows channels and strides.
+
+    Args:
+        config: ``type`` (``mmdet.SwinTransformer``, ``mmseg.ResNet`` ...) and its arguments; ``out_indices`` must ask
+            for all stages.
+
+    Attributes:
+        channels: output channels of each stage, finest first.
+        strides: input pixels a feature of each stage covers.
+
+    Raises:
+        ConfigError: the type is unknown or its arguments are wrong.
+    """
+
+    PROBE_SIZE = 64
+
+    def __init__(self, config: dict[str, Any]):
+        super().__init__()
+        self.net = compat.build_mm(config)
+        initialise = getattr(self.net, "init_weights", None)
+        if initialise is not None:
+            initialise()
+        self.channels, self.strides = self._probe(config)
+
+    def _probe(self, config: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and strides, read off the output for a small black image."""
+        training = self.net.training
+        self.net.eval()
+        with torch.no_grad():
+            features = self.net(torch.zeros(1, 3, self.PROBE_SIZE, self.PROBE_SIZE))
+        self.net.train(training)
+        if not isinstance(features, list | tuple) or len(features) < 3:
+            found = f"{len(features)} stage(s)" if isinstance(features, list | tuple) else type(features).__name__
+            mend = "set out_indices=(0, 1, 2, 3)"
+            raise ConfigError("model.backbone", f"{config['type']} gives {found}", "at least the last three", mend)
+        channels = tuple(feature.shape[1] for feature in features)
+        strides = tuple(self.PROBE_SIZE // feature.shape[-1] for feature in features)
+        return channels, strides
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalised images to feature maps (B, C_i, H / stride_i, W / stride_i), finest first."""
+        return tuple(self.net(images))

@@ -1,0 +1,47 @@
+"""The teacher: a copy of the student that follows it by exponential moving average."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Teacher(nn.Module):
+    """m * teacher + (1 - m) * student over parameters **and** buffers; never trained, always in evaluation mode.
+
+    Floating-point buffers (running statistics) are averaged, others (counters, indices) copied. The lists of tensors
+    are made once; an update is two foreach calls.
+
+    Args:
+        student: the model to follow. The teacher starts as its exact copy.
+    """
+
+    def __init__(self, student: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(student).requires_grad_(False).eval()
+        self._pairs = _tensor_pairs(self.model, student)
+
+    @torch.no_grad()
+    def update(self, momentum: float) -> None:
+        """Moves the teacher towards the student; ``momentum`` m in [0, 1]."""
+        teacher_floats, student_floats, teacher_others, student_others = self._pairs
+        torch._foreach_lerp_(teacher_floats, student_floats, 1.0 - momentum)
+        for own, followed in zip(teacher_others, student_others, strict=True):
+            own.copy_(followed)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stays in evaluation mode whatever is asked."""
+        return super().train(False)
+
+
+def _tensor_pairs(teacher: nn.Module, student: nn.Module) -> tuple[list[Tensor], ...]:
+    """Floating tensors and other tensors of both models, in the same order."""
+    lists: tuple[list[Tensor], ...] = ([], [], [], [])
+    followed = dict(student.named_parameters()) | dict(student.named_buffers())
+    for name, own in (dict(teacher.named_parameters()) | dict(teacher.named_buffers())).items():
+        place = 0 if own.is_floating_point() else 2
+        lists[place].append(own.detach())
+        lists[place + 1].append(followed[name].detach())
+    return lists

@@ -1,0 +1,23 @@
+"""Ties the student to its teacher at one named point of each task (``foundation_x.md`` section 2.4, figure).
+
+classification   the pooled (and projected) feature (B, D)
+detection        the encoder's memory (B, N, D), aligned by token: no selection comes before it
+segmentation     the shared decoder's output (B, C, h, w)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def consistency_point(trunk_output: Any) -> Tensor:
+    """The tensor of a trunk's output at which student and teacher are compared."""
+    return trunk_output if isinstance(trunk_output, Tensor) else trunk_output.memory
+
+
+def consistency_loss(student: Any, teacher: Any) -> Tensor:
+    """Mean squared error between the student's and the teacher's point; the teacher's side carries no gradient."""
+    return F.mse_loss(consistency_point(student).float(), consistency_point(teacher).detach().float())

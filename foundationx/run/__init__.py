@@ -1,0 +1,1 @@
+"""Puts the rooms together: what the command line, ``tools/`` and the mmengine adapter call."""

@@ -1,0 +1,38 @@
+"""Evaluation of a checkpoint on the datasets that it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foundationx.data.sources import open_datasets
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.errors import CheckpointError
+from foundationx.evaluate.evaluator import evaluate
+from foundationx.run.train import pick_device
+from foundationx.types import MetricRow, Split
+
+
+def evaluate_checkpoint(
+    path: Path, data_root: Path, split: Split, models: tuple[str, ...] = ("student", "teacher"), device: str = "auto"
+) -> list[MetricRow]:
+    """Metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
+
+    Args:
+        path: a checkpoint or a work directory.
+        data_root: folder that holds the datasets.
+        split: the side to evaluate.
+        models: student, teacher or both.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or the cards have changed since.
+        DataError: a file is missing or bad.
+    """
+    checkpoint = load_checkpoint(path)
+    book = open_datasets(checkpoint.config, data_root)
+    if book.classes != checkpoint.classes:
+        mend = "use the cards that the model was trained with"
+        raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", mend=mend)
+    where = pick_device(device)
+    built = {name: checkpoint.model(name).to(where) for name in models}
+    return evaluate(book, built, split, checkpoint.visit).rows

@@ -1,0 +1,163 @@
+"""Training from a configuration: data, model, plan, loop, and everything that watches it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foundationx import __version__
+from foundationx.config import RunConfig
+from foundationx.data.loader import Order, PlanSampler, make_loader
+from foundationx.data.sources import DataBook, open_datasets
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.engine.trainer import Trainer
+from foundationx.errors import CheckpointError, ConfigError
+from foundationx.export.backbone import load_backbone
+from foundationx.model import FoundationModel
+from foundationx.models.scopes import scopes_of
+from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
+from foundationx.schedule.plan import Plan, build_plan
+from foundationx.types import Batch, Split
+from foundationx.watch.logs import JsonLog, TensorBoardLog
+from foundationx.watch.progress import Progress
+from foundationx.workdir import WorkDir
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError("runtime.device", f"{name!r} cannot be used: {error}", "auto, cpu or cuda") from error
+    return torch.device(name)
+
+
+def build_model(config: RunConfig, book: DataBook, device: torch.device) -> FoundationModel:
+    """The student, seeded; its backbone from ``model.init`` where that is given."""
+    torch.manual_seed(config.runtime.seed)
+    model = FoundationModel(config.model, book.classes)
+    if config.model.init is not None:
+        load_backbone(model.backbone.net, config.model.init)
+    return model.to(device)
+
+
+def plan_batches(config: RunConfig, book: DataBook, plan: Plan, device: torch.device, step: int) -> Iterator[Batch]:
+    """The plan's batches from ``step`` on."""
+    orders = [Order(phase.key, phase.first_step, phase.steps, number) for number, phase in enumerate(plan.phases)]
+    indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
+    sampler = PlanSampler(orders, indices, config.runtime.batch_size, config.runtime.seed, step)
+    return iter(make_loader(book.training(), sampler, config.runtime.workers, pin_memory=device.type == "cuda"))
+
+
+def train(
+    config: RunConfig, data_root: Path, work_dir: Path, *, config_file: Path | None = None, resume: bool = False
+) -> bool:
+    """Trains, evaluates, reports and exports. Returns False where training was asked to stop before its end.
+
+    Args:
+        config: of the run.
+        data_root: folder that holds the datasets.
+        work_dir: everything the run writes goes here.
+        config_file: copied into the work directory.
+        resume: go on from the newest checkpoint of the work directory.
+
+    Raises:
+        FoundationXError: anything that the user can mend.
+    """
+    folder = WorkDir(work_dir)
+    if not resume and folder.log.exists():
+        mend = "pass --resume to go on, or choose another --work-dir"
+        raise CheckpointError(str(work_dir), "holds a run already", "an empty work directory", mend)
+    device = pick_device(config.runtime.device)
+    book = open_datasets(config, data_root)
+    plan = build_plan(config, book.sizes(Split.TRAIN))
+    model = build_model(config, book, device)
+    _write_facts(folder, config, book, plan, model, device, config_file, resume)
+    with Progress() as progress:
+        watchers = [JsonLog(folder), Display(progress)]
+        if config.runtime.tensorboard:
+            watchers.append(TensorBoardLog(folder))
+        trainer = Trainer(
+            config,
+            model,
+            plan,
+            lambda step: plan_batches(config, book, plan, device, step),
+            folder.checkpoints,
+            watchers,
+        )
+        trainer.watchers += [EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
+        trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
+        if resume:
+            _resume(trainer, folder)
+        return trainer.train()
+
+
+def _resume(trainer: Trainer, folder: WorkDir) -> None:
+    """Loads the newest checkpoint, if it belongs to this configuration and data."""
+    checkpoint = load_checkpoint(folder.root)
+    if checkpoint.classes != trainer.model.classes:
+        raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
+    changed = [
+        name
+        for name in ("model", "datasets", "schedule", "split", "image_size")
+        if getattr(checkpoint.config, name) != getattr(trainer.config, name)
+    ]
+    if changed:
+        found = f"the configuration differs from the checkpoint's in {', '.join(changed)}"
+        raise CheckpointError(str(folder.root), found, "the same configuration", "use the run's own config.py")
+    trainer.resume(checkpoint)
+
+
+def _write_facts(
+    folder: WorkDir,
+    config: RunConfig,
+    book: DataBook,
+    plan: Plan,
+    model: FoundationModel,
+    device: torch.device,
+    config_file: Path | None,
+    resume: bool,
+) -> None:
+    """What the run is, before its first step."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    if config_file is not None and config_file.resolve() != (folder.root / "config.py").resolve():
+        shutil.copyfile(config_file, folder.root / "config.py")
+    folder.write_json("config.json", config.model_dump(mode="json"))
+    folder.write_json("plan.json", plan.as_json())
+    folder.write_json("datasets.json", book.summary())
+    folder.write_json("splits.json", {patient: side.value for patient, side in sorted(book.patients.items())})
+    folder.write_json("bad_samples.json", [asdict(entry) for entry in book.bad])
+    started = folder.read_json("run.json", {}).get("started") if resume else None
+    folder.write_json(
+        "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})
+    )
+
+
+def run_facts(
+    config: RunConfig, model: FoundationModel, device: torch.device, config_file: Path | None
+) -> dict[str, Any]:
+    """Name, time, device and size of a run."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {
+        "name": config.name,
+        "started": datetime.datetime.now().isoformat(timespec="seconds"),
+        "finished": None,
+        "version": __version__,
+        "device": str(device),
+        "parameters": {scope: sum(sizes[n] for n in names) for scope, names in scopes_of(model).items()},
+        "config_file": str(config_file) if config_file else None,
+        "backbone": json.dumps(config.model.backbone),
+    }

@@ -1,0 +1,129 @@
+"""Watchers that join the loop to display, evaluation, report and export."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+
+from foundationx.data.sources import DataBook
+from foundationx.engine.events import LogRecord, Watcher
+from foundationx.engine.trainer import Trainer
+from foundationx.evaluate.evaluator import Evaluation, evaluate
+from foundationx.export.backbone import export_backbone
+from foundationx.schedule.plan import Phase, Plan
+from foundationx.types import MetricRow, Split, TaskKey
+from foundationx.watch.progress import Progress
+from foundationx.watch.report import write_report
+from foundationx.workdir import WorkDir
+
+HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
+"""The metric of each task that is printed while training."""
+
+
+class Display(Watcher):
+    """Shows the run on the terminal."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+        self.visits = 0
+
+    def on_start(self, plan: Plan, step: int) -> None:
+        """Opens the bar."""
+        self.visits = plan.total_visits
+        self.progress.start(plan.total_steps - step)
+
+    def on_phase(self, phase: Phase) -> None:
+        """Names the phase."""
+        self.progress.phase(phase.visit, self.visits, phase.key, phase.name, phase.steps)
+
+    def on_log(self, record: LogRecord) -> None:
+        """Shows losses and speed."""
+        self.progress.update(record.step, record.losses, record.images_per_second, record.data_wait)
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Closes the bar."""
+        self.progress.stop()
+
+
+class EvaluateAndReport(Watcher):
+    """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
+
+    The test side is opened twice: before training, as the baseline, and at the end. No choice rests on it.
+    """
+
+    def __init__(self, trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress):
+        self.trainer, self.book, self.folder, self.progress = trainer, book, folder, progress
+        self.config = trainer.config.evaluate
+
+    def on_start(self, plan: Plan, step: int) -> None:
+        """The untrained model, on every side that will be reported."""
+        if step == 0:
+            self._evaluate({"student": self.trainer.model}, 0, dict.fromkeys((self.config.during, *self.config.final)))
+
+    def on_cycle_end(self, phase: Phase) -> None:
+        """Every so many cycles; the last one is left to the end."""
+        last = phase.last_step == self.trainer.plan.total_steps
+        if self.config.every and phase.cycle % self.config.every == 0 and not last:
+            self._evaluate(self._models(), phase.visit, (self.config.during,))
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """All sides that are reported, if training came to its end."""
+        facts = self.folder.read_json("run.json", {})
+        self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
+        if finished:
+            self._evaluate(self._models(), self.trainer.visit, self.config.final)
+        self._write_bad()
+        self.progress.message(f"report: {write_report(self.folder.root)}")
+
+    def _models(self) -> dict:
+        everyone = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
+        return {name: everyone[name] for name in self.config.models}
+
+    def _evaluate(self, models: dict, visit: int, splits: tuple[Split, ...] | dict[Split, None]) -> None:
+        for split in splits:
+            found = evaluate(self.book, models, split, visit, self._show)
+            self.folder.add_metrics(found.rows)
+            self._keep_pictures(found, list(models)[-1])
+            for entry in found.bad:
+                self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+            self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
+        self._write_bad()
+        write_report(self.folder.root)
+
+    def _show(self, key: TaskKey, done: int, total: int) -> None:
+        if done == total:
+            self.progress.message(f"evaluated {key}")
+
+    def _keep_pictures(self, found: Evaluation, model: str) -> None:
+        """Curves and examples of the newest evaluation."""
+        self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | found.curves)
+        for key, examples in found.examples.items():
+            self.folder.write_examples(key, self.book.classes[key], model, examples)
+
+    def _write_bad(self) -> None:
+        self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])
+
+
+class ExportAtEnd(Watcher):
+    """Exports the teacher's backbone when training has come to its end."""
+
+    def __init__(self, trainer: Trainer, folder: WorkDir, progress: Progress):
+        self.trainer, self.folder, self.progress = trainer, folder, progress
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Writes ``backbone_teacher.safetensors``."""
+        if finished:
+            path = self.folder.root / "backbone_teacher.safetensors"
+            export_backbone(self.trainer.teacher.model, self.trainer.config, "teacher", path)
+            self.progress.message(f"backbone: {path}")
+
+
+def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: head, metric, value of each model."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    table: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row.class_name == "mean" and row.metric == HEADLINE[row.task]:
+            value = "-" if row.value is None else f"{row.value:.3f}"
+            table.setdefault((f"{row.dataset}/{row.task}", row.metric), {})[row.model] = value
+    return ["head", "metric", *models], [[*name, *(v.get(m, "-") for m in models)] for name, v in table.items()]
