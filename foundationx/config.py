@@ -7,6 +7,7 @@ file and the key.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,11 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary as JSON would give it back (lists for tuples), so that a stored configuration equals its source."""
+    return json.loads(json.dumps(value))
 
 
 class CurveConfig(Section):
@@ -64,7 +70,12 @@ class ModelConfig(Section):
     def _has_type(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "type" not in value:
             raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer'")
-        return value
+        return _plain(value)
+
+    @field_validator("detection")
+    @classmethod
+    def _plain_detection(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _plain(value)
 
 
 class DatasetConfig(Section):
@@ -105,6 +116,11 @@ class ViewConfig(Section):
     geometry: dict[str, Any] = Field(default_factory=dict)
     photometry: dict[str, Any] = Field(default_factory=dict)
     teacher: Literal["same", "clean", "whole"] = "clean"
+
+    @field_validator("geometry", "photometry")
+    @classmethod
+    def _plain_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _plain(value)
 
 
 class ViewsConfig(Section):
@@ -252,7 +268,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunC
     try:
         loaded = Config.fromfile(str(path))
         loaded.merge_from_dict(options or {})
-        values = loaded.to_dict()
+        values = {key: value for key, value in loaded.to_dict().items() if not key.startswith("_")}
     except Exception as error:
         raise ConfigError(str(path), f"{type(error).__name__}: {error}", "a valid configuration file") from error
     return parse_config(values, str(path))
@@ -260,7 +276,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunC
 
 def _explain(error: ValidationError, source: str) -> ConfigError:
     """The first fault of a pydantic error, in our words."""
-    fault = error.errors()[0]
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    fault = faults[0]  # a misspelt key first: it explains why another one is missing
     key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
     where = f"{source}: {key}"
     if fault["type"] == "extra_forbidden":

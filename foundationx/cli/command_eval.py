@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> None:
         table.add_column(column)
     lines: dict[tuple, dict[str, float | None]] = {}
     for row in rows:
-        lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name, str(row.n)), {})[row.model] = row.value
+        lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name, str(row.n)), {})[row.model] = (
+            row.value
+        )
     for name, values in lines.items():
         shown = ["-" if values.get(m) is None else f"{values[m]:.4f}" for m in models]
         table.add_row(*name, *shown)

@@ -33,7 +33,8 @@ class Backbone(nn.Module):
         self.net = compat.build_mm(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
-            initialise()
+            with compat.quiet():
+                initialise()
         self.channels, self.strides = self._probe(config)
 
     def _probe(self, config: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,0 +1,84 @@
+"""The one place that knows the quirks of mmengine, mmcv, mmdet and mmseg. Import it before any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from foundationx.errors import ConfigError, nearest
+
+
+def _placeholder_ops() -> types.ModuleType:
+    """A stand-in for ``mmcv._ext``: importable, its operators raise when called."""
+    module = types.ModuleType("mmcv._ext")
+
+    def operator(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(f"mmcv was built without its compiled operator {name!r}; foundationx does not need it")
+
+        return refuse
+
+    module.__getattr__ = operator  # type: ignore[method-assign]
+    return module
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what mm* packages print, warn and log while being imported or built from the user."""
+    level = logging.root.manager.disable
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+
+
+def _prepare() -> None:
+    """Imports mmengine and mmcv quietly, with the placeholder where the compiled operators are absent."""
+    with quiet():
+        importlib.import_module("mmengine")
+        importlib.import_module("mmcv")
+        if importlib.util.find_spec("mmcv._ext") is None:
+            sys.modules.setdefault("mmcv._ext", _placeholder_ops())
+
+
+def build_mm(config: dict[str, Any]) -> Any:
+    """Builds a module of mmdet's or mmseg's registry.
+
+    Args:
+        config: ``type`` such as ``mmdet.SwinTransformer``, and its arguments.
+
+    Raises:
+        ConfigError: the library or type is unknown, or an argument is wrong.
+    """
+    arguments = dict(config)
+    library, _, name = arguments.pop("type").rpartition(".")
+    if library not in ("mmdet", "mmseg"):
+        raise ConfigError("type", f"found {config['type']!r}", "mmdet.NAME or mmseg.NAME")
+    with quiet():
+        importlib.import_module(f"{library}.models")
+        registry = importlib.import_module(f"{library}.registry").MODELS
+    kind = registry.module_dict.get(name)
+    if kind is None:
+        raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, registry.module_dict))
+    try:
+        with quiet():
+            return kind(**arguments)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ConfigError(f"arguments of {config['type']}", str(error), "arguments that it takes") from error
+
+
+_prepare()
