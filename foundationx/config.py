@@ -24,7 +24,7 @@ class Section(BaseModel):
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary as JSON would give it back (lists for tuples), so that a stored configuration equals its source."""
+    """The dictionary as JSON gives it back (lists for tuples): a stored configuration then equals its source."""
     return json.loads(json.dumps(value))
 
 

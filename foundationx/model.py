@@ -43,6 +43,7 @@ class FoundationModel(BaseModel):
             if key.task.value not in self.trunks:
                 self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
             self.heads[head_slug(key)] = head_class.build(self.trunks[key.task.value], len(names), config)
+        self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
 
     def head(self, key: TaskKey) -> Head:
         """The head of a key. Raises KeyError where the model has none of that name."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from foundationx import __version__
 from foundationx.config import RunConfig
@@ -24,7 +24,7 @@ from foundationx.model import FoundationModel
 from foundationx.models.scopes import scopes_of
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.schedule.plan import Plan, build_plan
-from foundationx.types import Batch, Split
+from foundationx.types import Split
 from foundationx.watch.logs import JsonLog, TensorBoardLog
 from foundationx.watch.progress import Progress
 from foundationx.workdir import WorkDir
@@ -45,7 +45,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def build_model(config: RunConfig, book: DataBook, device: torch.device) -> FoundationModel:
+def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
     """The student, seeded; its backbone from ``model.init`` where that is given."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, book.classes)
@@ -54,12 +54,13 @@ def build_model(config: RunConfig, book: DataBook, device: torch.device) -> Foun
     return model.to(device)
 
 
-def plan_batches(config: RunConfig, book: DataBook, plan: Plan, device: torch.device, step: int) -> Iterator[Batch]:
-    """The plan's batches from ``step`` on."""
+def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.device | str, step: int) -> DataLoader:
+    """A loader of the plan's batches from ``step`` on."""
     orders = [Order(phase.key, phase.first_step, phase.steps, number) for number, phase in enumerate(plan.phases)]
     indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
     sampler = PlanSampler(orders, indices, config.runtime.batch_size, config.runtime.seed, step)
-    return iter(make_loader(book.training(), sampler, config.runtime.workers, pin_memory=device.type == "cuda"))
+    on_cuda = torch.device(device).type == "cuda"
+    return make_loader(book.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
 
 
 def train(
@@ -94,7 +95,7 @@ def train(
             config,
             model,
             plan,
-            lambda step: plan_batches(config, book, plan, device, step),
+            lambda step: plan_loader(config, book, plan, device, step),
             folder.checkpoints,
             watchers,
         )

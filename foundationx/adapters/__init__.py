@@ -1,0 +1,1 @@
+"""Doors from other frameworks into ours."""
