@@ -1,0 +1,84 @@
+"""From a card and the published files to annotations: the one door to the readers."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from pydantic import ValidationError
+
+from foundationx.data import readers
+from foundationx.data.readers._source import ReaderOptions, Source
+from foundationx.errors import CardError, nearest
+from foundationx.registry.card import Card
+from foundationx.registry.faults import card_error
+from foundationx.types import Annotations, Task
+
+
+@cache
+def reader_names() -> tuple[str, ...]:
+    """Published formats that can be read: the files of ``foundationx/data/readers``.
+
+    A reader is one file there with ``TASKS`` (what it can be read as), ``Options`` (its options, a ReaderOptions) and
+    ``read(source, options)``, which adds every image to the source. Files that begin with ``_`` are their common tools.
+    """
+    return tuple(item.name for item in pkgutil.iter_modules(readers.__path__) if not item.name.startswith("_"))
+
+
+def open_reader(card: Card, task: Task) -> tuple[ModuleType, ReaderOptions]:
+    """The reader of one task of a card, and its checked options. Reads no data.
+
+    Raises:
+        CardError: the card has no such task, the reader is unknown or does not give the task, or an option is wrong.
+    """
+    where = f"{card.file}: tasks.{task.value}"
+    if task not in card.tasks:
+        raise CardError(f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks))
+    name = card.tasks[task].reader
+    if name not in reader_names():
+        raise CardError(f"{where}.reader", f"found {name!r}", nearest(name, reader_names()), "correct the reader")
+    reader = import_module(f"{readers.__name__}.{name}")
+    if task not in reader.TASKS:
+        expected = f"a task among {', '.join(sorted(reader.TASKS))}"
+        raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")
+    try:
+        return reader, reader.Options.model_validate(card.tasks[task].options)
+    except ValidationError as error:
+        raise card_error(error, reader.Options, str(card.file), f"tasks.{task.value}.options") from None
+
+
+def read_annotations(
+    card: Card,
+    task: Task,
+    data_root: Path,
+    *,
+    root: str | None = None,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
+) -> Annotations:
+    """Reads one task of a dataset as its published files say; decodes no pixel.
+
+    Args:
+        card: of the dataset.
+        task: to read.
+        data_root: folder that holds the datasets; tables of patients may stand anywhere inside it.
+        root: the dataset's folder under ``data_root``; the card's own where it is None.
+        on_bad_sample: ``raise`` at the first image that cannot be used, or ``skip``: leave the image out and list it in
+            ``bad``. A fault of one box or polygon takes its image out: the image without it would teach a false
+            negative. Faults of a whole file (missing, no such column, not JSON) are always raised.
+
+    Returns:
+        Annotations with images in the order of the file.
+
+    Raises:
+        CardError: reader or options are wrong.
+        DataError: a file or row cannot be used; names file and row.
+    """
+    reader, options = open_reader(card, task)
+    folder = data_root / (card.root if root is None else root)
+    source = Source(card, task, data_root, folder, skip=on_bad_sample == "skip")
+    reader.read(source, options)
+    return source.finish()

@@ -1,0 +1,134 @@
+"""Which patient an image shows and which official side it is on, as the card says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from foundationx.data.readers._files import read_table, read_text
+from foundationx.errors import CardError, DataError
+from foundationx.registry.card import Card, PatientKey
+from foundationx.types import Split
+
+
+class Patients:
+    """Names the patient of an image: ``namespace:value``.
+
+    Args:
+        card: of the dataset.
+        data_root: folder that a patient table must stand in.
+        folder: the dataset's folder.
+
+    Raises:
+        CardError: the patient table is outside ``data_root``.
+        DataError: the patient table is missing, lacks a column or gives one image two patients.
+    """
+
+    def __init__(self, card: Card, data_root: Path, folder: Path):
+        self._key: PatientKey | None = card.patient
+        self._namespace = (self._key.namespace if self._key else None) or card.name
+        self._table: dict[str, str] = {}
+        if self._key is None:
+            return
+        self._others = {name: re.compile(expression) for name, expression in self._key.namespaces.items()}
+        if self._key.table is not None:
+            path = Path(os.path.normpath(folder / self._key.table))
+            if not path.is_relative_to(os.path.normpath(data_root)):
+                where = f"{card.file}: patient.table"
+                raise CardError(where, f"{path} is outside the data root", f"a file in {data_root}", "correct the path")
+            self._table = _read_patients(path, self._key)
+
+    def name(self, image: str, cells: Mapping[str, object], where: str) -> str:
+        """The patient of an image.
+
+        Args:
+            image: path relative to the dataset's folder.
+            cells: the image's row or record in the annotation file.
+            where: place of the row, for messages.
+
+        Raises:
+            DataError: the patient cannot be told.
+        """
+        if self._key is None:
+            return f"{self._namespace}:{image}"
+        value = self._value(image, cells, where)
+        for namespace, expression in self._others.items():
+            if match := expression.fullmatch(value):
+                return f"{namespace}:{match.group(1)}"
+        return f"{self._namespace}:{value}"
+
+    def _value(self, image: str, cells: Mapping[str, object], where: str) -> str:
+        key, path = self._key, PurePosixPath(image)
+        if key.column is not None:
+            value, place = _text(cells.get(key.column)), f"the column {key.column!r}"
+        elif key.pattern is not None:
+            match = re.search(key.pattern, path.name)
+            value, place = match.group(1) if match else "", f"the pattern {key.pattern!r}"
+        else:
+            listed = key.image_value.format(image=image, image_name=path.name, image_stem=path.stem)
+            value, place = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
+        if not value:
+            raise DataError(where, f"{place} gives no patient for {image}", "a patient", "correct patient in the card")
+        return value
+
+
+def _text(value: object) -> str:
+    """A cell as text; JSON may hold a number, or nothing."""
+    return "" if value is None else str(value)
+
+
+def _read_patients(path: Path, key: PatientKey) -> dict[str, str]:
+    """Patient by image as the table writes it."""
+    found: dict[str, str] = {}
+    for row in read_table(path, path.name, [key.image_column, key.value_column]).rows:
+        image, patient = row.cells[key.image_column], row.cells[key.value_column]
+        if found.setdefault(image, patient) != patient:
+            raise DataError(row.where, f"{image} is of {patient}, before of {found[image]}", "one patient an image")
+    return found
+
+
+class OfficialSplits:
+    """The published side of an image, None where there is none.
+
+    Args:
+        card: of the dataset.
+        folder: the dataset's folder.
+
+    Raises:
+        DataError: a list is missing or empty, or an image is in the lists of two sides.
+    """
+
+    def __init__(self, card: Card, folder: Path):
+        source = card.splits
+        self._column = source.column if source else None
+        self._values = {value: side for side, values in source.values.items() for value in values} if source else {}
+        self._listed: dict[str, Split] | None = None
+        if source and source.lists:
+            self._listed = {}
+            for side, name in source.lists.items():
+                self._read_list(folder / name, name, side)
+
+    def _read_list(self, path: Path, name: str, side: Split) -> None:
+        for number, line in enumerate(read_text(path, name).splitlines(), start=1):
+            image = line.strip()
+            if image and self._listed.setdefault(image, side) != side:
+                found = f"{image} is also in the list of {self._listed[image].value}"
+                raise DataError(f"{name} row {number}", found, "each image on one side", "correct the lists")
+
+    def side(self, image: str, cells: Mapping[str, object], where: str) -> Split | None:
+        """The official side of an image; lists may name it by its path or by its file name.
+
+        Raises:
+            DataError: the column holds a value that the card does not name.
+        """
+        if self._listed is not None:
+            return self._listed.get(image) or self._listed.get(PurePosixPath(image).name)
+        if self._column is None:
+            return None
+        value = _text(cells.get(self._column))
+        if value and value not in self._values:
+            expected = f"one of {', '.join(self._values)}"
+            raise DataError(where, f"{self._column} is {value!r}", expected, "add the value to splits.values")
+        return self._values.get(value)

@@ -1,0 +1,52 @@
+"""CSV, one row an image, all its findings joined in one column (ChestX-ray14, covid-chestxray-dataset)."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from foundationx.data.readers._source import ReaderOptions, Source
+from foundationx.types import Task
+
+TASKS = frozenset({Task.CLASSIFICATION})
+
+
+class Options(ReaderOptions):
+    """Columns, and the findings that are not classes."""
+
+    image_column: str
+    findings_column: str
+    separator: str = Field("|", min_length=1)
+    negative: tuple[str, ...] = Field((), description="findings that say: none of the classes (No Finding)")
+    unknown: tuple[str, ...] = Field((), description="findings that say: not read yet; every class is unknown")
+    ignore: tuple[str, ...] = Field((), description="findings that say nothing about the classes")
+
+
+def read(source: Source, options: Options) -> None:
+    """Adds every row: named classes are present, all others absent; an ``unknown`` finding makes all unknown.
+
+    Raises:
+        DataError: a finding that the card does not know, an empty cell (nothing was said, which is not "nothing
+            found"), an image in two rows.
+    """
+    known: dict[str, np.ndarray] = {}
+    for row in source.table([options.image_column, options.findings_column]).rows:
+        name = row.cells[options.image_column]
+        with source.guard(row.where, name):
+            findings = row.cells[options.findings_column]
+            if findings not in known:
+                known[findings] = _labels(source, options, findings, row.where)
+            source.add(source.image(name, row.where), row.where, known[findings], row.cells)
+
+
+def _labels(source: Source, options: Options, findings: str, where: str) -> np.ndarray:
+    """(K,) labels of one cell."""
+    names = [name.strip() for name in findings.split(options.separator)]
+    if any(name in options.unknown for name in names):
+        return source.labels(np.nan)
+    labels = source.labels(0.0)
+    without_class = {*options.negative, *options.ignore}
+    for name in names:
+        if name not in without_class:
+            labels[source.class_index(name, where, {*without_class, *options.unknown})] = 1.0
+    return labels
