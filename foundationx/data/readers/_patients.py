@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from foundationx.data.readers._files import read_table, read_text
 from foundationx.errors import CardError, DataError
@@ -60,14 +60,14 @@ class Patients:
         return f"{self._namespace}:{value}"
 
     def _value(self, image: str, cells: Mapping[str, object], where: str) -> str:
-        key, path = self._key, PurePosixPath(image)
+        key, name = self._key, image.rpartition("/")[2]
         if key.column is not None:
             value, place = _text(cells.get(key.column)), f"the column {key.column!r}"
         elif key.pattern is not None:
-            match = re.search(key.pattern, path.name)
+            match = re.search(key.pattern, name)
             value, place = match.group(1) if match else "", f"the pattern {key.pattern!r}"
         else:
-            listed = key.image_value.format(image=image, image_name=path.name, image_stem=path.stem)
+            listed = key.image_value.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
             value, place = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
         if not value:
             raise DataError(where, f"{place} gives no patient for {image}", "a patient", "correct patient in the card")
@@ -124,7 +124,7 @@ class OfficialSplits:
             DataError: the column holds a value that the card does not name.
         """
         if self._listed is not None:
-            return self._listed.get(image) or self._listed.get(PurePosixPath(image).name)
+            return self._listed.get(image) or self._listed.get(image.rpartition("/")[2])
         if self._column is None:
             return None
         value = _text(cells.get(self._column))
