@@ -81,4 +81,10 @@ def build_mm(config: dict[str, Any]) -> Any:
         raise ConfigError(f"arguments of {config['type']}", str(error), "arguments that it takes") from error
 
 
+def import_mmdet() -> None:
+    """Makes mmdet's modules importable (seconds, so only where they are needed) without its start-up noise."""
+    with quiet():
+        importlib.import_module("mmdet.models")
+
+
 _prepare()

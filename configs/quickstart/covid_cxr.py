@@ -5,9 +5,9 @@ _base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py
 name = "covid_cxr"
 image_size = 192
 datasets = [
-    dict(card="covid_chestxray"),
-    dict(card="covid_lung_boxes"),
-    dict(card="covid_lung_masks"),
+    dict(card="covid_chestxray", root="."),
+    dict(card="covid_lung_boxes", root="."),
+    dict(card="covid_lung_masks", root="."),
 ]
 split = dict(train=0.75, val=0.25, test=0.0)
 schedule = dict(cycles=30)

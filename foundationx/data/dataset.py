@@ -6,9 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from foundationx.data.augment import ViewPipeline
 from foundationx.data.pixels import read_grey, read_mask
-
 from foundationx.errors import DataError
 from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Sample, SampleMeta
 

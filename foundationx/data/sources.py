@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foundationx.data.annotations import read_annotations
-from foundationx.data.augment import ViewPipeline
-from foundationx.registry.catalog import Catalog
-from foundationx.registry.splits import assign_splits
 
 from foundationx.config import RunConfig, ViewConfig
+from foundationx.data.annotations import read_annotations
+from foundationx.data.augment import ViewPipeline
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import PooledDataset
 from foundationx.errors import ConfigError, DataError
+from foundationx.registry.catalog import Catalog
+from foundationx.registry.splits import assign_splits
 from foundationx.types import Annotations, BadSample, Split, Task, TaskKey
 
 

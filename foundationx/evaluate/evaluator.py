@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from foundationx.evaluate.auroc import Auroc
-from foundationx.evaluate.average_precision import AveragePrecision
-from foundationx.evaluate.dice import Dice
 
 from foundationx.data.device import Normaliser
 from foundationx.data.loader import in_order, make_loader, usable
 from foundationx.data.sources import DataBook
+from foundationx.evaluate.auroc import Auroc
+from foundationx.evaluate.average_precision import AveragePrecision
+from foundationx.evaluate.dice import Dice
 from foundationx.model import FoundationModel
 from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
 

@@ -32,7 +32,7 @@ def read(source: Source, options: Options) -> None:
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DataError(file, "is no list of records", "records of file_name, syms, boxes, polygons", "check the file")
     for number, record in enumerate(records, start=1):
-        name = str(record.get("file_name", ""))
+        name = str(record.get("file_name") or "")
         where = f"{file} record {number}"
         with source.guard(where, name):
             _add(source, options, record, name, where)

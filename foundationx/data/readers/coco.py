@@ -43,7 +43,7 @@ def read(source: Source, options: Options) -> None:
     images = _by_id(_records(content, "images", file), file)
     annotations = _by_image(_records(content, "annotations", file), images, source)
     for number, image in images.items():
-        name = str(image.get("file_name", ""))
+        name = str(image.get("file_name") or "")
         where = f"{file} image {number}"
         with source.guard(where, name):
             path = source.image(name, where)

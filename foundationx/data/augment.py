@@ -1,0 +1,191 @@
+"""Views of an image: grey bytes in and out, boxes and masks moved with the pixels.
+
+Geometry and photometry are albumentations pipelines (2.0.8, the last MIT release), wrapped here so that nothing else
+knows the library. A view is a function of (inputs, seed) alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from foundationx.errors import ConfigError, nearest
+from foundationx.types import UNKNOWN_PIXEL
+
+MIN_VISIBLE = 0.25
+"""A box of which less than this share of the area stays inside the view is dropped."""
+
+GEOMETRY = {"hflip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "crop_scale": None}
+"""hflip: probability; rotate: degrees; scale, shift: shares; crop_scale: (least, most) share of the area."""
+
+PHOTOMETRY = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}
+"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma, share of 255; blur: greatest sigma, pixels."""
+
+
+@dataclass(slots=True)
+class Views:
+    """What student and teacher see; ``teacher_image`` is None where it is the student's."""
+
+    image: np.ndarray
+    teacher_image: np.ndarray | None
+    boxes: np.ndarray | None
+    box_classes: np.ndarray | None
+    masks: np.ndarray | None
+
+
+class ViewPipeline:
+    """Makes a training or evaluation view.
+
+    Args:
+        size: side of the square view in pixels; the image is stretched to it.
+        geometry: options of ``GEOMETRY``; none for a plain resize.
+        photometry: options of ``PHOTOMETRY``.
+        teacher: ``same`` view, ``clean`` (same geometry, no photometry) or the ``whole`` image resized.
+
+    Raises:
+        ConfigError: an option is unknown.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        geometry: dict[str, Any] | None = None,
+        photometry: dict[str, Any] | None = None,
+        teacher: Literal["same", "clean", "whole"] = "same",
+    ):
+        self.size, self.teacher = size, teacher
+        moves = _geometric(_known(geometry, GEOMETRY, "geometry"), size)
+        boxes = A.BboxParams(format="pascal_voc", label_fields=["places"], min_visibility=MIN_VISIBLE, clip=True)
+        self._geometry = A.Compose(moves, bbox_params=boxes) if moves else None
+        tones = _photometric(_known(photometry, PHOTOMETRY, "photometry"))
+        self._photometry = A.Compose(tones) if tones else None
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray | None,
+        box_classes: np.ndarray | None,
+        masks: np.ndarray | None,
+        seed: int,
+    ) -> Views:
+        """One view.
+
+        Args:
+            image: (H, W) uint8.
+            boxes: (N, 4) x1 y1 x2 y2 in pixels, inside the image.
+            box_classes: (N,) int64.
+            masks: (K, H, W) uint8; pixels brought in from outside the image become unknown (255).
+            seed: of everything random.
+
+        Returns:
+            The view at ``size``; boxes of which too little is left are gone.
+        """
+        whole = image
+        image, boxes, masks = self._resize(image, boxes, masks)
+        if self._geometry is not None:
+            image, boxes, box_classes, masks = self._move(image, boxes, box_classes, masks, seed)
+        toned = image
+        if self._photometry is not None:
+            self._photometry.set_random_seed(seed)
+            toned = self._photometry(image=image)["image"]
+        teacher_image = None
+        if self.teacher == "clean" and toned is not image:
+            teacher_image = image
+        elif self.teacher == "whole":
+            teacher_image = _resize_image(whole, self.size)
+        return Views(toned, teacher_image, boxes, box_classes, masks)
+
+    def _resize(
+        self, image: np.ndarray, boxes: np.ndarray | None, masks: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        height, width = image.shape
+        if boxes is not None:
+            boxes = boxes * np.array([self.size / width, self.size / height] * 2, dtype=np.float32)
+        if masks is not None:
+            masks = np.stack([cv2.resize(m, (self.size, self.size), interpolation=cv2.INTER_NEAREST) for m in masks])
+        return _resize_image(image, self.size), boxes, masks
+
+    def _move(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray | None,
+        box_classes: np.ndarray | None,
+        masks: np.ndarray | None,
+        seed: int,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Geometry. ``places`` carries each box's row through the library, so that classes follow by name of row."""
+        self._geometry.set_random_seed(seed)
+        corners = boxes if boxes is not None else np.zeros((0, 4), dtype=np.float32)
+        inputs = {"image": image, "bboxes": corners, "places": np.arange(len(corners))}
+        if masks is not None:
+            inputs["masks"] = list(masks)
+        moved = self._geometry(**inputs)
+        if boxes is not None:
+            kept = np.asarray(moved["places"], dtype=np.int64)
+            boxes = np.asarray(moved["bboxes"], dtype=np.float32).reshape(-1, 4)
+            box_classes = box_classes[kept]
+        return moved["image"], boxes, box_classes, np.stack(moved["masks"]) if masks is not None else None
+
+
+def _resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Averages areas where the image shrinks; linear where it grows."""
+    if image.shape == (size, size):
+        return image
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _known(given: dict[str, Any] | None, defaults: dict[str, Any], section: str) -> dict[str, Any]:
+    """Options laid over their defaults."""
+    for name in given or {}:
+        if name not in defaults:
+            raise ConfigError(f"views: {section}.{name}", "unknown option", nearest(name, defaults))
+    return defaults | (given or {})
+
+
+def _geometric(options: dict[str, Any], size: int) -> list[A.BasicTransform]:
+    moves: list[A.BasicTransform] = []
+    if options["crop_scale"]:
+        moves.append(
+            A.RandomResizedCrop(
+                size=(size, size), scale=tuple(options["crop_scale"]), mask_interpolation=cv2.INTER_NEAREST, p=1.0
+            )
+        )
+    if options["rotate"] or options["scale"] or options["shift"]:
+        moves.append(
+            A.Affine(
+                rotate=(-options["rotate"], options["rotate"]),
+                scale=(1 - options["scale"], 1 + options["scale"]),
+                translate_percent=(-options["shift"], options["shift"]),
+                interpolation=cv2.INTER_LINEAR,
+                mask_interpolation=cv2.INTER_NEAREST,
+                fill=0,
+                fill_mask=UNKNOWN_PIXEL,
+                p=1.0,
+            )
+        )
+    if options["hflip"]:
+        moves.append(A.HorizontalFlip(p=options["hflip"]))
+    return moves
+
+
+def _photometric(options: dict[str, Any]) -> list[A.BasicTransform]:
+    tones: list[A.BasicTransform] = []
+    if options["brightness"] or options["contrast"]:
+        tones.append(
+            A.RandomBrightnessContrast(
+                brightness_limit=options["brightness"], contrast_limit=options["contrast"], p=1.0
+            )
+        )
+    if options["gamma"]:
+        spread = 100 * options["gamma"]
+        tones.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=1.0))
+    if options["noise"]:
+        tones.append(A.GaussNoise(std_range=(0.0, options["noise"]), p=1.0))
+    if options["blur"]:
+        tones.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, options["blur"]), p=0.5))
+    return tones

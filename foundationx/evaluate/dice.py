@@ -1,0 +1,59 @@
+"""Overlap of masks, with the trivial baseline beside it (``foundation_x.md`` section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foundationx.evaluate.score import Score, with_mean
+from foundationx.types import UNKNOWN_PIXEL
+
+
+class Dice:
+    """Hard Dice of each image, then the mean over images; unknown pixels are left out on both sides.
+
+    Args:
+        classes: K names.
+        threshold: probability from which a pixel is foreground.
+    """
+
+    def __init__(self, classes: Sequence[str], threshold: float = 0.5):
+        self.classes = tuple(classes)
+        self.threshold = threshold
+        self._dice: list[np.ndarray] = []
+        self._present: list[np.ndarray] = []
+
+    def add(self, probabilities: np.ndarray, masks: np.ndarray) -> None:
+        """One batch: (B, K, H, W) probabilities and (B, K, H, W) masks of 0, 1 and 255 (unknown)."""
+        known = masks != UNKNOWN_PIXEL
+        truth = (masks == 1) & known
+        predicted = (probabilities >= self.threshold) & known
+        pixels = (2, 3)
+        overlap = (truth & predicted).sum(pixels)
+        total = truth.sum(pixels) + predicted.sum(pixels)
+        dice = np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1.0)
+        self._dice.append(np.where(known.any(pixels), dice, np.nan))
+        self._present.append(truth.any(pixels))
+
+    def rows(self) -> list[Score]:
+        """Of each class and their means: ``Dice`` (both empty scores 1, as published), ``Dice positives`` (images where
+        the class is present) and ``Dice empty`` (what predicting nothing would score on the same images)."""
+        shape = (0, len(self.classes))
+        dice = np.concatenate(self._dice) if self._dice else np.zeros(shape)
+        present = np.concatenate(self._present) if self._present else np.zeros(shape, dtype=bool)
+        counted = ~np.isnan(dice)
+        tables = {
+            "Dice": (dice, counted),
+            "Dice positives": (dice, counted & present),
+            "Dice empty": ((~present).astype(float), counted),
+        }
+        rows = []
+        for metric, (values, chosen) in tables.items():
+            scores = [_mean_of(metric, name, values[chosen[:, k], k]) for k, name in enumerate(self.classes)]
+            rows += with_mean(metric, scores)
+        return rows
+
+
+def _mean_of(metric: str, name: str, values: np.ndarray) -> Score:
+    return Score(metric, name, float(values.mean()) if len(values) else None, len(values))
