@@ -85,7 +85,7 @@ def test_json_that_is_cut_off_or_another(folder, text, words):
 @pytest.mark.parametrize(
     ("outline", "words"),
     [
-        ({"counts": "x", "size": [1, 1]}, "run-length"),
+        ({"counts": "x", "size": [1, 1]}, "convert run-length"),
         ([[1, 1, 2, 2]], "three points"),
         ([[1, 1, 2, 2, 3]], "2 numbers"),
     ],

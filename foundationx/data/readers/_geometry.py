@@ -12,17 +12,20 @@ from foundationx.errors import DataError
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box may stand out of its image (rounding); more is an error."""
 
+LARGEST = 1e6
+"""No radiograph has a coordinate beyond this; larger numbers would overflow or are damage."""
+
 
 def numbers(values: object, count: int, where: str) -> list[float]:
-    """``count`` finite numbers, from numbers or from text. Raises DataError."""
+    """``count`` finite numbers of pixels, from numbers or from text. Raises DataError."""
     if not isinstance(values, Sequence) or len(values) != count:
         raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row")
     try:
         found = [float(value) for value in values]
     except (TypeError, ValueError):
         raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row") from None
-    if not all(map(math.isfinite, found)):
-        raise DataError(where, f"found {values!r}", f"{count} finite numbers", "mend the row")
+    if not all(abs(value) <= LARGEST for value in found):  # false for NaN too
+        raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "mend the row")
     return found
 
 
@@ -59,8 +62,9 @@ def polygon(points: object, where: str) -> np.ndarray:
     Raises:
         DataError: fewer than three points, or something that is no finite number.
     """
-    flat = isinstance(points, list) and points and not isinstance(points[0], list)
-    pairs = [points[i : i + 2] for i in range(0, len(points), 2)] if flat else points
-    if not isinstance(pairs, list) or len(pairs) < 3:
+    pairs = points if isinstance(points, list) else []
+    if pairs and not isinstance(pairs[0], list):
+        pairs = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+    if len(pairs) < 3:
         raise DataError(where, "a polygon of fewer than three points", "at least three points", "mend the polygon")
     return np.array([numbers(pair, 2, where) for pair in pairs], dtype=np.float32)

@@ -42,7 +42,8 @@ def _add(source: Source, options: Options, record: Mapping[str, Any], name: str,
     path = source.image(name, where)
     labels = source.labels(0.0)
     boxes, box_classes, masks = [], [], []
-    for item, (finding, corners, points) in enumerate(_findings(record, where), start=1):
+    for item, (published, corners, points) in enumerate(_findings(record, where), start=1):
+        finding = str(published)
         place = f"{where} finding {item}"
         if finding in options.ignore:
             continue
@@ -55,7 +56,7 @@ def _add(source: Source, options: Options, record: Mapping[str, Any], name: str,
     source.add(path, where, labels, record, boxes, box_classes, masks)
 
 
-def _findings(record: Mapping[str, Any], where: str) -> list[tuple[str, Any, Any]]:
+def _findings(record: Mapping[str, Any], where: str) -> list[tuple[Any, Any, Any]]:
     """Finding, box and polygon, item by item. Raises DataError where the lists do not match."""
     lists = [record.get(key) for key in LISTS]
     if not all(isinstance(values, list) for values in lists) or len({len(values) for values in lists}) != 1:

@@ -111,8 +111,13 @@ def _frame(image: Mapping[str, Any], where: str) -> list[float]:
 
 
 def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
-    if isinstance(outlines, dict):
-        raise DataError(where, "a run-length mask", "polygons", "convert it into polygons or mask files")
+    if not isinstance(outlines, list):
+        raise DataError(
+            where,
+            f"segmentation is {str(outlines)[:40]}",
+            "polygons",
+            "convert run-length masks into polygons or mask files",
+        )
     return [MaskPart(index, polygon=polygon(points, where)) for points in outlines]
 
 
