@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foundationx.cli.options import parse_options
-from foundationx.config import load_config, parse_config
+from foundationx.configfile import load_config, parse_config
 from foundationx.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundationx.config import parse_config
+from foundationx.configfile import parse_config
 from foundationx.errors import ConfigError
 from foundationx.schedule.cyclic import phase_lengths
 from foundationx.schedule.plan import build_plan

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from foundationx.config import ModelConfig, OptimiserConfig, parse_config
+from foundationx.config import ModelConfig, OptimiserConfig
+from foundationx.configfile import parse_config
 from foundationx.data.device import Normaliser
 from foundationx.engine.optim import build_optimiser
 from foundationx.engine.step import training_losses

@@ -25,7 +25,8 @@ from mmengine.registry import LOOPS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from foundationx.config import RunConfig, load_config
+from foundationx.config import RunConfig
+from foundationx.configfile import load_config
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.events import LogRecord, Watcher
 from foundationx.engine.optim import build_optimiser

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from foundationx.config import load_config
+from foundationx.configfile import load_config
 from foundationx.errors import ConfigError
 
 HELP = "the main job on generated radiographs: train, evaluate, report, export, predict (minutes on two cores)"

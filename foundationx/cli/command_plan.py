@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foundationx.cli.options import add_config, parse_options
-from foundationx.config import load_config
+from foundationx.configfile import load_config
 
 HELP = "print the plan of visits of a configuration, with trainable parameter counts; trains nothing"
 

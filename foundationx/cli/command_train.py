@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foundationx.cli.main import STOPPED
 from foundationx.cli.options import add_config, parse_options
-from foundationx.config import load_config
+from foundationx.configfile import load_config
 
 HELP = "train over a configuration's datasets; evaluate, report and export"
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from foundationx.config import RunConfig, parse_config
+from foundationx.config import RunConfig
+from foundationx.configfile import parse_config
 from foundationx.errors import CheckpointError
 from foundationx.model import FoundationModel
 from foundationx.types import TaskKey

@@ -1,8 +1,11 @@
 """Ties the student to its teacher at one named point of each task (``foundation_x.md`` section 2.4, figure).
 
-classification   the pooled (and projected) feature (B, D)
-detection        the encoder's memory (B, N, D), aligned by token: no selection comes before it
-segmentation     the shared decoder's output (B, C, h, w)
+    classification   the pooled (and projected) feature (B, D)
+    detection        the encoder's memory (B, N, D), aligned by token: no selection comes before it
+    segmentation     the shared decoder's output (B, C, h, w), each pixel's vector scaled to length 1
+
+The first two come out of a layer normalisation; nothing bounds the scale of the third, hence the scaling (as
+published).
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from torch.nn import functional as F
 
 def consistency_point(trunk_output: Any) -> Tensor:
     """The tensor of a trunk's output at which student and teacher are compared."""
-    return trunk_output if isinstance(trunk_output, Tensor) else trunk_output.memory
+    point = trunk_output if isinstance(trunk_output, Tensor) else trunk_output.memory
+    return F.normalize(point.float(), dim=1) if point.dim() == 4 else point.float()
 
 
 def consistency_loss(student: Any, teacher: Any) -> Tensor:
     """Mean squared error between the student's and the teacher's point; the teacher's side carries no gradient."""
-    return F.mse_loss(consistency_point(student).float(), consistency_point(teacher).detach().float())
+    return F.mse_loss(consistency_point(student), consistency_point(teacher).detach())

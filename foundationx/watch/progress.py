@@ -56,6 +56,8 @@ class Progress:
 
     def phase(self, visit: int, visits: int, key: TaskKey, phase: PhaseName, steps: int) -> None:
         """Names what is trained now."""
+        if self._first_step is None:  # what came before the first step (evaluation) says nothing of the steps to come
+            self._started = time.monotonic()
         self._phase = f"visit {visit}/{visits} {key} {phase.value}"
         if self._bar is not None:
             self._bar.update(self._task, description=self._phase)
