@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import io
 import logging
@@ -19,6 +20,7 @@ from foundationx.errors import ConfigError, nearest
 def _placeholder_ops() -> types.ModuleType:
     """A stand-in for ``mmcv._ext``: importable, its operators raise when called."""
     module = types.ModuleType("mmcv._ext")
+    module.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)  # importlib.util.find_spec asks for it
 
     def operator(name: str) -> Any:
         if name.startswith("__"):
@@ -55,6 +57,13 @@ def _prepare() -> None:
             sys.modules.setdefault("mmcv._ext", _placeholder_ops())
 
 
+def _scope(library: str) -> contextlib.AbstractContextManager[None]:
+    """Looks names up in ``library`` first, also inside a Runner, which sets a scope of its own."""
+    from mmengine.registry import DefaultScope
+
+    return DefaultScope.overwrite_default_scope(library)
+
+
 def build_mm(config: dict[str, Any]) -> Any:
     """Builds a module of mmdet's or mmseg's registry.
 
@@ -75,7 +84,7 @@ def build_mm(config: dict[str, Any]) -> Any:
     if kind is None:
         raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, registry.module_dict))
     try:
-        with quiet():
+        with quiet(), _scope(library):
             return kind(**arguments)
     except (TypeError, AssertionError, ValueError) as error:
         raise ConfigError(f"arguments of {config['type']}", str(error), "arguments that it takes") from error

@@ -86,7 +86,7 @@ class DetectionTrunk(nn.Module):
                 "kernel_size": 1,
                 "out_channels": dims,
                 "act_cfg": None,
-                "norm_cfg": {"type": "GN", "num_groups": math.gcd(32, dims)},
+                "norm_cfg": {"type": "GN", "num_groups": math.gcd(32, dims // 2)},
                 "num_outs": config.levels,
             }
         )
