@@ -74,9 +74,10 @@ def build_mm(config: dict[str, Any]) -> Any:
         ConfigError: the library or type is unknown, or an argument is wrong.
     """
     arguments = dict(config)
-    library, _, name = arguments.pop("type").rpartition(".")
+    kind_name = arguments.pop("type", None)
+    library, _, name = str(kind_name).rpartition(".")
     if library not in ("mmdet", "mmseg"):
-        raise ConfigError("type", f"found {config['type']!r}", "mmdet.NAME or mmseg.NAME")
+        raise ConfigError("type", f"found {kind_name!r}", "mmdet.NAME or mmseg.NAME")
     with quiet():
         importlib.import_module(f"{library}.models")
         registry = importlib.import_module(f"{library}.registry").MODELS
@@ -87,7 +88,7 @@ def build_mm(config: dict[str, Any]) -> Any:
         with quiet(), _scope(library):
             return kind(**arguments)
     except (TypeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"arguments of {config['type']}", str(error), "arguments that it takes") from error
+        raise ConfigError(f"arguments of {kind_name}", str(error), "arguments that it takes") from error
 
 
 def import_mmdet() -> None:

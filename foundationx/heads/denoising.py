@@ -19,7 +19,7 @@ class DenoisingQueries:
         content: (B, R, D); R = groups * 2 * T, in each group first the queries to mend, then those to reject.
         boxes: (B, R, 4) centre and size in (0, 1).
         mask: (R + Q, R + Q) bool, True where attention is forbidden.
-        targets: (1, B, T * groups) query of each target, -1 in the padding; with ``repeated`` the truth.
+        matched: (1, B, T * groups) query of each target, -1 in the padding; with ``repeated`` the truth.
         repeated: the targets, once for each group.
     """
 
@@ -54,7 +54,7 @@ def make_denoising(
     content = label_book(_noisy_labels(targets.classes, groups, label_book.num_embeddings, label_noise))
     real = (targets.classes >= 0)[:, None, None].expand(-1, groups, 2, -1).reshape(batch, -1)
     content = content * real[..., None]
-    boxes = torch.where(real[..., None], boxes, boxes.new_tensor(0.5))
+    boxes = boxes.masked_fill(~real[..., None], 0.5)
     places = torch.arange(groups * 2 * count, device=boxes.device).view(groups, 2, count)[:, 0].reshape(1, 1, -1)
     repeated = Targets(targets.boxes.repeat(1, groups, 1), targets.classes.repeat(1, groups), targets.known)
     matched = torch.where(repeated.classes[None] >= 0, places, -1)

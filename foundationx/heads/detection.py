@@ -56,6 +56,7 @@ class DetectionHead(Head):
         self.config = config
         dims = config.embed_dims
         self.proposal_transform = nn.Sequential(nn.Linear(dims, dims), nn.LayerNorm(dims))
+        nn.init.xavier_uniform_(self.proposal_transform[0].weight)
         self.proposal_class = _class_head(dims, num_classes)
         self.proposal_box = _box_head(dims)
         self.queries = nn.Embedding(config.queries, dims)

@@ -19,7 +19,8 @@ def deformable_attention(
 ) -> Tensor:
     """Samples every level bilinearly at the locations and adds up with the weights.
 
-    Levels are added one by one, so no tensor holds the samples of all levels at once.
+    Levels are added one by one, so no tensor holds the samples of all levels at once. Locations keep at least single
+    precision: in bf16 they would be off by a fifth of a cell on a level 100 cells wide.
 
     Args:
         value: (B, N, M, D), M heads, N tokens of all levels in order.
@@ -28,22 +29,29 @@ def deformable_attention(
         weights: (B, Q, M, levels, P), adding up to 1 over levels and points.
 
     Returns:
-        (B, Q, M * D).
+        (B, Q, M * D), of the value's type.
     """
     batch, _, heads, features = value.shape
     queries, points = locations.shape[1], locations.shape[4]
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * M, Q, P, 2)
-    shares = weights.permute(3, 0, 2, 1, 4).reshape(len(spatial_shapes), batch * heads, 1, queries, points)
-    total = value.new_zeros(batch * heads, features, queries)
+    precise = torch.promote_types(value.dtype, torch.float32)
+    grids = (2 * locations.to(precise) - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * M, Q, P, 2)
+    shares = weights.to(value.dtype).permute(3, 0, 2, 1, 4)
+    shares = shares.reshape(len(spatial_shapes), batch * heads, 1, queries, points)
+    total = value.new_zeros(batch * heads, features, queries, dtype=precise)
     start = 0
     for level, (height, width) in enumerate(spatial_shapes):
         tokens = value[:, start : start + height * width]
         start += height * width
-        image = tokens.permute(0, 2, 3, 1).reshape(batch * heads, features, height, width)
-        grid = grids[level].to(image.dtype)
-        sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        total = total + (sampled * shares[level]).sum(-1)
-    return total.view(batch, heads * features, queries).transpose(1, 2)
+        image = tokens.permute(0, 2, 3, 1).reshape(batch * heads, features, height, width).to(precise)
+        sampled = F.grid_sample(image, grids[level], mode="bilinear", padding_mode="zeros", align_corners=False)
+        total = total + (sampled.to(value.dtype) * shares[level]).sum(-1, dtype=precise)
+    return total.to(value.dtype).view(batch, heads * features, queries).transpose(1, 2)
+
+
+def _level_sizes(spatial_shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """Width and height of each level (levels, 2), filled on the device: a copy from the host would wait for it."""
+    sides = [like.new_full((1,), side) for height, width in spatial_shapes for side in (width, height)]
+    return torch.cat(sides).view(-1, 2)
 
 
 class DeformableAttention(nn.Module):
@@ -114,8 +122,7 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).view(*pattern[:3], -1).softmax(-1).view(pattern)
         reference = reference_points[:, :, None, :, None]
         if reference_points.shape[-1] == 2:
-            sizes = offsets.new_tensor([[width, height] for height, width in spatial_shapes])
-            locations = reference + offsets / sizes[:, None]
+            locations = reference + offsets / _level_sizes(spatial_shapes, reference)[:, None]
         else:
             locations = reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
         return self.output_proj(deformable_attention(values, spatial_shapes, locations, weights)) + identity

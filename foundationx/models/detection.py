@@ -18,6 +18,9 @@ from foundationx import compat
 from foundationx.errors import ConfigError, nearest
 from foundationx.models.deformable import DeformableAttention
 
+NECK_STAGES = 3
+"""Stages of the backbone that the neck takes, the coarsest ones; further levels are strided convolutions."""
+
 
 @dataclass(frozen=True)
 class DetectionConfig:
@@ -55,6 +58,8 @@ class DetectionConfig:
         if config.embed_dims % config.num_heads or config.embed_dims % 4:
             found = f"embed_dims {config.embed_dims} with num_heads {config.num_heads}"
             raise ConfigError("model.detection", found, "embed_dims that num_heads and 4 divide")
+        if config.levels < NECK_STAGES:
+            raise ConfigError("model.detection.levels", f"found {config.levels}", f"{NECK_STAGES} or more")
         return config
 
 
@@ -70,8 +75,7 @@ class DetectionTrunk(nn.Module):
     """Neck and encoder; with ``sharing='queries'`` the decoder as well.
 
     Args:
-        in_channels: channels of the backbone's stages; the last three are used, further levels are strided
-            convolutions.
+        in_channels: channels of the backbone's stages, finest first; the last ``NECK_STAGES`` are used.
         config: sizes.
     """
 
@@ -82,7 +86,7 @@ class DetectionTrunk(nn.Module):
         self.neck = compat.build_mm(
             {
                 "type": "mmdet.ChannelMapper",
-                "in_channels": list(in_channels[-3:]),
+                "in_channels": list(in_channels[-NECK_STAGES:]),
                 "kernel_size": 1,
                 "out_channels": dims,
                 "act_cfg": None,
@@ -90,6 +94,7 @@ class DetectionTrunk(nn.Module):
                 "num_outs": config.levels,
             }
         )
+        _initialise(self.neck)
         self.level_embed = nn.Parameter(torch.empty(config.levels, dims))
         nn.init.normal_(self.level_embed)
         self.encoder = _build_encoder(config)
@@ -98,7 +103,7 @@ class DetectionTrunk(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Memory:
         """Feature maps to the encoder's memory."""
-        maps = self.neck(tuple(features[-3:]))
+        maps = self.neck(tuple(features[-NECK_STAGES:]))
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         places = [
@@ -118,6 +123,13 @@ class DetectionTrunk(nn.Module):
         return Memory(tokens, shapes)
 
 
+class _FusedAttention(nn.MultiheadAttention):
+    """Never gives its weights, so torch takes the fused kernel: no (B, heads, Q, Q) tensor is kept for backward."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> tuple[Tensor, None]:
+        return super().forward(query, key, value, need_weights=False, **masks)
+
+
 def build_decoder(config: DetectionConfig) -> nn.Module:
     """mmdet's DINO decoder (its weights' names), run by ``run_decoder``."""
     compat.import_mmdet()
@@ -134,6 +146,8 @@ def build_decoder(config: DetectionConfig) -> nn.Module:
         },
         post_norm_cfg=None,
     )
+    for layer in decoder.layers:
+        layer.self_attn.attn = _FusedAttention(dims, config.num_heads)
     _initialise(decoder)
     for layer in decoder.layers:
         layer.cross_attn = DeformableAttention(dims, config.num_heads, config.levels, config.points)
@@ -166,19 +180,26 @@ def _initialise(module: nn.Module) -> None:
 
 
 def token_centres(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    """Centre of every token, (N, 2) x and y as shares of the image."""
+    """Centre of every token, (N, 2) x and y as shares of the image, in single precision or better."""
     centres = []
+    dtype = torch.promote_types(like.dtype, torch.float32)
     for height, width in shapes:
-        y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
-        x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+        y = (torch.arange(height, device=like.device, dtype=dtype) + 0.5) / height
+        x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width
         centres.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 2))
     return torch.cat(centres)
 
 
 def _sine_encoding(shape: tuple[int, int], dims: int, temperature: float, like: Tensor) -> Tensor:
-    """Sine position encoding of one level, (h * w, D): half of it for y, half for x (DETR, normalised)."""
-    centres = token_centres([shape], like).float() * 2 * math.pi
-    return sine_of(centres[:, [1, 0]], dims // 2, temperature).to(like.dtype)
+    """Sine position encoding of one level, (h * w, D): half of it for y, half for x.
+
+    As published (and in mmdet's weights), a token stands for its far corner here, not for its centre.
+    """
+    height, width = shape
+    y = torch.arange(1, height + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / height)
+    x = torch.arange(1, width + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / width)
+    places = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).view(-1, 2)
+    return sine_of(places, dims // 2, temperature).to(like.dtype)
 
 
 def sine_of(coordinates: Tensor, dims: int, temperature: float) -> Tensor:
