@@ -1,8 +1,16 @@
-"""The report page."""
+"""``report.html``: one self-contained page about a run, for people."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
+from foundationx.watch.report.facts import read_facts
+from foundationx.watch.report.page import render
+from foundationx.workdir import WorkDir, write_atomically
+
 
 def write_report(work_dir: Path) -> Path:
-    """Placeholder until the page is there."""
-    return work_dir / "report.html"
+    """Writes the report of a work directory from whatever it holds by now; gives its path."""
+    path = WorkDir(work_dir).report
+    write_atomically(path, render(read_facts(work_dir)))
+    return path

@@ -1,0 +1,89 @@
+"""What the report shows, read from the work directory once. Every file may be missing: a run that has just begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundationx.types import Example, MetricRow, TaskKey
+from foundationx.workdir import WorkDir
+
+HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
+"""The metric of each task that stands for it."""
+
+
+@dataclass
+class Facts:
+    """Contents of a work directory.
+
+    Attributes:
+        run: name, time, device, parameters.
+        plan: visits with their phases.
+        datasets: rows of datasets.json.
+        log: rows of the training log.
+        metrics: all metric rows.
+        curves: ROC curves by head.
+        examples: by head: class names, model, examples.
+        bad: what was skipped.
+        config: the resolved configuration.
+    """
+
+    run: dict[str, Any]
+    plan: dict[str, Any]
+    datasets: list[dict[str, Any]]
+    log: list[dict[str, Any]]
+    metrics: list[MetricRow]
+    curves: dict[str, Any]
+    examples: dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]
+    bad: list[dict[str, Any]]
+    config: dict[str, Any]
+
+    @property
+    def heads(self) -> list[TaskKey]:
+        """Every head of the run, in the order of the cycle."""
+        visits = [TaskKey.parse(f"{v['dataset']}/{v['task']}") for v in self.plan.get("visits", [])]
+        scored = [TaskKey.parse(f"{row.dataset}/{row.task}") for row in self.metrics]
+        return list(dict.fromkeys([*visits, *scored]))
+
+    @property
+    def split(self) -> str:
+        """The side that the headline stands on: test where it was evaluated after training, else val."""
+        trained = {row.split for row in self.metrics if row.visit > 0}
+        return "test" if "test" in trained else "val"
+
+    def rows(self, key: TaskKey, metric: str, model: str | None = None, split: str | None = None) -> list[MetricRow]:
+        """Rows of one head and metric, by visit."""
+        chosen = [
+            row
+            for row in self.metrics
+            if (row.dataset, row.task, row.metric) == (key.dataset, key.task.value, metric)
+            and (model is None or row.model == model)
+            and (split is None or row.split == split)
+        ]
+        return sorted(chosen, key=lambda row: row.visit)
+
+    def value(self, key: TaskKey, metric: str, class_name: str, model: str, split: str, last: bool) -> float | None:
+        """A metric of the untrained model (``last`` false) or after the last visit."""
+        rows = [row for row in self.rows(key, metric, split=split) if row.class_name == class_name]
+        if not last:
+            rows = [row for row in rows if row.visit == 0]
+        else:
+            rows = [row for row in rows if row.visit > 0 and row.model == model]
+        return rows[-1].value if rows else None
+
+
+def read_facts(folder: Path) -> Facts:
+    """Reads a work directory."""
+    work = WorkDir(folder)
+    return Facts(
+        run=work.read_json("run.json", {}),
+        plan=work.read_json("plan.json", {}),
+        datasets=work.read_json("datasets.json", []),
+        log=work.read_log(),
+        metrics=work.read_metrics(),
+        curves=work.read_json("curves.json", {}),
+        examples=work.read_examples(),
+        bad=work.read_json("bad_samples.json", []),
+        config=work.read_json("config.json", {}),
+    )
