@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from foundationx.cli.options import add_data_root
+from foundationx.cli.options import add_data_root, wide_console
 
 HELP = "datasets: list cards, show one, check a download against it, write phantoms"
 
@@ -48,7 +47,7 @@ def _list(options: argparse.Namespace) -> int:
         card = catalog.card(name)
         tasks = ", ".join(f"{task.value} ({len(spec.classes)})" for task, spec in card.tasks.items())
         table.add_row(name, card.title, tasks, str(card.access), card.licence.name)
-    Console().print(table)
+    wide_console().print(table)
     return 0
 
 
@@ -68,7 +67,7 @@ def _check(options: argparse.Namespace) -> int:
     from foundationx.errors import DataError
     from foundationx.registry.catalog import Catalog
 
-    console, faults = Console(), 0
+    console, faults = wide_console(), 0
     card = Catalog().card(options.card)
     folder = options.data_root / (options.root if options.root is not None else card.root)
     for task in card.tasks:

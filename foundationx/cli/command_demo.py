@@ -6,9 +6,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from foundationx.cli.options import wide_console
 from foundationx.configfile import load_config
 from foundationx.errors import ConfigError
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     data, run_folder = options.folder / "phantoms", options.folder / "run"
     for folder in (data, run_folder):
         shutil.rmtree(folder, ignore_errors=True)
-    console = Console()
+    console = wide_console()
     console.print(f"generating phantom radiographs in {data}")
     write_phantom_datasets(data, IMAGES)
     config = load_config(CONFIG)

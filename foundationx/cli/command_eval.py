@@ -7,10 +7,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from foundationx.cli.options import add_data_root
+from foundationx.cli.options import add_data_root, wide_console
 from foundationx.types import Split
 
 HELP = "evaluate every head of a checkpoint on one side of its split"
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     for name, values in lines.items():
         shown = ["-" if values.get(m) is None else f"{values[m]:.4f}" for m in models]
         table.add_row(*name, *shown)
-    Console().print(table)
+    wide_console().print(table)
     if options.json:
         as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
         write_atomically(options.json, json.dumps(as_json, indent=1) + "\n")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
-from foundationx.cli.options import add_config, parse_options
+from foundationx.cli.options import add_config, parse_options, wide_console
 from foundationx.configfile import load_config
 
 HELP = "print the plan of visits of a configuration, with trainable parameter counts; trains nothing"
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
     for column in ("visit", "head", "phase", "images", "steps", "trains", "parameters", "consistency", "teacher"):
         numbers = column in ("visit", "images", "steps", "parameters", "consistency", "teacher")
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "trains")
     for phase in plan.phases:
         if phase.cycle > 1 and not options.all:
             break
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
             "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
             end_section=phase.closes_visit,
         )
-    console = Console()
+    console = wide_console()
     console.print(table)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")

@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
+PIPE_WIDTH = 160
+"""Columns of a table that is not shown on a terminal."""
+
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Configuration file, changes to it, and where the data are."""
@@ -43,3 +48,9 @@ def parse_options(pairs: list[str]) -> dict[str, object]:
             raise ConfigError("--cfg-options", f"found {pair!r}", "KEY=VALUE")
     parser.add_argument("--pairs", nargs="*", action=DictAction)
     return parser.parse_args(["--pairs", *pairs]).pairs or {} if pairs else {}
+
+
+def wide_console() -> Console:
+    """A console whose tables are not squeezed into 80 columns where the output is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
