@@ -1,13 +1,11 @@
 """The batched criterion against mmdet's DINOHead, by hand, and in what it asks of the host."""
 
-from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from host_traffic import Dispatched, HostTraffic
 
 from foundationx import compat
 from foundationx.losses.boxes import focal_loss, generalised_iou, to_centre_and_size, to_corners
@@ -195,36 +193,6 @@ def test_predictions_that_are_not_numbers_do_not_stop_the_matching():
         logits[0, 0, 0], boxes[1, 2, 3] = torch.nan, torch.nan
     matched = match(logits, boxes, targets)
     assert ((matched >= 0) == (targets.classes >= 0)).all()
-
-
-class HostTraffic(TorchFunctionMode):
-    """Counts what would wait for the device, or copy to it, were the tensors there."""
-
-    WAITING = ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "nonzero", "unique")
-
-    def __init__(self):
-        super().__init__()
-        self.calls = Counter()
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
-        if name in self.WAITING or name in ("tensor", "new_tensor", "as_tensor"):
-            self.calls[name] += 1
-        if name == "to" and any(isinstance(value, torch.device) for value in args):
-            self.calls["to device"] += 1
-        return function(*args, **(kwargs or {}))
-
-
-class Dispatched(TorchDispatchMode):
-    """Counts dispatched operations by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.calls[function.__name__.split(".")[0]] += 1
-        return function(*args, **(kwargs or {}))
 
 
 def test_operations_and_host_traffic_do_not_grow_with_the_batch():
