@@ -81,7 +81,9 @@ def _check(options: argparse.Namespace) -> int:
                 found.append(dataset.bad(index, error))
         console.print(f"{card.name}/{task.value}: {len(table):,} images, {len(found):,} faults", highlight=False)
         for entry in found:
-            console.print(f"  {entry.file} ({entry.row}): {entry.reason}", highlight=False, markup=False)
+            console.print(
+                f"  {entry.file} ({entry.row}): {entry.reason}", highlight=False, markup=False, soft_wrap=True
+            )
         faults += len(found)
     return 1 if faults else 0
 
