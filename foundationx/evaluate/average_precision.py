@@ -45,9 +45,12 @@ class AveragePrecision:
         """One image.
 
         Args:
-            boxes, scores, classes: predictions (M, 4) x1 y1 x2 y2 in pixels, (M,), (M,).
-            true_boxes, true_classes: truth (N, 4), (N,).
-            known: (K,) bool, which classes were annotated in the image.
+            boxes: (M, 4) predictions, x1 y1 x2 y2 in pixels.
+            scores: (M,) of the predictions, the best highest.
+            classes: (M,) class indices of the predictions.
+            true_boxes: (N, 4) truth, x1 y1 x2 y2 in pixels.
+            true_classes: (N,) class indices of the truth.
+            known: (K,) bool, which classes were annotated in the image; the others are left out of it.
             size: height and width in pixels.
         """
         image = len(self._images) + 1
@@ -85,7 +88,6 @@ class AveragePrecision:
             coco.dataset = {"images": self._images, "annotations": truth, "categories": [{"id": k, "name": "class"}]}
             coco.createIndex()
             judge = COCOeval(coco, coco.loadRes(found), "bbox")
-            judge.params.imgIds = sorted(images)
             judge.params.iouThrs = IOUS
             judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
             judge.params.maxDets = [MAX_DETECTIONS]

@@ -1,0 +1,146 @@
+"""Average precision of boxes: hand-worked numbers, a slow independent AP, unknown classes, properties."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foundationx.evaluate.average_precision import AveragePrecision
+
+SIZE = (200, 200)
+ALL = np.array([True])
+NO_BOXES = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+
+
+def scores(metric, name="AP50"):
+    return {row.class_name: (row.value, row.n) for row in metric.rows() if row.metric == name}
+
+
+def iou(one, other):
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    overlap = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return overlap / (sum(areas) - overlap)
+
+
+def slow_ap(images, threshold):
+    """101-point AP of one class. ``images``: (boxes, scores, true boxes) each; greedy matching, best score first."""
+    judged, count = [], 0
+    for boxes, confidences, truth in images:
+        free = list(range(len(truth)))
+        count += len(truth)
+        for place in sorted(range(len(boxes)), key=lambda place: -confidences[place]):
+            overlaps = [(iou(boxes[place], truth[t]), t) for t in free]
+            best = max(overlaps, default=(0, None))
+            hit = best[0] >= threshold
+            if hit:
+                free.remove(best[1])
+            judged.append((confidences[place], hit))
+    hits = np.cumsum([hit for _, hit in sorted(judged, key=lambda pair: -pair[0])])
+    precision, recall = hits / np.arange(1, len(hits) + 1), hits / count
+    return np.mean([precision[recall >= level].max(initial=0) for level in np.linspace(0, 1, 101)])
+
+
+def random_boxes(rng, count):
+    corner, size = rng.uniform(0, 120, (count, 2)), rng.uniform(20, 80, (count, 2))
+    return np.concatenate([corner, corner + size], axis=1)
+
+
+def random_images(rng, count):
+    """True boxes, and predictions that are some of them shaken, with others that hit nothing."""
+    images = []
+    for _ in range(count):
+        truth = random_boxes(rng, rng.integers(0, 4))
+        near = truth + rng.normal(0, 6, truth.shape)
+        boxes = np.concatenate([near, truth[:1] + rng.normal(0, 3, truth[:1].shape), random_boxes(rng, 3)])
+        images.append((boxes, rng.random(len(boxes)), truth))
+    return images
+
+
+def measure(images, classes=("a",)):
+    metric = AveragePrecision(classes)
+    for boxes, confidences, truth in images:
+        metric.add(boxes, confidences, np.zeros(len(boxes), int), truth, np.zeros(len(truth), int), ALL, SIZE)
+    return metric
+
+
+def test_hand_worked():
+    # The first box hits, the second hits nothing, the third hits: precision 1 up to recall 1/2, then 2/3.
+    truth = np.array([[0, 0, 100, 100], [100, 100, 200, 200]], float)
+    boxes = np.array([[0, 0, 100, 100], [0, 120, 30, 150], [100, 100, 200, 200]], float)
+    metric = measure([(boxes, np.array([0.9, 0.8, 0.7]), truth)])
+    expected = (51 * 1 + 50 * 2 / 3) / 101
+    for name in ("AP40", "AP50", "AP"):
+        assert scores(metric, name) == {"a": (pytest.approx(expected), 2), "mean": (pytest.approx(expected), 2)}
+
+
+@pytest.mark.parametrize(
+    ("width", "ap40", "ap50", "ap"), [(45, 1, 0, 0), (39, 0, 0, 0), (52, 1, 1, 0.1), (76, 1, 1, 0.6)]
+)
+def test_each_threshold_at_its_edge(width, ap40, ap50, ap):
+    """A box of full height and ``width`` per cent of the true one has just that IoU."""
+    metric = measure([(np.array([[0, 0, width, 100.0]]), np.array([0.5]), np.array([[0, 0, 100, 100.0]]))])
+    found = [scores(metric, name)["a"][0] for name in ("AP40", "AP50", "AP")]
+    assert found == pytest.approx([ap40, ap50, ap])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_a_slow_loop(seed):
+    images = random_images(np.random.default_rng(seed), 12)
+    metric = measure(images)
+    assert scores(metric, "AP40")["a"][0] == pytest.approx(slow_ap(images, 0.4))
+    assert scores(metric, "AP50")["a"][0] == pytest.approx(slow_ap(images, 0.5))
+    levels = np.arange(50, 100, 5) / 100
+    assert scores(metric, "AP")["a"][0] == pytest.approx(np.mean([slow_ap(images, level) for level in levels]))
+
+
+def test_second_box_on_one_truth_is_a_false_positive():
+    truth = np.array([[0, 0, 100, 100.0]])
+    metric = measure([(np.repeat(truth, 2, 0), np.array([0.9, 0.8]), truth), (truth, np.array([0.7]), truth)])
+    assert scores(metric)["a"][0] == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
+
+
+def test_box_of_another_class_does_not_count():
+    box = np.array([[0, 0, 100, 100.0]])
+    metric = AveragePrecision(("a", "b"))
+    metric.add(box, np.array([0.9]), np.array([1]), box, np.array([0]), np.array([True, True]), SIZE)
+    assert scores(metric) == {"a": (0.0, 1), "b": (None, 0), "mean": (0.0, 1)}
+
+
+def test_image_where_a_class_was_not_annotated_is_left_out_for_that_class_alone():
+    box = np.array([[0, 0, 100, 100.0]])
+    both, known = np.array([0, 1]), np.array([True, True])
+    metric = AveragePrecision(("a", "b"))
+    metric.add(np.repeat(box, 2, 0), np.array([0.5, 0.5]), both, np.repeat(box, 2, 0), both, known, SIZE)
+    # Class b may be there unmarked: the confident box is no mistake. Class a was looked for: its box is one.
+    metric.add(np.repeat(box, 2, 0), np.array([0.9, 0.9]), both, *NO_BOXES[::2], np.array([True, False]), SIZE)
+    assert scores(metric) == {
+        "a": (pytest.approx(0.5), 1),
+        "b": (pytest.approx(1.0), 1),
+        "mean": (pytest.approx(0.75), 2),
+    }
+
+
+def test_degenerate_cases(capfd):
+    box = np.array([[0, 0, 100, 100.0]])
+    assert scores(AveragePrecision(("a",))) == {"a": (None, 0), "mean": (None, 0)}
+    assert scores(measure([(box, np.array([0.9]), NO_BOXES[0])])) == {"a": (None, 0), "mean": (None, 0)}
+    assert scores(measure([(NO_BOXES[0], NO_BOXES[1], box)])) == {"a": (0.0, 1), "mean": (0.0, 1)}
+    assert scores(measure([(box, np.array([0.9]), box)])) == {
+        "a": (pytest.approx(1.0), 1),
+        "mean": (pytest.approx(1.0), 1),
+    }
+    assert capfd.readouterr().out == ""
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**16), st.randoms(use_true_random=False))
+def test_neither_the_order_of_boxes_and_images_nor_the_scale_of_scores_counts(seed, random):
+    images = [*random_images(np.random.default_rng(seed), 4), (NO_BOXES[0], NO_BOXES[1], np.array([[0, 0, 50, 50.0]]))]
+    shuffled = []
+    for boxes, confidences, truth in random.sample(images, len(images)):
+        order = random.sample(range(len(boxes)), len(boxes))
+        shuffled.append((boxes[order], confidences[order] ** 3, truth[random.sample(range(len(truth)), len(truth))]))
+    for name in ("AP40", "AP50", "AP"):
+        assert scores(measure(shuffled), name)["a"] == pytest.approx(scores(measure(images), name)["a"])
