@@ -87,8 +87,9 @@ def build_mm(config: dict[str, Any]) -> Any:
     try:
         with quiet(), _scope(library):
             return kind(**arguments)
-    except (TypeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"arguments of {kind_name}", str(error), "arguments that it takes") from error
+    except Exception as error:  # modules refuse bad arguments in every way: KeyError, RuntimeError, ZeroDivisionError
+        found = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"arguments of {kind_name}", found, "arguments that it takes") from error
 
 
 def import_mmdet() -> None:

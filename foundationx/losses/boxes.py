@@ -19,10 +19,11 @@ def to_centre_and_size(boxes: Tensor) -> Tensor:
     return torch.cat([(least + most) / 2, most - least], dim=-1)
 
 
-def generalised_iou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
+def generalised_iou(first: Tensor, second: Tensor, eps: float = 1e-10) -> Tensor:
     """GIoU of x1 y1 x2 y2 boxes that broadcast against each other, in (-1, 1] (Rezatofighi et al., 2019).
 
     To have all pairs of (..., Q, 4) and (..., T, 4), pass ``first[..., :, None, :]`` and ``second[..., None, :, :]``.
+    Boxes are shares of the image: ``eps`` lies far below the area of one pixel of any radiograph (4000 pixels: 6e-8).
     """
     area_first = (first[..., 2:] - first[..., :2]).prod(-1)
     area_second = (second[..., 2:] - second[..., :2]).prod(-1)

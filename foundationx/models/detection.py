@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,9 @@ from foundationx.models.deformable import DeformableAttention
 
 NECK_STAGES = 3
 """Stages of the backbone that the neck takes, the coarsest ones; further levels are strided convolutions."""
+
+MAY_BE_ZERO = ("denoising", "label_noise", "box_noise", "proposal_loss_weight")
+"""Numbers of the configuration that switch something off at 0; all others are 1 or more."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class DetectionConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DetectionConfig:
-        """Raises ConfigError for an unknown key or a size that does not fit."""
+        """Raises ConfigError for an unknown key, a value that is no number or too small, or sizes that do not fit."""
         known = [item.name for item in fields(cls)]
         for name in values:
             if name not in known:
                 raise ConfigError(f"model.detection.{name}", "unknown key", nearest(name, known))
         config = cls(**values)
+        for item in fields(cls):
+            _check_number(item, getattr(config, item.name))
         if config.sharing not in ("decoder", "queries"):
             raise ConfigError("model.detection.sharing", f"found {config.sharing!r}", "decoder or queries")
         if config.embed_dims % config.num_heads or config.embed_dims % 4:
@@ -61,6 +66,18 @@ class DetectionConfig:
         if config.levels < NECK_STAGES:
             raise ConfigError("model.detection.levels", f"found {config.levels}", f"{NECK_STAGES} or more")
         return config
+
+
+def _check_number(item: Field, value: Any) -> None:
+    """Refuses what is no number, or one that is too small; numbers are whole where the default is."""
+    if not isinstance(item.default, (int, float)):
+        return
+    whole = isinstance(item.default, int)
+    least = 0 if item.name in MAY_BE_ZERO else 1
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value < math.inf:
+        expected = f"a {'whole ' if whole else ''}number, {least} or more"
+        raise ConfigError(f"model.detection.{item.name}", f"found {value!r}", expected)
 
 
 @dataclass(slots=True)
