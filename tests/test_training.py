@@ -14,7 +14,7 @@ import torch
 from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import load_checkpoint, newest_checkpoint
-from foundationx.errors import CheckpointError, ConfigError
+from foundationx.errors import CheckpointError, ConfigError, DataError
 from foundationx.export.backbone import export_backbone, load_backbone
 from foundationx.model import FoundationModel
 from foundationx.run.evaluate import evaluate_checkpoint
@@ -164,8 +164,8 @@ def test_bad_samples_are_errors_or_are_listed(phantoms, tmp_path):
     broken = sorted((data / "phantom_labels" / "images").glob("*.png"))[:3]
     for path in broken:
         path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(Exception, match=r"\.png: is torn or damaged"):
-        train(load_config(CONFIG), data, tmp_path / "raise")
+    with pytest.raises(DataError, match=r"\.png: is torn or damaged"):
+        train(load_config(CONFIG, {"evaluate.final": []}), data, tmp_path / "raise")
     skipping = load_config(CONFIG, {"runtime.on_bad_sample": "skip"})
     assert train(skipping, data, tmp_path / "skip")
     listed = {entry["file"] for entry in json.loads((tmp_path / "skip" / "bad_samples.json").read_text())}

@@ -1,4 +1,5 @@
-# The demo: four generated datasets, annotated in four published ways, all three tasks. Minutes on two CPU cores.
+# The demo: generated radiographs in three published layouts, one annotated with labels, one with boxes, one with masks.
+# Minutes on two CPU cores.
 _base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
 
 name = "phantom"
@@ -8,9 +9,13 @@ datasets = [
     dict(card="phantom_boxes"),
     dict(card="phantom_masks"),
 ]
-schedule = dict(cycles=8)
+schedule = dict(
+    cycles=8,
+    lock=dict(classification=0.0, detection=0.25, segmentation=0.25),
+    release=dict(classification=2.0, detection=1.0, segmentation=0.5),
+)
 teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
 consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
-optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0)
+optimiser = dict(lr=4e-4, weight_decay=0.02, clip_norm=1.0)
 evaluate = dict(every=2)
-runtime = dict(batch_size=8, workers=1, log_every=5)
+runtime = dict(batch_size=8, workers=1, log_every=10)

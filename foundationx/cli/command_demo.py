@@ -14,8 +14,8 @@ from foundationx.errors import ConfigError
 
 HELP = "the main job on generated radiographs: train, evaluate, report, export, predict (minutes on two cores)"
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart" / "phantom.py"
-IMAGES = 360
-"""Films in each phantom dataset."""
+IMAGES, SIZE = 500, 192
+"""Films in each phantom dataset, and their side in pixels."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     console = wide_console()
     console.print(f"generating phantom radiographs in {data}")
-    write_phantom_datasets(data, IMAGES)
+    write_phantom_datasets(data, IMAGES, size=SIZE)
     config = load_config(CONFIG)
     if not train(config, data, run_folder, config_file=CONFIG):
         return 1
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _gains(run_folder: Path) -> Table:
     """The test side: untrained model and teacher, head by head."""
-    from foundationx.run.watchers import HEADLINE
+    from foundationx.evaluate.score import HEADLINE
     from foundationx.workdir import WorkDir
 
     rows = [r for r in WorkDir(run_folder).read_metrics() if r.split == "test" and r.class_name == "mean"]

@@ -25,6 +25,7 @@ from foundationx.engine.events import LogRecord, Watcher
 from foundationx.engine.meter import Meter
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate, trained_parameters
 from foundationx.engine.step import training_losses
+from foundationx.errors import FoundationXError
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import lock
 from foundationx.models.teacher import Teacher
@@ -80,19 +81,27 @@ class Trainer:
         """Runs the plan from the present step to its end. Returns False where it was asked to stop before.
 
         Raises:
-            DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
+            DataError: a sample is bad and ``on_bad_sample`` is ``raise``; what was trained so far is saved first.
         """
         self._tell("on_start", self.plan, self.step)
-        with self._stopping_cleanly():
-            source = iter(self.batches(self.step))
-            for phase in self.plan.from_step(self.step):
-                self._run_phase(phase, source)
-                if self.stop_requested:
-                    break
+        try:
+            with self._stopping_cleanly():
+                self._run_phases()
+        except FoundationXError:
+            self.save()
+            raise
         finished = self.step == self.plan.total_steps
         self.save()
         self._tell("on_end", self.plan, finished)
         return finished
+
+    def _run_phases(self) -> None:
+        """Phase after phase, from the present step to the end or to a request to stop."""
+        source = iter(self.batches(self.step))
+        for phase in self.plan.from_step(self.step):
+            self._run_phase(phase, source)
+            if self.stop_requested:
+                break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
         """Trains one phase's scopes for the steps it has left."""

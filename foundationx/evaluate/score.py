@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
+"""The metric that stands for each task."""
+
 MEAN = "mean"
 """Class name of the mean over classes."""
 

@@ -9,15 +9,14 @@ from foundationx.data.sources import DataBook
 from foundationx.engine.events import LogRecord, Watcher
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluate.evaluator import Evaluation, evaluate
+from foundationx.evaluate.score import HEADLINE
 from foundationx.export.backbone import export_backbone
+from foundationx.model import FoundationModel
 from foundationx.schedule.plan import Phase, Plan
 from foundationx.types import MetricRow, Split, TaskKey
 from foundationx.watch.progress import Progress
 from foundationx.watch.report import write_report
 from foundationx.workdir import WorkDir
-
-HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
-"""The metric of each task that is printed while training."""
 
 
 class Display(Watcher):
@@ -56,9 +55,14 @@ class EvaluateAndReport(Watcher):
         self.config = trainer.config.evaluate
 
     def on_start(self, plan: Plan, step: int) -> None:
-        """The untrained model, on every side that will be reported."""
+        """The untrained model, on every side that will be reported; or the evaluation that a run was stopped in."""
         if step == 0:
-            self._evaluate({"student": self.trainer.model}, 0, dict.fromkeys((self.config.during, *self.config.final)))
+            sides = tuple(dict.fromkeys((self.config.during, *self.config.final)))
+            self._evaluate({"student": self.trainer.model}, 0, sides)
+            return
+        for phase in plan.phases:
+            if phase.closes_cycle and phase.last_step == step and not self._is_evaluated(phase.visit):
+                self.on_cycle_end(phase)
 
     def on_cycle_end(self, phase: Phase) -> None:
         """Every so many cycles; the last one is left to the end."""
@@ -75,11 +79,15 @@ class EvaluateAndReport(Watcher):
         self._write_bad()
         self.progress.message(f"report: {write_report(self.folder.root)}")
 
-    def _models(self) -> dict:
+    def _is_evaluated(self, visit: int) -> bool:
+        rows = self.folder.read_metrics()
+        return any((row.visit, row.split) == (visit, self.config.during.value) for row in rows)
+
+    def _models(self) -> dict[str, FoundationModel]:
         everyone = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
         return {name: everyone[name] for name in self.config.models}
 
-    def _evaluate(self, models: dict, visit: int, splits: tuple[Split, ...] | dict[Split, None]) -> None:
+    def _evaluate(self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...]) -> None:
         for split in splits:
             found = evaluate(self.book, models, split, visit, self._show)
             self.folder.add_metrics(found.rows)

@@ -17,15 +17,15 @@ FINDINGS = (*LUNG_FINDINGS, CARDIOMEGALY)
 def add_nodule(
     total: np.ndarray, masks: dict[str, np.ndarray], film: Film, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A round soft spot of 7 to 13 % of the film's width, inside a lung."""
-    radius = random.uniform(0.036, 0.062) * film.size
+    """A round soft spot of 9 to 15 % of the film's width, inside a lung."""
+    radius = random.uniform(0.045, 0.075) * film.size
     cx, cy = _place(_either_lung(masks, random), radius * 0.9, random)
     y, x = np.mgrid[: film.size, : film.size] + 0.5
     stretch, angle = random.uniform(0.88, 1.12), random.uniform(0, np.pi)
     dx, dy = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle), (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
     distance = np.hypot(dx / stretch, dy * stretch) / radius
     body = np.sqrt(np.clip(1 - distance**2, 0, 1))
-    total += random.uniform(0.24, 0.36) * gaussian_filter(body, 0.005 * film.size)
+    total += random.uniform(0.34, 0.52) * gaussian_filter(body, 0.005 * film.size)
     return total, distance <= 1
 
 
@@ -45,7 +45,7 @@ def add_consolidation(
     field = field + 0.16 * ragged / ragged.std()
     mask = _largest((field > 0.5) & lung)
     cloud = gaussian_filter(np.clip(field, 0, 1.1) * soften(mask, film, 0.012), 0.006 * film.size)
-    total += random.uniform(0.30, 0.42) * cloud
+    total += random.uniform(0.42, 0.60) * cloud
     return total, mask
 
 
@@ -79,13 +79,13 @@ def add_pneumothorax(
     rows, columns = np.nonzero(lung)
     inner = columns.min() if name == "left_lung" else columns.max()
     low = rows.min() + 0.70 * np.ptp(rows)
-    shrink = random.uniform(0.66, 0.80)
+    shrink = random.uniform(0.56, 0.72)
     matrix = np.array([[shrink, 0, (1 - shrink) * inner], [0, shrink, (1 - shrink) * low]])
     collapsed = cv2.warpAffine(lung.astype(np.uint8), matrix, lung.shape[::-1]).astype(bool)
     below = np.arange(film.size)[:, None] > low
     free = _largest(lung & ~collapsed & ~below)
     soft = soften(free, film, 0.004)
-    total -= soft * (vessel_map + 0.13)
+    total -= soft * (vessel_map + 0.16)
     edge = cv2.morphologyEx(collapsed.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
     line = edge & cv2.dilate(free.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     total += 0.16 * gaussian_filter(line.astype(np.float32), 0.003 * film.size)

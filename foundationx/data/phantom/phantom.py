@@ -19,7 +19,7 @@ from foundationx.data.phantom.findings import (
 from foundationx.data.phantom.render import attenuation, expose, vessels
 
 ORGANS = ("Left Lung", "Right Lung", "Heart")
-NORMAL_SHARE = 0.4
+NORMAL_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def draw_findings(patient: int) -> tuple[str, ...]:
-    """What a patient has: nothing in 40 %, else one finding, or two in a third of the cases."""
+    """What a patient has: nothing in 35 %, else one finding, or two in half of the cases."""
     random = np.random.default_rng([patient, 4])
     if random.random() < NORMAL_SHARE:
         return ()
-    chosen = random.choice(len(FINDINGS), size=2 if random.random() < 1 / 3 else 1, replace=False)
+    chosen = random.choice(len(FINDINGS), size=2 if random.random() < 0.5 else 1, replace=False)
     return tuple(FINDINGS[index] for index in sorted(chosen))
 
 

@@ -12,8 +12,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from foundationx.evaluate.score import HEADLINE
 from foundationx.types import TaskKey
-from foundationx.watch.report.facts import HEADLINE, Facts
+from foundationx.watch.report.facts import Facts
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
 STUDENT, TEACHER, LOCK = "#8fa6bf", "#0b6e99", "#f2e3c6"
@@ -53,35 +54,36 @@ def losses(facts: Facts) -> str:
             _shade_locks(axis, facts, key)
             axis.plot([row["step"] for row in rows], [row["losses"]["task"] for row in rows], ".", ms=3, color=TEACHER)
             _smooth(axis, rows)
-            axis.set_title(str(key))
+            axis.set_title(_plain(str(key)))
             axis.set_xlabel("step")
             axis.set_ylim(bottom=0)
-        return _svg(figure)
+        return _svg(figure, "task loss of every head by step")
 
 
 def metric_curves(facts: Facts) -> str:
     """Headline metric of every head by visit: student and teacher; the head's own visits are marked."""
+    keys = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task])]
     with plt.rc_context(_STYLE):
-        figure, axes = _grid(len(facts.heads))
-        for axis, key in zip(axes, facts.heads, strict=False):
-            metric = HEADLINE[key.task.value]
-            for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
-                split = "val" if facts.rows(key, metric, split="val") else facts.split
-                rows = [r for r in facts.rows(key, metric, split=split) if r.class_name == "mean"]
-                points = [
-                    (r.visit, r.value) for r in rows if r.value is not None and (r.model == model or r.visit == 0)
-                ]
-                axis.plot(
-                    *zip(*points, strict=True), "o-", ms=3.5, lw=1.6, color=colour, label=model
-                ) if points else None
-            for visit in facts.plan.get("visits", []):
-                if _is(visit, key):
-                    axis.axvline(visit["index"], color=GRID, lw=3, zorder=0)
-            axis.set_title(f"{key}  {metric}")
-            axis.set_xlabel("visit")
-            axis.set_ylim(-0.02, 1.02)
-            axis.legend(loc="lower right")
-        return _svg(figure)
+        figure, axes = _grid(len(keys))
+        for axis, key in zip(axes, keys, strict=False):
+            _metric_curve(axis, facts, key)
+        return _svg(figure, "headline metric of every head by visit")
+
+
+def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
+    metric = HEADLINE[key.task]
+    split = "val" if facts.rows(key, metric, split="val") else facts.split
+    rows = [row for row in facts.rows(key, metric, split=split) if row.class_name == "mean" and row.value is not None]
+    for visit in facts.plan.get("visits", []):
+        if _is(visit, key):
+            axis.axvline(visit["index"], color=GRID, lw=3, zorder=0)
+    for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
+        own = [row for row in rows if row.model == model or row.visit == 0]
+        axis.plot([r.visit for r in own], [r.value for r in own], "o-", ms=3.5, lw=1.6, color=colour, label=model)
+    axis.set_title(_plain(f"{key}  {metric}, {split}"))
+    axis.set_xlabel("visit")
+    axis.set_ylim(-0.02, 1.02)
+    axis.legend(loc="best")
 
 
 def roc(facts: Facts) -> str:
@@ -95,12 +97,12 @@ def roc(facts: Facts) -> str:
             ordered = sorted(curve["classes"].items(), key=lambda item: -item[1]["auroc"])
             for colour, (label, line) in zip(PALETTE * len(ordered), ordered, strict=False):
                 axis.plot(line["fpr"], line["tpr"], lw=1.4, color=colour, label=f"{_plain(label)} {line['auroc']:.2f}")
-            axis.set_title(f"{name}  ({curve['model']}, {curve['split']})")
+            axis.set_title(_plain(f"{name}  ({curve['model']}, {curve['split']})"))
             axis.set_xlabel("false positive rate")
             axis.set_ylabel("true positive rate")
             axis.set_aspect("equal")
             axis.legend(loc="lower right", fontsize=7)
-        return _svg(figure)
+        return _svg(figure, "ROC curves of every classification head")
 
 
 def _is(row: dict, key: TaskKey) -> bool:
@@ -133,14 +135,15 @@ def _grid(count: int, height: float = 2.5) -> tuple[Figure, list[Axes]]:
 
 
 def _plain(text: str) -> str:
-    """Dollar signs begin formulas in matplotlib; names are no formulas."""
-    return text.replace("$", r"\$")
+    """For matplotlib, dollar signs begin formulas and a leading underscore hides a label; names are neither."""
+    return "\u200b" + text.replace("$", r"\$") if text.startswith("_") else text.replace("$", r"\$")
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, description: str) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    size = f'width="100%" role="img" aria-label="{description}"'
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', size, svg, count=1)

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundationx.types import Example, MetricRow, TaskKey
+from foundationx.types import Example, MetricRow, Split, Task, TaskKey
 from foundationx.workdir import WorkDir
-
-HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
-"""The metric of each task that stands for it."""
 
 
 @dataclass
@@ -21,6 +18,7 @@ class Facts:
         run: name, time, device, parameters.
         plan: visits with their phases.
         datasets: rows of datasets.json.
+        patients: side of the split by patient.
         log: rows of the training log.
         metrics: all metric rows.
         curves: ROC curves by head.
@@ -32,6 +30,7 @@ class Facts:
     run: dict[str, Any]
     plan: dict[str, Any]
     datasets: list[dict[str, Any]]
+    patients: dict[str, str]
     log: list[dict[str, Any]]
     metrics: list[MetricRow]
     curves: dict[str, Any]
@@ -41,16 +40,25 @@ class Facts:
 
     @property
     def heads(self) -> list[TaskKey]:
-        """Every head of the run, in the order of the cycle."""
-        visits = [TaskKey.parse(f"{v['dataset']}/{v['task']}") for v in self.plan.get("visits", [])]
-        scored = [TaskKey.parse(f"{row.dataset}/{row.task}") for row in self.metrics]
-        return list(dict.fromkeys([*visits, *scored]))
+        """Every head that any file names, in the order of the cycle."""
+        named = [*self.plan.get("visits", []), *self.log, *self.datasets]
+        keys = [TaskKey(row["dataset"], Task(row["task"])) for row in named]
+        keys += [TaskKey(row.dataset, Task(row.task)) for row in self.metrics]
+        return list(dict.fromkeys([*keys, *self.examples]))
 
     @property
     def split(self) -> str:
         """The side that the headline stands on: test where it was evaluated after training, else val."""
         trained = {row.split for row in self.metrics if row.visit > 0}
         return "test" if "test" in trained else "val"
+
+    def images(self, split: Split) -> int:
+        """Images on one side; the tasks of one dataset are annotated on the same images."""
+        most: dict[str, int] = {}
+        for row in self.datasets:
+            if row["split"] == split:
+                most[row["dataset"]] = max(most.get(row["dataset"], 0), row["images"])
+        return sum(most.values())
 
     def rows(self, key: TaskKey, metric: str, model: str | None = None, split: str | None = None) -> list[MetricRow]:
         """Rows of one head and metric, by visit."""
@@ -72,6 +80,13 @@ class Facts:
             rows = [row for row in rows if row.visit > 0 and row.model == model]
         return rows[-1].value if rows else None
 
+    def trivial(self, key: TaskKey, split: str) -> float | None:
+        """What the headline metric would be without looking: guessing, no boxes, empty masks."""
+        if key.task is Task.SEGMENTATION:
+            rows = [row for row in self.rows(key, "Dice empty", split=split) if row.class_name == "mean"]
+            return rows[-1].value if rows else None
+        return 0.5 if key.task is Task.CLASSIFICATION else 0.0
+
 
 def read_facts(folder: Path) -> Facts:
     """Reads a work directory."""
@@ -80,6 +95,7 @@ def read_facts(folder: Path) -> Facts:
         run=work.read_json("run.json", {}),
         plan=work.read_json("plan.json", {}),
         datasets=work.read_json("datasets.json", []),
+        patients=work.read_json("splits.json", {}),
         log=work.read_log(),
         metrics=work.read_metrics(),
         curves=work.read_json("curves.json", {}),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from foundationx.types import Example, TaskKey
+from foundationx.types import Example, Split, Task, TaskKey
 from foundationx.watch.report import charts
 from foundationx.watch.report.facts import HEADLINE, Facts
-from foundationx.watch.report.pictures import caption, picture
+from foundationx.watch.report.pictures import Finding, findings, picture
 
 STYLE = Path(__file__).with_name("style.css")
+
+MOST_SKIPPED = 200
+"""Skipped samples listed on the page; the rest is counted."""
 
 
 def render(facts: Facts) -> str:
@@ -29,35 +33,38 @@ def render(facts: Facts) -> str:
 
 def _header(facts: Facts, name: str) -> str:
     parameters = sum(facts.run.get("parameters", {}).values())
-    visits = facts.plan.get("visits", [])
-    done = facts.log[-1]["step"] if facts.log else 0
-    total = facts.plan.get("total_steps", 0)
+    done = facts.log[-1] if facts.log else {"visit": 0, "step": 0}
+    images = {split: facts.images(split) for split in Split}
+    patients = {split: list(facts.patients.values()).count(split) for split in Split}
     cards = [
         ("heads", f"{len(facts.heads)}"),
         ("datasets", f"{len({key.dataset for key in facts.heads})}"),
-        ("images", f"{_images(facts):,}"),
-        ("visits", f"{facts.log[-1]['visit'] if facts.log else 0} of {len(visits)}"),
-        ("steps", f"{done:,} of {total:,}"),
+        (f"images ({_by_split(images)})", f"{sum(images.values()):,}"),
+        (f"patients ({_by_split(patients)})", f"{sum(patients.values()):,}"),
+        ("visits", f"{done['visit']} of {len(facts.plan.get('visits', []))}"),
+        ("steps", f"{done['step']:,} of {facts.plan.get('total_steps', 0):,}"),
         ("parameters", f"{parameters / 1e6:.1f} M"),
         ("device", str(facts.run.get("device", "-"))),
     ]
     strip = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in cards)
-    started, finished = facts.run.get("started") or "-", facts.run.get("finished") or "not finished yet"
-    times = f"{str(started).replace('T', ' ')} to {str(finished).replace('T', ' ')}"
     return (
         f"<header><p class='brand'>foundationx {escape(str(facts.run.get('version', '')))}</p><h1>{name}</h1>"
-        f"<p class='quiet'>{escape(times)}</p><div class='strip'>{strip}</div></header>"
+        f"<p class='quiet'>{escape(_times(facts))}</p><div class='strip'>{strip}</div></header>\n"
     )
 
 
-def _images(facts: Facts) -> int:
-    """Images of all datasets; the tasks of one dataset are annotated on the same images."""
-    by_task: dict[tuple[str, str], int] = {}
-    for row in facts.datasets:
-        place = (row["dataset"], row["task"])
-        by_task[place] = by_task.get(place, 0) + row["images"]
-    datasets = {dataset for dataset, _ in by_task}
-    return sum(max(count for (name, _), count in by_task.items() if name == dataset) for dataset in datasets)
+def _by_split(counts: dict[Split, int]) -> str:
+    return ", ".join(f"{split.value} {count:,}" for split, count in counts.items())
+
+
+def _times(facts: Facts) -> str:
+    started, finished = facts.run.get("started"), facts.run.get("finished")
+    if not started:
+        return "not started yet"
+    if not finished:
+        return f"{started.replace('T', ' ')}, not finished yet"
+    took = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
+    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took})"
 
 
 def _headline(facts: Facts) -> str:
@@ -65,40 +72,56 @@ def _headline(facts: Facts) -> str:
     if not facts.metrics:
         return _section("What was learned", "<p class='quiet'>No evaluation yet.</p>")
     split = facts.split
-    lines = "".join(_headline_row(facts, key, split) for key in facts.heads)
-    head = "<tr><th>head</th><th>metric</th><th>untrained</th><th>student</th><th>teacher</th><th></th></tr>"
-    note = f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated."
-    table = f"<p class='quiet'>{note}</p><table class='headline'>{head}{lines}</table>"
+    scored = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task], split=split)]
+    lines = "".join(_headline_row(facts, key, split) for key in scored)
+    columns = ("head", "metric", "trivial", "untrained", "student", "teacher")
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in ("untrained", "student", "teacher"))
+    note = (
+        f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. Trivial (the dark mark): "
+        "guessing for AUROC, no box for AP, empty masks for Dice."
+    )
+    table = (
+        f"<p class='quiet'>{note}</p><table class='headline'><tr>{head}<th class='keys'>{keys}</th></tr>{lines}</table>"
+    )
     return _section("What was learned", table + _details("Every class and metric", _all_metrics(facts, split)))
 
 
 def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
-    metric = HEADLINE[key.task.value]
+    metric = HEADLINE[key.task]
+    trivial = facts.trivial(key, split)
     before = facts.value(key, metric, "mean", "student", split, last=False)
     student, teacher = (facts.value(key, metric, "mean", model, split, last=True) for model in ("student", "teacher"))
     bars = "".join(
-        f"<i class='{kind}' style='width:{100 * (value or 0):.1f}%'></i>"
-        for kind, value in (("before", before), ("student", student), ("teacher", teacher))
+        f"<i class='{kind}' style='width:{100 * value:.1f}%'></i>"
+        for kind, value in (("untrained", before), ("student", student), ("teacher", teacher))
+        if value is not None
     )
-    numbers = "".join(f"<td class='number'>{_number(value)}</td>" for value in (before, student, teacher))
+    mark = f"<u style='left:{100 * trivial:.1f}%'></u>" if trivial is not None else ""
+    numbers = "".join(f"<td class='number'>{_number(value)}</td>" for value in (trivial, before, student, teacher))
     return (
-        f"<tr><td>{escape(key.dataset)} <em>{escape(key.task.value)}</em></td><td>{escape(metric)}</td>"
-        f"{numbers}<td class='bars'>{bars}</td></tr>"
+        f"<tr><td>{_head(key)}</td><td>{escape(metric)}</td>{numbers}<td class='bars'><div>{bars}{mark}</div></td></tr>"
     )
 
 
 def _all_metrics(facts: Facts, split: str) -> str:
-    last = max((row.visit for row in facts.metrics if row.split == split), default=0)
+    """Every metric of every class: before training and after the last visit that was evaluated."""
+    rows = [row for row in facts.metrics if row.split == split]
+    last = max((row.visit for row in rows), default=0)
     values: dict[tuple, dict[str, float | None]] = {}
-    for row in facts.metrics:
-        if row.split == split and row.visit == last:
-            place = (row.dataset, row.task, row.metric, row.class_name, row.n)
-            values.setdefault(place, {})[row.model] = row.value
-    rows = (
-        [f"{dataset} {task}", metric, name, f"{n:,}", _number(models.get("student")), _number(models.get("teacher"))]
-        for (dataset, task, metric, name, n), models in values.items()
+    counts: dict[tuple, int] = {}
+    for row in rows:
+        if row.visit in (0, last):
+            place = (row.dataset, row.task, row.metric, row.class_name)
+            values.setdefault(place, {})["untrained" if row.visit == 0 else row.model] = row.value
+            counts[place] = row.n
+    models = ("untrained", "student", "teacher")
+    table = (
+        [f"{dataset} {task}", metric, name, f"{counts[dataset, task, metric, name]:,}"]
+        + [_number(found.get(model)) for model in models]
+        for (dataset, task, metric, name), found in values.items()
     )
-    return _table(["head", "metric", "class", "n", "student", "teacher"], rows, numbers=3)
+    return _table(["head", "metric", "class", "n", *models], table, numbers=4)
 
 
 def _losses(facts: Facts) -> str:
@@ -111,10 +134,8 @@ def _losses(facts: Facts) -> str:
 def _curves(facts: Facts) -> str:
     if len({row.visit for row in facts.metrics}) < 2:
         return ""
-    note = (
-        "<p class='quiet'>Grey lines mark the visits that train the head itself; between them others are trained.</p>"
-    )
-    return _section("By visit", note + f"<figure>{charts.metric_curves(facts)}</figure>")
+    note = "Grey lines mark the visits that train the head itself; between them others are trained."
+    return _section("By visit", f"<p class='quiet'>{note}</p><figure>{charts.metric_curves(facts)}</figure>")
 
 
 def _roc(facts: Facts) -> str:
@@ -129,36 +150,69 @@ def _pictures(facts: Facts) -> str:
     blocks = []
     for key, (classes, model, examples) in facts.examples.items():
         items = "".join(_picture(example, classes) for example in examples)
-        title = f"{escape(key.dataset)} <em>{escape(key.task.value)}</em> <small>{escape(model)}</small>"
-        blocks.append(f"<h3>{title}</h3><div class='pictures'>{items}</div>")
-    note = "<p class='quiet'>Truth: solid line, tinted. Prediction: dashed line.</p>"
-    return _section("Pictures", note + "".join(blocks))
+        note = _PICTURE_NOTES[key.task]
+        blocks.append(
+            f"<h3>{_head(key)} <small>{escape(model)}. {note}</small></h3><div class='pictures'>{items}</div>"
+        )
+    return _section("Pictures", "".join(blocks))
+
+
+_PICTURE_NOTES = {
+    Task.CLASSIFICATION: "Filled dot: present, ring: absent, no dot: unknown; bar: probability.",
+    Task.DETECTION: "Solid box: true, dashed box: predicted, with its score.",
+    Task.SEGMENTATION: "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown.",
+}
 
 
 def _picture(example: Example, classes: tuple[str, ...]) -> str:
-    words = f"{escape(caption(example, classes))}<br><span>{escape(example.name)}</span>"
-    image = f"<img alt='{escape(example.name)}' src='{picture(example, classes)}'>"
-    return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
+    name = escape(example.name)
+    lines = (
+        "".join(_finding(finding) for finding in findings(example, classes)) or "<li>nothing true, nothing found</li>"
+    )
+    image = f"<img alt='{name}' src='{picture(example)}'>"
+    return f"<figure>{image}<figcaption><ul>{lines}</ul><span>{name}</span></figcaption></figure>"
+
+
+def _finding(finding: Finding) -> str:
+    kind = {True: "present", False: "absent", None: "unknown"}[finding.true]
+    swatch = f"<i class='swatch' style='background:{finding.colour}'></i>" if finding.colour else "<i class='dot'></i>"
+    bar = f"<u style='width:{100 * finding.share:.0f}%'></u>" if finding.share is not None else ""
+    return f"<li class='{kind}'>{swatch}<span>{escape(finding.name)}</span><b>{escape(finding.words)}</b>{bar}</li>"
 
 
 def _datasets(facts: Facts) -> str:
+    """Images and patients of each head by split, then the positives of each class."""
     if not facts.datasets:
         return ""
-    rows = []
+    by_head: dict[tuple[str, str], dict[str, dict]] = {}
     for row in facts.datasets:
-        counts = ", ".join(f"{c['name']} {c['positive']:,}" for c in row["classes"])
-        unknown = sum(c["unknown"] for c in row["classes"])
-        head = f"{row['dataset']} {row['task']}"
-        rows.append([head, row["split"], f"{row['images']:,}", f"{row['patients']:,}", counts, f"{unknown:,}"])
-    columns = ["head", "split", "images", "patients", "positives", "unknown labels"]
-    return _section("Data", _table(columns, rows, numbers=0))
+        by_head.setdefault((row["dataset"], row["task"]), {})[row["split"]] = row
+    sizes, positives = [], []
+    for (dataset, task), rows in by_head.items():
+        cells = [f"{rows[s]['images']:,} of {rows[s]['patients']:,}" if s in rows else "-" for s in Split]
+        sizes.append([f"{dataset} {task}", *cells])
+        names = dict.fromkeys(c["name"] for row in rows.values() for c in row["classes"])
+        positives += [[f"{dataset} {task}", name, *(_positives(rows.get(s), name) for s in Split)] for name in names]
+    splits = [split.value for split in Split]
+    table = _table(["images of patients", *splits], sizes, numbers=3)
+    note = "<p class='quiet'>Positive of known labels; unknown labels are left out.</p>"
+    classes = note + _table(["head", "class", *splits], positives, numbers=3)
+    return _section("Data", table + _details("Positives of each class", classes))
+
+
+def _positives(row: dict | None, name: str) -> str:
+    counts = [c for c in row["classes"] if c["name"] == name] if row else []
+    return "".join(f"{c['positive']:,} of {c['positive'] + c['negative']:,}" for c in counts) or "-"
 
 
 def _bad(facts: Facts) -> str:
     if not facts.bad:
         return _section("Skipped samples", "<p class='quiet'>None.</p>")
-    rows = [[f"{b['dataset']} {b['task']}", b["file"], b["row"], b["reason"]] for b in facts.bad]
-    return _section(f"Skipped samples: {len(rows):,}", _table(["head", "file", "row", "reason"], rows, numbers=0))
+    rows = [[f"{b['dataset']} {b['task']}", b["file"], b["row"], b["reason"]] for b in facts.bad[:MOST_SKIPPED]]
+    more = len(facts.bad) - len(rows)
+    note = f"<p class='quiet'>and {more:,} more in bad_samples.json</p>" if more else ""
+    table = _table(["head", "file", "row", "reason"], rows, numbers=0)
+    return _section(f"Skipped samples: {len(facts.bad):,}", table + note)
 
 
 def _config(facts: Facts) -> str:
@@ -180,6 +234,10 @@ SECTIONS: tuple[Callable[[Facts], str], ...] = (
 )
 
 
+def _head(key: TaskKey) -> str:
+    return f"{escape(key.dataset)} <em>{escape(key.task.value)}</em>"
+
+
 def _section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section>\n"
 
@@ -191,15 +249,12 @@ def _details(title: str, content: str) -> str:
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: int) -> str:
     """A table of texts; the last ``numbers`` columns are aligned right."""
     columns = list(columns)
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = ""
-    for row in rows:
-        cells = [
-            f"<td{' class=number' if place >= len(columns) - numbers else ''}>{escape(str(cell))}</td>"
-            for place, cell in enumerate(row)
-        ]
-        body += f"<tr>{''.join(cells)}</tr>"
-    return f"<table><tr>{head}</tr>{body}</table>"
+    kinds = [" class='number'" if place >= len(columns) - numbers else "" for place in range(len(columns))]
+    head = "".join(f"<th{kind}>{escape(column)}</th>" for kind, column in zip(kinds, columns, strict=True))
+    lines = [
+        "".join(f"<td{kind}>{escape(str(cell))}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in rows
+    ]
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _number(value: float | None) -> str:

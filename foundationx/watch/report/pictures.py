@@ -1,10 +1,11 @@
-"""Evaluated images with what is true (solid) and what was predicted (dashed)."""
+"""Evaluated images with what is true (solid) and what was predicted (dashed), and the same in words."""
 
 from __future__ import annotations
 
 import base64
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,16 +13,33 @@ import numpy as np
 from foundationx.types import UNKNOWN_PIXEL, Example
 from foundationx.watch.overlay import COLOURS
 
-SIDE = 320
-"""Width of a picture in pixels."""
+SIDE = 360
+"""Longest side of a picture in pixels; small images are enlarged to it."""
+
+MOST_FINDINGS = 5
 
 _DASH = 6
 
 
-def picture(example: Example, classes: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Finding:
+    """One class of one picture.
+
+    ``true`` is None where it is unknown; ``share`` in [0, 1] is drawn as a bar; ``colour`` is that of the drawing (CSS),
+    None where nothing is drawn.
+    """
+
+    name: str
+    true: bool | None
+    words: str
+    share: float | None
+    colour: str | None
+
+
+def picture(example: Example) -> str:
     """The example as a PNG data address."""
-    scale = SIDE / example.image.shape[1]
-    size = (SIDE, round(example.image.shape[0] * scale))
+    scale = SIDE / max(example.image.shape)
+    size = (round(example.image.shape[1] * scale), round(example.image.shape[0] * scale))
     canvas = cv2.cvtColor(cv2.resize(example.image, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
     if example.masks is not None:
         _masks(canvas, example)
@@ -31,46 +49,84 @@ def picture(example: Example, classes: Sequence[str]) -> str:
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def caption(example: Example, classes: Sequence[str], threshold: float = 0.5) -> str:
-    """What is true and what was predicted, in words."""
-    truth = [name for name, label in zip(classes, example.labels, strict=True) if label >= 0.5]
+def findings(example: Example, classes: Sequence[str]) -> list[Finding]:
+    """What is true and what was predicted, class by class."""
     if example.probabilities is not None:
-        order = np.argsort(-example.probabilities)[:3]
-        found = [f"{classes[k]} {example.probabilities[k]:.2f}" for k in order]
-        return f"true: {', '.join(truth) or 'none'}; predicted: {', '.join(found)}"
+        return _label_findings(example, classes)
     if example.boxes is not None:
-        pairs = zip(example.pred_classes, example.pred_scores, strict=True)
-        found = [f"{classes[k]} {score:.2f}" for k, score in pairs]
-        names = [classes[k] for k in example.box_classes]
-        return f"true: {', '.join(names) or 'none'}; predicted: {', '.join(found[:5]) or 'none'}"
-    shares = []
-    for name, truth_mask, predicted in zip(classes, example.masks, example.pred_masks, strict=True):
-        known = truth_mask != UNKNOWN_PIXEL
-        total = (truth_mask[known] == 1).sum() + predicted[known].sum()
-        if known.any() and total:
-            overlap = ((truth_mask == 1) & (predicted == 1) & known).sum()
-            shares.append(f"{name} {2 * overlap / total:.2f}")
-    return "Dice: " + (", ".join(shares) or "nothing to see")
+        return _box_findings(example, classes)
+    return _mask_findings(example, classes)
+
+
+def _label_findings(example: Example, classes: Sequence[str]) -> list[Finding]:
+    """What is there, then what was thought most likely."""
+    order = sorted(range(len(classes)), key=lambda k: (not example.labels[k] >= 0.5, -example.probabilities[k]))
+    return [
+        Finding(classes[k], _true(example, k), f"{example.probabilities[k]:.2f}", float(example.probabilities[k]), None)
+        for k in order[:MOST_FINDINGS]
+    ]
+
+
+def _box_findings(example: Example, classes: Sequence[str]) -> list[Finding]:
+    rows = []
+    for k, name in enumerate(classes):
+        true, found = int((example.box_classes == k).sum()), example.pred_scores[example.pred_classes == k]
+        if true or len(found):
+            best = f" ({', '.join(f'{score:.2f}' for score in found[:3])})" if len(found) else ""
+            rows.append(Finding(name, _true(example, k), f"{true} true, {len(found)} found{best}", None, _css(k)))
+    return rows
+
+
+def _mask_findings(example: Example, classes: Sequence[str]) -> list[Finding]:
+    rows = []
+    for k, (name, truth, predicted) in enumerate(zip(classes, example.masks, example.pred_masks, strict=True)):
+        known = truth != UNKNOWN_PIXEL
+        true, found = (truth == 1) & known, (predicted == 1) & known
+        total = int(true.sum() + found.sum())
+        dice = 2 * int((true & found).sum()) / total if total else None
+        words = f"Dice {dice:.2f}" if dice is not None else "neither true nor found" if known.any() else "unknown"
+        rows.append(Finding(name, bool(true.any()) if known.any() else None, words, dice, _css(k)))
+    return rows
+
+
+def _true(example: Example, k: int) -> bool | None:
+    return None if np.isnan(example.labels[k]) else bool(example.labels[k] >= 0.5)
+
+
+def _colour(k: int) -> tuple[int, int, int]:
+    return COLOURS[k % len(COLOURS)]
+
+
+def _css(k: int) -> str:
+    return "rgb({},{},{})".format(*_colour(k))
 
 
 def _boxes(canvas: np.ndarray, example: Example, scale: float) -> None:
+    """True boxes solid, predicted ones dashed with their score in a corner."""
     for box, label in zip(example.boxes, example.box_classes, strict=True):
         x1, y1, x2, y2 = np.round(box * scale).astype(int).tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), COLOURS[label % len(COLOURS)], 2, cv2.LINE_AA)
-    for box, label in zip(example.pred_boxes, example.pred_classes, strict=True):
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), _colour(label), 2, cv2.LINE_AA)
+    predicted = zip(example.pred_boxes, example.pred_classes, example.pred_scores, strict=True)
+    for box, label, score in predicted:
         x1, y1, x2, y2 = np.round(box * scale).astype(int).tolist()
-        corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-        _dashed(canvas, corners, COLOURS[label % len(COLOURS)])
+        _dashed(canvas, np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), _colour(label))
+        place = (min(max(x1 + 3, 0), canvas.shape[1] - 30), min(max(y2 - 4, 10), canvas.shape[0] - 3))
+        for shade, width in (((0, 0, 0), 3), (_colour(label), 1)):  # a dark rim is readable on any ground
+            cv2.putText(canvas, f"{score:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, width, cv2.LINE_AA)
 
 
 def _masks(canvas: np.ndarray, example: Example) -> None:
-    """True masks tinted with a solid edge, predicted ones as dashed outlines, unknown pixels hatched grey."""
+    """True masks tinted with a solid edge, predicted ones as dashed outlines, unknown pixels striped."""
     size = (canvas.shape[1], canvas.shape[0])
+    rows, columns = np.indices(canvas.shape[:2])
+    stripes = (rows + columns) % 8 < 2
     for index, (truth, predicted) in enumerate(zip(example.masks, example.pred_masks, strict=True)):
-        colour = COLOURS[index % len(COLOURS)]
+        colour = _colour(index)
         large = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
         inside = large == 1
         canvas[inside] = (0.78 * canvas[inside] + 0.22 * np.array(colour)).astype(np.uint8)
+        if (large != UNKNOWN_PIXEL).any():  # a class that was not annotated at all is told in words, not striped
+            canvas[(large == UNKNOWN_PIXEL) & stripes] = colour
         for outline in _outlines(inside):
             cv2.polylines(canvas, [outline], True, colour, 2, cv2.LINE_AA)
         for outline in _outlines(cv2.resize(predicted, size, interpolation=cv2.INTER_NEAREST) == 1):
