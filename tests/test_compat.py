@@ -71,6 +71,9 @@ def test_the_callers_dictionary_is_left_as_it_was():
         ({"type": "timm.SwinTransformer"}, "mmdet.NAME or mmseg.NAME"),
         ({"embed_dims": 96}, "mmdet.NAME or mmseg.NAME"),
         ({"type": "mmdet.SwinTransformer", "embed_dim": 96}, "unexpected keyword argument 'embed_dim'"),
+        ({"type": "mmdet.ResNet", "depth": 19}, "invalid depth 19 for resnet"),
+        ({"type": "mmdet.SwinTransformer", "embed_dims": -1}, "negative dimension -1"),
+        ({"type": "mmdet.SwinTransformer", "num_heads": (0, 1, 1, 1)}, "ZeroDivisionError"),
     ],
 )
 def test_a_wrong_configuration_is_named(config, said):
