@@ -90,7 +90,7 @@ def roc(facts: Facts) -> str:
     """ROC curves of every classification head, a line a class, best first."""
     keys = [name for name, curve in facts.curves.items() if curve["classes"]]
     with plt.rc_context(_STYLE):
-        figure, axes = _grid(len(keys), height=3.2)
+        figure, axes = _grid(len(keys), height=3.4, columns=2)
         for axis, name in zip(axes, keys, strict=False):
             curve = facts.curves[name]
             axis.plot([0, 1], [0, 1], "--", color=GRID)
@@ -101,7 +101,7 @@ def roc(facts: Facts) -> str:
             axis.set_xlabel("false positive rate")
             axis.set_ylabel("true positive rate")
             axis.set_aspect("equal")
-            axis.legend(loc="lower right", fontsize=7)
+            axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         return _svg(figure, "ROC curves of every classification head")
 
 
@@ -125,9 +125,9 @@ def _smooth(axis: Axes, rows: list[dict]) -> None:
         axis.plot([row["step"] for row in own], mean, lw=1.6, color=TEACHER)
 
 
-def _grid(count: int, height: float = 2.5) -> tuple[Figure, list[Axes]]:
-    rows = max(1, -(-count // COLUMNS))
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(11, height * rows), squeeze=False, layout="constrained")
+def _grid(count: int, height: float = 2.5, columns: int = COLUMNS) -> tuple[Figure, list[Axes]]:
+    rows = max(1, -(-count // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(11, height * rows), squeeze=False, layout="constrained")
     flat = list(axes.flat)
     for axis in flat[count:]:
         axis.set_visible(False)

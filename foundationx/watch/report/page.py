@@ -8,9 +8,10 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from foundationx.evaluate.score import HEADLINE
 from foundationx.types import Example, Split, Task, TaskKey
 from foundationx.watch.report import charts
-from foundationx.watch.report.facts import HEADLINE, Facts
+from foundationx.watch.report.facts import Facts
 from foundationx.watch.report.pictures import Finding, findings, picture
 
 STYLE = Path(__file__).with_name("style.css")
@@ -44,7 +45,6 @@ def _header(facts: Facts, name: str) -> str:
         ("visits", f"{done['visit']} of {len(facts.plan.get('visits', []))}"),
         ("steps", f"{done['step']:,} of {facts.plan.get('total_steps', 0):,}"),
         ("parameters", f"{parameters / 1e6:.1f} M"),
-        ("device", str(facts.run.get("device", "-"))),
     ]
     strip = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in cards)
     return (
@@ -64,7 +64,7 @@ def _times(facts: Facts) -> str:
     if not finished:
         return f"{started.replace('T', ' ')}, not finished yet"
     took = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
-    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took})"
+    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took}, {facts.run.get('device', '-')})"
 
 
 def _headline(facts: Facts) -> str:
@@ -78,8 +78,8 @@ def _headline(facts: Facts) -> str:
     head = "".join(f"<th>{column}</th>" for column in columns)
     keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in ("untrained", "student", "teacher"))
     note = (
-        f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. Trivial (the dark mark): "
-        "guessing for AUROC, no box for AP, empty masks for Dice."
+        f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. "
+        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice."
     )
     table = (
         f"<p class='quiet'>{note}</p><table class='headline'><tr>{head}<th class='keys'>{keys}</th></tr>{lines}</table>"
@@ -189,14 +189,15 @@ def _datasets(facts: Facts) -> str:
         by_head.setdefault((row["dataset"], row["task"]), {})[row["split"]] = row
     sizes, positives = [], []
     for (dataset, task), rows in by_head.items():
-        cells = [f"{rows[s]['images']:,} of {rows[s]['patients']:,}" if s in rows else "-" for s in Split]
+        cells = [f"{rows[s]['images']:,} ({rows[s]['patients']:,})" if s in rows else "-" for s in Split]
         sizes.append([f"{dataset} {task}", *cells])
         names = dict.fromkeys(c["name"] for row in rows.values() for c in row["classes"])
         positives += [[f"{dataset} {task}", name, *(_positives(rows.get(s), name) for s in Split)] for name in names]
     splits = [split.value for split in Split]
-    table = _table(["images of patients", *splits], sizes, numbers=3)
-    note = "<p class='quiet'>Positive of known labels; unknown labels are left out.</p>"
-    classes = note + _table(["head", "class", *splits], positives, numbers=3)
+    table = "<p class='quiet'>Images, and patients in brackets.</p>" + _table(["head", *splits], sizes, numbers=3)
+    classes = "<p class='quiet'>Positive of known labels; unknown labels are left out.</p>" + _table(
+        ["head", "class", *splits], positives, numbers=3
+    )
     return _section("Data", table + _details("Positives of each class", classes))
 
 

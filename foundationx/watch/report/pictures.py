@@ -25,8 +25,8 @@ _DASH = 6
 class Finding:
     """One class of one picture.
 
-    ``true`` is None where it is unknown; ``share`` in [0, 1] is drawn as a bar; ``colour`` is that of the drawing (CSS),
-    None where nothing is drawn.
+    ``true`` is None where it is unknown, ``share`` in [0, 1] is drawn as a bar, ``colour`` (CSS) is that of the drawing
+    and None where nothing is drawn.
     """
 
     name: str
@@ -110,9 +110,16 @@ def _boxes(canvas: np.ndarray, example: Example, scale: float) -> None:
     for box, label, score in predicted:
         x1, y1, x2, y2 = np.round(box * scale).astype(int).tolist()
         _dashed(canvas, np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), _colour(label))
-        place = (min(max(x1 + 3, 0), canvas.shape[1] - 30), min(max(y2 - 4, 10), canvas.shape[0] - 3))
-        for shade, width in (((0, 0, 0), 3), (_colour(label), 1)):  # a dark rim is readable on any ground
-            cv2.putText(canvas, f"{score:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, shade, width, cv2.LINE_AA)
+        _tag(canvas, f"{score:.2f}", (x1, y2), _colour(label))
+
+
+def _tag(canvas: np.ndarray, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Black text on the class's colour with its lower left end at ``corner`` (x, y), moved into the picture."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+    x = min(max(corner[0], 0), canvas.shape[1] - width - 6)
+    y = min(max(corner[1], height + 6), canvas.shape[0])
+    cv2.rectangle(canvas, (x, y - height - 6), (x + width + 5, y), colour, cv2.FILLED)
+    cv2.putText(canvas, text, (x + 3, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _masks(canvas: np.ndarray, example: Example) -> None:
