@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 
 import matplotlib
@@ -20,6 +21,8 @@ INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
 STUDENT, TEACHER, LOCK = "#8fa6bf", "#0b6e99", "#f2e3c6"
 PALETTE = ("#0b6e99", "#c65d21", "#3f8f5f", "#8a5aa8", "#b8860b", "#b5485d", "#4b6cb7", "#5f6b2d", "#2f8f8f", "#7a5c3e")
 COLUMNS = 3
+MOST_LETTERS = 38
+"""Of a chart's title, so that it ends before the next chart begins."""
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -54,7 +57,7 @@ def losses(facts: Facts) -> str:
             _shade_locks(axis, facts, key)
             axis.plot([row["step"] for row in rows], [row["losses"]["task"] for row in rows], ".", ms=3, color=TEACHER)
             _smooth(axis, rows)
-            axis.set_title(_plain(str(key)))
+            _title(axis, key, "")
             axis.set_xlabel("step")
             axis.set_ylim(bottom=0)
         return _svg(figure, "task loss of every head by step")
@@ -80,7 +83,7 @@ def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
     for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
         own = [row for row in rows if row.model == model or row.visit == 0]
         axis.plot([r.visit for r in own], [r.value for r in own], "o-", ms=3.5, lw=1.6, color=colour, label=model)
-    axis.set_title(_plain(f"{key}  {metric}, {split}"))
+    _title(axis, key, f"{metric}, {split}")
     axis.set_xlabel("visit")
     axis.set_ylim(-0.02, 1.02)
     axis.legend(loc="best")
@@ -95,9 +98,11 @@ def roc(facts: Facts) -> str:
             curve = facts.curves[name]
             axis.plot([0, 1], [0, 1], "--", color=GRID)
             ordered = sorted(curve["classes"].items(), key=lambda item: -item[1]["auroc"])
-            for colour, (label, line) in zip(PALETTE * len(ordered), ordered, strict=False):
-                axis.plot(line["fpr"], line["tpr"], lw=1.4, color=colour, label=f"{_plain(label)} {line['auroc']:.2f}")
-            axis.set_title(_plain(f"{name}  ({curve['model']}, {curve['split']})"))
+            styles = itertools.cycle(itertools.product(("-", "--", ":"), PALETTE))
+            for (dash, colour), (label, line) in zip(styles, ordered, strict=False):
+                text = f"{_plain(label)} {line['auroc']:.2f}"
+                axis.plot(line["fpr"], line["tpr"], dash, lw=1.4, color=colour, label=text)
+            _title(axis, TaskKey.parse(name), f"{curve['model']}, {curve['split']}")
             axis.set_xlabel("false positive rate")
             axis.set_ylabel("true positive rate")
             axis.set_aspect("equal")
@@ -132,6 +137,12 @@ def _grid(count: int, height: float = 2.5, columns: int = COLUMNS) -> tuple[Figu
     for axis in flat[count:]:
         axis.set_visible(False)
     return figure, flat
+
+
+def _title(axis: Axes, key: TaskKey, note: str) -> None:
+    """Dataset above, then task and note."""
+    name = key.dataset if len(key.dataset) <= MOST_LETTERS else key.dataset[: MOST_LETTERS - 1] + "\u2026"
+    axis.set_title(f"{_plain(name)}\n{key.task.value}  {_plain(note)}")
 
 
 def _plain(text: str) -> str:
