@@ -127,13 +127,13 @@ class Trainer:
         self.step += 1
         done_here = self.step - phase.first_step
         if done_here % accumulate == 0 or self.step == phase.last_step:
-            self._update(phase)
+            self._update()
         self.meter.add(output.parts, len(batch), waited)
         self._tell("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.last_step:
             self._log(phase)
 
-    def _update(self, phase: Phase) -> None:
+    def _update(self) -> None:
         """One optimiser step of the released parameters, and the teacher's where it follows every step."""
         done = (self.step - 0.5) / self.plan.total_steps
         set_learning_rate(self.optimiser, self.lr_factor(done))

@@ -1,0 +1,105 @@
+"""Options of a run that change how it is carried out: each is trained with for one short cycle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from foundationx.config import CurveConfig
+from foundationx.configfile import load_config
+from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate
+from foundationx.errors import ConfigError
+from foundationx.run.train import pick_device, train
+from foundationx.workdir import WorkDir
+
+CONFIG = Path(__file__).parent / "tiny_config.py"
+SHORT = {"schedule.cycles": 1, "schedule.max_steps": 2, "evaluate.every": 0, "evaluate.final": []}
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, 10, size=64, processes=1)
+    return folder
+
+
+def run(phantoms, folder, **options):
+    assert train(load_config(CONFIG, SHORT | options), phantoms, folder)
+    return load_checkpoint(folder)
+
+
+def test_steps_of_a_phase_are_capped(phantoms, tmp_path):
+    run(phantoms, tmp_path / "run")
+    plan = WorkDir(tmp_path / "run").read_json("plan.json")
+    assert max(phase["steps"] for visit in plan["visits"] for phase in visit["phases"]) == 2
+
+
+def test_teacher_of_momentum_zero_updated_every_step_is_the_student(phantoms, tmp_path):
+    ended = run(phantoms, tmp_path / "run", **{"teacher.update": "step", "teacher.momentum": 0.0})
+    assert all(torch.equal(value, ended.student[name]) for name, value in ended.teacher.items())
+
+
+def test_teacher_of_momentum_one_stays_where_it_began(phantoms, tmp_path):
+    one = run(phantoms, tmp_path / "one", **{"teacher.momentum": 1.0})
+    again = run(phantoms, tmp_path / "again", **{"teacher.momentum": 1.0, "optimiser.lr": 1e-2})
+    floats = [name for name, value in one.teacher.items() if value.is_floating_point()]
+    assert all(torch.equal(one.teacher[name], again.teacher[name]) for name in floats)
+    assert not all(torch.equal(one.student[name], again.student[name]) for name in floats)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"runtime.precision": "bf16"},
+        {"model.detection.sharing": "queries", "model.projector": {"features": 12, "hidden": True}},
+        {"runtime.workers": 2},
+        {"views.classification.teacher": "whole", "views.detection.teacher": "same"},
+    ],
+    ids=["bf16", "shared decoder and projector", "workers", "views"],
+)
+def test_a_run_with_the_option_has_finite_losses_of_every_head(phantoms, tmp_path, options):
+    run(phantoms, tmp_path / "run", **options)
+    log = WorkDir(tmp_path / "run").read_log()
+    assert len({(row["dataset"], row["task"]) for row in log}) == 3
+    assert torch.isfinite(torch.tensor([row["losses"]["total"] for row in log])).all()
+
+
+def test_workers_change_nothing_that_is_learned(phantoms, tmp_path):
+    alone, helped = run(phantoms, tmp_path / "0"), run(phantoms, tmp_path / "2", **{"runtime.workers": 2})
+    assert all(torch.equal(value, helped.student[name]) for name, value in alone.student.items())
+
+
+def test_accumulating_batches_makes_fewer_optimiser_steps(phantoms, tmp_path):
+    one = run(phantoms, tmp_path / "1")
+    two = run(phantoms, tmp_path / "2", **{"optimiser.accumulate": 2})
+    most = [max(int(state["step"]) for state in ended.optimiser["state"].values()) for ended in (one, two)]
+    assert most[1] == most[0] / 2
+
+
+def test_tensorboard_files_are_written_where_it_is_asked_for(phantoms, tmp_path):
+    run(phantoms, tmp_path / "run", **{"runtime.tensorboard": True})
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_learning_rate_follows_one_schedule_over_all_steps():
+    config = load_config(CONFIG).optimiser.model_copy(
+        update={"warmup": 0.1, "curve": CurveConfig(type="cosine", start=1, end=0), "lr_scale": {"backbone": 0.1}}
+    )
+    model = torch.nn.Module()
+    model.backbone, model.heads = torch.nn.Linear(2, 2), torch.nn.ModuleDict()
+    optimiser = build_optimiser(model, config)
+    factor = lr_schedule(config)
+    set_learning_rate(optimiser, factor(0.05))
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
+    set_learning_rate(optimiser, factor(0.55))  # the middle of the cosine
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
+    set_learning_rate(optimiser, factor(0.1))
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1] * 2)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r"runtime\.device"):
+        pick_device("cuda:99")
+    assert pick_device("cpu").type == "cpu"
