@@ -74,10 +74,11 @@ class WorkDir:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All rows of the training log."""
+        """All rows of the training log. A torn last line, left by a run that was killed while writing, is dropped."""
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
+        *whole, rest = self.log.read_text(encoding="utf-8").split("\n")  # rest: "" or a line without its end
+        return [json.loads(line) for line in whole]
 
     def add_metrics(self, rows: Iterable[MetricRow]) -> None:
         """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""

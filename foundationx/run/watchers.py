@@ -29,7 +29,7 @@ class Display(Watcher):
     def on_start(self, plan: Plan, step: int) -> None:
         """Opens the bar."""
         self.visits = plan.total_visits
-        self.progress.start(plan.total_steps - step)
+        self.progress.start(plan.total_steps - step, step)
 
     def on_phase(self, phase: Phase) -> None:
         """Names the phase."""
