@@ -77,7 +77,7 @@ class WorkDir:
         """All rows of the training log. A torn last line, left by a run that was killed while writing, is dropped."""
         if not self.log.exists():
             return []
-        *whole, rest = self.log.read_text(encoding="utf-8").split("\n")  # rest: "" or a line without its end
+        *whole, _torn = self.log.read_text(encoding="utf-8").split("\n")  # _torn: "" or a line without its end
         return [json.loads(line) for line in whole]
 
     def add_metrics(self, rows: Iterable[MetricRow]) -> None:

@@ -23,7 +23,7 @@ GEOMETRY = {"hflip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "crop_scale
 """hflip: probability; rotate: degrees; scale, shift: shares; crop_scale: (least, most) share of the area."""
 
 PHOTOMETRY = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}
-"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma, share of 255; blur: greatest sigma, pixels."""
+"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma as a share of 255; blur: in pixels."""
 
 
 @dataclass(slots=True)
