@@ -84,7 +84,8 @@ def compare_with_mmdet(logits, boxes, targets, merge=lambda gradient: gradient):
 
 
 @pytest.mark.parametrize(
-    ("counts", "queries"), [((2, 0, 3), 6), ((0, 0, 1), 4), ((5, 2, 0), 3), ((7, 7), 2), ((1,), 1), ((4, 9, 0, 6), 30)]
+    ("counts", "queries"),
+    [((0, 0), 4), ((2, 0, 3), 6), ((0, 0, 1), 4), ((5, 2, 0), 3), ((7, 7), 2), ((1,), 1), ((4, 9, 0, 6), 30)],
 )
 def test_every_layer_equals_mmdet_also_with_more_targets_than_queries(counts, queries):
     compare_with_mmdet(*draw(counts, layers=4, queries=queries, seed=queries))
