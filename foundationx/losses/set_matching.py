@@ -7,7 +7,6 @@ host syncs depends neither on the batch nor on the number of layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +85,7 @@ def _solve(cost: np.ndarray) -> np.ndarray:
     return matched
 
 
-def set_losses(
-    logits: Tensor, boxes: Tensor, targets: Targets, world_mean: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
+def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     """Class, box and GIoU losses of every layer, weighted 1, 5 and 2, after matching.
 
     Every layer is divided by its number of matched targets (at least 1). A class that was not annotated in an image
@@ -98,26 +95,18 @@ def set_losses(
         logits: (L, B, Q, K).
         boxes: (L, B, Q, 4) centre and size.
         targets: of the batch.
-        world_mean: where several processes share a step, the mean over them of each layer's number of matched targets.
 
     Returns:
         (L, 3): class, box and GIoU loss of each layer.
     """
-    return matched_losses(logits, boxes, targets, match(logits, boxes, targets), world_mean)
+    return matched_losses(logits, boxes, targets, match(logits, boxes, targets))
 
 
-def matched_losses(
-    logits: Tensor,
-    boxes: Tensor,
-    targets: Targets,
-    matched: Tensor,
-    world_mean: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
+def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Tensor) -> Tensor:
     """As ``set_losses``, for a given assignment (L, B, T) with -1 for none."""
     logits, boxes = logits.float(), boxes.float()
     found = matched >= 0
-    positives = found.sum((1, 2)).to(logits.dtype)
-    positives = (positives if world_mean is None else world_mean(positives)).clamp(min=1)
+    positives = found.sum((1, 2)).clamp(min=1).to(logits.dtype)
     wanted = _class_targets(logits, targets.classes, matched)
     entries = focal_loss(logits, wanted, ALPHA, GAMMA) * targets.known[None, :, None]
     class_loss = entries.sum((1, 2, 3)) / positives
