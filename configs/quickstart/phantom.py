@@ -9,13 +9,19 @@ datasets = [
     dict(card="phantom_boxes"),
     dict(card="phantom_masks"),
 ]
+_mild = dict(geometry=dict(rotate=3, scale=0.05, shift=0.03), photometry=dict(brightness=0.1, contrast=0.1))
+views = dict(
+    classification=dict(_delete_=True, teacher="clean", **_mild),
+    detection=dict(_delete_=True, teacher="clean", **_mild),
+    segmentation=dict(_delete_=True, teacher="clean", **_mild),
+)
 schedule = dict(
     cycles=8,
     lock=dict(classification=0.0, detection=0.25, segmentation=0.25),
-    release=dict(classification=2.0, detection=1.0, segmentation=0.5),
+    release=dict(classification=2.0, detection=1.5, segmentation=1.0),
 )
 teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
 consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
-optimiser = dict(lr=4e-4, weight_decay=0.02, clip_norm=1.0)
+optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.4))
 evaluate = dict(every=2)
 runtime = dict(batch_size=8, workers=1, log_every=10)

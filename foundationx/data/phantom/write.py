@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,20 +34,25 @@ _PATIENTS_APART = 1_000_000
 _CONTOUR_TOLERANCE = 0.6
 
 
-def write_phantom_datasets(root: Path, images: int, size: int = 256, seed: int = 0, processes: int = 2) -> None:
-    """Writes the four datasets under ``root``; the same arguments give the same bytes.
+def write_phantom_datasets(
+    root: Path, images: int | Mapping[str, int], size: int = 256, seed: int = 0, processes: int = 2
+) -> None:
+    """Writes the datasets under ``root``; the same arguments give the same bytes.
 
     Args:
         root: the user's data root.
-        images: films in each dataset.
+        images: films in each dataset, or by name; datasets that are not named are left out.
         size: side of a film in pixels.
         seed: draws other patients.
         processes: films are drawn side by side.
     """
     jobs = []
+    counts = dict.fromkeys(DATASETS, images) if isinstance(images, int) else images
     for place, name in enumerate(DATASETS):
+        if name not in counts:
+            continue
         first = (seed * len(DATASETS) + place + 1) * _PATIENTS_APART
-        jobs.append((Path(root) / name, name, list(_films(first, images)), size))
+        jobs.append((Path(root) / name, name, list(_films(first, counts[name])), size))
     if processes < 2:
         for job in jobs:
             _write(*job)
