@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from foundationx.errors import DataError
 
@@ -21,56 +22,47 @@ MAX_SIDE = 20_000
 MAX_PIXELS = 150_000_000
 """Refused above this, for the same reason."""
 
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+"""What Pillow may try; some of its other formats start programs."""
+
+_EXPECTED = "PNG, JPEG, TIFF, BMP, GIF or DICOM"
 
 
 def read_grey(path: Path) -> np.ndarray:
     """The image as (H, W) uint8, bright where the film is bright in the usual look (bones bright, air dark).
 
-    16-bit images are scaled from their least and greatest value. Transparent pixels are laid over black. A JPEG's
-    orientation tag is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, then scaled like 16-bit images.
+    16-bit images are scaled from their least and greatest value. Transparent pixels are laid over black. An orientation
+    tag (EXIF) is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, then scaled like 16-bit images.
 
     Raises:
         DataError: the file is missing, empty, torn, too large or not an image.
     """
     content = _read_bytes(path)
-    if _kind(content) == "DICOM":
-        return _read_dicom(path, content)
-    return _to_grey(_decode(path, content))
+    values = _read_dicom(path, content) if _is_dicom(content) else _decode(path, content, _grey_values)
+    if values.dtype == np.uint8:
+        return values
+    if not np.isfinite(values).all():
+        raise DataError(str(path), "holds pixels that are no numbers", "finite pixel values", "check its conversion")
+    return scale_to_bytes(values)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask as (H, W) uint8 with the values that are stored; of several channels the first, of 16 bits the low byte.
+    """A mask as (H, W) uint8 with the values that are stored: grey values, or the indices of a palette.
+
+    One bit gives 0 and 255. Where a mask has transparent pixels its opacity is the mask; where all are opaque that says
+    nothing and the other channels count. One colour on black, as in published cut-outs, gives its greatest channel.
 
     Raises:
-        DataError: as for ``read_grey``.
+        DataError: as for ``read_grey``; also a mask in several colours (no value says which is which) or with values
+            above 255.
     """
-    image = _decode(path, _read_bytes(path))
-    if image.mode in ("RGBA", "LA"):
-        return np.asarray(image.getchannel("A"))
-    values = np.asarray(image if image.mode in ("L", "P", "I", "I;16", "1") else image.convert("RGB"))
+    values = _decode(path, _read_bytes(path), _mask_values)
     if values.ndim == 3:
-        values = values[..., 0]
-    if values.dtype == bool:
-        return values.astype(np.uint8) * 255
-    if values.max(initial=0) > 255:
-        found = f"holds values up to {int(values.max())}"
-        raise DataError(str(path), found, "a mask with values up to 255", "store the mask with 8 bits")
+        values = _one_channel(path, values)
+    if values.min() < 0 or values.max() > 255:
+        found = f"holds values from {int(values.min())} to {int(values.max())}"
+        raise DataError(str(path), found, "a mask with values from 0 to 255", "store the mask with 8 bits")
     return values.astype(np.uint8)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width, without decoding the pixels.
-
-    Raises:
-        DataError: as for ``read_grey``.
-    """
-    content = _read_bytes(path)
-    if _kind(content) == "DICOM":
-        header = _dicom_header(path, content, stop_before_pixels=True)
-        return int(header.Rows), int(header.Columns)
-    with _open(path, content) as image:
-        return image.height, image.width
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -83,10 +75,8 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _kind(content: bytes) -> str:
-    if content[128:132] == b"DICM":
-        return "DICOM"
-    return next((name for signature, name in _SIGNATURES.items() if content.startswith(signature)), "other")
+def _is_dicom(content: bytes) -> bool:
+    return content[128:132] == b"DICM"
 
 
 def _open(path: Path, content: bytes) -> Image.Image:
@@ -94,34 +84,62 @@ def _open(path: Path, content: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise _too_large(path, "more pixels than any radiograph has") from None
+    except Exception as error:  # a damaged header raises anything
         start = content[:16].decode("latin-1").replace("\n", " ")
         found = f"is not an image that can be read (it begins with {start!r}; {type(error).__name__})"
-        raise DataError(str(path), found, "PNG, JPEG or DICOM", "download it again") from None
+        raise DataError(str(path), found, _EXPECTED, "download it again") from None
     if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
-        found = f"claims {image.width} x {image.height} pixels"
-        raise DataError(str(path), found, f"at most {MAX_SIDE} a side and {MAX_PIXELS:,} in all", "check the file")
+        raise _too_large(path, f"{image.width} x {image.height} pixels")
     return image
 
 
-def _decode(path: Path, content: bytes) -> Image.Image:
+def _too_large(path: Path, claim: str) -> DataError:
+    return DataError(str(path), f"claims {claim}", f"at most {MAX_SIDE} a side and {MAX_PIXELS:,} in all", "check it")
+
+
+def _decode(path: Path, content: bytes, values_of: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """What ``values_of`` takes from the whole, upright image."""
     image = _open(path, content)
     try:
-        image.load()
-    except Exception as error:  # each of PIL's codecs raises its own kinds
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            return values_of(ImageOps.exif_transpose(image))
+    except Exception as error:  # each of Pillow's codecs raises its own kinds
         found = f"is torn or damaged ({error})"
         raise DataError(str(path), found, "a whole image", "download it again") from None
-    return ImageOps.exif_transpose(image)
 
 
-def _to_grey(image: Image.Image) -> np.ndarray:
+def _grey_values(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8, or numbers of another type that are still to be scaled."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        return scale_to_bytes(np.asarray(image))
+        return np.asarray(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("L"))
+
+
+def _mask_values(image: Image.Image) -> np.ndarray:
+    """(H, W) numbers, or (H, W, 3) uint8 of a mask in RGB."""
+    if image.mode in ("RGBA", "LA", "PA"):
+        opacity = np.asarray(image.getchannel("A"))
+        return opacity if opacity.min() < 255 else np.asarray(image.convert("RGB"))
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    return np.asarray(image if image.mode in ("L", "P", "I", "I;16", "I;16B", "F") else image.convert("RGB"))
+
+
+def _one_channel(path: Path, colours: np.ndarray) -> np.ndarray:
+    """(H, W) of an (H, W, 3) mask that is grey or has one colour on black."""
+    greatest = colours.max(axis=2)
+    foreground = colours[greatest > 0]
+    if (colours != colours[..., :1]).any() and (foreground != foreground[0]).any():
+        raise DataError(str(path), "is a mask in several colours", "grey or a palette", "store one value a class")
+    return greatest
 
 
 def scale_to_bytes(values: np.ndarray) -> np.ndarray:
@@ -133,37 +151,40 @@ def scale_to_bytes(values: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs((values - low) * (255.0 / (high - low)))
 
 
-def _dicom_header(path: Path, content: bytes, stop_before_pixels: bool):  # noqa: ANN202  (pydicom.Dataset, imported late)
+def _dicom(path: Path, content: bytes):
+    """The dataset of a DICOM file that claims one grey image of an acceptable size."""
     import pydicom
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=stop_before_pixels)
+        data = pydicom.dcmread(io.BytesIO(content))
         rows, columns = int(data.Rows), int(data.Columns)
-    except Exception as error:
-        raise DataError(str(path), f"is not a readable DICOM image ({error})", "a whole DICOM image") from None
+        frames, channels = int(data.get("NumberOfFrames") or 1), int(data.SamplesPerPixel)
+    except Exception as error:  # a damaged header raises anything
+        found = f"is not a readable DICOM image ({_one_line(error)})"
+        raise DataError(str(path), found, "a whole DICOM image", "download it again") from None
     if max(rows, columns) > MAX_SIDE or rows * columns > MAX_PIXELS:
-        raise DataError(str(path), f"claims {columns} x {rows} pixels", f"at most {MAX_SIDE} a side")
+        raise _too_large(path, f"{columns} x {rows} pixels")
+    if frames != 1 or channels != 1:
+        found = f"holds {frames} frames of {channels} channels"
+        raise DataError(str(path), found, "one grey frame", "extract the radiograph")
     return data
 
 
 def _read_dicom(path: Path, content: bytes) -> np.ndarray:
+    """(H, W) numbers in the usual look, still to be scaled."""
     from pydicom.pixels import apply_rescale, apply_voi_lut
 
-    data = _dicom_header(path, content, stop_before_pixels=False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pixels = data.pixel_array
-            if pixels.ndim != 2:
-                shape = " x ".join(map(str, pixels.shape))
-                raise DataError(str(path), f"holds pixels of shape {shape}", "one grey frame")
-            values = apply_voi_lut(apply_rescale(pixels, data), data, prefer_lut=False)
-    except DataError:
-        raise
-    except Exception as error:
-        found = f"its pixels cannot be decoded ({' '.join(str(error).split())[:200]})"
-        raise DataError(str(path), found, "whole pixel data", "download it again") from None
-    grey = scale_to_bytes(values)
-    return 255 - grey if data.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = _dicom(path, content)
+        try:
+            values = apply_voi_lut(apply_rescale(data.pixel_array, data), data, prefer_lut=False)
+        except Exception as error:  # and so does each of its decoders
+            found = f"its pixels cannot be decoded ({_one_line(error)})"
+            raise DataError(str(path), found, "whole pixel data", "download it again") from None
+    values = values.astype(np.float32)
+    return -values if data.get("PhotometricInterpretation") == "MONOCHROME1" else values
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
