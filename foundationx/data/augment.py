@@ -59,8 +59,8 @@ class ViewPipeline:
     ):
         self.size, self.teacher = size, teacher
         moves = _geometric(_known(geometry, GEOMETRY, "geometry"), size)
-        boxes = A.BboxParams(format="pascal_voc", label_fields=["places"], min_visibility=MIN_VISIBLE, clip=True)
-        self._geometry = A.Compose(moves, bbox_params=boxes) if moves else None
+        corners = A.KeypointParams(format="xy", remove_invisible=False)
+        self._geometry = A.Compose(moves, keypoint_params=corners) if moves else None
         tones = _photometric(_known(photometry, PHOTOMETRY, "photometry"))
         self._photometry = A.Compose(tones) if tones else None
 
@@ -90,7 +90,7 @@ class ViewPipeline:
             image, boxes, box_classes, masks = self._move(image, boxes, box_classes, masks, seed)
         toned = image
         if self._photometry is not None:
-            self._photometry.set_random_seed(seed)
+            self._photometry.set_random_seed(_unrelated(seed))
             toned = self._photometry(image=image)["image"]
         teacher_image = None
         if self.teacher == "clean" and toned is not image:
@@ -106,7 +106,10 @@ class ViewPipeline:
         if boxes is not None:
             boxes = boxes * np.array([self.size / width, self.size / height] * 2, dtype=np.float32)
         if masks is not None:
-            masks = np.stack([cv2.resize(m, (self.size, self.size), interpolation=cv2.INTER_NEAREST) for m in masks])
+            # Exact: plain nearest takes the first pixel of each area, half a pixel beside what the image shows.
+            masks = np.stack(
+                [cv2.resize(m, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT) for m in masks]
+            )
         return _resize_image(image, self.size), boxes, masks
 
     def _move(
@@ -117,18 +120,42 @@ class ViewPipeline:
         masks: np.ndarray | None,
         seed: int,
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Geometry. ``places`` carries each box's row through the library, so that classes follow by name of row."""
+        """Geometry. Boxes travel as their corners: a turned box's bounds depend on which of it stays in the view."""
         self._geometry.set_random_seed(seed)
-        corners = boxes if boxes is not None else np.zeros((0, 4), dtype=np.float32)
-        inputs = {"image": image, "bboxes": corners, "places": np.arange(len(corners))}
+        inputs = {"image": image}
+        if boxes is not None:
+            inputs["keypoints"] = _corners(boxes) - 0.5  # the library counts from the centre of the first pixel
         if masks is not None:
             inputs["masks"] = list(masks)
         moved = self._geometry(**inputs)
         if boxes is not None:
-            kept = np.asarray(moved["places"], dtype=np.int64)
-            boxes = np.asarray(moved["bboxes"], dtype=np.float32).reshape(-1, 4)
+            quadrangles = np.asarray(moved["keypoints"], dtype=np.float32).reshape(-1, 4, 2) + 0.5
+            boxes, kept = _visible_bounds(quadrangles, self.size)
             box_classes = box_classes[kept]
         return moved["image"], boxes, box_classes, np.stack(moved["masks"]) if masks is not None else None
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) x1 y1 x2 y2 to their corners (4 N, 2), around each box."""
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
+
+
+def _visible_bounds(quadrangles: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (n, 4) of what is seen of quadrangles (N, 4, 2), and which of them keep ``MIN_VISIBLE`` of their area."""
+    view = np.array([[0, 0], [size, 0], [size, size], [0, size]], dtype=np.float32)
+    bounds, kept = [], []
+    for place, quadrangle in enumerate(quadrangles):
+        area, seen = cv2.intersectConvexConvex(quadrangle, view)
+        if area > 0 and area >= MIN_VISIBLE * cv2.contourArea(quadrangle):
+            seen = np.clip(seen.reshape(-1, 2), 0, size)  # against rounding
+            bounds.append(np.concatenate([seen.min(axis=0), seen.max(axis=0)]))
+            kept.append(place)
+    return np.array(bounds, dtype=np.float32).reshape(-1, 4), np.array(kept, dtype=np.int64)
+
+
+def _unrelated(seed: int) -> int:
+    """Another seed. With the same one, brightness would follow the angle: both would begin with the same draw."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
 
 def _resize_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -148,13 +175,8 @@ def _known(given: dict[str, Any] | None, defaults: dict[str, Any], section: str)
 
 
 def _geometric(options: dict[str, Any], size: int) -> list[A.BasicTransform]:
+    """Moves in order; the crop is last, so that a view shows all of a box that is inside it."""
     moves: list[A.BasicTransform] = []
-    if options["crop_scale"]:
-        moves.append(
-            A.RandomResizedCrop(
-                size=(size, size), scale=tuple(options["crop_scale"]), mask_interpolation=cv2.INTER_NEAREST, p=1.0
-            )
-        )
     if options["rotate"] or options["scale"] or options["shift"]:
         moves.append(
             A.Affine(
@@ -170,6 +192,12 @@ def _geometric(options: dict[str, Any], size: int) -> list[A.BasicTransform]:
         )
     if options["hflip"]:
         moves.append(A.HorizontalFlip(p=options["hflip"]))
+    if options["crop_scale"]:
+        moves.append(
+            A.RandomResizedCrop(
+                size=(size, size), scale=tuple(options["crop_scale"]), mask_interpolation=cv2.INTER_NEAREST_EXACT, p=1.0
+            )
+        )
     return moves
 
 
