@@ -60,6 +60,17 @@ def test_a_box_outside_its_image_names_file_row_and_size(root, box):
     assert str(float(box[3])) in str(caught.value)
 
 
+def test_a_box_of_which_nothing_is_left_in_the_image_is_refused(root):
+    for box in ([-0.9, 3, -0.1, 9], [60, 3, 60.8, 9], [np.nan, 0, 5, 5]):
+        with pytest.raises(DataError, match=r"table\.csv row 7 \(images/x\.png\): box"):
+            sample(boxed(box), root)
+
+
+def test_no_box_is_a_known_negative(root):
+    found = sample(boxed(), root)
+    assert found.boxes.shape == (0, 4) and found.box_classes.shape == (0,)
+
+
 def masked(*parts, labels=(1.0, np.nan)):
     return annotations(Task.SEGMENTATION, masks=[tuple(parts)], labels=np.array([labels], np.float32))
 
@@ -77,6 +88,33 @@ def test_positive_and_ignored_values(root):
     found = sample(masked(MaskPart(0, file=write_mask(root, values), positive=255, ignore=127)), root, size=40)
     assert (found.masks[0][:10] == 1).all() and (found.masks[0][10:20] == UNKNOWN_PIXEL).all()
     assert not found.masks[0][20:].any(), "another value is background where one is named"
+
+
+def test_the_ignored_value_is_unknown_also_where_any_other_is_foreground(root):
+    values = np.zeros(SIZE, np.uint8)
+    values[:10], values[10:20], values[20:30] = 255, 127, 9
+    found = sample(masked(MaskPart(0, file=write_mask(root, values), ignore=127)), root, size=40).masks[0]
+    assert (found[:10] == 1).all() and (found[10:20] == UNKNOWN_PIXEL).all() and (found[20:30] == 1).all()
+    assert not found[30:].any()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_one_part_marks_is_known_though_another_ignores_it(root, first):
+    marked, ignored = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    marked[:20], ignored[10:30] = 255, 127
+    parts = [
+        MaskPart(0, file=write_mask(root, values, name), positive=255, ignore=127)
+        for values, name in ((marked, "marked.png"), (ignored, "ignored.png"))
+    ]
+    found = sample(masked(parts[first], parts[1 - first]), root, size=40).masks[0]
+    assert (found[:20] == 1).all() and (found[20:30] == UNKNOWN_PIXEL).all() and not found[30:].any()
+
+
+def test_a_polygon_outside_its_image_names_file_row_and_size(root):
+    square = np.array([[0, 0], [60.9, 0], [60.9, 40], [-0.9, 40]], np.float32)
+    assert sample(masked(MaskPart(0, polygon=square)), root).masks[0].all(), "rounding is forgiven"
+    with pytest.raises(DataError, match=r"row 7 \(images/x\.png\): polygon of 4 points stands out .* 60 x 40 pixels"):
+        sample(masked(MaskPart(0, polygon=square * 2)), root)
 
 
 def test_parts_of_a_class_are_united_and_classes_may_overlap(root):
@@ -101,11 +139,11 @@ def test_a_mask_of_another_size_names_both(root):
 
 
 def test_unreadable_images_and_masks_are_named(root):
-    with pytest.raises(DataError, match=r"gone\.png: cannot be opened"):
+    with pytest.raises(DataError, match=r"table\.csv row 7: .*gone\.png: cannot be opened"):
         sample(masked(MaskPart(0, file="gone.png")), root)
     (root / "images" / "x.png").write_text("<html>")
     dataset = CardDataset(annotations(Task.CLASSIFICATION), root, ViewPipeline(64))
-    with pytest.raises(DataError, match="not an image") as caught:
+    with pytest.raises(DataError, match=r"table\.csv row 7: .*images/x\.png: is not an image") as caught:
         dataset.sample(0, 0)
     entry = dataset.bad(0, caught.value)
     assert (entry.file, entry.row) == ("images/x.png", "table.csv row 7") and "not an image" in entry.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from foundationx.errors import DataError
 from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Sample, SampleMeta
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a published box may stand out of its image (rounding); more is an error."""
+"""Pixels by which a published box or polygon may stand out of its image (rounding); more is an error."""
 
 
 class CardDataset:
@@ -37,10 +38,11 @@ class CardDataset:
         """The sample of image ``index``; augmentation is a function of ``seed`` alone.
 
         Raises:
-            DataError: the image cannot be read, a box stands out of it or a mask has another size.
+            DataError: a file cannot be read, a box or polygon stands out of its image or a mask has another
+                size. Names file and row.
         """
         source = self.annotations
-        image = read_grey(self.root / source.images[index])
+        image = self._read(read_grey, source.images[index], index)
         boxes, box_classes = self._boxes(index, image.shape)
         masks = self._masks(index, image.shape)
         views = self.view(image, boxes, box_classes, masks, seed)
@@ -63,6 +65,14 @@ class CardDataset:
         row = self.annotations.rows[index]
         return BadSample(key.dataset, key.task.value, self.annotations.images[index], row, str(error))
 
+    def _read(self, reader: Callable[[Path], np.ndarray], file: str, index: int) -> np.ndarray:
+        """A file's pixels; errors name the row that asked for it."""
+        try:
+            return reader(self.root / file)
+        except DataError as error:
+            where = f"{self.annotations.rows[index]}: {error.where}"
+            raise DataError(where, error.found, error.expected, error.mend) from None
+
     def _boxes(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Boxes (N, 4) clipped to the image, and their classes (N,)."""
         if self.annotations.boxes is None:
@@ -70,16 +80,21 @@ class CardDataset:
         boxes = self.annotations.boxes[index].reshape(-1, 4)
         height, width = size
         limits = np.array([width, height, width, height], dtype=np.float32)
-        outside = (boxes < -BOX_TOLERANCE) | (boxes > limits + BOX_TOLERANCE)
-        if outside.any():
-            box = boxes[outside.any(axis=1)][0].tolist()
-            raise DataError(
-                f"{self.annotations.rows[index]} ({self.annotations.images[index]})",
-                f"box {box} (x1, y1, x2, y2) stands out of the image of {width} x {height} pixels",
-                "boxes inside the image",
-                "check that boxes and image have the same size, or train with on_bad_sample='skip'",
-            )
-        return np.clip(boxes, 0, limits), self.annotations.box_classes[index]
+        inside = np.clip(boxes, 0, limits)
+        far_out = ~(np.abs(boxes - inside) <= BOX_TOLERANCE).all(axis=1)  # true for NaN too
+        empty = (inside[:, 2:] <= inside[:, :2]).any(axis=1)
+        if (far_out | empty).any():
+            box = boxes[far_out | empty][0].tolist()
+            raise self._outside(index, f"box {box} (x1, y1, x2, y2)", size)
+        return inside, self.annotations.box_classes[index]
+
+    def _outside(self, index: int, what: str, size: tuple[int, int]) -> DataError:
+        return DataError(
+            f"{self.annotations.rows[index]} ({self.annotations.images[index]})",
+            f"{what} stands out of the image of {size[1]} x {size[0]} pixels",
+            "boxes and polygons inside the image",
+            "check that they and the image have the same size, or train with on_bad_sample='skip'",
+        )
 
     def _masks(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
         """Masks (K, H, W): 0, 1 or 255 (unknown); a class that was not annotated here is unknown everywhere."""
@@ -95,9 +110,12 @@ class CardDataset:
     def _draw(self, mask: np.ndarray, part: MaskPart, index: int) -> None:
         """Lays one part over a class's mask (H, W)."""
         if part.polygon is not None:
+            limits = np.array(mask.shape[::-1]) + BOX_TOLERANCE
+            if ((part.polygon < -BOX_TOLERANCE) | (part.polygon > limits)).any():
+                raise self._outside(index, f"polygon of {len(part.polygon)} points", mask.shape)
             cv2.fillPoly(mask, [np.round(part.polygon).astype(np.int32)], 1)
             return
-        values = read_mask(self.root / part.file)
+        values = self._read(read_mask, part.file, index)
         if values.shape != mask.shape:
             raise DataError(
                 f"{self.annotations.rows[index]} ({part.file})",
@@ -106,6 +124,7 @@ class CardDataset:
                 "a mask of its image's size",
                 "resize the mask with nearest-neighbour interpolation, or train with on_bad_sample='skip'",
             )
-        if part.ignore is not None:
-            mask[values == part.ignore] = UNKNOWN_PIXEL
-        mask[(values == part.positive) if part.positive is not None else (values > 0)] = 1
+        unknown = values == part.ignore if part.ignore is not None else np.zeros(mask.shape, dtype=bool)
+        foreground = values == part.positive if part.positive is not None else values > 0
+        mask[unknown & (mask != 1)] = UNKNOWN_PIXEL  # what another part calls foreground is known
+        mask[foreground & ~unknown] = 1
