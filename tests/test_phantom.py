@@ -108,6 +108,7 @@ def digest(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_writing_twice_gives_identical_files_also_in_two_processes(written, tmp_path):
     write_phantom_datasets(tmp_path, 9, size=64, processes=2)
     assert digest(tmp_path) == digest(written)

@@ -13,7 +13,7 @@ from foundationx.data.phantom.findings import FINDINGS
 from foundationx.data.phantom.phantom import ORGANS, Phantom, make_phantom
 from foundationx.watch.overlay import COLOURS
 
-SIZE = 200
+SIZE = 184
 CASES = [(), *((name,) for name in FINDINGS)]
 
 
