@@ -18,7 +18,7 @@ views = dict(
 schedule = dict(
     cycles=8,
     lock=dict(classification=0.0, detection=0.25, segmentation=0.25),
-    release=dict(classification=2.0, detection=1.5, segmentation=1.0),
+    release=dict(classification=3.0, detection=1.0, segmentation=1.0),
 )
 teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
 consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))

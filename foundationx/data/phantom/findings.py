@@ -19,7 +19,7 @@ def add_nodule(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A round soft spot of 9 to 15 % of the film's width, inside a lung."""
     radius = random.uniform(0.045, 0.075) * film.size
-    cx, cy = _place(_either_lung(masks, random), radius * 0.9, random)
+    cx, cy = _place([masks["left_lung"], masks["right_lung"]], radius * 1.12 + 0.5, random)
     y, x = np.mgrid[: film.size, : film.size] + 0.5
     stretch, angle = random.uniform(0.88, 1.12), random.uniform(0, np.pi)
     dx, dy = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle), (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
@@ -33,8 +33,8 @@ def add_consolidation(
     total: np.ndarray, masks: dict[str, np.ndarray], film: Film, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A fluffy opacity of several blobs with a ragged edge, cut off by the lung's edge."""
-    lung = _either_lung(masks, random)
-    cx, cy = _place(lung, 0.06 * film.size, random)
+    lung = masks[random.choice(["left_lung", "right_lung"])]
+    cx, cy = _place([lung], 0.06 * film.size, random)
     y, x = np.mgrid[: film.size, : film.size] + 0.5
     field = np.zeros(total.shape)
     for _ in range(random.integers(5, 9)):
@@ -85,20 +85,16 @@ def add_pneumothorax(
     below = np.arange(film.size)[:, None] > low
     free = _largest(lung & ~collapsed & ~below)
     soft = soften(free, film, 0.004)
-    total -= soft * (vessel_map + 0.16)
+    total -= soft * (vessel_map + 0.20)
     edge = cv2.morphologyEx(collapsed.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
     line = edge & cv2.dilate(free.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     total += 0.16 * gaussian_filter(line.astype(np.float32), 0.003 * film.size)
     return total, free
 
 
-def _either_lung(masks: dict[str, np.ndarray], random: np.random.Generator) -> np.ndarray:
-    return masks[random.choice(["left_lung", "right_lung"])]
-
-
-def _place(lung: np.ndarray, margin: float, random: np.random.Generator) -> tuple[float, float]:
-    """A point at least ``margin`` pixels inside the lung; its innermost one where it is too narrow."""
-    depth = cv2.distanceTransform(lung.astype(np.uint8), cv2.DIST_L2, 5)
+def _place(lungs: list[np.ndarray], margin: float, random: np.random.Generator) -> tuple[float, float]:
+    """A point at least ``margin`` pixels inside one of the lungs; the innermost one where all are too narrow."""
+    depth = np.max([cv2.distanceTransform(lung.astype(np.uint8), cv2.DIST_L2, 5) for lung in lungs], axis=0)
     rows, columns = np.nonzero(depth >= min(margin, depth.max()))
     chosen = random.integers(len(rows))
     return float(columns[chosen]) + 0.5, float(rows[chosen]) + 0.5
