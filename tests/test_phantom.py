@@ -141,6 +141,14 @@ def test_counts_by_name_leave_the_others_out(tmp_path):
     assert len(list((tmp_path / "phantom_masks" / "images").iterdir())) == 2
 
 
+def test_what_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown datasets \['phantom_label'\]"):
+        write_phantom_datasets(tmp_path, {"phantom_label": 2}, size=64, processes=1)
+    (tmp_path / "phantom_masks" / "images" / "00001_0.png").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cannot write .*00001_0\.png"):
+        write_phantom_datasets(tmp_path, {"phantom_masks": 1}, size=64, processes=1)
+
+
 @pytest.mark.shared
 def test_the_table_of_labels_is_headed_as_the_published_one(shared_data):
     published = next((shared_data / "annotations" / "nih_chestxray14").glob("Data_Entry*.csv"))

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.data.phantom.phantom import ORGANS, Phantom, draw_findings, make_phantom
+from foundationx.data.phantom.phantom import ORGANS, draw_findings, make_phantom
 
 NIH_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -45,9 +45,15 @@ def write_phantom_datasets(
         size: side of a film in pixels.
         seed: draws other patients.
         processes: films are drawn side by side.
+
+    Raises:
+        ValueError: a name in ``images`` is no phantom dataset.
+        OSError: a file cannot be written.
     """
     jobs = []
     counts = dict.fromkeys(DATASETS, images) if isinstance(images, int) else images
+    if unknown := set(counts) - set(DATASETS):
+        raise ValueError(f"unknown datasets {sorted(unknown)}; known: {', '.join(DATASETS)}")
     for place, name in enumerate(DATASETS):
         if name not in counts:
             continue
@@ -89,8 +95,9 @@ def _short(patient: int) -> int:
     return patient % _PATIENTS_APART + 1
 
 
-def _save(folder: Path, name: str, film: Phantom) -> None:
-    cv2.imwrite(str(folder / "images" / name), film.image)
+def _save(path: Path, values: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), values):
+        raise OSError(f"cannot write {path}")
 
 
 def _write_labels(folder: Path, films: list[tuple[int, int]], size: int) -> None:
@@ -99,7 +106,7 @@ def _write_labels(folder: Path, films: list[tuple[int, int]], size: int) -> None
     for patient, number in films:
         film = make_phantom(patient, number, size)
         name = f"{_short(patient):08d}_{number:03d}.png"
-        _save(folder, name, film)
+        _save(folder / "images" / name, film.image)
         random = np.random.default_rng([patient, 6])
         age, sex = int(random.integers(18, 90)), "MF"[int(random.integers(2))]
         labels = "|".join(film.findings) or "No Finding"
@@ -116,7 +123,7 @@ def _write_boxes(folder: Path, films: list[tuple[int, int]], size: int) -> None:
         film = make_phantom(patient, number, size)
         image = {"id": len(images) + 1, "file_name": f"p{_short(patient)}_{number}.png", "width": size, "height": size}
         images.append(image | {"patient": f"p{_short(patient)}"})
-        _save(folder, image["file_name"], film)
+        _save(folder / "images" / image["file_name"], film.image)
         for category, name in enumerate(BOXED, start=1):
             for x1, y1, x2, y2 in film.boxes(name):
                 box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
@@ -133,12 +140,12 @@ def _write_masks(folder: Path, films: list[tuple[int, int]], size: int) -> None:
     for patient, number in films:
         film = make_phantom(patient, number, size)
         name = f"{_short(patient):05d}_{number}.png"
-        _save(folder, name, film)
+        _save(folder / "images" / name, film.image)
         rows.append([name, f"p{_short(patient)}"])
         for organ in ORGANS:
             target = folder / "masks" / organ.lower().replace(" ", "_") / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(target), film.mask(organ).astype(np.uint8) * 255)
+            _save(target, film.mask(organ).astype(np.uint8) * 255)
     with open(folder / "index.csv", "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
@@ -149,7 +156,7 @@ def _write_all(folder: Path, films: list[tuple[int, int]], size: int) -> None:
     for patient, number in films:
         film = make_phantom(patient, number, size)
         name = f"p{_short(patient)}_{number}.png"
-        _save(folder, name, film)
+        _save(folder / "images" / name, film.image)
         entry = {"file_name": name, "syms": [], "boxes": [], "polygons": []}
         for finding in draw_findings(patient):
             for mask, box in zip(film.instances[finding], film.boxes(finding), strict=True):
