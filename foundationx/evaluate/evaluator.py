@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         book: the datasets.
-        models: by name (student, teacher); curves and examples are kept of the last.
+        models: by name (student, teacher); curves and examples are kept of the last. They stay in evaluation mode.
         split: which side.
         visit: visits trained so far, written into the rows.
         progress: is told head, batches done and batches in all.
@@ -83,19 +83,21 @@ def _evaluate_head(
     judges = {name: _JUDGES[key.task](book.classes[key]) for name in models}
     batches = in_order(key, book.indices[key][split], config.runtime.eval_batch_size)
     examples: list[Example] = []
+    seen: set[str] = set()
     shown = list(models)[-1]
     loader = make_loader(book.evaluation(split), batches, config.runtime.workers, pin_memory=device.type == "cuda")
     for done, loaded in enumerate(loader, start=1):
-        batch = usable(loaded, config.runtime.on_bad_sample)
-        found.bad.extend(batch.bad)
-        images = normalise(batch.images.to(device, non_blocking=True))
-        for name, model in models.items():
-            with torch.no_grad():
-                prediction = _to_host(model.predict(images, key))
-            judges[name].add(prediction, batch)
-            if name == shown:
-                wanted = config.evaluate.examples - len(examples)
-                examples += _examples(batch, prediction, wanted)
+        batch = _unseen(usable(loaded, config.runtime.on_bad_sample), seen)
+        found.bad.extend(entry for entry in batch.bad if entry not in found.bad)
+        if len(batch):
+            images = normalise(batch.images.to(device, non_blocking=True))
+            for name, model in models.items():
+                with torch.no_grad():
+                    prediction = _to_host(model.predict(images, key))
+                judges[name].add(prediction, batch)
+                if name == shown:
+                    wanted = config.evaluate.examples - len(examples)
+                    examples += _examples(batch, prediction, wanted)
         progress(key, done, len(batches))
     for name, judge in judges.items():
         found.rows += judge.metric_rows(key, name, visit, split)
@@ -174,6 +176,20 @@ _JUDGES = {
     Task.DETECTION: _DetectionJudge,
     Task.SEGMENTATION: _SegmentationJudge,
 }
+
+
+def _unseen(batch: Batch, seen: set[str]) -> Batch:
+    """The batch without images of ``seen``, which grows: the loader puts a neighbour where an image is unreadable."""
+    places = []
+    for place, meta in enumerate(batch.metas):
+        if meta.image not in seen:
+            seen.add(meta.image)
+            places.append(place)
+    if len(places) == len(batch):
+        return batch
+    tensors = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    chosen = {name: value[places] for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    return replace(batch, metas=tuple(batch.metas[place] for place in places), **chosen)
 
 
 def _to_host(prediction: Prediction) -> Prediction:
