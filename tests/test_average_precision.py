@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from foundationx.evaluate.average_precision import AveragePrecision
 
@@ -93,6 +95,46 @@ def test_equals_a_slow_loop(seed):
     assert scores(metric, "AP50")["a"][0] == pytest.approx(slow_ap(images, 0.5))
     levels = np.arange(50, 100, 5) / 100
     assert scores(metric, "AP")["a"][0] == pytest.approx(np.mean([slow_ap(images, level) for level in levels]))
+
+
+def plain_coco(images):
+    """pycocotools as everybody calls it, over all classes at once: AP and AP50 of each class."""
+    truth = {"images": [], "annotations": [], "categories": [{"id": k, "name": str(k)} for k in (1, 2)]}
+    found = []
+    for number, (boxes, confidences, classes, true_boxes, true_classes) in enumerate(images, start=1):
+        truth["images"].append({"id": number, "width": 200, "height": 200})
+        for (x1, y1, x2, y2), label in zip(true_boxes.tolist(), true_classes.tolist(), strict=True):
+            entry = {"id": len(truth["annotations"]) + 1, "image_id": number, "category_id": label + 1}
+            entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+            truth["annotations"].append(entry)
+        for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), confidences.tolist(), classes.tolist(), strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            found.append({"image_id": number, "category_id": label + 1, "bbox": box, "score": score})
+    coco = COCO()
+    coco.dataset = truth
+    coco.createIndex()
+    judge = COCOeval(coco, coco.loadRes(found), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    precision = judge.eval["precision"][:, :, :, 0, 2]  # all areas, 100 detections
+    return precision.mean((0, 1)), precision[0].mean(0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_pycocotools_over_all_classes_at_once(seed):
+    rng = np.random.default_rng(seed)
+    images = [
+        (boxes, confidences, rng.integers(0, 2, len(boxes)), truth, rng.integers(0, 2, len(truth)))
+        for boxes, confidences, truth in random_images(rng, 25)
+    ]
+    metric = AveragePrecision(("a", "b"))
+    for image in images:
+        metric.add(*image, np.array([True, True]), SIZE)
+    ap, ap50 = plain_coco(images)
+    for k, name in enumerate("ab"):
+        assert scores(metric, "AP")[name][0] == pytest.approx(ap[k])
+        assert scores(metric, "AP50")[name][0] == pytest.approx(ap50[k])
+    assert scores(metric, "AP")["mean"][0] == pytest.approx(ap.mean())
 
 
 def test_second_box_on_one_truth_is_a_false_positive():

@@ -47,6 +47,9 @@ def test_organs_are_apart_and_lung_findings_lie_in_the_lungs(patient):
     left, right, heart = (film.mask(name) for name in ORGANS)
     assert not (left & right).any() and not (left & heart).any() and not (right & heart).any()
     lungs = left | right
+    assert all(cv2.connectedComponents(organ.astype(np.uint8))[0] == 2 for organ in (left, right, heart)), (
+        "in one piece"
+    )
     assert 0.12 < lungs.mean() < 0.5 and 0.03 < heart.mean() < 0.2
     for name in ("Consolidation", "Effusion", "Pneumothorax"):
         assert not (film.mask(name) & ~lungs).any(), name

@@ -34,12 +34,12 @@ class Overlay:
         x1, y1, x2, y2 = (round(float(value) * self.scale) for value in corners)
         rgb = COLOURS[colour % len(COLOURS)]
         cv2.rectangle(self.canvas, (x1, y1), (x2, y2), rgb, self.line, cv2.LINE_AA)
-        self._text(label, (x1, max(y1 - 5, 12)), rgb)
+        self._text(label, (x1, y1 - 5), rgb)
 
     def mask(self, mask: np.ndarray, label: str, colour: int) -> None:
-        """A translucent mask (H, W) with its outline and name."""
+        """A translucent mask (H, W) of 0 and 1 with its outline and name; unknown pixels (255) are not painted."""
         size = (self.canvas.shape[1], self.canvas.shape[0])
-        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
+        large = cv2.resize((mask == 1).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
         if not large.any():
             return
         rgb = COLOURS[colour % len(COLOURS)]
@@ -60,7 +60,10 @@ class Overlay:
         return self.canvas
 
     def _text(self, text: str, place: tuple[int, int], rgb: tuple[int, int, int]) -> None:
-        """Text with a dark rim, readable on bright and dark ground."""
-        for colour, width in (((0, 0, 0), 3 * self.line), (rgb, self.line)):
-            style = (cv2.FONT_HERSHEY_SIMPLEX, self.font, colour, max(1, width // 2), cv2.LINE_AA)
-            cv2.putText(self.canvas, text, place, *style)
+        """Text with a dark rim, readable on bright and dark ground; moved where it would leave the picture."""
+        font, width = cv2.FONT_HERSHEY_SIMPLEX, max(1, self.line // 2)
+        (across, up), below = cv2.getTextSize(text, font, self.font, width + 2)
+        x = max(1, min(place[0], self.canvas.shape[1] - across - 1))
+        y = max(up + 1, min(place[1], self.canvas.shape[0] - below - 1))
+        for colour, thickness in (((0, 0, 0), width + 2), (rgb, width)):
+            cv2.putText(self.canvas, text, (x, y), font, self.font, colour, thickness, cv2.LINE_AA)

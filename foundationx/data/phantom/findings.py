@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from foundationx.data.phantom.anatomy import Film
-from foundationx.data.phantom.render import soften
+from foundationx.data.phantom.render import largest_part, soften
 
 LUNG_FINDINGS = ("Nodule", "Consolidation", "Effusion", "Pneumothorax")
 CARDIOMEGALY = "Cardiomegaly"
@@ -43,7 +43,7 @@ def add_consolidation(
         field = np.maximum(field, np.exp(-((x - bx) ** 2 + (y - by) ** 2) / (2 * radius**2)))
     ragged = gaussian_filter(random.normal(0, 1, total.shape), 0.012 * film.size)
     field = field + 0.16 * ragged / ragged.std()
-    mask = _largest((field > 0.5) & lung)
+    mask = largest_part((field > 0.5) & lung)
     cloud = gaussian_filter(np.clip(field, 0, 1.1) * soften(mask, film, 0.012), 0.006 * film.size)
     total += random.uniform(0.42, 0.60) * cloud
     return total, mask
@@ -83,7 +83,7 @@ def add_pneumothorax(
     matrix = np.array([[shrink, 0, (1 - shrink) * inner], [0, shrink, (1 - shrink) * low]])
     collapsed = cv2.warpAffine(lung.astype(np.uint8), matrix, lung.shape[::-1]).astype(bool)
     below = np.arange(film.size)[:, None] > low
-    free = _largest(lung & ~collapsed & ~below)
+    free = largest_part(lung & ~collapsed & ~below)
     soft = soften(free, film, 0.004)
     total -= soft * (vessel_map + 0.20)
     edge = cv2.morphologyEx(collapsed.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(bool)
@@ -98,11 +98,3 @@ def _place(lungs: list[np.ndarray], margin: float, random: np.random.Generator) 
     rows, columns = np.nonzero(depth >= min(margin, depth.max()))
     chosen = random.integers(len(rows))
     return float(columns[chosen]) + 0.5, float(rows[chosen]) + 0.5
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask
-    return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()

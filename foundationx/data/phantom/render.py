@@ -24,6 +24,14 @@ def soften(mask: np.ndarray, film: Film, width: float = 0.006) -> np.ndarray:
     return gaussian_filter(mask.astype(np.float32), width * film.size)
 
 
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask (H, W) bool."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+
+
 def stroke(lines: list[np.ndarray], width: float, film: Film) -> np.ndarray:
     """Lines (n, 2) of a width in patient coordinates, (size, size) float in [0, 1]."""
     canvas = np.zeros((film.size, film.size), dtype=np.uint8)
@@ -50,7 +58,7 @@ def attenuation(patient: Patient, film: Film) -> tuple[np.ndarray, dict[str, np.
     total += _mediastinum(patient, x, y)
     total += _bones(patient, film, air)
     total += vessels(patient, film) * air
-    masks = {name: mask & ~heart for name, mask in lungs.items()} | {"heart": heart}
+    masks = {name: largest_part(mask & ~heart) for name, mask in lungs.items()} | {"heart": heart}
     return np.maximum(total, 0), masks
 
 
