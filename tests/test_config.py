@@ -61,3 +61,17 @@ def test_options_change_nested_values():
 def test_a_resolved_configuration_reads_back_the_same():
     config = load_config(ROOT / "configs" / "quickstart" / "phantom.py")
     assert parse_config(config.model_dump(mode="json"), "json") == config
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("swin_nano", (32, 256)), ("swin_tiny", (96, 768)), ("swin_base", (128, 1024)), ("swin_large", (192, 1536))],
+)
+def test_backbones_have_the_published_widths(name, channels):
+    """Stage widths of foundation_x.md section 1.1, counted from the configuration: the first, doubled three times."""
+    from mmengine.config import Config
+
+    model = Config.fromfile(str(ROOT / "configs" / "_base_" / f"{name}.py")).to_dict()["model"]
+    first = model["backbone"]["embed_dims"]
+    assert (first, first * 8) == channels and len(model["backbone"]["depths"]) == 4
+    assert model["detection"]["sharing"] == ("queries" if name == "swin_large" else "decoder")

@@ -1,14 +1,7 @@
-# A smaller backbone under full trunks: Swin-T, DINO with six encoder and decoder layers, UPerNet.
+# Swin-T under full trunks: what differs from Swin-B.
+_base_ = ["./swin_base.py"]
+
 model = dict(
-    backbone=dict(
-        type="mmdet.SwinTransformer",
-        embed_dims=96,
-        depths=(2, 2, 6, 2),
-        num_heads=(3, 6, 12, 24),
-        window_size=7,
-        drop_path_rate=0.2,
-        out_indices=(0, 1, 2, 3),
-    ),
-    detection=dict(sharing="decoder"),
+    backbone=dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     segmentation=dict(channels=96),
 )
