@@ -87,6 +87,16 @@ def test_a_real_dicom_looks_as_its_png_and_monochrome1_as_its_twin(odd):
 
 
 @pytest.mark.shared
+@pytest.mark.parametrize("name", ["RG1_J2KI_monochrome1_15bit_jpeg2000_chest.dcm", "Fake_MONOHR1.dcm",
+    "rg1_16bit_corrected.png", "jpeg_exif__covid-19-pneumonia-19.jpg"])  # fmt: skip
+def test_real_files_torn_anywhere_are_refused(odd, tmp_path, name):
+    content = (odd / name).read_bytes()
+    for share in (0.2, 0.5, 0.9, 0.99, 0.999):
+        with pytest.raises(DataError, match="expected: a whole"):
+            read_grey(written(tmp_path / "torn", content[: int(len(content) * share)]))
+
+
+@pytest.mark.shared
 def test_published_cut_outs_are_masks_though_they_are_opaque_everywhere(odd):
     for path in odd.glob("cropmask_*"):
         mask, coloured = read_mask(path), np.asarray(Image.open(path))[..., :3].any(axis=2)
