@@ -44,6 +44,10 @@ class ConfigError(FoundationXError):
     """A configuration with an unknown key, a wrong value or a combination that makes no sense."""
 
 
+class DivergenceError(FoundationXError):
+    """Losses that are no longer numbers."""
+
+
 class CheckpointError(FoundationXError):
     """A checkpoint that is missing, torn or does not fit the model."""
 

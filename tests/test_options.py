@@ -10,7 +10,7 @@ from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate
-from foundationx.errors import ConfigError
+from foundationx.errors import ConfigError, DivergenceError
 from foundationx.run.train import pick_device, train
 from foundationx.workdir import WorkDir
 
@@ -97,6 +97,12 @@ def test_learning_rate_follows_one_schedule_over_all_steps():
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
     set_learning_rate(optimiser, factor(0.1))
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1] * 2)
+
+
+def test_losses_that_are_no_numbers_end_the_run_with_head_and_step(phantoms, tmp_path):
+    with pytest.raises(DivergenceError, match=r"step \d+, phantom_\w+/\w+, (lock|release): .* is (nan|inf)"):
+        run(phantoms, tmp_path / "run", **{"optimiser.lr": 1e30, "optimiser.clip_norm": 1e30})
+    assert not list((tmp_path / "run").glob("checkpoints/*.pt")), "broken weights are not saved"
 
 
 def test_a_device_that_is_not_there_is_named():

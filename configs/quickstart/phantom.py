@@ -16,7 +16,7 @@ views = dict(
     segmentation=dict(_delete_=True, teacher="clean", **_mild),
 )
 schedule = dict(
-    cycles=8,
+    cycles=6,
     lock=dict(classification=0.0, detection=0.25, segmentation=0.25),
     release=dict(classification=3.0, detection=1.0, segmentation=1.0),
 )

@@ -7,6 +7,7 @@ that was stopped goes on as if it had not been.
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from foundationx.engine.events import LogRecord, Watcher
 from foundationx.engine.meter import Meter
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate, trained_parameters
 from foundationx.engine.step import training_losses
-from foundationx.errors import FoundationXError
+from foundationx.errors import DataError, DivergenceError
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import lock
 from foundationx.models.teacher import Teacher
@@ -82,12 +83,13 @@ class Trainer:
 
         Raises:
             DataError: a sample is bad and ``on_bad_sample`` is ``raise``; what was trained so far is saved first.
+            DivergenceError: a loss is not finite; nothing is saved, the last checkpoint stays.
         """
         self._tell("on_start", self.plan, self.step)
         try:
             with self._stopping_cleanly():
                 self._run_phases()
-        except FoundationXError:
+        except DataError:
             self.save()
             raise
         finished = self.step == self.plan.total_steps
@@ -190,6 +192,10 @@ class Trainer:
     def _log(self, phase: Phase) -> None:
         """Reads the losses (the only time that the host waits for the device) and tells the watchers."""
         losses, rate, waiting = self.meter.read()
+        if not all(map(math.isfinite, losses.values())):
+            found = ", ".join(f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value))
+            mend = "lower optimiser.lr or optimiser.clip_norm, and go on with --resume"
+            raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", mend)
         lr = self.config.optimiser.lr * self.lr_factor((self.step - 0.5) / self.plan.total_steps)
         self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting))
 

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 from foundationx.evaluate.score import HEADLINE
 from foundationx.types import TaskKey
-from foundationx.watch.report.facts import Facts
+from foundationx.watch.report.facts import Facts, own_step
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
-STUDENT, TEACHER, LOCK = "#8fa6bf", "#0b6e99", "#f2e3c6"
+STUDENT, TEACHER = "#8fa6bf", "#0b6e99"
+PHASES = {"lock": "#f2e3c6", "release": "#eaf3f7"}
 PALETTE = ("#0b6e99", "#c65d21", "#3f8f5f", "#8a5aa8", "#b8860b", "#b5485d", "#4b6cb7", "#5f6b2d", "#2f8f8f", "#7a5c3e")
 COLUMNS = 3
 MOST_LETTERS = 38
@@ -47,20 +48,39 @@ _STYLE = {
 }
 
 
-def losses(facts: Facts) -> str:
-    """Training loss of every head over steps; lock phases are shaded."""
-    keys = [key for key in facts.heads if any(_is(row, key) for row in facts.log)]
+def losses(facts: Facts, part: str = "task") -> str:
+    """A part of the training loss of every head over the head's own steps, lock and release shaded.
+
+    Heads without that part, such as a consistency loss that was never switched on, are left out; "" where all are.
+    """
+    keys = [key for key in facts.heads if any(_is(row, key) and part in row["losses"] for row in facts.log)]
+    if not keys:
+        return ""
     with plt.rc_context(_STYLE):
         figure, axes = _grid(len(keys))
         for axis, key in zip(axes, keys, strict=False):
-            rows = [row for row in facts.log if _is(row, key)]
-            _shade_locks(axis, facts, key)
-            axis.plot([row["step"] for row in rows], [row["losses"]["task"] for row in rows], ".", ms=3, color=TEACHER)
-            _smooth(axis, rows)
-            _title(axis, key, "")
-            axis.set_xlabel("step")
-            axis.set_ylim(bottom=0)
-        return _svg(figure, "task loss of every head by step")
+            _loss(axis, facts, key, part)
+        return _svg(figure, f"{part} loss of every head by step")
+
+
+def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
+    phases = facts.phases(key)
+    rows = [row for row in facts.log if _is(row, key) and part in row["losses"]]
+    points = [(own_step(phases, row["step"]), row["losses"][part], row["visit"]) for row in rows]
+    last = max(step for step, _, _ in points)
+    for phase in phases:
+        start, end = phase.own_first, min(phase.own_first + phase.steps, last)
+        if start < end:
+            axis.axvspan(start, end, color=PHASES[phase.name], lw=0, zorder=0)
+    axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=3, color=STUDENT)
+    for visit in sorted({visit for _, _, visit in points}):
+        own = [p for p in points if p[2] == visit]
+        axis.plot([p[0] for p in own], _running_mean([p[1] for p in own]), lw=1.6, color=TEACHER)
+    _title(axis, key, "")
+    axis.grid(axis="x", visible=False)
+    axis.set_xlabel("step of this head")
+    axis.set_xlim(0, last)
+    axis.set_ylim(bottom=0)
 
 
 def metric_curves(facts: Facts) -> str:
@@ -80,12 +100,16 @@ def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
     for visit in facts.plan.get("visits", []):
         if _is(visit, key):
             axis.axvline(visit["index"], color=GRID, lw=3, zorder=0)
+    trivial = facts.trivial(key, split)
+    if trivial is not None:
+        axis.axhline(trivial, color=QUIET, lw=1, ls=":", zorder=1)
     for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
         own = [row for row in rows if row.model == model or row.visit == 0]
         axis.plot([r.visit for r in own], [r.value for r in own], "o-", ms=3.5, lw=1.6, color=colour, label=model)
     _title(axis, key, f"{metric}, {split}")
     axis.set_xlabel("visit")
     axis.set_ylim(-0.02, 1.02)
+    axis.grid(axis="x", visible=False)
     axis.legend(loc="best")
 
 
@@ -105,7 +129,7 @@ def roc(facts: Facts) -> str:
             _title(axis, TaskKey.parse(name), f"{curve['model']}, {curve['split']}")
             axis.set_xlabel("false positive rate")
             axis.set_ylabel("true positive rate")
-            axis.set_aspect("equal")
+            axis.set_aspect("equal", anchor="W")
             axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         return _svg(figure, "ROC curves of every classification head")
 
@@ -114,20 +138,10 @@ def _is(row: dict, key: TaskKey) -> bool:
     return row["dataset"] == key.dataset and row["task"] == key.task.value
 
 
-def _shade_locks(axis: Axes, facts: Facts, key: TaskKey) -> None:
-    for visit in facts.plan.get("visits", []):
-        for phase in visit["phases"]:
-            if _is(visit, key) and phase["name"] == "lock":
-                axis.axvspan(phase["first_step"], phase["first_step"] + phase["steps"], color=LOCK, lw=0)
-
-
-def _smooth(axis: Axes, rows: list[dict]) -> None:
-    """A running mean over five records, drawn visit by visit: between a head's visits there is no loss."""
-    for visit in sorted({row["visit"] for row in rows}):
-        own = [row for row in rows if row["visit"] == visit]
-        values = [row["losses"]["task"] for row in own]
-        mean = [sum(values[max(0, n - 4) : n + 1]) / len(values[max(0, n - 4) : n + 1]) for n in range(len(values))]
-        axis.plot([row["step"] for row in own], mean, lw=1.6, color=TEACHER)
+def _running_mean(values: list[float], width: int = 5) -> list[float]:
+    """The mean of each value and up to ``width`` - 1 before it."""
+    windows = [values[max(0, end - width) : end] for end in range(1, len(values) + 1)]
+    return [sum(window) / len(window) for window in windows]
 
 
 def _grid(count: int, height: float = 2.5, columns: int = COLUMNS) -> tuple[Figure, list[Axes]]:

@@ -10,6 +10,24 @@ from foundationx.types import Example, MetricRow, Split, Task, TaskKey
 from foundationx.workdir import WorkDir
 
 
+@dataclass(frozen=True)
+class OwnPhase:
+    """A lock or release phase of one head; ``own_first`` counts only the steps that trained this head."""
+
+    name: str
+    first_step: int
+    steps: int
+    own_first: int
+
+
+def own_step(phases: list[OwnPhase], step: int) -> int:
+    """A step of the run as a step of the head; the step itself where the plan does not know it."""
+    for phase in phases:
+        if phase.first_step < step <= phase.first_step + phase.steps:
+            return phase.own_first + step - phase.first_step
+    return step
+
+
 @dataclass
 class Facts:
     """Contents of a work directory.
@@ -59,6 +77,21 @@ class Facts:
             if row["split"] == split:
                 most[row["dataset"]] = max(most.get(row["dataset"], 0), row["images"])
         return sum(most.values())
+
+    def images_of(self, key: TaskKey, split: str) -> int | None:
+        """Images of one head on one side; None where the data was not counted yet."""
+        named = (key.dataset, key.task.value, split)
+        counts = [row["images"] for row in self.datasets if (row["dataset"], row["task"], row["split"]) == named]
+        return counts[0] if counts else None
+
+    def phases(self, key: TaskKey) -> list[OwnPhase]:
+        """The planned phases of one head, in order."""
+        found, own = [], 0
+        for visit in self.plan.get("visits", []):
+            for phase in visit["phases"] if (visit["dataset"], visit["task"]) == (key.dataset, key.task.value) else ():
+                found.append(OwnPhase(phase["name"], phase["first_step"], phase["steps"], own))
+                own += phase["steps"]
+        return found
 
     def rows(self, key: TaskKey, metric: str, model: str | None = None, split: str | None = None) -> list[MetricRow]:
         """Rows of one head and metric, by visit."""
