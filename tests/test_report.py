@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from foundationx.evaluate.evaluator import SHOWN_SCORE
 from foundationx.types import BadSample, Example, MetricRow, Task, TaskKey
 from foundationx.watch.report import write_report
+from foundationx.watch.report.facts import own_step, read_facts
 from foundationx.watch.report.page import MOST_SKIPPED
 from foundationx.watch.report.pictures import SIDE, findings, picture
 from foundationx.workdir import WorkDir
@@ -155,7 +157,7 @@ def test_every_section_and_head_is_there(page):
     ]  # fmt: skip
     learned, _, rest = page.shown.partition(" Training ")
     assert all(key.dataset in learned and key.dataset in rest for key in HEADS)
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4, "losses, consistency, curves by visit, ROC"
     assert page.tags.count("img") == 3
     assert "table.csv row 3" in page.shown and "is torn" in page.shown
     assert '"batch_size": 16' in page.shown
@@ -173,9 +175,9 @@ def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_side(p
     learned = page.shown[page.shown.index("What was learned") : page.shown.index("Every class and metric")]
     assert "on the test side" in learned
     for line in (
-        "labels_set classification AUROC 0.500 0.400 0.810 0.822",
-        "boxes_set detection AP40 0.000 0.000 0.520 0.532",
-        "masks_set segmentation Dice 0.256 0.100 0.930 0.942",
+        "labels_set classification AUROC 45 0.500 0.400 0.810 0.822",
+        "boxes_set detection AP40 45 0.000 0.000 0.520 0.532",
+        "masks_set segmentation Dice 45 0.256 0.100 0.930 0.942",
     ):
         assert line in learned
     assert {"width:40.0%", "width:81.0%", "left:25.6%"} <= set(page.styles)
@@ -276,8 +278,8 @@ def test_findings_of_labels_put_what_is_true_first_and_tell_unknown_from_absent(
 def test_findings_of_boxes_count_true_and_found_by_class(run):
     rows = findings(*example(run, BOXES))
     assert [(row.name, row.words) for row in rows] == [
-        ("Nodule", "1 true, 0 found"),
-        ("Mass", "0 true, 1 found (0.60)"),
+        ("Nodule", "1 true, 0 drawn"),
+        ("Mass", "0 true, 1 drawn (0.60)"),
     ]
     assert rows[0].colour != rows[1].colour
 
@@ -285,5 +287,44 @@ def test_findings_of_boxes_count_true_and_found_by_class(run):
 def test_findings_of_masks_leave_unknown_pixels_out(run):
     rows = findings(*example(run, MASKS))
     assert [(row.name, row.true, row.words) for row in rows] == [
-        ("Lung", True, "Dice 0.50"), ("Heart", None, "unknown"), ("Spine", False, "neither true nor found")
+        ("Lung", True, "Dice 0.50"), ("1 class", False, "neither true nor found"), ("1 class", None, "unknown")
     ]  # fmt: skip
+
+
+def test_a_prediction_for_a_class_that_was_not_annotated_is_named_since_it_is_drawn(run):
+    masks, classes = example(run, MASKS)
+    masks.pred_masks[1, :5] = 1
+    heart = findings(masks, classes)[1]
+    assert (heart.name, heart.true, heart.words, heart.share) == ("Heart", None, "unknown, drawn", None)
+    assert heart.colour is not None
+
+
+def test_a_dozen_classes_have_a_colour_each():
+    count = 12
+    image, boxes = np.zeros((64, 64), np.uint8), np.tile(np.float32([[5, 5, 9, 9]]), (count, 1))
+    many = Example(image, "m", np.ones(count, np.float32), boxes=boxes, box_classes=np.arange(count))
+    many.pred_boxes, many.pred_scores, many.pred_classes = boxes[:0], np.zeros(0), np.zeros(0, int)
+    rows = findings(many, [f"class {k}" for k in range(count)])
+    assert len({row.colour for row in rows}) == count
+
+
+def test_steps_of_a_head_leave_out_what_others_were_trained_for(run):
+    phases = read_facts(run).phases(BOXES)  # its visits take steps 11 to 20 and 41 to 50 of the run
+    assert [(p.name, p.own_first, p.steps) for p in phases] == [
+        ("lock", 0, 4), ("release", 4, 6), ("lock", 10, 4), ("release", 14, 6)
+    ]  # fmt: skip
+    assert [own_step(phases, step) for step in (11, 14, 15, 20, 41, 50)] == [1, 4, 5, 10, 11, 20]
+    assert own_step([], 41) == 41, "no plan, no other count"
+
+
+@pytest.mark.parametrize(("value", "low"), [(0.4, True), (0.50049, True), (0.502, False)])
+def test_a_head_that_beats_nothing_is_marked(tmp_path, value, low):
+    """0.50049 is shown as 0.500, like guessing."""
+    work = WorkDir(tmp_path)
+    work.add_metrics([MetricRow(LABELS.dataset, "classification", "AUROC", "mean", value, 9, "teacher", 6, "val")])
+    html = write_report(tmp_path).read_text()
+    assert (f"<span class='low'>{value:.3f}</span>" in html) == low
+
+
+def test_boxes_below_the_drawn_score_are_not_passed_over_in_silence(page):
+    assert f"Drawn from a score of {SHOWN_SCORE:g} on; AP counts the lower ones too." in page.shown

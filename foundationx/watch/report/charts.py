@@ -72,7 +72,7 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
         start, end = phase.own_first, min(phase.own_first + phase.steps, last)
         if start < end:
             axis.axvspan(start, end, color=PHASES[phase.name], lw=0, zorder=0)
-    axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=3, color=STUDENT)
+    axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=4.5, color=STUDENT)
     for visit in sorted({visit for _, _, visit in points}):
         own = [p for p in points if p[2] == visit]
         axis.plot([p[0] for p in own], _running_mean([p[1] for p in own]), lw=1.6, color=TEACHER)
@@ -138,8 +138,9 @@ def _is(row: dict, key: TaskKey) -> bool:
     return row["dataset"] == key.dataset and row["task"] == key.task.value
 
 
-def _running_mean(values: list[float], width: int = 5) -> list[float]:
-    """The mean of each value and up to ``width`` - 1 before it."""
+def _running_mean(values: list[float]) -> list[float]:
+    """The mean over the last fifth of a visit; few values stay as they are, so that the line meets the dots."""
+    width = max(1, len(values) // 5)
     windows = [values[max(0, end - width) : end] for end in range(1, len(values) + 1)]
     return [sum(window) / len(window) for window in windows]
 

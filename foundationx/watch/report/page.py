@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from foundationx.evaluate.evaluator import SHOWN_SCORE
 from foundationx.evaluate.score import HEADLINE
 from foundationx.types import Example, Split, Task, TaskKey
 from foundationx.watch.report import charts
@@ -15,6 +17,9 @@ from foundationx.watch.report.facts import Facts
 from foundationx.watch.report.pictures import Finding, findings, picture
 
 STYLE = Path(__file__).with_name("style.css")
+
+DIGITS = 3
+"""Decimals of a metric; values that look equal count as equal."""
 
 MOST_SKIPPED = 200
 """Skipped samples listed on the page; the rest is counted."""
@@ -61,10 +66,13 @@ def _times(facts: Facts) -> str:
     started, finished = facts.run.get("started"), facts.run.get("finished")
     if not started:
         return "not started yet"
+    speeds = [row["images_per_second"] for row in facts.log if "images_per_second" in row]
+    speed = f", {statistics.median(speeds):.0f} images a second" if speeds else ""
     if not finished:
-        return f"{started.replace('T', ' ')}, not finished yet"
+        return f"{started.replace('T', ' ')}, not finished yet{speed}"
     took = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
-    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took}, {facts.run.get('device', '-')})"
+    device = facts.run.get("device", "-")
+    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took}, {device}{speed})"
 
 
 def _headline(facts: Facts) -> str:
@@ -74,12 +82,13 @@ def _headline(facts: Facts) -> str:
     split = facts.split
     scored = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task], split=split)]
     lines = "".join(_headline_row(facts, key, split) for key in scored)
-    columns = ("head", "metric", "trivial", "untrained", "student", "teacher")
+    columns = ("head", "metric", "images", "trivial", "untrained", "student", "teacher")
     head = "".join(f"<th>{column}</th>" for column in columns)
     keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in ("untrained", "student", "teacher"))
     note = (
         f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. "
-        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice."
+        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice. "
+        "<span class='low'>Red</span>: no better than that."
     )
     table = (
         f"<p class='quiet'>{note}</p><table class='headline'><tr>{head}<th class='keys'>{keys}</th></tr>{lines}</table>"
@@ -98,10 +107,18 @@ def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
         if value is not None
     )
     mark = f"<u style='left:{100 * trivial:.1f}%'></u>" if trivial is not None else ""
-    numbers = "".join(f"<td class='number'>{_number(value)}</td>" for value in (trivial, before, student, teacher))
+    images = facts.images_of(key, split)
+    numbers = _cell("-" if images is None else f"{images:,}") + _cell(_number(trivial)) + _cell(_number(before))
+    for value in (student, teacher):
+        low = None not in (value, trivial) and round(value, DIGITS) <= round(trivial, DIGITS)
+        numbers += _cell(f"<span class='low'>{_number(value)}</span>" if low else _number(value))
     return (
         f"<tr><td>{_head(key)}</td><td>{escape(metric)}</td>{numbers}<td class='bars'><div>{bars}{mark}</div></td></tr>"
     )
+
+
+def _cell(content: str) -> str:
+    return f"<td class='number'>{content}</td>"
 
 
 def _all_metrics(facts: Facts, split: str) -> str:
@@ -127,14 +144,23 @@ def _all_metrics(facts: Facts, split: str) -> str:
 def _losses(facts: Facts) -> str:
     if not facts.log:
         return ""
-    note = "<p class='quiet'>Task loss by step. <span class='key lock'></span> lock: only the head is trained.</p>"
-    return _section("Training", note + f"<figure>{charts.losses(facts)}</figure>")
+    keys = (
+        "<span class='key lock'></span> lock: the head alone is trained. "
+        "<span class='key release'></span> release: the backbone too."
+    )
+    note = f"<p class='quiet'>Task loss over the steps that trained the head itself. {keys}</p>"
+    consistency = charts.losses(facts, "consistency")
+    more = _details("Consistency with the teacher", f"<figure>{consistency}</figure>") if consistency else ""
+    return _section("Training", f"{note}<figure>{charts.losses(facts)}</figure>{more}")
 
 
 def _curves(facts: Facts) -> str:
     if len({row.visit for row in facts.metrics}) < 2:
         return ""
-    note = "Grey lines mark the visits that train the head itself; between them others are trained."
+    note = (
+        "Grey bars mark the visits that train the head itself; between them others are trained. "
+        "Dotted: the trivial value, as above."
+    )
     return _section("By visit", f"<p class='quiet'>{note}</p><figure>{charts.metric_curves(facts)}</figure>")
 
 
@@ -148,7 +174,8 @@ def _pictures(facts: Facts) -> str:
     if not facts.examples:
         return ""
     blocks = []
-    for key, (classes, model, examples) in facts.examples.items():
+    for key in (key for key in facts.heads if key in facts.examples):
+        classes, model, examples = facts.examples[key]
         items = "".join(_picture(example, classes) for example in examples)
         note = _PICTURE_NOTES[key.task]
         blocks.append(
@@ -159,7 +186,8 @@ def _pictures(facts: Facts) -> str:
 
 _PICTURE_NOTES = {
     Task.CLASSIFICATION: "Filled dot: present, ring: absent, no dot: unknown; bar: probability.",
-    Task.DETECTION: "Solid box: true, dashed box: predicted, with its score.",
+    Task.DETECTION: "Solid box: true, dashed box: predicted, with its score. "
+    f"Drawn from a score of {SHOWN_SCORE:g} on; AP counts the lower ones too.",
     Task.SEGMENTATION: "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown.",
 }
 
@@ -259,4 +287,4 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: int) 
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.{DIGITS}f}"
