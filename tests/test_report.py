@@ -295,7 +295,7 @@ def test_a_prediction_for_a_class_that_was_not_annotated_is_named_since_it_is_dr
     masks, classes = example(run, MASKS)
     masks.pred_masks[1, :5] = 1
     heart = findings(masks, classes)[1]
-    assert (heart.name, heart.true, heart.words, heart.share) == ("Heart", None, "unknown, drawn", None)
+    assert (heart.name, heart.true, heart.words, heart.share) == ("Heart", None, "unknown", None)
     assert heart.colour is not None
 
 

@@ -88,7 +88,7 @@ def _mask_findings(example: Example, classes: Sequence[str]) -> list[Finding]:
         total = int(true.sum() + found.sum())
         dice = 2 * int((true & found).sum()) / total if total else None
         if total or predicted.any():
-            words = "unknown, drawn" if dice is None else f"Dice {dice:.2f}"
+            words = "unknown" if dice is None else f"Dice {dice:.2f}"
             rows.append(Finding(name, bool(true.any()) if known.any() else None, words, dice, _css(k)))
         else:
             absent += int(known.any())
