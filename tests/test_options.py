@@ -11,7 +11,8 @@ from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate
 from foundationx.errors import ConfigError, DivergenceError
-from foundationx.run.train import pick_device, train
+from foundationx.run.device import pick_device, share_cores
+from foundationx.run.train import train
 from foundationx.workdir import WorkDir
 
 CONFIG = Path(__file__).parent / "tiny_config.py"
@@ -109,3 +110,17 @@ def test_a_device_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r"runtime\.device"):
         pick_device("cuda:99")
     assert pick_device("cpu").type == "cpu"
+
+
+def test_cores_are_left_to_the_workers(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+        assert share_cores(workers=2) == 4
+        assert share_cores(workers=9) == 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        torch.set_num_threads(3)
+        assert share_cores(workers=0) == 3, "what the user has set stands"
+    finally:
+        torch.set_num_threads(before)

@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> None:
 
     from foundationx.engine.checkpoint import load_checkpoint
     from foundationx.errors import nearest
+    from foundationx.run.device import pick_device
     from foundationx.run.predict import predict_images
-    from foundationx.run.train import pick_device
 
     checkpoint = load_checkpoint(options.checkpoint)
     by_name = {str(key): key for key in checkpoint.classes}

@@ -8,7 +8,7 @@ from foundationx.data.sources import open_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.errors import CheckpointError
 from foundationx.evaluate.evaluator import evaluate
-from foundationx.run.train import pick_device
+from foundationx.run.device import pick_device, share_cores
 from foundationx.types import MetricRow, Split
 
 
@@ -34,5 +34,6 @@ def evaluate_checkpoint(
         mend = "use the cards that the model was trained with"
         raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", mend=mend)
     where = pick_device(device)
+    share_cores(checkpoint.config.runtime.workers)
     built = {name: checkpoint.model(name).to(where) for name in models}
     return evaluate(book, built, split, checkpoint.visit).rows

@@ -18,31 +18,17 @@ from foundationx.data.loader import Order, PlanSampler, make_loader
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.trainer import Trainer
-from foundationx.errors import CheckpointError, ConfigError
+from foundationx.errors import CheckpointError
 from foundationx.export.backbone import load_backbone
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scopes_of
+from foundationx.run.device import pick_device, share_cores
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.schedule.plan import Plan, build_plan
 from foundationx.types import Split
 from foundationx.watch.logs import JsonLog, TensorBoardLog
 from foundationx.watch.progress import Progress
 from foundationx.workdir import WorkDir
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError("runtime.device", f"{name!r} cannot be used: {error}", "auto, cpu or cuda") from error
-    return torch.device(name)
 
 
 def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
@@ -83,6 +69,7 @@ def train(
         mend = "pass --resume to go on, or choose another --work-dir"
         raise CheckpointError(str(work_dir), "holds a run already", "an empty work directory", mend)
     device = pick_device(config.runtime.device)
+    share_cores(config.runtime.workers)
     book = open_datasets(config, data_root)
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = build_model(config, book, device)
