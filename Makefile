@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml requirements/constraints.txt
 	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
 	@touch $(STAMP)
 
-demo: setup  ## the main job on generated radiographs: train, evaluate, report, export (about 8 minutes)
+demo: setup  ## the main job on generated radiographs: train, evaluate, report, export (about 7 minutes)
 	$(BIN)/foundationx demo
 
 test: setup lint  ## all tests: the fast suite, then the slow ones
