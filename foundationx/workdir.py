@@ -38,6 +38,12 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
+    """Writes metric rows as a JSON list, a line a row; ``class_name`` is called ``class`` there."""
+    as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
+    write_atomically(path, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
+
+
 class WorkDir:
     """Paths of one run and the few formats in them."""
 
@@ -84,8 +90,7 @@ class WorkDir:
         """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""
         table = {_identity(row): row for row in self.read_metrics()}
         table.update({_identity(row): row for row in rows})
-        as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(r).items()} for r in table.values()]
-        write_atomically(self.metrics, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
+        write_metrics(self.metrics, table.values())
 
     def read_metrics(self) -> list[MetricRow]:
         """All metric rows of the run."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
@@ -28,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluates and prints a table."""
     from foundationx.run.evaluate import evaluate_checkpoint
-    from foundationx.workdir import write_atomically
+    from foundationx.workdir import write_metrics
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
     rows = evaluate_checkpoint(
@@ -47,5 +45,4 @@ def run(options: argparse.Namespace) -> None:
         table.add_row(*name, *shown)
     wide_console().print(table)
     if options.json:
-        as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
-        write_atomically(options.json, json.dumps(as_json, indent=1) + "\n")
+        write_metrics(options.json, rows)

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     """Prints the plan."""
     from foundationx.data.sources import open_datasets
     from foundationx.model import FoundationModel
-    from foundationx.models.scopes import scopes_of
+    from foundationx.models.scopes import scope_sizes
     from foundationx.schedule.plan import build_plan
     from foundationx.types import Split
 
@@ -30,8 +30,7 @@ def run(options: argparse.Namespace) -> None:
     book = open_datasets(config, options.data_root)
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = FoundationModel(config.model, book.classes)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    by_scope = {scope: sum(sizes[name] for name in names) for scope, names in scopes_of(model).items()}
+    by_scope = scope_sizes(model)
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
     for column in ("visit", "head", "phase", "images", "steps", "trains", "parameters", "consistency", "teacher"):
         numbers = column in ("visit", "images", "steps", "parameters", "consistency", "teacher")
@@ -55,4 +54,4 @@ def run(options: argparse.Namespace) -> None:
     console.print(table)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
-    console.print(f"parameters: {sum(sizes.values()):,}")
+    console.print(f"parameters: {sum(by_scope.values()):,}")

@@ -9,7 +9,7 @@ from torch import nn
 
 from foundationx.config import OptimiserConfig
 from foundationx.errors import ConfigError, nearest
-from foundationx.models.scopes import group_of
+from foundationx.models.scopes import groups_of
 from foundationx.schedule.curves import Schedule, build_curve, warmup
 
 
@@ -24,8 +24,9 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Ad
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     known: set[str] = set()
+    groups = groups_of(model)
     for name, parameter in model.named_parameters():
-        group, task = group_of(name, model)
+        group, task = groups[name]
         known |= {group, f"{group}.{task}"}
         scale = config.lr_scale.get(f"{group}.{task}", config.lr_scale.get(group, 1.0))
         decays = config.decay_norms_and_biases or parameter.ndim > 1
@@ -34,12 +35,12 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Ad
     for name in config.lr_scale:
         if name not in known:
             raise ConfigError(f"optimiser.lr_scale.{name}", "the model has no such group", nearest(name, known))
-    groups = [
+    settings = [
         {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
         for (lr, decay), parameters in members.items()
     ]
     on_cuda = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(groups, betas=config.betas, fused=on_cuda or None)
+    return torch.optim.AdamW(settings, betas=config.betas, fused=on_cuda or None)
 
 
 def lr_schedule(config: OptimiserConfig) -> Schedule:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from foundationx.data.device import Normaliser
-from foundationx.data.loader import in_order, make_loader, usable
+from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.sources import DataBook
 from foundationx.evaluate.auroc import Auroc
 from foundationx.evaluate.average_precision import AveragePrecision
@@ -61,14 +61,16 @@ def evaluate(
     found = Evaluation()
     for model in models.values():
         model.eval()
+    pool = book.evaluation(split)
     for key in book.annotations:
         if len(book.indices[key][split]):
-            _evaluate_head(book, models, split, visit, key, progress, found)
+            _evaluate_head(book, pool, models, split, visit, key, progress, found)
     return found
 
 
 def _evaluate_head(
     book: DataBook,
+    pool: PooledDataset,
     models: Mapping[str, FoundationModel],
     split: Split,
     visit: int,
@@ -85,7 +87,7 @@ def _evaluate_head(
     examples: list[Example] = []
     seen: set[str] = set()
     shown = list(models)[-1]
-    loader = make_loader(book.evaluation(split), batches, config.runtime.workers, pin_memory=device.type == "cuda")
+    loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
     for done, loaded in enumerate(loader, start=1):
         batch = _unseen(usable(loaded, config.runtime.on_bad_sample), seen)
         found.bad.extend(entry for entry in batch.bad if entry not in found.bad)
@@ -107,41 +109,55 @@ def _evaluate_head(
         found.curves[str(key)] = {"model": shown, "split": split.value, "classes": curves}
 
 
-class _ClassificationJudge:
-    """Feeds AUROC."""
+class _Judge:
+    """Feeds the metric of one task with batches.
+
+    Args:
+        classes: of the head.
+    """
+
+    metric_class: type
 
     def __init__(self, classes: tuple[str, ...]):
-        self.metrics = [Auroc(classes)]
-
-    def add(self, prediction: Prediction, batch: Batch) -> None:
-        """One batch."""
-        self.metrics[0].add(prediction.probabilities.numpy(), batch.labels.numpy())
+        self.metric = self.metric_class(classes)
 
     def metric_rows(self, key: TaskKey, model: str, visit: int, split: Split) -> list[MetricRow]:
         """Scores with the names of what was evaluated."""
         return [
             MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, model, visit, split.value)
-            for metric in self.metrics
-            for s in metric.rows()
+            for s in self.metric.rows()
         ]
 
     def curves(self) -> dict[str, Any]:
+        """ROC curves by class, where the metric has them."""
+        return {}
+
+
+class _ClassificationJudge(_Judge):
+    """Feeds AUROC."""
+
+    metric_class = Auroc
+
+    def add(self, prediction: Prediction, batch: Batch) -> None:
+        """One batch."""
+        self.metric.add(prediction.probabilities.numpy(), batch.labels.numpy())
+
+    def curves(self) -> dict[str, Any]:
         """ROC curves by class."""
-        return self.metrics[0].curves()
+        return self.metric.curves()
 
 
-class _DetectionJudge(_ClassificationJudge):
+class _DetectionJudge(_Judge):
     """Feeds AP, in pixels of the source image."""
 
-    def __init__(self, classes: tuple[str, ...]):
-        self.metrics = [AveragePrecision(classes)]
+    metric_class = AveragePrecision
 
     def add(self, prediction: Prediction, batch: Batch) -> None:
         """One batch."""
         for place, meta in enumerate(batch.metas):
             size = np.array([meta.width, meta.height, meta.width, meta.height], dtype=np.float32)
             true_boxes, true_classes = _true_boxes(batch, place)
-            self.metrics[0].add(
+            self.metric.add(
                 prediction.boxes[place].numpy() * size,
                 prediction.scores[place].numpy(),
                 prediction.box_classes[place].numpy(),
@@ -151,24 +167,15 @@ class _DetectionJudge(_ClassificationJudge):
                 (meta.height, meta.width),
             )
 
-    def curves(self) -> dict[str, Any]:
-        """None for boxes."""
-        return {}
 
-
-class _SegmentationJudge(_ClassificationJudge):
+class _SegmentationJudge(_Judge):
     """Feeds Dice, at the network's resolution (as published: ``foundation_x.md`` section 4.1)."""
 
-    def __init__(self, classes: tuple[str, ...]):
-        self.metrics = [Dice(classes)]
+    metric_class = Dice
 
     def add(self, prediction: Prediction, batch: Batch) -> None:
         """One batch."""
-        self.metrics[0].add(prediction.masks.numpy(), batch.masks.numpy())
-
-    def curves(self) -> dict[str, Any]:
-        """None for masks."""
-        return {}
+        self.metric.add(prediction.masks.numpy(), batch.masks.numpy())
 
 
 _JUDGES = {

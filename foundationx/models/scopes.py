@@ -79,18 +79,26 @@ def scopes_of(model: nn.Module) -> dict[str, list[str]]:
     return {scope: names for scope, names in scopes.items() if names}
 
 
-def group_of(parameter_name: str, model: nn.Module) -> tuple[str, str]:
-    """Optimiser group and task of a parameter, e.g. ``("decoder", "detection")``; the backbone has task ``shared``."""
+def scope_sizes(model: nn.Module) -> dict[str, int]:
+    """Scope to its number of parameters."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {scope: sum(sizes[name] for name in names) for scope, names in scopes_of(model).items()}
+
+
+def groups_of(model: nn.Module) -> dict[str, tuple[str, str]]:
+    """Parameter name to optimiser group and task, e.g. ``("decoder", "detection")``; the backbone's is ``shared``."""
     prefixes = scope_prefixes(model)
-    prefix = _longest_prefix(parameter_name, prefixes)
+    return {name: _group(name, _longest_prefix(name, prefixes), prefixes) for name, _ in model.named_parameters()}
+
+
+def _group(parameter_name: str, prefix: str, prefixes: dict[str, str]) -> tuple[str, str]:
     scope = prefixes[prefix]
     if scope == "backbone":
         return "backbone", "shared"
     if scope.startswith("head."):
         own_decoder = parameter_name.startswith(f"{prefix}.decoder.")
         return ("decoder" if own_decoder else "head"), TaskKey.parse(scope.removeprefix("head.")).task.value
-    group = scope.split(".")[0]
-    return group, prefix.split(".")[1]
+    return scope.split(".")[0], prefix.split(".")[1]
 
 
 def _longest_prefix(name: str, prefixes: Collection[str]) -> str:

@@ -21,7 +21,7 @@ from foundationx.engine.trainer import Trainer
 from foundationx.errors import CheckpointError
 from foundationx.export.backbone import load_backbone
 from foundationx.model import FoundationModel
-from foundationx.models.scopes import scopes_of
+from foundationx.models.scopes import scope_sizes
 from foundationx.run.device import pick_device, share_cores
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.schedule.plan import Plan, build_plan
@@ -138,14 +138,13 @@ def run_facts(
     config: RunConfig, model: FoundationModel, device: torch.device, config_file: Path | None
 ) -> dict[str, Any]:
     """Name, time, device and size of a run."""
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return {
         "name": config.name,
         "started": datetime.datetime.now().isoformat(timespec="seconds"),
         "finished": None,
         "version": __version__,
         "device": str(device),
-        "parameters": {scope: sum(sizes[n] for n in names) for scope, names in scopes_of(model).items()},
+        "parameters": scope_sizes(model),
         "config_file": str(config_file) if config_file else None,
         "backbone": json.dumps(config.model.backbone),
     }

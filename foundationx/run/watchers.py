@@ -74,10 +74,8 @@ class EvaluateAndReport(Watcher):
         """All sides that are reported, if training came to its end."""
         facts = self.folder.read_json("run.json", {})
         self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
-        if finished:
-            self._evaluate(self._models(), self.trainer.visit, self.config.final)
-        self._write_bad()
-        self.progress.message(f"report: {write_report(self.folder.root)}")
+        self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else ())
+        self.progress.message(f"report: {self.folder.report}")
 
     def _is_evaluated(self, visit: int) -> bool:
         rows = self.folder.read_metrics()
