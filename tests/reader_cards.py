@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from foundationx.data.annotations import read_annotations
+from foundationx.errors import DataError
 from foundationx.registry.card import Card
 from foundationx.types import Annotations, Task
 
@@ -49,3 +52,10 @@ class Folder:
     def read(self, card: Card, skip: bool = False) -> Annotations:
         (task,) = card.tasks
         return read_annotations(card, Task(task), self.data_root, on_bad_sample="skip" if skip else "raise")
+
+
+def fault(folder: Folder, card: Card, skip: bool = False) -> DataError:
+    """The error that reading the card raises; the test fails where it raises none."""
+    with pytest.raises(DataError) as caught:
+        folder.read(card, skip)
+    return caught.value

@@ -6,10 +6,10 @@ import json
 import math
 
 import pytest
-from reader_cards import Folder, make_card
+from reader_cards import Folder, fault, make_card
 from test_readers_formats import BBOX, CHESTX, coco, coco_card
 
-from foundationx.errors import CardError, DataError
+from foundationx.errors import CardError
 
 
 @pytest.fixture
@@ -17,12 +17,6 @@ def folder(tmp_path) -> Folder:
     folder = Folder(tmp_path)
     folder.files("a.png", "b.png", "c.png")
     return folder
-
-
-def fault(folder: Folder, card, skip: bool = False) -> DataError:
-    with pytest.raises(DataError) as caught:
-        folder.read(card, skip)
-    return caught.value
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from reader_cards import Folder, make_card
+from reader_cards import Folder, fault, make_card
 from test_readers_formats import BBOX, FINDINGS
 
 from foundationx.data.annotations import open_reader
-from foundationx.errors import CardError, DataError
+from foundationx.errors import CardError
 from foundationx.types import Task
 
 
@@ -16,12 +16,6 @@ def folder(tmp_path) -> Folder:
     folder = Folder(tmp_path)
     folder.files("a.png", "b.png", "c.png")
     return folder
-
-
-def fault(folder: Folder, card, skip: bool = False) -> DataError:
-    with pytest.raises(DataError) as caught:
-        folder.read(card, skip)
-    return caught.value
 
 
 def findings_card(**further):
