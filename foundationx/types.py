@@ -8,22 +8,21 @@ Shape letters used in every docstring:
     Q  object queries             D     feature dimension
     L  decoder layers             P     points (of a polygon, of a sampling pattern)
 
-Tri-state labels: every class of every image is positive (1), negative (0) or **unknown** (NaN; 255 in masks). Values
-between 0 and 1 are soft labels. Unknown entries give no gradient and are left out of metrics.
+Tri-state labels: every class of every image is positive (1), negative (0) or **unknown** (NaN; 255 in masks); between
+0 and 1 they are soft. Unknown entries give no gradient and are left out of metrics.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-UNKNOWN_PIXEL = 255
-"""Value of a mask pixel of which nothing is known (0 is background, 1 is foreground)."""
+UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
 
 
 class Task(StrEnum):
@@ -79,11 +78,26 @@ class BadSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """A run-length mask: foreground runs by their first pixel, counted from 0, and their length; (n,) int32 each.
+
+    Pixels are numbered along ``rows`` or down ``columns``; a size of None is the image's.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    order: Literal["rows", "columns"]
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MaskPart:
-    """One piece of one class's mask: a mask file or a polygon. Parts of one class are united.
+    """One piece of one class's mask: a mask file, a polygon or runs. Parts of one class are united.
 
     ``file`` is relative to the dataset's root. Pixels equal to ``positive`` (any non-zero value where it is None) are
-    foreground, pixels equal to ``ignore`` are unknown. ``polygon`` is (P, 2), x and y in source pixels.
+    foreground, pixels equal to ``ignore`` are unknown. ``polygon`` is (P, 2), x and y in source pixels. A ``scaled``
+    mask may have another size than its image.
     """
 
     class_index: int
@@ -91,6 +105,8 @@ class MaskPart:
     positive: int | None = None
     ignore: int | None = None
     polygon: np.ndarray | None = None
+    runs: Runs | None = None
+    scaled: bool = False
 
 
 @dataclass(slots=True)
@@ -101,13 +117,12 @@ class Annotations:
         key: dataset and task.
         classes: K class names, in the card's order.
         images: N paths relative to the dataset's root, each once.
-        patients: N patient names with their namespace (``nih:1``); equal names are one patient across datasets.
+        patients: N patient names with namespace (``nih:1``); equal names are one patient across datasets.
         rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
         labels: (N, K) float32: 1 present, 0 absent, NaN unknown. For boxes and masks this says whether the class was
             annotated at all in the image (NaN: it was not) and whether anything of it was found.
         splits: N official splits, None where the card names none.
-        boxes: N arrays (n, 4) float32, x1 y1 x2 y2 in source pixels; detection only.
-        box_classes: N arrays (n,) int64 of class indices; detection only.
+        boxes, box_classes: N arrays (n, 4) float32 x1 y1 x2 y2 in source pixels, and (n,) int64; detection only.
         masks: N tuples of MaskPart; segmentation only.
         bad: what was left out under ``on_bad_sample='skip'``.
     """
@@ -148,8 +163,7 @@ class Sample:
         image: (H, W) uint8, the student's view.
         teacher_image: (H, W) uint8, the teacher's view; None where it is the student's.
         labels: (K,) float32, tri-state.
-        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of ``image``; detection only.
-        box_classes: (N,) int64; detection only.
+        boxes, box_classes: (N, 4) float32 x1 y1 x2 y2 in pixels of ``image``, and (N,) int64; detection only.
         masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
     """
 
@@ -171,7 +185,7 @@ class Batch:
         teacher_images: (B, 1, H, W) uint8; the same tensor as ``images`` where both see one view.
         labels: (B, K) float32, tri-state.
         boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image; detection only.
-        box_classes: (B, T) int64, -1 in the padding; detection only.
+        box_classes: (B, T) int64, -1 in the padding.
         masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
         bad: samples that were skipped while this batch was read.
     """
@@ -219,8 +233,7 @@ class Prediction:
     Attributes:
         probabilities: (B, K) in [0, 1]; classification.
         boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image, best first; detection.
-        scores: (B, Q) in [0, 1]; detection.
-        box_classes: (B, Q) int64; detection.
+        scores, box_classes: (B, Q) in [0, 1] and (B, Q) int64; detection.
         masks: (B, K, H, W) probabilities in [0, 1] at the input's size; segmentation.
     """
 

@@ -79,7 +79,10 @@ def test_json_that_is_cut_off_or_another(folder, text, words):
 @pytest.mark.parametrize(
     ("outline", "words"),
     [
-        ({"counts": "x", "size": [1, 1]}, "convert run-length"),
+        ({"counts": [1, 2], "size": [1, 1]}, "do not fill 1 x 1 pixels"),
+        ({"counts": "x"}, "size [height, width] and counts"),
+        ({"counts": 3, "size": [1, 1]}, "size [height, width] and counts"),
+        ("outline", "polygons, or runs"),
         ([[1, 1, 2, 2]], "three points"),
         ([[1, 1, 2, 2, 3]], "2 numbers"),
     ],

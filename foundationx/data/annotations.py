@@ -29,8 +29,8 @@ def reader_names() -> tuple[str, ...]:
     return tuple(item.name for item in pkgutil.iter_modules(readers.__path__) if not item.name.startswith("_"))
 
 
-def open_reader(card: Card, task: Task) -> tuple[ModuleType, ReaderOptions]:
-    """The reader of one task of a card, and its checked options. Reads no data.
+def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions, ...]]:
+    """The reader of one task of a card, and its checked options for each annotation file. Reads no data.
 
     Raises:
         CardError: the card has no such task, the reader is unknown or does not give the task, or an option is wrong.
@@ -46,7 +46,7 @@ def open_reader(card: Card, task: Task) -> tuple[ModuleType, ReaderOptions]:
         expected = f"a task among {', '.join(sorted(reader.TASKS))}"
         raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")
     try:
-        return reader, reader.Options.model_validate(card.tasks[task].options)
+        return reader, tuple(reader.Options.model_validate(part.options) for part in card.tasks[task].files)
     except ValidationError as error:
         raise card_error(error, reader.Options, str(card.file), f"tasks.{task.value}.options") from None
 
@@ -80,5 +80,7 @@ def read_annotations(
     reader, options = open_reader(card, task)
     folder = data_root / (card.root if root is None else root)
     source = Source(card, task, data_root, folder, skip=on_bad_sample == "skip")
-    reader.read(source, options)
+    for part, chosen in zip(card.tasks[task].files, options, strict=True):
+        source.open(part)
+        reader.read(source, chosen)
     return source.finish()

@@ -11,7 +11,7 @@ import numpy as np
 from foundationx.data.augment import ViewPipeline
 from foundationx.data.pixels import read_grey, read_mask
 from foundationx.errors import DataError
-from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Sample, SampleMeta
+from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Runs, Sample, SampleMeta
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box or polygon may stand out of its image (rounding); more is an error."""
@@ -115,10 +115,12 @@ class CardDataset:
                 raise self._outside(index, f"polygon of {len(part.polygon)} points", mask.shape)
             cv2.fillPoly(mask, [np.round(part.polygon).astype(np.int32)], 1)
             return
-        values = self._read(read_mask, part.file, index)
+        values = self._paint(part.runs, mask.shape, index) if part.runs else self._read(read_mask, part.file, index)
+        if values.shape != mask.shape and part.scaled:
+            values = cv2.resize(values, mask.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         if values.shape != mask.shape:
             raise DataError(
-                f"{self.annotations.rows[index]} ({part.file})",
+                f"{self.annotations.rows[index]} ({part.file or 'runs'})",
                 f"the mask has {values.shape[1]} x {values.shape[0]} pixels, "
                 f"its image {self.annotations.images[index]} has {mask.shape[1]} x {mask.shape[0]}",
                 "a mask of its image's size",
@@ -128,3 +130,23 @@ class CardDataset:
         foreground = values == part.positive if part.positive is not None else values > 0
         mask[unknown & (mask != 1)] = UNKNOWN_PIXEL  # what another part calls foreground is known
         mask[foreground & ~unknown] = 1
+
+    def _paint(self, runs: Runs, size: tuple[int, int], index: int) -> np.ndarray:
+        try:
+            return paint(runs, size)
+        except IndexError:
+            raise self._outside(index, "a run-length mask", size) from None
+
+
+def paint(runs: Runs, size: tuple[int, int]) -> np.ndarray:
+    """A run-length mask as (H, W) uint8, 0 and 1; ``size`` is its height and width where the runs name none.
+
+    Raises:
+        IndexError: a run goes beyond the last pixel.
+    """
+    height, width = runs.height or size[0], runs.width or size[1]
+    change = np.zeros(height * width + 1, dtype=np.int8)
+    change[runs.starts] += 1
+    change[runs.starts.astype(np.int64) + runs.lengths] -= 1
+    flat = np.cumsum(change[:-1], dtype=np.int8).view(np.uint8)
+    return flat.reshape(height, width) if runs.order == "rows" else flat.reshape(width, height).T.copy()

@@ -9,6 +9,7 @@ from pathlib import Path
 import foundationx
 from foundationx.errors import CardError, nearest
 from foundationx.registry.card import Card, load_card
+from foundationx.registry.vocabulary import Vocabulary
 
 ENVIRONMENT = "FOUNDATIONX_REGISTRY"
 """Environment variable with further folders of cards, separated as in PATH."""
@@ -35,10 +36,21 @@ class Catalog:
     def __init__(self, folders: Sequence[str | Path] | None = None):
         self._files: dict[str, Path] = {}
         self._cards: dict[str, Card] = {}
-        for folder in map(Path, default_folders() if folders is None else folders):
+        self._folders = tuple(map(Path, default_folders() if folders is None else folders))
+        self._vocabulary: Vocabulary | None = None
+        for folder in self._folders:
             if not folder.is_dir():
                 raise CardError(str(folder), "there is no such folder", "a folder of cards", f"check {ENVIRONMENT}")
             self._files.update({path.stem: path for path in sorted(folder.glob("*.yaml"))})
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The project's vocabulary with what the folders add to it. Raises CardError where a concept is faulty."""
+        if self._vocabulary is None:
+            own = default_folders()[0]
+            further = [folder for folder in self._folders if folder != own]
+            self._vocabulary = Vocabulary.load([own, *further])
+        return self._vocabulary
 
     def names(self) -> tuple[str, ...]:
         """Names of all cards, in alphabetical order."""
@@ -53,5 +65,7 @@ class Catalog:
         if name not in self._cards:
             if name not in self._files:
                 raise CardError(f"card {name!r}", "is not in the registry", nearest(name, self._files), "correct it")
-            self._cards[name] = load_card(self._files[name])
+            card = load_card(self._files[name])
+            self.vocabulary.check(card)
+            self._cards[name] = card
         return self._cards[name]

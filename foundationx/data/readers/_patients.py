@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from foundationx.data.readers._files import read_table, read_text
+from foundationx.data.readers._files import read_text
+from foundationx.data.readers._tables import read_table
 from foundationx.errors import CardError, DataError
-from foundationx.registry.card import Card, PatientKey
+from foundationx.registry.card import Card
+from foundationx.registry.people import PatientKey
 from foundationx.types import Split
 
 
@@ -64,7 +66,7 @@ class Patients:
         if key.column is not None:
             value, place = _text(cells.get(key.column)), f"the column {key.column!r}"
         elif key.pattern is not None:
-            match = re.search(key.pattern, name)
+            match = re.search(key.pattern, image)
             value, place = match.group(1) if match else "", f"the pattern {key.pattern!r}"
         else:
             listed = key.image_value.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
@@ -103,6 +105,7 @@ class OfficialSplits:
     def __init__(self, card: Card, folder: Path):
         source = card.splits
         self._column = source.column if source else None
+        self._pattern = re.compile(source.pattern) if source and source.pattern else None
         self._values = {value: side for side, values in source.values.items() for value in values} if source else {}
         self._listed: dict[str, Split] | None = None
         if source and source.lists:
@@ -121,14 +124,18 @@ class OfficialSplits:
         """The official side of an image; lists may name it by its path or by its file name.
 
         Raises:
-            DataError: the column holds a value that the card does not name.
+            DataError: column or path hold a value that the card does not name.
         """
         if self._listed is not None:
             return self._listed.get(image) or self._listed.get(image.rpartition("/")[2])
-        if self._column is None:
+        if self._pattern is not None:
+            match = self._pattern.search(image)
+            value, place = match.group(1) if match else "", "the side in the path"
+        elif self._column is not None:
+            value, place = _text(cells.get(self._column)), self._column
+        else:
             return None
-        value = _text(cells.get(self._column))
         if value and value not in self._values:
             expected = f"one of {', '.join(self._values)}"
-            raise DataError(where, f"{self._column} is {value!r}", expected, "add the value to splits.values")
+            raise DataError(where, f"{place} is {value!r}", expected, "add the value to splits.values")
         return self._values.get(value)

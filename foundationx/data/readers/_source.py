@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from foundationx.data.readers._files import Row, Table, read_json, read_table
+from foundationx.data.readers._files import read_json
+from foundationx.data.readers._images import Images, inside
 from foundationx.data.readers._patients import OfficialSplits, Patients
-from foundationx.errors import DataError, nearest
+from foundationx.data.readers._tables import Table, check_columns, join_tables, read_header, read_table
+from foundationx.errors import CardError, DataError, nearest
 from foundationx.registry.card import Card
+from foundationx.registry.schema import template_fields
+from foundationx.registry.tasks import AnnotationFile
 from foundationx.types import Annotations, BadSample, MaskPart, Split, Task, TaskKey
 
 
@@ -27,7 +31,8 @@ class Source:
     """The files of one task of a card, and the annotations read from them so far.
 
     A reader takes tables or JSON from here, and adds its images one by one inside :meth:`guard`, which decides what a
-    fault does: it ends the reading, or it takes the image out and lists it.
+    fault does: it ends the reading, or it takes the image out and lists it. A task of several annotation files is read
+    file by file; :meth:`open` goes on to the next.
 
     Args:
         card: of the dataset.
@@ -38,7 +43,7 @@ class Source:
 
     Raises:
         CardError: the patient table is outside ``data_root``.
-        DataError: the dataset's folder, its images folder, the patient table or a split list is missing or faulty.
+        DataError: the dataset's folder, the patient table or a split list is missing or faulty.
     """
 
     def __init__(self, card: Card, task: Task, data_root: Path, folder: Path, skip: bool):
@@ -47,13 +52,12 @@ class Source:
         self.card, self.task, self.folder, self.skip = card, task, folder, skip
         self.spec = card.tasks[task]
         self.classes = tuple(item.name for item in self.spec.classes)
+        self.part = AnnotationFile()
+        self.images = Images(folder)
+        self._data_root = data_root
         self._index = {name: k for k, item in enumerate(self.spec.classes) for name in item.published}
         self._patients = Patients(card, data_root, folder)
         self._splits = OfficialSplits(card, folder)
-        if not (folder / self.spec.images).is_dir():
-            found = f"there is no folder {self.spec.images!r}"
-            raise DataError(str(folder), found, "the folder of the images", "check root, and images in the card")
-        self._listings: dict[str, frozenset[str]] = {}
         self._rows: dict[str, str] = {}
         self._labels: list[np.ndarray] = []
         self._names: list[str] = []
@@ -63,19 +67,65 @@ class Source:
         self._masks: list[tuple[MaskPart, ...]] = []
         self._bad: list[BadSample] = []
 
+    def open(self, part: AnnotationFile) -> None:
+        """Goes on to an annotation file. Raises DataError where the folder of its images is missing."""
+        self.part = part
+        self.images.look_in(part.images, part.image_suffix, self.spec.image_path)
+
+    @property
+    def file(self) -> str:
+        """The annotation file as it is called in messages."""
+        return self.part.file
+
     @property
     def published(self) -> tuple[tuple[str, ...], ...]:
         """Published names of each class."""
         return tuple(item.published for item in self.spec.classes)
 
-    def table(self, required: Iterable[str]) -> Table:
-        """The task's CSV file with the columns that reader, patients and splits need. Raises DataError."""
-        further = [key.column for key in (self.card.patient, self.card.splits) if key is not None and key.column]
-        return read_table(self.folder / self.spec.file, self.spec.file, [*required, *further])
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns in which patient, side and path of an image stand."""
+        named = [key.column for key in (self.card.patient, self.card.splits) if key is not None and key.column]
+        return (*named, *(template_fields(self.spec.image_path) if self.spec.image_path else ()))
+
+    def table(self, required: Iterable[str], optional: Iterable[str] = ()) -> Table:
+        """The annotation file as a table, with its joined tables.
+
+        Args:
+            required: columns that the reader needs; those of :attr:`row_columns` are read besides.
+            optional: columns to read where they are there.
+
+        Raises:
+            CardError: a file is outside the data root.
+            DataError: a file or column is missing, or a row has no partner in a joined table.
+        """
+        required = tuple(dict.fromkeys([*required, *self.row_columns]))
+        path, layout = self._inside(self.file), self.spec.table
+        if not self.spec.join:
+            return read_table(path, self.file, required, optional, layout)
+        known = {self.file: read_header(path, self.file, layout)}
+        known |= {join.file: read_header(self._inside(join.file), join.file) for join in self.spec.join}
+        check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
+        keys = [column for join in self.spec.join for column in join.on]
+        own = [column for column in (*required, *optional) if column in known[self.file]]
+        table = read_table(path, self.file, [*own, *keys], (), layout)
+        for join in self.spec.join:
+            further = [c for c in (*required, *optional) if c in known[join.file] and c not in table.cells]
+            other = read_table(self._inside(join.file), join.file, [*join.on, *further])
+            table = join_tables(table, other, join.on, join.missing)
+        return table
 
     def json(self) -> Any:
-        """The task's JSON file. Raises DataError."""
-        return read_json(self.folder / self.spec.file, self.spec.file)
+        """The annotation file as JSON. Raises CardError or DataError."""
+        return read_json(self._inside(self.file), self.file)
+
+    def _inside(self, file: str) -> Path:
+        """A file of the card, which must stand in the data root."""
+        path = Path(os.path.normpath(self.folder / file))
+        if not path.is_relative_to(os.path.normpath(self._data_root)):
+            where = f"{self.card.file}: tasks.{self.task.value}"
+            raise CardError(where, f"{path} is outside the data root", f"a file in {self._data_root}", "correct file")
+        return path
 
     def class_index(self, published: str, where: str, known: Iterable[str] = ()) -> int:
         """Index of the class that a published name stands for.
@@ -93,42 +143,21 @@ class Source:
             )
         return index
 
+    def has_class(self, published: str) -> bool:
+        """Whether a published name stands for a class."""
+        return published in self._index
+
     def labels(self, value: float) -> np.ndarray:
         """(K,) float32, every class ``value`` (NaN: unknown)."""
         return np.full(len(self.classes), value, dtype=np.float32)
 
-    def image(self, name: str, where: str) -> str:
-        """Path of a published image name relative to the dataset's folder. Raises DataError as :meth:`path`."""
-        return self.path(name, where, self.spec.images, self.spec.image_suffix)
+    def image(self, name: str, where: str, cells: Mapping[str, object] | None = None) -> str:
+        """Path of a published image relative to the dataset's folder. Raises DataError as :meth:`Images.path`."""
+        return self.images.path(name, where, cells)
 
-    def path(self, name: str, where: str, folder: str = "", suffix: str = "") -> str:
-        """``folder/name+suffix`` relative to the dataset's folder.
-
-        Raises:
-            DataError: the name is empty or leads out of the dataset's folder.
-        """
-        if not name:
-            raise DataError(where, "names no file", "the name of a file", "mend the row")
-        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-            expected = "a path inside the dataset's folder, with forward slashes"
-            raise DataError(where, f"the file name {name!r} leads elsewhere", expected, "mend the row")
-        return f"{folder}/{name}{suffix}" if folder else f"{name}{suffix}"
-
-    def files(self, folder: str) -> frozenset[str]:
-        """Names of the files in a folder of the dataset, without hidden ones; none where there is no such folder.
-
-        Every folder is listed once: asking the disk once a file would take minutes for a large dataset.
-        """
-        if folder not in self._listings:
-            self._listings[folder] = _list_files(self.folder / folder)
-        return self._listings[folder]
-
-    def require(self, path: str, where: str) -> None:
-        """Raises DataError where a file of the dataset does not exist."""
-        folder, _, name = path.rpartition("/")
-        if name not in self.files(folder):
-            mend = "download it, or go on without it by on_bad_sample='skip'"
-            raise DataError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
+    def path(self, name: str, where: str, folder: str = "") -> str:
+        """``folder/name`` relative to the dataset's folder. Raises DataError where it is empty or leads elsewhere."""
+        return f"{folder}/{inside(name, where)}" if folder else inside(name, where)
 
     def guard(self, where: str, image: str) -> _Guard:
         """Context for one image: a DataError inside it is raised, or lists the image as bad, as the user asked."""
@@ -161,16 +190,19 @@ class Source:
         if image in self._rows:
             found = f"{image} stands here again, first in {self._rows[image]}"
             raise DataError(where, found, "each image once", "remove one of the two")
-        self.require(image, where)
+        self.images.require(image, where)
         cells = cells or {}
-        patient, side = self._patients.name(image, cells, where), self._splits.side(image, cells, where)
+        patient = self._patients.name(image, cells, where)
+        side = self.part.split or self._splits.side(image, cells, where)
         self._rows[image] = where
         self._labels.append(labels)
         self._names.append(patient)
         self._sides.append(side)
-        self._boxes.append(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
-        self._box_classes.append(np.asarray(box_classes, dtype=np.int64))
-        self._masks.append(tuple(masks))
+        if self.task is Task.DETECTION:
+            self._boxes.append(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
+            self._box_classes.append(np.asarray(box_classes, dtype=np.int64))
+        if self.task is Task.SEGMENTATION:
+            self._masks.append(tuple(masks))
 
     def drop(self, image: str, where: str, reason: str) -> None:
         """Lists an image that is left out."""
@@ -180,7 +212,7 @@ class Source:
         """The annotations read. Raises DataError where no image is left."""
         if not self._rows:
             reason = f"; the first of {len(self._bad)} bad ones: {self._bad[0].reason}" if self._bad else ""
-            where = str(self.folder / self.spec.file)
+            where = str(self.folder / self.file)
             raise DataError(where, f"no image can be used{reason}", "annotated images", "check the card and the files")
         detection, segmentation = self.task is Task.DETECTION, self.task is Task.SEGMENTATION
         return Annotations(
@@ -214,18 +246,3 @@ class _Guard:
             return False
         self.source.drop(self.image, error.where, error.found)
         return True
-
-
-def group_by_image(rows: Iterable[Row], column: str) -> dict[str, list[Row]]:
-    """Rows of each image, images in the order of their first row."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.cells[column], []).append(row)
-    return groups
-
-
-def _list_files(folder: Path) -> frozenset[str]:
-    if not folder.is_dir():
-        return frozenset()
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())

@@ -28,7 +28,7 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: not such a JSON, lists of different lengths, an unknown finding, a faulty box or polygon.
     """
-    file, records = source.spec.file, source.json()
+    file, records = source.file, source.json()
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DataError(file, "is no list of records", "records of file_name, syms, boxes, polygons", "check the file")
     for number, record in enumerate(records, start=1):
@@ -39,7 +39,7 @@ def read(source: Source, options: Options) -> None:
 
 
 def _add(source: Source, options: Options, record: Mapping[str, Any], name: str, where: str) -> None:
-    path = source.image(name, where)
+    path = source.image(name, where, record)
     labels = source.labels(0.0)
     boxes, box_classes, masks = [], [], []
     for item, (published, corners, points) in enumerate(_findings(record, where), start=1):

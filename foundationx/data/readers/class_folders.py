@@ -26,7 +26,13 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: a class has no folder, or a folder is neither a class nor negative nor ignored.
     """
-    top = source.folder / source.spec.images
+    for images in source.images.folders:
+        _add_folders(source, options, images)
+
+
+def _add_folders(source: Source, options: Options, images: str) -> None:
+    """Adds the class folders inside one images folder."""
+    top = source.folder / images
     folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     for k, published in enumerate(source.published):
         if not set(published) & set(folders):
@@ -38,8 +44,8 @@ def read(source: Source, options: Options) -> None:
         labels = source.labels(0.0)
         if folder not in options.negative:
             labels[source.class_index(folder, str(top / folder), [*options.negative, *options.ignore])] = 1.0
-        inside = f"{source.spec.images}/{folder}" if source.spec.images else folder
-        for name in sorted(source.files(inside)):
+        inside = f"{images}/{folder}" if images else folder
+        for name in sorted(source.images.files(inside)):
             image = f"{inside}/{name}"
             with source.guard(image, image):
                 source.add(image, image, labels)

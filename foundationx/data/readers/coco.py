@@ -1,4 +1,4 @@
-"""COCO JSON: boxes and polygons. An image that is listed without annotations is a known negative."""
+"""COCO JSON: boxes, polygons and run-length masks. An image that is listed without annotations is a known negative."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.data.readers._geometry import box, numbers, polygon
+from foundationx.data.readers._runs import runs_from_coco
 from foundationx.data.readers._source import ReaderOptions, Source
 from foundationx.errors import DataError, nearest
 from foundationx.types import MaskPart, Task
@@ -23,7 +24,8 @@ class Options(ReaderOptions):
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every listed image with its boxes (xywh, turned into x1 y1 x2 y2) and polygons.
+    """Adds every listed image with its boxes (xywh, turned into x1 y1 x2 y2) and outlines: polygons or
+    runs.
 
     Images on disk that are not listed are unannotated and left out. A class is absent where the image has no
     annotation of it. It is unknown where only crowd regions of it are marked; in segmentation, where one of its
@@ -32,10 +34,10 @@ def read(source: Source, options: Options) -> None:
 
     Raises:
         DataError: not COCO; no category for a class; a repeated id or image; an annotation of no listed image or of an
-            unknown category; a box without size or more than a pixel outside the declared image; a run-length mask
-            (``MaskPart`` holds polygons and mask files).
+            unknown category; a box without size or more than a pixel outside the declared image; an outline that is
+            neither polygons nor runs.
     """
-    file, content = source.spec.file, source.json()
+    file, content = source.file, source.json()
     if not isinstance(content, dict):
         raise DataError(file, f"holds a {type(content).__name__}", "images, annotations and categories", "check file")
     categories = {_id(item, file): str(item.get("name")) for item in _records(content, "categories", file)}
@@ -46,7 +48,7 @@ def read(source: Source, options: Options) -> None:
         name = str(image.get("file_name") or "")
         where = f"{file} image {number}"
         with source.guard(where, name):
-            path = source.image(name, where)
+            path = source.image(name, where, image)
             found = _Found(source, options, categories, _frame(image, where))
             for annotation in annotations.get(number, ()):
                 found.take(annotation, f"{file} annotation {annotation.get('id')}")
@@ -101,7 +103,7 @@ def _check_categories(source: Source, names: set[str]) -> None:
     for name, published in zip(source.classes, source.published, strict=True):
         if not names & set(published):
             found = f"there is no category {' or '.join(map(repr, published))} for the class {name}"
-            raise DataError(f"{source.spec.file} categories", found, nearest(published[0], names), "correct the card")
+            raise DataError(f"{source.file} categories", found, nearest(published[0], names), "correct the card")
 
 
 def _frame(image: Mapping[str, Any], where: str) -> list[float]:
@@ -111,13 +113,11 @@ def _frame(image: Mapping[str, Any], where: str) -> list[float]:
 
 
 def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
+    if isinstance(outlines, dict):
+        return [MaskPart(index, runs=runs_from_coco(outlines, where))]
     if not isinstance(outlines, list):
-        raise DataError(
-            where,
-            f"segmentation is {str(outlines)[:40]}",
-            "polygons",
-            "convert run-length masks into polygons or mask files",
-        )
+        found = f"segmentation is {str(outlines)[:40]}"
+        raise DataError(where, found, "polygons, or runs with size and counts", "mend the annotation")
     return [MaskPart(index, polygon=polygon(points, where)) for points in outlines]
 
 
@@ -151,7 +151,7 @@ def _by_image(
     """Annotations of each image; one of an image that is not listed is a fault of its own."""
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for record in records:
-        number, where = record.get("image_id"), f"{source.spec.file} annotation {record.get('id')}"
+        number, where = record.get("image_id"), f"{source.file} annotation {record.get('id')}"
         with source.guard(where, str(number)):
             if not isinstance(number, int | str) or number not in images:
                 raise DataError(where, f"image_id is {number!r}", "the id of a listed image", "mend the file")

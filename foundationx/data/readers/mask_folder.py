@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,52 +18,69 @@ TASKS = frozenset({Task.SEGMENTATION})
 class Options(ReaderOptions):
     """Where the masks are and what their pixels mean."""
 
-    folders: dict[str, str] = Field(description="folder of the masks by published class name", min_length=1)
+    folders: dict[str, str] = Field(
+        min_length=1, description="folder of the masks by published class name; * and ? stand for any name"
+    )
     mask_name: str = Field("{image_stem}.png", description="with {image_stem} or {image_name}")
     positive: int | None = Field(None, ge=0, le=255, description="pixel of the class; any but 0 where it is null")
     ignore: int | None = Field(None, ge=0, le=255, description="pixel of which nothing is known")
+    scaled: bool = Field(False, description="a mask may have another size than its image")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every image of the images folder that has at least one mask, in alphabetical order.
+    """Adds every image of the images folders that has at least one mask, in alphabetical order.
 
     A class is unknown where its mask file is missing: nobody drew it, which is not "there is none". Images without any
     mask are left out. Labels say 1 where a mask file exists; whether it is empty only its pixels tell.
 
     Raises:
-        DataError: a folder is missing, a class has no folder, or a mask belongs to no image.
+        DataError: a folder is missing, a class has no folder, a mask belongs to no image or stands in two folders.
     """
-    folders = _folders(source, options)
-    names = sorted(source.files(source.spec.images))
-    unclaimed = {k: set(source.files(folder)) for k, folder in folders.items()}
-    for name in names:
-        stem = PurePosixPath(name).stem
-        mask = options.mask_name.format(image_stem=stem, image_name=name)
-        drawn = [k for k in folders if mask in source.files(folders[k])]
-        for k in drawn:
-            unclaimed[k].discard(mask)
-        if not drawn:
-            continue
-        where = f"{folders[drawn[0]]}/{mask}"
-        with source.guard(where, name):
-            labels = source.labels(np.nan)
-            labels[drawn] = 1.0
-            parts = [MaskPart(k, f"{folders[k]}/{mask}", options.positive, options.ignore) for k in drawn]
-            source.add(source.path(name, where, source.spec.images), where, labels, masks=parts)
-    for k, masks in unclaimed.items():
-        for mask in sorted(masks):
-            where = f"{folders[k]}/{mask}"
+    masks = {k: _masks(source, folders) for k, folders in _folders(source, options).items()}
+    unclaimed = {k: dict(files) for k, files in masks.items()}
+    for folder in source.images.folders:
+        for name in sorted(source.images.files(folder)):
+            mask = options.mask_name.format(image_stem=PurePosixPath(name).stem, image_name=name)
+            drawn = {k: files[mask] for k, files in masks.items() if mask in files}
+            for k in drawn:
+                unclaimed[k].pop(mask, None)
+            if drawn:
+                _add(source, options, source.path(name, folder, folder), drawn)
+    for files in unclaimed.values():
+        for mask, where in sorted(files.items()):
             with source.guard(where, mask):
-                raise DataError(where, f"no image in {source.spec.images!r} has this mask", "one", "check mask_name")
+                found = f"no image in {', '.join(map(repr, source.images.folders))} has this mask"
+                raise DataError(where, found, "one", "check mask_name")
 
 
-def _folders(source: Source, options: Options) -> dict[int, str]:
-    """Folder of each class by index. Raises DataError where a class has none or a folder does not exist."""
+def _add(source: Source, options: Options, image: str, drawn: Mapping[int, str]) -> None:
+    """Adds an image with the masks drawn for it, by class."""
+    where = next(iter(drawn.values()))
+    with source.guard(where, image):
+        labels = source.labels(np.nan)
+        labels[list(drawn)] = 1.0
+        parts = [
+            MaskPart(k, file, options.positive, options.ignore, scaled=options.scaled) for k, file in drawn.items()
+        ]
+        source.add(image, where, labels, masks=parts)
+
+
+def _folders(source: Source, options: Options) -> dict[int, tuple[str, ...]]:
+    """Folders of each class by index. Raises DataError where a class has none or a folder does not exist."""
     where = str(source.folder)
-    folders = {source.class_index(name, where): folder for name, folder in options.folders.items()}
+    given = {source.class_index(name, where): folder for name, folder in options.folders.items()}
     for k, name in enumerate(source.classes):
-        if k not in folders:
+        if k not in given:
             raise DataError(where, f"the card gives no folder of masks for {name}", "one folder a class", "add it")
-        if not (source.folder / folders[k]).is_dir():
-            raise DataError(where, f"there is no folder {folders[k]!r} of masks", "the published folder", "check root")
-    return folders
+    return {k: source.images.matching(folder, "the published masks") for k, folder in given.items()}
+
+
+def _masks(source: Source, folders: Sequence[str]) -> dict[str, str]:
+    """Path of each mask by its file name."""
+    files: dict[str, str] = {}
+    for folder in folders:
+        for name in source.images.files(folder):
+            path = f"{folder}/{name}" if folder else name
+            if files.setdefault(name, path) != path:
+                raise DataError(path, f"stands in {files[name]} as well", "one mask an image", "remove one of the two")
+    return files

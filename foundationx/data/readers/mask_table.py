@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from foundationx.data.readers._files import Row
-from foundationx.data.readers._source import ReaderOptions, Source, group_by_image
+from foundationx.data.readers._source import ReaderOptions, Source
+from foundationx.data.readers._tables import Row, group_by_image
 from foundationx.errors import CardError
 from foundationx.types import MaskPart, Task
 
@@ -56,8 +56,8 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
                 continue
             index = source.class_index(published, row.where, options.leave_out)
         path = source.path(row.cells[options.mask_column], row.where)
-        source.require(path, row.where)
+        source.images.require(path, row.where)
         masks.append(MaskPart(index, path, options.positive, options.ignore))
         labels[index] = 1.0
     where = rows[0].where
-    source.add(source.image(name, where), where, labels, rows[0].cells, masks=masks)
+    source.add(source.image(name, where, rows[0].cells), where, labels, rows[0].cells, masks=masks)
