@@ -211,7 +211,10 @@ class RuntimeConfig(Section):
     device: str = "auto"
     seed: int = 0
     log_every: int = Field(10, gt=0)
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, beside the best of every head")
+    checkpoint_every: int | None = Field(None, gt=0, description="steps between checkpoints inside a cycle")
+    checkpoint_minutes: float | None = Field(10.0, gt=0, description="minutes between checkpoints inside a cycle")
+    bad_steps: int = Field(3, gt=0, description="steps in a row without a finite loss and gradient that end the run")
     tensorboard: bool = False
     on_bad_sample: Literal["raise", "skip"] = "raise"
 

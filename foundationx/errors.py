@@ -48,6 +48,10 @@ class DivergenceError(FoundationXError):
     """Losses that are no longer numbers."""
 
 
+class DiskError(FoundationXError):
+    """A disk that has no room left, or does not do what it is asked to."""
+
+
 class CheckpointError(FoundationXError):
     """A checkpoint that is missing, torn or does not fit the model."""
 

@@ -5,7 +5,9 @@ plan.json                 the phases of every visit, with their first step and n
 datasets.json             images, patients and positives of each class, by dataset, task and split
 splits.json               the split of every patient
 log.jsonl                 one row every ``log_every`` steps: losses, learning rate, speed
+incidents.jsonl           steps left out, losses that jumped, files that could not be written or read
 metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}
+best.json                 each head's best validation, and the step whose checkpoint is kept for it
 curves.json               ROC curves of the last evaluation
 examples/                 images with truth and prediction, one .npz a head
 bad_samples.json          what was skipped, and why
@@ -31,11 +33,25 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old one or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file with a JSON object a line; none where there is no such file.
+
+    A torn last line, left by a run that was killed while writing, is dropped.
+    """
+    if not path.exists():
+        return []
+    *whole, _torn = path.read_text(encoding="utf-8").split("\n")  # _torn: "" or a line without its end
+    return [json.loads(line) for line in whole]
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
@@ -54,6 +70,11 @@ class WorkDir:
     def log(self) -> Path:
         """Training log, one JSON object a line."""
         return self.root / "log.jsonl"
+
+    @property
+    def incidents(self) -> Path:
+        """What went wrong without ending the run, one JSON object a line."""
+        return self.root / "incidents.jsonl"
 
     @property
     def metrics(self) -> Path:
@@ -80,17 +101,24 @@ class WorkDir:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All rows of the training log. A torn last line, left by a run that was killed while writing, is dropped."""
-        if not self.log.exists():
-            return []
-        *whole, _torn = self.log.read_text(encoding="utf-8").split("\n")  # _torn: "" or a line without its end
-        return [json.loads(line) for line in whole]
+        """All rows of the training log."""
+        return read_lines(self.log)
+
+    def read_incidents(self) -> list[dict[str, Any]]:
+        """All rows of ``incidents.jsonl``."""
+        return read_lines(self.incidents)
 
     def add_metrics(self, rows: Iterable[MetricRow]) -> None:
         """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""
         table = {_identity(row): row for row in self.read_metrics()}
         table.update({_identity(row): row for row in rows})
         write_metrics(self.metrics, table.values())
+
+    def keep_metrics(self, visit: int) -> None:
+        """Removes rows of later visits: a run that goes on from before them will evaluate them again."""
+        rows = self.read_metrics()
+        if any(row.visit > visit for row in rows):
+            write_metrics(self.metrics, [row for row in rows if row.visit <= visit])
 
     def read_metrics(self) -> list[MetricRow]:
         """All metric rows of the run."""

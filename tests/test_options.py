@@ -101,7 +101,7 @@ def test_learning_rate_follows_one_schedule_over_all_steps():
 
 
 def test_losses_that_are_no_numbers_end_the_run_with_head_and_step(phantoms, tmp_path):
-    with pytest.raises(DivergenceError, match=r"step \d+, phantom_\w+/\w+, (lock|release): .* is (nan|inf)"):
+    with pytest.raises(DivergenceError, match=r"step \d+, phantom_\w+/\w+, (lock|release): 3 steps in a row"):
         run(phantoms, tmp_path / "run", **{"optimiser.lr": 1e30, "optimiser.clip_norm": 1e30})
     assert not list((tmp_path / "run").glob("checkpoints/*.pt")), "broken weights are not saved"
 

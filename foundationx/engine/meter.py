@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,16 +14,25 @@ class Meter:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._steps = 0
+        self._finite: Tensor | None = None
         self._images = 0
         self._waited = 0.0
         self._since = time.perf_counter()
 
-    def add(self, parts: dict[str, Tensor], images: int, waited: float) -> None:
-        """Takes one step's detached losses; ``waited`` seconds were spent on the next batch."""
+    def start_clock(self) -> None:
+        """Time is counted from now on; losses taken before stay."""
+        self._images, self._waited, self._since = 0, 0.0, time.perf_counter()
+
+    def add(self, parts: dict[str, Tensor], finite: Tensor, images: int, waited: float) -> None:
+        """Takes one step's detached losses; ``waited`` seconds were spent on the next batch.
+
+        Where ``finite`` () is false they are left out of the means.
+        """
         for name, part in parts.items():
-            self._sums[name] = self._sums[name] + part if name in self._sums else part
-        self._steps += 1
+            taken = torch.where(finite, part, torch.zeros_like(part))
+            self._sums[name] = self._sums[name] + taken if name in self._sums else taken
+        counted = finite.float()
+        self._finite = counted if self._finite is None else self._finite + counted
         self._images += images
         self._waited += waited
 
@@ -30,13 +40,23 @@ class Meter:
         """Mean losses, images a second and waiting share since the last reading; starts anew.
 
         Returns:
-            Empty losses where no step was added.
+            Empty losses where no step was added, or none with a finite loss.
         """
         elapsed = max(time.perf_counter() - self._since, 1e-9)
         losses: dict[str, float] = {}
-        if self._steps:
-            values = torch.stack([total.float() for total in self._sums.values()]).tolist()
-            losses = {name: value / self._steps for name, value in zip(self._sums, values, strict=True)}
+        if self._finite is not None:
+            steps, *values = torch.stack([self._finite, *(total.float() for total in self._sums.values())]).tolist()
+            if steps:
+                losses = {name: value / steps for name, value in zip(self._sums, values, strict=True)}
         rate, share = self._images / elapsed, min(1.0, self._waited / elapsed)
         self.__init__()
         return losses, rate, share
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a mean over steps before and after it is the mean over all."""
+        return {"sums": self._sums, "finite": self._finite}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Goes on from a checkpoint."""
+        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self._finite = None if state["finite"] is None else state["finite"].to(device)

@@ -1,38 +1,42 @@
 """The loop over the plan. Read it from top to bottom: there is nothing else to training.
 
 The loop knows no dataset and no task by name. Every random number of a step is a function of (seed, step), so a run
-that was stopped goes on as if it had not been.
+that was stopped or killed goes on from its last checkpoint as if it had not been.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from foundationx.config import RunConfig
 from foundationx.data.device import Normaliser
 from foundationx.data.loader import sample_seed, usable
-from foundationx.engine.checkpoint import Checkpoint, save_checkpoint
-from foundationx.engine.events import LogRecord, Watcher
+from foundationx.engine.checkpoint import Checkpoint
+from foundationx.engine.events import Incident, LogRecord, Watcher
+from foundationx.engine.guard import Guard
+from foundationx.engine.keeper import Keeper
 from foundationx.engine.meter import Meter
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate, trained_parameters
+from foundationx.engine.signals import deaths_seen_when_reading, listening_for_stop, next_batch
 from foundationx.engine.step import training_losses
-from foundationx.errors import DataError, DivergenceError
+from foundationx.errors import CheckpointError, DataError, DivergenceError
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import lock
 from foundationx.models.teacher import Teacher
 from foundationx.schedule.curves import build_curve
 from foundationx.schedule.plan import Phase, Plan
 from foundationx.types import BadSample, Batch
+
+JUMP_LIMIT = 2.0
+"""A head whose task loss is more than so many times what it was at its last visit is told of."""
 
 
 class Trainer:
@@ -63,7 +67,7 @@ class Trainer:
         self.teacher = Teacher(model)
         self.plan = plan
         self.batches = batches
-        self.checkpoints = checkpoints
+        self.keeper = Keeper(checkpoints, config.runtime)
         self.watchers = list(watchers)
         self.device = next(model.parameters()).device
         self.normalise = Normaliser(config.model, self.device)
@@ -71,6 +75,8 @@ class Trainer:
         self.lr_factor = lr_schedule(config.optimiser)
         self.momentum = build_curve(config.teacher.momentum)
         self.meter = Meter()
+        self.guard = Guard(model, self.optimiser, config.runtime.bad_steps)
+        self.last_losses: dict[str, tuple[int, float]] = {}  # visit and task loss of each head's last record
         self.bad: dict[tuple[str, str, str], BadSample] = {}
         self.step = 0
         self.visit = 0
@@ -82,69 +88,86 @@ class Trainer:
         """Runs the plan from the present step to its end. Returns False where it was asked to stop before.
 
         Raises:
-            DataError: a sample is bad and ``on_bad_sample`` is ``raise``; what was trained so far is saved first.
-            DivergenceError: a loss is not finite; nothing is saved, the last checkpoint stays.
+            DataError: a sample is bad and ``on_bad_sample`` is ``raise``, or a worker has died; what was trained so far
+                is saved first.
+            DivergenceError: too many steps in a row had no finite loss and gradient; the last checkpoint stays.
+            CheckpointError: the last state could not be saved.
         """
         self._tell("on_start", self.plan, self.step)
-        try:
-            with self._stopping_cleanly():
+        self.keeper.start_clock(self.step)
+        with listening_for_stop(self._ask_to_stop):
+            try:
                 self._run_phases()
-        except DataError:
-            self.save()
-            raise
+            except DataError:
+                if self.guard.is_between_updates:
+                    self.save()
+                if not self.stop_requested:  # else a worker was stopped along with us
+                    raise
+            else:
+                self.save(final=True)
         finished = self.step == self.plan.total_steps
-        self.save()
         self._tell("on_end", self.plan, finished)
         return finished
 
     def _run_phases(self) -> None:
         """Phase after phase, from the present step to the end or to a request to stop."""
         source = iter(self.batches(self.step))
-        for phase in self.plan.from_step(self.step):
-            self._run_phase(phase, source)
-            if self.stop_requested:
-                break
+        with deaths_seen_when_reading():
+            for phase in self.plan.from_step(self.step):
+                self._run_phase(phase, source)
+                if self.stop_requested:
+                    break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
         """Trains one phase's scopes for the steps it has left."""
         self._tell("on_phase", phase)
-        self.meter = Meter()
+        self.meter.start_clock()
         with lock(self.model, phase.trainable):
-            while self.step < phase.last_step and not self._may_stop(phase):
+            while self.step < phase.last_step and not (self.stop_requested and self.guard.is_between_updates):
                 self._run_step(phase, source)
+                if self.step < phase.last_step:  # after the last step the teacher follows first
+                    self._save_if_due()
         if self.step == phase.last_step:
             self._close(phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
         asked = time.perf_counter()
-        batch = usable(next(source), self.config.runtime.on_bad_sample)
+        batch = usable(next_batch(source), self.config.runtime.on_bad_sample)
         waited = time.perf_counter() - asked
         self._note_bad(batch)
         torch.manual_seed(sample_seed(self.config.runtime.seed, self.step))
+        self.guard.begin()
         with self._precision():
             output = training_losses(self.model, self.teacher, self.normalise, batch.to(self.device), phase)
         accumulate = self.config.optimiser.accumulate
         (output.loss / accumulate).backward()
         self.step += 1
+        finite = self.guard.judge(self.step, batch, output.loss)
         done_here = self.step - phase.first_step
         if done_here % accumulate == 0 or self.step == phase.last_step:
             self._update()
-        self.meter.add(output.parts, len(batch), waited)
+        self.meter.add(output.parts, finite, len(batch), waited)
         self._tell("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.last_step:
             self._log(phase)
 
     def _update(self) -> None:
-        """One optimiser step of the released parameters, and the teacher's where it follows every step."""
+        """One optimiser step of the released parameters, and the teacher's where it follows every step.
+
+        Neither where a loss or the gradient is not finite.
+        """
         done = (self.step - 0.5) / self.plan.total_steps
         set_learning_rate(self.optimiser, self.lr_factor(done))
+        trained = list(trained_parameters(self.optimiser))
         if self.config.optimiser.clip_norm is not None:
-            clip_grad_norm_(list(trained_parameters(self.optimiser)), self.config.optimiser.clip_norm)
-        self.optimiser.step()
+            norm = clip_grad_norm_(trained, self.config.optimiser.clip_norm)
+        else:
+            norm = get_total_norm([parameter.grad for parameter in trained])
+        applied = self.guard.update(norm)
         self.optimiser.zero_grad(set_to_none=True)
         if self.config.teacher.update == "step":
-            self.teacher.update(self.momentum(done))
+            self.teacher.update(self.momentum(done), only_if=applied)
 
     def _close(self, phase: Phase) -> None:
         """The end of a phase: the teacher follows; at the end of a visit or a cycle the watchers are told."""
@@ -156,32 +179,76 @@ class Trainer:
         if phase.closes_cycle:
             self.save()
             self._tell("on_cycle_end", phase)
+        else:
+            self._save_if_due()
 
     # ---------------------------------------------------------------- around it
 
-    def save(self) -> Path:
-        """Writes a checkpoint of the present state."""
-        return save_checkpoint(
-            self.checkpoints,
-            self.config.runtime.keep_checkpoints,
-            config=self.config,
-            model=self.model,
-            teacher=self.teacher.model,
-            optimiser=self.optimiser,
-            step=self.step,
-            visit=self.visit,
-        )
+    def save(self, final: bool = False) -> None:
+        """Writes a checkpoint of the present state, if there is none yet.
+
+        Where the disk does not take it, training goes on; only a ``final`` one is an error.
+
+        Raises:
+            CheckpointError: a ``final`` checkpoint cannot be written.
+        """
+        if self.keeper.saved_step == self.step:
+            return
+        self._read_guard()
+        state = {
+            "config": self.config,
+            "model": self.model,
+            "teacher": self.teacher.model,
+            "optimiser": self.optimiser,
+            "visit": self.visit,
+            "progress": self._progress(),
+        }
+        if fault := self.keeper.save(self.step, state, final):
+            self.report(fault)
+
+    def _save_if_due(self) -> None:
+        """A checkpoint inside a cycle."""
+        if self.guard.is_between_updates and self.keeper.is_due(self.step):
+            self.save()
+
+    def _progress(self) -> dict[str, Any]:
+        """What is kept beside the weights, so that nothing shows where a run was interrupted."""
+        return {
+            "phase_ends": [phase.last_step for phase in self.plan.phases],
+            "meter": self.meter.state(),
+            "guard": self.guard.state(),
+            "last_losses": self.last_losses,
+            "bad": [(key, asdict(entry)) for key, entry in self.bad.items()],
+        }
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint of the same model and plan."""
+        """Goes on from a checkpoint of the same model and plan.
+
+        Raises:
+            CheckpointError: its phases had other steps.
+        """
+        progress = checkpoint.progress
+        if progress["phase_ends"] != self._progress()["phase_ends"]:
+            found = "the plan's steps differ from the checkpoint's"
+            raise CheckpointError(f"step {checkpoint.step}", found, "the same images and batch size")
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.step, self.visit = checkpoint.step, checkpoint.visit
+        self.keeper.saved_step = checkpoint.step
+        self.meter.restore(progress["meter"], self.device)
+        self.guard.restore(progress["guard"])
+        self.last_losses = progress["last_losses"]
+        self.bad.update({key: BadSample(**entry) for key, entry in progress["bad"]})
 
-    def _may_stop(self, phase: Phase) -> bool:
-        """Asked to stop, and no gradient is half accumulated."""
-        return self.stop_requested and (self.step - phase.first_step) % self.config.optimiser.accumulate == 0
+    def report(self, incident: Incident) -> None:
+        """Tells the watchers of something that went wrong."""
+        self._tell("on_incident", incident)
+
+    def _ask_to_stop(self) -> bool:
+        """Takes a request to stop. Returns False where it is not the first."""
+        first, self.stop_requested = not self.stop_requested, True
+        return first
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 autocast where it is asked for; it needs no loss scaling."""
@@ -191,13 +258,30 @@ class Trainer:
 
     def _log(self, phase: Phase) -> None:
         """Reads the losses (the only time that the host waits for the device) and tells the watchers."""
+        self._read_guard()
         losses, rate, waiting = self.meter.read()
-        if not all(map(math.isfinite, losses.values())):
-            found = ", ".join(f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value))
-            mend = "lower optimiser.lr or optimiser.clip_norm, and go on with --resume"
+        if self.guard.is_too_much:
+            found = f"{self.guard.longest} steps in a row without a finite loss and gradient; none of them was taken"
+            mend = "lower optimiser.lr or optimiser.clip_norm, look at the images named, and go on with --resume"
             raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", mend)
+        if not losses:
+            return
         lr = self.config.optimiser.lr * self.lr_factor((self.step - 0.5) / self.plan.total_steps)
-        self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting))
+        jump = self._jump(phase, losses["task"])
+        self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting, jump))
+        if jump is not None and jump > JUMP_LIMIT:
+            message = f"task loss is {jump:.1f} times what it was at the end of the head's last visit"
+            self.report(Incident(self.step, "seam", message, phase.key.dataset, phase.key.task.value))
+
+    def _jump(self, phase: Phase, loss: float) -> float | None:
+        """A visit's first task loss divided by the head's last one of the visit before; None inside a visit."""
+        visit, before = self.last_losses.get(str(phase.key), (phase.visit, loss))
+        self.last_losses[str(phase.key)] = (phase.visit, loss)
+        return loss / before if visit != phase.visit and before > 0 else None
+
+    def _read_guard(self) -> None:
+        for incident in self.guard.read():
+            self.report(incident)
 
     def _note_bad(self, batch: Batch) -> None:
         for entry in batch.bad:
@@ -206,22 +290,3 @@ class Trainer:
     def _tell(self, event: str, *facts: Any) -> None:
         for watcher in self.watchers:
             getattr(watcher, event)(*facts)
-
-    @contextlib.contextmanager
-    def _stopping_cleanly(self) -> Iterator[None]:
-        """On SIGINT or SIGTERM the step at hand is finished and a checkpoint written; a second signal ends at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.stop_requested:
-                raise KeyboardInterrupt
-            self.stop_requested = True
-
-        try:
-            previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: whoever runs us there handles signals
-            previous = {}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)

@@ -24,10 +24,18 @@ class Teacher(nn.Module):
         self._pairs = _tensor_pairs(self.model, student)
 
     @torch.no_grad()
-    def update(self, momentum: float) -> None:
-        """Moves the teacher towards the student; ``momentum`` m in [0, 1]."""
+    def update(self, momentum: float, only_if: Tensor | None = None) -> None:
+        """Moves the teacher towards the student; ``momentum`` m in [0, 1].
+
+        Where ``only_if`` () is given and false it stays as it is; that is decided on the device, tensor by tensor.
+        """
         teacher_floats, student_floats, teacher_others, student_others = self._pairs
-        torch._foreach_lerp_(teacher_floats, student_floats, 1.0 - momentum)
+        if only_if is None:
+            torch._foreach_lerp_(teacher_floats, student_floats, 1.0 - momentum)
+        else:
+            weight = torch.where(only_if, 1.0 - momentum, 0.0)
+            for own, followed in zip(teacher_floats, student_floats, strict=True):
+                own.lerp_(followed, weight.to(own.dtype))
         for own, followed in zip(teacher_others, student_others, strict=True):
             own.copy_(followed)
 

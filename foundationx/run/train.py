@@ -6,6 +6,7 @@ import datetime
 import json
 import shutil
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from foundationx import __version__
 from foundationx.config import RunConfig
 from foundationx.data.loader import Order, PlanSampler, make_loader
 from foundationx.data.sources import DataBook, open_datasets
-from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
+from foundationx.engine.events import Incident
 from foundationx.engine.trainer import Trainer
 from foundationx.errors import CheckpointError
 from foundationx.export.backbone import load_backbone
@@ -59,7 +61,8 @@ def train(
         data_root: folder that holds the datasets.
         work_dir: everything the run writes goes here.
         config_file: copied into the work directory.
-        resume: go on from the newest checkpoint of the work directory.
+        resume: go on from the newest good checkpoint of the work directory; from the beginning where the run was
+            killed before its first one.
 
     Raises:
         FoundationXError: anything that the user can mend.
@@ -73,7 +76,6 @@ def train(
     book = open_datasets(config, data_root)
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = build_model(config, book, device)
-    _write_facts(folder, config, book, plan, model, device, config_file, resume)
     with Progress() as progress:
         watchers = [JsonLog(folder), Display(progress)]
         if config.runtime.tensorboard:
@@ -88,25 +90,37 @@ def train(
         )
         trainer.watchers += [EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
         trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
-        if resume:
-            _resume(trainer, folder)
+        faults = _resume(trainer, folder) if resume else []
+        _write_facts(folder, config, book, plan, model, device, config_file, resume)
+        folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
+        for fault in faults:
+            trainer.report(fault)
         return trainer.train()
 
 
-def _resume(trainer: Trainer, folder: WorkDir) -> None:
-    """Loads the newest checkpoint, if it belongs to this configuration and data."""
-    checkpoint = load_checkpoint(folder.root)
+def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
+    """Loads the newest good checkpoint, if it belongs to this configuration and data. Says which ones are not good.
+
+    Raises:
+        CheckpointError: no checkpoint can be read, or it belongs to something else.
+    """
+    begun = folder.log.exists() or (folder.root / "config.json").exists()
+    if begun and not checkpoints_in(folder.root):
+        return [Incident(0, "file", f"{folder.root} holds no checkpoint: the run begins anew")]
+    checkpoint, faults = newest_good_checkpoint(folder.root)
     if checkpoint.classes != trainer.model.classes:
         raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
     changed = [
         name
-        for name in ("model", "datasets", "schedule", "split", "image_size")
-        if getattr(checkpoint.config, name) != getattr(trainer.config, name)
+        for name in ("model", "datasets", "schedule", "split", "image_size", "runtime.seed", "runtime.batch_size")
+        if attrgetter(name)(checkpoint.config) != attrgetter(name)(trainer.config)
     ]
     if changed:
         found = f"the configuration differs from the checkpoint's in {', '.join(changed)}"
         raise CheckpointError(str(folder.root), found, "the same configuration", "use the run's own config.py")
     trainer.resume(checkpoint)
+    used = f"step {checkpoint.step} is used instead"
+    return [Incident(checkpoint.step, "file", f"{fault.where}: {fault.found}; {used}") for fault in faults]
 
 
 def _write_facts(
@@ -127,7 +141,6 @@ def _write_facts(
     folder.write_json("plan.json", plan.as_json())
     folder.write_json("datasets.json", book.summary())
     folder.write_json("splits.json", {patient: side.value for patient, side in sorted(book.patients.items())})
-    folder.write_json("bad_samples.json", [asdict(entry) for entry in book.bad])
     started = folder.read_json("run.json", {}).get("started") if resume else None
     folder.write_json(
         "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from foundationx.data.sources import DataBook
-from foundationx.engine.events import LogRecord, Watcher
+from foundationx.engine.events import Incident, LogRecord, Watcher
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluate.evaluator import Evaluation, evaluate
 from foundationx.evaluate.score import HEADLINE
 from foundationx.export.backbone import export_backbone
 from foundationx.model import FoundationModel
 from foundationx.schedule.plan import Phase, Plan
-from foundationx.types import MetricRow, Split, TaskKey
+from foundationx.types import MetricRow, Split, Task, TaskKey
 from foundationx.watch.progress import Progress
 from foundationx.watch.report import write_report
 from foundationx.workdir import WorkDir
@@ -39,6 +40,10 @@ class Display(Watcher):
         """Shows losses and speed."""
         self.progress.update(record.step, record.losses, record.images_per_second, record.data_wait)
 
+    def on_incident(self, incident: Incident) -> None:
+        """One line above the bar."""
+        self.progress.message(f"note: {incident}")
+
     def on_end(self, plan: Plan, finished: bool) -> None:
         """Closes the bar."""
         self.progress.stop()
@@ -56,6 +61,8 @@ class EvaluateAndReport(Watcher):
 
     def on_start(self, plan: Plan, step: int) -> None:
         """The untrained model, on every side that will be reported; or the evaluation that a run was stopped in."""
+        self.folder.keep_metrics(self.trainer.visit)
+        self._note_best()
         if step == 0:
             sides = tuple(dict.fromkeys((self.config.during, *self.config.final)))
             self._evaluate({"student": self.trainer.model}, 0, sides)
@@ -89,12 +96,21 @@ class EvaluateAndReport(Watcher):
         for split in splits:
             found = evaluate(self.book, models, split, visit, self._show)
             self.folder.add_metrics(found.rows)
+            self._note_best()
             self._keep_pictures(found, list(models)[-1])
             for entry in found.bad:
                 self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
             self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
         self._write_bad()
         write_report(self.folder.root)
+
+    def _note_best(self) -> None:
+        """Writes ``best.json``; the checkpoints it names are kept."""
+        best = best_visits(self.folder.read_metrics(), self.config.during, list(self.config.models)[-1])
+        steps = {phase.visit: phase.last_step for phase in self.trainer.plan.phases}
+        named = {str(key): asdict(row) | {"step": steps[row.visit]} for key, row in best.items()}
+        self.folder.write_json("best.json", named)
+        self.trainer.keeper.best_steps = {row["step"] for row in named.values()}
 
     def _show(self, key: TaskKey, done: int, total: int) -> None:
         if done == total:
@@ -122,6 +138,21 @@ class ExportAtEnd(Watcher):
             path = self.folder.root / "backbone_teacher.safetensors"
             export_backbone(self.trainer.teacher.model, self.trainer.config, "teacher", path)
             self.progress.message(f"backbone: {path}")
+
+
+def best_visits(rows: Iterable[MetricRow], split: Split, model: str) -> dict[TaskKey, MetricRow]:
+    """The row of each head's best evaluation by its headline metric, mean over classes; the earlier of equal ones.
+
+    The untrained model (visit 0) does not count. A head whose metric is never defined is left out.
+    """
+    best: dict[TaskKey, MetricRow] = {}
+    for row in sorted(rows, key=lambda row: row.visit):
+        is_headline = row.class_name == "mean" and row.metric == HEADLINE[row.task]
+        if is_headline and row.visit and row.value is not None and (row.split, row.model) == (split.value, model):
+            key = TaskKey(row.dataset, Task(row.task))
+            if key not in best or row.value > best[key].value:
+                best[key] = row
+    return best
 
 
 def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str]]]:

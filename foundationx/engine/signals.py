@@ -1,0 +1,61 @@
+"""Signals while training: a request to stop, and the death of a worker that reads data."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from foundationx.errors import DataError
+from foundationx.types import Batch
+
+
+@contextlib.contextmanager
+def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
+    """On SIGINT or SIGTERM ``ask`` is called; where it answers False (asked before already) the run ends at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not ask():
+            raise KeyboardInterrupt
+
+    with _handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
+        yield
+
+
+@contextlib.contextmanager
+def deaths_seen_when_reading() -> Iterator[None]:
+    """Keeps a worker's death from being raised in the middle of a step.
+
+    torch raises it from its SIGCHLD handler, wherever the main thread is: perhaps half way through the optimiser's
+    step, after which nothing could be saved. Without that handler the next reading of a batch finds the dead worker,
+    within five seconds. To be entered when the workers have been started: torch sets its handler then.
+    """
+    with _handlers({signal.SIGCHLD: signal.SIG_DFL}):
+        yield
+
+
+def next_batch(source: Iterator[Batch]) -> Batch:
+    """The next batch. Raises DataError where a worker has died."""
+    try:
+        return next(source)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        found = f"a worker process has died: {' '.join(str(error).split())}"
+        mend = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
+        raise DataError("reading of images", found, "workers that live", mend) from error
+
+
+@contextlib.contextmanager
+def _handlers(handlers: dict[signal.Signals, Callable | signal.Handlers]) -> Iterator[None]:
+    """These handlers for a while; none where we are not in the main thread: whoever runs us there handles signals."""
+    try:
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    except ValueError:
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
