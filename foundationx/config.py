@@ -51,6 +51,17 @@ class SegmentationConfig(Section):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
+class RegionGateConfig(Section):
+    """Gating of segmentation features by found boxes (``foundation_x.md`` section 1.5)."""
+
+    score: float = Field(0.3, ge=0, lt=1, description="boxes above this score are regions")
+    boxes: int = Field(100, gt=0, description="at most this many boxes an image, the best first")
+    grow: float = Field(1.5, ge=1, description="factor on a box's area")
+    spread: float = Field(1.5, gt=0, description="width of the soft rim, by the box's longer side")
+    weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
+    at_test: bool = Field(True, description="gate at test as in training; false is what was released")
+
+
 class ModelConfig(Section):
     """The network. ``backbone`` is any backbone of mmdet's or mmseg's registry, ``detection`` a DetectionConfig."""
 
@@ -59,6 +70,9 @@ class ModelConfig(Section):
     projector: ProjectorConfig | None = None
     detection: dict[str, Any] = Field(default_factory=dict)
     segmentation: SegmentationConfig = SegmentationConfig()
+    region_gate: RegionGateConfig | None = Field(
+        None, description="Foundation X+: a dataset's boxes guide its segmentation"
+    )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 

@@ -8,14 +8,16 @@ from typing import Any
 from foundationx import compat  # noqa: F401  (first: makes mm* importable)
 
 # isort: split
+import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from foundationx.config import ModelConfig
 from foundationx.heads.base import Head, head_classes
 from foundationx.models.backbone import Backbone
+from foundationx.models.regions import gate_features
 from foundationx.models.scopes import head_slug
-from foundationx.types import Batch, Prediction, TaskKey
+from foundationx.types import Batch, Prediction, Task, TaskKey
 
 
 class FoundationModel(BaseModel):
@@ -51,9 +53,25 @@ class FoundationModel(BaseModel):
             raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
         return self.heads[head_slug(key)]
 
-    def trunk(self, images: Tensor, key: TaskKey) -> Any:
-        """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured."""
-        return self.trunks[key.task.value](self.backbone(images))
+    def trunk(self, images: Tensor, key: TaskKey, *, gate: bool = True) -> Any:
+        """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured.
+
+        ``gate`` lets the dataset's own detection head guide its segmentation, where the configuration has a
+        ``region_gate`` and the dataset such a head.
+        """
+        features = self.backbone(images)
+        if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
+            features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
+        return self.trunks[key.task.value](features)
+
+    def _gated(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
+        guide = TaskKey(key.dataset, Task.DETECTION)
+        if guide not in self.classes:
+            return features
+        with torch.no_grad():
+            trunk, head = self.trunks[guide.task.value], self.head(guide)
+            found = head.predict(head(trunk([feature.detach() for feature in features]), trunk), size)
+        return gate_features(features, found.boxes, found.scores, size, self.config.region_gate)
 
     def head_loss(self, trunk_output: Any, batch: Batch) -> dict[str, Tensor]:
         """Named losses of the batch's head."""
@@ -62,7 +80,8 @@ class FoundationModel(BaseModel):
 
     def predict(self, images: Tensor, key: TaskKey) -> Prediction:
         """What the head of ``key`` says of (B, 3, H, W) normalised images."""
-        outputs = self.head(key)(self.trunk(images, key), self.trunks[key.task.value])
+        gate = self.config.region_gate is not None and self.config.region_gate.at_test
+        outputs = self.head(key)(self.trunk(images, key, gate=gate), self.trunks[key.task.value])
         return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
 
     def forward(self, inputs: Tensor, data_samples: Batch | TaskKey | None = None, mode: str = "tensor") -> Any:
