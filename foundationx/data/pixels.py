@@ -1,4 +1,4 @@
-"""From a file to grey bytes. What a file is called says nothing: PNG, JPEG and DICOM are told apart by their content.
+"""From a file to grey bytes. What a file is called says nothing: formats are told apart by their content.
 
 Every fault is a DataError that names the file.
 """
@@ -14,18 +14,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from foundationx.data.raw_images import MAX_SIDE, check_size, is_metaimage, read_jsrt, read_metaimage, too_large
 from foundationx.errors import DataError
 
-MAX_SIDE = 20_000
-"""Pixels; a larger side is refused before decoding (a small file can claim any size)."""
-
-MAX_PIXELS = 150_000_000
-"""Refused above this, for the same reason."""
+__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "scale_to_bytes"]
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
 
-_EXPECTED = "PNG, JPEG, TIFF, BMP, GIF or DICOM"
+_EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a film of JSRT"
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -33,12 +30,24 @@ def read_grey(path: Path) -> np.ndarray:
 
     16-bit images are scaled from their least and greatest value. Transparent pixels are laid over black. An orientation
     tag (EXIF) is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, then scaled like 16-bit images.
+    MetaImage: as stored; JSRT: the negative of the stored film densities; both scaled like 16-bit images.
 
     Raises:
         DataError: the file is missing, empty, torn, too large or not an image.
     """
-    content = _read_bytes(path)
-    values = _read_dicom(path, content) if _is_dicom(content) else _decode(path, content, _grey_values)
+    return decode_grey(path, read_bytes(path))
+
+
+def decode_grey(path: Path, content: bytes) -> np.ndarray:
+    """As :func:`read_grey`, of bytes that were read before; ``path`` is for messages. Raises DataError."""
+    if _is_dicom(content):
+        values = _read_dicom(path, content)
+    elif is_metaimage(content):
+        values = read_metaimage(path, content)
+    elif (film := read_jsrt(content)) is not None:
+        values = film
+    else:
+        values = _decode(path, content, _grey_values)
     if values.dtype == np.uint8:
         return values
     if not np.isfinite(values).all():
@@ -56,16 +65,18 @@ def read_mask(path: Path) -> np.ndarray:
         DataError: as for ``read_grey``; also a mask in several colours (no value says which is which) or with values
             above 255.
     """
-    values = _decode(path, _read_bytes(path), _mask_values)
+    content = read_bytes(path)
+    values = read_metaimage(path, content) if is_metaimage(content) else _decode(path, content, _mask_values)
     if values.ndim == 3:
         values = _one_channel(path, values)
-    if values.min() < 0 or values.max() > 255:
-        found = f"holds values from {int(values.min())} to {int(values.max())}"
+    if not (values.min() >= 0 and values.max() <= 255):  # true for NaN too
+        found = f"holds values from {values.min():g} to {values.max():g}"
         raise DataError(str(path), found, "a mask with values from 0 to 255", "store the mask with 8 bits")
     return values.astype(np.uint8)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A whole file. Raises DataError where it cannot be opened or is empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -86,18 +97,13 @@ def _open(path: Path, content: bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise _too_large(path, "more pixels than any radiograph has") from None
+        raise too_large(path, "more pixels than any radiograph has") from None
     except Exception as error:  # a damaged header raises anything
         start = content[:16].decode("latin-1").replace("\n", " ")
         found = f"is not an image that can be read (it begins with {start!r}; {type(error).__name__})"
         raise DataError(str(path), found, _EXPECTED, "download it again") from None
-    if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
-        raise _too_large(path, f"{image.width} x {image.height} pixels")
+    check_size(path, *image.size)
     return image
-
-
-def _too_large(path: Path, claim: str) -> DataError:
-    return DataError(str(path), f"claims {claim}", f"at most {MAX_SIDE} a side and {MAX_PIXELS:,} in all", "check it")
 
 
 def _decode(path: Path, content: bytes, values_of: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -162,8 +168,7 @@ def _dicom(path: Path, content: bytes):
     except Exception as error:  # a damaged header raises anything
         found = f"is not a readable DICOM image ({_one_line(error)})"
         raise DataError(str(path), found, "a whole DICOM image", "download it again") from None
-    if max(rows, columns) > MAX_SIDE or rows * columns > MAX_PIXELS:
-        raise _too_large(path, f"{columns} x {rows} pixels")
+    check_size(path, columns, rows)
     if frames != 1 or channels != 1:
         found = f"holds {frames} frames of {channels} channels"
         raise DataError(str(path), found, "one grey frame", "extract the radiograph")
