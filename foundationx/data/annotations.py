@@ -77,10 +77,15 @@ def read_annotations(
         CardError: reader or options are wrong.
         DataError: a file or row cannot be used; names file and row.
     """
+    return read_source(card, task, data_root, root, skip=on_bad_sample == "skip").finish()
+
+
+def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip: bool) -> Source:
+    """As :func:`read_annotations`; what was read is not finished yet, so that it may hold no image at all."""
     reader, options = open_reader(card, task)
     folder = data_root / (card.root if root is None else root)
-    source = Source(card, task, data_root, folder, skip=on_bad_sample == "skip")
+    source = Source(card, task, data_root, folder, skip)
     for part, chosen in zip(card.tasks[task].files, options, strict=True):
         source.open(part)
         reader.read(source, chosen)
-    return source.finish()
+    return source

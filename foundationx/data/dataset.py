@@ -43,8 +43,7 @@ class CardDataset:
         """
         source = self.annotations
         image = self._read(read_grey, source.images[index], index)
-        boxes, box_classes = self._boxes(index, image.shape)
-        masks = self._masks(index, image.shape)
+        boxes, box_classes, masks = self.target(index, image.shape)
         views = self.view(image, boxes, box_classes, masks, seed)
         meta = SampleMeta(
             source.key, source.images[index], source.patients[index], source.rows[index], image.shape[0], image.shape[1]
@@ -58,6 +57,16 @@ class CardDataset:
             masks=views.masks,
             meta=meta,
         )
+
+    def target(
+        self, index: int, size: tuple[int, int]
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Boxes (N, 4), their classes (N,) and masks (K, H, W) of an image of ``size`` (height, width) in pixels.
+
+        Raises:
+            DataError: as :meth:`sample`, but for the image's own file.
+        """
+        return *self._boxes(index, size), self._masks(index, size)
 
     def bad(self, index: int, error: DataError) -> BadSample:
         """The list entry for an image that could not be used."""

@@ -13,6 +13,10 @@ from typing import Any, TextIO
 from foundationx.errors import DataError
 
 
+class MissingFileError(DataError):
+    """A file that the card or a row names does not exist."""
+
+
 @contextmanager
 def open_text(path: Path, name: str) -> Iterator[TextIO]:
     """A text file to read line by line, without a byte order mark; ``.gz`` is unpacked on the way.
@@ -25,7 +29,7 @@ def open_text(path: Path, name: str) -> Iterator[TextIO]:
         DataError: it is missing, or while it is read: it is not UTF-8 or its packing is damaged.
     """
     if not path.is_file():
-        raise DataError(
+        raise MissingFileError(
             name, f"there is no such file ({path})", "the published file", "check root and file of the card"
         )
     packed = path.suffix == ".gz"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from foundationx.data.readers._files import MissingFileError
 from foundationx.errors import DataError
 from foundationx.registry.schema import template_fields
 
@@ -63,7 +64,7 @@ class Images:
             raise DataError(where, f"{name} stands in several of {_short(self.folders)}", "one file", "remove one")
         if place is None:
             mend = "download it, or go on without it by on_bad_sample='skip'"
-            raise DataError(where, f"{name} is in none of {_short(self.folders)}", "a file that exists", mend)
+            raise MissingFileError(where, f"{name} is in none of {_short(self.folders)}", "a file that exists", mend)
         return f"{place}/{name}" if place else name
 
     def files(self, folder: str) -> frozenset[str]:
@@ -80,7 +81,7 @@ class Images:
         folder, _, name = path.rpartition("/")
         if name not in self.files(folder):
             mend = "download it, or go on without it by on_bad_sample='skip'"
-            raise DataError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
+            raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
 
     def matching(self, pattern: str, expected: str = "the folder of the images") -> tuple[str, ...]:
         """Folders of the dataset that a pattern names, in alphabetical order. Raises DataError where there is none."""
