@@ -151,10 +151,18 @@ class TaskShares(Section):
 
 
 class ScheduleConfig(Section):
-    """Cycle over datasets with Lock-Release (``foundation_x.md`` section 2)."""
+    """Cycle over datasets with Lock-Release (``foundation_x.md`` section 2).
+
+    ``order``: ``fixed`` (that of ``datasets``), ``shuffled`` (datasets in a new order each cycle, drawn from
+    ``runtime.seed``), ``temperature`` (a pass of a head is long in proportion to its size ** (1 / temperature), a cycle
+    keeps its length) or ``capped`` (a pass has at most ``cap`` images).
+    """
 
     type: str = "cyclic"
     cycles: int = Field(ge=1)
+    order: Literal["fixed", "shuffled", "temperature", "capped"] = "fixed"
+    temperature: float = Field(1.0, ge=1, description="1: in proportion to size; very large: all heads alike")
+    cap: int | None = Field(None, gt=0, description="images of a pass at most, for order `capped`")
     lock: TaskShares = TaskShares(classification=0.5, detection=0.5, segmentation=0.5)
     release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0)
     max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
@@ -164,6 +172,14 @@ class ScheduleConfig(Section):
         for task in Task:
             if getattr(self.lock, task.value) + getattr(self.release, task.value) == 0:
                 raise ValueError(f"lock and release of {task.value} are both 0: its visits would be empty")
+        return self
+
+    @model_validator(mode="after")
+    def _order_has_what_it_needs(self) -> ScheduleConfig:
+        if (self.order == "capped") != (self.cap is not None):
+            raise ValueError(f"order is {self.order!r} and cap is {self.cap}: `capped` and `cap` go together")
+        if self.order != "temperature" and self.temperature != 1:
+            raise ValueError(f"order is {self.order!r}: a temperature belongs to the order `temperature`")
         return self
 
 

@@ -56,9 +56,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """All phases of a run in order."""
+    """All phases of a run in order, and the rule by which datasets were ordered and passes sized."""
 
     phases: tuple[Phase, ...]
+    order: str = "fixed"
 
     @property
     def total_steps(self) -> int:
@@ -90,7 +91,7 @@ class Plan:
                     "momentum": phase.momentum,
                 }
             )
-        return {"visits": list(visits.values()), "total_steps": self.total_steps}
+        return {"order": self.order, "visits": list(visits.values()), "total_steps": self.total_steps}
 
 
 def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
@@ -113,4 +114,4 @@ def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
                 f"dataset {key}", "no image is left to train on", "at least one", "check splits and limits"
             )
     module = importlib.import_module(f"foundationx.schedule.{config.schedule.type}")
-    return Plan(tuple(module.plan(config, sizes)))
+    return Plan(tuple(module.plan(config, sizes)), config.schedule.order)
