@@ -17,6 +17,7 @@ report.html               all of it, for people
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -26,21 +27,28 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.errors import DiskError
 from foundationx.types import Example, MetricRow, TaskKey
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        DiskError: the disk does not take it; the old file stays.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    finally:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        mend = "free some room, or let us write there; then go on with --resume"
+        raise DiskError(str(path), f"cannot be written: {error.strerror or error}", mend=mend) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -134,8 +142,9 @@ class WorkDir:
                 if value is not None:
                     arrays[f"{index}.{item.name}"] = np.asarray(value)
         path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **arrays)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        write_atomically(path, packed.getvalue())
 
     def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
         """Examples of every head: class names, which model (student or teacher), examples."""

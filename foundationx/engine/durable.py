@@ -61,26 +61,29 @@ def write_durably(path: Path, write: Callable[[HashingStream], None]) -> None:
     Raises:
         CheckpointError: the disk is full or broken.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    beside = checksum_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, write)
+    except OSError as error:
+        found = f"cannot be written: {error.strerror or error} ({free_room(path.parent)})"
+        mend = "free some room and go on with --resume; what was saved before is untouched"
+        raise CheckpointError(str(path), found, mend=mend) from error
+
+
+def _replace(path: Path, write: Callable[[HashingStream], None]) -> None:
+    """Writes both files under other names, then renames them. Raises OSError."""
+    beside = checksum_file(path)
+    partial, note = (file.with_name(file.name + PARTIAL) for file in (path, beside))
+    try:
         checksum = _write_verified(partial, write)
-        note = beside.with_name(beside.name + PARTIAL)
         line = f"{checksum}  {path.name}\n".encode()
         _write_verified(note, lambda stream: stream.write(line))
         os.replace(note, beside)
         os.replace(partial, path)
         flush_folder(path.parent)
-    except OSError as error:
-        raise CheckpointError(
-            str(path),
-            f"cannot be written: {error.strerror or error} ({free_room(path.parent)})",
-            mend="free some room; what was saved before is untouched",
-        ) from error
     finally:
-        for leftover in (partial, beside.with_name(beside.name + PARTIAL)):
-            leftover.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
 
 def _write_verified(path: Path, write: Callable[[HashingStream], None]) -> str:

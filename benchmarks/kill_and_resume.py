@@ -1,0 +1,176 @@
+"""Kills a small training at random moments and compares what comes out, bit for bit, with a run that nobody disturbed.
+
+Four ways: SIGTERM and SIGINT (the run saves and stops), SIGKILL (nothing can be saved), and SIGKILL at the sight of a
+checkpoint's temporary file. After each the run is resumed; when it has come to its end, weights, teacher, optimiser,
+log, metrics and best visits are compared, and another run begins until there were enough kills. Prints a markdown
+table; the exit code is 1 where anything differs.
+
+    python benchmarks/kill_and_resume.py [--kills 50] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
+from foundationx.engine.durable import PARTIAL
+from foundationx.workdir import WorkDir
+
+CONFIG = Path(__file__).resolve().parents[1] / "tests" / "tiny_config.py"
+OPTIONS = ["schedule.cycles=4", "runtime.checkpoint_every=2", "runtime.log_every=3"]
+WRITING = "SIGKILL while writing a checkpoint"
+WAYS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL, WRITING: signal.SIGKILL}
+SPEEDS = ("images_per_second", "data_wait")
+"""Of a row of the log; they differ from run to run."""
+
+
+@dataclass
+class Tally:
+    """What the kills of one way met."""
+
+    kills: int = 0
+    moments: Counter = field(default_factory=Counter)
+    lost: list[int] = field(default_factory=list)
+    partials: int = 0
+
+
+@dataclass
+class Course:
+    """Where runs read and write, and how long one takes.
+
+    Attributes:
+        data: folder of phantoms.
+        seconds: that the undisturbed run took.
+    """
+
+    data: Path
+    seconds: float = 0.0
+
+    def start(self, folder: Path) -> subprocess.Popen:
+        """Starts the run of a work directory, or goes on with it."""
+        begun = WorkDir(folder).log.exists() or bool(checkpoints_in(folder))
+        command = [sys.executable, "-m", "foundationx.cli.main", "train", str(CONFIG), "--data-root", str(self.data)]
+        command += ["--work-dir", str(folder), *(["--resume"] if begun else []), "--cfg-options", *OPTIONS]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self, folder: Path) -> None:
+        """Lets a run come to its end. Raises RuntimeError where it does not."""
+        running = self.start(folder)
+        printed, _ = running.communicate()
+        if running.returncode:
+            raise RuntimeError(f"the run ended with {running.returncode}:\n{printed}")
+
+
+def wait_for_partial(running: subprocess.Popen, folder: Path) -> None:
+    """Returns when a checkpoint is being written, or the run has ended."""
+    seen = False
+    while not seen and running.poll() is None:
+        try:
+            seen = any(entry.name.endswith(PARTIAL) for entry in os.scandir(WorkDir(folder).checkpoints))
+        except FileNotFoundError:
+            time.sleep(0.001)
+
+
+def kill_once(course: Course, folder: Path, way: str, draw: random.Random, tally: Tally) -> bool:
+    """Starts a run and ends it in one way. Returns False where it had come to its end before."""
+    rows_before = len(WorkDir(folder).read_log())
+    running = course.start(folder)
+    if way == WRITING:
+        wait_for_partial(running, folder)
+    else:
+        time.sleep(draw.uniform(0, course.seconds))
+    running.send_signal(WAYS[way])
+    printed, _ = running.communicate()
+    if running.returncode == 0:
+        return False
+    if running.returncode not in (130, -WAYS[way]):
+        raise RuntimeError(f"{way} ended the run with {running.returncode}:\n{printed}")
+    rows = WorkDir(folder).read_log()
+    tally.kills += 1
+    tally.moments["training" if len(rows) > rows_before else "before the next row of the log"] += 1
+    tally.partials += any(folder.glob(f"checkpoints/*{PARTIAL}"))
+    if rows:
+        saved = max((step_of(path) for path in checkpoints_in(folder)), default=0)
+        tally.lost.append(max(0, rows[-1]["step"] - saved))
+    return True
+
+
+def differences(one: Path, two: Path) -> list[str]:
+    """What differs between the results of two runs."""
+    first, second = load_checkpoint(one), load_checkpoint(two)
+    found = [] if first.step == second.step else ["step"]
+    for name in ("student", "teacher"):
+        ours, theirs = getattr(first, name), getattr(second, name)
+        found += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
+    for key, state in first.optimiser["state"].items():
+        theirs = second.optimiser["state"][key]
+        found += [f"optimiser {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
+    logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
+    found += ["log.jsonl"] if logs[0] != logs[1] else []
+    told = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "file"] for f in (one, two)]
+    found += ["incidents.jsonl"] if told[0] != told[1] else []
+    for name in ("metrics.json", "curves.json", "best.json"):
+        found += [name] if (one / name).read_text() != (two / name).read_text() else []
+    return found
+
+
+def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str, list[str]], dict]:
+    """Kills as often as asked; gives tallies by way, differences by run, and facts of the undisturbed run."""
+    course = Course(folder / "data")
+    write_phantom_datasets(course.data, 14, size=96, processes=1)
+    undisturbed = folder / "undisturbed"
+    since = time.monotonic()
+    course.finish(undisturbed)
+    course.seconds = time.monotonic() - since
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    results: dict[str, list[str]] = {}
+    draw = random.Random(seed)
+    ways = [list(WAYS)[place % len(WAYS)] for place in range(kills)]
+    draw.shuffle(ways)
+    while ways:
+        disturbed = folder / f"run {len(results) + 1}"
+        while ways and kill_once(course, disturbed, ways[-1], draw, tallies[ways[-1]]):
+            ways.pop()
+        course.finish(disturbed)
+        results[disturbed.name] = differences(undisturbed, disturbed)
+    facts = {"steps": WorkDir(undisturbed).read_log()[-1]["step"], "seconds": round(course.seconds)}
+    return tallies, results, facts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the order of the ways")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        tallies, results, facts = run(options.kills, options.seed, Path(folder))
+    print(f"{facts['steps']} steps, {facts['seconds']} s undisturbed; a checkpoint every 2 steps, a row every 3.\n")
+    print("| way | kills | after new rows | before | torn temporary file left | steps done again: median, most |")
+    print("|---|---|---|---|---|---|")
+    for way in WAYS:
+        tally = tallies[way]
+        lost = sorted(tally.lost) or [0]
+        cells = [way, tally.kills, tally.moments["training"], tally.kills - tally.moments["training"]]
+        print(f"| {' | '.join(map(str, cells))} | {tally.partials} | {lost[len(lost) // 2]}, {lost[-1]} |")
+    print("\n| run | differences from the undisturbed run |\n|---|---|")
+    for name, found in results.items():
+        print(f"| {name} | {', '.join(found) or 'none'} |")
+    return int(any(results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
