@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from foundationx.registry.schema import Part, check_expression, repeated
@@ -23,6 +25,9 @@ class PatientKey(Part):
     image_value: str = Field(
         "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
     )
+    unlisted: Literal["error", "own"] = Field(
+        "error", description="an image that the table does not name; own: it is its own patient"
+    )
     namespace: str | None = Field(None, description="the card's name where it is null")
     namespaces: dict[str, str] = Field(
         default_factory=dict,
@@ -36,6 +41,8 @@ class PatientKey(Part):
             raise ValueError(f"needs exactly one of column, pattern and table, found {', '.join(given) or 'none'}")
         if self.table is not None and not (self.image_column and self.value_column):
             raise ValueError("a table needs image_column and value_column")
+        if self.unlisted != "error" and self.table is None:
+            raise ValueError("unlisted is said of a table, and there is none")
         for expression in filter(None, [self.pattern, *self.namespaces.values()]):
             check_expression(expression)
         try:

@@ -92,13 +92,18 @@ class TaskSource(Part):
     reader: str = Field(description="a file of foundationx/data/readers")
     file: str = Field("", description="annotation file; some readers need none")
     parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, in place of file")
-    images: Folders = Field(("",), description="folders in front of the image names; * and ? stand for any name")
+    images: Folders = Field(
+        ("",), description="folders in front of the image names; * and ? stand for any name, ** for folders in folders"
+    )
     image_suffix: str = Field("", description="put behind the image names, e.g. .png")
     image_path: str | None = Field(
         None, description="the image's path made of columns, e.g. files/p{subject_id:.2}/{dicom_id}"
     )
     table: TableFormat = TableFormat()
     join: tuple[Join, ...] = ()
+    keep: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="rows that count, by values of columns, e.g. modality: [X-ray]; others do not"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="of the reader; checked by it")
     classes: tuple[Annotated[ClassSpec, BeforeValidator(_named)], ...] = Field(min_length=1)
     expected: TaskExpected = TaskExpected()

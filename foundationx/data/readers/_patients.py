@@ -71,6 +71,8 @@ class Patients:
         else:
             listed = key.image_value.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
             value, place = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
+            if not value and key.unlisted == "own":
+                return name
         if not value:
             raise DataError(where, f"{place} gives no patient for {image}", "a patient", "correct patient in the card")
         return value
@@ -121,13 +123,15 @@ class OfficialSplits:
                 raise DataError(f"{name} row {number}", found, "each image on one side", "correct the lists")
 
     def side(self, image: str, cells: Mapping[str, object], where: str) -> Split | None:
-        """The official side of an image; lists may name it by its path or by its file name.
+        """The official side of an image; lists may name it by its path, by the end of its path or by its file name.
 
         Raises:
             DataError: column or path hold a value that the card does not name.
         """
         if self._listed is not None:
-            return self._listed.get(image) or self._listed.get(image.rpartition("/")[2])
+            parts = image.split("/")
+            ends = ("/".join(parts[first:]) for first in range(len(parts)))
+            return next((self._listed[end] for end in ends if end in self._listed), None)
         if self._pattern is not None:
             match = self._pattern.search(image)
             value, place = match.group(1) if match else "", "the side in the path"

@@ -65,7 +65,8 @@ class Source:
         self._boxes: list[np.ndarray] = []
         self._box_classes: list[np.ndarray] = []
         self._masks: list[tuple[MaskPart, ...]] = []
-        self._bad: list[BadSample] = []
+        self.faults: list[tuple[str, DataError]] = []
+        """What was left out under ``skip``: image as published, and why."""
 
     def open(self, part: AnnotationFile) -> None:
         """Goes on to an annotation file. Raises DataError where the folder of its images is missing."""
@@ -89,7 +90,7 @@ class Source:
         return (*named, *(template_fields(self.spec.image_path) if self.spec.image_path else ()))
 
     def table(self, required: Iterable[str], optional: Iterable[str] = ()) -> Table:
-        """The annotation file as a table, with its joined tables.
+        """The annotation file as a table, with its joined tables: the rows that the card keeps.
 
         Args:
             required: columns that the reader needs; those of :attr:`row_columns` are read besides.
@@ -99,10 +100,16 @@ class Source:
             CardError: a file is outside the data root.
             DataError: a file or column is missing, or a row has no partner in a joined table.
         """
-        required = tuple(dict.fromkeys([*required, *self.row_columns]))
+        required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep]))
+        if self.spec.join:
+            table = self._joined(required, optional)
+        else:
+            table = read_table(self._inside(self.file), self.file, required, optional, self.spec.table)
+        return table.where_in(self.spec.keep) if self.spec.keep else table
+
+    def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
+        """The annotation file with the columns of its joined tables beside its own."""
         path, layout = self._inside(self.file), self.spec.table
-        if not self.spec.join:
-            return read_table(path, self.file, required, optional, layout)
         known = {self.file: read_header(path, self.file, layout)}
         known |= {join.file: read_header(self._inside(join.file), join.file) for join in self.spec.join}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
@@ -204,14 +211,10 @@ class Source:
         if self.task is Task.SEGMENTATION:
             self._masks.append(tuple(masks))
 
-    def drop(self, image: str, where: str, reason: str) -> None:
-        """Lists an image that is left out."""
-        self._bad.append(BadSample(self.card.name, self.task.value, image, where, reason))
-
     def finish(self) -> Annotations:
         """The annotations read. Raises DataError where no image is left."""
         if not self._rows:
-            reason = f"; the first of {len(self._bad)} bad ones: {self._bad[0].reason}" if self._bad else ""
+            reason = f"; the first of {len(self.faults)} bad ones: {self.faults[0][1].found}" if self.faults else ""
             where = str(self.folder / self.file)
             raise DataError(where, f"no image can be used{reason}", "annotated images", "check the card and the files")
         detection, segmentation = self.task is Task.DETECTION, self.task is Task.SEGMENTATION
@@ -226,7 +229,10 @@ class Source:
             boxes=self._boxes if detection else None,
             box_classes=self._box_classes if detection else None,
             masks=self._masks if segmentation else None,
-            bad=self._bad,
+            bad=[
+                BadSample(self.card.name, self.task.value, image, error.where, error.found)
+                for image, error in self.faults
+            ],
         )
 
 
@@ -244,5 +250,5 @@ class _Guard:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if not self.source.skip or not isinstance(error, DataError):
             return False
-        self.source.drop(self.image, error.where, error.found)
+        self.source.faults.append((self.image, error.with_traceback(None)))  # a traceback would keep the row's frames
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,17 @@ class Table:
         values = zip(*(self.cells[column] for column in columns), strict=True) if columns else iter([()] * len(self))
         for line, cells in zip(self.lines, values, strict=True):
             yield Row(f"{self.name} row {line}", dict(zip(columns, cells, strict=True)))
+
+    def where_in(self, values: Mapping[str, Sequence[str]]) -> Table:
+        """The table with only those rows whose cells are among ``values`` in each of these columns."""
+        allowed = {column: frozenset(cells) for column, cells in values.items()}
+        kept = [
+            index
+            for index in range(len(self))
+            if all(self.cells[column][index] in cells for column, cells in allowed.items())
+        ]
+        cells = {column: [found[index] for index in kept] for column, found in self.cells.items()}
+        return Table(self.name, self.columns, [self.lines[index] for index in kept], cells)
 
 
 def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, ...]:
