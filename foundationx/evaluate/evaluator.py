@@ -15,6 +15,8 @@ from foundationx.data.sources import DataBook
 from foundationx.evaluate.auroc import Auroc
 from foundationx.evaluate.average_precision import AveragePrecision
 from foundationx.evaluate.dice import Dice
+from foundationx.evaluate.predictions import Predictions
+from foundationx.evaluate.recorder import Recorder, true_boxes
 from foundationx.model import FoundationModel
 from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
 
@@ -31,12 +33,14 @@ class Evaluation:
         curves: ROC curves by head, of the last model evaluated.
         examples: images with truth and prediction by head, of the last model.
         bad: samples that could not be read.
+        predictions: what every model said of every image, where it was asked for.
     """
 
     rows: list[MetricRow] = field(default_factory=list)
     curves: dict[str, Any] = field(default_factory=dict)
     examples: dict[TaskKey, list[Example]] = field(default_factory=dict)
     bad: list[BadSample] = field(default_factory=list)
+    predictions: list[Predictions] = field(default_factory=list)
 
 
 def evaluate(
@@ -45,6 +49,8 @@ def evaluate(
     split: Split,
     visit: int,
     progress: Callable[[TaskKey, int, int], None] = lambda key, done, total: None,
+    *,
+    record: bool = False,
 ) -> Evaluation:
     """Every head of every model on one side of the split.
 
@@ -54,6 +60,7 @@ def evaluate(
         split: which side.
         visit: visits trained so far, written into the rows.
         progress: is told head, batches done and batches in all.
+        record: keep the predictions of every image.
 
     Raises:
         DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
@@ -64,7 +71,7 @@ def evaluate(
     pool = book.evaluation(split)
     for key in book.annotations:
         if len(book.indices[key][split]):
-            _evaluate_head(book, pool, models, split, visit, key, progress, found)
+            _evaluate_head(book, pool, models, split, visit, key, progress, record, found)
     return found
 
 
@@ -76,6 +83,7 @@ def _evaluate_head(
     visit: int,
     key: TaskKey,
     progress: Callable[[TaskKey, int, int], None],
+    record: bool,
     found: Evaluation,
 ) -> None:
     """One head of every model; adds to ``found``."""
@@ -83,6 +91,7 @@ def _evaluate_head(
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
     judges = {name: _JUDGES[key.task](book.classes[key]) for name in models}
+    recorders = {name: Recorder(key, book.classes[key]) for name in models if record}
     batches = in_order(key, book.indices[key][split], config.runtime.eval_batch_size)
     examples: list[Example] = []
     seen: set[str] = set()
@@ -97,12 +106,16 @@ def _evaluate_head(
                 with torch.no_grad():
                     prediction = _to_host(model.predict(images, key))
                 judges[name].add(prediction, batch)
+                if record:
+                    recorders[name].add(prediction, batch)
                 if name == shown:
                     wanted = config.evaluate.examples - len(examples)
                     examples += _examples(batch, prediction, wanted)
         progress(key, done, len(batches))
     for name, judge in judges.items():
         found.rows += judge.metric_rows(key, name, visit, split)
+    kept = [recorder.predictions(name, split, visit) for name, recorder in recorders.items()]
+    found.predictions += [predictions for predictions in kept if predictions is not None]
     if examples:
         found.examples[key] = examples
     if curves := judges[shown].curves():
@@ -156,13 +169,13 @@ class _DetectionJudge(_Judge):
         """One batch."""
         for place, meta in enumerate(batch.metas):
             size = np.array([meta.width, meta.height, meta.width, meta.height], dtype=np.float32)
-            true_boxes, true_classes = _true_boxes(batch, place)
+            corners, classes = true_boxes(batch, place)
             self.metric.add(
                 prediction.boxes[place].numpy() * size,
                 prediction.scores[place].numpy(),
                 prediction.box_classes[place].numpy(),
-                true_boxes * size,
-                true_classes,
+                corners * size,
+                classes,
                 ~np.isnan(batch.labels[place].numpy()),
                 (meta.height, meta.width),
             )
@@ -205,14 +218,6 @@ def _to_host(prediction: Prediction) -> Prediction:
     return Prediction(**{name: value.cpu() if value is not None else None for name, value in values.items()})
 
 
-def _true_boxes(batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """True boxes (N, 4) x1 y1 x2 y2 as shares of the image, and their classes (N,), without the padding."""
-    classes = batch.box_classes[place].numpy()
-    boxes = batch.boxes[place].numpy()[classes >= 0]
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
-
-
 def _examples(batch: Batch, prediction: Prediction, wanted: int) -> list[Example]:
     """The first ``wanted`` images of the batch with truth and prediction."""
     return [_example(batch, prediction, place) for place in range(min(wanted, len(batch)))]
@@ -225,7 +230,7 @@ def _example(batch: Batch, prediction: Prediction, place: int) -> Example:
     if prediction.probabilities is not None:
         example.probabilities = prediction.probabilities[place].numpy()
     if prediction.boxes is not None:
-        boxes, example.box_classes = _true_boxes(batch, place)
+        boxes, example.box_classes = true_boxes(batch, place)
         example.boxes = boxes * size
         kept = prediction.scores[place] >= SHOWN_SCORE
         example.pred_boxes = prediction.boxes[place][kept].numpy() * size
