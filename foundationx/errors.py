@@ -40,6 +40,10 @@ class CardError(FoundationXError):
     """A dataset card that does not follow the schema or contradicts itself."""
 
 
+class RecipeError(FoundationXError):
+    """A recipe of fusion, or a table of datasets, that cannot be used as it is."""
+
+
 class ConfigError(FoundationXError):
     """A configuration with an unknown key, a wrong value or a combination that makes no sense."""
 

@@ -1,12 +1,15 @@
-"""Faults of a schema in the words of the house: file, key, what was found, what would do."""
+"""Faults of a schema (of cards, vocabularies, recipes) in the words of the house: file, key, found, what would do."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from foundationx.errors import CardError, nearest
+from foundationx.errors import CardError, FoundationXError, nearest
+
+
+Fault = TypeVar("Fault", bound=FoundationXError)
 
 
 def key_path(location: tuple[int | str, ...]) -> str:
@@ -22,21 +25,28 @@ def key_path(location: tuple[int | str, ...]) -> str:
 
 def card_error(error: ValidationError, model: type[BaseModel], file: str, prefix: str = "") -> CardError:
     """The first fault of a pydantic error as a CardError naming ``file`` and the key below ``prefix``."""
+    return schema_error(error, model, file, CardError, prefix)
+
+
+def schema_error(
+    error: ValidationError, model: type[BaseModel], file: str, kind: type[Fault], prefix: str = ""
+) -> Fault:
+    """The first fault of a pydantic error as an error of ``kind`` naming ``file`` and the key below ``prefix``."""
     fault = error.errors()[0]
     location = fault["loc"]
     key = ".".join(part for part in (prefix, key_path(location)) if part)
     where = f"{file}: {key}" if key else file
     if fault["type"] == "extra_forbidden":
         known = _keys_at(model, location[:-1])
-        return CardError(where, "unknown key", nearest(str(location[-1]), known), "correct or remove it")
+        return kind(where, "unknown key", nearest(str(location[-1]), known), "correct or remove it")
     if fault["type"] == "missing":
-        return CardError(where, "is missing", fault["msg"], "add the key")
+        return kind(where, "is missing", fault["msg"], "add the key")
     if fault["type"] in ("enum", "literal_error"):
         expected = f"{fault['msg']} ({_nearest_choice(fault)})"
-        return CardError(where, f"found {fault['input']!r}", expected, "correct the value")
+        return kind(where, f"found {fault['input']!r}", expected, "correct the value")
     if fault["type"] == "value_error":
-        return CardError(where, str(fault["ctx"]["error"]), mend="correct the card")
-    return CardError(where, f"found {fault['input']!r}", fault["msg"], "correct the value")
+        return kind(where, str(fault["ctx"]["error"]), mend="correct the file")
+    return kind(where, f"found {fault['input']!r}", fault["msg"], "correct the value")
 
 
 def _nearest_choice(fault: dict[str, Any]) -> str:

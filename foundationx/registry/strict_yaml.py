@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from foundationx.errors import CardError
+from foundationx.errors import CardError, FoundationXError
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -24,24 +24,24 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads one YAML mapping.
+def read_yaml(path: Path, kind: type[FoundationXError] = CardError, what: str = "a dataset card") -> dict[str, Any]:
+    """Reads one YAML mapping; ``kind`` and ``what`` it should be are for messages.
 
     Raises:
-        CardError: the file is missing, empty, not UTF-8, not YAML, repeats a key or is not a mapping.
+        CardError: (or ``kind``) the file is missing, empty, not UTF-8, not YAML, repeats a key or is not a mapping.
     """
     if not path.is_file():
-        raise CardError(str(path), "there is no such file", "a dataset card", "check the path")
+        raise kind(str(path), "there is no such file", what, "check the path")
     try:
         # The subclass of SafeLoader builds plain values only, like yaml.safe_load.
         values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
     except UnicodeDecodeError as error:
-        raise CardError(str(path), f"byte {error.start} is not UTF-8", "UTF-8 text", "save the card as UTF-8") from None
+        raise kind(str(path), f"byte {error.start} is not UTF-8", "UTF-8 text", "save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise CardError(f"{path}{line}", str(error.problem), "valid YAML", "correct the line") from None
+        raise kind(f"{path}{line}", str(error.problem), "valid YAML", "correct the line") from None
     except yaml.YAMLError as error:
-        raise CardError(str(path), str(error), "valid YAML", "correct the file") from None
+        raise kind(str(path), str(error), "valid YAML", "correct the file") from None
     if not isinstance(values, dict):
-        raise CardError(str(path), f"holds {type(values).__name__}, not keys", "keys such as `name:`", "fill the card")
+        raise kind(str(path), f"holds {type(values).__name__}, not keys", "keys such as `name:`", "fill the file")
     return values
