@@ -14,13 +14,16 @@ Tri-state labels: every class of every image is positive (1), negative (0) or **
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from foundationx.geometry.views import Moment, ViewBatch, ViewPixels
+from foundationx.tensors import map_tensors
 
 UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
 
@@ -31,6 +34,11 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     DETECTION = "detection"
     SEGMENTATION = "segmentation"
+    SELF_SUPERVISION = "self_supervision"
+
+
+ANNOTATED = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
+"""Tasks that are learned from annotations. Self-supervision needs images alone."""
 
 
 class PhaseName(StrEnum):
@@ -165,6 +173,7 @@ class Sample:
         labels: (K,) float32, tri-state.
         boxes, box_classes: (N, 4) float32 x1 y1 x2 y2 in pixels of ``image``, and (N,) int64; detection only.
         masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
+        views, moment: what an objective asked for, by name, and when; self-supervision only. ``image`` is the first.
     """
 
     image: np.ndarray
@@ -174,6 +183,8 @@ class Sample:
     boxes: np.ndarray | None = None
     box_classes: np.ndarray | None = None
     masks: np.ndarray | None = None
+    views: dict[str, ViewPixels] | None = None
+    moment: Moment | None = None
 
 
 @dataclass(slots=True)
@@ -188,6 +199,7 @@ class Batch:
         box_classes: (B, T) int64, -1 in the padding.
         masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
         bad: samples that were skipped while this batch was read.
+        views, moment: of an objective, by name, and when it asked for them; self-supervision only.
     """
 
     key: TaskKey
@@ -199,31 +211,19 @@ class Batch:
     box_classes: Tensor | None = None
     masks: Tensor | None = None
     bad: tuple[BadSample, ...] = ()
+    views: dict[str, ViewBatch] | None = None
+    moment: Moment | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch with its tensors on ``device``; views that were one tensor stay one."""
-        moved = {
-            item.name: value.to(device, non_blocking=non_blocking)
-            for item in fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor)
-        }
-        if self.teacher_images is self.images:
-            moved["teacher_images"] = moved["images"]
-        return replace(self, **moved)
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Page-locked copy, so that the copy to a CUDA device can overlap with computing."""
-        pinned = {
-            item.name: value.pin_memory()
-            for item in fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor)
-        }
-        if self.teacher_images is self.images:
-            pinned["teacher_images"] = pinned["images"]
-        return replace(self, **pinned)
+        return map_tensors(self, Tensor.pin_memory)
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "foundationx"
 
 # From the ground up. A room may import from its own row and from those above it in this list, never from below.
 ROOMS = [
-    ("types", "errors", "workdir", "compat"),
+    ("types", "errors", "workdir", "compat", "ranks", "tensors", "geometry"),
     ("config", "configfile"),
     ("registry",),
     ("data",),
+    ("audit",),
     ("losses", "models"),
     ("heads",),
     ("model",),
