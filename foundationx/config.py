@@ -258,6 +258,8 @@ class RunConfig(Section):
     datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
     schedule: ScheduleConfig
     split: SplitConfig = SplitConfig()
+    exclude: Path | None = Field(None, description="list of training images to leave out (`foundationx data audit`)")
+    allow_test: tuple[str, ...] = Field((), description="datasets whose test side the others may train on")
     views: ViewsConfig = ViewsConfig()
     teacher: TeacherConfig = TeacherConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
@@ -271,4 +273,6 @@ class RunConfig(Section):
         twice = sorted({card for card in cards if cards.count(card) > 1})
         if twice:
             raise ValueError(f"datasets lists {', '.join(twice)} more than once")
+        if others := sorted(set(self.allow_test) - set(cards)):
+            raise ValueError(f"allow_test names {', '.join(others)}, which datasets does not list")
         return self

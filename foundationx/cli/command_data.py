@@ -9,9 +9,10 @@ import yaml
 from rich.progress import track
 from rich.table import Table
 
+from foundationx.cli import data_audit
 from foundationx.cli.options import add_data_root, wide_console
 
-HELP = "datasets: list cards, show one, check a download against it, write phantoms"
+HELP = "datasets: list cards, show one, check a download against it, find what is in two places, write phantoms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("card")
     check.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
     add_data_root(check)
+    data_audit.add_arguments(actions.add_parser("audit", help=data_audit.HELP))
     phantoms = actions.add_parser("phantoms", help="generate the phantom datasets")
     phantoms.add_argument("folder", type=Path)
     phantoms.add_argument("--images", type=int, default=300, help="images a dataset (300)")
@@ -33,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carries out the action."""
-    return {"list": _list, "show": _show, "check": _check, "phantoms": _phantoms}[options.action](options)
+    actions = {"list": _list, "show": _show, "check": _check, "audit": data_audit.run, "phantoms": _phantoms}
+    return actions[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:

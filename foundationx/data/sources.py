@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from foundationx.config import RunConfig, ViewConfig
 from foundationx.data.annotations import read_annotations
 from foundationx.data.augment import ViewPipeline
 from foundationx.data.dataset import CardDataset
+from foundationx.data.exclusion import excluded_images, read_exclusions, without_allowed_tests
 from foundationx.data.loader import PooledDataset
 from foundationx.errors import ConfigError, DataError
 from foundationx.registry.catalog import Catalog
@@ -30,6 +31,7 @@ class DataBook:
         indices: image indices of each head on each side of the split, ascending.
         patients: split of every patient.
         config: of the run.
+        excluded: images left out of training by the exclusion list, by dataset.
     """
 
     annotations: dict[TaskKey, Annotations]
@@ -37,6 +39,7 @@ class DataBook:
     indices: dict[TaskKey, dict[Split, np.ndarray]]
     patients: dict[str, Split]
     config: RunConfig
+    excluded: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[TaskKey, tuple[str, ...]]:
@@ -70,7 +73,10 @@ class DataBook:
         return PooledDataset(datasets, {key: sides[split] for key, sides in self.indices.items()})
 
     def summary(self) -> list[dict[str, Any]]:
-        """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split."""
+        """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.
+
+        ``excluded`` counts the images of a training side that the exclusion list keeps from being trained on.
+        """
         return [
             {
                 "dataset": key.dataset,
@@ -78,18 +84,28 @@ class DataBook:
                 "split": split.value,
                 "images": len(chosen),
                 "patients": len({table.patients[index] for index in chosen}),
+                "excluded": self._excluded(table) if split is Split.TRAIN else 0,
                 "classes": _label_counts(table, chosen),
             }
             for key, table in self.annotations.items()
             for split, chosen in self.indices[key].items()
         ]
 
+    def _excluded(self, table: Annotations) -> int:
+        """Images of one task that would train but for the exclusion list."""
+        out = self.excluded.get(table.key.dataset, set())
+        known = ~np.isnan(table.labels).all(axis=1)
+        sides = _side_of(table, self.patients, self.config.allow_test)
+        return sum(image in out for image in np.array(table.images, dtype=object)[known & (sides == Split.TRAIN.value)])
+
 
 def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataBook:
     """Reads the annotations of every dataset of the configuration and splits its patients.
 
+    No test side is trained on, unless ``allow_test`` names it: ``data/exclusion.py`` says what is guaranteed.
+
     Raises:
-        ConfigError: a card has none of the tasks asked for.
+        ConfigError: a card has none of the tasks asked for, or the exclusion list does not fit the datasets.
         CardError: a card is unknown or faulty.
         DataError: a file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
     """
@@ -106,10 +122,16 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
             annotations[key] = read_annotations(
                 card, task, data_root, root=dataset.root, on_bad_sample=config.runtime.on_bad_sample
             )
-    patients = assign_splits(list(annotations.values()), config.split.fractions(), config.split.seed)
+    tables, allowed = list(annotations.values()), config.allow_test
+    patients = assign_splits(without_allowed_tests(tables, allowed), config.split.fractions(), config.split.seed)
+    entries = read_exclusions(config.exclude) if config.exclude is not None else []
+    excluded = excluded_images(entries, tables, patients, allowed, catalog.names())
     limits = {dataset.card: dataset.limit for dataset in config.datasets}
-    indices = {key: _sides(table, patients, limits[key.dataset]) for key, table in annotations.items()}
-    return DataBook(annotations, roots, indices, patients, config)
+    indices = {
+        key: _sides(table, _side_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
+        for key, table in annotations.items()
+    }
+    return DataBook(annotations, roots, indices, patients, config, excluded)
 
 
 def _tasks(available: Iterable[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
@@ -122,11 +144,23 @@ def _tasks(available: Iterable[Task], wanted: tuple[Task, ...] | None, card: str
     return [task for task in Task if task in (available if wanted is None else wanted)]
 
 
-def _sides(table: Annotations, patients: dict[str, Split], limit: int | None) -> dict[Split, np.ndarray]:
+def _side_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:
+    """(N,) side of every image: its patient's. Where others may train on a dataset's test, it is still its own test."""
+    own_test: set[str] = set()
+    if table.key.dataset in allowed:
+        official = zip(table.patients, table.splits, strict=True)
+        own_test = {patient for patient, side in official if side is Split.TEST}
+    return np.array([Split.TEST.value if name in own_test else patients[name].value for name in table.patients])
+
+
+def _sides(table: Annotations, side_of: np.ndarray, excluded: set[str], limit: int | None) -> dict[Split, np.ndarray]:
     """Images of each side; those of which nothing is known at all are left out: they can neither train nor test."""
     something_known = ~np.isnan(table.labels).all(axis=1)
-    side_of = np.array([patients[patient].value for patient in table.patients])
-    return {split: np.flatnonzero((side_of == split.value) & something_known)[:limit] for split in Split}
+    out = np.array([image in excluded for image in table.images], dtype=bool)
+    return {
+        split: np.flatnonzero((side_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
+        for split in Split
+    }
 
 
 def _label_counts(table: Annotations, chosen: np.ndarray) -> list[dict[str, Any]]:
