@@ -91,7 +91,7 @@ class Images:
             found = sorted(str(path.relative_to(self.folder)) for path in self.folder.glob(pattern) if path.is_dir())
         if not found:
             where, text = str(self.folder), f"there is no folder {pattern!r}"
-            raise DataError(where, text, expected, "check root, and the folder in the card")
+            raise MissingFileError(where, text, expected, "check root, and the folder in the card")
         return tuple(found)
 
     def _in_subfolder(self, name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Holds a downloaded dataset against its card."""
