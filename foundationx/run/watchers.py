@@ -9,6 +9,7 @@ from dataclasses import asdict
 from foundationx.data.sources import DataBook
 from foundationx.engine.events import Incident, LogRecord, Watcher
 from foundationx.engine.trainer import Trainer
+from foundationx.errors import DiskError
 from foundationx.evaluate.evaluator import Evaluation, evaluate
 from foundationx.evaluate.score import HEADLINE
 from foundationx.export.backbone import export_backbone
@@ -81,7 +82,7 @@ class EvaluateAndReport(Watcher):
         """All sides that are reported, if training came to its end."""
         facts = self.folder.read_json("run.json", {})
         self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
-        self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else ())
+        self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else (), last=True)
         self.progress.message(f"report: {self.folder.report}")
 
     def _is_evaluated(self, visit: int) -> bool:
@@ -92,7 +93,10 @@ class EvaluateAndReport(Watcher):
         everyone = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
         return {name: everyone[name] for name in self.config.models}
 
-    def _evaluate(self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...]) -> None:
+    def _evaluate(
+        self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
+    ) -> None:
+        """Metrics, pictures and report. A disk without room for a report ends the run only where it is the last one."""
         for split in splits:
             found = evaluate(self.book, models, split, visit, self._show)
             self.folder.add_metrics(found.rows)
@@ -101,8 +105,14 @@ class EvaluateAndReport(Watcher):
             for entry in found.bad:
                 self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
             self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
-        self._write_bad()
-        write_report(self.folder.root)
+        try:
+            self._write_bad()
+            write_report(self.folder.root)
+        except DiskError as error:
+            if last:
+                raise
+            message = f"{error.where}: {error.found}; training goes on, the next evaluation tries again"
+            self.trainer.report(Incident(self.trainer.step, "file", message))
 
     def _note_best(self) -> None:
         """Writes ``best.json``; the checkpoints it names are kept."""
