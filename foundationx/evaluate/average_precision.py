@@ -56,10 +56,10 @@ class AveragePrecision:
         image = len(self._images) + 1
         self._images.append({"id": image, "height": size[0], "width": size[1]})
         self._known.append(known)
-        for box, label in zip(_xywh(true_boxes), true_classes, strict=True):
+        for box, label in zip(as_xywh(true_boxes), true_classes, strict=True):
             entry = {"id": len(self._truth) + 1, "image_id": image, "category_id": int(label), "bbox": box.tolist()}
             self._truth.append(entry | {"area": float(box[2] * box[3]), "iscrowd": 0})
-        for box, score, label in zip(_xywh(boxes), scores, classes, strict=True):
+        for box, score, label in zip(as_xywh(boxes), scores, classes, strict=True):
             entry = {"image_id": image, "category_id": int(label), "bbox": box.tolist(), "score": float(score)}
             self._found.append(entry)
 
@@ -83,20 +83,40 @@ class AveragePrecision:
             return (None, None, None), 0
         if not found:
             return (0.0, 0.0, 0.0), len(truth)
+        judge = coco_judge(self._images, truth, found, IOUS)
         with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO()
-            coco.dataset = {"images": self._images, "annotations": truth, "categories": [{"id": k, "name": "class"}]}
-            coco.createIndex()
-            judge = COCOeval(coco, coco.loadRes(found), "bbox")
-            judge.params.iouThrs = IOUS
-            judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
-            judge.params.maxDets = [MAX_DETECTIONS]
-            judge.evaluate()
             judge.accumulate()
         precision = judge.eval["precision"][:, :, 0, 0, 0].mean(axis=1)
         return (float(precision[0]), float(precision[1]), float(precision[1:].mean())), len(truth)
 
 
-def _xywh(boxes: np.ndarray) -> np.ndarray:
+def coco_judge(images: list[dict], truth: list[dict], found: list[dict], ious: np.ndarray) -> COCOeval:
+    """pycocotools' evaluator of one class, boxes of all areas, after it has matched image by image.
+
+    Args:
+        images: ids and sizes.
+        truth: true boxes of one category, at least one box in COCO's form.
+        found: predicted boxes of that category, likewise.
+        ious: overlaps to match at.
+    """
+    (category,) = {entry["category_id"] for entry in truth}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": images,
+            "annotations": truth,
+            "categories": [{"id": category, "name": "class"}],
+        }
+        coco.createIndex()
+        judge = COCOeval(coco, coco.loadRes(found), "bbox")
+        judge.params.iouThrs = ious
+        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
+        judge.params.maxDets = [MAX_DETECTIONS]
+        judge.evaluate()
+    return judge
+
+
+def as_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Corners (n, 4) x1 y1 x2 y2 as COCO's x, y, width, height."""
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

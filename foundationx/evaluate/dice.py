@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foundationx.evaluate.predictions import Predictions
 from foundationx.evaluate.score import Score, with_mean
+from foundationx.evaluate.statistic import Statistic, mean_over, number_patients
 from foundationx.types import UNKNOWN_PIXEL
 
 
@@ -49,19 +51,36 @@ class Dice:
         ``Dice`` and ``IoU`` (both empty scores 1, as published), ``Dice positives`` (images where the class is present)
         and ``Dice empty`` (what predicting nothing would score on the same images).
         """
-        dice, iou, present = (np.concatenate(parts) for parts in (self._dice, self._iou, self._present))
-        counted = ~np.isnan(dice)
-        tables = {
-            "Dice": (dice, counted),
-            "Dice positives": (dice, counted & present),
-            "Dice empty": ((~present).astype(float), counted),
-            "IoU": (iou, counted),
-        }
         rows = []
-        for metric, (values, chosen) in tables.items():
-            scores = [_mean_of(metric, name, values[chosen[:, k], k]) for k, name in enumerate(self.classes)]
+        for metric, values in self.tables().items():
+            counted = ~np.isnan(values)
+            scores = [_mean_of(metric, name, values[counted[:, k], k]) for k, name in enumerate(self.classes)]
             rows += with_mean(metric, scores)
         return rows
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Values (N, K) of each metric of ``rows``, NaN where an image does not count."""
+        dice, iou, present = (np.concatenate(parts) for parts in (self._dice, self._iou, self._present))
+        return {
+            "Dice": dice,
+            "Dice positives": np.where(present, dice, np.nan),
+            "Dice empty": np.where(np.isnan(dice), np.nan, ~present),
+            "IoU": iou,
+        }
+
+
+def statistics(predictions: Predictions) -> list[Statistic]:
+    """The metrics of ``Dice.rows`` from stored predictions."""
+    metric = Dice(predictions.classes)
+    for image in range(len(predictions)):
+        predicted, true, known = (stack[None] for stack in predictions.masks_of(image))
+        metric.add(predicted, np.where(known, true, UNKNOWN_PIXEL))
+    units, patients = number_patients(predictions.patients)
+    return [
+        mean_over(name, class_name, table[:, k], units, patients)
+        for name, table in metric.tables().items()
+        for k, class_name in enumerate(predictions.classes)
+    ]
 
 
 def _mean_of(metric: str, name: str, values: np.ndarray) -> Score:
