@@ -28,7 +28,7 @@ def missing_files(card: Card, folder: Path) -> Iterator[Finding]:
             try:
                 listing.matching(pattern)
             except DataError as error:
-                yield Finding.of(error, Kind.FILES, pattern, f"card: tasks.{task.value}.images", (task.value,))
+                yield Finding.of(error, Kind.FILES, pattern, "card: images", (task.value,))
 
 
 def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -37,9 +37,9 @@ def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for task, spec in card.tasks.items():
         for part in spec.files:
             if part.file:
-                yield part.file, f"tasks.{task.value}.file", (task.value,)
+                yield part.file, "file", (task.value,)
         for join in spec.join:
-            yield join.file, f"tasks.{task.value}.join", (task.value,)
+            yield join.file, "join", (task.value,)
     if card.patient is not None and card.patient.table is not None:
         yield card.patient.table, "patient.table", everything
     if card.splits is not None:
