@@ -5,22 +5,32 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "export the backbone of a checkpoint to safetensors"
+HELP = "export the backbone of a checkpoint: safetensors, timm, Hugging Face, mmdet, mmseg, ONNX, torch.export"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
+    parser.add_argument("--to", default="backbone", metavar="FORMAT", help="format (backbone); 'list' names them all")
     parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
-    parser.add_argument("--out", type=Path, help="file to write (backbone_MODEL.safetensors)")
+    parser.add_argument("--out", type=Path, help="file or folder to write (backbone_MODEL and the format's ending)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Exports."""
+    """Exports, and prints where to and how the result is used."""
     from foundationx.engine.checkpoint import load_checkpoint
-    from foundationx.export.backbone import export_backbone
+    from foundationx.errors import ConfigError, nearest
+    from foundationx.export.formats import formats
 
+    known = formats()
+    if options.to == "list":
+        for name, kind in sorted(known.items()):
+            print(f"{name:<14}{kind.use}")
+        return
+    if options.to not in known:
+        raise ConfigError("--to", f"found {options.to!r}", "a known format", nearest(options.to, known))
     checkpoint = load_checkpoint(options.checkpoint)
-    path = options.out or Path(f"backbone_{options.model}.safetensors")
-    export_backbone(checkpoint.model(options.model), checkpoint.config, options.model, path)
-    print(path)
+    kind = known[options.to]
+    path = options.out or Path(f"backbone_{options.model}{kind.suffix}")
+    use = kind.write(checkpoint.model(options.model), checkpoint.config, options.model, path)
+    print(f"{path}\n\n{use}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -30,6 +31,9 @@ class Backbone(nn.Module):
 
     def __init__(self, config: dict[str, Any]):
         super().__init__()
+        if str(config.get("type")).startswith("mmdet."):
+            compat.import_mmdet()
+            importlib.import_module("foundationx.models.swin")  # registers our variant
         self.net = compat.build_mm(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
