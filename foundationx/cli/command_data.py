@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from foundationx.cli import data_audit, data_check
+from foundationx.cli import data_audit, data_check, data_fuse
 from foundationx.cli.options import wide_console
 
-HELP = "datasets: list cards, show one, check a download against it, find what is in two places, write phantoms"
+HELP = "datasets: list cards, show one, check a download against it, find what is in two places, fuse, write phantoms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="hold a downloaded dataset against its card and list what is wrong")
     data_check.add_arguments(check)
     data_audit.add_arguments(actions.add_parser("audit", help=data_audit.HELP))
+    data_fuse.add_arguments(actions.add_parser("fuse", help=data_fuse.HELP))
     phantoms = actions.add_parser("phantoms", help="generate the phantom datasets")
     phantoms.add_argument("folder", type=Path)
     phantoms.add_argument("--images", type=int, default=300, help="images a dataset (300)")
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carries out the action."""
-    actions = {"list": _list, "show": _show, "check": data_check.run, "audit": data_audit.run, "phantoms": _phantoms}
-    return actions[options.action](options)
+    checks = {"check": data_check.run, "audit": data_audit.run, "fuse": data_fuse.run}
+    return ({"list": _list, "show": _show, "phantoms": _phantoms} | checks)[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ compared by name, and which must not, and why. A class that a dataset does not h
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundationx.registry.card import Card
@@ -84,20 +84,16 @@ class Alignment:
         ]
 
 
-def align(cards: Iterable[Card], tasks: Iterable[Task], vocabulary: Vocabulary) -> Alignment:
+def align(cards: Iterable[tuple[Card, Sequence[Task]]], vocabulary: Vocabulary) -> Alignment:
     """Aligns the classes of the cards' heads.
 
     Classes may share a target where their relation to one concept is ``exact`` and task and polarity are the same.
 
     Args:
-        cards: those that are kept.
-        tasks: that are trained; a card's other tasks have no head.
+        cards: with the tasks that are trained; a card's other tasks have no head.
         vocabulary: of the concepts.
     """
-    wanted = tuple(tasks)
-    heads = [
-        (TaskKey(card.name, task), card.tasks[task].classes) for card in cards for task in wanted if task in card.tasks
-    ]
+    heads = [(TaskKey(card.name, task), card.tasks[task].classes) for card, tasks in cards for task in tasks]
     classes = [(head, spec) for head, specs in heads for spec in specs]
     exact: dict[str, set[TaskKey]] = defaultdict(set)
     for head, spec in classes:

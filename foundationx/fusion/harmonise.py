@@ -17,6 +17,7 @@ from foundationx.fusion.licences import same_licence
 from foundationx.fusion.record import Record
 from foundationx.fusion.spellings import compact, modalities_of
 from foundationx.registry.card import Card
+from foundationx.registry.vocabulary import Vocabulary
 from foundationx.types import Task
 
 ANNOTATION = {Task.CLASSIFICATION: "image label", Task.DETECTION: "box", Task.SEGMENTATION: "mask"}
@@ -48,8 +49,11 @@ _PLACES = re.compile(r"^(c|competitions|content|data|dataset|datasets|download|h
 """Parts of an address that do not say which dataset it is: ``kaggle.com/c/NAME/data``, a version."""
 
 
-def record_of_card(card: Card) -> Record:
-    """A card as a record. A card has annotated tasks, so that it counts as labelled where it does not say."""
+def record_of_card(card: Card, vocabulary: Vocabulary) -> Record:
+    """A card as a record. A card has annotated tasks, so that it counts as labelled where it does not say.
+
+    Of the concepts of its classes, findings and diseases count as what it is about; organs and devices do not.
+    """
     survey, expected = card.survey, card.expected
     total = {"total": expected.images} if expected.images else {}
     return Record(
@@ -70,7 +74,7 @@ def record_of_card(card: Card) -> Record:
         modalities=modalities_of(survey.modality or ""),
         modality_detail=survey.modality_detail,
         anatomy=survey.anatomy,
-        diseases=card.diseases,
+        diseases=tuple(name for name in card.diseases if vocabulary[name].kind in ("finding", "disease")),
         volume=total | {split.value: count for split, count in expected.splits.items()},
         valid_images=expected.valid_images,
         label_presence=survey.label_presence or "labelled",
@@ -83,14 +87,15 @@ def record_of_card(card: Card) -> Record:
     )
 
 
-def harmonise(cards: Sequence[Card], rows: Iterable[Record] = ()) -> list[Record]:
+def harmonise(cards: Sequence[Card], vocabulary: Vocabulary, rows: Iterable[Record] = ()) -> list[Record]:
     """All datasets, each once: the cards with the rows that describe them, then datasets that only tables list.
 
     Args:
         cards: the registry's.
+        vocabulary: of their concepts.
         rows: of one or several tables.
     """
-    records = [record_of_card(card) for card in cards]
+    records = [record_of_card(card, vocabulary) for card in cards]
     joined: dict[str, list[Record]] = defaultdict(list)
     alone = []
     for row in unite_rows(rows):
