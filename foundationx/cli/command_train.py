@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from foundationx import ranks
 from foundationx.cli.main import STOPPED
 from foundationx.cli.options import add_config, parse_options
 from foundationx.configfile import load_config
@@ -26,6 +27,6 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, parse_options(options.cfg_options))
     work_dir = options.work_dir or Path("work_dirs") / config.name
     finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
-    if not finished:
+    if not finished and ranks.is_first():
         print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
     return 0 if finished else STOPPED

@@ -54,6 +54,8 @@ class PlanSampler(Sampler[list[SampleRef]]):
         batch_size: B.
         seed: of the run.
         start_step: steps that are done already and are left out.
+        rank: which share of every batch is ours: every ``ranks``-th image, beginning with this one.
+        ranks: in how many shares a batch is divided.
     """
 
     def __init__(
@@ -63,7 +65,10 @@ class PlanSampler(Sampler[list[SampleRef]]):
         batch_size: int,
         seed: int,
         start_step: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ):
+        self.rank, self.ranks = rank, ranks
         self.orders, self.indices, self.batch_size = orders, indices, batch_size
         self.seed, self.start_step = seed, start_step
 
@@ -78,10 +83,11 @@ class PlanSampler(Sampler[list[SampleRef]]):
             for place in range(max(0, self.start_step - order.first_step), order.steps):
                 chosen = drawn[place * self.batch_size : (place + 1) * self.batch_size]
                 first_seed = (order.first_step + place) * self.batch_size
-                yield [
+                refs = [
                     SampleRef(order.key, int(index), sample_seed(self.seed, first_seed + n))
                     for n, index in enumerate(chosen)
                 ]
+                yield refs[self.rank :: self.ranks]
 
     def _draw(self, order: Order) -> np.ndarray:
         """Image indices of a stretch, ``steps * batch_size`` of them."""

@@ -16,8 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foundationx import ranks
 from foundationx.engine.events import Incident
 from foundationx.types import Batch, TaskKey
+
+LOSS = "the loss is not finite"
 
 
 @dataclass
@@ -67,7 +70,7 @@ class Guard:
     def update(self, gradient_norm: Tensor) -> Tensor:
         """One optimiser step, unless something is not finite. Says on the device whether it was carried out."""
         current, self._current = self._current, _Update()
-        current.applied = torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
+        current.applied = ranks.everywhere(torch.isfinite(gradient_norm) & torch.stack(current.losses).all())
         self._done.append(current)
         if self.fused:
             self.optimiser.found_inf = (~current.applied).float()
@@ -92,7 +95,7 @@ class Guard:
             self.longest = max(self.longest, self.in_a_row)
             if not applied:
                 incidents += _incidents(update, finite)
-        return incidents
+        return _of_all_ranks(ranks.gather(incidents))
 
     @property
     def is_between_updates(self) -> bool:
@@ -113,10 +116,17 @@ class Guard:
         self.in_a_row = self.longest = state["in_a_row"]
 
 
+def _of_all_ranks(incidents: list[list[Incident]]) -> list[Incident]:
+    """Everyone's incidents; where one rank's loss is no number, the others' gradients are not to blame."""
+    together = [incident for of_rank in incidents for incident in of_rank]
+    by_loss = {incident.step for incident in together if incident.message.startswith(LOSS)}
+    return [entry for entry in together if entry.message.startswith(LOSS) or entry.step not in by_loss]
+
+
 def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
     """One entry for each batch whose loss is no number; for every batch of the step where it is the gradient alone."""
     gradient_alone = all(finite)
-    found = "the gradient is not finite" if gradient_alone else "the loss is not finite"
+    found = "the gradient is not finite" if gradient_alone else LOSS
     return [
         Incident(
             step=step,

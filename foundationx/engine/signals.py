@@ -1,4 +1,4 @@
-"""Signals while training: a request to stop, and the death of a worker that reads data."""
+"""Signals while training: a request to stop, and the death of a worker process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from foundationx.errors import DataError
-from foundationx.types import Batch
+from foundationx import ranks
+
+
+class StopRequest:
+    """Whether somebody has asked this process, or another one of the job, to stop.
+
+    Attributes:
+        asked: this process was asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self) -> bool:
+        """Takes a request. Returns False where it is not the first."""
+        first, self.asked = not self.asked, True
+        return first
+
+    def is_agreed(self) -> bool:
+        """Whether any rank was asked: all of them stop after the same step."""
+        return ranks.anywhere(self.asked)[0]
 
 
 @contextlib.contextmanager
@@ -33,18 +52,6 @@ def deaths_seen_when_reading() -> Iterator[None]:
     """
     with _handlers({signal.SIGCHLD: signal.SIG_DFL}):
         yield
-
-
-def next_batch(source: Iterator[Batch]) -> Batch:
-    """The next batch. Raises DataError where a worker has died."""
-    try:
-        return next(source)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        found = f"a worker process has died: {' '.join(str(error).split())}"
-        mend = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
-        raise DataError("reading of images", found, "workers that live", mend) from error
 
 
 @contextlib.contextmanager

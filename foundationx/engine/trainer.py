@@ -16,16 +16,18 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from foundationx import ranks
 from foundationx.config import RunConfig
 from foundationx.data.device import Normaliser
-from foundationx.data.loader import sample_seed, usable
+from foundationx.data.loader import sample_seed
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.engine.events import Incident, LogRecord, Watcher
+from foundationx.engine.feed import agreed_batch, bad_anywhere
 from foundationx.engine.guard import Guard
 from foundationx.engine.keeper import Keeper
 from foundationx.engine.meter import Meter
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate, trained_parameters
-from foundationx.engine.signals import deaths_seen_when_reading, listening_for_stop, next_batch
+from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
 from foundationx.engine.step import training_losses
 from foundationx.errors import CheckpointError, DataError, DivergenceError
 from foundationx.model import FoundationModel
@@ -80,7 +82,7 @@ class Trainer:
         self.bad: dict[tuple[str, str, str], BadSample] = {}
         self.step = 0
         self.visit = 0
-        self.stop_requested = False
+        self.stop = StopRequest()
 
     # ---------------------------------------------------------------- the loop
 
@@ -95,13 +97,13 @@ class Trainer:
         """
         self._tell("on_start", self.plan, self.step)
         self.keeper.start_clock(self.step)
-        with listening_for_stop(self._ask_to_stop):
+        with listening_for_stop(self.stop.ask):
             try:
                 self._run_phases()
             except DataError:
                 if self.guard.is_between_updates:
                     self.save()
-                if not self.stop_requested:  # else a worker was stopped along with us
+                if not self.stop.asked:  # else a worker was stopped along with us
                     raise
             else:
                 self.save(final=True)
@@ -115,7 +117,7 @@ class Trainer:
         with deaths_seen_when_reading():
             for phase in self.plan.from_step(self.step):
                 self._run_phase(phase, source)
-                if self.stop_requested:
+                if self.stop.is_agreed():
                     break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
@@ -123,7 +125,7 @@ class Trainer:
         self._tell("on_phase", phase)
         self.meter.start_clock()
         with lock(self.model, phase.trainable):
-            while self.step < phase.last_step and not (self.stop_requested and self.guard.is_between_updates):
+            while self.step < phase.last_step and not (self.stop.is_agreed() and self.guard.is_between_updates):
                 self._run_step(phase, source)
                 if self.step < phase.last_step:  # after the last step the teacher follows first
                     self._save_if_due()
@@ -133,10 +135,10 @@ class Trainer:
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
         asked = time.perf_counter()
-        batch = usable(next_batch(source), self.config.runtime.on_bad_sample)
+        batch = agreed_batch(source, self.config.runtime.on_bad_sample)
         waited = time.perf_counter() - asked
         self._note_bad(batch)
-        torch.manual_seed(sample_seed(self.config.runtime.seed, self.step))
+        torch.manual_seed(sample_seed(self.config.runtime.seed, self.step * ranks.count() + ranks.index()))
         self.guard.begin()
         with self._precision():
             output = training_losses(self.model, self.teacher, self.normalise, batch.to(self.device), phase)
@@ -159,6 +161,7 @@ class Trainer:
         """
         done = (self.step - 0.5) / self.plan.total_steps
         set_learning_rate(self.optimiser, self.lr_factor(done))
+        ranks.average_gradients([parameter for parameter in self.model.parameters() if parameter.requires_grad])
         trained = list(trained_parameters(self.optimiser))
         if self.config.optimiser.clip_norm is not None:
             norm = clip_grad_norm_(trained, self.config.optimiser.clip_norm)
@@ -166,6 +169,7 @@ class Trainer:
             norm = get_total_norm([parameter.grad for parameter in trained])
         applied = self.guard.update(norm)
         self.optimiser.zero_grad(set_to_none=True)
+        ranks.average_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         if self.config.teacher.update == "step":
             self.teacher.update(self.momentum(done), only_if=applied)
 
@@ -195,6 +199,9 @@ class Trainer:
         if self.keeper.saved_step == self.step:
             return
         self._read_guard()
+        if not ranks.is_first():
+            self.keeper.saved_step = self.step
+            return
         state = {
             "config": self.config,
             "model": self.model,
@@ -208,8 +215,10 @@ class Trainer:
 
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
-        if self.guard.is_between_updates and self.keeper.is_due(self.step):
-            self.save()
+        if self.guard.is_between_updates:
+            (is_due,) = ranks.anywhere(ranks.is_first() and self.keeper.is_due(self.step))
+            if is_due:
+                self.save()
 
     def _progress(self) -> dict[str, Any]:
         """What is kept beside the weights, so that nothing shows where a run was interrupted."""
@@ -245,11 +254,6 @@ class Trainer:
         """Tells the watchers of something that went wrong."""
         self._tell("on_incident", incident)
 
-    def _ask_to_stop(self) -> bool:
-        """Takes a request to stop. Returns False where it is not the first."""
-        first, self.stop_requested = not self.stop_requested, True
-        return first
-
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 autocast where it is asked for; it needs no loss scaling."""
         if self.config.runtime.precision == "bf16":
@@ -284,7 +288,7 @@ class Trainer:
             self.report(incident)
 
     def _note_bad(self, batch: Batch) -> None:
-        for entry in batch.bad:
+        for entry in bad_anywhere(batch, self.config.runtime.on_bad_sample):
             self.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
 
     def _tell(self, event: str, *facts: Any) -> None:

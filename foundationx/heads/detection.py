@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foundationx import compat
+from foundationx import compat, ranks
 from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
 from foundationx.heads.denoising import DenoisingQueries, make_denoising
@@ -108,6 +108,8 @@ class DetectionHead(Head):
             logits, boxes = outputs.denoised
             matched = outputs.denoising.matched.expand(len(logits), -1, -1)
             parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched).sum()
+        elif self.config.denoising:  # other ranks may have boxes, and count theirs together with ours
+            ranks.mean_count(losses.new_zeros(len(losses) - 1))
         return parts
 
     def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> Prediction:

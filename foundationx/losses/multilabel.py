@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from foundationx import ranks
+
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy, mean over the entries whose label is known.
@@ -14,9 +16,9 @@ def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
         labels: the same shape, in [0, 1]; NaN is unknown and gives exactly zero gradient.
 
     Returns:
-        A scalar; 0 (still joined to the graph) where nothing is known.
+        A scalar; 0 (still joined to the graph) where nothing is known. Its mean over ranks is that over all entries.
     """
     known = ~labels.isnan()
     # Replacing before computing keeps NaN out of the backward pass; masking the result alone would not.
     entries = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0).to(logits.dtype), reduction="none")
-    return (entries * known).sum() / known.sum().clamp(min=1)
+    return (entries * known).sum() / ranks.mean_count(known.sum())

@@ -14,6 +14,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from foundationx import ranks
 from foundationx.losses.boxes import focal_loss, generalised_iou, to_corners
 
 CLASS_COST, BOX_COST, GIOU_COST = 2.0, 5.0, 2.0
@@ -88,8 +89,8 @@ def _solve(cost: np.ndarray) -> np.ndarray:
 def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     """Class, box and GIoU losses of every layer, weighted 1, 5 and 2, after matching.
 
-    Every layer is divided by its number of matched targets (at least 1). A class that was not annotated in an image
-    is no negative there: its logits take no part.
+    Every layer is divided by its number of matched targets over all ranks (at least 1). A class that was not annotated
+    in an image is no negative there: its logits take no part.
 
     Args:
         logits: (L, B, Q, K).
@@ -106,7 +107,7 @@ def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Ten
     """As ``set_losses``, for a given assignment (L, B, T) with -1 for none."""
     logits, boxes = logits.float(), boxes.float()
     found = matched >= 0
-    positives = found.sum((1, 2)).clamp(min=1).to(logits.dtype)
+    positives = ranks.mean_count(found.sum((1, 2))).to(logits.dtype)
     wanted = _class_targets(logits, targets.classes, matched)
     entries = focal_loss(logits, wanted, ALPHA, GAMMA) * targets.known[None, :, None]
     class_loss = entries.sum((1, 2, 3)) / positives

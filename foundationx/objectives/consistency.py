@@ -15,6 +15,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from foundationx import ranks
+
 
 def consistency_point(trunk_output: Any) -> Tensor:
     """The tensor of a trunk's output at which student and teacher are compared."""
@@ -24,4 +26,6 @@ def consistency_point(trunk_output: Any) -> Tensor:
 
 def consistency_loss(student: Any, teacher: Any) -> Tensor:
     """Mean squared error between the student's and the teacher's point; the teacher's side carries no gradient."""
-    return F.mse_loss(consistency_point(student), consistency_point(teacher).detach())
+    point = consistency_point(student)
+    share = ranks.batch_share(len(point), point.device)
+    return F.mse_loss(point, consistency_point(teacher).detach()) * share

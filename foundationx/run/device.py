@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from foundationx import ranks
 from foundationx.errors import ConfigError
 
 
@@ -15,8 +16,10 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: the device is not there.
     """
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", ranks.local_index()) if ranks.count() > 1 else torch.device("cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import shutil
 from dataclasses import asdict
@@ -13,14 +14,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from foundationx import __version__
+from foundationx import __version__, ranks
 from foundationx.config import RunConfig
 from foundationx.data.loader import Order, PlanSampler, make_loader
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
-from foundationx.engine.events import Incident
+from foundationx.engine.events import Incident, Watcher
 from foundationx.engine.trainer import Trainer
-from foundationx.errors import CheckpointError
+from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scope_sizes
@@ -46,7 +47,8 @@ def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.dev
     """A loader of the plan's batches from ``step`` on."""
     orders = [Order(phase.key, phase.first_step, phase.steps, number) for number, phase in enumerate(plan.phases)]
     indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
-    sampler = PlanSampler(orders, indices, config.runtime.batch_size, config.runtime.seed, step)
+    batch_size, seed = config.runtime.batch_size, config.runtime.seed
+    sampler = PlanSampler(orders, indices, batch_size, seed, step, ranks.index(), ranks.count())
     on_cuda = torch.device(device).type == "cuda"
     return make_loader(book.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
 
@@ -67,35 +69,51 @@ def train(
     Raises:
         FoundationXError: anything that the user can mend.
     """
-    folder = WorkDir(work_dir)
+    with ranks.joined():
+        return _train(config, data_root, WorkDir(work_dir), config_file, resume)
+
+
+def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Path | None, resume: bool) -> bool:
+    """As :func:`train`, on one rank of possibly several; the first one writes, evaluates and talks."""
+    _check_share(config)
     if not resume and folder.log.exists():
         mend = "pass --resume to go on, or choose another --work-dir"
-        raise CheckpointError(str(work_dir), "holds a run already", "an empty work directory", mend)
+        raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", mend)
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
     book = open_datasets(config, data_root)
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = build_model(config, book, device)
+    loader = functools.partial(plan_loader, config, book, plan, device)
+    trainer = Trainer(config, model, plan, loader, folder.checkpoints)
+    trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
+    faults = _resume(trainer, folder) if resume else []
+    ranks.gather(None)  # no rank writes before all have read what is there
+    if not ranks.is_first():
+        return trainer.train()
     with Progress() as progress:
-        watchers = [JsonLog(folder), Display(progress)]
-        if config.runtime.tensorboard:
-            watchers.append(TensorBoardLog(folder))
-        trainer = Trainer(
-            config,
-            model,
-            plan,
-            lambda step: plan_loader(config, book, plan, device, step),
-            folder.checkpoints,
-            watchers,
-        )
-        trainer.watchers += [EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
-        trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
-        faults = _resume(trainer, folder) if resume else []
+        trainer.watchers += _watchers(trainer, book, folder, progress)
         _write_facts(folder, config, book, plan, model, device, config_file, resume)
         folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
         for fault in faults:
             trainer.report(fault)
         return trainer.train()
+
+
+def _watchers(trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress) -> list[Watcher]:
+    """Everyone who is told how training goes, in the order in which they are told."""
+    logs: list[Watcher] = [JsonLog(folder), Display(progress)]
+    if trainer.config.runtime.tensorboard:
+        logs.append(TensorBoardLog(folder))
+    return [*logs, EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
+
+
+def _check_share(config: RunConfig) -> None:
+    """Every rank needs images; normalisation over a batch needs two of them. Raises ConfigError."""
+    least = 2 * ranks.count() if ranks.count() > 1 else 1
+    if config.runtime.batch_size < least:
+        found = f"{config.runtime.batch_size} images for {ranks.count()} processes"
+        raise ConfigError("runtime.batch_size", found, f"at least {least}", "raise it: it counts all processes' images")
 
 
 def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
