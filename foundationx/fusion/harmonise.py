@@ -45,7 +45,7 @@ COMPARED = (
 )
 """Fields whose difference between card and row is listed."""
 
-_PLACES = re.compile(r"^(c|competitions|content|data|dataset|datasets|download|home|\d+(\.\d+)*)$")
+_PLACES = re.compile(r"^(c|competitions|content|data|dataset|datasets|download|home|\d{1,2}(\.\d+)*)$")
 """Parts of an address that do not say which dataset it is: ``kaggle.com/c/NAME/data``, a version."""
 
 
