@@ -330,7 +330,30 @@ def test_label_columns_in_any_order(download, card, file, key, image):
     assert card != "ranzcr_clip" or found.patients == ["ranzcr:p7"]
 
 
-def test_covidgr_and_crass(download):
+def test_organs_of_nih_keep_its_patients_and_sides(download):
+    data = download("chexmask_nih")
+    data.files("images_001/images/00000013_005.png", "images_002/images/00000013_006.png")
+    data.write("test_list.txt", "00000013_006.png")
+    data.write(
+        "../chexmask/OriginalResolution/ChestX-Ray8.csv",
+        "Image Index,Dice RCA (Mean),Dice RCA (Max),Landmarks,Left Lung,Right Lung,Heart,Height,Width",
+        "00000013_005.png,0.9,0.9,1 1,16 2 26 2,12 2 22 2,24 2,4,10",
+        "00000013_006.png,0.69,0.9,1 1,16 2,12 2,24 2,4,10",
+    )
+    found = data.read("detection")
+    assert (found.images, found.patients, found.splits) == (["images_001/images/00000013_005.png"], ["nih:13"], [None])
+    boxes = {found.classes[k]: box for k, box in zip(found.box_classes[0], found.boxes[0].tolist(), strict=True)}
+    assert boxes == {"Left Lung": [5, 1, 7, 3], "Right Lung": [1, 1, 3, 3], "Heart": [3, 2, 5, 3]}
+
+
+def test_sets_of_folders(download):
+    data = download("kermany")
+    for number, side in enumerate(("train", "val", "test")):
+        data.files(f"{side}/NORMAL/NORMAL2-IM-{number}-0001.jpeg", f"{side}/PNEUMONIA/person{number}_virus_1.jpeg")
+    found = data.read("classification")
+    assert found.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.VAL, Split.TEST, Split.TEST]
+    assert found.labels[:, 0].tolist() == [0, 1] * 3
+    assert found.patients[:2] == ["kermany:NORMAL2-IM-0", "kermany:person0"]
     data = download("covidgr")
     data.files("N/1.jpg", "P/2.jpg")
     assert data.read("classification").labels.tolist() == [[0], [1]]

@@ -7,6 +7,8 @@ import gzip
 import math
 import random
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 from reader_cards import Folder, fault, make_card
@@ -15,6 +17,7 @@ from foundationx.data.annotations import open_reader, read_annotations
 from foundationx.registry.catalog import Catalog, default_folders
 from foundationx.types import Split, Task
 
+ROOT = Path(__file__).resolve().parents[1]
 CATALOG = Catalog(default_folders()[:1])
 PUBLIC = tuple(name for name in CATALOG.names() if CATALOG.card(name).access != "generated")
 
@@ -81,6 +84,20 @@ def test_a_card_says_where_the_data_are_and_what_may_be_done_with_them(name):
     for task, source in card.tasks.items():
         open_reader(card, task)
         assert all(item.canonical for item in source.classes)
+
+
+READ = ("nih_chestxray14", "nih_bbox", "chestx_det", "multi_", "covid_")
+"""How the names of cards begin whose files were read as they are published."""
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if not name.startswith(READ)])
+def test_a_card_is_not_silent_about_where_its_files_are_known_from(name):
+    """Every task says of its files or options where they stand, or that nobody has checked them."""
+    card = CATALOG.card(name)
+    named = {key.split(".")[1] for key in (*card.unverified, *card.evidence) if key.startswith("tasks.")}
+    for task, source in card.tasks.items():
+        alike = {other.value for other in card.tasks if card.tasks[other].options == source.options}
+        assert named & alike, task
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -161,3 +178,9 @@ def test_the_order_of_columns_means_nothing_to_mimic(tmp_path, seed):
         values = dict(zip(found.classes, found.labels[i].tolist(), strict=True))
         expected = {name: numbers[cell] for name, cell in truth[subject, study].items()}
         assert {name: None if math.isnan(v) else v for name, v in values.items()} == expected
+
+
+def test_the_page_of_datasets_is_that_of_the_cards():
+    page, script = ROOT / "docs/datasets.md", runpy.run_path(str(ROOT / "tools/dataset_table.py"))
+    below = page.read_text(encoding="utf-8").partition(script["MARK"])[2]
+    assert below.strip() == script["tables"]().strip(), "run: python tools/dataset_table.py"
