@@ -223,6 +223,18 @@ def test_a_long_list_of_skipped_samples_is_cut_and_counted(tmp_path):
     assert f"file_{MOST_SKIPPED - 1}_" in shown and f"file_{MOST_SKIPPED}_" not in shown
 
 
+def test_incidents_are_listed_with_head_and_images(tmp_path):
+    rows = [
+        {"step": 1234, "kind": "numbers", "message": f"left out {NASTY}", "dataset": "d", "task": "detection"}
+        | {"images": ["first.png", "second.png"]},
+        {"step": 1300, "kind": "file", "message": "disk is full", "dataset": "", "task": "", "images": []},
+    ]
+    WorkDir(tmp_path).incidents.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = Page(write_report(tmp_path).read_text()).shown
+    assert "Incidents: 2" in shown and "1,234" in shown and "first.png, second.png" in shown
+    assert NASTY in shown and "disk is full" in shown
+
+
 def example(run, key):
     classes, _, (only,) = WorkDir(run).read_examples()[key]
     return only, classes

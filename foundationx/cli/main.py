@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FoundationXError as error:
         print(f"foundationx: {type(error).__name__}\n{error}", file=sys.stderr)
         return FAULT
+    except KeyboardInterrupt:  # training takes the first one itself and saves; this is the second, or another command
+        print("foundationx: interrupted", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         return 0
 

@@ -15,6 +15,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Configuration file, changes to it, and where the data are."""
     parser.add_argument("config", type=Path, help="Python configuration file (it is run as code)")
     add_data_root(parser)
+    add_changes(parser)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Changes to the configuration."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

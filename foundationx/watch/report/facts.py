@@ -42,6 +42,7 @@ class Facts:
         curves: ROC curves by head.
         examples: by head: class names, model, examples.
         bad: what was skipped.
+        incidents: what went wrong without ending the run.
         config: the resolved configuration.
     """
 
@@ -54,6 +55,7 @@ class Facts:
     curves: dict[str, Any]
     examples: dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]
     bad: list[dict[str, Any]]
+    incidents: list[dict[str, Any]]
     config: dict[str, Any]
 
     @property
@@ -134,5 +136,6 @@ def read_facts(folder: Path) -> Facts:
         curves=work.read_json("curves.json", {}),
         examples=work.read_examples(),
         bad=work.read_json("bad_samples.json", []),
+        incidents=work.read_incidents(),
         config=work.read_json("config.json", {}),
     )

@@ -244,6 +244,14 @@ def _bad(facts: Facts) -> str:
     return _section(f"Skipped samples: {len(facts.bad):,}", table + note)
 
 
+def _incidents(facts: Facts) -> str:
+    """The newest incidents; nothing where all went well."""
+    shown = facts.incidents[-MOST_SKIPPED:]
+    rows = [[f"{i['step']:,}", f"{i['dataset']} {i['task']}", i["message"], ", ".join(i["images"])] for i in shown]
+    table = _table(["step", "head", "what", "images"], rows, numbers=0)
+    return _section(f"Incidents: {len(facts.incidents):,}", table) if rows else ""
+
+
 def _config(facts: Facts) -> str:
     if not facts.config:
         return ""
@@ -259,6 +267,7 @@ SECTIONS: tuple[Callable[[Facts], str], ...] = (
     _pictures,
     _datasets,
     _bad,
+    _incidents,
     _config,
 )
 
