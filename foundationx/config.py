@@ -229,6 +229,7 @@ class EvaluateConfig(Section):
     final: tuple[Split, ...] = (Split.VAL, Split.TEST)
     models: tuple[Literal["student", "teacher"], ...] = ("student", "teacher")
     examples: int = Field(8, ge=0, description="images a head kept for the report")
+    predictions: bool = Field(True, description="keep the last evaluation's predictions of every image, for intervals")
 
 
 class RuntimeConfig(Section):

@@ -9,6 +9,8 @@ incidents.jsonl           steps left out, losses that jumped, files that could n
 metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}
 best.json                 each head's best validation, and the step whose checkpoint is kept for it
 curves.json               ROC curves of the last evaluation
+predictions/              what was said of every image in the last evaluation, one .npz a head, model and split
+thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
 examples/                 images with truth and prediction, one .npz a head
 bad_samples.json          what was skipped, and why
 checkpoints/              what training resumes from

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from foundationx.cli.options import add_data_root, wide_console
-from foundationx.types import Split
+from foundationx.types import MetricRow, Split
 
 HELP = "evaluate every head of a checkpoint on one side of its split"
 
@@ -20,29 +20,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=[split.value for split in Split], default="val")
     parser.add_argument("--model", choices=["student", "teacher", "both"], default="both")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--all", action="store_true", help="show every class of every metric")
+    parser.add_argument(
+        "--out", type=Path, help="write metrics.json, predictions/ and thresholds.json into this folder (for compare)"
+    )
     parser.add_argument("--json", type=Path, help="write the metric rows to this file")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluates and prints a table."""
+    """Evaluates and prints a table: every class of the headline metrics, means of the others."""
+    from foundationx.evaluate.score import HEADLINE, MEAN
     from foundationx.run.evaluate import evaluate_checkpoint
     from foundationx.workdir import write_metrics
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
-    rows = evaluate_checkpoint(
-        options.checkpoint, options.data_root, Split(options.split), models, device=options.device
-    )
+    split = Split(options.split)
+    rows = evaluate_checkpoint(options.checkpoint, options.data_root, split, models, options.device, options.out)
     table = Table(title=f"{options.checkpoint}, {options.split}")
     for column in ("head", "metric", "class", "n", *models):
         table.add_column(column)
-    lines: dict[tuple, dict[str, float | None]] = {}
+    lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
     for row in rows:
-        lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name, str(row.n)), {})[row.model] = (
-            row.value
-        )
-    for name, values in lines.items():
-        shown = ["-" if values.get(m) is None else f"{values[m]:.4f}" for m in models]
-        table.add_row(*name, *shown)
+        if options.all or row.class_name == MEAN or row.metric == HEADLINE[row.task]:
+            lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
+    for name, found in lines.items():
+        counts = dict.fromkeys(str(row.n) for row in found.values())
+        values = [found[model].value if model in found else None for model in models]
+        table.add_row(*name, "/".join(counts), *("-" if value is None else f"{value:.4f}" for value in values))
     wide_console().print(table)
     if options.json:
         write_metrics(options.json, rows)

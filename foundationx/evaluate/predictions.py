@@ -6,6 +6,7 @@ One ``.npz`` a head, model and side: ``predictions/{dataset}/{task}.{split}.{mod
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from pycocotools import mask as rle
 
 from foundationx.errors import DataError
 from foundationx.types import Split, Task, TaskKey
+from foundationx.workdir import write_atomically
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -119,7 +121,11 @@ class Predictions:
         return folder / "predictions" / self.key.dataset / f"{self.key.task.value}.{self.split.value}.{self.model}.npz"
 
     def write(self, folder: Path) -> Path:
-        """Writes it into a work directory and returns the file's path."""
+        """Writes it into a work directory and returns the file's path.
+
+        Raises:
+            DiskError: the disk does not take it.
+        """
         arrays = {"format": np.array(FORMAT), "dataset": np.array(self.key.dataset), "task": np.array(self.key.task)}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -127,12 +133,10 @@ class Predictions:
                 arrays |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
             elif value is not None and item.name != "key":
                 arrays[item.name] = np.array(value)
-        path = self.path(folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **arrays)
-        partial.replace(path)
-        return path
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        write_atomically(self.path(folder), packed.getvalue())
+        return self.path(folder)
 
 
 def read_predictions(path: Path) -> Predictions:

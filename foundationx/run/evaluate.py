@@ -9,11 +9,17 @@ from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.errors import CheckpointError
 from foundationx.evaluate.evaluator import evaluate
 from foundationx.run.device import pick_device, share_cores
+from foundationx.run.measure import measure, missing_rows
 from foundationx.types import MetricRow, Split
 
 
 def evaluate_checkpoint(
-    path: Path, data_root: Path, split: Split, models: tuple[str, ...] = ("student", "teacher"), device: str = "auto"
+    path: Path,
+    data_root: Path,
+    split: Split,
+    models: tuple[str, ...] = ("student", "teacher"),
+    device: str = "auto",
+    out: Path | None = None,
 ) -> list[MetricRow]:
     """Metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
 
@@ -23,10 +29,13 @@ def evaluate_checkpoint(
         split: the side to evaluate.
         models: student, teacher or both.
         device: where to compute.
+        out: folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other sides stays.
+            Metrics of called labels need the predictions of the validation side in it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or the cards have changed since.
         DataError: a file is missing or bad.
+        DiskError: ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
     book = open_datasets(checkpoint.config, data_root)
@@ -36,4 +45,7 @@ def evaluate_checkpoint(
     where = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
     built = {name: checkpoint.model(name).to(where) for name in models}
-    return evaluate(book, built, split, checkpoint.visit).rows
+    found = evaluate(book, built, split, checkpoint.visit, record=True)
+    if out is not None:
+        return measure(out, found)
+    return found.rows + [row for stored in found.predictions for row in missing_rows(found.rows, stored, {})]

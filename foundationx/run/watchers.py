@@ -14,6 +14,7 @@ from foundationx.evaluate.evaluator import Evaluation, evaluate
 from foundationx.evaluate.score import HEADLINE
 from foundationx.export.backbone import export_backbone
 from foundationx.model import FoundationModel
+from foundationx.run.measure import measure
 from foundationx.schedule.plan import Phase, Plan
 from foundationx.types import MetricRow, Split, Task, TaskKey
 from foundationx.watch.progress import Progress
@@ -97,14 +98,20 @@ class EvaluateAndReport(Watcher):
         self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
     ) -> None:
         """Metrics, pictures and report. A disk without room for a report ends the run only where it is the last one."""
+        record = last and self.config.predictions
+        rows, kept = [], []
         for split in splits:
-            found = evaluate(self.book, models, split, visit, self._show)
+            found = evaluate(self.book, models, split, visit, self._show, record=record)
             self.folder.add_metrics(found.rows)
             self._note_best()
             self._keep_pictures(found, list(models)[-1])
             for entry in found.bad:
                 self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+            kept += found.predictions
+            rows += found.rows
             self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
+        if record:
+            measure(self.folder.root, Evaluation(rows, predictions=kept))
         try:
             self._write_bad()
             write_report(self.folder.root)
