@@ -39,9 +39,9 @@ def next_batch(source: Iterator[Batch]) -> Batch:
     """The next batch. Raises DataError where a worker has died."""
     try:
         return next(source)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two: it died while it handed over a batch
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
-        found = f"a worker process has died: {' '.join(str(error).split())}"
+        found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
         mend = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
         raise DataError("reading of images", found, "workers that live", mend) from error

@@ -57,7 +57,7 @@ class Guard:
 
     def begin(self) -> None:
         """Before a forward pass: where it is the first of an optimiser step, buffers are kept."""
-        if not self._current.trials:
+        if not self._current.trials and self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
     def judge(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
@@ -77,8 +77,9 @@ class Guard:
             self.optimiser.step()
         elif current.applied:
             self.optimiser.step()
-        pairs = zip(self._buffers, self._kept, strict=True)
-        torch._foreach_copy_(self._buffers, [torch.where(current.applied, now, kept) for now, kept in pairs])
+        if self._buffers:
+            pairs = zip(self._buffers, self._kept, strict=True)
+            torch._foreach_copy_(self._buffers, [torch.where(current.applied, now, kept) for now, kept in pairs])
         return current.applied
 
     def read(self) -> list[Incident]:
