@@ -49,6 +49,12 @@ CASES = [
     ({"licence_allowlist": ["MIT"]}, {"licence": "terms", "spdx": "MIT"}, {"licence": "terms"}, {"licence": None}),
     ({"commercial": "required"}, {}, {"commercial": "no"}, {"commercial": "unknown"}),
     ({"redistribution": "required"}, {}, {"redistribution": "no"}, {"redistribution": "unknown"}),
+    (
+        {"commercial": "required", "trust_unverified": False},
+        {"unverified": ("home",)},
+        {"commercial": "no"},
+        {"unverified": ("licence.commercial",)},
+    ),
     ({"anatomy_whitelist": ["chest"]}, {}, {"anatomy": ("rib", "Hand")}, {"anatomy": ()}),
     ({"include_unlabelled": False}, {}, {"label_presence": "unlabelled"}, {"label_presence": None}),
     ({"min_valid_images": 500}, {}, {"valid_images": 499}, {"volume": {}}),
@@ -85,6 +91,10 @@ def test_volumes_count_as_2d_sources_only_where_that_is_allowed():
     assert not decide(record(dimensions=("3D",)), dimension="2D").kept
     assert decide(record(dimensions=("3D",)), dimension="2D", allow_3d_as_2d_sources=True).kept
     assert not decide(record(dimensions=("2D",)), dimension="3D", allow_3d_as_2d_sources=True).kept
+
+
+def test_an_unverified_permission_is_believed_unless_the_recipe_says_otherwise():
+    assert decide(record(unverified=("licence.commercial",)), commercial="required", unknown_policy="drop").kept
 
 
 def test_mixed_labels_are_not_unlabelled():

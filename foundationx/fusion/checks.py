@@ -97,14 +97,17 @@ def _licence(record: Record, recipe: Recipe) -> Finding | None:
 
 
 def _commercial(record: Record, recipe: Recipe) -> Finding | None:
-    return _permission("commercial", record.commercial) if recipe.commercial == "required" else None
+    return _permission("commercial", record, recipe) if recipe.commercial == "required" else None
 
 
 def _redistribution(record: Record, recipe: Recipe) -> Finding | None:
-    return _permission("redistribution", record.redistribution) if recipe.redistribution == "required" else None
+    return _permission("redistribution", record, recipe) if recipe.redistribution == "required" else None
 
 
-def _permission(key: str, answer: str) -> Finding:
+def _permission(key: str, record: Record, recipe: Recipe) -> Finding:
+    answer = getattr(record, key)
+    if not record.checked(key) and not recipe.trust_unverified:
+        return Finding(key, "unknown", f"the licence's answer is {answer}, which nobody has checked")
     verdicts = {"yes": "holds", "no": "fails", "unknown": "unknown"}
     return Finding(key, verdicts[answer], f"the licence's answer is {answer}")
 

@@ -84,6 +84,7 @@ def record_of_card(card: Card, vocabulary: Vocabulary) -> Record:
         storage_gb=survey.storage_gb,
         parent=card.parent,
         notes=card.notes,
+        unverified=card.unverified,
     )
 
 

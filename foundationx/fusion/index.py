@@ -60,6 +60,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "commercial": record.commercial,
         "access": record.access,
         "home": record.home,
+        "unverified": joined(record.unverified),
         "table_rows": joined(record.rows),
         "filled_from_table": joined(record.filled),
         "differences": "; ".join(record.differences) or None,

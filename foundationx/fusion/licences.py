@@ -62,7 +62,8 @@ def licence_report(training: Sequence[Record], others: Sequence[Record]) -> str:
     lines = [
         "# Licences of the selection",
         "",
-        "As the cards state them. Rows marked * come from a public table, whose licences are often wrong: check them.",
+        "As the cards state them; no legal advice. Rows marked * come from a public table, whose licences are often",
+        "wrong: check them.",
         "",
         "| dataset | licence | redistribution | commercial use | conditions | access |",
         "|---|---|---|---|---|---|",
@@ -79,8 +80,14 @@ def _row(record: Record) -> str:
     conditions = "; ".join(conditions_of(record.licence, record.spdx)) or "-"
     licence = record.licence or "not recorded"
     licence = f"{record.spdx} ({licence})" if record.spdx and not same_licence(record.spdx, licence) else licence
-    cells = (name, licence, record.redistribution, record.commercial, conditions, record.access or "unknown")
+    answers = (_answer(record, key) for key in ("redistribution", "commercial"))
+    cells = (name, licence, *answers, conditions, record.access or "unknown")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _answer(record: Record, key: str) -> str:
+    answer = getattr(record, key)
+    return answer if answer == "unknown" or record.checked(key) else f"{answer}, unverified"
 
 
 def _of_the_whole(records: Sequence[Record]) -> list[str]:
@@ -89,6 +96,9 @@ def _of_the_whole(records: Sequence[Record]) -> list[str]:
     lines = _verdict("Passing all of it on", "redistribution", records)
     lines += _verdict("Commercial use of all of it", "commercial", records)
     lines += _shared_conditions(records)
+    unchecked = [r.name for r in records if not (r.checked("redistribution") and r.checked("commercial"))]
+    if unchecked:
+        lines.append(f"- Nobody has checked the answers of: {', '.join(unchecked)}.")
     credentialed = [record.name for record in records if record.access == "credentialed"]
     if credentialed:
         lines.append(f"- Every user signs an agreement of their own for: {', '.join(credentialed)}.")

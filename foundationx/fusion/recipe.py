@@ -81,6 +81,7 @@ class Recipe(Part):
     licence_allowlist: tuple[str, ...] | None = Field(None, description="names or SPDX identifiers; null: any")
     commercial: Literal["any", "required"] = Field("any", description="required: commercial use is allowed")
     redistribution: Literal["any", "required"] = Field("any", description="required: passing the data on is allowed")
+    trust_unverified: bool = Field(True, description="false: a permission that nobody has checked counts as unknown")
     anatomy_whitelist: Wishes = Field((), description="concepts of the vocabulary; lung is within chest")
     include_unlabelled: bool = True
     prefer_labelled: bool = Field(False, description="labelled datasets come first where the budget cannot hold all")

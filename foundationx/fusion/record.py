@@ -26,6 +26,7 @@ class Record:
         classes_per_task: number of classes of each task.
         annotations: what is drawn or said: image label, box, mask.
         parent: card whose images these are.
+        unverified: keys of the card whose values nobody has checked.
         rows: table rows joined to it, as ``file row N``.
         differences: where a joined row says something else; the card is believed.
         filled: fields that come from a joined row because the card leaves them unknown.
@@ -58,6 +59,7 @@ class Record:
     storage_gb: float | None = None
     parent: str | None = None
     notes: str | None = None
+    unverified: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
@@ -69,6 +71,10 @@ class Record:
             return self.valid_images
         sides = [self.volume[side] for side in ("train", "val", "test") if side in self.volume]
         return self.volume.get("total", sum(sides) if sides else None)
+
+    def checked(self, permission: str) -> bool:
+        """Whether somebody has held ``redistribution`` or ``commercial`` against the publisher's page."""
+        return not {"licence", f"licence.{permission}"} & set(self.unverified)
 
 
 def joined(values: tuple[str, ...]) -> str | None:
