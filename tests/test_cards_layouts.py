@@ -266,11 +266,9 @@ def test_vindr_ribcxr(download):
     square = [{"x": 10, "y": 20}, {"x": 30, "y": 20}, {"x": 30, "y": 50}, {"x": 10, "y": 50}]
     for side in ("train", "val"):
         name = f"VinDr_RibCXR_{side}_000.png"
-        data.files(f"{side}/{name}")
+        data.files(f"data/{side}/img/{name}")
         ribs = {f"{hand}{k}": {"0": square if (hand, k) == ("L", 3) else None} for hand in "RL" for k in range(1, 11)}
-        data.write(
-            f"annotations/VinDr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs)
-        )
+        data.write(f"Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
     found = data.read("detection")
     assert found.splits == [Split.TRAIN, Split.VAL]
     assert [boxes.tolist() for boxes in found.boxes] == [[[10, 20, 30, 50]]] * 2
