@@ -94,8 +94,9 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_stays(phantoms, t
     assert max(map(step_of, checkpoints_in(tmp_path))) < trainer.step
 
 
-def test_the_host_waits_for_nothing_where_the_optimiser_takes_a_flag():
-    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d(2), torch.nn.LayerNorm(2)])
+def test_the_host_waits_for_nothing_where_the_optimiser_takes_a_flag(norm):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), norm)
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
     guard = Guard(model, optimiser, limit=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
