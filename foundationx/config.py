@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from foundationx.types import Split, Task
+from foundationx.types import ANNOTATED, Split, Task
 
 
 class Section(BaseModel):
@@ -73,15 +73,18 @@ class ModelConfig(Section):
     region_gate: RegionGateConfig | None = Field(
         None, description="Foundation X+: a dataset's boxes guide its segmentation"
     )
+    objective: dict[str, Any] | None = Field(
+        None, description="self-supervision: `type` names a file of foundationx/objectives, the others are its options"
+    )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
-    @field_validator("backbone")
+    @field_validator("backbone", "objective")
     @classmethod
-    def _has_type(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if "type" not in value:
-            raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer'")
-        return _plain(value)
+    def _has_type(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and "type" not in value:
+            raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer' (backbone), type='peac' (objective)")
+        return None if value is None else _plain(value)
 
     @field_validator("detection")
     @classmethod
@@ -94,7 +97,10 @@ class DatasetConfig(Section):
 
     card: str
     root: str | None = Field(None, description="folder under the data root; the card's own where it is None")
-    tasks: tuple[Task, ...] | None = Field(None, description="tasks to train; all of the card's where it is None")
+    tasks: tuple[Task, ...] | None = Field(
+        None,
+        description="tasks to train; all of the card's where it is None. `self_supervision` wants the images alone",
+    )
     limit: int | None = Field(None, gt=0, description="use at most this many images of each split")
 
 
@@ -148,6 +154,7 @@ class TaskShares(Section):
     classification: float = Field(0.0, ge=0)
     detection: float = Field(0.0, ge=0)
     segmentation: float = Field(0.0, ge=0)
+    self_supervision: float = Field(0.0, ge=0)
 
 
 class ScheduleConfig(Section):
@@ -164,12 +171,12 @@ class ScheduleConfig(Section):
     temperature: float = Field(1.0, ge=1, description="1: in proportion to size; very large: all heads alike")
     cap: int | None = Field(None, gt=0, description="images of a pass at most, for order `capped`")
     lock: TaskShares = TaskShares(classification=0.5, detection=0.5, segmentation=0.5)
-    release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0)
+    release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0, self_supervision=1.0)
     max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
 
     @model_validator(mode="after")
     def _every_task_is_trained(self) -> ScheduleConfig:
-        for task in Task:
+        for task in ANNOTATED:
             if getattr(self.lock, task.value) + getattr(self.release, task.value) == 0:
                 raise ValueError(f"lock and release of {task.value} are both 0: its visits would be empty")
         return self
@@ -274,6 +281,14 @@ class RunConfig(Section):
         twice = sorted({card for card in cards if cards.count(card) > 1})
         if twice:
             raise ValueError(f"datasets lists {', '.join(twice)} more than once")
+        if any(Task.SELF_SUPERVISION in (dataset.tasks or ()) for dataset in self.datasets):
+            self._check_self_supervision()
         if others := sorted(set(self.allow_test) - set(cards)):
             raise ValueError(f"allow_test names {', '.join(others)}, which datasets does not list")
         return self
+
+    def _check_self_supervision(self) -> None:
+        if self.model.objective is None:
+            raise ValueError("self_supervision stands among the tasks of a dataset, but model.objective is not set")
+        if self.schedule.lock.self_supervision + self.schedule.release.self_supervision == 0:
+            raise ValueError("schedule.release.self_supervision is 0: its visits would be empty; set it to 1.0")

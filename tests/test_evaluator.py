@@ -15,11 +15,11 @@ from foundationx.errors import DataError
 from foundationx.evaluate.average_precision import AveragePrecision
 from foundationx.evaluate.evaluator import SHOWN_SCORE, evaluate
 from foundationx.model import FoundationModel
-from foundationx.types import Annotations, MaskPart, Prediction, Split, Task, TaskKey
+from foundationx.types import ANNOTATED, Annotations, MaskPart, Prediction, Split, Task, TaskKey
 
 CONFIG = Path(__file__).parent / "tiny_config.py"
 OPTIONS = {"split.train": 0.4, "split.val": 0.6, "split.test": 0.0}
-KEYS = {task: TaskKey("odd", task) for task in Task}
+KEYS = {task: TaskKey("odd", task) for task in ANNOTATED}
 SIZES = [(40, 100), (96, 48), (70, 70), (30, 120), (64, 50)]
 """Height and width of the films that the truth-telling model is judged on."""
 
@@ -225,7 +225,7 @@ def test_an_unreadable_film_is_listed_and_none_is_judged_twice(odd):
     names = [example.name for example in found.examples[KEYS[Task.DETECTION]]]
     assert names == ["0.png", "2.png", "3.png", "4.png"]
     assert [(entry.file, entry.row, entry.task) for entry in found.bad] == [
-        ("1.png", "row 1", task.value) for task in Task
+        ("1.png", "row 1", task.value) for task in ANNOTATED
     ]
 
 

@@ -73,7 +73,7 @@ class Flaky:
     def __init__(self, broken):
         self.broken = broken
 
-    def sample(self, index, seed):
+    def sample(self, index, seed, moment=None):
         if index in self.broken:
             raise DataError(f"file {index}", "broken")
         return sample([[0, 0, index, 4]])

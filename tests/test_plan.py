@@ -8,7 +8,7 @@ from foundationx.configfile import parse_config
 from foundationx.errors import ConfigError
 from foundationx.schedule.cyclic import phase_lengths
 from foundationx.schedule.plan import build_plan
-from foundationx.types import PhaseName, Task, TaskKey
+from foundationx.types import ANNOTATED, PhaseName, Task, TaskKey
 
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
 
@@ -75,7 +75,7 @@ def test_foundation_x_plus_locks_everywhere():
 def test_trainable_scopes():
     plan = build_plan(config(), SIZES)
     by = {(phase.key, phase.name): phase for phase in plan.phases}
-    candid = {task: TaskKey("candid", task) for task in Task}
+    candid = {task: TaskKey("candid", task) for task in ANNOTATED}
     assert by[candid[D], "lock"].trainable == ("head.candid/detection",)
     assert by[candid[D], "release"].trainable == ("backbone", "neck", "encoder", "head.candid/detection")
     assert by[candid[S], "lock"].trainable == ("head.candid/segmentation",)

@@ -20,7 +20,7 @@ from reader_cards import make_card
 from foundationx.data.annotations import read_annotations
 from foundationx.registry.catalog import Catalog, default_folders
 from foundationx.registry.splits import assign_splits
-from foundationx.types import Annotations, Split, Task
+from foundationx.types import ANNOTATED, Annotations, Split, Task
 
 pytestmark = pytest.mark.shared
 CATALOG = Catalog(default_folders()[:1])
@@ -195,7 +195,7 @@ def test_chestx_det(shared_data, tmp_path, name, file, images, findings):
     if name == "chestx_det":
         root = tmp_path
         with_images(shared_data / file, root, name, Path(file).name, [record["file_name"] for record in records])
-    found = {task: read(name, task, root) for task in Task}
+    found = {task: read(name, task, root) for task in ANNOTATED}
     detection, segmentation = found[Task.DETECTION], found[Task.SEGMENTATION]
     assert [len(table) for table in found.values()] == [images] * 3
     assert sum(map(len, detection.boxes)) == sum(map(len, segmentation.masks)) == findings

@@ -11,7 +11,7 @@ import numpy as np
 from foundationx.data.augment import ViewPipeline
 from foundationx.data.pixels import read_grey, read_mask
 from foundationx.errors import DataError
-from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Runs, Sample, SampleMeta
+from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Moment, Runs, Sample, SampleMeta
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box or polygon may stand out of its image (rounding); more is an error."""
@@ -34,8 +34,8 @@ class CardDataset:
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def sample(self, index: int, seed: int) -> Sample:
-        """The sample of image ``index``; augmentation is a function of ``seed`` alone.
+    def sample(self, index: int, seed: int, moment: Moment | None = None) -> Sample:
+        """The sample of image ``index``; augmentation is a function of ``seed`` alone, ``moment`` makes no difference.
 
         Raises:
             DataError: a file cannot be read, a box or polygon stands out of its image or a mask has another

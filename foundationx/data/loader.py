@@ -18,15 +18,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foundationx.data.dataset import CardDataset
 from foundationx.errors import DataError
-from foundationx.types import BadSample, Batch, Sample, TaskKey
+from foundationx.types import BadSample, Batch, Moment, Sample, TaskKey, ViewBatch
 
 
 class SampleRef(NamedTuple):
-    """Which image to read, and the seed of its augmentation."""
+    """Which image to read, the seed of its augmentation, and where the head's training stands."""
 
     key: TaskKey
     index: int
     seed: int
+    moment: Moment = Moment()
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,22 @@ class PlanSampler(Sampler[list[SampleRef]]):
         return sum(order.steps for order in self.orders) - self.start_step
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
+        totals: dict[TaskKey, int] = {}
         for order in self.orders:
+            totals[order.key] = totals.get(order.key, 0) + order.steps
+        turns = dict.fromkeys(totals, 0)
+        for order in self.orders:
+            turn = turns[order.key]
+            turns[order.key] += order.steps
             if order.first_step + order.steps <= self.start_step:
                 continue
             drawn = self._draw(order)
             for place in range(max(0, self.start_step - order.first_step), order.steps):
                 chosen = drawn[place * self.batch_size : (place + 1) * self.batch_size]
                 first_seed = (order.first_step + place) * self.batch_size
+                moment = Moment(turn + place, (turn + place) / totals[order.key])
                 refs = [
-                    SampleRef(order.key, int(index), sample_seed(self.seed, first_seed + n))
+                    SampleRef(order.key, int(index), sample_seed(self.seed, first_seed + n), moment)
                     for n, index in enumerate(chosen)
                 ]
                 yield refs[self.rank :: self.ranks]
@@ -121,7 +129,7 @@ class PooledDataset(Dataset):
         for offset in range(len(candidates)):
             index = int(candidates[(first + offset) % len(candidates)])
             try:
-                return dataset.sample(index, ref.seed), bad
+                return dataset.sample(index, ref.seed, ref.moment), bad
             except DataError as error:
                 bad.append(dataset.bad(index, error))
         return None, bad
@@ -150,6 +158,8 @@ def collate(items: Sequence[tuple[Sample | None, list[BadSample]]]) -> Batch | t
         box_classes=box_classes,
         masks=_stack([sample.masks for sample in samples]) if samples[0].masks is not None else None,
         bad=bad,
+        views=_stack_views(samples),
+        moment=samples[0].moment,
     )
 
 
@@ -168,6 +178,20 @@ def usable(batch: Batch | tuple[BadSample, ...], on_bad_sample: str) -> Batch:
 
 def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays))
+
+
+def _stack_views(samples: Sequence[Sample]) -> dict[str, ViewBatch] | None:
+    """Views of one name beside each other; None where the samples have none."""
+    if samples[0].views is None:
+        return None
+    return {
+        name: ViewBatch(
+            images=_stack([sample.views[name].image for sample in samples])[:, None],
+            boxes=_stack([sample.views[name].box for sample in samples]),
+            order=_stack([sample.views[name].order for sample in samples]),
+        )
+        for name in samples[0].views
+    }
 
 
 def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -208,6 +232,6 @@ def _one_thread(worker: int) -> None:
 
 
 def in_order(key: TaskKey, indices: np.ndarray, batch_size: int) -> list[list[SampleRef]]:
-    """Batches for evaluation: every image once, in order."""
-    refs = [SampleRef(key, int(index), 0) for index in indices]
+    """Batches for evaluation: every image once, in order. What is drawn is drawn by the image's place."""
+    refs = [SampleRef(key, int(index), int(index)) for index in indices]
     return [refs[start : start + batch_size] for start in range(0, len(refs), batch_size)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from foundationx.data.augment import ViewPipeline
 from foundationx.data.dataset import CardDataset
 from foundationx.data.exclusion import excluded_images, read_exclusions, without_allowed_tests
 from foundationx.data.loader import PooledDataset
+from foundationx.data.unlabelled import read_images
+from foundationx.data.view_sets import ViewSetDataset
 from foundationx.errors import ConfigError, DataError
+from foundationx.objectives.base import open_objective
 from foundationx.registry.catalog import Catalog
 from foundationx.registry.splits import assign_splits
-from foundationx.types import Annotations, BadSample, Split, Task, TaskKey
+from foundationx.types import ANNOTATED, Annotations, BadSample, Split, Task, TaskKey
 
 
 @dataclass
@@ -57,20 +61,28 @@ class DataBook:
 
     def training(self) -> PooledDataset:
         """Augmented samples of the training side."""
-        views = {task: getattr(self.config.views, task.value) for task in Task}
+        views = {task: getattr(self.config.views, task.value) for task in ANNOTATED}
         return self._pool(Split.TRAIN, views)
 
     def evaluation(self, split: Split) -> PooledDataset:
-        """Plain resized samples of one side."""
-        return self._pool(split, dict.fromkeys(Task, ViewConfig(teacher="same")))
+        """Plain resized samples of one side; for self-supervision, views as in training."""
+        return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")))
 
     def _pool(self, split: Split, views: dict[Task, ViewConfig]) -> PooledDataset:
         size = self.config.image_size
         datasets = {
             key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size, **views[key.task].model_dump()))
             for key, table in self.annotations.items()
+            if key.task in views
         }
+        datasets |= {key: self._view_sets(table) for key, table in self.annotations.items() if key not in datasets}
         return PooledDataset(datasets, {key: sides[split] for key, sides in self.indices.items()})
+
+    def _view_sets(self, table: Annotations) -> ViewSetDataset:
+        """Images of one dataset as the views that the objective asks for."""
+        objective, options = open_objective(self.config.model.objective)
+        plan = functools.partial(objective.views, options)
+        return ViewSetDataset(table, self.roots[table.key.dataset], plan, options.photometry)
 
     def summary(self) -> list[dict[str, Any]]:
         """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.
@@ -94,7 +106,7 @@ class DataBook:
     def _excluded(self, table: Annotations) -> int:
         """Images of one task that would train but for the exclusion list."""
         out = self.excluded.get(table.key.dataset, set())
-        known = ~np.isnan(table.labels).all(axis=1)
+        known = _something_known(table)
         sides = _side_of(table, self.patients, self.config.allow_test)
         return sum(image in out for image in np.array(table.images, dtype=object)[known & (sides == Split.TRAIN.value)])
 
@@ -115,13 +127,15 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
     annotations: dict[TaskKey, Annotations] = {}
     roots: dict[str, Path] = {}
     for dataset in config.datasets:
-        card = catalog.card(dataset.card)
+        card = catalog.card(dataset.card).with_options(dataset.options)
         roots[card.name] = data_root / (dataset.root if dataset.root is not None else card.root)
         for task in _tasks(card.tasks, dataset.tasks, card.name):
             key = TaskKey(card.name, task)
-            annotations[key] = read_annotations(
-                card, task, data_root, root=dataset.root, on_bad_sample=config.runtime.on_bad_sample
-            )
+            options = {"root": dataset.root, "on_bad_sample": config.runtime.on_bad_sample}
+            if task is Task.SELF_SUPERVISION:
+                annotations[key] = read_images(card, data_root, **options)
+            else:
+                annotations[key] = read_annotations(card, task, data_root, **options)
     tables, allowed = list(annotations.values()), config.allow_test
     patients = assign_splits(without_allowed_tests(tables, allowed), config.split.fractions(), config.split.seed)
     entries = read_exclusions(config.exclude) if config.exclude is not None else []
@@ -134,13 +148,13 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
     return DataBook(annotations, roots, indices, patients, config, excluded)
 
 
-def _tasks(available: Iterable[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
-    """Tasks to train, in the fixed order classification, detection, segmentation."""
-    available = set(available)
-    missing = [task.value for task in wanted or () if task not in available]
+def _tasks(available: Collection[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
+    """Tasks to train, in the fixed order of ``Task``; self-supervision needs no annotation, but has to be named."""
+    possible = {*available, Task.SELF_SUPERVISION}
+    missing = [task.value for task in wanted or () if task not in possible]
     if missing:
         found = f"card {card} has no {', '.join(missing)}"
-        raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(available))}", "correct `tasks`")
+        raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(possible))}", "correct `tasks`")
     return [task for task in Task if task in (available if wanted is None else wanted)]
 
 
@@ -155,12 +169,17 @@ def _side_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequenc
 
 def _sides(table: Annotations, side_of: np.ndarray, excluded: set[str], limit: int | None) -> dict[Split, np.ndarray]:
     """Images of each side; those of which nothing is known at all are left out: they can neither train nor test."""
-    something_known = ~np.isnan(table.labels).all(axis=1)
+    something_known = _something_known(table)
     out = np.array([image in excluded for image in table.images], dtype=bool)
     return {
         split: np.flatnonzero((side_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
         for split in Split
     }
+
+
+def _something_known(table: Annotations) -> np.ndarray:
+    """(N,) bool; images without any class are there for their pixels."""
+    return ~np.isnan(table.labels).all(axis=1) | (len(table.classes) == 0)
 
 
 def _label_counts(table: Annotations, chosen: np.ndarray) -> list[dict[str, Any]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from foundationx import ranks
 from foundationx.data.device import Normaliser
 from foundationx.model import FoundationModel
 from foundationx.models.teacher import Teacher
+from foundationx.objectives.base import Outcome
 from foundationx.objectives.consistency import consistency_loss
 from foundationx.schedule.plan import Phase
 from foundationx.types import Batch, StepOutput
@@ -26,6 +28,8 @@ def training_losses(
         batch: on the model's device.
         phase: gives the weight c.
     """
+    if batch.views is not None:
+        return self_supervised_losses(student, teacher, normalise, batch)
     trunk_output = student.trunk(normalise(batch.images), batch.key)
     parts = student.head_loss(trunk_output, batch)
     task = torch.stack([part.float() for part in parts.values()]).sum()
@@ -38,3 +42,26 @@ def training_losses(
         loss = (1 - phase.consistency) * task + phase.consistency * consistency
         logged["consistency"] = consistency.detach()
     return StepOutput(loss, logged | {"total": loss.detach()})
+
+
+def self_supervised_losses(
+    student: FoundationModel, teacher: Teacher, normalise: Normaliser, batch: Batch
+) -> StepOutput:
+    """The losses of the batch's objective: their sum. Teacher and student meet inside it."""
+    parts = look_at_views(student, teacher.model, normalise, batch).losses
+    task = torch.stack([part.float() for part in parts.values()]).sum()
+    loss = task * ranks.batch_share(len(batch), task.device)
+    logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
+    return StepOutput(loss, logged | {"total": loss.detach()})
+
+
+def look_at_views(student: FoundationModel, teacher: FoundationModel, normalise: Normaliser, batch: Batch) -> Outcome:
+    """What the objective of the batch's head finds in its views."""
+    key = batch.key
+    return student.head(key).outcome(
+        lambda images: student.trunk(images, key),
+        lambda images: teacher.trunk(images, key),
+        teacher.head(key),
+        normalise,
+        batch,
+    )

@@ -17,6 +17,7 @@ from foundationx.evaluate.average_precision import AveragePrecision
 from foundationx.evaluate.dice import Dice
 from foundationx.evaluate.predictions import Predictions
 from foundationx.evaluate.recorder import Recorder, true_boxes
+from foundationx.evaluate.views import evaluate_views
 from foundationx.model import FoundationModel
 from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
 
@@ -70,7 +71,11 @@ def evaluate(
         model.eval()
     pool = book.evaluation(split)
     for key in book.annotations:
-        if len(book.indices[key][split]):
+        if len(book.indices[key][split]) and key.task is Task.SELF_SUPERVISION:
+            rows, bad = evaluate_views(book, pool, models, split, visit, key, progress)
+            found.rows += rows
+            found.bad += bad
+        elif len(book.indices[key][split]):
             _evaluate_head(book, pool, models, split, visit, key, progress, record, found)
     return found
 

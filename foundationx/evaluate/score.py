@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice"}
+HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice", "self_supervision": "margin"}
 """The metric that stands for each task."""
 
 MEAN = "mean"

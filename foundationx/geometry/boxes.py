@@ -72,9 +72,3 @@ def soft_target(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid, sig
     bell = torch.exp(-steps.square().sum(dim=-1) / (2 * sigma**2))
     near = steps.abs().amax(dim=-1) <= reach + 1e-3  # rounding must not cut off the outermost ring
     return bell * near * inside(points, others)[:, :, None]
-
-
-def row_mass(sigma: float, reach: int) -> float:
-    """Sum of a row of ``soft_target`` away from the border, where both grids are aligned (6.17 for 1 and 2)."""
-    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    return float(torch.exp(-steps.square() / (2 * sigma**2)).sum() ** 2)

@@ -48,6 +48,8 @@ def head_key(slug: str) -> TaskKey:
 
 def shared_scopes(task: Task, config: ModelConfig) -> tuple[str, ...]:
     """Scopes below the heads that a task uses, from the image upwards."""
+    if task is Task.SELF_SUPERVISION:
+        return ("backbone",)
     if task is Task.CLASSIFICATION:
         return ("backbone", "projector") if config.projector else ("backbone",)
     if task is Task.DETECTION:

@@ -60,7 +60,7 @@ def predict_images(
         small = view(image, None, None, None, seed=0).image
         tensor = normalise(torch.from_numpy(small)[None, None].to(device))
         overlay, values = Overlay(image), {}
-        for key in heads or model.classes:
+        for key in heads or [key for key in model.classes if key.task is not Task.SELF_SUPERVISION]:
             with torch.no_grad():
                 prediction = model.predict(tensor, key)
             values[str(key)] = _describe(prediction, model, key, image.shape, threshold, overlay)

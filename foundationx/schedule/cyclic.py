@@ -1,7 +1,7 @@
 """Cycle through the datasets, dataset by dataset, with Lock-Release (``foundation_x.md`` section 2).
 
-A dataset's tasks follow each other: classification, detection, segmentation. The teacher moves after every phase
-(Foundation X), after every visit (Ark) or after every step. ``schedule.order`` says in which order datasets are
+A dataset's tasks follow each other: classification, detection, segmentation, self-supervision. The teacher moves after
+every phase (Foundation X), after every visit (Ark) or after every step. ``schedule.order`` says in which order datasets are
 visited and how many images a pass over one has.
 """
 
@@ -15,7 +15,7 @@ from foundationx.config import RunConfig, ScheduleConfig
 from foundationx.models.scopes import head_scope, task_scopes
 from foundationx.schedule.curves import build_curve
 from foundationx.schedule.plan import Phase
-from foundationx.types import PhaseName, TaskKey
+from foundationx.types import PhaseName, Task, TaskKey
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
@@ -33,6 +33,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
                 closes_visit = number == len(lengths)
                 moves = config.teacher.update == "phase" or (config.teacher.update == "visit" and closes_visit)
                 locked = name is PhaseName.LOCK
+                tied = not locked and key.task is not Task.SELF_SUPERVISION  # that one has a teacher of its own
                 yield Phase(
                     name=name,
                     key=key,
@@ -41,7 +42,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
                     first_step=step,
                     steps=steps,
                     trainable=(head_scope(key),) if locked else task_scopes(key, config.model),
-                    consistency=0.0 if locked else weight(done),
+                    consistency=weight(done) if tied else 0.0,
                     momentum=momentum(done) if moves else None,
                     closes_visit=closes_visit,
                     closes_cycle=closes_visit and place == len(sizes),

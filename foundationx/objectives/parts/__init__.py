@@ -1,0 +1,1 @@
+"""What self-supervised objectives share: heads, losses, memory, curriculum."""
