@@ -19,10 +19,12 @@ report.html               all of it, for people
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,24 @@ class WorkDir:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from training here meanwhile. However the process ends, its claim ends with it.
+
+        Raises:
+            DiskError: another process trains here.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / ".lock", "w", encoding="utf-8") as stream:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
+            except (BlockingIOError, PermissionError) as error:
+                found, mend = "another process trains here", "wait for it, or choose another --work-dir"
+                raise DiskError(str(self.root), found, mend=mend) from error
+            except OSError:  # a file system without locks: nothing can be known
+                pass
+            yield
 
     @property
     def log(self) -> Path:

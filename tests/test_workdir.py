@@ -1,7 +1,12 @@
 """The files of a run: rows replace their like, torn lines are dropped, examples come back as they were."""
 
-import numpy as np
+import subprocess
+import sys
 
+import numpy as np
+import pytest
+
+from foundationx.errors import DiskError
 from foundationx.types import Example, MetricRow, Task, TaskKey
 from foundationx.workdir import WorkDir
 
@@ -37,3 +42,21 @@ def test_examples_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(one.image, first.image)
     np.testing.assert_array_equal(one.labels, first.labels)
     assert one.boxes.shape == (0, 4) and two.boxes is None
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    """The claim of a process that is killed is free at once, though its child lives on."""
+    code = (
+        "import os, sys, time; from foundationx.workdir import WorkDir\n"
+        f"with WorkDir({str(tmp_path)!r}).claimed():\n"
+        "    if os.fork() == 0: time.sleep(3); os._exit(0)\n"
+        "    print('claimed', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"claimed\n"
+        with pytest.raises(DiskError, match="another process trains here"), WorkDir(tmp_path).claimed():
+            pass
+        other.kill()
+        other.wait()
+        with WorkDir(tmp_path).claimed():
+            pass

@@ -91,7 +91,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     ranks.gather(None)  # no rank writes before all have read what is there
     if not ranks.is_first():
         return trainer.train()
-    with Progress() as progress:
+    with folder.claimed(), Progress() as progress:
         trainer.watchers += _watchers(trainer, book, folder, progress)
         _write_facts(folder, config, book, plan, model, device, config_file, resume)
         folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
