@@ -16,7 +16,7 @@ from foundationx.fusion.blueprint import run_values
 from foundationx.fusion.fuse import fuse, write_fusion
 from foundationx.fusion.grouping import group
 from foundationx.fusion.licences import licence_report
-from foundationx.fusion.recipe import load_recipe
+from foundationx.fusion.recipe import Recipe, load_recipe
 from foundationx.fusion.record import Record
 from foundationx.registry.catalog import Catalog
 from foundationx.types import Task
@@ -227,3 +227,9 @@ def test_datasets_that_share_images_are_named(tmp_path, monkeypatch):
     write_fusion(fuse(load_recipe(recipe, catalog.vocabulary), catalog), tmp_path)
     shared = {row["dataset"]: row["shares_images_with"] for row in rows_of(tmp_path / "audit.csv")}
     assert (shared["mother"], shared["child"], shared["stranger"]) == ("child", "mother", "")
+
+
+def test_every_key_of_a_recipe_is_explained():
+    told = (ROOT / "docs" / "fusion.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in told.splitlines() if line.startswith("| `"))
+    assert [key for key in Recipe.model_fields if f"`{key}`" not in rows] == []
