@@ -1,0 +1,70 @@
+"""``foundationx import``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from foundationx.cli.options import wide_console
+
+if TYPE_CHECKING:
+    from foundationx.export.released import Released
+
+HELP = "import released Ark, Ark+, Foundation X or X+ weights: backbone, projector, named classification heads"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("file", type=Path, help="released file (.pth.tar, .pth, .safetensors); no code of it is run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--kind", default="auto", help="ark, foundation_x, foundation_x_plus or swin (auto)")
+    parser.add_argument("--entry", help="entry of the file that holds the weights (the teacher's)")
+    parser.add_argument(
+        "--heads", nargs="+", metavar="CARD", help="datasets of the heads in the file's order, or none (as released)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Imports, and prints what was taken, dropped and added, by groups of tensors."""
+    from foundationx.errors import CheckpointError
+    from foundationx.export.imported import write_imported
+    from foundationx.export.released import KINDS, read_released
+
+    if options.kind not in ("auto", *KINDS):
+        raise CheckpointError("--kind", f"found {options.kind!r}", f"auto, {', '.join(KINDS)}")
+    released = read_released(options.file, options.kind, options.entry, options.heads)
+    table = Table(title=f"{options.file.name}: {released.kind}, {released.entry or 'bare state dict'}")
+    for column in ("tensors", "number", "fate", "as, or why"):
+        table.add_column(column)
+    for (group, fate, why), number in _groups(released).items():
+        table.add_row(group, str(number), fate, why)
+    console = wide_console()
+    console.print(table)
+    shape = released.shape
+    size = f"{released.image_size} pixels" if released.image_size else "not told by the file"
+    console.print(
+        f"Swin: embed_dims {shape.embed_dims}, depths {shape.depths}, heads {shape.num_heads}, "
+        f"window {shape.window_size}; image size: {size}; mean {released.mean}, std {released.std}"
+    )
+    for head in released.heads:
+        console.print(f"head {head.name}: {', '.join(head.classes)}{' (exclusive)' if head.exclusive else ''}")
+    for path in write_imported(released, options.file, options.out):
+        print(path)
+
+
+def _groups(released: Released) -> dict[tuple[str, str, str], int]:
+    """Tensors that share a fate, counted; numbers in their names become ``*``."""
+    counts: dict[tuple[str, str, str], int] = {}
+    fates = [(name, "taken", re.sub(r"\d+", "*", here.split(".")[0])) for name, here in released.taken.items()]
+    fates += [(name, "dropped", reason) for name, reason in released.dropped.items()]
+    fates += [(name, "added", reason) for name, reason in released.added.items()]
+    for name, fate, why in fates:
+        parts = re.sub(r"\d+", "*", name).split(".")
+        group = ".".join(parts[:3] if parts[0] == "backbone" else parts[:1])
+        key = (group + (".." if len(parts) > 1 else ""), fate, why)
+        counts[key] = counts.get(key, 0) + 1
+    return counts

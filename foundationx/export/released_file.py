@@ -1,0 +1,109 @@
+"""Opens a file of weights without running code from it, and finds the state dict inside."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from foundationx.errors import CheckpointError
+
+TEACHERS = ("teacher", "teacher_model")
+STUDENTS = ("state_dict", "model")
+"""Entries of Ark's and Foundation X's files; the teacher is the published model."""
+
+_PLAIN_OBJECTS = [
+    argparse.Namespace,  # command-line options
+    (codecs.encode, "_codecs.encode"),  # how pickle writes the bytes of a NumPy number
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+]
+"""What training scripts leave beside the weights and what holds values only: safe to read."""
+
+
+def open_weights(path: Path, entry: str | None = None) -> tuple[dict[str, Tensor], str, dict[str, str]]:
+    """Reads a state dict.
+
+    Args:
+        path: a file of torch.save or safetensors: a state dict, or a dictionary that holds one.
+        entry: which one; None for the teacher where there is one.
+
+    Returns:
+        The tensors without the prefix ``module.``, the name of the entry (empty for a bare state dict), and why each
+        other entry of the file was left.
+
+    Raises:
+        CheckpointError: the file is missing or torn, holds objects that only running code could read, or no state dict.
+    """
+    content = _read(path)
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return _without_module(content, path), "", {}
+    holders = [name for name, value in content.items() if _is_state_dict(value)]
+    wanted = [entry] if entry else [*TEACHERS, *STUDENTS]
+    chosen = next((name for name in wanted if name in holders), None)
+    if chosen is None:
+        found = f"entries {', '.join(map(str, content)) or 'none'}; weights in: {', '.join(holders) or 'none'}"
+        mend = "name the entry: --entry NAME" if holders else "give a file of weights"
+        raise CheckpointError(str(path), found, f"weights in one of {', '.join(wanted)}", mend)
+    left = {
+        name: f"other weights than those asked for ({chosen})" if name in holders else "not weights"
+        for name in content
+        if name != chosen
+    }
+    return _without_module(content[chosen], path), chosen, left
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's dictionary."""
+    if not path.is_file():
+        raise CheckpointError(str(path), "there is no such file", "a file of weights", "check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_PLAIN_OBJECTS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (Exception, SafetensorError) as error:
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if blocked:
+            mend = (
+                "where you trust its source, open it once in an environment of its own with torch.load(FILE, "
+                "weights_only=False) and save the weights alone: torch.save({'teacher': content['teacher']}, NEW)"
+            )
+            found = f"holds an object of {blocked[1]}, which cannot be read without running code from the file"
+            raise CheckpointError(str(path), found, "tensors, numbers, text", mend) from error
+        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__})", "a whole file of weights",
+                              "it may be torn: fetch it again and compare its size") from error  # fmt: skip
+    if not isinstance(content, dict):
+        raise CheckpointError(str(path), f"holds a {type(content).__name__}", "a dictionary of tensors")
+    return content
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
+
+
+def _without_module(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Strips what DataParallel puts before every name. Numbers of half precision become float32."""
+    plain = {str(name).removeprefix("module."): value for name, value in tensors.items()}
+    if len(plain) != len(tensors):
+        raise CheckpointError(str(path), "names with and without 'module.' that are otherwise equal", "one model")
+    broken = [name for name, value in plain.items() if value.is_floating_point() and not _finite(value)]
+    if broken:
+        raise CheckpointError(
+            str(path), f"numbers in {broken[0]} that are not finite", "finite weights", "the file is torn"
+        )
+    return {name: value.float() if value.is_floating_point() else value for name, value in plain.items()}
+
+
+def _finite(value: Tensor) -> bool:
+    return value.is_meta or bool(value.isfinite().all())
