@@ -1,8 +1,8 @@
 """Cycle through the datasets, dataset by dataset, with Lock-Release (``foundation_x.md`` section 2).
 
-A dataset's tasks follow each other: classification, detection, segmentation, self-supervision. The teacher moves after
-every phase (Foundation X), after every visit (Ark) or after every step. ``schedule.order`` says in which order datasets are
-visited and how many images a pass over one has.
+A dataset's tasks follow each other: classification, detection, segmentation, self-supervision. The teacher moves
+after every phase (Foundation X), after every visit (Ark) or after every step. ``schedule.order`` says in which order
+datasets are visited and how many images a pass over one has.
 """
 
 from __future__ import annotations
