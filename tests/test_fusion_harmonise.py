@@ -4,6 +4,8 @@ import csv
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reader_cards import card_values
 
 from foundationx.errors import RecipeError
@@ -14,6 +16,9 @@ from foundationx.fusion.tables import read_table
 from foundationx.registry.card import Card
 from foundationx.registry.catalog import Catalog
 
+CELL = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.text(max_size=4))
+)
 VOCABULARY = Catalog().vocabulary
 HEADER = "section,name,url,year,dim,modality,structure,samples,label,task,diseases,access\n"
 ROW = 'X-ray,Tiny,https://www.a.org/c/tiny/data,2020,2D,X-Ray,Breast,"9,125",True,Cls,Cataract,registration\n'
@@ -199,3 +204,21 @@ def test_a_table_that_cannot_be_read_is_told(tmp_path, name, text, found):
         (tmp_path / name).write_text(text)
     with pytest.raises(RecipeError, match=found):
         read_table(tmp_path / name, VOCABULARY)
+
+
+@given(st.text(max_size=300))
+def test_a_table_of_any_text_is_read_or_refused_in_our_words(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_text(HEADER + text, encoding="utf-8", errors="replace")
+    assert all(record.title for record in read_table(path, VOCABULARY))
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["name", "dim", "samples", "images_valid", "storage_size_gb", "year"]), CELL)
+    )
+)
+def test_any_cells_of_a_json_table_are_read(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps([{"name": "x"}, *rows]), encoding="utf-8")
+    assert read_table(path, VOCABULARY)[0].title == "x"

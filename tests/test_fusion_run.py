@@ -11,8 +11,8 @@ from reader_cards import card_values
 from foundationx.cli.main import FAULT, main
 from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.errors import ConfigError
-from foundationx.fusion.blueprint import run_values
+from foundationx.errors import ConfigError, RecipeError
+from foundationx.fusion.blueprint import config_text, run_values
 from foundationx.fusion.fuse import fuse, write_fusion
 from foundationx.fusion.grouping import group
 from foundationx.fusion.licences import licence_report
@@ -31,6 +31,7 @@ SIXTEEN = [
     *("dataset_description", "modality_primary", "modality_secondary", "anatomical_structure", "disease"),
     *("data_volume", "valid_image_n", "label_presence", "task_type", "num_classes_per_task"),
 ]
+CATALOG = Catalog()
 PHANTOMS = {
     "name": "phantoms",
     "cards": {"allow": ["phantom_*"], "deny": ["phantom_all"]},
@@ -97,7 +98,7 @@ def test_what_is_written_trains_without_an_edit(fused, phantoms, tmp_path):
 
 def test_every_dataset_of_the_registry_has_a_reason(fused):
     rows = rows_of(fused / "audit.csv")
-    assert sorted(row["dataset"] for row in rows) == sorted(Catalog().names())
+    assert sorted(row["dataset"] for row in rows) == sorted(CATALOG.names())
     assert all(row["reason"] for row in rows)
     by_name = {row["dataset"]: row for row in rows}
     assert by_name["phantom_all"]["decision"] == "dropped"
@@ -129,8 +130,8 @@ def test_the_index_has_the_sixteen_fields_in_their_order(fused):
 def test_only_what_is_there_trains(phantoms, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "phantom_boxes").symlink_to(phantoms / "phantom_boxes")
-    recipe = load_recipe(write_recipe(tmp_path), Catalog().vocabulary)
-    fusion = fuse(recipe, Catalog(), data_root=tmp_path / "data")
+    recipe = load_recipe(write_recipe(tmp_path), CATALOG.vocabulary)
+    fusion = fuse(recipe, CATALOG, data_root=tmp_path / "data")
     trains = {entry.name: (entry.tasks, entry.obstacle) for entry in fusion.entries}
     assert trains["phantom_boxes"] == ((Task.DETECTION,), "")
     assert trains["phantom_labels"][0] == () and "Data_Entry_2017_v2020.csv: not there" in trains["phantom_labels"][1]
@@ -147,26 +148,40 @@ def test_without_anything_to_train_the_audit_is_written_and_no_configuration(tmp
 
 
 def test_an_exclusion_list_lies_beside_the_recipe(tmp_path):
-    recipe = load_recipe(write_recipe(tmp_path, exclude="exclude.csv"), Catalog().vocabulary)
-    assert run_values(recipe, fuse(recipe, Catalog()).entries)["exclude"] == str(tmp_path / "exclude.csv")
+    recipe = load_recipe(write_recipe(tmp_path, exclude="exclude.csv"), CATALOG.vocabulary)
+    assert run_values(recipe, fuse(recipe, CATALOG).entries)["exclude"] == str(tmp_path / "exclude.csv")
+
+
+def test_without_base_files_it_is_the_project_s_large_network(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, run={"image_size": 448}), CATALOG.vocabulary)
+    (tmp_path / "config.py").write_text(config_text(run_values(recipe, fuse(recipe, CATALOG).entries), recipe))
+    config, base = load_config(tmp_path / "config.py"), ROOT / "configs" / "_base_"
+    assert config.image_size == 448 and config.schedule.cycles == 10
+    embed_dims = config.model.backbone["embed_dims"]
+    assert f"embed_dims={embed_dims}" in (base / "swin_base.py").read_text() and config.views.detection.geometry
+
+
+def test_a_base_file_that_is_not_there_is_told(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, run={"base": ["no.py"]}), CATALOG.vocabulary)
+    with pytest.raises(RecipeError, match="there is no file"):
+        run_values(recipe, fuse(recipe, CATALOG).entries)
 
 
 def test_a_wrong_option_is_told_by_recipe_and_key(tmp_path):
     run = PHANTOMS["run"] | {"options": {"runtime": {"batchsize": 4}}}
-    recipe = load_recipe(write_recipe(tmp_path, run=run), Catalog().vocabulary)
+    recipe = load_recipe(write_recipe(tmp_path, run=run), CATALOG.vocabulary)
     with pytest.raises(ConfigError, match="did you mean 'batch_size'") as caught:
-        run_values(recipe, fuse(recipe, Catalog()).entries)
+        run_values(recipe, fuse(recipe, CATALOG).entries)
     assert "recipe.yaml: run: runtime.batchsize" in caught.value.where
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_project_make_a_configuration(path, tmp_path):
-    catalog = Catalog()
-    fusion = fuse(load_recipe(path, catalog.vocabulary), catalog)
+    fusion = fuse(load_recipe(path, CATALOG.vocabulary), CATALOG)
     write_fusion(fusion, tmp_path)
     config = load_config(tmp_path / "config.py")
     for one in config.datasets:
-        card = catalog.card(one.card)
+        card = CATALOG.card(one.card)
         assert card.access != "generated" and set(one.tasks) <= set(card.tasks)
         assert fusion.recipe.commercial == "any" or card.licence.commercial == "yes"
 
@@ -177,13 +192,14 @@ def test_groups_by_hand():
 
     xray = {"modalities": ("X-ray",), "label_presence": "labelled", "organisations": ("A",)}
     records = [
-        record("a", **xray, tasks=("detection",), volume={"total": 100}, annotations=("box",), modality_detail="film"),
+        record("a", **xray, tasks=("detection",), volume={"total": 100}, annotations=("box",), anatomy=("lung",)),
         record("b", **xray, tasks=("detection", "segmentation"), volume={"total": 50}, annotations=("box", "mask")),
-        record("c", modalities=("X-ray", "CT"), label_presence="unlabelled", organisations=("B", "a")),
+        record("c", modalities=("X-ray", "CT"), label_presence="unlabelled", organisations=("B", "a"), storage_gb=7.5),
     ]
     groups = {(one.level, one.modality, one.task): one for one in group(records, modalities=("X-ray",))}
     summary = groups["modality", "X-ray", ""]
     assert (summary.datasets, summary.images, summary.images_unknown, summary.organisations) == (3, 150, 1, 2)
+    assert (summary.tasks, summary.storage_gb, summary.anatomies) == (2, 7.5, 1)
     assert summary.labelled_share == pytest.approx(2 / 3) and summary.clash == "annotations: box / mask"
     assert groups["modality, task", "X-ray", "detection"].images == 150
     assert ("modality", "CT", "") not in groups, "the recipe does not ask for it"

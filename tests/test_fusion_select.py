@@ -1,6 +1,8 @@
 """Every dataset gets a reason: what a recipe asks, what is known, and what becomes of what is not known."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foundationx.errors import RecipeError
 from foundationx.fusion.recipe import Recipe, load_recipe
@@ -60,6 +62,9 @@ CASES = [
     ({"min_valid_images": 500}, {}, {"valid_images": 499}, {"volume": {}}),
     ({"release_date_min": "2018-06"}, {"released": "2018-06-01"}, {"released": "2017"}, {"released": "2018"}),
 ]
+RECORD_KEYS = (
+    *("dimension", "commercial", "anatomy_whitelist", "include_unlabelled", "min_valid_images", "release_date_min"),
+)
 
 
 @pytest.mark.parametrize(("asked", "holds", "fails", "unknown"), CASES, ids=[next(iter(case[0])) for case in CASES])
@@ -210,3 +215,23 @@ def test_the_portal_s_spellings_are_understood(tmp_path):
     read = load_recipe(path, VOCABULARY)
     assert read.dimension == "2D" and read.modalities == ("X-ray", "fundus") and read.release_date_min == "2017"
     assert read.task_types == ("classification", "segmentation")
+
+
+RECORDS = st.builds(
+    lambda **facts: Record(name="x", title="x", **facts),
+    dimensions=st.sampled_from([(), ("2D",), ("3D",)]),
+    commercial=st.sampled_from(["yes", "no", "unknown"]),
+    anatomy=st.sampled_from([(), ("lung",), ("Hand",)]),
+    label_presence=st.sampled_from([None, "labelled", "unlabelled"]),
+    released=st.sampled_from([None, "2015", "2018", "2018-07"]),
+    volume=st.sampled_from([{}, {"total": 50}, {"total": 500}]),
+)
+
+
+@given(RECORDS)
+def test_a_dropped_dataset_has_a_reason_and_a_stricter_policy_keeps_no_more(found):
+    asked = {key: value for case in CASES for key, value in case[0].items() if key in RECORD_KEYS}
+    by_policy = {policy: decide(found, unknown_policy=policy, **asked) for policy in ("keep", "warn", "drop")}
+    assert all(decision.kept != bool(decision.reasons) for decision in by_policy.values())
+    assert by_policy["keep"].kept == by_policy["warn"].kept >= by_policy["drop"].kept
+    assert by_policy["drop"].kept == (by_policy["keep"].kept and not by_policy["keep"].unknown)

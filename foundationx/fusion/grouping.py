@@ -26,6 +26,9 @@ class Group:
         images: of those whose number is known, together; a parent's images count again with each that re-uses them.
         images_unknown: datasets whose number of images is not known.
         organisations: different ones, as far as recorded.
+        storage_gb: of those whose size is known, together.
+        tasks: different ones, as far as recorded.
+        anatomies: different ones, as far as recorded.
         labelled_share: of the datasets of which it is known; None where of none.
         annotations: kinds of annotation; from cards, where tables do not say.
         clash: what must not be pooled blindly; empty where nothing clashes.
@@ -39,6 +42,9 @@ class Group:
     images: int
     images_unknown: int
     organisations: int
+    storage_gb: float
+    tasks: int
+    anatomies: int
     labelled_share: float | None
     annotations: tuple[str, ...]
     clash: str
@@ -82,6 +88,9 @@ def _group(key: dict[str, str], records: Sequence[Record]) -> Group:
         images=sum(count for count in images if count is not None),
         images_unknown=images.count(None),
         organisations=len({one.casefold() for record in records for one in record.organisations}),
+        storage_gb=sum(record.storage_gb or 0.0 for record in records),
+        tasks=len({task for record in records for task in record.tasks}),
+        anatomies=len({name for record in records for name in record.anatomy}),
         labelled_share=sum(one != "unlabelled" for one in presence) / len(presence) if presence else None,
         annotations=annotations,
         clash=_clash(records, annotations, "task" in key),

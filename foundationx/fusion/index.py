@@ -16,6 +16,7 @@ from foundationx.fusion.grouping import Group
 from foundationx.fusion.harmonise import address_of
 from foundationx.fusion.record import Record, joined
 from foundationx.fusion.select import Decision
+from foundationx.fusion.spellings import CLINICAL_USE
 
 
 def audit_rows(decisions: Sequence[Decision], entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -47,6 +48,8 @@ def audit_rows(decisions: Sequence[Decision], entries: Sequence[Entry]) -> list[
 def _facts(record: Record) -> dict[str, Any]:
     return {
         "tasks": joined(record.tasks),
+        "clinical_use": "; ".join(CLINICAL_USE[task] for task in record.tasks if task in CLINICAL_USE) or None,
+        "annotations": joined(record.annotations),
         "dimension": joined(record.dimensions),
         "modality": joined(record.modalities),
         "anatomy": joined(record.anatomy),
@@ -60,6 +63,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "commercial": record.commercial,
         "access": record.access,
         "home": record.home,
+        "notes": record.notes,
         "unverified": joined(record.unverified),
         "table_rows": joined(record.rows),
         "filled_from_table": joined(record.filled),

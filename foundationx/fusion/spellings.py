@@ -54,6 +54,14 @@ TASKS = {
 """The nine tasks of the paper (section 2.4), VQA, captioning, and prediction of a course. ``Reg`` stands for
 registration beside the portal's ``Registration`` and is read as that, not as regression."""
 
+CLINICAL_USE = {
+    "classification": "diagnosis, grading, response",
+    "detection": "screening",
+    "segmentation": "delineation, volumetry, planning",
+    "regression": "biomarker",
+}
+"""What a task is for in the clinic, as phase 2 of MDFP gives it (``mdfp.md`` A.2); the other tasks it does not name."""
+
 NO_MODALITY = frozenset({"multi", "sr", "seg", "sc", "ot", "rtimage", "rtdose", "rtplan", "rtstruct", "seriesdata"})
 """Words in the modality column that name none: several unnamed ones, or derived DICOM objects."""
 

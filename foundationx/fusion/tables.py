@@ -57,7 +57,7 @@ def read_table(path: Path, vocabulary: Vocabulary) -> list[Record]:
         RecipeError: the file is missing, is neither, or has no column of names.
     """
     rows = _read_json(path) if path.suffix == ".json" else _read_csv(path)
-    if rows and not any(name in rows[0] for name in COLUMNS["title"]):
+    if rows and not any(name in row for row in rows for name in COLUMNS["title"]):
         known = ", ".join(COLUMNS["title"])
         raise RecipeError(str(path), f"has the columns {', '.join(rows[0])}", f"one of {known}", "name the column so")
     first = 1 if path.suffix == ".json" else 2  # line 1 of a CSV file is its header
@@ -67,7 +67,11 @@ def read_table(path: Path, vocabulary: Vocabulary) -> list[Record]:
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(_read_text(path), newline=""), restkey="(beyond the header)")
-    return [row for row in rows if any(row.values())]
+    try:
+        return [row for row in rows if any(row.values())]
+    except csv.Error as error:
+        where = f"{path} line {rows.line_num}"
+        raise RecipeError(where, str(error), "comma-separated values with a header", "correct the file") from None
 
 
 def _read_json(path: Path) -> list[dict[str, str]]:
@@ -125,7 +129,7 @@ def _record(row: Mapping[str, str], where: str, vocabulary: Vocabulary) -> Recor
         valid_images=count_of(valid) if valid else None,
         label_presence=_presence(row),
         tasks=tasks_of(said["tasks"] or ""),
-        storage_gb=float(storage) if storage and re.fullmatch(r"[\d.]+", storage) else None,
+        storage_gb=float(storage) if storage and re.fullmatch(r"\d+(\.\d+)?", storage) else None,
         rows=(where,),
     )
 
