@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -84,7 +84,7 @@ def audit(book: DataBook, store: Path, parents: Mapping[str, str | None], watch:
         lambda count: watch("search", count, total),
         lambda count, number: watch("comparison", count, number),
     )
-    return Audit(items, pairs + patient_pairs(items), unreadable, _notes(items, parents))
+    return Audit(items, pairs + patient_pairs(items), unreadable, unseen(items, parents))
 
 
 def exclusions(found: Audit) -> list[Exclusion]:
@@ -110,7 +110,7 @@ def exclusions(found: Audit) -> list[Exclusion]:
     return sorted(rows, key=lambda row: (row.dataset, row.image, row.of_dataset, row.of_image))
 
 
-def _notes(items: list[Item], parents: Mapping[str, str | None]) -> list[str]:
+def unseen(items: Sequence[Item], parents: Mapping[str, str | None]) -> list[str]:
     """Datasets that re-use images but share no patient: only pictures can tell there, which the reader should know."""
     patients: dict[str, set[str]] = defaultdict(set)
     for item in items:
