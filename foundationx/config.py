@@ -67,6 +67,7 @@ class ModelConfig(Section):
 
     backbone: dict[str, Any]
     init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
+    init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")
     projector: ProjectorConfig | None = None
     detection: dict[str, Any] = Field(default_factory=dict)
     segmentation: SegmentationConfig = SegmentationConfig()

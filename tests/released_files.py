@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from plain_swin import PlainSwin, randomise
 from torch import Tensor
@@ -86,3 +88,8 @@ def foundation_x(plus: bool, seed: int = 6):
         )
     }
     return reference, tensors
+
+
+def save(content, path: Path) -> Path:
+    torch.save(content, path)
+    return path

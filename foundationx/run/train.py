@@ -23,6 +23,7 @@ from foundationx.engine.events import Incident, Watcher
 from foundationx.engine.trainer import Trainer
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone
+from foundationx.export.imported import HEADS, load_heads
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scope_sizes
 from foundationx.run.device import pick_device, share_cores
@@ -35,11 +36,15 @@ from foundationx.workdir import WorkDir
 
 
 def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
-    """The student, seeded; its backbone from ``model.init`` where that is given."""
+    """The student, seeded; its backbone and heads from ``model.init`` and ``model.init_heads`` where they are given."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, book.classes)
     if config.model.init is not None:
         load_backbone(model.backbone.net, config.model.init)
+    if config.model.init_heads:
+        if config.model.init is None:
+            raise ConfigError("model.init_heads", "is set, model.init is not", "the backbone that the heads belong to")
+        load_heads(model, config.model.init.with_name(HEADS), config.model.init_heads)
     return model.to(device)
 
 
