@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from foundationx.types import ANNOTATED, Split, Task
 
@@ -23,6 +23,9 @@ class Section(BaseModel):
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """The dictionary as JSON gives it back (lists for tuples): a stored configuration then equals its source."""
     return json.loads(json.dumps(value))
+
+
+PlainDict = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class CurveConfig(Section):
@@ -69,7 +72,10 @@ class ModelConfig(Section):
     init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
     init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")
     projector: ProjectorConfig | None = None
-    detection: dict[str, Any] = Field(default_factory=dict)
+    softmax: tuple[str, ...] = Field(
+        (), description="heads (dataset/classification) whose classes exclude each other: cross-entropy, as in Ark+"
+    )
+    detection: PlainDict = Field(default_factory=dict)
     segmentation: SegmentationConfig = SegmentationConfig()
     region_gate: RegionGateConfig | None = Field(
         None, description="Foundation X+: a dataset's boxes guide its segmentation"
@@ -87,11 +93,6 @@ class ModelConfig(Section):
             raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer' (backbone), type='peac' (objective)")
         return None if value is None else _plain(value)
 
-    @field_validator("detection")
-    @classmethod
-    def _plain_detection(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _plain(value)
-
 
 class DatasetConfig(Section):
     """One dataset of the cycle: a card of the registry and where its files are."""
@@ -103,6 +104,10 @@ class DatasetConfig(Section):
         description="tasks to train; all of the card's where it is None. `self_supervision` wants the images alone",
     )
     limit: int | None = Field(None, gt=0, description="use at most this many images of each split")
+    options: dict[Task, PlainDict] = Field(
+        default_factory=dict,
+        description="of a task's reader, over the card's: {'classification': {'uncertain': 'ones'}}",
+    )
 
 
 class SplitConfig(Section):
@@ -131,14 +136,9 @@ class ViewConfig(Section):
     ``whole`` (Ark+: the whole image resized; classification only).
     """
 
-    geometry: dict[str, Any] = Field(default_factory=dict)
-    photometry: dict[str, Any] = Field(default_factory=dict)
+    geometry: PlainDict = Field(default_factory=dict)
+    photometry: PlainDict = Field(default_factory=dict)
     teacher: Literal["same", "clean", "whole"] = "clean"
-
-    @field_validator("geometry", "photometry")
-    @classmethod
-    def _plain_options(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _plain(value)
 
 
 class ViewsConfig(Section):
@@ -213,11 +213,13 @@ class ConsistencyConfig(Section):
 
 
 class OptimiserConfig(Section):
-    """One AdamW for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
+    """One optimiser for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
+    type: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, with Nesterov's step")
     lr_scale: dict[str, float] = Field(
         default_factory=dict,
         description="factor by group (backbone, projector, neck, encoder, decoder, head) or group.task",
@@ -225,6 +227,9 @@ class OptimiserConfig(Section):
     decay_norms_and_biases: bool = False
     warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps")
     curve: CurveConfig = CurveConfig(type="cosine", start=1.0, end=0.0)
+    every_cycle: bool = Field(
+        False, description="the rate changes at the start of a cycle only (released Foundation X)"
+    )
     clip_norm: float | None = Field(1.0, gt=0)
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
 
@@ -243,7 +248,7 @@ class EvaluateConfig(Section):
 class RuntimeConfig(Section):
     """How the run is carried out; nothing here changes what is learned, except batch size, seed and precision."""
 
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(8, gt=0, description="images of a step, over all processes")
     eval_batch_size: int = Field(16, gt=0)
     workers: int = Field(1, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"

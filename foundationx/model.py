@@ -13,6 +13,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from foundationx.config import ModelConfig
+from foundationx.errors import ConfigError, nearest
 from foundationx.heads.base import Head, head_classes
 from foundationx.models.backbone import Backbone
 from foundationx.models.regions import gate_features
@@ -30,7 +31,7 @@ class FoundationModel(BaseModel):
         heads: the classes of each head, by name; their order is the order of the head's outputs.
 
     Raises:
-        ConfigError: the backbone or an argument of it is unknown.
+        ConfigError: the backbone or an argument of it is unknown, or ``softmax`` names no classification head.
     """
 
     def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
@@ -45,7 +46,16 @@ class FoundationModel(BaseModel):
             if key.task.value not in self.trunks:
                 self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
             self.heads[head_slug(key)] = head_class.build(self.trunks[key.task.value], len(names), config)
+        self._set_exclusive()
         self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
+
+    def _set_exclusive(self) -> None:
+        """Heads whose classes exclude each other, as the configuration names them."""
+        known = {str(key): key for key in self.classes if key.task is Task.CLASSIFICATION}
+        for name in self.config.softmax:
+            if name not in known:
+                raise ConfigError("model.softmax", f"{name!r} is no classification head", nearest(name, known))
+            self.head(known[name]).exclusive = True
 
     def head(self, key: TaskKey) -> Head:
         """The head of a key. Raises KeyError where the model has none of that name."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from foundationx.losses.multilabel import masked_bce
+from foundationx.losses.multilabel import masked_bce, masked_ce
 from foundationx.losses.overlap import soft_dice_loss
 
 NAN = float("nan")
@@ -54,3 +54,14 @@ def test_dice_leaves_unknown_pixels_and_classes_out():
     # a class without a known pixel is not in the mean: the same as leaving the channel away
     without = soft_dice_loss(probabilities.detach()[:, :2], target[:, :2])
     assert loss.item() == pytest.approx(without.item(), abs=1e-6)
+
+
+def test_exclusive_classes_by_hand_and_unknown_images_left_out():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0], [5.0, 5.0, 5.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    labels = torch.tensor([[1.0, 0, 0], [0, 0, 1], [NAN, 0, 1], [0, 0, 0]])
+    expected = -(2.0 - math.log(math.e**2 + 1 + math.e**-1)) - (0.0 - math.log(2 + math.e))
+    loss = masked_ce(logits, labels)
+    assert loss.item() == pytest.approx(expected / 2, rel=1e-6)
+    loss.backward()
+    assert (logits.grad[2:] == 0).all() and (logits.grad[:2] != 0).all()
+    assert masked_ce(logits, torch.full((4, 3), NAN)).item() == 0

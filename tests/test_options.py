@@ -10,7 +10,7 @@ from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate
-from foundationx.errors import ConfigError, DivergenceError
+from foundationx.errors import CardError, ConfigError, DataError, DivergenceError
 from foundationx.run.device import pick_device, share_cores
 from foundationx.run.train import train
 from foundationx.workdir import WorkDir
@@ -57,8 +57,9 @@ def test_teacher_of_momentum_one_stays_where_it_began(phantoms, tmp_path):
         {"model.detection.sharing": "queries", "model.projector": {"features": 12, "hidden": True}},
         {"runtime.workers": 2},
         {"views.classification.teacher": "whole", "views.detection.teacher": "same"},
+        {"optimiser.type": "sgd", "optimiser.every_cycle": True, "model.softmax": ["phantom_labels/classification"]},
     ],
-    ids=["bf16", "shared decoder and projector", "workers", "views"],
+    ids=["bf16", "shared decoder and projector", "workers", "views", "sgd by cycle and exclusive classes"],
 )
 def test_a_run_with_the_option_has_finite_losses_of_every_head(phantoms, tmp_path, options):
     run(phantoms, tmp_path / "run", **options)
@@ -104,6 +105,19 @@ def test_losses_that_are_no_numbers_end_the_run_with_head_and_step(phantoms, tmp
     with pytest.raises(DivergenceError, match=r"step \d+, phantom_\w+/\w+, (lock|release): 3 steps in a row"):
         run(phantoms, tmp_path / "run", **{"optimiser.lr": 1e30, "optimiser.clip_norm": 1e30})
     assert not list((tmp_path / "run").glob("checkpoints/*.pt")), "broken weights are not saved"
+
+
+def test_heads_that_are_to_exclude_classes_must_be_there(phantoms, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'phantom_labels/classification'"):
+        run(phantoms, tmp_path / "run", **{"model.softmax": ["phantom_label/classification"]})
+
+
+def test_reader_options_of_a_run_lie_over_those_of_the_card(phantoms, tmp_path):
+    options = [{"card": "phantom_labels", "options": {"classification": {"negative": []}}}]
+    with pytest.raises(DataError, match="'No Finding' is no class of phantom_labels"):
+        run(phantoms, tmp_path / "run", datasets=options)
+    with pytest.raises(CardError, match="there is no segmentation"):
+        run(phantoms, tmp_path / "run", datasets=[{"card": "phantom_labels", "options": {"segmentation": {}}}])
 
 
 def test_a_device_that_is_not_there_is_named():

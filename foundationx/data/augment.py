@@ -19,11 +19,12 @@ from foundationx.types import UNKNOWN_PIXEL
 MIN_VISIBLE = 0.25
 """A box of which less than this share of the area stays inside the view is dropped."""
 
-GEOMETRY = {"hflip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "crop_scale": None}
-"""hflip: probability; rotate: degrees; scale, shift: shares; crop_scale: (least, most) share of the area."""
+GEOMETRY = {"hflip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "affine_chance": 1.0, "crop_scale": None}
+"""hflip, affine_chance: probabilities; rotate: degrees; scale, shift: shares; crop_scale: share of the area, two."""
 
-PHOTOMETRY = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0}
-"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma as a share of 255; blur: in pixels."""
+PHOTOMETRY = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0, "chance": 1.0}
+"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma as a share of 255; blur: in pixels;
+chance: of each of the first three."""
 
 
 @dataclass(slots=True)
@@ -187,7 +188,7 @@ def _geometric(options: dict[str, Any], size: int) -> list[A.BasicTransform]:
                 mask_interpolation=cv2.INTER_NEAREST,
                 fill=0,
                 fill_mask=UNKNOWN_PIXEL,
-                p=1.0,
+                p=options["affine_chance"],
             )
         )
     if options["hflip"]:
@@ -206,12 +207,12 @@ def _photometric(options: dict[str, Any]) -> list[A.BasicTransform]:
     if options["brightness"] or options["contrast"]:
         tones.append(
             A.RandomBrightnessContrast(
-                brightness_limit=options["brightness"], contrast_limit=options["contrast"], p=1.0
+                brightness_limit=options["brightness"], contrast_limit=options["contrast"], p=options["chance"]
             )
         )
     if options["gamma"]:
         spread = 100 * options["gamma"]
-        tones.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=1.0))
+        tones.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=options["chance"]))
     if options["noise"]:
         tones.append(A.GaussNoise(std_range=(0.0, options["noise"]), p=1.0))
     if options["blur"]:

@@ -1,8 +1,8 @@
-"""The optimiser: one AdamW for all tasks, its groups merged by (learning rate, weight decay)."""
+"""The optimiser: one for all tasks, its groups merged by (learning rate, weight decay)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -11,12 +11,13 @@ from foundationx.config import OptimiserConfig
 from foundationx.errors import ConfigError, nearest
 from foundationx.models.scopes import groups_of
 from foundationx.schedule.curves import Schedule, build_curve, warmup
+from foundationx.schedule.plan import Phase, Plan
 
 
-def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW over every parameter of the model, each in exactly one group.
+def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over every parameter of the model, each in exactly one group.
 
-    Locked parameters stay in their group: they have no gradient, and AdamW leaves those untouched. Each group keeps its
+    Locked parameters stay in their group: they have no gradient, and both leave those untouched. Each group keeps its
     full learning rate as ``base_lr``; the schedule scales it.
 
     Raises:
@@ -40,12 +41,30 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Ad
         for (lr, decay), parameters in members.items()
     ]
     on_cuda = next(model.parameters()).is_cuda
+    if config.type == "sgd":
+        momentum = config.momentum
+        return torch.optim.SGD(settings, momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None)
     return torch.optim.AdamW(settings, betas=config.betas, fused=on_cuda or None)
 
 
 def lr_schedule(config: OptimiserConfig) -> Schedule:
     """Factor on every learning rate, by the share of all steps done: linear warm-up, then the configured curve."""
     return warmup(build_curve(config.curve), config.warmup) if config.warmup else build_curve(config.curve)
+
+
+def learning_rate(config: OptimiserConfig, plan: Plan) -> Callable[[Phase, int], float]:
+    """Factor on every learning rate in a phase, when so many steps have been done.
+
+    By default a function of the share of steps done. With ``every_cycle`` it is a function of the share of visits, and
+    changes at the start of a cycle only, as released Foundation X has it (``foundation_x.md`` section 3.2).
+    """
+    factor = lr_schedule(config)
+    if not config.every_cycle:
+        return lambda phase, step: factor((step - 0.5) / plan.total_steps)
+    first_visit: dict[int, int] = {}
+    for phase in plan.phases:
+        first_visit.setdefault(phase.cycle, phase.visit)
+    return lambda phase, step: factor(first_visit[phase.cycle] / plan.total_visits)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:

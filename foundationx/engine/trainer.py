@@ -26,7 +26,7 @@ from foundationx.engine.feed import agreed_batch, bad_anywhere
 from foundationx.engine.guard import Guard
 from foundationx.engine.keeper import Keeper
 from foundationx.engine.meter import Meter
-from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate, trained_parameters
+from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
 from foundationx.engine.step import training_losses
 from foundationx.errors import CheckpointError, DataError, DivergenceError
@@ -74,7 +74,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.normalise = Normaliser(config.model, self.device)
         self.optimiser = optimiser or build_optimiser(model, config.optimiser)
-        self.lr_factor = lr_schedule(config.optimiser)
+        self.lr_factor = learning_rate(config.optimiser, plan)
         self.momentum = build_curve(config.teacher.momentum)
         self.meter = Meter()
         self.guard = Guard(model, self.optimiser, config.runtime.bad_steps)
@@ -148,19 +148,18 @@ class Trainer:
         finite = self.guard.judge(self.step, batch, output.loss)
         done_here = self.step - phase.first_step
         if done_here % accumulate == 0 or self.step == phase.last_step:
-            self._update()
+            self._update(phase)
         self.meter.add(output.parts, finite, len(batch), waited)
         self._tell("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.last_step:
             self._log(phase)
 
-    def _update(self) -> None:
+    def _update(self, phase: Phase) -> None:
         """One optimiser step of the released parameters, and the teacher's where it follows every step.
 
         Neither where a loss or the gradient is not finite.
         """
-        done = (self.step - 0.5) / self.plan.total_steps
-        set_learning_rate(self.optimiser, self.lr_factor(done))
+        set_learning_rate(self.optimiser, self.lr_factor(phase, self.step))
         ranks.average_gradients([parameter for parameter in self.model.parameters() if parameter.requires_grad])
         trained = list(trained_parameters(self.optimiser))
         if self.config.optimiser.clip_norm is not None:
@@ -171,7 +170,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         ranks.average_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         if self.config.teacher.update == "step":
-            self.teacher.update(self.momentum(done), only_if=applied)
+            self.teacher.update(self.momentum((self.step - 0.5) / self.plan.total_steps), only_if=applied)
 
     def _close(self, phase: Phase) -> None:
         """The end of a phase: the teacher follows; at the end of a visit or a cycle the watchers are told."""
@@ -270,7 +269,7 @@ class Trainer:
             raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", mend)
         if not losses:
             return
-        lr = self.config.optimiser.lr * self.lr_factor((self.step - 0.5) / self.plan.total_steps)
+        lr = self.config.optimiser.lr * self.lr_factor(phase, self.step)
         jump = self._jump(phase, losses["task"])
         self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting, jump))
         if jump is not None and jump > JUMP_LIMIT:

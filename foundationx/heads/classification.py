@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
-from foundationx.losses.multilabel import masked_bce
+from foundationx.losses.multilabel import masked_bce, masked_ce
 from foundationx.models.classification import ClassificationTrunk
 from foundationx.types import Batch, Prediction, Task
 
 
 class ClassificationHead(Head):
-    """One logit a class; classes are not exclusive.
+    """One logit a class. Classes are independent of each other unless ``exclusive`` is set.
 
     Args:
         num_features: D of the trunk's output.
@@ -22,6 +22,7 @@ class ClassificationHead(Head):
     """
 
     task = Task.CLASSIFICATION
+    exclusive = False
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
@@ -44,9 +45,11 @@ class ClassificationHead(Head):
         return self.classifier(feature)
 
     def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy over the known labels."""
+        """Binary cross-entropy over the known labels; over images, where classes are exclusive."""
+        if self.exclusive:
+            return {"ce": masked_ce(logits, batch.labels)}
         return {"bce": masked_bce(logits, batch.labels)}
 
     def predict(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
         """Probabilities (B, K)."""
-        return Prediction(probabilities=logits.float().sigmoid())
+        return Prediction(probabilities=logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid())

@@ -6,6 +6,7 @@ checked are listed under ``unverified`` (``mdfp.md`` A.5: licences and diseases 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,26 @@ class Card(Part):
     def file(self) -> Path:
         """The YAML file that the card was read from, for messages."""
         return self._file
+
+    def with_options(self, options: Mapping[Task, Mapping[str, Any]]) -> Card:
+        """The card with other reader options for some tasks, over its own and over those of a task's parts.
+
+        Raises:
+            CardError: the card has no such task.
+        """
+        tasks = dict(self.tasks)
+        for task, values in options.items():
+            if task not in tasks:
+                known = ", ".join(name.value for name in tasks)
+                raise CardError(f"{self.file}: tasks", f"there is no {task.value}", f"a task among {known}")
+            parts = tuple(
+                part.model_copy(update={"options": part.options | dict(values)}) for part in tasks[task].parts
+            )
+            changed = {"options": tasks[task].options | dict(values), "parts": parts}
+            tasks[task] = tasks[task].model_copy(update=changed)
+        changed_card = self.model_copy(update={"tasks": tasks})
+        changed_card._file = self._file
+        return changed_card
 
     @property
     def diseases(self) -> tuple[str, ...]:

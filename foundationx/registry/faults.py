@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 
 from foundationx.errors import CardError, FoundationXError, nearest
 
-
 Fault = TypeVar("Fault", bound=FoundationXError)
 
 

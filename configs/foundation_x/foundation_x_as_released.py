@@ -1,0 +1,6 @@
+# Foundation X as its released code trains it, where that changes numbers: the learning rate changes at the start of a
+# cycle only, so that the first cycle runs at a twentieth of it (foundation_x.md section 3.2).
+_base_ = ["./foundation_x.py"]
+
+name = "foundation_x_as_released"
+optimiser = dict(every_cycle=True)
