@@ -154,7 +154,7 @@ def test_missing_predictions_say_how_to_get_them(runs, tmp_path):
 
 
 def test_tables_hold_the_numbers(runs):
-    comparison = chosen(compare(runs[:2], repeats=100), ["AUROC", "ECE"], classes=True)
+    comparison = chosen(compare(runs[:2], repeats=100), ["AUROC", "ECE"], everything=True)
     rows = list(csv.DictReader(io.StringIO(as_csv(comparison))))
     assert len(rows) == 2 * 3 * 2 and {row["run"] for row in rows} == {"base", "better"}
     for row in rows:
@@ -177,11 +177,21 @@ def test_latex_is_escaped():
     )
 
 
+def test_points_of_froc_are_shown_where_they_are_asked_for(tmp_path):
+    boxed([([([10, 10, 50, 50], 0)], [])]).write(tmp_path)
+    comparison = compare([tmp_path], repeats=0)
+    names = [
+        {r.metric for r in chosen(comparison, *how).rows} for how in ((None, False), (None, True), (["FROC 2"], 0))
+    ]
+    assert names[0] == {"AP40", "AP50", "AP", "FROC"} and names[1] > names[0] and names[2] == {"FROC 2"}
+
+
 def test_means_are_shown_unless_classes_are_asked_for(runs):
     comparison = compare(runs[:1], repeats=0)
-    assert {row.class_name for row in chosen(comparison, None, classes=False).rows} == {"mean"}
+    assert {row.class_name for row in chosen(comparison, None, everything=False).rows} == {"mean"}
+    assert {row.class_name for row in chosen(comparison, None, everything=True).rows} == {"a", "b", "mean"}
     with pytest.raises(ConfigError, match="did you mean 'AUROC'"):
-        chosen(comparison, ["AUROK"], classes=False)
+        chosen(comparison, ["AUROK"], everything=False)
 
 
 def test_command_prints_and_writes(runs, tmp_path, capsys):

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=1000, help="bootstrap draws by patient (1000); 0: none")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--threshold", choices=["youden", "f1"], default="youden", help="maximised on validation")
-    parser.add_argument("--classes", action="store_true", help="every class beside the mean over classes")
+    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="only these metrics, e.g. AUROC AP40 Dice")
     parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         rule=options.threshold,
     )
-    comparison = chosen(comparison, options.metric, options.classes)
+    comparison = chosen(comparison, options.metric, options.all)
     first, *others = comparison.runs
     table = Table(title=f"{options.model}, {options.split}", caption=note(comparison))
     for column in ("head", "metric", "class", "n", first, *(c for name in others for c in (name, "difference", "p"))):

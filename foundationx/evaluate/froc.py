@@ -15,6 +15,9 @@ from foundationx.evaluate.statistic import Statistic, number_patients, ratio, su
 RATES = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "4": 4.0, "8": 8.0}
 """False positives an image."""
 
+POINTS = {f"FROC {name}": rate for name, rate in RATES.items()}
+"""Rates by the metric's name."""
+
 IOU = float(IOUS[0])
 """Overlap from which a box is a hit: that of AP40."""
 
@@ -33,7 +36,7 @@ def statistics(classes: Sequence[str], patients: np.ndarray, matches: Sequence[M
     """
     units, number = number_patients(patients)
     judges = [_Judge(match, units, number) for match in matches]
-    wanted = {"FROC": tuple(RATES.values())} | {f"FROC {name}": (rate,) for name, rate in RATES.items()}
+    wanted = {"FROC": tuple(RATES.values())} | {name: (rate,) for name, rate in POINTS.items()}
     return [
         Statistic(metric, name, len(match.true_images), lambda weights, j=judge, r=rates: j.mean(weights, r))
         for metric, rates in wanted.items()

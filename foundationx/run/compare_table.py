@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.bootstrap import LEVEL
+from foundationx.evaluate.froc import POINTS as FROC_POINTS
 from foundationx.evaluate.score import MEAN
 from foundationx.run.compare import Cell, Comparison, Row
 
@@ -21,8 +22,13 @@ DIGITS = 3
 """Decimals in tables for people; CSV has all of them."""
 
 
-def chosen(comparison: Comparison, metrics: Collection[str] | None, classes: bool) -> Comparison:
-    """The rows to show: means over classes alone unless ``classes``, and only ``metrics`` where that is given.
+def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: bool) -> Comparison:
+    """The rows to show: means over classes without the points of FROC, unless ``everything``.
+
+    Args:
+        comparison: with all rows.
+        metrics: show only these, points of FROC included; None for all.
+        everything: every class and point.
 
     Raises:
         ConfigError: no run has such a metric.
@@ -31,11 +37,8 @@ def chosen(comparison: Comparison, metrics: Collection[str] | None, classes: boo
     for name in metrics or ():
         if name not in known:
             raise ConfigError("--metric", f"found {name!r}", mend=nearest(name, known))
-    rows = [
-        row
-        for row in comparison.rows
-        if (classes or row.class_name == MEAN) and (metrics is None or row.metric in metrics)
-    ]
+    wanted = set(metrics) if metrics is not None else known if everything else known - set(FROC_POINTS)
+    rows = [row for row in comparison.rows if row.metric in wanted and (everything or row.class_name == MEAN)]
     return replace(comparison, rows=rows)
 
 
