@@ -143,7 +143,8 @@ def test_without_anything_to_train_the_audit_is_written_and_no_configuration(tmp
     (tmp_path / "out" / "config.py").write_text("# of an earlier recipe")
     arguments = ["data", "fuse", str(write_recipe(tmp_path, modalities=["CT"], unknown_policy="drop"))]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == FAULT
-    assert "no dataset of the selection can be trained" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "no dataset of the selection can be trained" in shown.err and "0 of " in shown.out
     assert (tmp_path / "out" / "audit.csv").is_file() and not (tmp_path / "out" / "config.py").exists()
 
 

@@ -47,9 +47,11 @@ def run(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe, catalog.vocabulary)
     fusion = fuse(recipe, catalog, options.table, options.data_root)
     console = wide_console()
-    _print_decisions(fusion, console, options.all)
-    _print_groups(fusion, console)
-    write_fusion(fusion, options.out)
+    try:
+        write_fusion(fusion, options.out)  # first: what is printed may be cut off by a pager
+    finally:
+        _print_decisions(fusion, console, options.all)
+        _print_groups(fusion, console)
     console.print(f"written: {options.out}", highlight=False)
     console.print(f"next: foundationx train {options.out / 'config.py'} --data-root ...", highlight=False)
     return 0
