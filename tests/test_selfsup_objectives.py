@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from selfsup_tiny import OBJECTIVES as TINY
 from torch import nn
 
 from foundationx.data.loader import collate
@@ -22,13 +23,6 @@ from foundationx.objectives.parts.losses import regress
 from foundationx.types import Annotations, Task, TaskKey
 
 KEY = TaskKey("made", Task.SELF_SUPERVISION)
-TINY = {
-    "adam": {"size": 64, "hidden": 16, "output": 8, "queue": 12},
-    "adam_v2": {"size": 64, "small_size": 32, "hidden": 16, "bottleneck": 8, "prototypes": 32},
-    "peac": {"cells": 3, "shift": 2, "whole_width": 16, "place_width": 16},
-    "ace": {"cells": 4, "shift": 2, "hidden": 16, "bottleneck": 8, "prototypes": 32},
-    "lamps": {"cells": 4, "shift": 2, "window": 3, "depth": 1, "hidden": 16, "bottleneck": 8, "prototypes": 32},
-}
 START = Moment()
 MOMENTS = [Moment(turn, done) for turn, done in enumerate((0.0, 0.3, 0.6, 0.7, 0.95))]
 FLAVOURS = [(name, released) for name in TINY for released in (False, True)]
