@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import load_checkpoint, newest_checkpoint
 from foundationx.errors import CheckpointError, ConfigError, DataError
+from foundationx.evaluate.predictions import find_predictions, read_predictions
 from foundationx.export.backbone import export_backbone, load_backbone
 from foundationx.model import FoundationModel
 from foundationx.run.evaluate import evaluate_checkpoint
+from foundationx.run.measure import measure_head, validation_thresholds
 from foundationx.run.train import train
 from foundationx.types import Split
 from foundationx.workdir import WorkDir
@@ -61,6 +64,20 @@ def test_metrics_hold_every_head_model_and_side(finished):
             heads = {f"{r.dataset}/{r.task}" for r in rows if (r.split, r.model, r.visit) == (split, model, last)}
             assert heads == HEADS
     assert {row.visit for row in rows if row.split == "test"} == {0, last}, "test is opened before and after, no more"
+
+
+def test_a_run_keeps_predictions_that_give_its_own_figures(finished):
+    rows = {replace(row, value=None): row.value for row in WorkDir(finished).read_metrics() if row.visit}
+    paths = find_predictions(finished)
+    assert len(paths) == len(HEADS) * 4, "two sides of two models"
+    metrics = set()
+    for path in paths:
+        stored = read_predictions(path)
+        for row in measure_head(stored, validation_thresholds(stored, finished, "youden")):
+            recorded = rows[replace(row, value=None)]
+            assert row.value == (None if recorded is None else pytest.approx(recorded, abs=1e-9)), row
+            metrics.add(row.metric)
+    assert metrics >= {"AUROC", "F1", "ECE", "AP40", "FROC", "Dice", "HD95"}
 
 
 def test_the_split_is_by_patient_and_recorded(finished):
