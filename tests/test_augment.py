@@ -256,3 +256,18 @@ def test_no_boxes_stay_no_boxes():
 def test_an_unknown_option_is_named(section):
     with pytest.raises(ConfigError, match=rf"views: {section}\.(rotat|brightnes): unknown option\n.*did you mean"):
         ViewPipeline(64, **{section: {"rotat" if section == "geometry" else "brightnes": 1.0}})
+
+
+def test_every_image_has_a_teacher_view_where_tones_change_by_chance():
+    view = ViewPipeline(32, None, {"brightness": 0.5, "contrast": 0.5, "chance": 0.5}, teacher="clean")
+    views = [view(noise((32, 32)), None, None, None, seed) for seed in range(20)]
+    assert all(found.teacher_image is not None for found in views)
+    changed = [not np.array_equal(found.image, found.teacher_image) for found in views]
+    assert any(changed) and not all(changed)
+
+
+def test_the_affine_move_by_chance():
+    view = ViewPipeline(32, {"rotate": 30, "affine_chance": 0.5})
+    image = noise((32, 32))
+    still = [np.array_equal(view(image, None, None, None, seed).image, image) for seed in range(20)]
+    assert any(still) and not all(still)

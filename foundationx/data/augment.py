@@ -94,7 +94,7 @@ class ViewPipeline:
             self._photometry.set_random_seed(_unrelated(seed))
             toned = self._photometry(image=image)["image"]
         teacher_image = None
-        if self.teacher == "clean" and toned is not image:
+        if self.teacher == "clean" and self._photometry is not None:
             teacher_image = image
         elif self.teacher == "whole":
             teacher_image = _resize_image(whole, self.size)
