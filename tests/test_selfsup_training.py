@@ -1,5 +1,7 @@
 """Self-supervised visits in the plan: images without labels, runs that mix, resume exactly, evaluation and faults."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from foundationx.errors import ConfigError
 from foundationx.evaluate.collapse import ViewScores, effective_rank, margin, merged, spread
 from foundationx.evaluate.evaluator import evaluate
 from foundationx.models.scopes import scopes_of
+from foundationx.objectives.base import open_objective
 from foundationx.registry.catalog import Catalog
 from foundationx.run.predict import predict_images
 from foundationx.run.train import build_model, plan_loader, train
@@ -24,6 +27,7 @@ from foundationx.schedule.plan import build_plan
 from foundationx.types import Split, Task, TaskKey
 from foundationx.workdir import WorkDir
 
+SELFSUP = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
 KEY = TaskKey("phantom_labels", Task.SELF_SUPERVISION)
 
 
@@ -73,7 +77,9 @@ def test_patients_are_on_the_side_that_they_are_on_for_labels(phantoms):
 # ---------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "name", ["adam", "lamps", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam_v2", "peac", "ace"))]
+)
 def test_a_run_goes_on_bit_for_bit_in_the_middle(phantoms, tmp_path, name):
     """Queue, centre, curriculum and turns too; from the third of six steps, before a stage or turn changes."""
     config = tiny_selfsup(name, runtime__checkpoint_every=1, runtime__keep_checkpoints=9)
@@ -150,6 +156,19 @@ def test_other_backbones_learn_too(phantoms, tmp_path, backbone):
         if torch.equal(before[name], after[name]) and after[name].numel() > 1
     ]
     assert not silent, silent
+
+
+@pytest.mark.parametrize("path", sorted(SELFSUP.glob("*.py")), ids=lambda path: path.stem)
+def test_configurations_name_objectives_and_their_options(path):
+    _, options = open_objective(load_config(path).model.objective)
+    assert options.type == path.stem.removesuffix("_nano") and not options.as_released
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(SELFSUP.glob("*_nano.py")), ids=lambda path: path.stem)
+def test_small_configurations_run(phantoms, tmp_path, path):
+    few = {"schedule.cycles": 1, "schedule.max_steps": 2, "runtime.batch_size": 4, "runtime.workers": 0}
+    assert trainer_of(load_config(path, few), phantoms, tmp_path).train()
 
 
 # ---------------------------------------------------------------- evaluation
