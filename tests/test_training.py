@@ -22,7 +22,8 @@ from foundationx.model import FoundationModel
 from foundationx.run.evaluate import evaluate_checkpoint
 from foundationx.run.measure import measure_head, validation_thresholds
 from foundationx.run.train import train
-from foundationx.types import Split
+from foundationx.run.watchers import best_visits
+from foundationx.types import MetricRow, Split
 from foundationx.workdir import WorkDir
 
 CONFIG = Path(__file__).parent / "tiny_config.py"
@@ -129,6 +130,37 @@ def test_resume_refuses_another_configuration_and_a_used_folder(finished, phanto
     longer = load_config(CONFIG, {"schedule.cycles": 5})
     with pytest.raises(CheckpointError, match="differs from the checkpoint's in schedule"):
         train(longer, phantoms, finished, resume=True)
+    other = load_config(CONFIG, {"runtime.batch_size": 2, "runtime.seed": 1})
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    with pytest.raises(CheckpointError, match=r"in runtime\.seed, runtime\.batch_size"):
+        train(other, phantoms, finished, resume=True)
+    assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}, "a file was touched"
+
+
+def test_the_best_visit_of_a_head_by_hand():
+    def row(visit, value, model="teacher", split="val", task="classification", metric="AUROC", class_name="mean"):
+        return MetricRow("films", task, metric, class_name, value, 9, model, visit, split)
+
+    rows = [row(0, 0.99), row(2, 0.7), row(6, 0.8), row(4, 0.8), row(8, None)]
+    rows += [row(8, 0.95, model="student"), row(8, 0.96, split="test"), row(8, 0.97, class_name="mass")]
+    rows += [row(2, 0.4, task="detection", metric="AP50"), row(2, None, task="detection", metric="AP40")]
+    best = best_visits(rows, Split.VAL, "teacher")
+    assert {str(key): (found.visit, found.value) for key, found in best.items()} == {"films/classification": (4, 0.8)}
+
+
+def test_the_best_checkpoints_are_named_and_there(finished):
+    best = WorkDir(finished).read_json("best.json")
+    steps = {int(path.stem.removeprefix("step_")) for path in (finished / "checkpoints").glob("*.pt")}
+    metrics = WorkDir(finished).read_metrics()
+    for head, named in best.items():
+        values = [
+            row.value
+            for row in metrics
+            if f"{row.dataset}/{row.task}" == head
+            and (row.metric, row.class_name, row.model, row.split) == (named["metric"], "mean", "teacher", "val")
+            and row.visit
+        ]
+        assert named["value"] == max(values) and named["step"] in steps
 
 
 def test_a_torn_or_foreign_checkpoint_is_named(finished, tmp_path):
