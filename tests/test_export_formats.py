@@ -14,7 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from foundationx import compat
+from foundationx.cli.main import main
 from foundationx.config import ModelConfig, RunConfig
+from foundationx.engine.checkpoint import save_checkpoint
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone, shift_rule
 from foundationx.export.formats import formats
@@ -224,3 +226,29 @@ def test_absolute_positions_are_refused_not_dropped(tmp_path):
     positioned = build(swin("mmdet.SwinTransformer") | {"use_abs_pos_embed": True, "pretrain_img_size": SIZE})
     with pytest.raises(CheckpointError, match="unexpected: absolute_pos_embed"):
         write("timm", positioned, tmp_path / "b.safetensors")
+
+
+def test_a_last_map_below_one_window_is_refused_where_it_would_shrink_the_window(tmp_path):
+    narrow = build(swin("mmdet.PublishedSwin") | {"window_size": 4})
+    for name in ("timm", "timm-0.6", "huggingface"):
+        with pytest.raises(ConfigError, match="2 tokens wide at 64 pixels, the window 4"):
+            write(name, narrow, tmp_path / "b")
+
+
+def test_command_names_formats_and_refuses_others(tmp_path, capsys):
+    assert main(["export", "any", "--to", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("timm", "huggingface", "mmdet", "mmseg", "onnx", "torch-export", "backbone"))
+    assert main(["export", "any", "--to", "tim"]) == 2
+    assert "did you mean 'timm'?" in capsys.readouterr().err
+
+
+def test_command_exports_a_checkpoint(trained, tmp_path, capsys):
+    model, config = trained
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    whole = {"config": config, "model": model, "teacher": model, "optimiser": optimiser, "step": 1, "visit": 1}
+    save_checkpoint(tmp_path / "checkpoints", progress={}, **whole)
+    assert main(["export", str(tmp_path), "--to", "timm", "--out", str(tmp_path / "b.safetensors")]) == 0
+    assert "SwinTransformer(img_size=64, embed_dim=24" in capsys.readouterr().out
+    stored = load_file(tmp_path / "b.safetensors")
+    assert torch.equal(stored["norm.weight"], model.backbone.net.norm3.weight)

@@ -23,9 +23,9 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
     published rule (``models/swin.py``). The configuration names the one that gives the features of this model.
 
     Raises:
-        ConfigError: the backbone is no Swin.
+        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
     """
-    tensors, shape = swin_weights(model, "huggingface")
+    tensors, shape = swin_weights(model, "huggingface", config.image_size)
     path.mkdir(parents=True, exist_ok=True)
     save_file(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
     name = "SwinBackbone" if shift_rule(model.backbone.net) == "always" else "SwinModel"

@@ -121,15 +121,17 @@ class SwinShape:
         }
 
 
-def swin_weights(model: FoundationModel, name: str) -> tuple[dict[str, Tensor], SwinShape]:
+def swin_weights(model: FoundationModel, name: str, image_size: int) -> tuple[dict[str, Tensor], SwinShape]:
     """The backbone's state dict under our names, and its measures.
 
     Args:
         model: student or teacher.
         name: of the format, for the message.
+        image_size: of the run, in pixels.
 
     Raises:
-        ConfigError: the backbone is no Swin, so that the format has no names for it.
+        ConfigError: the backbone is no Swin, so that the format has no names for it; or its last map is smaller than
+            a window, which is padded here and shrinks elsewhere, with other weights.
         CheckpointError: a Swin with parts that the published one lacks, such as absolute position embeddings.
     """
     if shift_rule(model.backbone.net) is None:
@@ -137,7 +139,12 @@ def swin_weights(model: FoundationModel, name: str) -> tuple[dict[str, Tensor], 
         mend = "backbone, mmdet, mmseg, onnx and torch-export take every backbone"
         raise ConfigError(f"export to {name}", found, "a Swin: of no other the names are known", mend)
     tensors = model.backbone.net.state_dict()
-    return tensors, SwinShape.read(tensors, f"export to {name}")
+    shape = SwinShape.read(tensors, f"export to {name}")
+    last_map = image_size // (PATCH_SIZE * 2 ** (len(shape.depths) - 1))
+    if shift_rule(model.backbone.net) == "published" and last_map < shape.window_size:
+        found = f"the last map is {last_map} tokens wide at {image_size} pixels, the window {shape.window_size}"
+        raise ConfigError(f"export to {name}", found, "a last map of at least one window", "use a larger image_size")
+    return tensors, shape
 
 
 def _window(table: Tensor, where: str) -> int:

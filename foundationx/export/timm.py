@@ -26,9 +26,9 @@ def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path
         merge_first: timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``swin_names.py``).
 
     Raises:
-        ConfigError: the backbone is no Swin.
+        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
     """
-    tensors, shape = swin_weights(model, "timm")
+    tensors, shape = swin_weights(model, "timm", config.image_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = "timm>=0.9" if merge_first else "timm<=0.6"
     save_file(to_timm(tensors, merge_first), path, metadata=describe(model, config, which) | {"names": names})
