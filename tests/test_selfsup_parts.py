@@ -302,3 +302,30 @@ def test_stages_follow_their_lengths():
     lengths = [200, 200, 100]
     assert [stage_at(lengths, done) for done in (0, 0.39, 0.4, 0.79, 0.8, 0.99, 1.0)] == [0, 0, 1, 1, 2, 2, 2]
     assert [stage_at([1, 1, 1], n / 6) for n in range(6)] == [0, 0, 1, 1, 2, 2]
+
+
+def _remember(rank, count, folder):
+    """One rank of ``count``: its share of the rows goes into a queue and a centre."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count)
+    torch.manual_seed(0)
+    queue, centre = Queue(8, 3, prefilled=False), Centre(3)
+    everyone = torch.arange(15.0).view(5, 3)
+    rows = everyone[3:] if rank else everyone[:3]
+    queue.push(rows)
+    centre.follow(rows)
+    torch.save((queue.state_dict(), centre.state_dict()), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_remember_what_all_of_them_saw(tmp_path):
+    torch.multiprocessing.spawn(_remember, (2, str(tmp_path)), nprocs=2)
+    torch.manual_seed(0)
+    queue, centre = Queue(8, 3, prefilled=False), Centre(3)
+    queue.push(torch.arange(15.0).view(5, 3))
+    centre.follow(torch.arange(15.0).view(5, 3))
+    for rank in range(2):
+        states = torch.load(tmp_path / f"{rank}.pt")
+        for found, wanted in zip(states, (queue.state_dict(), centre.state_dict()), strict=True):
+            for name, value in wanted.items():
+                torch.testing.assert_close(found[name], value)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from selfsup_tiny import CONFIG, OBJECTIVES, tiny_selfsup
+from selfsup_tiny import CONFIG, tiny_selfsup
 from survival import equal
 
 from foundationx.configfile import load_config, parse_config
