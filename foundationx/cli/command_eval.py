@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=[split.value for split in Split], default="val")
     parser.add_argument("--model", choices=["student", "teacher", "both"], default="both")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--all", action="store_true", help="show every class of every metric")
+    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
     parser.add_argument(
         "--out", type=Path, help="write metrics.json, predictions/ and thresholds.json into this folder (for compare)"
     )
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluates and prints a table: every class of the headline metrics, means of the others."""
+    from foundationx.evaluate.froc import POINTS as FROC_POINTS
     from foundationx.evaluate.score import HEADLINE, MEAN
     from foundationx.run.evaluate import evaluate_checkpoint
     from foundationx.workdir import write_metrics
@@ -40,8 +41,10 @@ def run(options: argparse.Namespace) -> None:
     for column in ("head", "metric", "class", "n", *models):
         table.add_column(column)
     lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
-    for row in rows:
-        if options.all or row.class_name == MEAN or row.metric == HEADLINE[row.task]:
+    heads = list(dict.fromkeys((row.dataset, row.task) for row in rows))
+    for row in sorted(rows, key=lambda row: heads.index((row.dataset, row.task))):
+        brief = row.metric == HEADLINE[row.task] or (row.class_name == MEAN and row.metric not in FROC_POINTS)
+        if options.all or brief:
             lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
     for name, found in lines.items():
         counts = dict.fromkeys(str(row.n) for row in found.values())
