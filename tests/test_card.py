@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from reader_cards import card_values
 
+from foundationx.cli.main import main
 from foundationx.errors import CardError
 from foundationx.registry.card import Card, load_card
 from foundationx.types import Task
+
+REGISTRY = Path(__file__).resolve().parents[1] / "data_registry"
+CARDS = sorted(REGISTRY.glob("*.yaml"))
 
 
 def write(folder: Path, values: dict, name: str = "tiny.yaml") -> Path:
@@ -143,3 +148,20 @@ def test_the_schema_for_editors_knows_every_key():
     assert set(schema["properties"]) == set(Card.model_fields)
     assert {"title", "licence", "tasks", "root"} <= set(schema["required"])
     assert schema["additionalProperties"] is False
+
+
+def test_the_schema_for_editors_is_the_cards_own(capsys):
+    published = REGISTRY / "card.schema.json"
+    assert main(["data", "schema"]) == 0
+    assert capsys.readouterr().out == published.read_text(), "write it anew: foundationx data schema > that file"
+    schema = json.loads(published.read_text())
+    assert schema["additionalProperties"] is False and "licence" in schema["required"]
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_the_schema_for_editors_accepts_every_card(path):
+    schema = json.loads((REGISTRY / "card.schema.json").read_text())
+    values = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
+    jsonschema.Draft202012Validator(schema).validate(values)
+    with pytest.raises(jsonschema.ValidationError, match="licens"):
+        jsonschema.Draft202012Validator(schema).validate(values | {"license": "CC0"})

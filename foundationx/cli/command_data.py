@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from foundationx.cli import data_audit, data_check, data_fuse
+from foundationx.cli import data_audit, data_check, data_fuse, data_schema
 from foundationx.cli.options import wide_console
 
 HELP = "datasets: list cards, show one, check a download against it, find what is in two places, fuse, write phantoms"
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data_check.add_arguments(check)
     data_audit.add_arguments(actions.add_parser("audit", help=data_audit.HELP))
     data_fuse.add_arguments(actions.add_parser("fuse", help=data_fuse.HELP))
+    data_schema.add_arguments(actions.add_parser("schema", help=data_schema.HELP))
     phantoms = actions.add_parser("phantoms", help="generate the phantom datasets")
     phantoms.add_argument("folder", type=Path)
     phantoms.add_argument("--images", type=int, default=300, help="images a dataset (300)")
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carries out the action."""
-    checks = {"check": data_check.run, "audit": data_audit.run, "fuse": data_fuse.run}
+    checks = {"check": data_check.run, "audit": data_audit.run, "fuse": data_fuse.run, "schema": data_schema.run}
     return ({"list": _list, "show": _show, "phantoms": _phantoms} | checks)[options.action](options)
 
 

@@ -21,8 +21,15 @@ def _date_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | datetime.date) and not isinstance(value, bool) else value
 
 
-Permission = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_yes_or_no)]
-Date = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"), BeforeValidator(_date_text)]
+Permission = Annotated[
+    Literal["yes", "no", "unknown"],
+    BeforeValidator(_yes_or_no, json_schema_input_type=Literal["yes", "no", "unknown"] | bool),
+]
+Date = Annotated[
+    str,
+    Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"),
+    BeforeValidator(_date_text, json_schema_input_type=str | int),
+]
 
 
 class Licence(Part):

@@ -20,7 +20,9 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Folders = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Folders = Annotated[
+    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str), Field(min_length=1)
+]
 
 
 class ClassSpec(Part):
@@ -44,6 +46,9 @@ class ClassSpec(Part):
     def published(self) -> tuple[str, ...]:
         """Names under which the published files know the class."""
         return self.sources or (self.name,)
+
+
+NamedClass = Annotated[ClassSpec, BeforeValidator(_named, json_schema_input_type=ClassSpec | str)]
 
 
 class TableFormat(Part):
@@ -105,7 +110,7 @@ class TaskSource(Part):
         default_factory=dict, description="rows that count, by values of columns, e.g. modality: [X-ray]; others do not"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="of the reader; checked by it")
-    classes: tuple[Annotated[ClassSpec, BeforeValidator(_named)], ...] = Field(min_length=1)
+    classes: tuple[NamedClass, ...] = Field(min_length=1)
     expected: TaskExpected = TaskExpected()
 
     @field_validator("image_path")
