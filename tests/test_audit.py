@@ -237,6 +237,18 @@ def test_a_leak_is_found_listed_and_no_more_trained_on(leaking, capsys):
     assert len(again.items) == 23
 
 
+def test_a_configuration_is_audited_whole_whatever_it_leaves_out(leaking, capsys):
+    folder, *_ = leaking
+    config = folder / "limited.py"
+    config.write_text(
+        f"_base_ = [{str(TINY)!r}]\n"
+        "datasets = [dict(card='phantom_labels', limit=1), dict(card='phantom_boxes', limit=1)]\n"
+        "exclude = 'there_is_no_such_list.csv'\n"
+    )
+    assert main(["data", "audit", str(config), "--data-root", str(folder / "data"), "--out", str(folder / "out")]) == 1
+    assert "pairs among 24 images" in capsys.readouterr().out
+
+
 def test_an_image_of_several_tasks_is_one_item_on_its_strictest_side(leaking):
     folder, config, *_ = leaking
     book = open_datasets(config, folder / "data")

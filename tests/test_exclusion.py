@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foundationx.config import RunConfig
 from foundationx.configfile import load_config, parse_config
@@ -12,6 +14,7 @@ from foundationx.data.exclusion import COLUMNS, excluded_images, read_exclusions
 from foundationx.data.sources import open_datasets
 from foundationx.errors import ConfigError
 from foundationx.registry.catalog import Catalog
+from foundationx.registry.splits import assign_splits
 from foundationx.types import Annotations, Split, Task, TaskKey
 
 TINY = Path(__file__).parent / "tiny_config.py"
@@ -176,6 +179,26 @@ def test_only_shared_patients_lose_their_allowed_test_side():
     x, y = without_allowed_tests(tables, ["x"])
     assert x.splits == [None, Split.TEST] and y.splits == [Split.TEST, None]
     assert tables[0].splits == [Split.TEST, Split.TEST]
+
+
+SIDE = st.sampled_from([None, Split.TRAIN, Split.VAL, Split.TEST])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tables=st.lists(st.dictionaries(st.sampled_from("pqrstu"), SIDE, min_size=1), min_size=1, max_size=4),
+    allowed=st.sets(st.integers(0, 3)),
+    seed=st.integers(0, 5),
+)
+def test_no_patient_of_a_closed_test_side_trains(tables, allowed, seed):
+    tables = [table(f"d{number}", list(sides), sides.values()) for number, sides in enumerate(tables)]
+    names = [f"d{number}" for number in allowed]
+    shares = {Split.TRAIN: 0.8, Split.VAL: 0.1, Split.TEST: 0.1}
+    patients = assign_splits(without_allowed_tests(tables, names), shares, seed)
+    for each in tables:
+        if each.key.dataset not in names:
+            official = dict(zip(each.patients, each.splits, strict=True))
+            assert all(patients[name] is Split.TEST for name, side in official.items() if side is Split.TEST)
 
 
 def test_images_are_collected_by_dataset():

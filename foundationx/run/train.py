@@ -133,9 +133,10 @@ def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     checkpoint, faults = newest_good_checkpoint(folder.root)
     if checkpoint.classes != trainer.model.classes:
         raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
+    decisive = ("model", "datasets", "schedule", "split", "exclude", "allow_test", "image_size")
     changed = [
         name
-        for name in ("model", "datasets", "schedule", "split", "image_size", "runtime.seed", "runtime.batch_size")
+        for name in (*decisive, "runtime.seed", "runtime.batch_size")
         if attrgetter(name)(checkpoint.config) != attrgetter(name)(trainer.config)
     ]
     if changed:
