@@ -70,6 +70,11 @@ def test_torn_foreign_and_harmful_files_are_refused(tmp_path, capsys):
         torn.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
         with pytest.raises(CheckpointError, match="torn"):
             read_released(torn)
+    flipped = bytearray(whole.read_bytes())
+    flipped[len(flipped) // 2] ^= 1  # inside the numbers of a layer
+    (tmp_path / "flipped.pth.tar").write_bytes(flipped)
+    with pytest.raises(CheckpointError, match="torn"):
+        read_released(tmp_path / "flipped.pth.tar")
     with pytest.raises(CheckpointError, match="no such file"):
         read_released(tmp_path / "absent")
     with pytest.raises(CheckpointError, match="other backbones are not imported"):

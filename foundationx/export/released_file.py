@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_sums(path)
         with torch.serialization.safe_globals(_PLAIN_OBJECTS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (Exception, SafetensorError) as error:
@@ -81,11 +83,19 @@ def _read(path: Path) -> dict[str, Any]:
             )
             found = f"holds an object of {blocked[1]}, which cannot be read without running code from the file"
             raise CheckpointError(str(path), found, "tensors, numbers, text", mend) from error
-        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__})", "a whole file of weights",
-                              "it may be torn: fetch it again and compare its size") from error  # fmt: skip
+        found, mend = f"cannot be read ({type(error).__name__})", "it may be torn: fetch it again and compare its size"
+        raise CheckpointError(str(path), found, "a whole file of weights", mend) from error
     if not isinstance(content, dict):
         raise CheckpointError(str(path), f"holds a {type(content).__name__}", "a dictionary of tensors")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Raises BadZipFile where a part of the archive is not what its checksum says; torch.load does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if broken := archive.testzip():
+                raise zipfile.BadZipFile(f"{broken} does not match its checksum")
 
 
 def _is_state_dict(value: Any) -> bool:
