@@ -1,0 +1,133 @@
+"""What a frozen backbone knows of anatomy, measured without training (``ssl.md`` section 6).
+
+Cosines of features of radiographs are high for any network, so that every similarity is given beside, or minus, that of
+unrelated pairs. Landmarks are named points (y, x) in pixels of the image; nothing here learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from foundationx.data.view_sets import crop
+from foundationx.geometry.boxes import centres
+from foundationx.geometry.samplers import children, whole
+from foundationx.geometry.views import CELL
+from foundationx.objectives.base import Tokens
+
+Eye = Callable[[Tensor], Tokens]
+"""(B, 1, S, S) uint8 to tokens, without gradient; of a model in evaluation mode."""
+
+
+def features_at(eye: Eye, image: np.ndarray, points: np.ndarray, size: int) -> Tensor:
+    """Features (P, D) of places: of each, the token of a view of ``size`` pixels that has the place in its middle.
+
+    Args:
+        eye: the backbone.
+        image: (H, W) uint8; one pixel of the view is one of the image. Beyond its border it is continued.
+        points: (P, 2) y and x.
+        size: an odd number of tokens a side, so that there is one in the middle.
+    """
+    if size // CELL % 2 == 0:
+        raise ValueError(f"{size} pixels are {size // CELL} tokens: there is none in the middle")
+    padded = cv2.copyMakeBorder(image, size, size, size, size, cv2.BORDER_REPLICATE)
+    corners = np.asarray(points) + size / 2  # padding moves by a size, the middle is half of one
+    views = [crop(padded, np.concatenate([corner, corner + size]), size) for corner in corners]
+    tokens = _look(eye, views).values
+    return tokens[:, tokens.shape[1] // 2]
+
+
+def dense_features(eye: Eye, image: np.ndarray, step: int) -> tuple[Tensor, np.ndarray]:
+    """Features (M, D) of the whole square image and their places (M, 2), every ``step`` pixels; it divides 32."""
+    size = image.shape[0]
+    shifts = [(dy, dx) for dy in range(0, CELL, step) for dx in range(0, CELL, step)]
+    padded = cv2.copyMakeBorder(image, 0, CELL, 0, CELL, cv2.BORDER_REPLICATE)
+    seen = _look(eye, [padded[dy : dy + size, dx : dx + size] for dy, dx in shifts])
+    boxes = torch.tensor([[dy, dx, dy + size, dx + size] for dy, dx in shifts], dtype=torch.float32)
+    places = centres(boxes, seen.grid).flatten(0, 1).numpy()
+    inside = (places < size).all(axis=1)
+    return seen.values.flatten(0, 1)[torch.from_numpy(inside)], places[inside]
+
+
+def correspondence(queries: Tensor, keys: Tensor, places: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Distances (P,) in pixels between where another patient's image looks most alike and where the landmark is.
+
+    Args:
+        queries: (P, D) features of landmarks of one patient.
+        keys: (M, D) features all over another patient's image.
+        places: (M, 2) of the keys.
+        truth: (P, 2) the same landmarks in the other image.
+    """
+    cosines = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T
+    return np.linalg.norm(places[cosines.argmax(dim=1).numpy()] - truth, axis=1)
+
+
+def locality(features: Tensor, landmarks: Sequence[int], patients: Sequence[int], neighbours: int = 5) -> float:
+    """Share of places whose nearest places in other patients mostly are the same landmark.
+
+    Args:
+        features: (n, D).
+        landmarks: n numbers of landmarks.
+        patients: n numbers of patients; places of the same patient do not count as neighbours.
+        neighbours: how many vote; the nearest wins where votes are equal.
+    """
+    names, owners = torch.as_tensor(landmarks), torch.as_tensor(patients)
+    unit = F.normalize(features, dim=1)
+    cosines = (unit @ unit.T).masked_fill(owners[:, None] == owners[None], -torch.inf)
+    votes = names[cosines.topk(neighbours, dim=1).indices]
+    counts = F.one_hot(votes, int(names.max()) + 1).sum(dim=1) * neighbours
+    counts.scatter_add_(1, votes[:, :1], torch.ones_like(votes[:, :1]))
+    return float((counts.argmax(dim=1) == names).double().mean())
+
+
+def composition(wholes: Tensor, parts: Tensor) -> tuple[float, float]:
+    """Mean cosine of a whole (n, D) to the mean of its parts (n, P, D), and to the mean of another image's parts."""
+    cosines = F.normalize(wholes, dim=1) @ F.normalize(parts.mean(dim=1), dim=1).T
+    own = torch.eye(len(cosines), dtype=torch.bool)
+    return float(cosines[own].mean()), float(cosines[~own].mean())
+
+
+def decomposition(wholes: Tensor, without: Tensor, removed: Tensor) -> float:
+    """How often what an image loses by a blackened box finds that box among all: rows (n, D), chance is 1 / n."""
+    lost = F.normalize(wholes - without, dim=1) @ F.normalize(removed, dim=1).T
+    return float((lost.argmax(dim=1) == torch.arange(len(lost))).double().mean())
+
+
+def parts_of(eye: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pooled features of wholes (n, D), of their quadrants (n, 4, D), and of wholes without each quadrant (n, 4, D).
+
+    Args:
+        eye: the backbone.
+        images: n of them, (H, W) uint8.
+        size: of every view.
+    """
+    wholes, quadrants, without = [], [], []
+    for image in images:
+        boxes = children(whole(image.shape), 2)
+        views = [crop(image, whole(image.shape), size)]
+        views += [crop(image, box, size) for box in boxes]
+        views += [crop(_blackened(image, box), whole(image.shape), size) for box in boxes]
+        pooled = _look(eye, views).pooled
+        wholes.append(pooled[0])
+        quadrants.append(pooled[1:5])
+        without.append(pooled[5:])
+    return torch.stack(wholes), torch.stack(quadrants), torch.stack(without)
+
+
+def _blackened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    top, left, bottom, right = np.round(box).astype(int)
+    image = image.copy()
+    image[top:bottom, left:right] = 0
+    return image
+
+
+def _look(eye: Eye, views: Sequence[np.ndarray]) -> Tokens:
+    """Tokens of square views of one size, on the host."""
+    with torch.no_grad():
+        seen = eye(torch.from_numpy(np.stack(views))[:, None])
+    return Tokens(seen.values.float().cpu(), seen.grid)
