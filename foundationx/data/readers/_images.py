@@ -73,13 +73,14 @@ class Images:
         Every folder is listed once: asking the disk once a file would take minutes for a large dataset.
         """
         if folder not in self._listings:
-            self._listings[folder] = _list_files(self.folder / folder)
+            self._listings[folder] = _list_files(os.path.join(self.folder, folder))
         return self._listings[folder]
 
     def require(self, path: str, where: str) -> None:
         """Raises DataError where a file of the dataset does not exist."""
         folder, _, name = path.rpartition("/")
-        if name not in self.files(folder):
+        names = self._listings.get(folder)
+        if name not in (self.files(folder) if names is None else names):
             mend = "download it, or go on without it by on_bad_sample='skip'"
             raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
 
@@ -117,7 +118,7 @@ def inside(name: str, where: str) -> str:
     """The name of a file, which must lead into the dataset's folder. Raises DataError."""
     if not name:
         raise DataError(where, "names no file", "the name of a file", "mend the row")
-    if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+    if name[0] == "/" or "\\" in name or "\0" in name or (".." in name and ".." in name.split("/")):
         expected = "a path inside the dataset's folder, with forward slashes"
         raise DataError(where, f"the file name {name!r} leads elsewhere", expected, "mend the row")
     return name
@@ -137,8 +138,9 @@ def _short(folders: Sequence[str]) -> str:
     return f"{shown} and {len(folders) - 3:,} other folders" if len(folders) > 3 else shown
 
 
-def _list_files(folder: Path) -> frozenset[str]:
-    if not folder.is_dir():
+def _list_files(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())

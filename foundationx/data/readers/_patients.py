@@ -34,6 +34,7 @@ class Patients:
         self._table: dict[str, str] = {}
         if self._key is None:
             return
+        self._pattern = re.compile(self._key.pattern) if self._key.pattern is not None else None
         self._others = {name: re.compile(expression) for name, expression in self._key.namespaces.items()}
         if self._key.table is not None:
             path = Path(os.path.normpath(folder / self._key.table))
@@ -62,13 +63,14 @@ class Patients:
         return f"{self._namespace}:{value}"
 
     def _value(self, image: str, cells: Mapping[str, object], where: str) -> str:
-        key, name = self._key, image.rpartition("/")[2]
+        key = self._key
         if key.column is not None:
             value, place = _text(cells.get(key.column)), f"the column {key.column!r}"
-        elif key.pattern is not None:
-            match = re.search(key.pattern, image)
+        elif self._pattern is not None:
+            match = self._pattern.search(image)
             value, place = match.group(1) if match else "", f"the pattern {key.pattern!r}"
         else:
+            name = image.rpartition("/")[2]
             listed = key.image_value.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
             value, place = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
             if not value and key.unlisted == "own":

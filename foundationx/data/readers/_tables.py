@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from foundationx.data.readers._files import empty, open_text
 from foundationx.errors import DataError, nearest
@@ -16,10 +18,17 @@ from foundationx.registry.tasks import TableFormat
 
 csv.field_size_limit(2**24)  # reports and run-length masks stand in single cells
 
-CHUNK = 50_000
+CHUNK = 10_000
 """Rows that are turned into columns at once."""
 
+FEW = 0.5
+"""Share of different cells up to which equal cells of a chunk are worth finding."""
+
 CSV = TableFormat()
+
+_BREAK = re.compile("\r\n|\r|\n")
+_Chunk = tuple[Sequence[int], Sequence[Sequence[str]]]
+"""Lines on which rows end, and the rows' cells."""
 
 
 class Row(NamedTuple):
@@ -98,24 +107,17 @@ def read_table(
         DataError: it is missing, empty or not UTF-8, a named column stands twice, a required column is missing, or a
             row has fewer or more cells than the header.
     """
-    line = 0
-    try:
-        with _records(path, name, layout) as (records, header):
-            positions = _positions(header, name)
-            check_columns(positions, required, name)
-            wanted = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
-            table = Table(name, tuple(positions), cells={column: [] for column in wanted})
-            chunk: list[Sequence[str]] = []
-            for line, cells in records:
-                if any(cells):
-                    chunk.append(cells)
-                    table.lines.append(line)
-                    if len(chunk) == CHUNK:
-                        _take(table, chunk, positions, len(header))
-                        chunk = []
-            _take(table, chunk, positions, len(header))
-    except csv.Error as error:
-        raise DataError(f"{name} row {line + 1}", str(error), "valid CSV", "mend the row") from None
+    with _records(path, name, layout) as (chunks, header):
+        positions = _positions(header, name)
+        check_columns(positions, required, name)
+        wanted = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
+        table = Table(name, tuple(positions), cells={column: [] for column in wanted})
+        for lines, rows in chunks:
+            if not all(map(any, rows)):
+                kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(row)]
+                lines, rows = [line for line, _ in kept], [row for _, row in kept]
+            table.lines.extend(lines)
+            _take(table, rows, positions, len(header))
     return table
 
 
@@ -129,29 +131,55 @@ def check_columns(columns: Iterable[str], required: Iterable[str], name: str) ->
 
 
 @contextmanager
-def _records(
-    path: Path, name: str, layout: TableFormat
-) -> Iterator[tuple[Iterator[tuple[int, Sequence[str]]], list[str]]]:
-    """Line and cells of each record, and the header."""
+def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Iterator[_Chunk], list[str]]]:
+    """The rows by chunks, and the header."""
     with open_text(path, name) as stream:
-        records = _split(stream, layout.delimiter)
-        if layout.header is not None:
-            yield records, list(layout.header)
+        spaced = layout.delimiter == "whitespace"
+        delimiter = "\t" if layout.delimiter == "tab" else layout.delimiter
+        reader = _Spaced(stream) if spaced else csv.reader(stream, delimiter=delimiter)
+        try:
+            if layout.header is not None:
+                yield _chunks(reader), list(layout.header)
+                return
+            first = next((cells for cells in reader if len(cells) > 1 or any(map(str.strip, cells))), None)
+            if first is None:
+                raise empty(name)
+            yield _chunks(reader), [cell.strip() for cell in first]
+        except csv.Error as error:
+            raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "mend the row") from None
+
+
+class _Spaced:
+    """Reads cells that are apart by spaces, as csv.reader does for other delimiters."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self.line_num = stream, 0
+
+    def __iter__(self) -> _Spaced:
+        return self
+
+    def __next__(self) -> list[str]:
+        cells = next(self._stream).split()
+        self.line_num += 1
+        return cells
+
+
+def _chunks(reader: Any) -> Iterator[_Chunk]:
+    """Rows, many at a time: asking for the line after each would take as long as reading it."""
+    while True:
+        before = reader.line_num
+        rows = list(itertools.islice(reader, CHUNK))
+        if not rows:
             return
-        first = next((record for record in records if len(record[1]) > 1 or any(map(str.strip, record[1]))), None)
-        if first is None:
-            raise empty(name)
-        yield records, [cell.strip() for cell in first[1]]
+        yield _lines(before, reader.line_num, rows), rows
 
 
-def _split(stream: TextIO, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
-    if delimiter == "whitespace":
-        for number, line in enumerate(stream, start=1):
-            yield number, line.split()
-        return
-    reader = csv.reader(stream, delimiter="\t" if delimiter == "tab" else delimiter)
-    for cells in reader:
-        yield reader.line_num, cells
+def _lines(before: int, last: int, rows: Sequence[Sequence[str]]) -> Sequence[int]:
+    """The line on which each row ends; a cell may hold line breaks."""
+    if last - before == len(rows):
+        return range(before + 1, last + 1)
+    spans = (1 + sum(len(_BREAK.findall(cell)) for cell in row) for row in rows)
+    return list(itertools.accumulate(spans, initial=before))[1:]
 
 
 def _positions(header: Sequence[str], name: str) -> dict[str, int]:
@@ -177,7 +205,11 @@ def _take(table: Table, chunk: list[Sequence[str]], positions: dict[str, int], w
     by_place = list(zip(*chunk, strict=False))  # rows may end in empty cells that the header does not name
     for column, cells in table.cells.items():
         found = by_place[positions[column]]
-        shared = {cell: sys.intern(cell.strip()) for cell in set(found)}
+        different = set(found)
+        if len(different) > FEW * len(found):
+            cells.extend(map(str.strip, found))
+            continue
+        shared = {cell: sys.intern(cell.strip()) for cell in different}
         cells.extend(map(shared.__getitem__, found))
 
 
