@@ -22,6 +22,7 @@ ROOMS = [
     ("engine", "evaluate"),
     ("export", "watch"),
     ("run",),
+    ("protocols",),
     ("adapters",),
     ("cli",),
 ]

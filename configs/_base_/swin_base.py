@@ -1,7 +1,7 @@
-# Foundation X's network: Swin-B, DINO with six encoder and decoder layers, UPerNet (foundation_x.md section 1).
+# Foundation X's network: Swin-B as published (no shift where one window covers the map), DINO with six encoder and decoder layers, UPerNet (foundation_x.md section 1).
 model = dict(
     backbone=dict(
-        type="mmdet.SwinTransformer",
+        type="mmdet.PublishedSwin",
         embed_dims=128,
         depths=(2, 2, 18, 2),
         num_heads=(4, 8, 16, 32),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from foundationx.cli.eval_protocol import add_protocols, run_protocol
 from foundationx.cli.options import add_data_root, wide_console
 from foundationx.types import MetricRow, Split
 
-HELP = "evaluate every head of a checkpoint on one side of its split"
+HELP = "evaluate every head of a checkpoint, or judge its backbone by a protocol"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="write metrics.json, predictions/ and thresholds.json into this folder (for compare)"
     )
     parser.add_argument("--json", type=Path, help="write the metric rows to this file")
+    add_protocols(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluates and prints a table: every class of the headline metrics, means of the others."""
+    """Evaluates the heads, or carries out a protocol, and prints a table."""
+    if options.protocol is None:
+        _evaluate_heads(options)
+    else:
+        run_protocol(options)
+
+
+def _evaluate_heads(options: argparse.Namespace) -> None:
+    """Every class of the headline metrics, means of the others."""
     from foundationx.evaluate.froc import POINTS as FROC_POINTS
     from foundationx.evaluate.score import HEADLINE, MEAN
     from foundationx.run.evaluate import evaluate_checkpoint

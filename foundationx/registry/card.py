@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from foundationx.errors import CardError
 from foundationx.registry.faults import card_error
 from foundationx.registry.identity import Expected, Licence, Survey
-from foundationx.registry.people import PatientKey, SplitSource
+from foundationx.registry.people import Attributes, PatientKey, SplitSource
 from foundationx.registry.schema import Part
 from foundationx.registry.strict_yaml import read_yaml
 from foundationx.registry.tasks import TaskSource
@@ -42,6 +42,7 @@ class Card(Part):
     unverified: tuple[str, ...] = Field((), description="keys whose values nobody has checked, e.g. licence.commercial")
     patient: PatientKey | None = Field(None, description="null: every image is its own patient")
     splits: SplitSource | None = None
+    attributes: Attributes | None = Field(None, description="sex, age, view of an image, where they are published")
     tasks: dict[Task, TaskSource] = Field(min_length=1)
 
     _file: Path = PrivateAttr(default=Path("card"))

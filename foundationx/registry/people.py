@@ -79,3 +79,17 @@ class SplitSource(Part):
         if twice:
             raise ValueError(f"the value {twice[0]!r} stands for two sides")
         return self
+
+
+class Attributes(Part):
+    """What a table says of the person in an image or of how it was taken: for gaps between subgroups.
+
+    Attributes are named alike over all cards (sex, age, view), so that they can be compared.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1, description="CSV files, relative to the dataset's folder")
+    image_column: str = Field(description="column that names the image")
+    image_value: str = Field(
+        "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
+    )
+    columns: dict[str, str] = Field(min_length=1, description="column of each attribute")
