@@ -1,4 +1,5 @@
-# Foundation X's network: Swin-B as published (no shift where one window covers the map), DINO with six encoder and decoder layers, UPerNet (foundation_x.md section 1).
+# Foundation X's network: Swin-B by the published rule of shifting (none where one window covers the map), DINO with six
+# encoder and decoder layers, UPerNet (foundation_x.md section 1).
 model = dict(
     backbone=dict(
         type="mmdet.PublishedSwin",
