@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from foundationx.data.phantom.files import write_image, write_lines
-from foundationx.data.phantom.layouts._request import Drafts, Request
+from foundationx.data.phantom.drafts import Drafts
+from foundationx.data.phantom.layouts._request import Request
 from foundationx.data.phantom.marks import LEAST_SIDE, Picture
 from foundationx.data.phantom.pool import Pool
 from foundationx.data.phantom.slots import Slot, pools_of, slots_of
@@ -43,13 +43,14 @@ def write_copies(
 
     Raises:
         CardError: a card has something that cannot be imitated; names the key.
+        DataError: a folder or file is there already, and no earlier copy.
     """
     if size < LEAST_SIDE:
         raise CardError("size", f"{size} pixels", f"at least {LEAST_SIDE}: smaller films show nothing")
     cards = _with_relatives([catalog.card(name) for name in names], catalog)
     slots = [slot for card in cards for slot in slots_of(card, catalog.vocabulary)]
-    drafts = Drafts(Path(data_root))
     pools = [Pool(found, films, size, seed) for found in pools_of(slots)]
+    drafts = Drafts(Path(data_root), [card.root for card in cards])
     for pool in pools:
         _write_pool(pool, drafts)
     lists: dict[str, list[str]] = {}
@@ -57,9 +58,9 @@ def write_copies(
         for card in pool.cards:
             _list_patients(pool, card, drafts)
             _list_sides(pool, card, lists)
-    drafts.write()
     for file, lines in lists.items():
-        write_lines(drafts.root / file, list(dict.fromkeys(lines)))
+        drafts.lines(file, lines)
+    drafts.finish()
     return sorted(card.name for card in cards)
 
 
@@ -96,8 +97,8 @@ def _write_pool(pool: Pool, drafts: Drafts) -> None:
     for film in pool.films:
         pictures[film.number] = pool.picture(film)
         image = pictures[film.number].film(*pool.shape(film))
-        path = drafts.root / pool.root / pool.paths[film.number]
-        write_image(path, image, f"{pool.slots[0].where}.image_suffix")
+        file = f"{pool.root}/{pool.paths[film.number]}"
+        drafts.image(file, image, f"{pool.slots[0].where}.image_suffix")
     for slots in groups.values():
         slots[0].layout.write(Request(slots, pool, drafts, pictures))
 

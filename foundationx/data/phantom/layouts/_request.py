@@ -8,41 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foundationx.data.phantom.files import TableDraft, write_image, write_json
+from foundationx.data.phantom.drafts import Drafts, TableDraft
 from foundationx.data.phantom.marks import Picture
 from foundationx.data.phantom.phantom import bounds
 from foundationx.data.phantom.pool import Pool
 from foundationx.data.phantom.slots import Slot, concrete
 from foundationx.data.phantom.truth import Film, meaning
-from foundationx.registry.tasks import ClassSpec, TableFormat
-
-CSV = TableFormat()
-
-
-class Drafts:
-    """Tables of all datasets that are written together, by path relative to the data root.
-
-    Args:
-        root: the data root.
-    """
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.tables: dict[str, TableDraft] = {}
-
-    def table(self, file: str, layout: TableFormat = CSV) -> TableDraft:
-        """The table of a path, begun where it is new."""
-        return self.tables.setdefault(file, TableDraft(file, layout))
-
-    def write(self) -> None:
-        """Writes all tables."""
-        for file, draft in self.tables.items():
-            draft.write(self.root / file)
+from foundationx.registry.tasks import ClassSpec
 
 
 class Request:
@@ -63,7 +39,6 @@ class Request:
         films = {film.number: film for slot in slots for film in pool.films_of(slot)}
         self.films = [films[number] for number in sorted(films)]
         self.classes = tuple({item.published: item for slot in slots for item in slot.spec.classes}.values())
-        self._folder = drafts.root / self.card.root
         self._pictures = pictures
 
     def word(self, film: Film, item: ClassSpec) -> str:
@@ -159,14 +134,12 @@ class Request:
 
     def json(self, content: Any) -> None:
         """Writes the annotation file as JSON."""
-        write_json(self.drafts.root / self.slot.file, content)
+        self.drafts.json(self.slot.file, content)
 
     def mask(self, path: str, values: np.ndarray) -> None:
         """Writes a mask file (H, W) uint8; the path is relative to the dataset's folder."""
-        write_image(self._folder / path, values, f"{self.slot.where}.options")
+        self.drafts.image(f"{self.card.root}/{path}", values, f"{self.slot.where}.options")
 
-    def folder(self, path: str) -> Path:
-        """A folder of the dataset, made where it is missing."""
-        folder = self._folder / path
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def folder(self, path: str) -> None:
+        """Makes a folder of the dataset, which may stay empty."""
+        (self.drafts.root / self.card.root / path).mkdir(parents=True, exist_ok=True)
