@@ -5,27 +5,13 @@ An unknown key or a wrong value is refused (``configfile.py`` reads the files).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from foundationx.modelconfig import ModelConfig, PlainDict, Section
 from foundationx.types import ANNOTATED, Split, Task
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary as JSON gives it back (lists for tuples): a stored configuration then equals its source."""
-    return json.loads(json.dumps(value))
-
-
-PlainDict = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class CurveConfig(Section):
@@ -37,61 +23,6 @@ class CurveConfig(Section):
 
 
 Curve = float | CurveConfig
-
-
-class ProjectorConfig(Section):
-    """Projector between the pooled feature and the classification heads (Ark: ``ark.md`` section 1)."""
-
-    features: int = Field(1376, gt=0)
-    hidden: bool = Field(False, description="Linear-ReLU-Linear (the released Ark-6) instead of one Linear (Ark+)")
-
-
-class SegmentationConfig(Section):
-    """The shared PPM + FPN of segmentation (``foundation_x.md`` section 1.4)."""
-
-    channels: int = Field(128, gt=0)
-    pool_scales: tuple[int, ...] = (1, 2, 4, 6)
-    dropout: float = Field(0.1, ge=0, lt=1)
-
-
-class RegionGateConfig(Section):
-    """Gating of segmentation features by found boxes (``foundation_x.md`` section 1.5)."""
-
-    score: float = Field(0.3, ge=0, lt=1, description="boxes above this score are regions")
-    boxes: int = Field(100, gt=0, description="at most this many boxes an image, the best first")
-    grow: float = Field(1.5, ge=1, description="factor on a box's area")
-    spread: float = Field(1.5, gt=0, description="width of the soft rim, by the box's longer side")
-    weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
-    at_test: bool = Field(True, description="gate at test as in training; false is what was released")
-
-
-class ModelConfig(Section):
-    """The network. ``backbone`` is any backbone of mmdet's or mmseg's registry, ``detection`` a DetectionConfig."""
-
-    backbone: dict[str, Any]
-    init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
-    init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")
-    projector: ProjectorConfig | None = None
-    softmax: tuple[str, ...] = Field(
-        (), description="heads (dataset/classification) whose classes exclude each other: cross-entropy, as in Ark+"
-    )
-    detection: PlainDict = Field(default_factory=dict)
-    segmentation: SegmentationConfig = SegmentationConfig()
-    region_gate: RegionGateConfig | None = Field(
-        None, description="Foundation X+: a dataset's boxes guide its segmentation"
-    )
-    objective: dict[str, Any] | None = Field(
-        None, description="self-supervision: `type` names a file of foundationx/objectives, the others are its options"
-    )
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    @field_validator("backbone", "objective")
-    @classmethod
-    def _has_type(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and "type" not in value:
-            raise ValueError("needs a `type`, e.g. type='mmdet.SwinTransformer' (backbone), type='peac' (objective)")
-        return None if value is None else _plain(value)
 
 
 class DatasetConfig(Section):
@@ -195,7 +126,7 @@ class TeacherConfig(Section):
     """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
 
     momentum: Curve = 0.8
-    update: Literal["phase", "visit", "step"] = "phase"
+    update: Literal["phase", "visit", "cycle", "step"] = "phase"
 
     @field_validator("momentum")
     @classmethod
@@ -225,6 +156,7 @@ class OptimiserConfig(Section):
         description="factor by group (backbone, projector, neck, encoder, decoder, head) or group.task",
     )
     decay_norms_and_biases: bool = False
+    sharded: bool = Field(False, description="each process keeps its share of the optimiser's state (ZeRO, stage 1)")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps")
     curve: CurveConfig = CurveConfig(type="cosine", start=1.0, end=0.0)
     every_cycle: bool = Field(
@@ -251,6 +183,8 @@ class RuntimeConfig(Section):
     batch_size: int = Field(8, gt=0, description="images of a step, over all processes")
     eval_batch_size: int = Field(16, gt=0)
     workers: int = Field(1, ge=0)
+    cache: Path | None = Field(None, description="folder that keeps decoded images at the training size")
+    cache_gb: float = Field(200.0, gt=0, description="most that the cache may hold; what does not fit is decoded")
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "auto"
     seed: int = 0
@@ -263,6 +197,12 @@ class RuntimeConfig(Section):
     on_bad_sample: Literal["raise", "skip"] = "raise"
 
 
+class FederationConfig(Section):
+    """Simulated federated training (``ark.md`` section 5): who holds which datasets. A cycle is a round."""
+
+    clients: tuple[tuple[str, ...], ...] = Field(min_length=1, description="cards of each client, each card once")
+
+
 class RunConfig(Section):
     """Everything a run needs to know."""
 
@@ -271,6 +211,7 @@ class RunConfig(Section):
     model: ModelConfig
     datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
     schedule: ScheduleConfig
+    federation: FederationConfig | None = None
     split: SplitConfig = SplitConfig()
     exclude: Path | None = Field(None, description="list of training images to leave out (`foundationx data audit`)")
     allow_test: tuple[str, ...] = Field((), description="datasets whose test side the others may train on")
@@ -291,6 +232,19 @@ class RunConfig(Section):
             self._check_self_supervision()
         if others := sorted(set(self.allow_test) - set(cards)):
             raise ValueError(f"allow_test names {', '.join(others)}, which datasets does not list")
+        return self
+
+    @model_validator(mode="after")
+    def _clients_hold_every_dataset_once(self) -> RunConfig:
+        if (self.schedule.type == "federated") != (self.federation is not None):
+            raise ValueError("`federation` and schedule.type='federated' go together")
+        if self.federation is None:
+            return self
+        held = [card for client in self.federation.clients for card in client]
+        if sorted(held) != sorted(dataset.card for dataset in self.datasets) or not all(self.federation.clients):
+            raise ValueError(f"federation.clients hold {', '.join(held)}: every dataset has to be held by one client")
+        if self.optimiser.sharded:
+            raise ValueError("optimiser.sharded: every client has an optimiser of its own, which cannot be shared out")
         return self
 
     def _check_self_supervision(self) -> None:

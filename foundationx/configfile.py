@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from foundationx.config import RunConfig, Section
+from foundationx.config import RunConfig
 from foundationx.errors import ConfigError, nearest
+from foundationx.modelconfig import Section
 
 
 def parse_config(values: dict[str, Any], source: str) -> RunConfig:

@@ -12,9 +12,9 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from foundationx.config import ModelConfig
 from foundationx.errors import ConfigError, nearest
 from foundationx.heads.base import Head, head_classes
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.backbone import Backbone
 from foundationx.models.regions import gate_features
 from foundationx.models.scopes import head_slug

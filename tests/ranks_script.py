@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from foundationx import ranks
-from foundationx.config import ModelConfig
 from foundationx.data.device import Normaliser
 from foundationx.engine.step import training_losses
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.scopes import task_scopes
 from foundationx.models.teacher import Teacher
 from foundationx.schedule.plan import Phase

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "foundationx"
 # From the ground up. A room may import from its own row and from those above it in this list, never from below.
 ROOMS = [
     ("types", "errors", "workdir", "compat", "ranks", "tensors", "geometry"),
-    ("config", "configfile"),
+    ("config", "modelconfig", "configfile"),
     ("registry", "objectives"),
     ("fusion",),
     ("data",),

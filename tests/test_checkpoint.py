@@ -36,7 +36,7 @@ def state():
         "config": config,
         "model": model,
         "teacher": model,
-        "optimiser": optimiser,
+        "optimiser": optimiser.state_dict(),
         "visit": 0,
         "progress": {"meter": {"sums": {}, "finite": None}},
     }

@@ -7,9 +7,9 @@ import torch
 from detection_samples import CLASSES, SMALL, build, draw_batch, draw_features
 from host_traffic import Dispatched, HostTraffic
 
-from foundationx.config import ModelConfig
 from foundationx.errors import ConfigError
 from foundationx.heads.detection import DetectionHead, DetectionOutputs
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.detection import DetectionConfig
 
 WAITS = ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "unique")

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from foundationx import compat
 from foundationx.cli.main import main
-from foundationx.config import ModelConfig, RunConfig
+from foundationx.config import RunConfig
 from foundationx.engine.checkpoint import save_checkpoint
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone, shift_rule
 from foundationx.export.formats import formats
 from foundationx.export.onnx import NEEDED
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.backbone import Backbone
 
 SIZE = 64
@@ -246,7 +247,7 @@ def test_command_names_formats_and_refuses_others(tmp_path, capsys):
 def test_command_exports_a_checkpoint(trained, tmp_path, capsys):
     model, config = trained
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    whole = {"config": config, "model": model, "teacher": model, "optimiser": optimiser, "step": 1, "visit": 1}
+    whole = {"config": config, "model": model, "teacher": model, "optimiser": optimiser.state_dict(), "step": 1, "visit": 1}
     save_checkpoint(tmp_path / "checkpoints", progress={}, **whole)
     assert main(["export", str(tmp_path), "--to", "timm", "--out", str(tmp_path / "b.safetensors")]) == 0
     assert "SwinTransformer(img_size=64, embed_dim=24" in capsys.readouterr().out

@@ -13,13 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from foundationx.cli.main import main
-from foundationx.config import ModelConfig, RunConfig
+from foundationx.config import RunConfig
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone
 from foundationx.export.imported import check_classes, load_heads, write_imported
 from foundationx.export.released import convert, read_released
 from foundationx.export.released_heads import CLASSES, EXCLUSIVE
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.backbone import Backbone
 from foundationx.registry.catalog import Catalog
 from foundationx.run.train import build_model

@@ -99,10 +99,30 @@ def assert_same(one, two, path=""):
         assert torch.equal(one, two), path
 
 
-@pytest.mark.slow
-def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, tmp_path):
-    output, code = finish(run_tiny(2, phantoms, tmp_path / "whole", *BRIEF))
+@pytest.fixture(scope="module")
+def whole_run(phantoms, tmp_path_factory):
+    """A run of two ranks that nothing has disturbed."""
+    work = tmp_path_factory.mktemp("ranks") / "whole"
+    output, code = finish(run_tiny(2, phantoms, work, *BRIEF))
     assert code == 0, output
+    return work
+
+
+@pytest.mark.slow
+def test_an_optimiser_sharded_over_ranks_is_the_same_optimiser(phantoms, whole_run, tmp_path):
+    """Also its stored state: one process, or ranks that share it otherwise, could go on from it."""
+    output, code = finish(run_tiny(2, phantoms, tmp_path / "sharded", *BRIEF, "optimiser.sharded=True"))
+    assert code == 0, output
+    name, whole = final_weights(whole_run)
+    other, sharded = final_weights(tmp_path / "sharded")
+    assert name == other
+    for part in ("student", "teacher"):
+        assert_same(whole[part], sharded[part], part)
+    assert_same(whole["optimiser"]["state"], sharded["optimiser"]["state"], "optimiser")
+
+
+@pytest.mark.slow
+def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, whole_run, tmp_path):
     stopped = run_tiny(2, phantoms, tmp_path / "stopped", *BRIEF, start_new_session=True)
     log = tmp_path / "stopped" / "log.jsonl"
     wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= 8, stopped)
@@ -112,7 +132,7 @@ def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, tmp_path):
     assert not (tmp_path / "stopped" / "backbone_teacher.safetensors").exists()
     output, code = finish(run_tiny(2, phantoms, tmp_path / "stopped", "--resume", *BRIEF))
     assert code == 0, output
-    name, whole = final_weights(tmp_path / "whole")
+    name, whole = final_weights(whole_run)
     other, resumed = final_weights(tmp_path / "stopped")
     assert name == other
     for part in ("student", "teacher", "optimiser"):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from foundationx.config import ModelConfig, RegionGateConfig
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig, RegionGateConfig
 from foundationx.models.regions import gate_features, grow, region_mask
 from foundationx.types import Task, TaskKey
 from tests.test_scopes import BACKBONE, DETECTION

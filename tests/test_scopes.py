@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from foundationx.config import ModelConfig, OptimiserConfig
+from foundationx.config import OptimiserConfig
 from foundationx.configfile import parse_config
 from foundationx.data.device import Normaliser
 from foundationx.engine.optim import build_optimiser
 from foundationx.engine.step import training_losses
 from foundationx.errors import ConfigError
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.scopes import lock, scopes_of, task_scopes
 from foundationx.models.teacher import Teacher
 from foundationx.schedule.plan import build_plan

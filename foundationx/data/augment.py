@@ -86,7 +86,7 @@ class ViewPipeline:
             The view at ``size``; boxes of which too little is left are gone.
         """
         whole = image
-        image, boxes, masks = self._resize(image, boxes, masks)
+        image, boxes, masks = self.resize(image, boxes, masks)
         if self._geometry is not None:
             image, boxes, box_classes, masks = self._move(image, boxes, box_classes, masks, seed)
         toned = image
@@ -100,13 +100,12 @@ class ViewPipeline:
             teacher_image = _resize_image(whole, self.size)
         return Views(toned, teacher_image, boxes, box_classes, masks)
 
-    def _resize(
+    def resize(
         self, image: np.ndarray, boxes: np.ndarray | None, masks: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        height, width = image.shape
-        if boxes is not None:
-            boxes = boxes * np.array([self.size / width, self.size / height] * 2, dtype=np.float32)
-        if masks is not None:
+        """All of them stretched to ``size``; what has that size already stays as it is."""
+        boxes = scale_boxes(boxes, image.shape, self.size)
+        if masks is not None and masks.shape[1:] != (self.size, self.size):
             # Exact: plain nearest takes the first pixel of each area, half a pixel beside what the image shows.
             masks = np.stack(
                 [cv2.resize(m, (self.size, self.size), interpolation=cv2.INTER_NEAREST_EXACT) for m in masks]
@@ -134,6 +133,14 @@ class ViewPipeline:
             boxes, kept = _visible_bounds(quadrangles, self.size)
             box_classes = box_classes[kept]
         return moved["image"], boxes, box_classes, np.stack(moved["masks"]) if masks is not None else None
+
+
+def scale_boxes(boxes: np.ndarray | None, size: tuple[int, int], side: int) -> np.ndarray | None:
+    """Boxes (N, 4) of an image of ``size`` (height, width) that is stretched to a square of ``side`` pixels."""
+    if boxes is None:
+        return None
+    height, width = size
+    return boxes * np.array([side / width, side / height] * 2, dtype=np.float32)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foundationx.config import ModelConfig
+from foundationx.modelconfig import ModelConfig
 
 
 class Normaliser:

@@ -60,7 +60,7 @@ def save_checkpoint(
     config: RunConfig,
     model: FoundationModel,
     teacher: FoundationModel,
-    optimiser: torch.optim.Optimizer,
+    optimiser: dict[str, Any],
     step: int,
     visit: int,
     progress: dict[str, Any],
@@ -81,7 +81,7 @@ def save_checkpoint(
         "visit": visit,
         "student": model.state_dict(),
         "teacher": teacher.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimiser": optimiser,
         "progress": progress,
     }
     write_durably(path, lambda stream: torch.save(content, stream))

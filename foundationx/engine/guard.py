@@ -73,7 +73,8 @@ class Guard:
         current.applied = ranks.everywhere(torch.isfinite(gradient_norm) & torch.stack(current.losses).all())
         self._done.append(current)
         if self.fused:
-            self.optimiser.found_inf = (~current.applied).float()
+            inner = getattr(self.optimiser, "optim", self.optimiser)  # sharded: the one of this rank's share
+            inner.found_inf = (~current.applied).float()
             self.optimiser.step()
         elif current.applied:
             self.optimiser.step()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from foundationx import ranks
 from foundationx.config import OptimiserConfig
 from foundationx.errors import ConfigError, nearest
 from foundationx.models.scopes import groups_of
@@ -18,7 +21,8 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Op
     """AdamW or SGD over every parameter of the model, each in exactly one group.
 
     Locked parameters stay in their group: they have no gradient, and both leave those untouched. Each group keeps its
-    full learning rate as ``base_lr``; the schedule scales it.
+    full learning rate as ``base_lr``; the schedule scales it. Where it is ``sharded``, each of several ranks keeps the
+    state of its share of the parameters (ZeRO stage 1, PyTorch's own).
 
     Raises:
         ConfigError: ``lr_scale`` names a group that the model does not have.
@@ -40,11 +44,23 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Op
         {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
         for (lr, decay), parameters in members.items()
     ]
-    on_cuda = next(model.parameters()).is_cuda
+    fused = next(model.parameters()).is_cuda or None
     if config.type == "sgd":
-        momentum = config.momentum
-        return torch.optim.SGD(settings, momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None)
-    return torch.optim.AdamW(settings, betas=config.betas, fused=on_cuda or None)
+        kind, further = torch.optim.SGD, {"momentum": config.momentum, "nesterov": config.momentum > 0}
+    else:
+        kind, further = torch.optim.AdamW, {"betas": config.betas}
+    if config.sharded and ranks.count() > 1:
+        return ZeroRedundancyOptimizer(settings, kind, lr=config.lr, fused=fused, **further)
+    return kind(settings, fused=fused, **further)
+
+
+def whole_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state as one process would have it; to be called on all ranks, of use on the first."""
+    if isinstance(optimiser, ZeroRedundancyOptimizer):
+        optimiser.consolidate_state_dict(to=0)
+        if not ranks.is_first():
+            return {}
+    return optimiser.state_dict()
 
 
 def lr_schedule(config: OptimiserConfig) -> Schedule:

@@ -26,7 +26,7 @@ from foundationx.engine.feed import agreed_batch, bad_anywhere
 from foundationx.engine.guard import Guard
 from foundationx.engine.keeper import Keeper
 from foundationx.engine.meter import Meter
-from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters
+from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters, whole_state
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
 from foundationx.engine.step import training_losses
 from foundationx.errors import CheckpointError, DataError, DivergenceError
@@ -198,6 +198,7 @@ class Trainer:
         if self.keeper.saved_step == self.step:
             return
         self._read_guard()
+        optimiser = whole_state(self.optimiser)
         if not ranks.is_first():
             self.keeper.saved_step = self.step
             return
@@ -205,7 +206,7 @@ class Trainer:
             "config": self.config,
             "model": self.model,
             "teacher": self.teacher.model,
-            "optimiser": self.optimiser,
+            "optimiser": optimiser,
             "visit": self.visit,
             "progress": self._progress(),
         }

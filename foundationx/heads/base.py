@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from foundationx import heads as room
-from foundationx.config import ModelConfig
+from foundationx.modelconfig import ModelConfig
 from foundationx.types import Batch, Prediction, Task
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
 from foundationx.losses.multilabel import masked_bce, masked_ce
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.classification import ClassificationTrunk
 from foundationx.types import Batch, Prediction, Task
 

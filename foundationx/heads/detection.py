@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from foundationx import compat, ranks
-from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
 from foundationx.heads.denoising import DenoisingQueries, make_denoising
 from foundationx.losses.boxes import to_corners
 from foundationx.losses.set_matching import Targets, matched_losses, set_losses
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.detection import DetectionConfig, DetectionTrunk, Memory, build_decoder, token_centres
 from foundationx.types import Batch, Prediction, Task
 

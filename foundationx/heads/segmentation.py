@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
 from foundationx.losses.multilabel import masked_bce
 from foundationx.losses.overlap import soft_dice_loss
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.segmentation import SegmentationTrunk
 from foundationx.types import UNKNOWN_PIXEL, Batch, Prediction, Task
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from foundationx.config import ModelConfig
 from foundationx.heads.base import Head
+from foundationx.modelconfig import ModelConfig
 from foundationx.models.tokens import LastStage, eye
 from foundationx.objectives.base import Objective, Outcome, Scene, open_objective
 from foundationx.types import Batch, Prediction, Task

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foundationx.config import ProjectorConfig
+from foundationx.modelconfig import ProjectorConfig
 
 
 class ClassificationTrunk(nn.Module):

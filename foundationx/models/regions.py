@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foundationx.config import RegionGateConfig
+from foundationx.modelconfig import RegionGateConfig
 
 SMALL_AREA, SMALL_SIDE = 10.0, 10.0
 """A box of less than this area, in pixels, gets sides of at least this length before it grows."""

@@ -12,12 +12,12 @@ Every parameter of the model is in exactly one scope. A scope is a set of module
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-from foundationx.config import ModelConfig
+from foundationx.modelconfig import ModelConfig
 from foundationx.types import Task, TaskKey
 
 _TRUNK_SCOPES = {
@@ -58,6 +58,11 @@ def shared_scopes(task: Task, config: ModelConfig) -> tuple[str, ...]:
     return ("backbone", "decoder.segmentation")
 
 
+def lock_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
+    """What a lock phase trains: the head alone."""
+    return (head_scope(key),)
+
+
 def task_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
     """All scopes that a head's loss reaches: what a release phase trains."""
     return (*shared_scopes(key.task, config), head_scope(key))
@@ -79,6 +84,12 @@ def scopes_of(model: nn.Module) -> dict[str, list[str]]:
     for name, _ in model.named_parameters():
         scopes[prefixes[_longest_prefix(name, prefixes)]].append(name)
     return {scope: names for scope, names in scopes.items() if names}
+
+
+def scope_of_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Parameter or buffer name to scope. Raises KeyError for a name that is in no scope."""
+    prefixes = scope_prefixes(model)
+    return {name: prefixes[_longest_prefix(name, prefixes)] for name in names}
 
 
 def scope_sizes(model: nn.Module) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from foundationx import compat
-from foundationx.config import SegmentationConfig
+from foundationx.modelconfig import SegmentationConfig
 
 
 class SegmentationTrunk(nn.Module):

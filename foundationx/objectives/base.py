@@ -20,10 +20,10 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from foundationx import objectives as room
-from foundationx.config import Section
 from foundationx.errors import ConfigError, nearest
 from foundationx.geometry.boxes import Grid
 from foundationx.geometry.views import Moment, View, ViewBatch
+from foundationx.modelconfig import Section
 
 CLEAN = "_clean"
 """Ends the name of the teacher's copy of a view: the same box without any change of its pixels."""

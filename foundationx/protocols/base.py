@@ -17,13 +17,14 @@ import torch
 from pydantic import ValidationError
 
 from foundationx import protocols as room
-from foundationx.config import DatasetConfig, Section
+from foundationx.config import DatasetConfig
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.evaluator import Evaluation
 from foundationx.evaluate.predictions import Predictions
 from foundationx.model import FoundationModel
+from foundationx.modelconfig import Section
 from foundationx.protocols import protocol_names
 from foundationx.registry.faults import schema_error
 from foundationx.run.device import pick_device, share_cores

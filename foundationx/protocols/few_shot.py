@@ -11,8 +11,8 @@ import statistics
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from foundationx.config import Section
 from foundationx.errors import ConfigError
+from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
 from foundationx.protocols.embedding import best_probe, embed, mean_auroc
 from foundationx.types import Split, Task, TaskKey

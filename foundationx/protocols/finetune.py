@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pydantic import Field, PositiveInt
 
-from foundationx.config import ConsistencyConfig, RunConfig, Section, TaskShares
+from foundationx.config import ConsistencyConfig, RunConfig, TaskShares
 from foundationx.errors import ConfigError
 from foundationx.export.backbone import export_backbone
+from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
 from foundationx.run.evaluate import evaluate_checkpoint
 from foundationx.run.train import train

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from foundationx.config import Section
 from foundationx.evaluate.bootstrap import estimate
 from foundationx.evaluate.measure import statistics
 from foundationx.evaluate.predictions import Predictions
 from foundationx.evaluate.statistic import number_patients
+from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
 from foundationx.protocols.embedding import best_probe, embed, predictions_of
 from foundationx.types import Split, Task, TaskKey

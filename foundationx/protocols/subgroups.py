@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
-from foundationx.config import Section
 from foundationx.data.attributes import read_attributes
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.bootstrap import estimate
@@ -21,6 +20,7 @@ from foundationx.evaluate.measure import statistics
 from foundationx.evaluate.predictions import Predictions
 from foundationx.evaluate.score import MEAN
 from foundationx.evaluate.statistic import number_patients
+from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
 from foundationx.registry.catalog import Catalog
 from foundationx.types import Split, Task, TaskKey

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from foundationx.config import Section
 from foundationx.data.device import Normaliser
 from foundationx.data.loader import in_order, make_loader, usable
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.predictions import Predictions
+from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
 from foundationx.protocols.linear import interval_rows
 from foundationx.registry.catalog import Catalog
