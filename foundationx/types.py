@@ -103,9 +103,8 @@ class Runs:
 class MaskPart:
     """One piece of one class's mask: a mask file, a polygon or runs. Parts of one class are united.
 
-    ``file`` is relative to the dataset's root. Pixels equal to ``positive`` (any non-zero value where it is None) are
-    foreground, pixels equal to ``ignore`` are unknown. ``polygon`` is (P, 2), x and y in source pixels. A ``scaled``
-    mask may have another size than its image.
+    ``file`` is relative to the dataset's root. Pixels equal to ``positive`` (None: any but 0) are foreground, to
+    ``ignore`` unknown. ``polygon``: (P, 2) x, y in source pixels. A ``scaled`` mask may differ from its image in size.
     """
 
     class_index: int
@@ -127,12 +126,12 @@ class Annotations:
         images: N paths relative to the dataset's root, each once.
         patients: N patient names with namespace (``nih:1``); equal names are one patient across datasets.
         rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
-        labels: (N, K) float32: 1 present, 0 absent, NaN unknown. For boxes and masks this says whether the class was
-            annotated at all in the image (NaN: it was not) and whether anything of it was found.
+        labels: (N, K) float32: 1 present, 0 absent, NaN unknown (of boxes and masks: not annotated in the image).
         splits: N official splits, None where the card names none.
         boxes, box_classes: N arrays (n, 4) float32 x1 y1 x2 y2 in source pixels, and (n,) int64; detection only.
         masks: N tuples of MaskPart; segmentation only.
         bad: what was left out under ``on_bad_sample='skip'``.
+        sizes: height and width in pixels by image, where the annotation file says them; not of labels alone.
     """
 
     key: TaskKey
@@ -146,6 +145,7 @@ class Annotations:
     box_classes: list[np.ndarray] | None = None
     masks: list[tuple[MaskPart, ...]] | None = None
     bad: list[BadSample] = field(default_factory=list)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)

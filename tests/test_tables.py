@@ -82,3 +82,12 @@ def test_the_collector_is_as_before_whatever_happens(tmp_path, was_on):
         assert gc.isenabled() is was_on
     finally:
         gc.enable()
+
+
+def test_all_missing_columns_are_named_at_once(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,2\n")
+    with pytest.raises(DataError, match="there are no columns 'xx', 'zz'; found 'x', 'y'"):
+        read_table(path, "t.csv", ["xx", "y", "zz"])
+    with pytest.raises(DataError, match="there is no column 'zz'; found 'x', 'y'"):
+        read_table(path, "t.csv", ["zz"])

@@ -82,10 +82,23 @@ class CardDataset:
             where = f"{self.annotations.rows[index]}: {error.where}"
             raise DataError(where, error.found, error.expected, error.mend) from None
 
+    def _check_size(self, index: int, size: tuple[int, int]) -> None:
+        """Raises DataError where the annotation file says another size: its boxes would lie elsewhere."""
+        image = self.annotations.images[index]
+        declared = self.annotations.sizes.get(image, size)
+        if declared != size:
+            raise DataError(
+                f"{self.annotations.rows[index]} ({image})",
+                f"the file says {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
+                "an image of the published size",
+                "take the images as published, or scale width, height and all coordinates of the file",
+            )
+
     def _boxes(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Boxes (N, 4) clipped to the image, and their classes (N,)."""
         if self.annotations.boxes is None:
             return None, None
+        self._check_size(index, size)
         boxes = self.annotations.boxes[index].reshape(-1, 4)
         height, width = size
         limits = np.array([width, height, width, height], dtype=np.float32)
@@ -109,6 +122,7 @@ class CardDataset:
         """Masks (K, H, W): 0, 1 or 255 (unknown); a class that was not annotated here is unknown everywhere."""
         if self.annotations.masks is None:
             return None
+        self._check_size(index, size)
         labels = self.annotations.labels[index]
         masks = np.zeros((len(labels), *size), dtype=np.uint8)
         masks[np.isnan(labels)] = UNKNOWN_PIXEL

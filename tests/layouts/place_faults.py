@@ -125,6 +125,15 @@ PLACE_FAULTS = [
         "has no positive size",
     ),
     Fault(
+        "size",
+        "coco",
+        edit_json("all.json", lambda c: _first(c, "images", width=96, height=96)),
+        Kind.TARGETS,
+        "imgs/tb/tb0001.png",
+        "all.json image 1",
+        "the file says 96 x 96 pixels, the image has 48 x 48",
+    ),
+    Fault(
         "category",
         "coco",
         edit_json("all.json", lambda c: _first(c, category_id=9)),

@@ -65,6 +65,7 @@ class Source:
         self._boxes: list[np.ndarray] = []
         self._box_classes: list[np.ndarray] = []
         self._masks: list[tuple[MaskPart, ...]] = []
+        self._sizes: dict[str, tuple[int, int]] = {}
         self.faults: list[tuple[str, DataError]] = []
         """What was left out under ``skip``: image as published, and why."""
 
@@ -179,6 +180,7 @@ class Source:
         boxes: Sequence[Sequence[float]] = (),
         box_classes: Sequence[int] = (),
         masks: Sequence[MaskPart] = (),
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Adds one image. Call inside :meth:`guard`.
 
@@ -190,6 +192,7 @@ class Source:
             boxes: n boxes x1 y1 x2 y2 in pixels.
             box_classes: n class indices.
             masks: parts of masks.
+            size: height and width of the image in pixels, where the file says them.
 
         Raises:
             DataError: the image was added before or does not exist, or patient or split cannot be told.
@@ -205,6 +208,8 @@ class Source:
         self._labels.append(labels)
         self._names.append(patient)
         self._sides.append(side)
+        if size is not None and self.task is not Task.CLASSIFICATION:
+            self._sizes[image] = size
         if self.task is Task.DETECTION:
             self._boxes.append(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
             self._box_classes.append(np.asarray(box_classes, dtype=np.int64))
@@ -233,6 +238,7 @@ class Source:
                 BadSample(self.card.name, self.task.value, image, error.where, error.found)
                 for image, error in self.faults
             ],
+            sizes=self._sizes,
         )
 
 

@@ -122,12 +122,17 @@ def read_table(
 
 
 def check_columns(columns: Iterable[str], required: Iterable[str], name: str) -> None:
-    """Raises DataError where a column is missing."""
+    """Raises DataError where columns are missing; names all of them."""
     columns = list(columns)
-    for column in required:
-        if column not in columns:
-            found = f"there is no column {column!r}; found {', '.join(map(repr, columns))}"
-            raise DataError(f"{name} row 1", found, nearest(column, columns), "correct the card or the file")
+    missing = [column for column in dict.fromkeys(required) if column not in columns]
+    if missing:
+        which = f"is no column {missing[0]!r}" if len(missing) == 1 else f"are no columns {_quoted(missing)}"
+        found = f"there {which}; found {_quoted(columns)}"
+        raise DataError(f"{name} row 1", found, nearest(missing[0], columns), "correct the card or the file")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 @contextmanager

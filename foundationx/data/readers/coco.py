@@ -49,10 +49,12 @@ def read(source: Source, options: Options) -> None:
         where = f"{file} image {number}"
         with source.guard(where, name):
             path = source.image(name, where, image)
-            found = _Found(source, options, categories, _frame(image, where))
+            frame = _frame(image, where)
+            found = _Found(source, options, categories, frame)
             for annotation in annotations.get(number, ()):
                 found.take(annotation, f"{file} annotation {annotation.get('id')}")
-            source.add(path, where, found.labels(), image, found.boxes, found.box_classes, found.masks)
+            size = (round(frame[1]), round(frame[0])) if frame else None
+            source.add(path, where, found.labels(), image, found.boxes, found.box_classes, found.masks, size)
 
 
 class _Found:
