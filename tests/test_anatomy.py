@@ -8,8 +8,8 @@ from foundationx.evaluate.anatomy import (
     composition,
     correspondence,
     decomposition,
-    dense_features,
     features_at,
+    grid_of,
     locality,
     parts_of,
 )
@@ -37,21 +37,14 @@ def test_places_are_seen_in_the_middle_of_a_token():
         features_at(see_means, slope(), points, 64)
 
 
-def test_dense_features_are_at_their_places():
-    features, places = dense_features(see_means, slope(), 16)
-    assert {tuple(place) for place in places} == {(y, x) for y in range(16, 128, 16) for x in range(16, 128, 16)}
-    torch.testing.assert_close(features[:, 0], torch.from_numpy(places[:, 1] - 0.5).float())
-
-
 def test_landmarks_are_found_in_another_image():
-    keys, places = dense_features(see_means, slope(), 8)
-    truth = np.array([[64.0, 48.0], [64.0, 80.0]])
+    places = grid_of(128, 8)
+    assert len(places) == 256 and places[1].tolist() == [4, 12]
+    keys, truth = features_at(see_means, slope(), places, 96), np.array([[60.0, 44.0], [60.0, 84.0]])
     queries = features_at(see_means, slope(), truth, 96)
-    errors = correspondence(queries, keys, places, truth)
-    assert errors.shape == (2,) and np.abs(places[:, 1][:, None] - truth[:, 1]).min(axis=0).max() == 0
-    across = correspondence(queries, keys, places * [0, 1], truth * [0, 1])
-    assert across.tolist() == [0.0, 0.0]  # only columns can be told apart by this encoder
-    assert correspondence(queries, keys, places * [0, 1], truth[::-1] * [0, 1]).tolist() == [32.0, 32.0]
+    columns = places * [0, 1]  # this encoder cannot tell rows
+    assert correspondence(queries, keys, columns, truth * [0, 1]).tolist() == [0.0, 0.0]
+    assert correspondence(queries, keys, columns, truth[::-1] * [0, 1]).tolist() == [40.0, 40.0]
 
 
 def test_locality_needs_other_patients():

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foundationx.data.view_sets import crop
-from foundationx.geometry.boxes import centres
 from foundationx.geometry.samplers import children, whole
 from foundationx.geometry.views import CELL
 from foundationx.objectives.base import Tokens
@@ -42,16 +41,10 @@ def features_at(eye: Eye, image: np.ndarray, points: np.ndarray, size: int) -> T
     return tokens[:, tokens.shape[1] // 2]
 
 
-def dense_features(eye: Eye, image: np.ndarray, step: int) -> tuple[Tensor, np.ndarray]:
-    """Features (M, D) of the whole square image and their places (M, 2), every ``step`` pixels; it divides 32."""
-    size = image.shape[0]
-    shifts = [(dy, dx) for dy in range(0, CELL, step) for dx in range(0, CELL, step)]
-    padded = cv2.copyMakeBorder(image, 0, CELL, 0, CELL, cv2.BORDER_REPLICATE)
-    seen = _look(eye, [padded[dy : dy + size, dx : dx + size] for dy, dx in shifts])
-    boxes = torch.tensor([[dy, dx, dy + size, dx + size] for dy, dx in shifts], dtype=torch.float32)
-    places = centres(boxes, seen.grid).flatten(0, 1).numpy()
-    inside = (places < size).all(axis=1)
-    return seen.values.flatten(0, 1)[torch.from_numpy(inside)], places[inside]
+def grid_of(size: int, step: int) -> np.ndarray:
+    """Places (M, 2) every ``step`` pixels of a square image, the first half a step from the border."""
+    line = np.arange(step / 2, size, step)
+    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def correspondence(queries: Tensor, keys: Tensor, places: np.ndarray, truth: np.ndarray) -> np.ndarray:
