@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.data.augment import ViewPipeline
+from foundationx.data.augment import ViewPipeline, scale_boxes
+from foundationx.data.cache import Cached, TaskCache
 from foundationx.data.pixels import read_grey, read_mask
 from foundationx.errors import DataError
 from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Moment, Runs, Sample, SampleMeta
@@ -24,12 +25,14 @@ class CardDataset:
         annotations: what the card's files say.
         root: the dataset's folder.
         view: makes the student's and the teacher's view of an image.
+        cache: images and masks that were decoded before, at the view's size; what is not in it is decoded.
     """
 
-    def __init__(self, annotations: Annotations, root: Path, view: ViewPipeline):
+    def __init__(self, annotations: Annotations, root: Path, view: ViewPipeline, cache: TaskCache | None = None):
         self.annotations = annotations
         self.root = root
         self.view = view
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -42,12 +45,18 @@ class CardDataset:
                 size. Names file and row.
         """
         source = self.annotations
-        image = self._read(read_grey, source.images[index], index)
-        boxes, box_classes, masks = self.target(index, image.shape)
+        cached = self.cache.read(index) if self.cache is not None else None
+        if cached is None:
+            image = self._read(read_grey, source.images[index], index)
+            size = image.shape
+            boxes, box_classes, masks = self.target(index, size)
+        else:
+            image, masks, size = cached.image, cached.masks, (cached.height, cached.width)
+            self._check_size(index, size)
+            boxes, box_classes = self._boxes(index, size)
+            boxes = scale_boxes(boxes, size, self.view.size)
         views = self.view(image, boxes, box_classes, masks, seed)
-        meta = SampleMeta(
-            source.key, source.images[index], source.patients[index], source.rows[index], image.shape[0], image.shape[1]
-        )
+        meta = SampleMeta(source.key, source.images[index], source.patients[index], source.rows[index], *size)
         return Sample(
             image=views.image,
             teacher_image=views.teacher_image,
@@ -57,6 +66,12 @@ class CardDataset:
             masks=views.masks,
             meta=meta,
         )
+
+    def decode(self, index: int) -> Cached:
+        """Image ``index`` and its masks as the cache keeps them. Raises DataError as :meth:`sample`."""
+        image = self._read(read_grey, self.annotations.images[index], index)
+        resized, _, masks = self.view.resize(image, None, self._masks(index, image.shape))
+        return Cached(resized, masks, *image.shape)
 
     def target(
         self, index: int, size: tuple[int, int]

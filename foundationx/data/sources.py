@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 from foundationx.config import RunConfig, ViewConfig
 from foundationx.data.annotations import read_annotations
 from foundationx.data.augment import ViewPipeline
+from foundationx.data.cache import Store, TaskCache
+from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.exclusion import excluded_images, read_exclusions, without_allowed_tests
 from foundationx.data.loader import PooledDataset
@@ -36,6 +38,7 @@ class DataBook:
         patients: split of every patient.
         config: of the run.
         excluded: images left out of training by the exclusion list, by dataset.
+        caches: decoded images of each annotated head, once ``fill_cache`` has been called.
     """
 
     annotations: dict[TaskKey, Annotations]
@@ -44,6 +47,7 @@ class DataBook:
     patients: dict[str, Split]
     config: RunConfig
     excluded: dict[str, set[str]] = field(default_factory=dict)
+    caches: dict[TaskKey, TaskCache] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[TaskKey, tuple[str, ...]]:
@@ -68,10 +72,32 @@ class DataBook:
         """Plain resized samples of one side; for self-supervision, views as in training."""
         return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")))
 
+    def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Decodes every image of annotated heads once, where the configuration names a cache; later runs find it there.
+
+        ``tell`` is told images done and images in all. Raises DiskError where the folder cannot be written.
+        """
+        runtime = self.config.runtime
+        if runtime.cache is None:
+            return
+        store = Store(runtime.cache, self.config.image_size)
+        datasets = {
+            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(self.config.image_size))
+            for key, table in self.annotations.items()
+            if key.task in ANNOTATED
+        }
+        wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
+        self.caches = fill(store, datasets, wanted, int(runtime.cache_gb * 1e9), runtime.workers, tell)
+
     def _pool(self, split: Split, views: dict[Task, ViewConfig]) -> PooledDataset:
         size = self.config.image_size
         datasets = {
-            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size, **views[key.task].model_dump()))
+            key: CardDataset(
+                table,
+                self.roots[key.dataset],
+                ViewPipeline(size, **views[key.task].model_dump()),
+                self.caches.get(key),
+            )
             for key, table in self.annotations.items()
             if key.task in views
         }

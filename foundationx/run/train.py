@@ -16,10 +16,12 @@ from torch.utils.data import DataLoader
 
 from foundationx import __version__, ranks
 from foundationx.config import RunConfig
+from foundationx.data.cache_fill import TOGETHER
 from foundationx.data.loader import Order, PlanSampler, make_loader
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
 from foundationx.engine.events import Incident, Watcher
+from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.trainer import Trainer
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone
@@ -27,6 +29,7 @@ from foundationx.export.imported import HEADS, load_heads
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scope_sizes
 from foundationx.run.device import pick_device, share_cores
+from foundationx.run.federated import EvaluateFederated, ExportClients
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.schedule.plan import Plan, build_plan
 from foundationx.types import Split
@@ -87,10 +90,12 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
     book = open_datasets(config, data_root)
+    book.fill_cache(_tell_cache)
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = build_model(config, book, device)
     loader = functools.partial(plan_loader, config, book, plan, device)
-    trainer = Trainer(config, model, plan, loader, folder.checkpoints)
+    kind = FederatedTrainer if config.federation is not None else Trainer
+    trainer = kind(config, model, plan, loader, folder.checkpoints)
     trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
     faults = _resume(trainer, folder) if resume else []
     ranks.gather(None)  # no rank writes before all have read what is there
@@ -105,11 +110,20 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
         return trainer.train()
 
 
+def _tell_cache(done: int, total: int) -> None:
+    """A line for every tenth of the images, from the process that decodes them."""
+    if done == total or done * 10 // total > (done - TOGETHER) * 10 // total:
+        print(f"cache: {done} of {total} images decoded", flush=True)
+
+
 def _watchers(trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress) -> list[Watcher]:
     """Everyone who is told how training goes, in the order in which they are told."""
     logs: list[Watcher] = [JsonLog(folder), Display(progress)]
     if trainer.config.runtime.tensorboard:
         logs.append(TensorBoardLog(folder))
+    if isinstance(trainer, FederatedTrainer):
+        exports = [ExportAtEnd(trainer, folder, progress), ExportClients(trainer, folder, progress)]
+        return [*logs, EvaluateFederated(trainer, book, folder, progress), *exports]
     return [*logs, EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
 
 
@@ -133,7 +147,7 @@ def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     checkpoint, faults = newest_good_checkpoint(folder.root)
     if checkpoint.classes != trainer.model.classes:
         raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
-    decisive = ("model", "datasets", "schedule", "split", "exclude", "allow_test", "image_size")
+    decisive = ("model", "datasets", "schedule", "federation", "split", "exclude", "allow_test", "image_size")
     changed = [
         name
         for name in (*decisive, "runtime.seed", "runtime.batch_size")

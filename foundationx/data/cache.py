@@ -1,0 +1,221 @@
+"""Decoded once: grey bytes and masks at the training size, kept on disk and mapped into memory.
+
+A folder ``v1-224`` for each size holds
+
+    pixels.bin    entries one after another: an image is its size * size bytes, a mask is deflated
+    index.bin     one record an entry: key, where it stands, how long it is, height and width of the source image
+    lock          held by whoever adds entries; others wait
+
+An entry's key is a digest of what it was made from: path, length and time of change of every file, drawn shapes,
+version. A file that changes has another key, so an entry is never stale and never overwritten: the files only grow. A
+record is written after its bytes are on the disk; whoever is killed leaves bytes without record, and the next one
+writes over them. Reading takes no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foundationx.errors import DiskError
+from foundationx.types import MaskPart
+
+VERSION = 1
+"""Raise it where decoding or resizing gives other bytes than before."""
+
+RECORD = np.dtype([("key", "u1", 16), ("start", "<u8"), ("length", "<u8"), ("height", "<u4"), ("width", "<u4")])
+
+
+class Key(bytes):
+    """16 bytes that say what an entry was made from."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Bytes of one image or mask, and the size of the source image in pixels."""
+
+    key: Key
+    content: bytes
+    height: int
+    width: int
+
+
+def image_key(path: Path) -> Key:
+    """Key of an image file, by its absolute path, as it is now. Raises OSError where there is none."""
+    return _digest(_state(path))
+
+
+def mask_key(image: Key, parts: Sequence[MaskPart], labels: np.ndarray, root: Path) -> Key:
+    """Key of an image's masks: the image's, and all that is drawn. Raises OSError where a mask file is missing."""
+    facts = [image.hex(), np.isnan(labels).tobytes().hex()]
+    for part in parts:
+        facts.append(repr((part.class_index, part.positive, part.ignore, part.scaled)))
+        if part.file is not None:
+            facts.append(_state(root / part.file))
+        if part.polygon is not None:
+            facts.append(part.polygon.tobytes().hex())
+        if part.runs is not None:
+            runs = part.runs
+            facts += [runs.starts.tobytes().hex(), runs.lengths.tobytes().hex()]
+            facts.append(repr((runs.order, runs.height, runs.width)))
+    return _digest(*facts)
+
+
+def _state(path: Path) -> str:
+    state = path.stat()
+    return f"{path}\n{state.st_size}\n{state.st_mtime_ns}"
+
+
+def _digest(*facts: str) -> Key:
+    return Key(hashlib.blake2b("\n\n".join(facts).encode(), digest_size=16).digest())
+
+
+class Store:
+    """The entries of one size.
+
+    Args:
+        folder: that holds the sizes.
+        size: side of the square images in pixels.
+    """
+
+    def __init__(self, folder: Path, size: int):
+        self.folder, self.size = folder / f"v{VERSION}-{size}", size
+        self.pixels, self.index = self.folder / "pixels.bin", self.folder / "index.bin"
+
+    def records(self) -> np.ndarray:
+        """Records (N,) whose bytes are there."""
+        if not self.index.exists():
+            return np.zeros(0, RECORD)
+        whole = self.index.stat().st_size // RECORD.itemsize
+        records = np.fromfile(self.index, RECORD, count=whole)
+        there = self.pixels.stat().st_size if self.pixels.exists() else 0
+        return records[: np.searchsorted(records["start"] + records["length"], there, side="right")]
+
+    def places(self, keys: Iterable[Key | None]) -> np.ndarray:
+        """The record of each key, in order; where there is none its length is 0."""
+        records = self.records()
+        _mapped.cache_clear()  # the files may have grown since
+        found = {key.tobytes(): place for place, key in enumerate(records["key"])}
+        keys = list(keys)
+        places = np.zeros(len(keys), RECORD)
+        for number, key in enumerate(keys):
+            if key in found:
+                places[number] = records[found[key]]
+        return places
+
+    def bytes_used(self) -> int:
+        """Of both files."""
+        return sum(path.stat().st_size for path in (self.pixels, self.index) if path.exists())
+
+    def read(self, place: np.void) -> np.ndarray:
+        """A copy of an entry's bytes, (length,) uint8."""
+        start, length = int(place["start"]), int(place["length"])
+        return np.array(_mapped(self.pixels)[start : start + length])
+
+    @contextlib.contextmanager
+    def adding(self) -> Iterator[Adder]:
+        """Holds the lock. Raises DiskError where the folder cannot be written."""
+        with _as_disk_error(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system when the process ends, however it does
+                yield Adder(self)
+
+
+class Adder:
+    """Appends entries; made by ``Store.adding``."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        records = store.records()
+        self._end = int((records["start"] + records["length"]).max(initial=0))
+        for path, length in ((store.pixels, self._end), (store.index, len(records) * RECORD.itemsize)):
+            path.touch()
+            os.truncate(path, length)  # what someone who was killed has left behind
+
+    def bytes_with(self, entries: Sequence[Entry]) -> int:
+        """What both files would hold with these entries."""
+        return self.store.bytes_used() + sum(len(entry.content) + RECORD.itemsize for entry in entries)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Bytes first, then the records."""
+        records = np.zeros(len(entries), RECORD)
+        for record, entry in zip(records, entries, strict=True):
+            record["key"] = np.frombuffer(entry.key, np.uint8)
+            record["start"], record["length"] = self._end, len(entry.content)
+            record["height"], record["width"] = entry.height, entry.width
+            self._end += len(entry.content)
+        _append(self.store.pixels, b"".join(entry.content for entry in entries))
+        _append(self.store.index, records.tobytes())
+
+
+def _append(path: Path, content: bytes) -> None:
+    with open(path, "ab") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(path: Path) -> np.memmap:
+    """The file's bytes; kept here, not in the store, so that nothing of it is sent to workers."""
+    return np.memmap(path, np.uint8, mode="r")
+
+
+@contextlib.contextmanager
+def _as_disk_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mend = "free some room, choose another folder for runtime.cache, or leave it out"
+        raise DiskError(str(folder), f"cannot be written: {error.strerror or error}", mend=mend) from error
+
+
+@dataclass(frozen=True)
+class Cached:
+    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them."""
+
+    image: np.ndarray
+    masks: np.ndarray | None
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TaskCache:
+    """What is cached of one task of one dataset: a record for each image and, where there are masks, for its masks."""
+
+    store: Store
+    images: np.ndarray
+    masks: np.ndarray | None
+
+    def read(self, index: int) -> Cached | None:
+        """Image ``index`` with its masks; None where one of them is not cached."""
+        place = self.images[index]
+        if not place["length"] or (self.masks is not None and not self.masks[index]["length"]):
+            return None
+        size = self.store.size
+        image = self.store.read(place).reshape(size, size)
+        masks = None
+        if self.masks is not None:
+            masks = inflate(self.store.read(self.masks[index]), size)
+        return Cached(image, masks, int(place["height"]), int(place["width"]))
+
+
+def deflate(masks: np.ndarray) -> bytes:
+    """Masks (K, S, S) as bytes; a mask is mostly one value, so the quickest level takes little room."""
+    return zlib.compress(np.ascontiguousarray(masks).tobytes(), level=1)
+
+
+def inflate(content: np.ndarray, size: int) -> np.ndarray:
+    """The masks of :func:`deflate`, to be written to."""
+    return np.frombuffer(bytearray(zlib.decompress(content)), np.uint8).reshape(-1, size, size)
