@@ -178,8 +178,8 @@ def _candidates(texts: Sequence[str], suffix: str, patient: int, film: int) -> I
     """Texts of the rules alone and together, then a plain name, each with the suffix."""
     end = suffix or ".png"
     for count in range(1, min(len(texts), 3) + 1):
-        for chosen in permutations(texts, count):
-            whole = "".join(chosen)
+        wholes = [glue.join(chosen) for chosen in permutations(texts, count) for glue in ("", f"{film:03d}")[:count]]
+        for whole in wholes:
             last = whole.rpartition("/")[2]
             if re.search(r"[^.]\.[A-Za-z]\w*$", last) and last.endswith(suffix):
                 yield last

@@ -61,16 +61,18 @@ class Pool:
         cells = [(place, variant) for place in range(len(self._places)) for variant in range(self.variants(place))]
         each = max(self._deal.least, -(-count // len(cells)))
         random = np.random.default_rng([self._first, 1])
-        films, patients = [], 0
+        films: list[Film] = []
         for place, variant in cells:
             found = self._deal.findings(each, random)
             again = each > 4 and not self._patients_are_single()
             for index, (present, doubtful) in enumerate(found):
-                patients += not (again and index == each - 1)
                 # The last film of a place is another one of the patient before.
-                films.append(Film(len(films) + 1, patients, place, variant, present, doubtful))
+                same = again and index == each - 1
+                number = len(films) + 1
+                patient = films[-1].patient if same else number
+                films.append(Film(number, patient, place, variant, present, doubtful))
         if self._deal.normal:
-            films.append(Film(len(films) + 1, patients + 1, unread=True))
+            films.append(Film(len(films) + 1, len(films) + 1, unread=True))
         return films
 
     def _patients_are_single(self) -> bool:

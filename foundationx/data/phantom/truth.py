@@ -24,7 +24,7 @@ class Film:
 
     Attributes:
         number: of the film, from 1, in its dataset.
-        patient: number of its patient, from 1.
+        patient: number of its patient: that of the patient's first film, so that no other film has it.
         place: which of the places of the images it stands in.
         variant: which of the annotation files and official sides that share a place it belongs to.
         present, doubtful: keys of meanings; what is in neither is absent.
