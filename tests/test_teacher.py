@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from host_traffic import HostTraffic
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from foundationx.models.teacher import Teacher
+from foundationx.models.teacher import Teacher, _step_by_tensor, _step_in_groups
 
 
 class Small(nn.Module):
@@ -67,3 +69,41 @@ def test_never_trains_and_keeps_following_after_loading():
     student.load_state_dict(other.state_dict())
     teacher.update(0.0)
     torch.testing.assert_close(teacher.model.linear.weight, other.linear.weight)
+
+
+@pytest.mark.parametrize(("step", "tolerance"), [(_step_by_tensor, 0), (_step_in_groups, 1e-6)])
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_weight_on_the_device_moves_as_a_plain_loop(step, tolerance, applied):
+    torch.manual_seed(0)
+    kinds = [((3, 2), torch.float32), ((5,), torch.float64), ((), torch.float32)]
+    teacher, student = ([torch.randn(shape, dtype=dtype) for shape, dtype in kinds] for _ in range(2))
+    weight = torch.where(torch.tensor(applied), 0.3, 0.0)
+    expected = [
+        own.clone().lerp_(followed, weight.to(own.dtype)) for own, followed in zip(teacher, student, strict=True)
+    ]
+    step(teacher, student, weight)
+    for own, wanted in zip(teacher, expected, strict=True):
+        torch.testing.assert_close(own, wanted, atol=tolerance if applied else 0, rtol=0)
+
+
+@pytest.mark.parametrize("only_if", [None, True, False])
+def test_an_update_is_a_fixed_number_of_calls_and_reads_nothing(only_if):
+    student = nn.ModuleList(Small() for _ in range(5))
+    teacher = Teacher(student)
+    flag = None if only_if is None else torch.tensor(only_if)
+    with Counted() as calls, HostTraffic() as traffic:
+        teacher.update(0.9, only_if=flag)
+    assert calls.python <= 5, "not one call a tensor"
+    assert not traffic.calls
+
+
+class Counted(TorchFunctionMode):
+    """Counts calls into torch that Python makes."""
+
+    python = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.python += (
+            getattr(function, "__name__", "").strip("_").startswith(("foreach", "lerp", "where", "to", "copy"))
+        )
+        return function(*args, **(kwargs or {}))
