@@ -285,3 +285,13 @@ def test_fusion_of_two_readers_is_that_of_the_slow_reference(items, votes, least
     expected = slow_fusion(boxes, classes, readers, votes, least)
     np.testing.assert_allclose(np.array(found[0]).reshape(-1, 4), np.array(expected[0]).reshape(-1, 4))
     assert found[1:] == expected[1:]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_fault_of_its_row(folder):
+    folder.files("a.png")
+    folder.write("f.csv", f"file,Mass\na.png,1\n{'x' * 300}/b.png,0\n")
+    card = make_card("label_columns_csv", ["Mass"], file="f.csv", options={"image_column": "file"})
+    found = folder.read(card, skip=True)
+    assert found.images == ["a.png"]
+    (bad,) = found.bad
+    assert "cannot be listed (File name too long)" in bad.reason

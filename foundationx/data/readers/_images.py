@@ -144,3 +144,6 @@ def _list_files(folder: str) -> frozenset[str]:
             return frozenset(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as error:
+        found = f"cannot be listed ({error.strerror})"
+        raise DataError(folder[:200], found, "a folder that may be read", "check its name and permissions") from None
