@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,12 @@ class Drafts:
         """Where a file is to be written, its path given relative to the data root; its folder is made.
 
         Raises:
+            CardError: the path leads out of the data root.
             DataError: there is such a file, and no copy has written it.
         """
+        file = posixpath.normpath(file)
+        if file.startswith(("/", "../")) or "\\" in file:
+            raise CardError(file, "leads out of the data root", "a path inside it", "correct the card")
         path = self.root / file
         if file not in self._written and path.exists():
             raise DataError(str(path), "is there already", "a new file", "choose an empty folder for copies")
