@@ -16,7 +16,7 @@ from foundationx import compat  # noqa: F401  (first: makes mm* importable)
 
 # isort: split
 import torch.nn.functional as F
-from mmdet.models.backbones.swin import ShiftWindowMSA, SwinTransformer
+from mmdet.models.backbones.swin import ShiftWindowMSA, SwinTransformer, WindowMSA
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -47,13 +47,51 @@ class PublishedWindowAttention(ShiftWindowMSA):
         return self.drop(maps[:, :height, :width].flatten(1, 2))
 
 
+class FusedWindowMSA(WindowMSA):
+    """mmdet's attention inside windows by torch's fused kernel, equal to rounding; no dropout of the weights.
+
+    Args:
+        plain: the attention whose layers (and names) it takes over.
+    """
+
+    def __init__(self, plain: WindowMSA):
+        BaseModule.__init__(self)
+        self.window_size, self.num_heads, self.scale = plain.window_size, plain.num_heads, plain.scale
+        self.relative_position_bias_table = plain.relative_position_bias_table
+        self.register_buffer("relative_position_index", plain.relative_position_index)
+        self.qkv, self.proj, self.proj_drop = plain.qkv, plain.proj, plain.proj_drop
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(windows, N, C) tokens of windows to the same shape; ``mask`` (windows an image, N, N) is added to scores."""
+        windows, tokens, channels = x.shape
+        query, key, value = self.qkv(x).view(windows, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
+        bias = bias.view(tokens, tokens, -1).permute(2, 0, 1)[None]
+        if mask is not None:
+            bias = (bias + mask[:, None]).repeat(windows // len(mask), 1, 1, 1)
+        mixed = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), scale=self.scale)
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(windows, tokens, channels)))
+
+
 @MODELS.register_module()
 class PublishedSwin(SwinTransformer):
-    """mmdet's ``SwinTransformer`` (same arguments, same names of weights) with the published rule of shifting."""
+    """mmdet's ``SwinTransformer`` (same arguments, same names of weights) with the published rule of shifting.
 
-    def __init__(self, **arguments: Any):
+    Args:
+        fused_attention: attention by torch's fused kernel: other roundings, less memory on CUDA.
+        arguments: mmdet's.
+
+    Raises:
+        ValueError: ``fused_attention`` with ``attn_drop_rate``.
+    """
+
+    def __init__(self, *, fused_attention: bool = False, **arguments: Any):
         super().__init__(**arguments)
+        if fused_attention and arguments.get("attn_drop_rate"):
+            raise ValueError("fused_attention drops no attention weights: leave out attn_drop_rate")
         for stage in self.stages:
             for block in stage.blocks:
+                if fused_attention:
+                    block.attn.w_msa = FusedWindowMSA(block.attn.w_msa)
                 if block.attn.shift_size > 0:
                     block.attn = PublishedWindowAttention(block.attn)
