@@ -1,18 +1,19 @@
 """Cycle through the datasets, dataset by dataset, with Lock-Release (``foundation_x.md`` section 2).
 
 A dataset's tasks follow each other: classification, detection, segmentation, self-supervision. The teacher moves
-after every phase (Foundation X), after every visit (Ark) or after every step. ``schedule.order`` says in which order
+after every phase (Foundation X), every visit (Ark), every cycle or every step. ``schedule.order`` says in which order
 datasets are visited and how many images a pass over one has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from foundationx.config import RunConfig, ScheduleConfig
-from foundationx.models.scopes import head_scope, task_scopes
+from foundationx.models.scopes import lock_scopes, task_scopes
 from foundationx.schedule.curves import build_curve
 from foundationx.schedule.plan import Phase
 from foundationx.types import PhaseName, Task, TaskKey
@@ -28,26 +29,48 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
         for place, key in enumerate(visit_order(config, sizes, cycle), start=1):
             done = visit / total_visits
             visit += 1
-            lengths = phase_lengths(config.schedule, key, passes[key], config.runtime.batch_size)
-            for number, (name, steps) in enumerate(lengths.items(), start=1):
-                closes_visit = number == len(lengths)
-                moves = config.teacher.update == "phase" or (config.teacher.update == "visit" and closes_visit)
-                locked = name is PhaseName.LOCK
-                tied = not locked and key.task is not Task.SELF_SUPERVISION  # that one has a teacher of its own
-                yield Phase(
-                    name=name,
-                    key=key,
-                    visit=visit,
-                    cycle=cycle,
-                    first_step=step,
-                    steps=steps,
-                    trainable=(head_scope(key),) if locked else task_scopes(key, config.model),
-                    consistency=weight(done) if tied else 0.0,
-                    momentum=momentum(done) if moves else None,
-                    closes_visit=closes_visit,
-                    closes_cycle=closes_visit and place == len(sizes),
-                )
-                step += steps
+            moment = Visit(key, visit, cycle, step, weight(done), momentum(done), place == len(sizes))
+            for phase in visit_phases(config, moment, passes[key]):
+                yield phase
+                step = phase.last_step
+
+
+class Visit(NamedTuple):
+    """Where a visit stands in the plan, and what holds in it: number, cycle, first step, consistency, momentum."""
+
+    key: TaskKey
+    number: int
+    cycle: int
+    first_step: int
+    consistency: float
+    momentum: float
+    closes_cycle: bool
+
+
+def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Phase]:
+    """The lock and the release phase of a visit; ``one_pass`` images are a whole pass over its head."""
+    step = visit.first_step
+    lengths = phase_lengths(config.schedule, visit.key, one_pass, config.runtime.batch_size)
+    for number, (name, steps) in enumerate(lengths.items(), start=1):
+        closes_visit = number == len(lengths)
+        closes_cycle = closes_visit and visit.closes_cycle
+        moves = {"phase": True, "visit": closes_visit, "cycle": closes_cycle, "step": False}[config.teacher.update]
+        locked = name is PhaseName.LOCK
+        tied = not locked and visit.key.task is not Task.SELF_SUPERVISION  # that one has a teacher of its own
+        yield Phase(
+            name=name,
+            key=visit.key,
+            visit=visit.number,
+            cycle=visit.cycle,
+            first_step=step,
+            steps=steps,
+            trainable=lock_scopes(visit.key, config.model) if locked else task_scopes(visit.key, config.model),
+            consistency=visit.consistency if tied else 0.0,
+            momentum=visit.momentum if moves else None,
+            closes_visit=closes_visit,
+            closes_cycle=closes_cycle,
+        )
+        step += steps
 
 
 def visit_order(config: RunConfig, sizes: Mapping[TaskKey, int], cycle: int) -> list[TaskKey]:

@@ -1,0 +1,133 @@
+"""Simulated federated training in one process (``ark.md`` section 5): the loop, with clients that take turns.
+
+A client's turn begins from the master, with the client's own teacher and its own optimiser state. When all have had
+their turn the master becomes the mean of what they made of it. The released code hands the momentum of one client to
+the next, never averages buffers, and finds heads by a piece of their name; none of that here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundationx.engine.checkpoint import Checkpoint
+from foundationx.engine.events import Watcher
+from foundationx.engine.optim import lr_schedule
+from foundationx.engine.trainer import Trainer
+from foundationx.model import FoundationModel
+from foundationx.models.scopes import scope_of_names, task_scopes
+from foundationx.schedule.plan import Phase
+from foundationx.types import TaskKey
+
+State = dict[str, Tensor]
+"""A model's state dict."""
+
+
+def contributors(model: FoundationModel, clients: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    """Tensor of the state dict -> numbers of the clients whose tasks use it: a head's is its owner alone.
+
+    Where all clients have the same tasks, as in Ark+, all of them contribute to everything but the heads. A trunk that
+    some clients do not use is averaged over those that do.
+    """
+    used = [
+        {scope for key in model.classes if key.dataset in client for scope in task_scopes(key, model.config)}
+        for client in clients
+    ]
+    scopes = scope_of_names(model, model.state_dict())
+    return {name: tuple(n for n, own in enumerate(used) if scope in own) for name, scope in scopes.items()}
+
+
+@torch.no_grad()
+def average(states: Sequence[Mapping[str, Tensor]], shares: Mapping[str, tuple[int, ...]]) -> State:
+    """Equal-weight mean of each floating tensor over its contributors; counters and indices are the last one's."""
+    found: State = {}
+    for name, numbers in shares.items():
+        own = [states[number][name] for number in numbers]
+        found[name] = torch.stack(own).mean(dim=0) if own[0].is_floating_point() else own[-1].clone()
+    return found
+
+
+class FederatedTrainer(Trainer, Watcher):
+    """The loop over a plan in which clients take turns. Arguments are the trainer's.
+
+    Between turns a client's teacher, student and optimiser state are kept in memory, and in every checkpoint. At the
+    end of a round ``model`` is the master and ``teacher`` the mean of the clients' teachers, by the same rule; inside a
+    round they are those of the client whose turn it is.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.clients = self.config.federation.clients
+        self.shares = contributors(self.model, self.clients)
+        self.master = _copy(self.model.state_dict())
+        fresh = {"teacher": _copy(self.master), "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+        self.kept: list[dict[str, Any]] = [copy.deepcopy(fresh) for _ in self.clients]
+        self.turn: int | None = None
+        self.watchers.insert(0, self)  # before any other: what they see is the state after the handover
+        self._last_visits = self._ends_of_turns()
+        factor, rounds = lr_schedule(self.config.optimiser), self.config.schedule.cycles
+        self.lr_factor = lambda phase, step: factor((phase.cycle - 0.5) / rounds)  # the same for all clients of a round
+
+    def client_of(self, key: TaskKey) -> int:
+        """Number of the client that holds a head's dataset."""
+        return next(number for number, cards in enumerate(self.clients) if key.dataset in cards)
+
+    def _ends_of_turns(self) -> set[int]:
+        """Visits with which a client's turn ends."""
+        last = {(phase.cycle, self.client_of(phase.key)): phase.visit for phase in self.plan.phases}
+        return set(last.values())
+
+    def on_phase(self, phase: Phase) -> None:
+        """Hands over to the phase's client, if its turn has not begun yet."""
+        client = self.client_of(phase.key)
+        if client == self.turn:
+            return
+        self.turn = client
+        self.model.load_state_dict(self.master)
+        self.teacher.model.load_state_dict(self.kept[client]["teacher"])
+        self.optimiser.load_state_dict(copy.deepcopy(self.kept[client]["optimiser"]))
+
+    def on_visit_end(self, phase: Phase) -> None:
+        """Takes what a client has at the end of its turn; after the last one, makes the master of it."""
+        if phase.visit not in self._last_visits:
+            return
+        self.kept[self.turn] = {
+            "teacher": _copy(self.teacher.model.state_dict()),
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "student": _copy(self.model.state_dict()),
+        }
+        self.turn = None
+        if phase.closes_cycle:
+            self.master = average([client["student"] for client in self.kept], self.shares)
+            self.model.load_state_dict(self.master)
+            self.teacher.model.load_state_dict(average([client["teacher"] for client in self.kept], self.shares))
+            for client in self.kept:
+                del client["student"]
+
+    def _progress(self) -> dict[str, Any]:
+        """What the loop keeps, and what the clients do."""
+        return super()._progress() | {"turn": self.turn, "master": self.master, "clients": self.kept}
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Goes on from a checkpoint, inside a turn or between two.
+
+        Raises:
+            CheckpointError: its phases had other steps.
+        """
+        super().resume(checkpoint)
+        device = self.device
+        self.turn = checkpoint.progress["turn"]
+        self.master = {name: value.to(device) for name, value in checkpoint.progress["master"].items()}
+        self.kept = checkpoint.progress["clients"]
+        for client in self.kept:
+            for role in ("teacher", "student"):
+                if role in client:
+                    client[role] = {name: value.to(device) for name, value in client[role].items()}
+
+
+def _copy(state: Mapping[str, Tensor]) -> State:
+    return {name: value.detach().clone() for name, value in state.items()}
