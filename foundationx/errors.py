@@ -9,6 +9,10 @@ import difflib
 from collections.abc import Iterable
 
 
+LONGEST = 2000
+"""Letters of each part of a message; a damaged file can put a whole file into one."""
+
+
 class FoundationXError(Exception):
     """Base of every error that a user can mend.
 
@@ -20,8 +24,8 @@ class FoundationXError(Exception):
     """
 
     def __init__(self, where: str, found: str, expected: str = "", mend: str = ""):
-        self.where, self.found, self.expected, self.mend = where, found, expected, mend
-        super().__init__(where, found, expected, mend)
+        self.where, self.found, self.expected, self.mend = map(_printable, (where, found, expected, mend))
+        super().__init__(self.where, self.found, self.expected, self.mend)
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.found}"]
@@ -30,6 +34,13 @@ class FoundationXError(Exception):
         if self.mend:
             lines.append(f"  mend: {self.mend}")
         return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """The text as any terminal and file takes it, with its middle left out where it is a flood."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... ({len(text):,} letters) ... {text[-half:]}"
 
 
 class DataError(FoundationXError):

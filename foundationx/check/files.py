@@ -12,7 +12,7 @@ from foundationx.registry.card import Card
 from foundationx.types import Annotations, Task
 
 
-def missing_files(card: Card, folder: Path) -> Iterator[Finding]:
+def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Finding]:
     """A fault for every annotation file, joined table, patient table, split list and image folder that is missing."""
     if not folder.is_dir():
         mend = f"download {card.title}{f' from {card.home}' if card.home else ''}, or give its folder by --root"
@@ -22,7 +22,7 @@ def missing_files(card: Card, folder: Path) -> Iterator[Finding]:
         if not (folder / file).is_file():
             found, mend = "there is no such file", "download it, or correct the card"
             yield Finding(Kind.FILES, Severity.FAULT, file, f"card: {key}", found, f"a file in {folder}", mend, tasks)
-    listing = Images(folder)
+    listing = Images(folder, data_root)
     for task, spec in card.tasks.items():
         for pattern in {pattern: None for part in spec.files for pattern in part.images}:
             try:

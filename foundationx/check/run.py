@@ -11,6 +11,7 @@ from foundationx.check.findings import Finding, Kind, Report, Severity
 from foundationx.check.labels import class_findings, count_findings, label_counts, side_findings
 from foundationx.check.pixels import Inspector, Look, inspect, twins
 from foundationx.data.annotations import read_source
+from foundationx.data.readers._bounds import dataset_folder
 from foundationx.data.readers._files import MissingFileError
 from foundationx.data.readers._source import Source
 from foundationx.errors import DataError
@@ -45,9 +46,9 @@ def check_card(
     Raises:
         CardError: the card names a reader or option that does not exist, or a file outside the data root.
     """
-    folder = data_root / (card.root if root is None else root)
+    folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
     report = Report(card.name, str(folder))
-    report.add(missing_files(card, folder))
+    report.add(missing_files(card, data_root, folder))
     if not folder.is_dir():
         return report
     sources = _read(card, data_root, root, report)

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from foundationx.data import readers
+from foundationx.data.readers._bounds import dataset_folder
 from foundationx.data.readers._source import ReaderOptions, Source
 from foundationx.errors import CardError, nearest
 from foundationx.registry.card import Card
@@ -86,7 +87,7 @@ def read_annotations(
 def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip: bool) -> Source:
     """As :func:`read_annotations`; what was read is not finished yet, so that it may hold no image at all."""
     reader, options = open_reader(card, task)
-    folder = data_root / (card.root if root is None else root)
+    folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
     source = Source(card, task, data_root, folder, skip)
     with _without_collection():
         for part, chosen in zip(card.tasks[task].files, options, strict=True):

@@ -6,6 +6,7 @@ Every fault is a DataError that names the file.
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,9 @@ from foundationx.data.raw_images import MAX_SIDE, check_size, is_metaimage, read
 from foundationx.errors import DataError
 
 __all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "scale_to_bytes"]
+
+MAX_BYTES = 2**30
+"""Of an image file; the largest pixels that are read, unpacked and of 16 bits, take less than a third of it."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
@@ -76,8 +80,13 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A whole file. Raises DataError where it cannot be opened or is empty."""
+    """A whole file. Raises DataError where it cannot be opened, is empty, no regular file, or larger than MAX_BYTES."""
     try:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe or device may never end
+            raise DataError(str(path), "is no regular file", "an image file", "check the path")
+        if status.st_size > MAX_BYTES:
+            raise DataError(str(path), f"has {status.st_size:,} bytes", f"at most {MAX_BYTES:,}", "check the file")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(str(path), f"cannot be opened ({error.strerror})", "an image file", "check the path") from None
@@ -160,7 +169,11 @@ def scale_to_bytes(values: np.ndarray) -> np.ndarray:
 def _dicom(path: Path, content: bytes):
     """The dataset of a DICOM file that claims one grey image of an acceptable size."""
     import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+    if DeflatedExplicitVRLittleEndian.encode("ascii") in content:  # pydicom unpacks it whole, to any size
+        found = "is packed as a whole (Deflated Explicit VR Little Endian)"
+        raise DataError(str(path), found, "packed pixels, or none", "convert it to another transfer syntax")
     try:
         data = pydicom.dcmread(io.BytesIO(content))
         rows, columns = int(data.Rows), int(data.Columns)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from foundationx.registry.schema import Part, check_expression, repeated
+from foundationx.registry.schema import Part, check_expression, check_names, repeated
 from foundationx.types import Split
 
 
@@ -45,12 +45,7 @@ class PatientKey(Part):
             raise ValueError("unlisted is said of a table, and there is none")
         for expression in filter(None, [self.pattern, *self.namespaces.values()]):
             check_expression(expression)
-        try:
-            self.image_value.format(image="", image_name="", image_stem="")
-        except (KeyError, ValueError, IndexError):
-            raise ValueError(
-                f"image_value {self.image_value!r} may contain {{image}}, {{image_name}}, {{image_stem}}"
-            ) from None
+        check_names(self.image_value, ("image", "image_name", "image_stem"))
         return self
 
 

@@ -21,14 +21,21 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in seen or seen.add(name)]
 
 
-def check_expression(expression: str) -> None:
-    """Raises ValueError unless it is a regular expression with exactly one group."""
+def check_expression(expression: str, groups: int | None = 1) -> None:
+    """Raises ValueError unless it is a regular expression with so many groups (None: any number)."""
     try:
-        groups = re.compile(expression).groups
-    except re.error as error:
+        found = re.compile(expression).groups
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{expression!r} is not a regular expression: {error}") from None
-    if groups != 1:
-        raise ValueError(f"{expression!r} has {groups} groups; exactly one must enclose the value")
+    if groups is not None and found != groups:
+        raise ValueError(f"{expression!r} has {found} groups; exactly one must enclose the value")
+
+
+def check_names(template: str, known: Iterable[str]) -> None:
+    """Raises ValueError unless a template names nothing but ``known``."""
+    known = sorted(known)
+    if any(name not in known for name in template_fields(template)):
+        raise ValueError(f"{template!r} may contain {', '.join(f'{{{name}}}' for name in known)}")
 
 
 def template_fields(template: str) -> tuple[str, ...]:

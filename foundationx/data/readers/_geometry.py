@@ -22,7 +22,7 @@ def numbers(values: object, count: int, where: str) -> list[float]:
         raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row")
     try:
         found = [float(value) for value in values]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row") from None
     if not all(abs(value) <= LARGEST for value in found):  # false for NaN too
         raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "mend the row")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from foundationx.data.readers._bounds import is_inside, is_nameable, leads_out, roots_of
 from foundationx.data.readers._files import MissingFileError
 from foundationx.errors import DataError
 from foundationx.registry.schema import template_fields
@@ -16,10 +18,12 @@ class Images:
 
     Args:
         folder: of the dataset.
+        data_root: links may lead into it, and into the dataset's folder; nowhere else.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, data_root: Path):
         self.folder = folder
+        self._roots = roots_of(data_root, folder)
         self.folders: tuple[str, ...] = ("",)
         self._listings: dict[str, frozenset[str]] = {}
         self._place: dict[str, str] = {}
@@ -70,30 +74,71 @@ class Images:
     def files(self, folder: str) -> frozenset[str]:
         """Names of the files in a folder of the dataset, without hidden ones; none where there is no such folder.
 
-        Every folder is listed once: asking the disk once a file would take minutes for a large dataset.
+        Every folder is listed once: asking the disk once a file would take minutes for a large dataset. Links to files
+        outside of the data root are passed over.
+
+        Raises:
+            DataError: the folder is a link that leads out of the data root, or may not be listed.
         """
         if folder not in self._listings:
-            self._listings[folder] = _list_files(os.path.join(self.folder, folder))
+            path = os.path.join(self.folder, folder)
+            if not is_inside(path, self._roots):
+                raise leads_out(folder, str(self.folder))
+            self._listings[folder] = _list_files(path, self._roots)
         return self._listings[folder]
 
     def require(self, path: str, where: str) -> None:
-        """Raises DataError where a file of the dataset does not exist."""
+        """Raises DataError where a file of the dataset does not exist, or is a link that leads out of the data root."""
         folder, _, name = path.rpartition("/")
         names = self._listings.get(folder)
         if name not in (self.files(folder) if names is None else names):
+            if os.path.islink(os.path.join(self.folder, path)) and os.path.exists(os.path.join(self.folder, path)):
+                raise leads_out(path, where)
             mend = "download it, or go on without it by on_bad_sample='skip'"
             raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
 
     def matching(self, pattern: str, expected: str = "the folder of the images") -> tuple[str, ...]:
-        """Folders of the dataset that a pattern names, in alphabetical order. Raises DataError where there is none."""
-        if not any(sign in pattern for sign in "*?"):
-            found = [pattern] if (self.folder / pattern).is_dir() else []
-        else:
-            found = sorted(str(path.relative_to(self.folder)) for path in self.folder.glob(pattern) if path.is_dir())
+        """Folders of the dataset that a pattern names, in alphabetical order.
+
+        Raises:
+            DataError: there is none, or one leads out of the data root.
+        """
+        good = is_nameable(pattern) and not pattern.startswith("/")
+        parts = [part for part in pattern.split("/") if part not in ("", ".")]
+        found = sorted(set(self._expand("", parts))) if good else []
         if not found:
             where, text = str(self.folder), f"there is no folder {pattern!r}"
             raise MissingFileError(where, text, expected, "check root, and the folder in the card")
         return tuple(found)
+
+    def _expand(self, folder: str, parts: Sequence[str]) -> Iterator[str]:
+        """Folders below ``folder`` that match; listed are only such whose place is known to be inside."""
+        if parts and parts[0] == "**":
+            yield from self._expand(folder, parts[1:])
+            for inner, is_link in self._folders(folder):
+                if not is_link:
+                    yield from self._expand(inner, parts)
+        elif parts and any(sign in parts[0] for sign in "*?"):
+            for inner, _ in self._folders(folder):
+                if fnmatchcase(inner.rpartition("/")[2], parts[0]):
+                    yield from self._expand(inner, parts[1:])
+        elif parts:
+            inner = f"{folder}/{parts[0]}" if folder else parts[0]
+            if os.path.isdir(os.path.join(self.folder, inner)):
+                yield from self._expand(inner, parts[1:])
+        elif is_inside(os.path.join(self.folder, folder), self._roots):
+            yield folder
+        else:
+            raise leads_out(folder, str(self.folder))
+
+    def _folders(self, folder: str) -> list[tuple[str, bool]]:
+        """Folders in a folder, and whether they are links."""
+        path = os.path.join(self.folder, folder)
+        if not is_inside(path, self._roots):
+            raise leads_out(folder, str(self.folder))
+        with os.scandir(path) as entries:
+            found = [(entry.name, entry.is_symlink()) for entry in entries if _is(entry.is_dir)]
+        return [(f"{folder}/{name}" if folder else name, is_link) for name, is_link in found]
 
     def _in_subfolder(self, name: str) -> str | None:
         """The folder whose subfolder holds a name such as ``tb/tb0005.png``."""
@@ -118,7 +163,8 @@ def inside(name: str, where: str) -> str:
     """The name of a file, which must lead into the dataset's folder. Raises DataError."""
     if not name:
         raise DataError(where, "names no file", "the name of a file", "mend the row")
-    if name[0] == "/" or "\\" in name or "\0" in name or (".." in name and ".." in name.split("/")):
+    up = ".." in name and ".." in name.split("/")
+    if name[0] == "/" or "\\" in name or up or "\0" in name or not (name.isascii() or is_nameable(name)):
         expected = "a path inside the dataset's folder, with forward slashes"
         raise DataError(where, f"the file name {name!r} leads elsewhere", expected, "mend the row")
     return name
@@ -138,12 +184,24 @@ def _short(folders: Sequence[str]) -> str:
     return f"{shown} and {len(folders) - 3:,} other folders" if len(folders) > 3 else shown
 
 
-def _list_files(folder: str) -> frozenset[str]:
+def _list_files(folder: str, roots: tuple[str, ...]) -> frozenset[str]:
+    """Regular files of a folder, and links to such inside the roots. Raises DataError where it may not be listed."""
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
+            found = [
+                (entry.name, entry.is_symlink()) for entry in entries if entry.name[0] != "." and _is(entry.is_file)
+            ]
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except OSError as error:
         found = f"cannot be listed ({error.strerror})"
         raise DataError(folder[:200], found, "a folder that may be read", "check its name and permissions") from None
+    return frozenset(name for name, is_link in found if not is_link or is_inside(os.path.join(folder, name), roots))
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """A question to a folder's entry; a link that leads back to itself is nothing."""
+    try:
+        return kind()
+    except OSError:
+        return False

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from foundationx.data.readers._bounds import file_of_card
 from foundationx.data.readers._files import read_text
 from foundationx.data.readers._tables import read_table
-from foundationx.errors import CardError, DataError
+from foundationx.errors import DataError
 from foundationx.registry.card import Card
 from foundationx.registry.people import PatientKey
 from foundationx.types import Split
@@ -37,10 +38,7 @@ class Patients:
         self._pattern = re.compile(self._key.pattern) if self._key.pattern is not None else None
         self._others = {name: re.compile(expression) for name, expression in self._key.namespaces.items()}
         if self._key.table is not None:
-            path = Path(os.path.normpath(folder / self._key.table))
-            if not path.is_relative_to(os.path.normpath(data_root)):
-                where = f"{card.file}: patient.table"
-                raise CardError(where, f"{path} is outside the data root", f"a file in {data_root}", "correct the path")
+            path = file_of_card(folder, self._key.table, data_root, f"{card.file}: patient.table")
             self._table = _read_patients(path, self._key)
 
     def name(self, image: str, cells: Mapping[str, object], where: str) -> str:
@@ -100,13 +98,15 @@ class OfficialSplits:
 
     Args:
         card: of the dataset.
+        data_root: folder that the lists must stand in.
         folder: the dataset's folder.
 
     Raises:
+        CardError: a list is outside ``data_root``.
         DataError: a list is missing or empty, or an image is in the lists of two sides.
     """
 
-    def __init__(self, card: Card, folder: Path):
+    def __init__(self, card: Card, data_root: Path, folder: Path):
         source = card.splits
         self._column = source.column if source else None
         self._pattern = re.compile(source.pattern) if source and source.pattern else None
@@ -115,7 +115,8 @@ class OfficialSplits:
         if source and source.lists:
             self._listed = {}
             for side, name in source.lists.items():
-                self._read_list(folder / name, name, side)
+                path = file_of_card(folder, name, data_root, f"{card.file}: splits.lists.{side.value}")
+                self._read_list(path, name, side)
 
     def _read_list(self, path: Path, name: str, side: Split) -> None:
         for number, line in enumerate(read_text(path, name).splitlines(), start=1):

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from foundationx.data.readers._bounds import file_of_card
 from foundationx.data.readers._files import read_json
 from foundationx.data.readers._images import Images, inside
 from foundationx.data.readers._patients import OfficialSplits, Patients
 from foundationx.data.readers._tables import Table, check_columns, join_tables, read_header, read_table
-from foundationx.errors import CardError, DataError, nearest
+from foundationx.errors import DataError, nearest
 from foundationx.registry.card import Card
 from foundationx.registry.schema import template_fields
 from foundationx.registry.tasks import AnnotationFile
@@ -42,22 +43,22 @@ class Source:
         skip: leave faulty images out instead of raising.
 
     Raises:
-        CardError: the patient table is outside ``data_root``.
+        CardError: the patient table or a split list is outside ``data_root``.
         DataError: the dataset's folder, the patient table or a split list is missing or faulty.
     """
 
     def __init__(self, card: Card, task: Task, data_root: Path, folder: Path, skip: bool):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise DataError(str(folder), "there is no such folder", f"the folder of {card.name}", "check root")
         self.card, self.task, self.folder, self.skip = card, task, folder, skip
         self.spec = card.tasks[task]
         self.classes = tuple(item.name for item in self.spec.classes)
         self.part = AnnotationFile()
-        self.images = Images(folder)
+        self.images = Images(folder, data_root)
         self._data_root = data_root
         self._index = {name: k for k, item in enumerate(self.spec.classes) for name in item.published}
         self._patients = Patients(card, data_root, folder)
-        self._splits = OfficialSplits(card, folder)
+        self._splits = OfficialSplits(card, data_root, folder)
         self._rows: dict[str, str] = {}
         self._labels: list[np.ndarray] = []
         self._names: list[str] = []
@@ -129,11 +130,7 @@ class Source:
 
     def _inside(self, file: str) -> Path:
         """A file of the card, which must stand in the data root."""
-        path = Path(os.path.normpath(self.folder / file))
-        if not path.is_relative_to(os.path.normpath(self._data_root)):
-            where = f"{self.card.file}: tasks.{self.task.value}"
-            raise CardError(where, f"{path} is outside the data root", f"a file in {self._data_root}", "correct file")
-        return path
+        return file_of_card(self.folder, file, self._data_root, f"{self.card.file}: tasks.{self.task.value}")
 
     def class_index(self, published: str, where: str, known: Iterable[str] = ()) -> int:
         """Index of the class that a published name stands for.

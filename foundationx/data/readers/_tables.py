@@ -21,6 +21,9 @@ csv.field_size_limit(2**24)  # reports and run-length masks stand in single cell
 CHUNK = 10_000
 """Rows that are turned into columns at once."""
 
+MAX_LINES = 20_000_000
+"""Lines of a table, empty ones too; the largest published ones have some hundred thousand."""
+
 FEW = 0.5
 """Share of different cells up to which equal cells of a chunk are worth finding."""
 
@@ -144,12 +147,12 @@ def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Itera
         reader = _Spaced(stream) if spaced else csv.reader(stream, delimiter=delimiter)
         try:
             if layout.header is not None:
-                yield _chunks(reader), list(layout.header)
+                yield _chunks(reader, name), list(layout.header)
                 return
             first = next((cells for cells in reader if len(cells) > 1 or any(map(str.strip, cells))), None)
             if first is None:
                 raise empty(name)
-            yield _chunks(reader), [cell.strip() for cell in first]
+            yield _chunks(reader, name), [cell.strip() for cell in first]
         except csv.Error as error:
             raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "mend the row") from None
 
@@ -169,13 +172,15 @@ class _Spaced:
         return cells
 
 
-def _chunks(reader: Any) -> Iterator[_Chunk]:
+def _chunks(reader: Any, name: str) -> Iterator[_Chunk]:
     """Rows, many at a time: asking for the line after each would take as long as reading it."""
     while True:
         before = reader.line_num
         rows = list(itertools.islice(reader, CHUNK))
         if not rows:
             return
+        if reader.line_num > MAX_LINES:
+            raise DataError(name, f"has more than {MAX_LINES:,} lines", "the published table", "download it again")
         yield _lines(before, reader.line_num, rows), rows
 
 

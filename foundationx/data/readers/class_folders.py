@@ -33,6 +33,7 @@ def read(source: Source, options: Options) -> None:
 def _add_folders(source: Source, options: Options, images: str) -> None:
     """Adds the class folders inside one images folder."""
     top = source.folder / images
+    source.images.files(images)  # refuses a folder that is elsewhere
     folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     for k, published in enumerate(source.published):
         if not set(published) & set(folders):

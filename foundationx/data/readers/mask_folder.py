@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from foundationx.data.readers._source import ReaderOptions, Source
 from foundationx.errors import DataError
+from foundationx.registry.schema import check_names
 from foundationx.types import MaskPart, Task
 
 TASKS = frozenset({Task.SEGMENTATION})
@@ -25,6 +26,12 @@ class Options(ReaderOptions):
     positive: int | None = Field(None, ge=0, le=255, description="pixel of the class; any but 0 where it is null")
     ignore: int | None = Field(None, ge=0, le=255, description="pixel of which nothing is known")
     scaled: bool = Field(False, description="a mask may have another size than its image")
+
+    @field_validator("mask_name")
+    @classmethod
+    def _is_template(cls, template: str) -> str:
+        check_names(template, ("image_stem", "image_name"))
+        return template
 
 
 def read(source: Source, options: Options) -> None:

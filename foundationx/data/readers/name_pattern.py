@@ -29,6 +29,13 @@ class Options(ReaderOptions):
         check_expression(pattern)
         return pattern
 
+    @field_validator("ignore")
+    @classmethod
+    def _can_match(cls, expression: str | None) -> str | None:
+        if expression is not None:
+            check_expression(expression, groups=None)
+        return expression
+
 
 def read(source: Source, options: Options) -> None:
     """Adds every file of the images folders in alphabetical order; other classes than that of its label are absent.

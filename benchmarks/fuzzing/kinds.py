@@ -1,0 +1,204 @@
+"""The kinds of input, and the folders in which one process makes and reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fuzzing.folders import Download, downloads
+from fuzzing.images import claims, torn_image
+from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judged, read_dataset, refused
+from fuzzing.mutate import ODD_TEXTS, ODD_VALUES, Random, damaged, odd_table, odd_value
+from fuzzing.plant import bad_image, bad_package, bad_place, bad_table, planted
+from fuzzing.texts import bad_text, bad_values, strange_words
+
+from foundationx.config import RunConfig
+from foundationx.configfile import load_config, parse_config
+from foundationx.data.exclusion import read_exclusions
+from foundationx.data.pixels import read_grey, read_mask
+from foundationx.errors import FoundationXError
+from foundationx.fusion.recipe import load_recipe
+from foundationx.registry.card import Card, load_card
+from foundationx.registry.catalog import Catalog, default_folders
+
+PROJECT = Path(__file__).resolve().parents[2]
+SYSTEM = ("/usr", "/lib", "/proc", "/sys", "/dev/null", "/dev/urandom", sys.prefix, sys.base_prefix)
+"""Where the interpreter and its packages read."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input: how it is made and read, its share of all, and whether it needs the real files."""
+
+    judge: Callable[[Sandbox, Random], Verdict]
+    weight: int
+    real: bool = False
+
+
+class Sandbox:
+    """Folders of one process.
+
+    Args:
+        base: an empty folder.
+        shared: the real files, None where there are none.
+        seed: of all inputs; an input is a function of seed, kind and number.
+    """
+
+    def __init__(self, base: Path, shared: Path | None, seed: int):
+        self.base, self.shared, self.seed = base, shared, seed
+        self.texts = base / "texts"
+        for name in ("texts", "temporary"):
+            (base / name).mkdir()
+        tempfile.tempdir = str(base / "temporary")
+        everything = downloads(base, shared)
+        self.generated = [item for item in everything if "generated" in item.data_root.parts]
+        self.published = [item for item in everything if item not in self.generated]
+        self.catalog = Catalog(default_folders()[:1])
+        self.cards = [path.read_text() for path in sorted(default_folders()[0].glob("*.yaml"))]
+        self.recipes = [path.read_text() for path in sorted((PROJECT / "configs/recipes").glob("*.yaml"))]
+        self.configs = sorted((PROJECT / "configs").glob("*/*.py"))
+        self.config = load_config(PROJECT / "configs/quickstart/phantom.py").model_dump(mode="json")
+        self.catalog.vocabulary.names()
+        self.watch = Watch((*SYSTEM, PROJECT, base / "temporary"))
+
+    def judge(self, kind: str, number: int) -> Verdict:
+        """What becomes of one input."""
+        return KINDS[kind].judge(self, Random(f"{self.seed}/{kind}/{number}"))
+
+    def in_dataset(self, download: Download, card: Card, path: Path, put: Callable, random: Random) -> Verdict:
+        """Reads a task of a dataset in which something is planted."""
+        task = random.choice(list(card.tasks))
+        names = [item.name for item in (*download.tables, *download.images, path, download.folder)]
+        names += [f"card: {card.name}", card.file.name]
+        with planted(path, put):
+            return judged(
+                lambda: read_dataset(card, task, download.data_root, path, names), self.watch, [download.data_root]
+            )
+
+    def text(self, name: str, content: bytes, call: Callable[[Path], Any]) -> Verdict:
+        """Reads one file."""
+        path = self.texts / name
+        path.write_bytes(content)
+        return judged(lambda: attempt(lambda: call(path), [name]), self.watch, [self.texts])
+
+
+def _tables_of(choose: Callable[[Sandbox], list[Download]], make: Callable) -> Callable[[Sandbox, Random], Verdict]:
+    def judge(sandbox: Sandbox, random: Random) -> Verdict:
+        download = random.choice([item for item in choose(sandbox) if item.tables])
+        return sandbox.in_dataset(download, Card.model_validate(download.card), *make(download, random), random)
+
+    return judge
+
+
+def _packages(sandbox: Sandbox, random: Random) -> Verdict:
+    packed = [item for item in sandbox.generated if any(path.suffix == ".gz" for path in item.tables)]
+    download = random.choice([*packed * 5, *(item for item in sandbox.generated if item.tables)])
+    return sandbox.in_dataset(download, Card.model_validate(download.card), *bad_package(download, random), random)
+
+
+def _images_of_datasets(sandbox: Sandbox, random: Random) -> Verdict:
+    download = random.choice([item for item in (*sandbox.generated, *sandbox.published) if item.images])
+    planted_image = bad_image(download, random, sandbox.shared)
+    return sandbox.in_dataset(download, Card.model_validate(download.card), *planted_image, random)
+
+
+def _places(sandbox: Sandbox, random: Random) -> Verdict:
+    download = random.choice(sandbox.generated)
+    chosen = bad_place(download, random, sandbox.base / "outside")
+    return sandbox.in_dataset(download, Card.model_validate(download.card), *chosen, random)
+
+
+def _image(make: Callable[[Sandbox, Random], tuple[str, bytes]]) -> Callable[[Sandbox, Random], Verdict]:
+    def judge(sandbox: Sandbox, random: Random) -> Verdict:
+        name, content = make(sandbox, random)
+        verdict = sandbox.text(name, content, read_grey)
+        as_mask = sandbox.text(name, content, read_mask)
+        return verdict if as_mask.outcome in GOOD else as_mask
+
+    return judge
+
+
+def _card_text(sandbox: Sandbox, random: Random) -> Verdict:
+    text = random.choice(sandbox.cards)
+    return sandbox.text(_card_name(text), bad_text(text, random), load_card)
+
+
+def _card_values(sandbox: Sandbox, random: Random) -> Verdict:
+    text = random.choice(sandbox.cards)
+    return sandbox.text(_card_name(text), bad_values(yaml.safe_load(text), random), load_card)
+
+
+def _card_name(text: str) -> str:
+    return yaml.safe_load(text)["name"] + ".yaml"
+
+
+def _card_with_data(sandbox: Sandbox, random: Random) -> Verdict:
+    download = random.choice(sandbox.generated)
+    values = strange_words(download.card, random)
+    path = sandbox.texts / f"{download.card['name']}.yaml"
+    path.write_bytes(yaml.dump(values, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+    def call() -> Verdict:
+        try:
+            card = load_card(path)
+        except FoundationXError as error:
+            return refused(error, [path.name])
+        names = [item.name for item in (*download.tables, *download.images, download.folder, path)]
+        verdict = read_dataset(card, random.choice(list(card.tasks)), download.data_root, path, names)
+        return verdict if verdict.outcome != QUARANTINED else Verdict(READ)
+
+    return judged(call, sandbox.watch, [download.data_root, sandbox.texts])
+
+
+def _recipe(sandbox: Sandbox, random: Random) -> Verdict:
+    text = random.choice(sandbox.recipes)
+    content = bad_text(text, random) if random.random() < 0.5 else bad_values(yaml.safe_load(text), random)
+    return sandbox.text("recipe.yaml", content, lambda path: load_recipe(path, sandbox.catalog.vocabulary))
+
+
+def _config_values(sandbox: Sandbox, random: Random) -> Verdict:
+    values = odd_value(sandbox.config, random, (*ODD_VALUES, *ODD_TEXTS))
+
+    def read(path: Path) -> RunConfig:
+        return parse_config(values, str(path))
+
+    return sandbox.text("values.py", b"", read)
+
+
+def _config_file(sandbox: Sandbox, random: Random) -> Verdict:
+    path = random.choice(sandbox.configs)
+    content = path.read_bytes().replace(b'"../', f'"{PROJECT}/configs/'.encode())
+    return sandbox.text("run.py", damaged(content, random), load_config)
+
+
+def _exclusions(sandbox: Sandbox, random: Random) -> Verdict:
+    content = b"dataset,image,reason,of_dataset,of_image,of_split\n" + b"nih,a.png,exact,nih,b.png,test\n" * 3
+    content = damaged(content, random) if random.random() < 0.5 else odd_table(content, random)
+    return sandbox.text("exclude.csv", content, read_exclusions)
+
+
+KINDS = {
+    "image, damaged": Kind(_image(lambda sandbox, random: torn_image(random, sandbox.shared)), 22),
+    "image, claims or unpacks to too much": Kind(_image(lambda sandbox, random: claims(random)), 4),
+    "image of a dataset": Kind(_images_of_datasets, 8),
+    "annotations, generated layouts": Kind(_tables_of(lambda s: s.generated, bad_table), 20),
+    "annotations, published files": Kind(_tables_of(lambda s: s.published, bad_table), 8, real=True),
+    "links, pipes, folders, names that lead out": Kind(_places, 8),
+    "annotations, packed or endless": Kind(_packages, 2),
+    "card, damaged or tricky YAML": Kind(_card_text, 10),
+    "card, wrong types": Kind(_card_values, 8),
+    "card, other words, and its data": Kind(_card_with_data, 10),
+    "recipe": Kind(_recipe, 5),
+    "configuration, wrong values": Kind(_config_values, 6),
+    "configuration, damaged file": Kind(_config_file, 3),
+    "exclusion list": Kind(_exclusions, 3),
+}
+"""By the name in the table."""
+
+assert os.name == "posix", "memory and links are those of POSIX"
