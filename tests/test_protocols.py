@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from foundationx.cli.main import main
 from foundationx.config import DatasetConfig
 from foundationx.data.attributes import read_attributes
+from foundationx.data.device import Normaliser
+from foundationx.data.loader import collate, in_order
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.errors import CardError, ConfigError
 from foundationx.evaluate.predictions import read_predictions
@@ -21,6 +24,7 @@ from foundationx.protocols.embedding import Embeddings, LinearProbe, best_probe,
 from foundationx.protocols.finetune import finetuning_config
 from foundationx.protocols.subgroups import _group
 from foundationx.protocols.subgroups import run as run_subgroups
+from foundationx.protocols.ten_crop import ten_crops
 from foundationx.registry.catalog import Catalog
 from foundationx.types import Split, Task, TaskKey
 
@@ -190,3 +194,28 @@ def test_what_there_is_not_is_named(trained, data):
     with pytest.raises(ConfigError, match="has no head phantom_all/classification"):
         run_subgroups(request(trained, data, "phantom_all"), open_protocol("subgroups", {})[1])
     assert set(protocol_names()) >= {"linear", "few-shot", "zero-shot", "finetune", "subgroups"}
+
+
+def test_ten_crops_are_corners_centre_and_their_mirrors():
+    image = torch.arange(36.0).reshape(1, 1, 6, 6)
+    crops = ten_crops(image, 4)
+    assert [int(crop[0, 0, 0, 0]) for crop in crops[:5]] == [0, 2, 12, 14, 7]
+    assert all(torch.equal(mirrored, crop.flip(-1)) for crop, mirrored in zip(crops[:5], crops[5:], strict=True))
+
+
+def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data):
+    """At the network's own size the crops coincide: the mean of two predictions, computed here."""
+    module, options = open_protocol("ten-crop", {"resize": 64})
+    found = module.run(request(trained, data), options).predictions[0]
+    subject = Subject(request(trained, data))
+    pool = subject.book.evaluation(Split.TEST)
+    normalise = Normaliser(subject.config.model, "cpu")
+    for refs in in_order(KEY, subject.book.indices[KEY][Split.TEST], 4):
+        batch = collate([pool[ref] for ref in refs])
+        images = normalise(batch.images)
+        with torch.no_grad():
+            both = [subject.model.predict(view, KEY).probabilities for view in (images, images.flip(-1))]
+        places = [found.images.tolist().index(meta.image) for meta in batch.metas]
+        assert found.probabilities[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
+    with pytest.raises(ConfigError, match="the network's input"):
+        module.run(request(trained, data), open_protocol("ten-crop", {"resize": 32})[1])
