@@ -44,7 +44,7 @@ OBJECTIVES = ("adam", "adam_v2", "peac", "ace", "lamps")
 RANDOM = "random weights"
 MASKS = TaskKey("phantom_masks", Task.SEGMENTATION)
 FIRST_MEASURED_PATIENT = 900_000_000
-MEASURED = 16
+MEASURED = 8
 
 
 def trainer_of(config: RunConfig, book: DataBook, folder: Path) -> Trainer:
@@ -102,7 +102,7 @@ def few_shot(data: Path, init: Path, shots: int, seed: int, steps: int, folder: 
 
 
 def measure(trainer: Trainer) -> dict[str, float]:
-    """Anatomy in the frozen teacher, on films of 16 further patients at 256 pixels."""
+    """Anatomy in the frozen teacher, on films of further patients at 256 pixels."""
     model = trainer.teacher.model.eval()
     key = next(iter(model.classes))
     see = eye(lambda images: model.trunk(images, key), Normaliser(trainer.config.model, "cpu"))
@@ -176,9 +176,9 @@ def main() -> None:
     """Reads the options, runs and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=160, help="in each of the two datasets")
-    parser.add_argument("--pretrain-steps", type=int, default=120)
-    parser.add_argument("--tune-steps", type=int, default=40)
+    parser.add_argument("--films", type=int, default=120, help="in each of the two datasets")
+    parser.add_argument("--pretrain-steps", type=int, default=40)
+    parser.add_argument("--tune-steps", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shots", type=int, nargs="+", default=[3, 6, 12])
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
