@@ -87,7 +87,8 @@ def _headline(facts: Facts) -> str:
     keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in ("untrained", "student", "teacher"))
     note = (
         f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. "
-        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice. "
+        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice, "
+        "no difference between images for margin. "
         "<span class='low'>Red</span>: no better than that."
     )
     table = (
