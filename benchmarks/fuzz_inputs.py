@@ -1,11 +1,13 @@
 """What becomes of damaged, hostile and senseless files: each is read, refused with a clear message, or quarantined.
 
-Real published files (``--shared``, or the folder that FOUNDATIONX_SHARED names) and generated ones in the layouts of the
-tests are damaged in every way that ``fuzzing/mutate.py`` knows, and read as a run would read them, in a process whose
-memory and time are limited and which notes every file that it opens. Prints a markdown table, and every input that was
-neither read, refused nor quarantined, with the arguments that repeat it. The small form is ``tests/test_fuzz_inputs.py``.
+Real published files (``--shared``, or the folder that FOUNDATIONX_SHARED names) and generated ones in the layouts of
+the tests are damaged in every way that ``fuzzing/mutate.py`` knows, and read as a run would read them, in a process
+whose memory and time are limited and which notes every file that it opens. Prints a markdown table, and every input
+that was neither read, refused nor quarantined, with the arguments that repeat it. The small form is
+``tests/test_fuzz_inputs.py``.
 
-    python benchmarks/fuzz_inputs.py [--count 10000] [--seed 0] [--shared ../shared/data] [--only KIND [--number N]]
+    python benchmarks/fuzz_inputs.py [--count 10000] [--seed 0] [--jobs 1] [--shared ../shared/data]
+        [--only KIND [--number N]]
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / "benchmarks"), str(PROJECT / "tests")]
 
+from fuzzing.images import bomb  # noqa: E402
 from fuzzing.judge import CRASH, GOOD, MEMORY, OUTCOMES, SLOW, Verdict  # noqa: E402
 from fuzzing.kinds import KINDS, Sandbox  # noqa: E402
 from fuzzing.limits import limit_memory, measured  # noqa: E402
@@ -90,7 +94,7 @@ class Reader:
         self._started += 1
         self._answered = False
         folder = self.base / f"process{self._started}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, folder, self.shared, self.seed), daemon=True)
         self._process.start()
@@ -109,15 +113,21 @@ class Reader:
             self._process = None
 
 
-def run(inputs: Iterable[tuple[str, int]], shared: Path | None, seed: int) -> Iterator[Result]:
-    """The verdict of each input (kind and number)."""
+def run(inputs: Sequence[tuple[str, int]], shared: Path | None, seed: int, jobs: int = 1) -> Iterator[Result]:
+    """The verdict of each input (kind and number), read by so many processes side by side."""
+    for byte in (b"\0", b"\n"):
+        bomb(byte)  # made once, for all processes
     with tempfile.TemporaryDirectory(prefix="fuzz") as base:
-        reader = Reader(Path(base), shared, seed)
+        readers = [Reader(Path(base) / str(job), shared, seed) for job in range(jobs)]
         try:
-            for kind, number in inputs:
-                yield kind, number, reader.judge(kind, number)
+            with ThreadPoolExecutor(jobs) as pool:
+                for first in range(0, len(inputs), jobs):
+                    some = inputs[first : first + jobs]
+                    verdicts = pool.map(lambda reader, item: reader.judge(*item), readers, some)
+                    yield from ((*item, verdict) for item, verdict in zip(some, verdicts, strict=True))
         finally:
-            reader.stop()
+            for reader in readers:
+                reader.stop()
 
 
 def spread(count: int, shared: Path | None) -> list[tuple[str, int]]:
@@ -146,6 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--shared")
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--number", type=int, help="one input of --only")
@@ -156,7 +167,7 @@ def main() -> int:
         numbers = range(arguments.count) if arguments.number is None else [arguments.number]
         inputs = [(arguments.only, number) for number in numbers]
     started, results = time.monotonic(), []
-    for result in run(inputs, shared, arguments.seed):
+    for result in run(inputs, shared, arguments.seed, arguments.jobs):
         results.append(result)
         kind, number, verdict = result
         if verdict.outcome not in GOOD or arguments.number is not None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
-LONGEST = 2000
+LONGEST = 1200
 """Letters of each part of a message; a damaged file can put a whole file into one."""
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzzing.images import made
 from layouts import LAYOUTS, write_layout
 
 from foundationx.registry.catalog import Catalog, default_folders
+from fuzzing.images import made
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".mha", ".IMG", ".dicom")
 

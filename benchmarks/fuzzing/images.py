@@ -107,11 +107,25 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, further: 
     return b"\x89PNG\r\n\x1a\n" + header + further + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+MEGABYTES = 256
+"""That a bomb unpacks to."""
+
+
 @functools.cache
-def zeros(megabytes: int, window: int = 15) -> bytes:
-    """Packed zeros; a negative window writes no header, as in DICOM."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, window)
-    return b"".join([*(packer.compress(bytes(2**20)) for _ in range(megabytes)), packer.flush()])
+def bomb(byte: bytes = b"\0") -> dict[str, bytes]:
+    """One byte over and over, packed a thousandfold: bare as in DICOM, and as zlib and gzip wrap it."""
+    packer, block, adler, crc = zlib.compressobj(9, zlib.DEFLATED, -15), byte * 2**20, 1, 0
+    pieces = []
+    for _ in range(MEGABYTES):
+        pieces.append(packer.compress(block))
+        adler, crc = zlib.adler32(block, adler), zlib.crc32(block, crc)
+    bare = b"".join([*pieces, packer.flush()])
+    gzip_head = b"\x1f\x8b\x08" + bytes(7)
+    return {
+        "bare": bare,
+        "zlib": b"\x78\x9c" + bare + struct.pack(">I", adler),
+        "gzip": gzip_head + bare + struct.pack("<II", crc, MEGABYTES * 2**20),
+    }
 
 
 def claims(random: Random) -> tuple[str, bytes]:
@@ -119,20 +133,20 @@ def claims(random: Random) -> tuple[str, bytes]:
     side = random.choice((1, 65_535, 20_001, 100_000, 2**31 - 1))
     other = random.choice((1, 2_000, 65_535, 12_500, 2**31 - 1))
     film, small = np.zeros((8, 8), np.uint8), zlib.compress(bytes(99))
-    text = chunk(b"zTXt", b"a\0\0" + zeros(512))
+    text = chunk(b"zTXt", b"a\0\0" + bomb()["zlib"])
     choices = {
         "claims.png": lambda: png(side, other, random.choice((1, 8, 16)), random.choice((0, 2, 6)), small),
-        "unpacks.png": lambda: png(30, 30, 8, 0, zeros(512)),
+        "unpacks.png": lambda: png(30, 30, 8, 0, bomb()["zlib"]),
         "text.png": lambda: png(30, 30, 8, 0, small, text),
-        "colours.png": lambda: png(30, 30, 8, 0, small, chunk(b"iCCP", b"a\0\0" + zeros(512))),
-        "whole.png": lambda: png(12_000, 12_000, 8, 0, zeros(138)),
+        "colours.png": lambda: png(30, 30, 8, 0, small, chunk(b"iCCP", b"a\0\0" + bomb()["zlib"])),
+        "whole.png": lambda: png(12_000, 12_000, 8, 0, zlib.compress(bytes(12_001 * 12_000))),
         "claims.bmp": lambda: _claiming(made()["film.bmp"], 18, side, other),
         "claims.gif": lambda: made()["film.gif"][:6] + struct.pack("<HH", 65_535, 65_535) + made()["film.gif"][10:],
         "claims.dcm": lambda: dicom(film, Rows=min(side, 65_535), Columns=min(other, 65_535)),
         "frames.dcm": lambda: dicom(film, NumberOfFrames=2**31 - 1),
         "deflated.dcm": lambda: _deflated(film),
         "claims.mha": lambda: metaimage(film, size=f"{side} {other}"),
-        "unpacks.mha": lambda: metaimage(film, True, random.choice(("8 8", "12000 12000", "9" * 5000)), zeros(512)),
+        "unpacks.mha": lambda: metaimage(film, True, random.choice(("8 8", "12000 12000", "9" * 5000)), bomb()["zlib"]),
         "header.mha": lambda: b"ObjectType = Image\n" + b"Comment = " + bytes(10**6) + b"\n",
         "claims.tif": lambda: _large_tiff(made()["film.tiff"], side, other),
     }
@@ -145,10 +159,10 @@ def _claiming(content: bytes, place: int, width: int, height: int) -> bytes:
 
 
 def _deflated(film: np.ndarray) -> bytes:
-    """A DICOM file whose packed part unpacks to half a gigabyte."""
+    """A DICOM file whose packed part unpacks to a quarter of a gigabyte."""
     whole = dicom(film, DeflatedExplicitVRLittleEndian)
     length = struct.unpack("<I", whole[140:144])[0]
-    return whole[: 144 + length] + zeros(512, -15)
+    return whole[: 144 + length] + bomb()["bare"]
 
 
 def _large_tiff(content: bytes, width: int, height: int) -> bytes:

@@ -23,7 +23,7 @@ CRASH, OUT, SLOW, MEMORY = "crash", "out of bounds", "too slow", "too much memor
 GOOD = (READ, REFUSED, QUARANTINED)
 OUTCOMES = (*GOOD, CRASH, OUT, SLOW, MEMORY)
 
-LONGEST = 4_000
+LONGEST = 5_000
 """Letters of a message; more is not clear."""
 
 SAMPLES = 3

@@ -11,12 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fuzzing.folders import Download, downloads
-from fuzzing.images import claims, torn_image
-from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judged, read_dataset, refused
-from fuzzing.mutate import ODD_TEXTS, ODD_VALUES, Random, damaged, odd_table, odd_value
-from fuzzing.plant import bad_image, bad_package, bad_place, bad_table, planted
-from fuzzing.texts import bad_text, bad_values, strange_words
 
 from foundationx.config import RunConfig
 from foundationx.configfile import load_config, parse_config
@@ -26,6 +20,12 @@ from foundationx.errors import FoundationXError
 from foundationx.fusion.recipe import load_recipe
 from foundationx.registry.card import Card, load_card
 from foundationx.registry.catalog import Catalog, default_folders
+from fuzzing.folders import Download, downloads
+from fuzzing.images import claims, torn_image
+from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judged, read_dataset, refused
+from fuzzing.mutate import ODD_TEXTS, ODD_VALUES, Random, damaged, odd_table, odd_value
+from fuzzing.plant import bad_image, bad_package, bad_place, bad_table, planted
+from fuzzing.texts import bad_text, bad_values, strange_words
 
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEM = ("/usr", "/lib", "/proc", "/sys", "/dev/null", "/dev/urandom", sys.prefix, sys.base_prefix)
@@ -62,7 +62,7 @@ class Sandbox:
         self.catalog = Catalog(default_folders()[:1])
         self.cards = [path.read_text() for path in sorted(default_folders()[0].glob("*.yaml"))]
         self.recipes = [path.read_text() for path in sorted((PROJECT / "configs/recipes").glob("*.yaml"))]
-        self.configs = sorted((PROJECT / "configs").glob("*/*.py"))
+        self.configs = sorted((PROJECT / "configs").glob("[a-z]*/*.py"))
         self.config = load_config(PROJECT / "configs/quickstart/phantom.py").model_dump(mode="json")
         self.catalog.vocabulary.names()
         self.watch = Watch((*SYSTEM, PROJECT, base / "temporary"))
@@ -174,6 +174,7 @@ def _config_values(sandbox: Sandbox, random: Random) -> Verdict:
 def _config_file(sandbox: Sandbox, random: Random) -> Verdict:
     path = random.choice(sandbox.configs)
     content = path.read_bytes().replace(b'"../', f'"{PROJECT}/configs/'.encode())
+    content = content.replace(b'"./', f'"{path.parent}/'.encode())
     return sandbox.text("run.py", damaged(content, random), load_config)
 
 

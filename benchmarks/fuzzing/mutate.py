@@ -1,4 +1,4 @@
-"""Damage: to bytes, to the cells of tables, to the values of JSON and YAML. Every function draws from ``random`` alone."""
+"""Damage: to bytes, to the cells of tables, to the values of JSON and YAML. All is drawn from ``random``."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fuzzing.folders import Download
-from fuzzing.images import claims, torn_image, zeros
+from fuzzing.images import bomb, claims, torn_image
 from fuzzing.mutate import LEADS_OUT, Random, damaged, odd_json, odd_table
 
 
@@ -110,21 +110,11 @@ def bad_package(download: Download, random: Random) -> tuple[Path, Callable[[Pat
     ]
     if path.suffix == ".gz":
         choices = [
-            lambda: _member(512) * random.choice((1, 8)),
-            lambda: gzip.compress(head) + _lines(head),
+            lambda: bomb()["gzip"] * random.choice((1, 16)),
+            lambda: gzip.compress(head) + bomb(b"\n")["gzip"] * random.choice((1, 16)),
             lambda: content + random.randbytes(30),
             lambda: content[: random.randrange(len(content))],
             lambda: content + content,
         ]
     made = random.choice(choices)()
     return path, lambda place: place.write_bytes(made)
-
-
-def _member(megabytes: int) -> bytes:
-    """A gzip member of zeros."""
-    return zeros(megabytes, 31)
-
-
-def _lines(head: bytes) -> bytes:
-    """Packed rows without end: half a gigabyte of them in each of four members."""
-    return gzip.compress(b",".join([b"1"] * (head.count(b",") + 1)) + b"\n" * 2**29, 1) * 4

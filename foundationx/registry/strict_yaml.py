@@ -53,8 +53,8 @@ def read_yaml(path: Path, kind: type[FoundationXError] = CardError, what: str = 
     """Reads one YAML mapping; ``kind`` and ``what`` it should be are for messages.
 
     Raises:
-        CardError: (or ``kind``) the file is missing, empty, too large, not UTF-8, not YAML, repeats a key, holds a value
-            that is none of its type (the date 2017-99-99), or is not a mapping.
+        CardError: (or ``kind``) the file is missing, empty, too large, not UTF-8, not YAML, repeats a key, holds a
+            value that is none of its type (the date 2017-99-99), or is not a mapping.
     """
     if not path.is_file():
         raise kind(str(path), "there is no such file", what, "check the path")

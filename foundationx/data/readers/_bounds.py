@@ -1,7 +1,7 @@
 """Where the files of a dataset may be: inside the data root. Names are looked at first, then where links lead.
 
-Users link datasets into a data root, so a folder of the data root may be a link; what lies below it must stay inside the
-folder that it leads to, or inside the data root.
+Users link datasets into a data root, so a folder of the data root may be a link; what lies below it must stay inside
+the folder that it leads to, or inside the data root.
 """
 
 from __future__ import annotations
