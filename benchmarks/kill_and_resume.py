@@ -11,26 +11,32 @@ table; the exit code is 1 where anything differs.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
+import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
+
 import torch
 
+from foundationx import model  # noqa: F401  (loaded once, here, for all runs)
+from foundationx.cli.main import STOPPED
+from foundationx.cli.main import main as command
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
 from foundationx.engine.durable import PARTIAL
 from foundationx.workdir import WorkDir
 
 CONFIG = Path(__file__).resolve().parents[1] / "tests" / "tiny_config.py"
-OPTIONS = ["schedule.cycles=4", "runtime.checkpoint_every=2", "runtime.log_every=3"]
+OPTIONS = ["schedule.cycles=4", "evaluate.every=2", "runtime.checkpoint_every=2", "runtime.log_every=3"]
 WRITING = "SIGKILL while writing a checkpoint"
 WAYS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL, WRITING: signal.SIGKILL}
 SPEEDS = ("images_per_second", "data_wait")
@@ -42,7 +48,7 @@ class Tally:
     """What the kills of one way met."""
 
     kills: int = 0
-    moments: Counter = field(default_factory=Counter)
+    with_rows: int = 0
     lost: list[int] = field(default_factory=list)
     partials: int = 0
 
@@ -53,56 +59,92 @@ class Course:
 
     Attributes:
         data: folder of phantoms.
-        seconds: that the undisturbed run took.
+        seconds: processor time that the undisturbed run took, from the start of its process.
     """
 
     data: Path
     seconds: float = 0.0
 
-    def start(self, folder: Path) -> subprocess.Popen:
-        """Starts the run of a work directory, or goes on with it."""
+    def start(self, folder: Path) -> multiprocessing.Process:
+        """Starts the run of a work directory, or goes on with it, in a process of its own.
+
+        It is forked from this one, where torch is loaded already: that would take most of its time.
+        """
         begun = WorkDir(folder).log.exists() or bool(checkpoints_in(folder))
-        command = [sys.executable, "-m", "foundationx.cli.main", "train", str(CONFIG), "--data-root", str(self.data)]
-        command += ["--work-dir", str(folder), *(["--resume"] if begun else []), "--cfg-options", *OPTIONS]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        arguments = ["train", str(CONFIG), "--data-root", str(self.data), "--work-dir", str(folder)]
+        arguments += [*(["--resume"] if begun else []), "--cfg-options", *OPTIONS]
+        process = multiprocessing.get_context("fork").Process(target=_train, args=(arguments, printed_by(folder)))
+        process.start()
+        return process
 
-    def finish(self, folder: Path) -> None:
-        """Lets a run come to its end. Raises RuntimeError where it does not."""
+    def finish(self, folder: Path) -> float:
+        """Lets a run come to its end; gives its processor time. Raises RuntimeError where it does not."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         running = self.start(folder)
-        printed, _ = running.communicate()
-        if running.returncode:
-            raise RuntimeError(f"the run ended with {running.returncode}:\n{printed}")
+        running.join()
+        if running.exitcode:
+            raise RuntimeError(f"the run ended with {running.exitcode}:\n{printed_by(folder).read_text()}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def wait_for_partial(running: subprocess.Popen, folder: Path) -> None:
+def _train(arguments: list[str], printed: Path) -> None:
+    """The command, with what it prints in a file."""
+    descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.exit(command(arguments))
+
+
+def printed_by(folder: Path) -> Path:
+    """Where a run's output goes."""
+    return folder.with_suffix(".txt")
+
+
+def wait_for_partial(running: multiprocessing.Process, folder: Path) -> None:
     """Returns when a checkpoint is being written, or the run has ended."""
     seen = False
-    while not seen and running.poll() is None:
+    while not seen and running.is_alive():
         try:
             seen = any(entry.name.endswith(PARTIAL) for entry in os.scandir(WorkDir(folder).checkpoints))
         except FileNotFoundError:
             time.sleep(0.001)
 
 
+def wait_for_processor_time(running: multiprocessing.Process, seconds: float) -> None:
+    """Returns when the run has computed so long, or has ended: however busy the machine is, it has come as far."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    while running.is_alive():
+        fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+        if (int(fields[11]) + int(fields[12])) / ticks >= seconds:
+            return
+        time.sleep(0.002)
+
+
+def torn_files(folder: Path) -> set[tuple[Path, int]]:
+    """Temporary files of checkpoints and when they were written: those of an earlier kill stay until the next save."""
+    return {(path, path.stat().st_mtime_ns) for path in folder.glob(f"checkpoints/*{PARTIAL}")}
+
+
 def kill_once(course: Course, folder: Path, way: str, draw: random.Random, tally: Tally) -> bool:
     """Starts a run and ends it in one way. Returns False where it had come to its end before."""
-    rows_before = len(WorkDir(folder).read_log())
+    rows_before, partials_before = len(WorkDir(folder).read_log()), torn_files(folder)
     running = course.start(folder)
     if way == WRITING:
         wait_for_partial(running, folder)
     else:
-        time.sleep(draw.uniform(0, course.seconds))
-    running.send_signal(WAYS[way])
-    printed, _ = running.communicate()
-    if running.returncode == 0:
+        wait_for_processor_time(running, draw.uniform(0, course.seconds / 2))
+    if running.is_alive():
+        os.kill(running.pid, WAYS[way])
+    running.join()
+    if running.exitcode == 0:
         return False
-    if running.returncode not in (130, -WAYS[way]):
-        raise RuntimeError(f"{way} ended the run with {running.returncode}:\n{printed}")
+    if running.exitcode not in (STOPPED, -WAYS[way]):
+        raise RuntimeError(f"{way} ended the run with {running.exitcode}:\n{printed_by(folder).read_text()}")
     rows = WorkDir(folder).read_log()
     tally.kills += 1
-    tally.moments["training" if len(rows) > rows_before else "before the next row of the log"] += 1
-    tally.partials += any(folder.glob(f"checkpoints/*{PARTIAL}"))
+    tally.with_rows += len(rows) > rows_before
+    tally.partials += bool(torn_files(folder) - partials_before)
     if rows:
         saved = max((step_of(path) for path in checkpoints_in(folder)), default=0)
         tally.lost.append(max(0, rows[-1]["step"] - saved))
@@ -133,9 +175,7 @@ def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str
     course = Course(folder / "data")
     write_phantom_datasets(course.data, 14, size=96, processes=1)
     undisturbed = folder / "undisturbed"
-    since = time.monotonic()
-    course.finish(undisturbed)
-    course.seconds = time.monotonic() - since
+    course.seconds = course.finish(undisturbed)
     tallies: dict[str, Tally] = defaultdict(Tally)
     results: dict[str, list[str]] = {}
     draw = random.Random(seed)
@@ -147,7 +187,7 @@ def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str
             ways.pop()
         course.finish(disturbed)
         results[disturbed.name] = differences(undisturbed, disturbed)
-    facts = {"steps": WorkDir(undisturbed).read_log()[-1]["step"], "seconds": round(course.seconds)}
+    facts = {"steps": WorkDir(undisturbed).read_log()[-1]["step"], "seconds": round(course.seconds, 1)}
     return tallies, results, facts
 
 
@@ -156,15 +196,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the order of the ways")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tallies, results, facts = run(options.kills, options.seed, Path(folder))
-    print(f"{facts['steps']} steps, {facts['seconds']} s undisturbed; a checkpoint every 2 steps, a row every 3.\n")
+    took = f"{facts['steps']} steps, {facts['seconds']} s of processor time undisturbed"
+    print(f"{took}; a checkpoint every 2 steps, a row every 3.\n")
     print("| way | kills | after new rows | before | torn temporary file left | steps done again: median, most |")
     print("|---|---|---|---|---|---|")
     for way in WAYS:
         tally = tallies[way]
         lost = sorted(tally.lost) or [0]
-        cells = [way, tally.kills, tally.moments["training"], tally.kills - tally.moments["training"]]
+        cells = [way, tally.kills, tally.with_rows, tally.kills - tally.with_rows]
         print(f"| {' | '.join(map(str, cells))} | {tally.partials} | {lost[len(lost) // 2]}, {lost[-1]} |")
     print("\n| run | differences from the undisturbed run |\n|---|---|")
     for name, found in results.items():
