@@ -182,7 +182,7 @@ def _candidates(texts: Sequence[str], suffix: str, patient: int, film: int) -> I
         for whole in wholes:
             last = whole.rpartition("/")[2]
             if re.search(r"[^.]\.[A-Za-z]\w*$", last) and last.endswith(suffix):
-                yield last
+                yield from dict.fromkeys((last, whole.lstrip("/")))
             else:
                 apart = "" if whole.endswith(("_", "-", "/")) else "_"
                 yield f"{whole.lstrip('/')}{apart}{film:03d}{end}"
