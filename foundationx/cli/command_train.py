@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--work-dir", type=Path, help="where the run writes (work_dirs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the work directory")
+    parser.add_argument("--profile", action="store_true", help="time the parts of a few steps of every phase, then end")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,6 +27,11 @@ def run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, parse_options(options.cfg_options))
     work_dir = options.work_dir or Path("work_dirs") / config.name
+    if options.profile:
+        from foundationx.run.profiling import profile_run
+
+        profile_run(config, options.data_root, work_dir / "profile")
+        return 0
     finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
     if not finished and ranks.is_first():
         print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")

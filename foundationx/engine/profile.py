@@ -1,0 +1,245 @@
+"""Where the time of a training step goes, beside the floor that its arithmetic sets.
+
+The loop is left as it is: for the time of a profile its parts are wrapped, each in a stopwatch. On CUDA a stopwatch
+waits for the device when it starts and stops, so that work is counted where it belongs; the whole step is timed in
+steps of its own, without stopwatches.
+
+The floor (``anchors.md`` section 2.7) is the time that the step's multiplications would take at the speed of one large
+matrix product on this machine: images * (6 * trained + 2 * frozen + 2 * teacher multiply-adds) / speed. They are
+counted, not estimated, by torch's own counter: matrix products, convolutions and fused attention.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from foundationx.engine.trainer import Trainer
+from foundationx.models.scopes import lock
+from foundationx.schedule.plan import Phase
+from foundationx.types import Batch
+
+FORWARD = ("student", "teacher", "head and criterion")
+PARTS = ("input wait", *FORWARD, "backward", "optimiser", "EMA", "logging")
+"""Student and teacher up to the consistency point; the optimiser with clipping; what lies between forward and backward
+(the consistency loss) counts as backward."""
+
+WARM, TIMED = 2, 5
+STEPS = WARM + 2 * TIMED + 2
+"""Steps of a profiled phase: unmeasured, whole, in parts, counted, traced."""
+
+_WAITING = ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "unique")
+
+
+@dataclass(frozen=True)
+class PhaseProfile:
+    """One phase of a run.
+
+    Attributes:
+        name: head and phase.
+        images: of a step.
+        milliseconds: of a whole step, median.
+        parts: milliseconds of each of ``PARTS``, medians; of logging, once.
+        waits: how often a step's host waits for the device, outside logging. On the CPU, where the optimiser is not
+            fused and reads what is on the host anyway, without the optimiser's.
+        gflop: of a step, all images together, a multiply-add being two.
+        floor: milliseconds that they take at the machine's speed.
+    """
+
+    name: str
+    images: int
+    milliseconds: float
+    parts: dict[str, float]
+    waits: int
+    gflop: float
+    floor: float
+
+
+class Waits(TorchFunctionMode):
+    """Counts calls whose result the host must have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += getattr(function, "__name__", "") in _WAITING
+        return function(*args, **(kwargs or {}))
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is inside does not count."""
+        before = self.count
+        yield
+        self.count = before
+
+
+@dataclass
+class Stopwatches:
+    """Seconds by part, without those of a part inside it; ``started`` and ``ended`` say when each part last did."""
+
+    device: torch.device
+    seconds: Counter = field(default_factory=Counter)
+    started: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)
+    _running: list[str] = field(default_factory=list)
+
+    def now(self) -> float:
+        """Host time when the device has done all it was asked to."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Times what is inside."""
+        start = self.started[name] = self.now()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._running.pop()
+            end = self.ended[name] = self.now()
+            self.seconds[name] += end - start
+            if self._running:
+                self.seconds[self._running[-1]] -= end - start
+
+    def wrap(self, owner: Any, method: str, name: str) -> Callable[[], None]:
+        """Times a method of one object until the function returned is called."""
+        return _within(owner, method, lambda: self.part(name))
+
+
+def _within(owner: Any, method: str, context: Callable[[], contextlib.AbstractContextManager]) -> Callable[[], None]:
+    """Runs a method of one object inside a context until the function returned is called."""
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return original(*args, **kwargs)
+
+    object.__setattr__(owner, method, wrapped)
+    return lambda: object.__delattr__(owner, method)
+
+
+@contextlib.contextmanager
+def watched(trainer: Trainer, clocks: Stopwatches) -> Iterator[None]:
+    """The trainer's parts under stopwatches."""
+    restore = [
+        clocks.wrap(trainer.model, "trunk", "student"),
+        clocks.wrap(trainer.model, "head_loss", "head and criterion"),
+        clocks.wrap(trainer.teacher.model, "trunk", "teacher"),
+        clocks.wrap(trainer.guard, "judge", "judge"),
+        clocks.wrap(trainer, "_update", "optimiser"),
+        clocks.wrap(trainer.teacher, "update", "EMA"),
+        clocks.wrap(trainer, "_log", "logging"),
+    ]
+    try:
+        yield
+    finally:
+        for undo in restore:
+            undo()
+
+
+def profile_phases(trainer: Trainer, folder: Path) -> Iterator[PhaseProfile]:
+    """Profiles every phase of a trainer's plan; each must have ``STEPS`` steps. Nothing is saved or evaluated.
+
+    Args:
+        trainer: fresh; it trains.
+        folder: a trace of one step of each phase is written here, for chrome://tracing or Perfetto.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would print its progress
+    speed = matrix_speed(
+        trainer.device, torch.bfloat16 if trainer.config.runtime.precision == "bf16" else torch.float32
+    )
+    clocks = Stopwatches(trainer.device)
+    source = _timed_source(trainer.batches(0), clocks)
+    folder.mkdir(parents=True, exist_ok=True)
+    for phase in trainer.plan.phases:
+        with lock(trainer.model, phase.trainable):
+            yield _profile_phase(trainer, phase, source, clocks, speed, folder)
+        trainer._close(phase)
+
+
+def _profile_phase(
+    trainer: Trainer, phase: Phase, source: Iterator[Batch], clocks: Stopwatches, speed: float, folder: Path
+) -> PhaseProfile:
+    def step() -> None:
+        trainer._run_step(phase, source)
+
+    for _ in range(WARM):
+        step()
+    whole = [_seconds(step, clocks) for _ in range(TIMED)]
+    parts = [_parts(trainer, step, clocks) for _ in range(TIMED)]
+    waits, gflop = _counted(trainer, step)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if trainer.device.type == "cuda" else [])]
+    with watched(trainer, clocks), profile(activities=activities) as traced:
+        step()  # the phase's last: the losses are read
+    traced.export_chrome_trace(str(folder / f"{str(phase.key).replace('/', '_')}_{phase.name.value}.json.gz"))
+    medians = {name: 1000 * statistics.median(part[name] for part in parts) for name in PARTS}
+    return PhaseProfile(
+        name=f"{phase.key} {phase.name.value}",
+        images=trainer.config.runtime.batch_size,
+        milliseconds=1000 * statistics.median(whole),
+        parts=medians | {"logging": 1000 * clocks.seconds["logging"]},
+        waits=waits,
+        gflop=gflop,
+        floor=1e12 * gflop / speed,
+    )
+
+
+def _counted(trainer: Trainer, step: Callable[[], None]) -> tuple[int, float]:
+    """Waits and GFLOP of one step."""
+    with Waits() as waits, FlopCounterMode(display=False) as flops:
+        undo = [_within(trainer, "_log", waits.paused)]
+        if not trainer.guard.fused:
+            undo.append(_within(trainer.guard, "update", waits.paused))
+        step()
+        for restore in undo:
+            restore()
+    return waits.count, flops.get_total_flops() / 1e9
+
+
+def _seconds(step: Callable[[], None], clocks: Stopwatches) -> float:
+    start = clocks.now()
+    step()
+    return clocks.now() - start
+
+
+def _parts(trainer: Trainer, step: Callable[[], None], clocks: Stopwatches) -> Counter:
+    """Seconds of one step by part."""
+    clocks.seconds.clear()
+    with watched(trainer, clocks):
+        step()
+    forward_ended = max(clocks.ended.get(name, 0.0) for name in FORWARD)
+    return Counter(clocks.seconds | {"backward": clocks.started["judge"] - forward_ended})
+
+
+def _timed_source(batches: Iterable[Batch], clocks: Stopwatches) -> Iterator[Batch]:
+    """The batches; the time that each one is waited for is that of the input."""
+    waiting = iter(batches)
+    while True:
+        with clocks.part("input wait"):
+            batch = next(waiting, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def matrix_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, as measured: the best of five."""
+    side = 8192 if device.type == "cuda" else 1024
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    clocks = Stopwatches(device)
+    return 2 * side**3 / min(_seconds(lambda: matrix @ matrix, clocks) for _ in range(5))
