@@ -17,7 +17,7 @@ from foundationx.heads.base import Head, head_classes
 from foundationx.modelconfig import ModelConfig
 from foundationx.models.backbone import Backbone
 from foundationx.models.regions import gate_features
-from foundationx.models.scopes import head_slug
+from foundationx.models.scopes import head_owner, head_slug
 from foundationx.types import Batch, Prediction, Task, TaskKey
 
 
@@ -45,7 +45,9 @@ class FoundationModel(BaseModel):
             head_class = head_classes()[key.task]
             if key.task.value not in self.trunks:
                 self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
-            self.heads[head_slug(key)] = head_class.build(self.trunks[key.task.value], len(names), config)
+            slug = head_slug(head_owner(key, config))
+            if slug not in self.heads:
+                self.heads[slug] = head_class.build(self.trunks[key.task.value], len(names), config)
         self._set_exclusive()
         self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
 
@@ -61,7 +63,7 @@ class FoundationModel(BaseModel):
         """The head of a key. Raises KeyError where the model has none of that name."""
         if key not in self.classes:
             raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
-        return self.heads[head_slug(key)]
+        return self.heads[head_slug(head_owner(key, self.config))]
 
     def trunk(self, images: Tensor, key: TaskKey, *, gate: bool = True) -> Any:
         """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -59,6 +59,9 @@ class ModelConfig(Section):
     softmax: tuple[str, ...] = Field(
         (), description="heads (dataset/classification) whose classes exclude each other: cross-entropy, as in Ark+"
     )
+    shared_head: bool = Field(
+        False, description="one classification head for all datasets, over the concepts of all (ablation of Ark)"
+    )
     detection: PlainDict = Field(default_factory=dict)
     segmentation: SegmentationConfig = SegmentationConfig()
     region_gate: RegionGateConfig | None = Field(
@@ -69,6 +72,12 @@ class ModelConfig(Section):
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _shared_classes_are_independent(self) -> ModelConfig:
+        if self.shared_head and self.softmax:
+            raise ValueError("softmax: classes of one dataset cannot exclude each other in a head that all share")
+        return self
 
     @field_validator("backbone", "objective")
     @classmethod

@@ -34,13 +34,15 @@ class SampleRef(NamedTuple):
 class Order:
     """Which images one stretch of training sees: ``steps`` batches of ``key`` beginning with ``first_step``.
 
-    ``stream`` numbers the stretch; together with the run's seed it fixes the shuffle.
+    ``stream`` numbers the stretch; together with the run's seed it fixes the shuffle. Where several stretches share
+    one, ``skip`` batches of it have been taken by those before.
     """
 
     key: TaskKey
     first_step: int
     steps: int
     stream: int
+    skip: int = 0
 
 
 class PlanSampler(Sampler[list[SampleRef]]):
@@ -100,10 +102,11 @@ class PlanSampler(Sampler[list[SampleRef]]):
     def _draw(self, order: Order) -> np.ndarray:
         """Image indices of a stretch, ``steps * batch_size`` of them."""
         images = self.indices[order.key]
-        needed = order.steps * self.batch_size
+        taken = order.skip * self.batch_size
+        needed = taken + order.steps * self.batch_size
         random = np.random.default_rng([self.seed, order.stream])
         shuffles = [random.permutation(images) for _ in range(-(-needed // len(images)))]
-        return np.concatenate(shuffles)[:needed]
+        return np.concatenate(shuffles)[taken:needed]
 
 
 def sample_seed(seed: int, number: int) -> int:

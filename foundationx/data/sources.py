@@ -18,6 +18,7 @@ from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.exclusion import excluded_images, read_exclusions, without_allowed_tests
 from foundationx.data.loader import PooledDataset
+from foundationx.data.shared_head import shared_classes
 from foundationx.data.unlabelled import read_images
 from foundationx.data.view_sets import ViewSetDataset
 from foundationx.errors import ConfigError, DataError
@@ -162,6 +163,8 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
                 annotations[key] = read_images(card, data_root, **options)
             else:
                 annotations[key] = read_annotations(card, task, data_root, **options)
+    if config.model.shared_head:
+        annotations = shared_classes(annotations, catalog)
     tables, allowed = list(annotations.values()), config.allow_test
     patients = assign_splits(without_allowed_tests(tables, allowed), config.split.fractions(), config.split.seed)
     entries = read_exclusions(config.exclude) if config.exclude is not None else []

@@ -7,6 +7,7 @@ Every parameter of the model is in exactly one scope. A scope is a set of module
     neck, encoder           of the shared detection trunk
     decoder.detection       the shared detection decoder (``sharing='queries'``, Foundation X+)
     decoder.segmentation    the shared PPM + FPN
+    head.shared/<task>      the one head of all datasets (``model.shared_head``)
     head.<dataset>/<task>   one dataset's head, with its own decoder where ``sharing='decoder'`` (Foundation X)
 """
 
@@ -28,6 +29,11 @@ _TRUNK_SCOPES = {
     "trunks.detection.decoder": "decoder.detection",
     "trunks.segmentation": "decoder.segmentation",
 }
+
+
+def head_owner(key: TaskKey, config: ModelConfig) -> TaskKey:
+    """The key under which a key's head stands: its own, or that of the head that all datasets share."""
+    return TaskKey("shared", key.task) if config.shared_head and key.task is Task.CLASSIFICATION else key
 
 
 def head_scope(key: TaskKey) -> str:
@@ -60,12 +66,12 @@ def shared_scopes(task: Task, config: ModelConfig) -> tuple[str, ...]:
 
 def lock_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
     """What a lock phase trains: the head alone."""
-    return (head_scope(key),)
+    return (head_scope(head_owner(key, config)),)
 
 
 def task_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
     """All scopes that a head's loss reaches: what a release phase trains."""
-    return (*shared_scopes(key.task, config), head_scope(key))
+    return (*shared_scopes(key.task, config), head_scope(head_owner(key, config)))
 
 
 def scope_prefixes(model: nn.Module) -> dict[str, str]:

@@ -32,7 +32,7 @@ from foundationx.run.device import pick_device, share_cores
 from foundationx.run.federated import EvaluateFederated, ExportClients
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.schedule.plan import Plan, build_plan
-from foundationx.types import Split
+from foundationx.types import PhaseName, Split, TaskKey
 from foundationx.watch.logs import JsonLog, TensorBoardLog
 from foundationx.watch.progress import Progress
 from foundationx.workdir import WorkDir
@@ -53,12 +53,23 @@ def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -
 
 def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.device | str, step: int) -> DataLoader:
     """A loader of the plan's batches from ``step`` on."""
-    orders = [Order(phase.key, phase.first_step, phase.steps, number) for number, phase in enumerate(plan.phases)]
+    orders = plan_orders(plan)
     indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
     batch_size, seed = config.runtime.batch_size, config.runtime.seed
     sampler = PlanSampler(orders, indices, batch_size, seed, step, ranks.index(), ranks.count())
     on_cuda = torch.device(device).type == "cuda"
     return make_loader(book.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
+
+
+def plan_orders(plan: Plan) -> list[Order]:
+    """What each phase reads. Phases of one head, cycle and name share a pass: together they see an image once."""
+    orders: list[Order] = []
+    passes: dict[tuple[TaskKey, int, PhaseName], tuple[int, int]] = {}
+    for number, phase in enumerate(plan.phases):
+        stream, taken = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
+        passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.steps)
+        orders.append(Order(phase.key, phase.first_step, phase.steps, stream, taken))
+    return orders
 
 
 def train(

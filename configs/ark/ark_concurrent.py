@@ -1,0 +1,7 @@
+# Ablation of Ark (ark.md section 1, Concurrent): batches of all datasets mixed in place of one dataset after the other;
+# momentum, consistency and the teacher follow every step.
+_base_ = ["./ark.py"]
+
+name = "ark_concurrent"
+schedule = dict(type="concurrent", order="shuffled")
+teacher = dict(update="step")

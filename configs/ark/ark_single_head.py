@@ -1,0 +1,6 @@
+# Ablation of Ark (ark.md section 1, SingleHead): one classification head for all datasets, over the concepts that their
+# cards name; what a dataset does not annotate is unknown in it.
+_base_ = ["./ark.py"]
+
+name = "ark_single_head"
+model = dict(shared_head=True)
