@@ -9,6 +9,7 @@ import torch
 from selfsup_tiny import CONFIG, tiny_selfsup
 from survival import equal
 
+from foundationx.cli.main import main
 from foundationx.configfile import load_config, parse_config
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.data.sources import open_datasets
@@ -228,3 +229,12 @@ def test_faults_of_the_configuration_are_told(phantoms, tmp_path):
     wanted = load_config(CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["segmentation"]}]})
     with pytest.raises(ConfigError, match=r"has no segmentation\n.*classification, self_supervision"):
         open_datasets(wanted, phantoms)
+
+
+def test_a_self_supervised_head_cannot_be_asked_to_predict(phantoms, tmp_path, capsys):
+    trainer = trainer_of(tiny_selfsup("peac", schedule__max_steps=1), phantoms, tmp_path)
+    trainer.train()
+    (tmp_path / "image.png").write_bytes(cv2.imencode(".png", np.zeros((80, 80), np.uint8))[1].tobytes())
+    asked = ["predict", str(tmp_path), str(tmp_path / "image.png"), "--head", str(KEY)]
+    assert main(asked) == 2
+    assert f"no head '{KEY}' that predicts" in capsys.readouterr().err

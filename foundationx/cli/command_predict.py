@@ -29,13 +29,13 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.engine.checkpoint import load_checkpoint
     from foundationx.errors import nearest
     from foundationx.run.device import pick_device
-    from foundationx.run.predict import predict_images
+    from foundationx.run.predict import predict_images, predicting_heads
 
     checkpoint = load_checkpoint(options.checkpoint)
-    by_name = {str(key): key for key in checkpoint.classes}
+    by_name = {str(key): key for key in predicting_heads(checkpoint)}
     for name in options.head:
         if name not in by_name:
-            raise ConfigError("--head", f"the model has no head {name!r}", nearest(name, by_name))
+            raise ConfigError("--head", f"the model has no head {name!r} that predicts", nearest(name, by_name))
     options.out.mkdir(parents=True, exist_ok=True)
     found = predict_images(
         checkpoint,

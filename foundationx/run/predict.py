@@ -29,6 +29,11 @@ class Finding:
     picture: np.ndarray
 
 
+def predicting_heads(checkpoint: Checkpoint) -> list[TaskKey]:
+    """Heads that say something of a single image: all but self-supervised ones."""
+    return [key for key in checkpoint.classes if key.task is not Task.SELF_SUPERVISION]
+
+
 def predict_images(
     checkpoint: Checkpoint,
     which: str,
@@ -44,7 +49,7 @@ def predict_images(
         checkpoint: of a trained model.
         which: student or teacher.
         paths: images in any readable format; each is resized to the model's square and back.
-        heads: keys of the heads to run; all where empty.
+        heads: keys of the heads to run; all that predict where empty.
         threshold: least score of a box, and least probability that is named in the picture.
         device: where to compute.
 
@@ -60,7 +65,7 @@ def predict_images(
         small = view(image, None, None, None, seed=0).image
         tensor = normalise(torch.from_numpy(small)[None, None].to(device))
         overlay, values = Overlay(image), {}
-        for key in heads or [key for key in model.classes if key.task is not Task.SELF_SUPERVISION]:
+        for key in heads or predicting_heads(checkpoint):
             with torch.no_grad():
                 prediction = model.predict(tensor, key)
             values[str(key)] = _describe(prediction, model, key, image.shape, threshold, overlay)
