@@ -32,7 +32,7 @@ sys.path[:0] = [str(PROJECT / "benchmarks"), str(PROJECT / "tests")]
 
 from fuzzing.images import bomb  # noqa: E402
 from fuzzing.judge import CRASH, GOOD, MEMORY, OUTCOMES, SLOW, Verdict  # noqa: E402
-from fuzzing.kinds import KINDS, Sandbox  # noqa: E402
+from fuzzing.kinds import BOMBS, KINDS, Sandbox  # noqa: E402
 from fuzzing.limits import limit_memory, measured  # noqa: E402
 
 SECONDS, WAIT = 10.0, 60.0
@@ -115,8 +115,9 @@ class Reader:
 
 def run(inputs: Sequence[tuple[str, int]], shared: Path | None, seed: int, jobs: int = 1) -> Iterator[Result]:
     """The verdict of each input (kind and number), read by so many processes side by side."""
-    for byte in (b"\0", b"\n"):
-        bomb(byte)  # made once, for all processes
+    if {kind for kind, _ in inputs} & BOMBS:
+        for byte in (b"\0", b"\n"):
+            bomb(byte)  # made once, for all processes
     with tempfile.TemporaryDirectory(prefix="fuzz") as base:
         readers = [Reader(Path(base) / str(job), shared, seed) for job in range(jobs)]
         try:

@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from foundationx.configfile import load_config
+from foundationx.data.exclusion import read_exclusions
 from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.data.sources import open_datasets
 from foundationx.engine.checkpoint import load_checkpoint, newest_checkpoint
 from foundationx.errors import CheckpointError, ConfigError, DataError
 from foundationx.evaluate.predictions import find_predictions, read_predictions
@@ -219,6 +221,12 @@ def test_bad_samples_are_errors_or_are_listed(phantoms, tmp_path):
     assert train(skipping, data, tmp_path / "skip")
     listed = {entry["file"] for entry in json.loads((tmp_path / "skip" / "bad_samples.json").read_text())}
     assert listed == {f"images/{path.name}" for path in broken}
+    quarantine = tmp_path / "skip" / "quarantine.csv"
+    assert {(entry.dataset, entry.image) for entry in read_exclusions(quarantine)} == {
+        ("phantom_labels", image) for image in listed
+    }
+    book = open_datasets(load_config(CONFIG, {"exclude": str(quarantine)}), data)
+    assert book.excluded["phantom_labels"] == listed, "the next run takes it as its exclusion list"
     assert broken[0].name in (tmp_path / "skip" / "report.html").read_text()
 
 

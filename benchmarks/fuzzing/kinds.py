@@ -202,4 +202,7 @@ KINDS = {
 }
 """By the name in the table."""
 
+BOMBS = {"image, claims or unpacks to too much", "image of a dataset", "annotations, packed or endless"}
+"""Kinds that need ``fuzzing.images.bomb``."""
+
 assert os.name == "posix", "memory and links are those of POSIX"

@@ -15,6 +15,7 @@ from foundationx.evaluate.score import HEADLINE
 from foundationx.export.backbone import export_backbone
 from foundationx.model import FoundationModel
 from foundationx.run.measure import measure
+from foundationx.run.quarantine import write_quarantine
 from foundationx.schedule.plan import Phase, Plan
 from foundationx.types import MetricRow, Split, Task, TaskKey
 from foundationx.watch.progress import Progress
@@ -141,6 +142,10 @@ class EvaluateAndReport(Watcher):
 
     def _write_bad(self) -> None:
         self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])
+        images: dict[str, set[str]] = {}
+        for key, table in self.book.annotations.items():
+            images.setdefault(key.dataset, set()).update(table.images)
+        write_quarantine(self.folder.root / "quarantine.csv", self.trainer.bad.values(), images)
 
 
 class ExportAtEnd(Watcher):
