@@ -89,7 +89,10 @@ def assert_equal_samples(one, other):
             assert left == right, item.name
 
 
-@pytest.mark.parametrize("view", [{}, VIEW], ids=["plain", "augmented"])
+TONES = {"photometry": {"brightness": 0.3, "contrast": 0.3, "gamma": 0.3, "noise": 0.1, "blur": 2.0}}
+
+
+@pytest.mark.parametrize("view", [{}, VIEW, TONES, {"geometry": {"hflip": 0.5}}], ids=["plain", "all", "tones", "flip"])
 def test_a_cached_sample_is_the_decoded_one_bit_for_bit(root, tmp_path, view, monkeypatch):
     plain = datasets(root, view=view)
     expected = {key: [dataset.sample(i, seed=i) for i in range(IMAGES)] for key, dataset in plain.items()}

@@ -117,9 +117,9 @@ class Store:
         return sum(path.stat().st_size for path in (self.pixels, self.index) if path.exists())
 
     def read(self, place: np.void) -> np.ndarray:
-        """A copy of an entry's bytes, (length,) uint8."""
+        """An entry's bytes, (length,) uint8, where they lie in the map: not to be written to."""
         start, length = int(place["start"]), int(place["length"])
-        return np.array(_mapped(self.pixels)[start : start + length])
+        return _mapped(self.pixels)[start : start + length]
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[Adder]:
@@ -166,9 +166,9 @@ def _append(path: Path, content: bytes) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _mapped(path: Path) -> np.memmap:
+def _mapped(path: Path) -> np.ndarray:
     """The file's bytes; kept here, not in the store, so that nothing of it is sent to workers."""
-    return np.memmap(path, np.uint8, mode="r")
+    return np.asarray(np.memmap(path, np.uint8, mode="r"))  # slices of a plain array are made quicker
 
 
 @contextlib.contextmanager
@@ -182,7 +182,10 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cached:
-    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them."""
+    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them.
+
+    Read from the cache, the image cannot be written to: nothing is copied before samples are put into a batch.
+    """
 
     image: np.ndarray
     masks: np.ndarray | None
@@ -205,9 +208,7 @@ class TaskCache:
             return None
         size = self.store.size
         image = self.store.read(place).reshape(size, size)
-        masks = None
-        if self.masks is not None:
-            masks = inflate(self.store.read(self.masks[index]), size)
+        masks = None if self.masks is None else inflate(self.store.read(self.masks[index]), size)
         return Cached(image, masks, int(place["height"]), int(place["width"]))
 
 

@@ -1,0 +1,72 @@
+"""What the benchmarks share: things are timed in turns in one process on one thread, bytes are counted."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+
+def options(docstring: str, runs: int = 7) -> argparse.Namespace:
+    """The command line of a benchmark; torch and OpenCV get one thread."""
+    parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=runs, help="timed runs of each thing")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    return parser.parse_args()
+
+
+def in_turns(things: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """Median CPU seconds of each thing, after one run that is not counted; waiting for a core does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in things}
+    for turn in range(runs + 1):
+        for name, thing in things.items():
+            start = time.process_time()
+            thing()
+            if turn:
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def bytes_for_backward(forward: Callable[[], Any]) -> int:
+    """Bytes of all storages that a forward pass keeps for its backward pass, parameters left out, each once."""
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            alive.append(tensor)  # so that no address is used twice
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        outcome = forward()
+    del outcome
+    return sum(kept.values())
+
+
+def heading(title: str, setting: str) -> None:
+    """Title of a section, and what was measured on what."""
+    print(f"## {title}\n")
+    print(f"{setting} torch {torch.__version__}, {platform.machine()} CPU, 1 thread.\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A markdown table."""
+    for row in (columns, ["---"] * len(columns), *rows):
+        print("| " + " | ".join(row) + " |")
+    print(flush=True)
+
+
+def times(slow: float, quick: float) -> str:
+    """How many times faster."""
+    ratio = slow / quick
+    return f"{ratio:.0f}" if ratio >= 20 else f"{ratio:.2f}"
