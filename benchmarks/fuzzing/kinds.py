@@ -76,10 +76,10 @@ class Sandbox:
         task = random.choice(list(card.tasks))
         names = [item.name for item in (*download.tables, *download.images, path, download.folder)]
         names += [f"card: {card.name}", card.file.name]
+        # The folder of a dataset may be a link; nothing below it may lead out.
+        allowed = [download.data_root, *([download.folder] if path == download.folder else [])]
         with planted(path, put):
-            return judged(
-                lambda: read_dataset(card, task, download.data_root, path, names), self.watch, [download.data_root]
-            )
+            return judged(lambda: read_dataset(card, task, download.data_root, path, names), self.watch, allowed)
 
     def text(self, name: str, content: bytes, call: Callable[[Path], Any]) -> Verdict:
         """Reads one file."""
