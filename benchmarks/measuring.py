@@ -6,6 +6,7 @@ import argparse
 import platform
 import statistics
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import cv2
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 def options(docstring: str, runs: int = 7) -> argparse.Namespace:
@@ -51,6 +54,46 @@ def bytes_for_backward(forward: Callable[[], Any]) -> int:
         outcome = forward()
     del outcome
     return sum(kept.values())
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that results of operations held at once; what was there before does not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = function(*args, **(kwargs or {}))
+        before = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if is_plain(tensor)}
+        for result in tree_leaves(results):
+            if is_plain(result) and result.untyped_storage()._cdata not in before | self._known:
+                self._take(result.untyped_storage())
+        return results
+
+    def _take(self, storage: torch.UntypedStorage) -> None:
+        address, size = storage._cdata, storage.nbytes()
+        self._known.add(address)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._drop, address, size)
+
+    def _drop(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self.now -= size
+
+
+def is_plain(value: Any) -> bool:
+    """A tensor with a storage of its own kind."""
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def peak_bytes(step: Callable[[], Any]) -> int:
+    """The most bytes that a step holds beside what it was given."""
+    with Peak() as peak:
+        step()
+    return peak.most
 
 
 def heading(title: str, setting: str) -> None:

@@ -1,0 +1,88 @@
+"""The teacher's update against mmengine's averaged model, for the tensors of Swin-B: host time and whole time.
+
+Host time is that of Swin-B's tensors with one sixteenth of their channels: as many calls, hardly any arithmetic.
+Teacher and
+averaged model are compared before they are timed.
+
+    python benchmarks/bench_teacher.py [--runs 7]
+"""
+
+from __future__ import annotations
+
+import torch
+from measuring import heading, in_turns, options, table, times
+from mmengine.model import ExponentialMovingAverage
+from torch import nn
+
+from foundationx.models.backbone import Backbone
+from foundationx.models.teacher import Teacher
+
+MOMENTUM = 0.8
+
+
+def swin_b(share: int) -> nn.Module:
+    """Swin-B with a ``share``-th of its channels."""
+    heads = (4, 8, 16, 32) if share == 1 else (1, 1, 1, 1)
+    sizes = {"embed_dims": 128 // share, "depths": (2, 2, 18, 2), "num_heads": heads, "window_size": 7}
+    return Backbone({"type": "mmdet.PublishedSwin", "out_indices": (0, 1, 2, 3), **sizes})
+
+
+def main() -> None:
+    runs = options(__doc__).runs
+    heading("Teacher's update (Swin-B)", f"Momentum {MOMENTUM}, parameters and buffers.")
+    host, whole = (measured(swin_b(share), runs) for share in (16, 1))
+    slowest = host["mmengine ExponentialMovingAverage"]
+    rows = [
+        [name, f"{1000 * host[name]:.2f}", times(slowest, host[name]), f"{1000 * whole[name]:.0f}"] for name in host
+    ]
+    table(["update", "host, ms", "times faster", "with arithmetic, ms"], rows)
+    step = release_step(swin_b(1))
+    share = whole["foundationx"] / step
+    print(f"A release step of one image of 224 x 224 (student, teacher, backward) takes {1000 * step:.0f} ms;")
+    print(f"an update after every step would add {share:.1%} (memory traffic: it does not grow with the batch).\n")
+
+
+def measured(student: nn.Module, runs: int) -> dict[str, float]:
+    """Median seconds of each kind of update."""
+    teacher = Teacher(student)
+    averaged = ExponentialMovingAverage(student, momentum=1 - MOMENTUM, update_buffers=True)
+    averaged.update_parameters(student)  # the first one copies
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    teacher.update(MOMENTUM)
+    averaged.update_parameters(student)
+    for ours, theirs in zip(teacher.model.parameters(), averaged.module.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    followed = list(zip(teacher.model.parameters(), student.parameters(), strict=True))
+    applied = torch.tensor(True)
+    things = {
+        "mmengine ExponentialMovingAverage": lambda: averaged.update_parameters(student),
+        "a loop over tensors": lambda: plain_loop(followed),
+        "foundationx": lambda: teacher.update(MOMENTUM),
+        "foundationx, where a flag on the device allows it": lambda: teacher.update(MOMENTUM, only_if=applied),
+    }
+    return in_turns(things, runs)
+
+
+@torch.no_grad()
+def plain_loop(followed: list) -> None:
+    for own, other in followed:
+        own.mul_(MOMENTUM).add_(other, alpha=1 - MOMENTUM)
+
+
+def release_step(student: nn.Module) -> float:
+    """Median seconds of forward, teacher and backward."""
+    teacher, image = Teacher(student).model, torch.randn(1, 3, 224, 224)
+
+    def step() -> None:
+        with torch.no_grad():
+            target = teacher(image)[-1]
+        torch.nn.functional.mse_loss(student(image)[-1], target + 1).backward()
+        student.zero_grad()
+
+    return in_turns({"step": step}, 3)["step"]
+
+
+if __name__ == "__main__":
+    main()
