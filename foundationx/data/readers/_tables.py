@@ -21,7 +21,7 @@ csv.field_size_limit(2**24)  # reports and run-length masks stand in single cell
 CHUNK = 10_000
 """Rows that are turned into columns at once."""
 
-MAX_LINES = 20_000_000
+MAX_LINES = 10_000_000
 """Lines of a table, empty ones too; the largest published ones have some hundred thousand."""
 
 FEW = 0.5
@@ -116,6 +116,8 @@ def read_table(
         wanted = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
         table = Table(name, tuple(positions), cells={column: [] for column in wanted})
         for lines, rows in chunks:
+            if not any(map(any, rows)):
+                continue
             if not all(map(any, rows)):
                 kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(row)]
                 lines, rows = [line for line, _ in kept], [row for _, row in kept]
