@@ -37,6 +37,7 @@ class FoundationModel(BaseModel):
     def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
         super().__init__()
         self.config = config
+        self.origin: dict[str, Any] | None = None  # what was taken from an earlier run, for the record
         self.classes = {key: tuple(names) for key, names in heads.items()}
         self.backbone = Backbone(config.backbone)
         self.trunks = nn.ModuleDict()

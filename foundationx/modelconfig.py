@@ -55,6 +55,9 @@ class ModelConfig(Section):
     backbone: dict[str, Any]
     init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
     init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")
+    init_run: Path | None = Field(
+        None, description="checkpoint or work directory of an earlier run: its weights, heads and classes by name"
+    )
     projector: ProjectorConfig | None = None
     softmax: tuple[str, ...] = Field(
         (), description="heads (dataset/classification) whose classes exclude each other: cross-entropy, as in Ark+"
@@ -72,6 +75,12 @@ class ModelConfig(Section):
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> ModelConfig:
+        if self.init is not None and self.init_run is not None:
+            raise ValueError("init and init_run are both set: a model begins from one of them")
+        return self
 
     @model_validator(mode="after")
     def _shared_classes_are_independent(self) -> ModelConfig:

@@ -13,7 +13,8 @@ from foundationx.workdir import WorkDir
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOUND = sorted([*(CONFIGS / "ark").glob("*.py"), *(CONFIGS / "foundation_x").glob("*.py")])
-PRESETS = [path for path in FOUND if load_config(path).schedule.type != "federated"]  # that has a command of its own
+# Those with visits of another kind or a run before them (federated, concurrent, continual): test_presets_variants.py.
+PRESETS = [p for p in FOUND if load_config(p).schedule.type == "cyclic" and load_config(p).model.init_run is None]
 SIZES = [
     "image_size=64",
     "model.backbone.embed_dims=8",

@@ -25,6 +25,7 @@ from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.trainer import Trainer
 from foundationx.errors import CheckpointError, ConfigError
 from foundationx.export.backbone import load_backbone
+from foundationx.export.continual import load_run
 from foundationx.export.imported import HEADS, load_heads
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scope_sizes
@@ -39,11 +40,13 @@ from foundationx.workdir import WorkDir
 
 
 def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
-    """The student, seeded; its backbone and heads from ``model.init`` and ``model.init_heads`` where they are given."""
+    """The student, seeded; its weights from ``init``, ``init_heads`` or ``init_run`` where they are given."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, book.classes)
     if config.model.init is not None:
         load_backbone(model.backbone.net, config.model.init)
+    if config.model.init_run is not None:
+        model.origin = load_run(model, config.model.init_run)
     if config.model.init_heads:
         if config.model.init is None:
             raise ConfigError("model.init_heads", "is set, model.init is not", "the backbone that the heads belong to")
@@ -209,4 +212,5 @@ def run_facts(
         "parameters": scope_sizes(model),
         "config_file": str(config_file) if config_file else None,
         "backbone": json.dumps(config.model.backbone),
+        "begins_from": model.origin,
     }
