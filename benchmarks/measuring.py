@@ -45,7 +45,8 @@ def bytes_for_backward(forward: Callable[[], Any]) -> int:
     alive: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
+        owner = tensor if tensor._base is None else tensor._base
+        if not isinstance(owner, torch.nn.Parameter):
             alive.append(tensor)  # so that no address is used twice
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor

@@ -1,0 +1,150 @@
+"""One cycle of Foundation X by the released step logic, written out plainly, against ours on the same network.
+
+What the released code does besides learning (``foundation_x.md`` sections 2.2 to 2.4 and 6) is done here too: a deep
+copy of the whole model and a forward pass of it in each step of detection; a teacher that builds graphs, run in lock
+phases as well; matching layer by layer; one optimiser group a tensor. Before and after each visit it turns the weights
+into Python lists, to see what has changed; that is timed on its own. Evaluation of all test sets after each visit is
+left out: it is no part of a step.
+
+    python benchmarks/bench_cycle.py [--runs 5]
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+
+import torch
+from measuring import heading, in_turns, options, table, times
+from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
+from torch import Tensor, nn
+
+from foundationx.config import OptimiserConfig
+from foundationx.engine.optim import build_optimiser
+from foundationx.models.scopes import lock
+from foundationx.objectives.consistency import consistency_loss
+from foundationx.types import Batch, PhaseName, Task
+
+STEPS = {PhaseName.LOCK: 1, PhaseName.RELEASE: 2}
+MOMENTUM, CLIP = 0.8, 0.1
+
+
+class Ours:
+    """Visits as the loop makes them; no losses are read and nothing is written."""
+
+    name = "foundationx"
+
+    def __init__(self, world: World):
+        self.world = world
+        self.optimiser = build_optimiser(world.student, OptimiserConfig())
+
+    def visit(self, batch: Batch) -> None:
+        """Lock, then release."""
+        for name, steps in STEPS.items():
+            phase = phase_of(batch.key, name)
+            if batch.key.task is Task.CLASSIFICATION and name is PhaseName.LOCK:
+                continue
+            with lock(self.world.student, phase.trainable):
+                for _ in range(steps):
+                    self.step(phase, batch)
+            self.world.teacher.update(MOMENTUM)
+
+    def step(self, phase, batch: Batch) -> None:
+        """Losses, gradients, update."""
+        self.world.loss(phase, batch).backward()
+        update(self.optimiser)
+
+
+class Released:
+    """The released logic, in our own words."""
+
+    name = "released logic"
+
+    def __init__(self, world: World):
+        self.world = world
+        self.teacher = copy.deepcopy(world.student).eval()  # its parameters keep requires_grad
+        self.optimiser = torch.optim.AdamW([{"params": [p]} for p in world.student.parameters()], lr=1e-4)
+
+    def visit(self, batch: Batch) -> None:
+        """Lock, then release; the teacher follows."""
+        for name, steps in STEPS.items():
+            if batch.key.task is Task.CLASSIFICATION and name is PhaseName.LOCK:
+                continue
+            with lock(self.world.student, phase_of(batch.key, name).trainable):
+                for _ in range(steps):
+                    self.step(batch)
+            for own, followed in zip(self.teacher.parameters(), self.world.student.parameters(), strict=True):
+                own.data.mul_(MOMENTUM).add_(followed.data, alpha=1 - MOMENTUM)
+
+    def step(self, batch: Batch) -> None:
+        """Losses, gradients, update; the consistency point of detection is that of a copy."""
+        student, images = self.world.student, self.world.normalise(batch.images)
+        output = student.trunk(images, batch.key)
+        compared = output
+        if batch.key.task is Task.DETECTION:
+            duplicate = copy.deepcopy(student).eval()
+            compared = duplicate.trunk(images, batch.key)
+            duplicate.head(batch.key)(
+                compared, duplicate.trunks[batch.key.task.value]
+            )  # decoder states are compared too
+        target = self.teacher.trunk(images, batch.key)
+        if batch.key.task is Task.DETECTION:
+            self.teacher.head(batch.key)(target, self.teacher.trunks[batch.key.task.value])
+            task = self.layer_by_layer(output, batch)
+        else:
+            task = torch.stack(list(student.head_loss(output, batch).values())).sum()
+        (0.5 * task + 0.5 * consistency_loss(compared, target)).backward()
+        update(self.optimiser)
+
+    def layer_by_layer(self, output, batch: Batch) -> Tensor:
+        """The same losses, each layer matched on its own: one wait a layer."""
+        head = self.world.student.head(batch.key)
+        found = head(output, self.world.student.trunks[batch.key.task.value], batch)
+        whole = head.loss(dataclasses.replace(found, logits=found.logits[:1], boxes=found.boxes[:1]), batch)
+        for layer in range(1, len(found.logits)):
+            part = slice(layer, layer + 1)
+            alone = dataclasses.replace(found, logits=found.logits[part], boxes=found.boxes[part], denoising=None)
+            whole |= {f"{name} {layer}": value for name, value in head.loss(alone, batch).items()}
+        return torch.stack(list(whole.values())).sum()
+
+
+def weights_as_lists(model: nn.Module) -> dict[str, list]:
+    """Every weight as a Python number."""
+    return {name: parameter.detach().tolist() for name, parameter in model.named_parameters()}
+
+
+def update(optimiser: torch.optim.Optimizer) -> None:
+    """Clips and steps."""
+    trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    nn.utils.clip_grad_norm_(trained, CLIP)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def main() -> None:
+    runs = options(__doc__, runs=5).runs
+    steps = f"{STEPS[PhaseName.LOCK]} lock and {STEPS[PhaseName.RELEASE]} release steps a visit of two images"
+    heading(
+        "One cycle, by the released step logic and by ours", f"{DESCRIPTION} {steps}; classification is not locked."
+    )
+    heads = keys(1)
+    batches = {key: draw_batch(key) for key in heads}
+    plain, ours = Released(World(heads)), Ours(World(heads))
+    rows, total = [], {plain.name: 0.0, ours.name: 0.0}
+    for key in heads:
+        seconds = in_turns({way.name: functools.partial(way.visit, batches[key]) for way in (plain, ours)}, runs)
+        rows.append(row(key.task.value, seconds))
+        total = {name: total[name] + seconds[name] for name in total}
+    table(["visit", "released logic, s", "foundationx, s", "times faster"], [*rows, row("cycle", total)])
+    lists = in_turns({"lists": lambda: weights_as_lists(plain.world.student)}, 3)["lists"]
+    millions = sum(parameter.numel() for parameter in plain.world.student.parameters()) / 1e6
+    print(f"Weights as lists, twice a visit: {2 * lists:.1f} s more for {millions:.0f} million parameters.\n")
+
+
+def row(name: str, seconds: dict[str, float]) -> list[str]:
+    return [name, *(f"{value:.2f}" for value in seconds.values()), times(*seconds.values())]
+
+
+if __name__ == "__main__":
+    main()

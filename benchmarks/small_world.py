@@ -1,0 +1,90 @@
+"""A small Foundation X with any number of datasets, and random batches for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from foundationx.data.device import Normaliser
+from foundationx.engine.step import training_losses
+from foundationx.model import FoundationModel
+from foundationx.modelconfig import ModelConfig
+from foundationx.models.scopes import head_scope, lock, task_scopes
+from foundationx.models.teacher import Teacher
+from foundationx.schedule.plan import Phase
+from foundationx.types import ANNOTATED, Batch, PhaseName, SampleMeta, Task, TaskKey
+
+SIZE, CLASSES, OBJECTS = 128, 5, 3
+CONFIG = ModelConfig(
+    backbone={
+        "type": "mmdet.PublishedSwin",
+        "embed_dims": 48,
+        "depths": (2, 2, 6, 2),
+        "num_heads": (3, 6, 12, 24),
+        "window_size": 7,
+        "out_indices": (0, 1, 2, 3),
+    },
+    detection={
+        "embed_dims": 128,
+        "ffn_dims": 512,
+        "encoder_layers": 3,
+        "decoder_layers": 3,
+        "queries": 300,
+        "denoising": 20,
+    },
+    segmentation={"channels": 64},
+)
+DESCRIPTION = (
+    f"Half-width Swin-T, DINO of 3 + 3 layers with 300 queries, UPerNet, {SIZE} x {SIZE} pixels, {CLASSES} classes."
+)
+
+
+def keys(datasets: int, tasks: Sequence[Task] = ANNOTATED) -> list[TaskKey]:
+    """Heads of so many datasets."""
+    return [TaskKey(f"dataset{number}", task) for number in range(datasets) for task in tasks]
+
+
+def build(heads: Sequence[TaskKey]) -> FoundationModel:
+    """A seeded model with these heads."""
+    torch.manual_seed(0)
+    return FoundationModel(CONFIG, {key: [f"class {number}" for number in range(CLASSES)] for key in heads})
+
+
+def draw_batch(key: TaskKey, images: int = 2) -> Batch:
+    """A random batch with all that its task needs."""
+    torch.manual_seed(1)
+    pixels = torch.randint(256, (images, 1, SIZE, SIZE), dtype=torch.uint8)
+    metas = tuple(SampleMeta(key, str(place), str(place), "", SIZE, SIZE) for place in range(images))
+    batch = Batch(key, pixels, pixels, torch.randint(2, (images, CLASSES)).float(), metas)
+    if key.task is Task.DETECTION:
+        batch.boxes = torch.rand(images, OBJECTS, 4) * 0.3 + 0.2
+        batch.box_classes = torch.randint(CLASSES, (images, OBJECTS))
+    if key.task is Task.SEGMENTATION:
+        batch.masks = torch.randint(2, (images, CLASSES, SIZE, SIZE), dtype=torch.uint8)
+    return batch
+
+
+def phase_of(key: TaskKey, name: PhaseName) -> Phase:
+    """A lock phase trains the head alone, a release phase everything with the teacher beside it."""
+    locked = name is PhaseName.LOCK
+    scopes = (head_scope(key),) if locked else task_scopes(key, CONFIG)
+    return Phase(name, key, 1, 1, 0, 1, scopes, 0.0 if locked else 0.5, None, False, False)
+
+
+class World:
+    """Student, teacher and what a step needs."""
+
+    def __init__(self, heads: Sequence[TaskKey]):
+        self.student = build(heads)
+        self.teacher = Teacher(self.student)
+        self.normalise = Normaliser(CONFIG, "cpu")
+
+    def step(self, phase: Phase, batch: Batch) -> None:
+        """Losses and gradients, as the loop takes them."""
+        with lock(self.student, phase.trainable):
+            self.loss(phase, batch).backward()
+
+    def loss(self, phase: Phase, batch: Batch) -> torch.Tensor:
+        """The loss of a locked model."""
+        return training_losses(self.student, self.teacher, self.normalise, batch, phase).loss
