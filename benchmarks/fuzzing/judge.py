@@ -57,7 +57,9 @@ class Watch:
             self.strayed.append(f"starts a program ({event})")
         if event in ("open", "os.scandir", "os.listdir") and isinstance(arguments[0], str | bytes):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not any(path == top or path.startswith(top + os.sep) for top in (*self.always, *self.allowed)):
+            if not any(
+                path == top or path.startswith(top.rstrip(os.sep) + os.sep) for top in (*self.always, *self.allowed)
+            ):
                 self.strayed.append(f"{event} {path}")
 
 

@@ -81,11 +81,11 @@ class Sandbox:
         with planted(path, put):
             return judged(lambda: read_dataset(card, task, download.data_root, path, names), self.watch, allowed)
 
-    def text(self, name: str, content: bytes, call: Callable[[Path], Any]) -> Verdict:
-        """Reads one file."""
+    def text(self, name: str, content: bytes, call: Callable[[Path], Any], allowed: Path | None = None) -> Verdict:
+        """Reads one file, which may use others in its own folder, or in ``allowed``."""
         path = self.texts / name
         path.write_bytes(content)
-        return judged(lambda: attempt(lambda: call(path), [name]), self.watch, [self.texts])
+        return judged(lambda: attempt(lambda: call(path), [name]), self.watch, [allowed or self.texts])
 
 
 def _tables_of(choose: Callable[[Sandbox], list[Download]], make: Callable) -> Callable[[Sandbox, Random], Verdict]:
@@ -175,7 +175,8 @@ def _config_file(sandbox: Sandbox, random: Random) -> Verdict:
     path = random.choice(sandbox.configs)
     content = path.read_bytes().replace(b'"../', f'"{PROJECT}/configs/'.encode())
     content = content.replace(b'"./', f'"{path.parent}/'.encode())
-    return sandbox.text("run.py", damaged(content, random), load_config)
+    # A configuration is code, and may name another anywhere as its base.
+    return sandbox.text("run.py", damaged(content, random), load_config, Path("/"))
 
 
 def _exclusions(sandbox: Sandbox, random: Random) -> Verdict:
@@ -188,10 +189,10 @@ KINDS = {
     "image, damaged": Kind(_image(lambda sandbox, random: torn_image(random, sandbox.shared)), 22),
     "image, claims or unpacks to too much": Kind(_image(lambda sandbox, random: claims(random)), 4),
     "image of a dataset": Kind(_images_of_datasets, 8),
-    "annotations, generated layouts": Kind(_tables_of(lambda s: s.generated, bad_table), 20),
+    "annotations, generated layouts": Kind(_tables_of(lambda s: s.generated, bad_table), 21),
     "annotations, published files": Kind(_tables_of(lambda s: s.published, bad_table), 8, real=True),
     "links, pipes, folders, names that lead out": Kind(_places, 8),
-    "annotations, packed or endless": Kind(_packages, 2),
+    "annotations, packed or endless": Kind(_packages, 1),
     "card, damaged or tricky YAML": Kind(_card_text, 10),
     "card, wrong types": Kind(_card_values, 8),
     "card, other words, and its data": Kind(_card_with_data, 10),
