@@ -13,7 +13,6 @@ that was neither read, refused nor quarantined, with the arguments that repeat i
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
@@ -52,17 +51,22 @@ def shared_folder(given: str | None) -> Path | None:
 
 def serve(requests: Connection, base: Path, shared: Path | None, seed: int) -> None:
     """Answers (kind, number) with a verdict, until the parent ends."""
+    parent = os.getppid()
     sandbox = Sandbox(base, shared, seed)
     limit_memory(2 * PEAK)
-    with contextlib.suppress(EOFError):
-        while True:
+    while os.getppid() == parent:
+        if not requests.poll(1.0):
+            continue
+        try:
             kind, number = requests.recv()
-            verdict, seconds, peak = measured(lambda kind=kind, number=number: sandbox.judge(kind, number))
-            if verdict.outcome in GOOD and seconds > SECONDS:
-                verdict = Verdict(SLOW, f"{seconds:.0f} s")
-            if verdict.outcome in GOOD and peak > PEAK:
-                verdict = Verdict(MEMORY, f"{peak / 2**30:.1f} GiB")
-            requests.send(verdict)
+        except EOFError:
+            return
+        verdict, seconds, peak = measured(lambda kind=kind, number=number: sandbox.judge(kind, number))
+        if verdict.outcome in GOOD and seconds > SECONDS:
+            verdict = Verdict(SLOW, f"{seconds:.0f} s")
+        if verdict.outcome in GOOD and peak > PEAK:
+            verdict = Verdict(MEMORY, f"{peak / 2**30:.1f} GiB")
+        requests.send(verdict)
 
 
 class Reader:
