@@ -25,7 +25,9 @@ class Images:
         self.folder = folder
         self._roots = roots_of(data_root, folder)
         self.folders: tuple[str, ...] = ("",)
+        self._top = str(folder)
         self._listings: dict[str, frozenset[str]] = {}
+        self._inside: dict[str, bool] = {"": True}
         self._place: dict[str, str] = {}
         self._suffix, self._template = "", None
 
@@ -81,10 +83,9 @@ class Images:
             DataError: the folder is a link that leads out of the data root, or may not be listed.
         """
         if folder not in self._listings:
-            path = os.path.join(self.folder, folder)
-            if not is_inside(path, self._roots):
+            if not self._stays_inside(folder):
                 raise leads_out(folder, str(self.folder))
-            self._listings[folder] = _list_files(path, self._roots)
+            self._listings[folder] = _list_files(os.path.join(self._top, folder), self._roots)
         return self._listings[folder]
 
     def require(self, path: str, where: str) -> None:
@@ -96,6 +97,19 @@ class Images:
                 raise leads_out(path, where)
             mend = "download it, or go on without it by on_bad_sample='skip'"
             raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
+
+    def _stays_inside(self, folder: str) -> bool:
+        """Whether a folder is inside the roots: it is where its parent is, unless it is a link.
+
+        Following every path from the top would cost more than all else where each study has a folder.
+        """
+        known = self._inside.get(folder)
+        if known is None:
+            parent, _, name = folder.rpartition("/")
+            path = os.path.join(self._top, folder)
+            plain = name not in ("", ".", "..") and self._stays_inside(parent) and not os.path.islink(path)
+            known = self._inside[folder] = plain or is_inside(path, self._roots)
+        return known
 
     def matching(self, pattern: str, expected: str = "the folder of the images") -> tuple[str, ...]:
         """Folders of the dataset that a pattern names, in alphabetical order.
