@@ -57,7 +57,8 @@ class _Bounded(io.RawIOBase):
         block = self._stream.read(len(buffer))
         buffer[: len(block)] = block
         self._total += len(block)
-        end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+        end = block.rfind(b"\n")
+        end = block.rfind(b"\r") if end < 0 else end
         self._line = self._line + len(block) if end < 0 else len(block) - end - 1
         if self._line > MAX_LINE:
             found = f"holds a line of more than {MAX_LINE:,} bytes"
