@@ -209,6 +209,12 @@ def test_templates_of_cards_name_columns_and_do_nothing_else(folder, template):
     assert "options.mask_name" in read_fault(folder, card, CardError).where
 
 
+@pytest.mark.parametrize("patient", [{"pattern": ""}, {"column": "file", "namespaces": {"other": ""}}])
+def test_an_empty_expression_has_no_group_and_is_refused(patient):
+    with pytest.raises(ValueError, match="has 0 groups"):
+        make_card("label_columns_csv", ["Mass"], file="f.csv", options={"image_column": "file"}, patient=patient)
+
+
 def test_a_dicom_file_that_is_packed_as_a_whole_is_refused_before_it_unpacks(tmp_path):
     content = dicom(RAMP).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
     (tmp_path / "x.dcm").write_bytes(content[:400] + zlib.compress(bytes(10**7)))

@@ -150,6 +150,7 @@ def _card_with_data(sandbox: Sandbox, random: Random) -> Verdict:
         except FoundationXError as error:
             return refused(error, [path.name])
         names = [item.name for item in (*download.tables, *download.images, download.folder, path)]
+        names.append(str(download.data_root))  # in the path of a file that only the card knows
         verdict = read_dataset(card, random.choice(list(card.tasks)), download.data_root, path, names)
         return verdict if verdict.outcome != QUARANTINED else Verdict(READ)
 

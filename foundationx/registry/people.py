@@ -43,8 +43,9 @@ class PatientKey(Part):
             raise ValueError("a table needs image_column and value_column")
         if self.unlisted != "error" and self.table is None:
             raise ValueError("unlisted is said of a table, and there is none")
-        for expression in filter(None, [self.pattern, *self.namespaces.values()]):
-            check_expression(expression)
+        for expression in [self.pattern, *self.namespaces.values()]:
+            if expression is not None:
+                check_expression(expression)
         check_names(self.image_value, ("image", "image_name", "image_stem"))
         return self
 
