@@ -231,9 +231,7 @@ def test_messages_can_be_printed_and_are_no_floods():
 
 def test_quarantine_lists_images_once_keeps_their_time_and_is_an_exclusion_list(tmp_path):
     bad = [
-        BadSample(
-            "tiny", "detection", "images/a.png", "f.csv row 2", "a.png: is torn\n  expected: a whole image"
-        ),
+        BadSample("tiny", "detection", "images/a.png", "f.csv row 2", "a.png: is torn\n  expected: a whole image"),
         BadSample("tiny", "segmentation", "images/a.png", "f.csv row 2", "again"),
         BadSample("tiny", "detection", "never_read.png", "f.csv row 9", "its row was bad"),
     ]
