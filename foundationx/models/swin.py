@@ -10,11 +10,13 @@ Importing this file registers ``mmdet.PublishedSwin``.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from foundationx import compat  # noqa: F401  (first: makes mm* importable)
 
 # isort: split
+import torch
 import torch.nn.functional as F
 from mmdet.models.backbones.swin import ShiftWindowMSA, SwinTransformer, WindowMSA
 from mmdet.registry import MODELS
@@ -24,6 +26,8 @@ from torch import Tensor
 
 class PublishedWindowAttention(ShiftWindowMSA):
     """mmdet's shifted-window attention that does not shift where the shorter side of the map fits into one window.
+
+    The mask of shifted windows is made once a size of map; mmdet makes it in every block of every step.
 
     Args:
         shifted: the attention whose layers (and names) it takes over.
@@ -36,15 +40,51 @@ class PublishedWindowAttention(ShiftWindowMSA):
 
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """(B, H * W, C) tokens of a map of ``hw_shape`` (H, W) to the same shape."""
-        if min(hw_shape) > self.window_size:
-            return super().forward(query, hw_shape)
         (height, width), window = hw_shape, self.window_size
-        pad_right, pad_bottom = -width % window, -height % window
-        maps = F.pad(query.unflatten(1, (height, width)), (0, 0, 0, pad_right, 0, pad_bottom))
+        shift = self.shift_size if min(hw_shape) > window else 0
+        padded = height + -height % window, width + -width % window
+        maps = F.pad(query.unflatten(1, (height, width)), (0, 0, 0, padded[1] - width, 0, padded[0] - height))
+        mask = None
+        if shift:
+            maps = maps.roll((-shift, -shift), dims=(1, 2))
+            mask = shift_mask(padded, window, shift, maps.device)
         windows = self.window_partition(maps)
-        windows = self.w_msa(windows.flatten(1, 2), mask=None).unflatten(1, (window, window))
-        maps = self.window_reverse(windows, height + pad_bottom, width + pad_right)
+        windows = self.w_msa(windows.flatten(1, 2), mask=mask).unflatten(1, (window, window))
+        maps = self.window_reverse(windows, *padded)
+        if shift:
+            maps = maps.roll((shift, shift), dims=(1, 2))
         return self.drop(maps[:, :height, :width].flatten(1, 2))
+
+
+def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
+    """What is added to the scores of a shifted map: -100 between pixels that were not neighbours before, else 0.
+
+    Args:
+        size: height and width of the map, multiples of ``window``.
+        window: side of a window.
+        shift: by how much the map was rolled.
+        device: of the mask.
+
+    Returns:
+        (windows, window^2, window^2), not to be written to: while nothing is being traced, the same one each time.
+    """
+    make = _shift_mask if torch.compiler.is_compiling() else _kept_shift_mask
+    return make(size, window, shift, device)
+
+
+def _shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
+    # Rolling brings the first rows (columns) behind the last ones: 0 inside, 1 in the last window, 2 brought there.
+    rows, columns = (torch.arange(side, device=device) for side in size)
+    rows, columns = (
+        (places >= side - window).long() + (places >= side - shift).long()
+        for places, side in zip((rows, columns), size, strict=True)
+    )
+    areas = (3 * rows[:, None] + columns).unflatten(0, (-1, window)).unflatten(2, (-1, window))
+    areas = areas.transpose(1, 2).flatten(2).flatten(0, 1)
+    return (areas[:, :, None] != areas[:, None]).float() * -100.0 + 0.0  # adding turns -0 into 0
+
+
+_kept_shift_mask = functools.lru_cache(maxsize=32)(_shift_mask)
 
 
 class FusedWindowMSA(WindowMSA):
