@@ -197,6 +197,17 @@ def test_processes_that_fill_at_once_add_every_entry_once(root, tmp_path):
     )
 
 
+def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(root, tmp_path, monkeypatch):
+    decode = CardDataset.decode
+    monkeypatch.setattr("foundationx.data.cache_fill.TOGETHER", 1)
+    monkeypatch.setattr(CardDataset, "decode", lambda self, index: os._exit(9) if index == 4 else decode(self, index))
+    with pytest.raises(DataError, match="a worker process has died"):
+        fill_all(root, tmp_path / "cache", workers=1)
+    monkeypatch.setattr(CardDataset, "decode", decode)
+    fill_all(root, tmp_path / "cache")
+    assert len(Store(tmp_path / "cache", SIZE).records()) == 2 * IMAGES
+
+
 def test_a_folder_that_cannot_be_written_is_named(root, tmp_path):
     (tmp_path / "cache").write_text("a file is in the way")
     with pytest.raises(DiskError, match="cannot be written"):

@@ -79,6 +79,7 @@ def fill(
 
     Raises:
         DiskError: the folder cannot be written.
+        DataError: a worker has died.
     """
     keys = {task: _keys(dataset, indices[task]) for task, dataset in datasets.items()}
     if _missing(keys, store):
@@ -117,15 +118,22 @@ def _missing(keys: Mapping[TaskKey, _Keys], store: Store) -> list[_Job]:
 
 
 def _decoded(datasets: Mapping[TaskKey, CardDataset], jobs: Sequence[_Job], workers: int) -> Iterator[list[Entry]]:
-    return iter(
-        DataLoader(
-            _Decoder(datasets, jobs),
-            batch_size=None,
-            num_workers=workers,
-            worker_init_fn=one_thread,
-            prefetch_factor=16 if workers else None,
-        )
+    """Entries of the jobs, in order. Raises DataError where a worker dies."""
+    loader = DataLoader(
+        _Decoder(datasets, jobs),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=one_thread,
+        prefetch_factor=16 if workers else None,
     )
+    try:
+        yield from loader
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
+        mend = "give it more memory, or set runtime.workers=0; what was decoded is kept"
+        raise DataError("filling the cache", found, "workers that live", mend) from error
 
 
 def _add(
