@@ -36,7 +36,8 @@ from foundationx.engine.durable import PARTIAL
 from foundationx.workdir import WorkDir
 
 CONFIG = Path(__file__).resolve().parents[1] / "tests" / "tiny_config.py"
-OPTIONS = ["schedule.cycles=4", "evaluate.every=2", "runtime.checkpoint_every=2", "runtime.log_every=3"]
+OPTIONS = ["schedule.cycles=4", "evaluate.every=2", "evaluate.final=[val]", "evaluate.models=[teacher]"]
+OPTIONS += ["evaluate.examples=0", "runtime.checkpoint_every=2", "runtime.log_every=3"]
 WRITING = "SIGKILL while writing a checkpoint"
 WAYS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL, WRITING: signal.SIGKILL}
 SPEEDS = ("images_per_second", "data_wait")
@@ -90,6 +91,7 @@ class Course:
 
 def _train(arguments: list[str], printed: Path) -> None:
     """The command, with what it prints in a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin by ignoring it
     descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -185,8 +187,10 @@ def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str
         disturbed = folder / f"run {len(results) + 1}"
         while ways and kill_once(course, disturbed, ways[-1], draw, tallies[ways[-1]]):
             ways.pop()
+            print(f"\r{kills - len(ways)} of {kills} kills", end="", file=sys.stderr, flush=True)
         course.finish(disturbed)
         results[disturbed.name] = differences(undisturbed, disturbed)
+    print(file=sys.stderr)
     facts = {"steps": WorkDir(undisturbed).read_log()[-1]["step"], "seconds": round(course.seconds, 1)}
     return tallies, results, facts
 
