@@ -107,3 +107,12 @@ class Counted(TorchFunctionMode):
             getattr(function, "__name__", "").strip("_").startswith(("foreach", "lerp", "where", "to", "copy"))
         )
         return function(*args, **(kwargs or {}))
+
+
+def test_a_model_without_counters_is_followed_too():
+    student = torch.nn.Linear(2, 2)
+    teacher = Teacher(student)
+    with torch.no_grad():
+        student.weight += 1
+    teacher.update(0.0, only_if=torch.tensor(True))
+    assert torch.equal(teacher.model.weight, student.weight)

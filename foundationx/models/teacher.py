@@ -36,7 +36,8 @@ class Teacher(nn.Module):
             weight = torch.where(only_if, 1.0 - momentum, 0.0)
             step = _step_in_groups if weight.is_cuda else _step_by_tensor
             step(teacher_floats, student_floats, weight)
-        torch._foreach_copy_(teacher_others, student_others)
+        if teacher_others:
+            torch._foreach_copy_(teacher_others, student_others)
 
     def train(self, mode: bool = True) -> Teacher:
         """Stays in evaluation mode whatever is asked."""
