@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from predicted import masked
+from scipy.ndimage import gaussian_filter
 
 from foundationx.evaluate import dice
 from foundationx.evaluate.dice import Dice
@@ -111,3 +114,16 @@ def test_weights_count_patients():
     weights = np.array([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 3.0, 0.0]])
     expected = [1 / 3, 1.0, 3 / 5, np.nan]
     assert by_name["Dice"].of(weights) == pytest.approx(np.array(expected), nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_monai(seed):
+    random = np.random.default_rng(seed)
+    one, two = (gaussian_filter(random.normal(size=(40, 48)), 3) > 0.05 for _ in range(2))
+    hd95, asd = surface_distances(one, two, np.ones_like(one))
+    tensors = [torch.from_numpy(mask)[None, None].float() for mask in (one, two)]
+    theirs = compute_hausdorff_distance(*tensors, include_background=True, percentile=95)
+    assert hd95 == pytest.approx(theirs.item(), abs=1e-4)
+    theirs = compute_average_surface_distance(*tensors, include_background=True, symmetric=True)
+    assert asd == pytest.approx(theirs.item(), abs=1e-4)
