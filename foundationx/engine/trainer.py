@@ -97,9 +97,11 @@ class Trainer:
         """
         self._tell("on_start", self.plan, self.step)
         self.keeper.start_clock(self.step)
-        with listening_for_stop(self.stop.ask):
+        with listening_for_stop(self.stop.ask), contextlib.ExitStack() as until_saved:
+            source = iter(self.batches(self.step))
+            until_saved.enter_context(deaths_seen_when_reading())
             try:
-                self._run_phases()
+                self._run_phases(source)
             except DataError:
                 if self.guard.is_between_updates:
                     self.save()
@@ -111,14 +113,12 @@ class Trainer:
         self._tell("on_end", self.plan, finished)
         return finished
 
-    def _run_phases(self) -> None:
+    def _run_phases(self, source: Iterator[Batch]) -> None:
         """Phase after phase, from the present step to the end or to a request to stop."""
-        source = iter(self.batches(self.step))
-        with deaths_seen_when_reading():
-            for phase in self.plan.from_step(self.step):
-                self._run_phase(phase, source)
-                if self.stop.is_agreed():
-                    break
+        for phase in self.plan.from_step(self.step):
+            self._run_phase(phase, source)
+            if self.stop.is_agreed():
+                break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
         """Trains one phase's scopes for the steps it has left."""
