@@ -247,7 +247,14 @@ def test_command_names_formats_and_refuses_others(tmp_path, capsys):
 def test_command_exports_a_checkpoint(trained, tmp_path, capsys):
     model, config = trained
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    whole = {"config": config, "model": model, "teacher": model, "optimiser": optimiser.state_dict(), "step": 1, "visit": 1}
+    whole = {
+        "config": config,
+        "model": model,
+        "teacher": model,
+        "optimiser": optimiser.state_dict(),
+        "step": 1,
+        "visit": 1,
+    }
     save_checkpoint(tmp_path / "checkpoints", progress={}, **whole)
     assert main(["export", str(tmp_path), "--to", "timm", "--out", str(tmp_path / "b.safetensors")]) == 0
     assert "SwinTransformer(img_size=64, embed_dim=24" in capsys.readouterr().out

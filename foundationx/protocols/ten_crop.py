@@ -26,9 +26,7 @@ from foundationx.types import Split, Task, TaskKey
 class Options(Section):
     """How large the image is before it is cropped."""
 
-    resize: int | None = Field(
-        None, gt=0, description="side in pixels; by default 8/7 of the network's input"
-    )
+    resize: int | None = Field(None, gt=0, description="side in pixels; by default 8/7 of the network's input")
 
 
 def run(request: Request, options: Options) -> Result:
