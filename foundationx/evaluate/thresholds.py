@@ -59,7 +59,8 @@ def choose_threshold(truth: np.ndarray, scores: np.ndarray, rule: str) -> float 
     candidates, place = np.unique(-scores, return_inverse=True)
     true = np.cumsum(np.bincount(place[truth], minlength=len(candidates)))
     false = np.cumsum(np.bincount(place[~truth], minlength=len(candidates)))
-    return float(-candidates[np.argmax(RULES[rule](true, false, positives, negatives))])
+    merit = np.round(RULES[rule](true, false, positives, negatives), 12)  # equal fractions may differ in the last bit
+    return float(-candidates[np.argmax(merit)])
 
 
 def choose_thresholds(predictions: Predictions, rule: str = "youden") -> dict[str, Threshold]:
