@@ -129,3 +129,23 @@ def test_backbones_have_the_published_size(name, backbone):
     assert sizes["projector"] == width * 1376 + 1376 + hidden
     assert sum(size for scope, size in sizes.items() if scope.startswith("head.")) == 52 * (1376 + 1)
     assert model.head(TaskKey("rsna_pneumonia", Task.CLASSIFICATION)).exclusive is (name == "ark/ark_plus")
+
+
+def test_a_subset_of_the_tasks_keeps_the_fixed_order():
+    """foundation_x.md 2.1, X+ with a list of tasks: those visits, in the order of the cycle, whatever is written."""
+    chosen = [
+        {"card": "candid_ptx", "tasks": ["segmentation", "classification"]},
+        {"card": "siim_acr", "tasks": ["segmentation"]},
+    ]
+    config = load_config(CONFIGS / "foundation_x" / "foundation_x_plus.py", {"datasets": chosen, "schedule.cycles": 2})
+    plan = build_plan(config, sizes_of(config))
+    visits = [(phase.key.dataset, phase.key.task, phase.name) for phase in plan.phases if phase.cycle == 1]
+    assert visits == [
+        (dataset, task, phase)
+        for dataset, task in (
+            ("candid_ptx", Task.CLASSIFICATION),
+            ("candid_ptx", Task.SEGMENTATION),
+            ("siim_acr", Task.SEGMENTATION),
+        )
+        for phase in ("lock", "release")
+    ]
