@@ -38,8 +38,8 @@ format: setup  ## ruff: mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## all benchmarks
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+bench: setup  ## speed beside what people would use instead; writes docs/performance.md
+	$(BIN)/python benchmarks/run_all.py
 
 clean:  ## remove what the set-up and the runs made
 	rm -rf $(VENV) work_dirs *.egg-info
