@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from foundationx.data.device import Normaliser
-from foundationx.data.loader import in_order, make_loader, usable
+from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.evaluate.auroc import Auroc
 from foundationx.evaluate.predictions import Predictions
 from foundationx.evaluate.score import MEAN
@@ -24,7 +25,7 @@ STRENGTHS = tuple(10.0**power for power in range(-5, 3))
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Images of one side as (N, D) float64 features, with (N, K) tri-state labels, image and patient names."""
+    """Images of one side as (N, D) features, with (N, K) tri-state labels, image and patient names."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -36,7 +37,6 @@ class Embeddings:
         return Embeddings(*(part[chosen] for part in (self.features, self.labels, self.images, self.patients)))
 
 
-@torch.no_grad()
 def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embeddings:
     """The pooled feature of the last stage of every image of a side, whole and unaugmented.
 
@@ -46,17 +46,27 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         split: the side.
         projected: after the projector, where the model has one.
     """
+    trunk = subject.model.trunks[Task.CLASSIFICATION.value] if projected else None
+
+    def pooled(inputs: Tensor) -> Tensor:
+        maps = subject.model.backbone(inputs)
+        return (trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))).double()
+
+    return look(subject, key, subject.book.evaluation(split), split, pooled)
+
+
+@torch.no_grad()
+def look(
+    subject: Subject, key: TaskKey, pool: PooledDataset, split: Split, answer: Callable[[Tensor], Tensor]
+) -> Embeddings:
+    """What ``answer`` says of every image of a side; it takes normalised images (B, 3, H, W) and gives (B, D)."""
     runtime = subject.config.runtime
     batches = in_order(key, subject.book.indices[key][split], runtime.eval_batch_size)
-    loader = make_loader(subject.book.evaluation(split), batches, runtime.workers, pin_memory=False)
     normalise = Normaliser(subject.config.model, subject.device)
-    trunk = subject.model.trunks[Task.CLASSIFICATION.value] if projected else None
     features, labels, images, patients = [], [], [], []
-    for item in loader:
+    for item in make_loader(pool, batches, runtime.workers, pin_memory=False):
         batch = usable(item, "raise")
-        maps = subject.model.backbone(normalise(batch.images.to(subject.device)))
-        pooled = trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))
-        features.append(pooled.double().cpu().numpy())
+        features.append(answer(normalise(batch.images.to(subject.device))).cpu().numpy())
         labels.append(batch.labels.numpy())
         images += [meta.image for meta in batch.metas]
         patients += [meta.patient for meta in batch.metas]

@@ -6,19 +6,18 @@ ten crops of the input's size are judged. It costs ten times an evaluation.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from foundationx.data.augment import ViewPipeline
 from foundationx.data.dataset import CardDataset
-from foundationx.data.device import Normaliser
-from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
+from foundationx.data.loader import PooledDataset
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.predictions import Predictions
 from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
+from foundationx.protocols.embedding import look, predictions_of
 from foundationx.protocols.linear import interval_rows
 from foundationx.types import Split, Task, TaskKey
 
@@ -49,33 +48,16 @@ def run(request: Request, options: Options) -> Result:
     return Result(title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(found), notes, [found])
 
 
-@torch.no_grad()
 def _judge(subject: Subject, key: TaskKey, side: int) -> Predictions:
     table, chosen = subject.book.annotations[key], subject.book.indices[key][Split.TEST]
     dataset = CardDataset(table, subject.book.roots[key.dataset], ViewPipeline(side))
-    pool = PooledDataset({key: dataset}, {key: chosen})
-    runtime = subject.config.runtime
-    batches = in_order(key, chosen, runtime.eval_batch_size)
-    normalise = Normaliser(subject.config.model, subject.device)
-    answers, labels, images, patients = [], [], [], []
-    for item in make_loader(pool, batches, runtime.workers, pin_memory=False):
-        batch = usable(item, "raise")
-        crops = ten_crops(normalise(batch.images.to(subject.device)), subject.config.image_size)
-        answers.append(torch.stack([subject.model.predict(crop, key).probabilities for crop in crops]).mean(0).cpu())
-        labels.append(batch.labels.numpy())
-        images += [meta.image for meta in batch.metas]
-        patients += [meta.patient for meta in batch.metas]
-    return Predictions(
-        key=key,
-        model=subject.name,
-        split=Split.TEST,
-        visit=subject.checkpoint.visit,
-        classes=subject.book.classes[key],
-        images=np.array(images),
-        patients=np.array(patients),
-        labels=np.concatenate(labels),
-        probabilities=torch.cat(answers).numpy(),
-    )
+
+    def answer(inputs: Tensor) -> Tensor:
+        crops = ten_crops(inputs, subject.config.image_size)
+        return torch.stack([subject.model.predict(crop, key).probabilities for crop in crops]).mean(0)
+
+    found = look(subject, key, PooledDataset({key: dataset}, {key: chosen}), Split.TEST, answer)
+    return predictions_of(subject, key, Split.TEST, found, found.features)
 
 
 def ten_crops(images: Tensor, size: int) -> list[Tensor]:

@@ -7,17 +7,17 @@ vocabulary. (As published, the head was chosen after several had been scored on 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from foundationx.data.device import Normaliser
-from foundationx.data.loader import in_order, make_loader, usable
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.predictions import Predictions
 from foundationx.modelconfig import Section
 from foundationx.protocols.base import Request, Result, Subject
+from foundationx.protocols.embedding import look, predictions_of
 from foundationx.protocols.linear import interval_rows
 from foundationx.registry.catalog import Catalog
 from foundationx.types import Split, Task, TaskKey
@@ -102,31 +102,14 @@ def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
     return fitting[0] if fitting else None
 
 
-@torch.no_grad()
 def _answers(subject: Subject, key: TaskKey, chosen: dict[str, Answer]) -> Predictions:
     """Probabilities of the chosen classes on test, and the truth."""
-    runtime, book = subject.config.runtime, subject.book
-    batches = in_order(key, book.indices[key][Split.TEST], runtime.eval_batch_size)
-    loader = make_loader(book.evaluation(Split.TEST), batches, runtime.workers, pin_memory=False)
-    normalise = Normaliser(subject.config.model, subject.device)
-    places = [book.classes[key].index(name) for name in chosen]
-    answers, labels, images, patients = [], [], [], []
-    for item in loader:
-        batch = usable(item, "raise")
-        inputs = normalise(batch.images.to(subject.device))
+    places = [subject.book.classes[key].index(name) for name in chosen]
+
+    def answer(inputs: Tensor) -> Tensor:
         said = {head: subject.model.predict(inputs, head).probabilities for head in {h for h, _ in chosen.values()}}
-        answers.append(torch.stack([said[head][:, place] for head, place in chosen.values()], dim=1).cpu().numpy())
-        labels.append(batch.labels[:, places].numpy())
-        images += [meta.image for meta in batch.metas]
-        patients += [meta.patient for meta in batch.metas]
-    return Predictions(
-        key=key,
-        model=subject.name,
-        split=Split.TEST,
-        visit=subject.checkpoint.visit,
-        classes=tuple(chosen),
-        images=np.array(images),
-        patients=np.array(patients),
-        labels=np.concatenate(labels),
-        probabilities=np.concatenate(answers),
-    )
+        return torch.stack([said[head][:, place] for head, place in chosen.values()], dim=1)
+
+    found = look(subject, key, subject.book.evaluation(Split.TEST), Split.TEST, answer)
+    whole = predictions_of(subject, key, Split.TEST, found, found.features)
+    return replace(whole, classes=tuple(chosen), labels=found.labels[:, places])
