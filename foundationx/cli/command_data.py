@@ -7,10 +7,10 @@ import argparse
 import yaml
 from rich.table import Table
 
-from foundationx.cli import data_audit, data_check, data_fuse, data_phantoms, data_schema
+from foundationx.cli import data_audit, data_check, data_fuse, data_phantoms, data_portal, data_schema
 from foundationx.cli.options import wide_console
 
-HELP = "datasets: list cards, show one, check a download against it, find what is in two places, fuse, write phantoms"
+HELP = "datasets: list and show cards, check a download, find what is in two places, fuse, write portal or phantoms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data_check.add_arguments(check)
     data_audit.add_arguments(actions.add_parser("audit", help=data_audit.HELP))
     data_fuse.add_arguments(actions.add_parser("fuse", help=data_fuse.HELP))
+    data_portal.add_arguments(actions.add_parser("portal", help=data_portal.HELP))
     data_schema.add_arguments(actions.add_parser("schema", help=data_schema.HELP))
     data_phantoms.add_arguments(actions.add_parser("phantoms", help=data_phantoms.HELP))
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carries out the action."""
     known = {"list": _list, "show": _show, "check": data_check.run, "audit": data_audit.run, "fuse": data_fuse.run}
-    known |= {"schema": data_schema.run, "phantoms": data_phantoms.run}
+    known |= {"portal": data_portal.run, "schema": data_schema.run, "phantoms": data_phantoms.run}
     return known[options.action](options)
 
 

@@ -1,0 +1,38 @@
+"""``foundationx data portal``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "write the discovery portal: a page on which datasets are found, compared and chosen"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write, e.g. portal.html")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public table of datasets (.csv or .json of Project Imaging-X); may stand several times",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the page."""
+    from foundationx.errors import DataError
+    from foundationx.fusion.portal import portal_page
+    from foundationx.registry.catalog import Catalog
+
+    page = portal_page(Catalog(), options.table)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise DataError(str(options.out), found, "a file that can be written", "choose another --out") from None
+    print(f"written: {options.out} (open it in a browser; it needs no server)")
+    return 0
