@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foundationx.cli.options import wide_console
+from foundationx.cli.options import add_tables, wide_console
 
 if TYPE_CHECKING:
     from foundationx.fusion.fuse import Fusion
@@ -21,14 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
     parser.add_argument("recipe", type=Path, help="recipe (YAML)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is written")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="public table of datasets (.csv or .json of Project Imaging-X); may stand several times",
-    )
+    add_tables(parser)
     parser.add_argument("--data-root", type=Path, help="only what is there trains; without it, all kept cards do")
     parser.add_argument("--all", action="store_true", help="print dropped datasets that only a table lists, too")
 

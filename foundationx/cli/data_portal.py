@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from foundationx.cli.options import add_tables
+
 HELP = "write the discovery portal: a page on which datasets are found, compared and chosen"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write, e.g. portal.html")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="public table of datasets (.csv or .json of Project Imaging-X); may stand several times",
-    )
+    add_tables(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -34,6 +34,18 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="folder that holds the datasets (data)")
 
 
+def add_tables(parser: argparse.ArgumentParser) -> None:
+    """Public tables of datasets."""
+    parser.add_argument(
+        "--table",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public table of datasets (.csv or .json of Project Imaging-X); may stand several times",
+    )
+
+
 def parse_options(pairs: list[str]) -> dict[str, object]:
     """``key=value`` pairs in OpenMMLab's notation: numbers, booleans, lists and tuples are recognised.
 
