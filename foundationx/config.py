@@ -89,6 +89,19 @@ class TaskShares(Section):
     self_supervision: float = Field(0.0, ge=0)
 
 
+class ReuseConfig(Section):
+    """Features below a lock phase's head, computed once and used several times (``anchors.md`` section 2.7).
+
+    A lock phase then reads fewer images: each batch, as it was augmented once, is used ``uses`` times. The phase goes
+    through its batches in blocks: round after round over as many batches as ``memory_gb`` holds.
+    """
+
+    uses: int = Field(4, ge=2, description="steps that share one reading of a batch")
+    memory_gb: float = Field(
+        2.0, gt=0, description="most that kept features may take, over all processes, in 1e9 bytes"
+    )
+
+
 class ScheduleConfig(Section):
     """Cycle over datasets with Lock-Release (``foundation_x.md`` section 2).
 
@@ -105,6 +118,7 @@ class ScheduleConfig(Section):
     lock: TaskShares = TaskShares(classification=0.5, detection=0.5, segmentation=0.5)
     release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0, self_supervision=1.0)
     max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
+    reuse: ReuseConfig | None = Field(None, description="features that lock phases use again; None: none are kept")
 
     @model_validator(mode="after")
     def _every_task_is_trained(self) -> ScheduleConfig:

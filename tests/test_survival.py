@@ -118,9 +118,9 @@ def test_means_leave_out_what_is_not_finite():
     meter = Meter()
     for value in (1.0, float("nan"), 4.0, float("inf"), 1.0):
         part = torch.tensor(value)
-        meter.add({"task": part}, torch.isfinite(part), images=2, waited=0.0)
+        meter.add({"task": part}, torch.isfinite(part), images=2)
     assert meter.read()[0] == {"task": 2.0}
-    meter.add({"task": torch.tensor(float("nan"))}, torch.tensor(False), images=2, waited=0.0)
+    meter.add({"task": torch.tensor(float("nan"))}, torch.tensor(False), images=2)
     assert meter.read()[0] == {}
 
 

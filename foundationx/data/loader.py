@@ -32,10 +32,11 @@ class SampleRef(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """Which images one stretch of training sees: ``steps`` batches of ``key`` beginning with ``first_step``.
+    """Which images one stretch of training reads: ``steps`` batches of ``key`` beginning with ``first_step``.
 
-    ``stream`` numbers the stretch; together with the run's seed it fixes the shuffle. Where several stretches share
-    one, ``skip`` batches of it have been taken by those before.
+    Where batches are used several times, there are fewer than steps up to the next stretch. ``stream`` numbers the
+    stretch; together with the run's seed it fixes the shuffle. Where several stretches share one, ``skip`` batches of
+    it have been taken by those before.
     """
 
     key: TaskKey
@@ -56,7 +57,7 @@ class PlanSampler(Sampler[list[SampleRef]]):
         indices: training images of each head.
         batch_size: B.
         seed: of the run.
-        start_step: steps that are done already and are left out.
+        start_step: where to begin: all batches of stretches before it, and those before it in its own, are left out.
         rank: which share of every batch is ours: every ``ranks``-th image, beginning with this one.
         ranks: in how many shares a batch is divided.
     """
@@ -76,7 +77,7 @@ class PlanSampler(Sampler[list[SampleRef]]):
         self.seed, self.start_step = seed, start_step
 
     def __len__(self) -> int:
-        return sum(order.steps for order in self.orders) - self.start_step
+        return sum(max(0, order.steps - max(0, self.start_step - order.first_step)) for order in self.orders)
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
         totals: dict[TaskKey, int] = {}

@@ -23,8 +23,12 @@ class Meter:
         """Time is counted from now on; losses taken before stay."""
         self._images, self._waited, self._since = 0, 0.0, time.perf_counter()
 
-    def add(self, parts: dict[str, Tensor], finite: Tensor, images: int, waited: float) -> None:
-        """Takes one step's detached losses; ``waited`` seconds were spent on the next batch.
+    def wait(self, seconds: float) -> None:
+        """So much time was spent on the next batch."""
+        self._waited += seconds
+
+    def add(self, parts: dict[str, Tensor], finite: Tensor, images: int) -> None:
+        """Takes one step's detached losses.
 
         Where ``finite`` () is false they are left out of the means.
         """
@@ -34,7 +38,6 @@ class Meter:
         counted = finite.float()
         self._finite = counted if self._finite is None else self._finite + counted
         self._images += images
-        self._waited += waited
 
     def read(self) -> tuple[dict[str, float], float, float]:
         """Mean losses, images a second and waiting share since the last reading; starts anew.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import torch
 
 from foundationx import ranks
+from foundationx.config import RuntimeConfig
 from foundationx.data.device import Normaliser
 from foundationx.model import FoundationModel
 from foundationx.models.teacher import Teacher
@@ -14,8 +18,20 @@ from foundationx.schedule.plan import Phase
 from foundationx.types import Batch, StepOutput
 
 
+def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast where it is asked for; it needs no loss scaling."""
+    if runtime.precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 def training_losses(
-    student: FoundationModel, teacher: Teacher, normalise: Normaliser, batch: Batch, phase: Phase
+    student: FoundationModel,
+    teacher: Teacher,
+    normalise: Normaliser,
+    batch: Batch,
+    phase: Phase,
+    trunk_output: Any = None,
 ) -> StepOutput:
     """(1 - c) * task + c * consistency of a batch (``foundation_x.md`` section 2.4).
 
@@ -27,10 +43,12 @@ def training_losses(
         normalise: makes the network's input.
         batch: on the model's device.
         phase: gives the weight c.
+        trunk_output: what the student's trunk said of the batch, where it is known (``features.py``).
     """
     if batch.views is not None:
         return self_supervised_losses(student, teacher, normalise, batch)
-    trunk_output = student.trunk(normalise(batch.images), batch.key)
+    if trunk_output is None:
+        trunk_output = student.trunk(normalise(batch.images), batch.key)
     parts = student.head_loss(trunk_output, batch)
     task = torch.stack([part.float() for part in parts.values()]).sum()
     logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}

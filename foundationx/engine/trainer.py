@@ -7,6 +7,7 @@ that was stopped or killed goes on from its last checkpoint as if it had not bee
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -22,13 +23,14 @@ from foundationx.data.device import Normaliser
 from foundationx.data.loader import sample_seed
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.engine.events import Incident, LogRecord, Watcher
+from foundationx.engine.features import KeptFeatures
 from foundationx.engine.feed import agreed_batch, bad_anywhere
 from foundationx.engine.guard import Guard
 from foundationx.engine.keeper import Keeper
 from foundationx.engine.meter import Meter
 from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters, whole_state
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
-from foundationx.engine.step import training_losses
+from foundationx.engine.step import precision, training_losses
 from foundationx.errors import CheckpointError, DataError, DivergenceError
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import lock
@@ -76,6 +78,8 @@ class Trainer:
         self.optimiser = optimiser or build_optimiser(model, config.optimiser)
         self.lr_factor = learning_rate(config.optimiser, plan)
         self.momentum = build_curve(config.teacher.momentum)
+        self.precision = functools.partial(precision, config.runtime, self.device)
+        self.features = KeptFeatures(config, model, self.normalise, self.precision)
         self.meter = Meter()
         self.guard = Guard(model, self.optimiser, config.runtime.bad_steps)
         self.last_losses: dict[str, tuple[int, float]] = {}  # visit and task loss of each head's last record
@@ -98,7 +102,7 @@ class Trainer:
         self._tell("on_start", self.plan, self.step)
         self.keeper.start_clock(self.step)
         with listening_for_stop(self.stop.ask), contextlib.ExitStack() as until_saved:
-            source = iter(self.batches(self.step))
+            source = iter(self.batches(self.features.start_of(self.plan, self.step)))
             until_saved.enter_context(deaths_seen_when_reading())
             try:
                 self._run_phases(source)
@@ -129,19 +133,17 @@ class Trainer:
                 self._run_step(phase, source)
                 if self.step < phase.last_step:  # after the last step the teacher follows first
                     self._save_if_due()
+        self.features.drop()
         if self.step == phase.last_step:
             self._close(phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
-        asked = time.perf_counter()
-        batch = agreed_batch(source, self.config.runtime.on_bad_sample)
-        waited = time.perf_counter() - asked
-        self._note_bad(batch)
+        batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
         torch.manual_seed(sample_seed(self.config.runtime.seed, self.step * ranks.count() + ranks.index()))
         self.guard.begin()
-        with self._precision():
-            output = training_losses(self.model, self.teacher, self.normalise, batch.to(self.device), phase)
+        with self.precision():
+            output = training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
         accumulate = self.config.optimiser.accumulate
         (output.loss / accumulate).backward()
         self.step += 1
@@ -149,7 +151,7 @@ class Trainer:
         done_here = self.step - phase.first_step
         if done_here % accumulate == 0 or self.step == phase.last_step:
             self._update(phase)
-        self.meter.add(output.parts, finite, len(batch), waited)
+        self.meter.add(output.parts, finite, len(batch))
         self._tell("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.last_step:
             self._log(phase)
@@ -254,12 +256,6 @@ class Trainer:
         """Tells the watchers of something that went wrong."""
         self._tell("on_incident", incident)
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """bf16 autocast where it is asked for; it needs no loss scaling."""
-        if self.config.runtime.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
     def _log(self, phase: Phase) -> None:
         """Reads the losses (the only time that the host waits for the device) and tells the watchers."""
         self._read_guard()
@@ -287,9 +283,14 @@ class Trainer:
         for incident in self.guard.read():
             self.report(incident)
 
-    def _note_bad(self, batch: Batch) -> None:
+    def _read(self, source: Iterator[Batch]) -> Batch:
+        """The next batch, on the device; how long it took and what was wrong with it is noted."""
+        asked = time.perf_counter()
+        batch = agreed_batch(source, self.config.runtime.on_bad_sample)
+        self.meter.wait(time.perf_counter() - asked)
         for entry in bad_anywhere(batch, self.config.runtime.on_bad_sample):
             self.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+        return batch.to(self.device)
 
     def _tell(self, event: str, *facts: Any) -> None:
         for watcher in self.watchers:

@@ -55,7 +55,7 @@ def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -
 
 
 def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.device | str, step: int) -> DataLoader:
-    """A loader of the plan's batches from ``step`` on."""
+    """A loader of the plan's batches from ``step`` on, each as often as it is read."""
     orders = plan_orders(plan)
     indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
     batch_size, seed = config.runtime.batch_size, config.runtime.seed
@@ -70,8 +70,8 @@ def plan_orders(plan: Plan) -> list[Order]:
     passes: dict[tuple[TaskKey, int, PhaseName], tuple[int, int]] = {}
     for number, phase in enumerate(plan.phases):
         stream, taken = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
-        passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.steps)
-        orders.append(Order(phase.key, phase.first_step, phase.steps, stream, taken))
+        passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.reads)
+        orders.append(Order(phase.key, phase.first_step, phase.reads, stream, taken))
     return orders
 
 

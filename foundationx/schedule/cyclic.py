@@ -16,7 +16,7 @@ from foundationx.config import RunConfig, ScheduleConfig
 from foundationx.models.scopes import lock_scopes, task_scopes
 from foundationx.schedule.curves import build_curve
 from foundationx.schedule.plan import Phase
-from foundationx.types import PhaseName, Task, TaskKey
+from foundationx.types import ANNOTATED, PhaseName, Task, TaskKey
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
@@ -56,6 +56,7 @@ def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Pha
         closes_cycle = closes_visit and visit.closes_cycle
         moves = {"phase": True, "visit": closes_visit, "cycle": closes_cycle, "step": False}[config.teacher.update]
         locked = name is PhaseName.LOCK
+        again = config.schedule.reuse if locked and visit.key.task in ANNOTATED else None
         tied = not locked and visit.key.task is not Task.SELF_SUPERVISION  # that one has a teacher of its own
         yield Phase(
             name=name,
@@ -69,6 +70,7 @@ def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Pha
             momentum=visit.momentum if moves else None,
             closes_visit=closes_visit,
             closes_cycle=closes_cycle,
+            uses=again.uses if again is not None else 1,
         )
         step += steps
 

@@ -15,7 +15,7 @@ from typing import Any
 from foundationx import schedule as room
 from foundationx.config import RunConfig
 from foundationx.errors import ConfigError, nearest
-from foundationx.types import PhaseName, TaskKey
+from foundationx.types import ANNOTATED, PhaseName, TaskKey
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Phase:
         momentum: of the teacher's update at its end, or None where the teacher is not updated then.
         closes_visit: it is the visit's last phase.
         closes_cycle: it is the cycle's last phase.
+        uses: how many steps share one reading of a batch; more than 1 in lock phases alone, where what lies below the
+            head stays as it is (``engine/features.py``).
     """
 
     name: PhaseName
@@ -47,6 +49,17 @@ class Phase:
     momentum: float | None
     closes_visit: bool
     closes_cycle: bool
+    uses: int = 1
+
+    @property
+    def is_head_only(self) -> bool:
+        """It learns a head from annotations and nothing else moves; its steps do not ask the teacher."""
+        return self.name is PhaseName.LOCK and self.key.task in ANNOTATED
+
+    @property
+    def reads(self) -> int:
+        """How many batches its steps read."""
+        return -(-self.steps // self.uses)
 
     @property
     def last_step(self) -> int:
@@ -86,6 +99,7 @@ class Plan:
                     "name": phase.name.value,
                     "first_step": phase.first_step,
                     "steps": phase.steps,
+                    "reads": phase.reads,
                     "trainable": list(phase.trainable),
                     "consistency": phase.consistency,
                     "momentum": phase.momentum,
