@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from survival import CrashError, Onlooker, equal, tiny_trainer
+from survival import CONFIG, CrashError, Onlooker, equal, tiny_trainer
 
+from foundationx.cli.main import FAULT, main
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
 from foundationx.engine.features import block_of, without_pixels
@@ -187,6 +188,21 @@ def test_a_budget_too_small_for_one_batch_is_told_before_the_first_step(phantoms
     ):
         trainer.train()
     assert trainer.step == 0
+
+
+def test_plan_and_doctor_say_what_is_kept(phantoms, tmp_path, capsys):
+    changes = [f"schedule.reuse.uses={USES}", "schedule.reuse.memory_gb=1e-4", "schedule.lock.detection=50"]
+    arguments = [str(CONFIG), "--data-root", str(phantoms), "--cfg-options", *changes]
+    a_batch = 4 * BYTES[Task.DETECTION]
+    kept = int(1e5 // a_batch)
+    size = f"{kept * a_batch / 1e6:.1f} MB"
+    line = f"detection: each batch is used {USES} times, {kept} are kept at a time ({size})"
+    assert main(["plan", *arguments]) == 0
+    assert line in capsys.readouterr().out
+    assert main(["doctor", *arguments, "--work-dir", str(tmp_path)]) == 0
+    assert line in capsys.readouterr().out
+    assert main(["doctor", *arguments, "schedule.reuse.memory_gb=1e-6", "--work-dir", str(tmp_path)]) == FAULT
+    assert "raise it, or leave reuse out" in capsys.readouterr().out
 
 
 def test_off_by_default_and_never_outside_lock_phases(phantoms, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from rich.table import Table
 
@@ -20,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the plan."""
+    import torch
+
+    from foundationx.data.device import Normaliser
     from foundationx.data.sources import open_datasets
+    from foundationx.engine.features import KeptFeatures
+    from foundationx.engine.step import precision
     from foundationx.model import FoundationModel
     from foundationx.models.scopes import scope_sizes
     from foundationx.schedule.plan import build_plan
@@ -32,8 +38,19 @@ def run(options: argparse.Namespace) -> None:
     model = FoundationModel(config.model, book.classes)
     by_scope = scope_sizes(model)
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
-    for column in ("visit", "head", "phase", "images", "steps", "trains", "parameters", "consistency", "teacher"):
-        numbers = column in ("visit", "images", "steps", "parameters", "consistency", "teacher")
+    for column in (
+        "visit",
+        "head",
+        "phase",
+        "images",
+        "steps",
+        "reads",
+        "trains",
+        "parameters",
+        "consistency",
+        "teacher",
+    ):
+        numbers = column in ("visit", "images", "steps", "reads", "parameters", "consistency", "teacher")
         table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "trains")
     for phase in plan.phases:
         if phase.cycle > 1 and not options.all:
@@ -44,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
             phase.name.value,
             f"{phase.steps * config.runtime.batch_size:,}",
             f"{phase.steps:,}",
+            f"{phase.reads:,}",
             ", ".join("head" if scope.startswith("head.") else scope for scope in phase.trainable),
             f"{sum(by_scope.get(scope, 0) for scope in phase.trainable):,}",
             f"{phase.consistency:.3f}",
@@ -55,3 +73,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_scope.values()):,}")
+    device = torch.device("cpu")
+    features = KeptFeatures(config, model, Normaliser(config.model, device), partial(precision, config.runtime, device))
+    for line in features.describe(plan):
+        console.print(line)

@@ -12,7 +12,7 @@ Whatever a head draws (denoising queries) is drawn anew in every step, by that s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,6 +119,20 @@ class KeptFeatures:
             batch = read()
             self._kept.append((without_pixels(batch), self._look(batch.images, batch.key)))
         return self._kept[block.place]
+
+    def describe(self, plan: Plan) -> Iterator[str]:
+        """A line for each task whose lock phases use batches again: how often, how many are kept, and their size.
+
+        Raises:
+            ConfigError: the budget does not hold one batch.
+        """
+        again = [phase for phase in plan.phases if phase.uses > 1]
+        longest = {phase.key.task: phase for phase in sorted(again, key=lambda phase: phase.reads)}
+        with lock(self.model, ()):
+            for task, phase in longest.items():
+                kept = min(phase.reads, self.capacity(phase.key))
+                size = kept * self.config.runtime.batch_size * self.bytes_per_image(phase.key) / 1e6
+                yield f"{task}: each batch is used {phase.uses} times, {kept:,} are kept at a time ({size:,.1f} MB)"
 
     def drop(self) -> None:
         """Forgets all features."""

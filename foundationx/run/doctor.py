@@ -166,6 +166,7 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
             trial, model, short, lambda step: plan_loader(trial, book, short, device, step), Path(folder), [watch]
         )
         try:
+            yield from (Finding(Level.OK, "re-use", line) for line in list(trainer.features.describe(plan)))
             trainer.train()
         except FoundationXError as error:
             yield _fault("trial", error)
@@ -191,11 +192,11 @@ def _trial_config(config: RunConfig) -> RunConfig:
 
 
 def trial_plan(plan: Plan) -> Plan:
-    """The first lock and the first release phase of every head, two steps each, one after the other."""
+    """The first lock and the first release phase of every head, two steps each, one after the other; no batch twice."""
     firsts: dict[tuple[TaskKey, PhaseName], Phase] = {}
     for phase in plan.phases:
         firsts.setdefault((phase.key, phase.name), phase)
-    changed = {"steps": TRIAL_STEPS, "closes_visit": False, "closes_cycle": False}
+    changed = {"steps": TRIAL_STEPS, "closes_visit": False, "closes_cycle": False, "uses": 1}
     return Plan(
         tuple(replace(phase, first_step=TRIAL_STEPS * place, **changed) for place, phase in enumerate(firsts.values()))
     )
