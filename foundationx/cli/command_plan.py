@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from rich.table import Table
 
@@ -21,12 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the plan."""
-    import torch
-
     from foundationx.data.device import Normaliser
     from foundationx.data.sources import open_datasets
     from foundationx.engine.features import KeptFeatures
-    from foundationx.engine.step import precision
     from foundationx.model import FoundationModel
     from foundationx.models.scopes import scope_sizes
     from foundationx.schedule.plan import build_plan
@@ -73,7 +69,5 @@ def run(options: argparse.Namespace) -> None:
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_scope.values()):,}")
-    device = torch.device("cpu")
-    features = KeptFeatures(config, model, Normaliser(config.model, device), partial(precision, config.runtime, device))
-    for line in features.describe(plan):
+    for line in KeptFeatures(config, model, Normaliser(config.model, "cpu")).describe(plan):
         console.print(line)

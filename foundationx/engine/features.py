@@ -13,7 +13,6 @@ Whatever a head draws (denoising queries) is drawn anew in every step, by that s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from foundationx.config import RunConfig
 from foundationx.data.device import Normaliser
+from foundationx.engine.step import precision
 from foundationx.errors import ConfigError
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import lock
@@ -71,17 +71,11 @@ class KeptFeatures:
         config: of the run.
         model: the student.
         normalise: makes the network's input.
-        precision: makes the context in which the model computes.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        model: FoundationModel,
-        normalise: Normaliser,
-        precision: Callable[[], AbstractContextManager],
-    ):
-        self.config, self.model, self.normalise, self.precision = config, model, normalise, precision
+    def __init__(self, config: RunConfig, model: FoundationModel, normalise: Normaliser):
+        self.config, self.model, self.normalise = config, model, normalise
+        self.device = next(model.parameters()).device
         self._capacities: dict[str, int] = {}
         self._begins: int | None = None
         self._kept: list[tuple[Batch, Any]] = []
@@ -161,7 +155,7 @@ class KeptFeatures:
     def bytes_per_image(self, key: TaskKey) -> int:
         """Bytes of the kept features of one image, in the type in which they are computed."""
         size = self.config.image_size
-        black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=next(self.model.parameters()).device)
+        black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
         found: list[int] = []
         map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
         return sum(found)
@@ -169,7 +163,7 @@ class KeptFeatures:
     @torch.no_grad()
     def _look(self, images: Tensor, key: TaskKey, **options: bool) -> Any:
         """Grey images to the output of the task's trunk, without a graph."""
-        with self.precision():
+        with precision(self.config.runtime, self.device):
             return self.model.trunk(self.normalise(images), key, **options)
 
 

@@ -7,7 +7,6 @@ that was stopped or killed goes on from its last checkpoint as if it had not bee
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -78,8 +77,7 @@ class Trainer:
         self.optimiser = optimiser or build_optimiser(model, config.optimiser)
         self.lr_factor = learning_rate(config.optimiser, plan)
         self.momentum = build_curve(config.teacher.momentum)
-        self.precision = functools.partial(precision, config.runtime, self.device)
-        self.features = KeptFeatures(config, model, self.normalise, self.precision)
+        self.features = KeptFeatures(config, model, self.normalise)
         self.meter = Meter()
         self.guard = Guard(model, self.optimiser, config.runtime.bad_steps)
         self.last_losses: dict[str, tuple[int, float]] = {}  # visit and task loss of each head's last record
@@ -142,7 +140,7 @@ class Trainer:
         batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
         torch.manual_seed(sample_seed(self.config.runtime.seed, self.step * ranks.count() + ranks.index()))
         self.guard.begin()
-        with self.precision():
+        with precision(self.config.runtime, self.device):
             output = training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
         accumulate = self.config.optimiser.accumulate
         (output.loss / accumulate).backward()
@@ -172,10 +170,12 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         ranks.average_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         if self.config.teacher.update == "step":
-            self.teacher.update(self.momentum((self.step - 0.5) / self.plan.total_steps), only_if=applied)
+            momentum = self.momentum((self.step - 0.5) / self.plan.total_steps)
+            self.teacher.update(momentum, applied, phase.trainable if phase.is_head_only else None)
 
     def _close(self, phase: Phase) -> None:
         """The end of a phase: the teacher follows; at the end of a visit or a cycle the watchers are told."""
+        self.teacher.settle()
         if phase.momentum is not None:
             self.teacher.update(phase.momentum)
         if phase.closes_visit:
@@ -226,6 +226,7 @@ class Trainer:
         """What is kept beside the weights, so that nothing shows where a run was interrupted."""
         return {
             "phase_ends": [phase.last_step for phase in self.plan.phases],
+            "teacher": self.teacher.state(),
             "meter": self.meter.state(),
             "guard": self.guard.state(),
             "last_losses": self.last_losses,
@@ -244,6 +245,7 @@ class Trainer:
             raise CheckpointError(f"step {checkpoint.step}", found, "the same images and batch size")
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
+        self.teacher.restore(progress.get("teacher"))
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.step, self.visit = checkpoint.step, checkpoint.visit
         self.keeper.saved_step = checkpoint.step
