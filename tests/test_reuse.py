@@ -1,12 +1,15 @@
 """Lock phases that use kept features: equal to computing them anew each time, resumable, within their budget."""
 
 import copy
+import json
+import shutil
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from survival import CONFIG, CrashError, Onlooker, equal, tiny_trainer
+from test_ranks import BRIEF, assert_same, final_weights, finish, run_tiny
 
 from foundationx.cli.main import FAULT, main
 from foundationx.data.phantom.write import write_phantom_datasets
@@ -118,6 +121,43 @@ def test_training_equals_that_of_features_computed_anew(phantoms, tmp_path, batc
     assert trainer.train() and slow.train()
     assert len(seen[True].records) == trainer.plan.total_steps and seen[True].records == seen[False].records
     assert equal(everything(trainer), everything(slow))
+
+
+def test_a_bad_image_is_replaced_and_reported_once(phantoms, tmp_path):
+    shutil.copytree(phantoms, tmp_path / "data")
+    options = OPTIONS | {"runtime__on_bad_sample": "skip"}
+    trainer = tiny_trainer(tmp_path / "data", tmp_path / "a", [seen := Onlooker()], **options)
+    slow = tiny_trainer(tmp_path / "data", tmp_path / "b", [expected := Onlooker()], **options)
+    slow.features = Recompute(slow, dict.fromkeys(BYTES, 1000))
+    phase = next(p for p in trainer.plan.phases if p.key.task is Task.DETECTION and p.name is PhaseName.LOCK)
+    bad = next(iter(trainer.batches(phase.first_step))).metas[0].image
+    path = tmp_path / "data" / phase.key.dataset / bad
+    path.write_bytes(path.read_bytes()[:60])
+    assert trainer.train() and slow.train()
+    assert [entry.file for entry in trainer.bad.values()] == [bad]
+    assert seen.records == expected.records
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_inside_a_lock_phase_bit_identical(phantoms, tmp_path):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    changes = ["schedule.reuse.uses=3", "schedule.lock.detection=3", "schedule.cycles=1"]
+    kept = ["runtime.checkpoint_every=1", "runtime.keep_checkpoints=99"]
+    output, code = finish(run_tiny(2, phantoms, whole, *BRIEF, *changes, *kept))
+    assert code == 0, output
+    visits = json.loads((whole / "plan.json").read_text())["visits"]
+    (phase,) = [p for v in visits for p in v["phases"] if v["task"] == "detection" and p["name"] == "lock"]
+    assert phase["steps"] > phase["reads"] > 1
+    shutil.copytree(whole, torn)
+    for path in checkpoints_in(torn):
+        if step_of(path) > phase["first_step"] + phase["reads"] + 1:
+            path.unlink()
+    output, code = finish(run_tiny(2, phantoms, torn, "--resume", *BRIEF, *changes, *kept))
+    assert code == 0, output
+    (name, one), (other, two) = final_weights(whole), final_weights(torn)
+    assert name == other
+    for part in ("student", "teacher", "optimiser"):
+        assert_same(one[part], two[part], part)
 
 
 def test_a_lock_phase_reads_and_looks_once_a_batch(phantoms, tmp_path):
