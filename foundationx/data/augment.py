@@ -1,20 +1,21 @@
 """Views of an image: grey bytes in and out, boxes and masks moved with the pixels.
 
-Geometry and photometry are albumentations pipelines (2.0.8, the last MIT release), wrapped here so that nothing else
-knows the library. A view is a function of (inputs, seed) alone.
+Geometry (``warp.py``) and photometry (``tones.py``) are drawn by albumentations (2.0.8, the last MIT release); nothing
+else knows the library. A view is a function of (inputs, seed) alone.
 """
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import albumentations as A
 import cv2
 import numpy as np
 
+from foundationx.data.tones import Tones
+from foundationx.data.warp import Moves
 from foundationx.errors import ConfigError, nearest
-from foundationx.types import UNKNOWN_PIXEL
 
 MIN_VISIBLE = 0.25
 """A box of which less than this share of the area stays inside the view is dropped."""
@@ -59,11 +60,8 @@ class ViewPipeline:
         teacher: Literal["same", "clean", "whole"] = "same",
     ):
         self.size, self.teacher = size, teacher
-        moves = _geometric(_known(geometry, GEOMETRY, "geometry"), size)
-        corners = A.KeypointParams(format="xy", remove_invisible=False)
-        self._geometry = A.Compose(moves, keypoint_params=corners) if moves else None
-        tones = _photometric(_known(photometry, PHOTOMETRY, "photometry"))
-        self._photometry = A.Compose(tones) if tones else None
+        self._moves = Moves(_known(geometry, GEOMETRY, "geometry"), size)
+        self._tones = Tones(_known(photometry, PHOTOMETRY, "photometry"))
 
     def __call__(
         self,
@@ -85,16 +83,13 @@ class ViewPipeline:
         Returns:
             The view at ``size``; boxes of which too little is left are gone.
         """
-        whole = image
+        whole, chance = image, random.Random(seed)
         image, boxes, masks = self.resize(image, boxes, masks)
-        if self._geometry is not None:
-            image, boxes, box_classes, masks = self._move(image, boxes, box_classes, masks, seed)
-        toned = image
-        if self._photometry is not None:
-            self._photometry.set_random_seed(_unrelated(seed))
-            toned = self._photometry(image=image)["image"]
+        if self._moves:
+            image, boxes, box_classes, masks = self._move(image, boxes, box_classes, masks, chance)
+        toned = self._tones(image, chance) if self._tones else image
         teacher_image = None
-        if self.teacher == "clean" and self._photometry is not None:
+        if self.teacher == "clean" and self._tones:
             teacher_image = image
         elif self.teacher == "whole":
             teacher_image = _resize_image(whole, self.size)
@@ -118,21 +113,15 @@ class ViewPipeline:
         boxes: np.ndarray | None,
         box_classes: np.ndarray | None,
         masks: np.ndarray | None,
-        seed: int,
+        chance: random.Random,
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
         """Geometry. Boxes travel as their corners: a turned box's bounds depend on which of it stays in the view."""
-        self._geometry.set_random_seed(seed)
-        inputs = {"image": image}
+        move = self._moves.draw(chance)
         if boxes is not None:
-            inputs["keypoints"] = _corners(boxes) - 0.5  # the library counts from the centre of the first pixel
-        if masks is not None:
-            inputs["masks"] = list(masks)
-        moved = self._geometry(**inputs)
-        if boxes is not None:
-            quadrangles = np.asarray(moved["keypoints"], dtype=np.float32).reshape(-1, 4, 2) + 0.5
+            quadrangles = move.points(_corners(boxes)).reshape(-1, 4, 2)
             boxes, kept = _visible_bounds(quadrangles, self.size)
             box_classes = box_classes[kept]
-        return moved["image"], boxes, box_classes, np.stack(moved["masks"]) if masks is not None else None
+        return move.image(image), boxes, box_classes, None if masks is None else move.masks(masks)
 
 
 def scale_boxes(boxes: np.ndarray | None, size: tuple[int, int], side: int) -> np.ndarray | None:
@@ -161,11 +150,6 @@ def _visible_bounds(quadrangles: np.ndarray, size: int) -> tuple[np.ndarray, np.
     return np.array(bounds, dtype=np.float32).reshape(-1, 4), np.array(kept, dtype=np.int64)
 
 
-def _unrelated(seed: int) -> int:
-    """Another seed. With the same one, brightness would follow the angle: both would begin with the same draw."""
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
-
-
 def _resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Averages areas where the image shrinks; linear where it grows."""
     if image.shape == (size, size):
@@ -180,48 +164,3 @@ def _known(given: dict[str, Any] | None, defaults: dict[str, Any], section: str)
         if name not in defaults:
             raise ConfigError(f"views: {section}.{name}", "unknown option", nearest(name, defaults))
     return defaults | (given or {})
-
-
-def _geometric(options: dict[str, Any], size: int) -> list[A.BasicTransform]:
-    """Moves in order; the crop is last, so that a view shows all of a box that is inside it."""
-    moves: list[A.BasicTransform] = []
-    if options["rotate"] or options["scale"] or options["shift"]:
-        moves.append(
-            A.Affine(
-                rotate=(-options["rotate"], options["rotate"]),
-                scale=(1 - options["scale"], 1 + options["scale"]),
-                translate_percent=(-options["shift"], options["shift"]),
-                interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
-                fill=0,
-                fill_mask=UNKNOWN_PIXEL,
-                p=options["affine_chance"],
-            )
-        )
-    if options["hflip"]:
-        moves.append(A.HorizontalFlip(p=options["hflip"]))
-    if options["crop_scale"]:
-        moves.append(
-            A.RandomResizedCrop(
-                size=(size, size), scale=tuple(options["crop_scale"]), mask_interpolation=cv2.INTER_NEAREST_EXACT, p=1.0
-            )
-        )
-    return moves
-
-
-def _photometric(options: dict[str, Any]) -> list[A.BasicTransform]:
-    tones: list[A.BasicTransform] = []
-    if options["brightness"] or options["contrast"]:
-        tones.append(
-            A.RandomBrightnessContrast(
-                brightness_limit=options["brightness"], contrast_limit=options["contrast"], p=options["chance"]
-            )
-        )
-    if options["gamma"]:
-        spread = 100 * options["gamma"]
-        tones.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=options["chance"]))
-    if options["noise"]:
-        tones.append(A.GaussNoise(std_range=(0.0, options["noise"]), p=1.0))
-    if options["blur"]:
-        tones.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, options["blur"]), p=0.5))
-    return tones
