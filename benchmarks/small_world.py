@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -85,6 +86,6 @@ class World:
         with lock(self.student, phase.trainable):
             self.loss(phase, batch).backward()
 
-    def loss(self, phase: Phase, batch: Batch) -> torch.Tensor:
-        """The loss of a locked model."""
-        return training_losses(self.student, self.teacher, self.normalise, batch, phase).loss
+    def loss(self, phase: Phase, batch: Batch, trunk_output: Any = None) -> torch.Tensor:
+        """The loss of a locked model; ``trunk_output`` of the batch where it is known."""
+        return training_losses(self.student, self.teacher, self.normalise, batch, phase, trunk_output).loss
