@@ -37,10 +37,11 @@ GFLOP) do not depend on the machine.
   of the losses (`tests/test_host_traffic_step.py`).
 - `runtime.cache` gives bit for bit the samples that decoding gives (`tests/test_cache.py`). It holds whole images at
   the training size: self-supervised views are cut from full images and are not cached.
-- In lock phases nothing below the trained head builds a graph, and the teacher is not run. Features of the frozen part
-  are not kept: a lock phase of half a pass sees no image twice.
-- The teacher moves all its tensors after a lock phase as well: locked ones still converge towards the student. It is
-  one update a phase.
+- In lock phases nothing below the trained head builds a graph, and the teacher is not run
+  (`tests/test_teacher_rest.py`). With `schedule.reuse` the frozen part looks at a batch once for several uses
+  (`tests/test_reuse.py`); it is off, since a lock phase then sees fewer images (`docs/choices.md`).
+- Locked parts of the teacher still converge towards the student. By default that is one update a phase; where the
+  teacher follows every step, a lock phase moves the trained head alone and makes up for the rest in closed form.
 - `fused_attention=True` of `mmdet.PublishedSwin` takes torch's fused kernel inside windows. It is off: numbers are
   equal to rounding only, and on the CPU a trained position bias makes torch fall back to the plain computation.
 """
