@@ -110,7 +110,7 @@ def everything(trainer):
     return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimiser.state_dict()["state"]
 
 
-@pytest.mark.parametrize("batches", [2, 50])
+@pytest.mark.parametrize("batches", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_training_equals_that_of_features_computed_anew(phantoms, tmp_path, batches):
     """Bit for bit: losses of every step, weights, teacher, optimiser; drop path and denoising are on."""
     seen = {True: Onlooker(), False: Onlooker()}
@@ -125,7 +125,7 @@ def test_training_equals_that_of_features_computed_anew(phantoms, tmp_path, batc
 
 def test_a_bad_image_is_replaced_and_reported_once(phantoms, tmp_path):
     shutil.copytree(phantoms, tmp_path / "data")
-    options = OPTIONS | {"runtime__on_bad_sample": "skip"}
+    options = OPTIONS | {"runtime__on_bad_sample": "skip", "schedule__max_steps": 4}
     trainer = tiny_trainer(tmp_path / "data", tmp_path / "a", [seen := Onlooker()], **options)
     slow = tiny_trainer(tmp_path / "data", tmp_path / "b", [expected := Onlooker()], **options)
     slow.features = Recompute(slow, dict.fromkeys(BYTES, 1000))
@@ -183,7 +183,7 @@ def test_going_on_from_any_step_ends_bit_identical(phantoms, tmp_path):
     inside = [path for path in checkpoints_in(tmp_path) if phase.first_step < step_of(path) < phase.last_step]
     assert len(inside) == phase.steps - 1
     following = load_checkpoint(tmp_path / f"step_{phase.last_step:08d}.pt")
-    for path in inside:
+    for path in inside[::2]:
         trainer = tiny_trainer(phantoms, tmp_path / "again", **options | {"runtime__checkpoint_every": None})
         trainer.resume(load_checkpoint(path))
         source = iter(trainer.batches(trainer.features.start_of(trainer.plan, trainer.step)))
@@ -195,6 +195,7 @@ def test_going_on_from_any_step_ends_bit_identical(phantoms, tmp_path):
         assert torch.equal(next(source).images, first.images), "the next phase's batches follow"
 
 
+@pytest.mark.slow
 def test_a_run_that_crashed_in_a_lock_phase_goes_on_as_if_it_had_not(phantoms, tmp_path):
     options = OPTIONS | {"runtime__checkpoint_every": 1}
     whole = tiny_trainer(phantoms, tmp_path / "whole", **options)

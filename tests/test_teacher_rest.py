@@ -114,7 +114,7 @@ OPTIONS = {
     "schedule__cycles": 1,
     "schedule__lock__detection": 3.0,
     "schedule__lock__classification": 3.0,
-    "schedule__max_steps": 4,
+    "schedule__max_steps": 3,
     "teacher__update": "step",
     "teacher__momentum": {"type": "cosine", "start": 0.5, "end": 1.0},
     "runtime__keep_checkpoints": 99,
@@ -182,7 +182,7 @@ def test_a_run_stopped_in_a_lock_phase_goes_on_to_the_same_bits(phantoms, tmp_pa
 
 @pytest.mark.parametrize("weight", [0.5, 0.0])
 def test_the_teacher_is_run_only_where_the_consistency_weight_is_not_zero(phantoms, tmp_path, weight):
-    trainer = tiny_trainer(phantoms, tmp_path, **OPTIONS | {"consistency__weight": weight})
+    trainer = tiny_trainer(phantoms, tmp_path, **OPTIONS | {"consistency__weight": weight, "schedule__max_steps": 1})
     runs = []
     trainer.teacher.model.backbone.register_forward_hook(lambda *_: runs.append(trainer.step))
     trainer.train()
