@@ -33,7 +33,8 @@ class Backbone(nn.Module):
         super().__init__()
         if str(config.get("type")).startswith("mmdet."):
             compat.import_mmdet()
-            importlib.import_module("foundationx.models.swin")  # registers our variant
+            for own in ("swin", "convnext"):  # each registers itself
+                importlib.import_module(f"foundationx.models.{own}")
         self.net = compat.build_mm(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
