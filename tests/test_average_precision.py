@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from coco_reference import coco_evaluator, coco_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from foundationx.evaluate.average_precision import AveragePrecision
+from foundationx.evaluate.average_precision import IOUS, AveragePrecision, as_xywh, match_image
 
-SIZE = (200, 200)
 ALL = np.array([True])
 NO_BOXES = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
 
@@ -63,7 +63,7 @@ def random_images(rng, count):
 def measure(images, classes=("a",)):
     metric = AveragePrecision(classes)
     for boxes, confidences, truth in images:
-        metric.add(boxes, confidences, np.zeros(len(boxes), int), truth, np.zeros(len(truth), int), ALL, SIZE)
+        metric.add(boxes, confidences, np.zeros(len(boxes), int), truth, np.zeros(len(truth), int), ALL)
     return metric
 
 
@@ -129,7 +129,7 @@ def test_equals_pycocotools_over_all_classes_at_once(seed):
     ]
     metric = AveragePrecision(("a", "b"))
     for image in images:
-        metric.add(*image, np.array([True, True]), SIZE)
+        metric.add(*image, np.array([True, True]))
     ap, ap50 = plain_coco(images)
     for k, name in enumerate("ab"):
         assert scores(metric, "AP")[name][0] == pytest.approx(ap[k])
@@ -146,7 +146,7 @@ def test_second_box_on_one_truth_is_a_false_positive():
 def test_box_of_another_class_does_not_count():
     box = np.array([[0, 0, 100, 100.0]])
     metric = AveragePrecision(("a", "b"))
-    metric.add(box, np.array([0.9]), np.array([1]), box, np.array([0]), np.array([True, True]), SIZE)
+    metric.add(box, np.array([0.9]), np.array([1]), box, np.array([0]), np.array([True, True]))
     assert scores(metric) == {"a": (0.0, 1), "b": (None, 0), "mean": (0.0, 1)}
 
 
@@ -154,9 +154,9 @@ def test_image_where_a_class_was_not_annotated_is_left_out_for_that_class_alone(
     box = np.array([[0, 0, 100, 100.0]])
     both, known = np.array([0, 1]), np.array([True, True])
     metric = AveragePrecision(("a", "b"))
-    metric.add(np.repeat(box, 2, 0), np.array([0.5, 0.5]), both, np.repeat(box, 2, 0), both, known, SIZE)
+    metric.add(np.repeat(box, 2, 0), np.array([0.5, 0.5]), both, np.repeat(box, 2, 0), both, known)
     # Class b may be there unmarked: the confident box is no mistake. Class a was looked for: its box is one.
-    metric.add(np.repeat(box, 2, 0), np.array([0.9, 0.9]), both, box, both[1:], np.array([True, False]), SIZE)
+    metric.add(np.repeat(box, 2, 0), np.array([0.9, 0.9]), both, box, both[1:], np.array([True, False]))
     assert scores(metric) == {
         "a": (pytest.approx(0.5), 1),
         "b": (pytest.approx(1.0), 1),
@@ -186,3 +186,64 @@ def test_neither_the_order_of_boxes_and_images_nor_the_scale_of_scores_counts(se
         shuffled.append((boxes[order], confidences[order] ** 3, truth[random.sample(range(len(truth)), len(truth))]))
     for name in ("AP40", "AP50", "AP"):
         assert scores(measure(shuffled), name)["a"] == pytest.approx(scores(measure(images), name)["a"])
+
+
+def drawn(seed, ties):
+    """Images of two classes, each known in some; ``ties`` rounds scores and repeats true boxes."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for boxes, confidences, truth in random_images(rng, 25):
+        if ties:
+            confidences, truth = confidences.round(1), np.concatenate([truth, truth])
+        images.append((boxes, confidences, rng.integers(0, 2, len(boxes)), truth, rng.integers(0, 2, len(truth))))
+    return images, rng.random((len(images), 2)) < 0.8
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_value_and_every_hit_is_that_of_pycocotools(seed, ties):
+    images, known = drawn(seed, ties)
+    metric = AveragePrecision(("a", "b"))
+    for image, yes in zip(images, known, strict=True):
+        metric.add(*image, yes)
+    for k, name in enumerate("ab"):
+        values = [scores(metric, which)[name][0] for which in ("AP40", "AP50", "AP")]
+        assert values == pytest.approx(coco_values(images, known, k), abs=1e-12)
+        for judged in filter(None, coco_evaluator(images, known, k).evalImgs):
+            boxes, confidences, classes, truth, true_classes = images[judged["image_id"]]
+            seen, true = classes == k, truth[true_classes == k]
+            _, hits = match_image(as_xywh(boxes[seen]), confidences[seen], as_xywh(true), IOUS)
+            assert (hits == (judged["dtMatches"].reshape(len(IOUS), -1) > 0)).all()
+
+
+def test_only_the_best_hundred_boxes_of_an_image_count():
+    rng = np.random.default_rng(0)
+    truth = random_boxes(rng, 5)
+    boxes = np.concatenate([random_boxes(rng, 120), truth])
+    classes = np.zeros(len(boxes), int)
+    images = [(boxes, np.linspace(1, 0.1, len(boxes)), classes, truth, classes[:5])]
+    metric = AveragePrecision(("a",))
+    metric.add(*images[0], ALL)
+    assert scores(metric)["a"][0] == pytest.approx(coco_values(images, ALL[None], 0)[1], abs=1e-12)
+    metric.add(truth, np.full(5, 0.05), classes[:5], truth, classes[:5], ALL)
+    assert scores(metric)["a"][0] > 0, "the same boxes count in an image of their own"
+
+
+def test_an_image_keeps_a_score_and_eleven_bits_a_box():
+    """Neither the true boxes nor the overlaps are kept, and what is kept grows by the image."""
+    sizes = []
+    for count in (1, 8):
+        metric = AveragePrecision(("a",))
+        for images in (10, 10):
+            for _ in range(images):
+                boxes = np.tile([0, 0, 50, 50.0], (300, 1))
+                truth, labels = np.tile([0, 0, 50, 50.0], (count, 1)), np.zeros(count, int)
+                metric.add(boxes, np.ones(300), np.zeros(300, int), truth, labels, ALL)
+            sizes.append(bytes_of(metric))
+    assert sizes == [10 * 100 * (8 + 2) + 8, 20 * 100 * (8 + 2) + 8] * 2
+
+
+def bytes_of(metric):
+    kept = [array for parts in (*metric._scores, *metric._hits) for array in parts]
+    assert all(array.base is None for array in kept), "no view on a larger array"
+    return sum(array.nbytes for array in kept) + metric._true.nbytes

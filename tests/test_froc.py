@@ -117,24 +117,24 @@ def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zer
         assert set(unknown.values()) == {(None, 0)}
 
 
-def coco(images, known, size=(100, 100)):
-    """Rows of the evaluation, by pycocotools."""
+def evaluated(images, known):
+    """Rows of the evaluation, held against pycocotools in test_average_precision.py."""
     metric = AveragePrecision(("a", "b"))
     for (true, found), yes in zip(images, known, strict=True):
         metric.add(
             np.array([e[0] for e in found], np.float32).reshape(-1, 4), np.float32([e[2] for e in found]),
             np.array([e[1] for e in found], int), np.array([e[0] for e in true], np.float32).reshape(-1, 4),
-            np.array([e[1] for e in true], int), yes, size,
+            np.array([e[1] for e in true], int), yes,
         )  # fmt: skip
     return {(row.metric, row.class_name): (row.value, row.n) for row in metric.rows() if row.class_name != "mean"}
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 100_000), st.integers(1, 6), st.sampled_from([1, 6]))
-def test_precision_is_that_of_pycocotools(seed, number, digits):
+def test_precision_is_that_of_the_evaluation(seed, number, digits):
     rng = np.random.default_rng(seed)
     images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
-    found, expected = values(boxed(images, 2, known), box_precision), coco(images, known)
+    found, expected = values(boxed(images, 2, known), box_precision), evaluated(images, known)
     assert list(found) == list(expected)
     for name, (value, n) in expected.items():
         assert found[name] == (value if value is None else pytest.approx(value, abs=1e-9), n), name
@@ -151,7 +151,7 @@ def test_weights_are_copies_of_images(seed):
     for statistic in _statistics(boxed(images, 2, patients=patients), box_precision):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):
             drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
-            expected = coco(drawn, np.ones((len(drawn), 2), bool))[statistic.metric, statistic.class_name][0]
+            expected = evaluated(drawn, np.ones((len(drawn), 2), bool))[statistic.metric, statistic.class_name][0]
             assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True, abs=1e-9)
     for statistic in _statistics(boxed(images, 2, patients=patients), froc):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):

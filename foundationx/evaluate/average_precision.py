@@ -1,25 +1,29 @@
-"""Average precision of boxes by pycocotools, class by class over the images where the class was annotated."""
+"""Average precision of boxes as COCO defines it, class by class over the images where the class was annotated.
+
+Boxes are matched as soon as an image is added, by overlaps that pycocotools computes; what is kept of an image is a
+score and a few bits a box. ``tests/test_average_precision.py`` holds the numbers against pycocotools' own evaluator.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools import mask as coco
 
 from foundationx.evaluate.score import Score, with_mean
 
 IOUS = np.array([0.40, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95])
 """AP40 is the published mAP40 (``foundation_x.md`` section 4.1); AP is COCO's mean over 0.50 to 0.95."""
 
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""Recalls at which precision is read, as in pycocotools."""
+
 MAX_DETECTIONS = 100
 
 
 class AveragePrecision:
-    """Collects boxes; 101-point AP at IoU 0.40, at 0.50 and the mean over 0.50:0.05:0.95.
+    """Matches boxes; 101-point AP at IoU 0.40, at 0.50 and the mean over 0.50:0.05:0.95.
 
     Args:
         classes: K names.
@@ -27,10 +31,9 @@ class AveragePrecision:
 
     def __init__(self, classes: Sequence[str]):
         self.classes = tuple(classes)
-        self._images: list[dict] = []
-        self._truth: list[dict] = []
-        self._found: list[dict] = []
-        self._known: list[np.ndarray] = []
+        self._scores: list[list[np.ndarray]] = [[] for _ in self.classes]
+        self._hits: list[list[np.ndarray]] = [[] for _ in self.classes]
+        self._true = np.zeros(len(self.classes), dtype=int)
 
     def add(
         self,
@@ -40,7 +43,6 @@ class AveragePrecision:
         true_boxes: np.ndarray,
         true_classes: np.ndarray,
         known: np.ndarray,
-        size: tuple[int, int],
     ) -> None:
         """One image.
 
@@ -51,17 +53,14 @@ class AveragePrecision:
             true_boxes: (N, 4) truth, x1 y1 x2 y2 in pixels.
             true_classes: (N,) class indices of the truth.
             known: (K,) bool, which classes were annotated in the image; the others are left out of it.
-            size: height and width in pixels.
         """
-        image = len(self._images) + 1
-        self._images.append({"id": image, "height": size[0], "width": size[1]})
-        self._known.append(known)
-        for box, label in zip(as_xywh(true_boxes), true_classes, strict=True):
-            entry = {"id": len(self._truth) + 1, "image_id": image, "category_id": int(label), "bbox": box.tolist()}
-            self._truth.append(entry | {"area": float(box[2] * box[3]), "iscrowd": 0})
-        for box, score, label in zip(as_xywh(boxes), scores, classes, strict=True):
-            entry = {"image_id": image, "category_id": int(label), "bbox": box.tolist(), "score": float(score)}
-            self._found.append(entry)
+        boxes, true_boxes = as_xywh(boxes), as_xywh(true_boxes)
+        for k in np.flatnonzero(known):
+            seen, true = classes == k, true_boxes[true_classes == k]
+            best, hits = match_image(boxes[seen], scores[seen], true, IOUS)
+            self._scores[k].append(np.asarray(scores[seen][best], dtype=np.float64))
+            self._hits[k].append(np.packbits(hits, axis=0))
+            self._true[k] += len(true)
 
     def rows(self) -> list[Score]:
         """AP40, AP50 and AP of each class and their means; None for a class without a true box."""
@@ -69,51 +68,66 @@ class AveragePrecision:
         rows = []
         for place, metric in enumerate(("AP40", "AP50", "AP")):
             scores = [
-                Score(metric, name, value[place], n) for name, (value, n) in zip(self.classes, values, strict=True)
+                Score(metric, name, value[place], int(n))
+                for name, value, n in zip(self.classes, values, self._true, strict=True)
             ]
             rows += with_mean(metric, scores)
         return rows
 
-    def _of_class(self, k: int) -> tuple[tuple[float | None, ...], int]:
-        """AP at 0.40, at 0.50 and averaged, and the number of true boxes."""
-        images = {image["id"] for image, known in zip(self._images, self._known, strict=True) if known[k]}
-        truth = [entry for entry in self._truth if entry["category_id"] == k and entry["image_id"] in images]
-        found = [entry for entry in self._found if entry["category_id"] == k and entry["image_id"] in images]
-        if not truth:
-            return (None, None, None), 0
-        if not found:
-            return (0.0, 0.0, 0.0), len(truth)
-        judge = coco_judge(self._images, truth, found, IOUS)
-        with contextlib.redirect_stdout(io.StringIO()):
-            judge.accumulate()
-        precision = judge.eval["precision"][:, :, 0, 0, 0].mean(axis=1)
-        return (float(precision[0]), float(precision[1]), float(precision[1:].mean())), len(truth)
+    def _of_class(self, k: int) -> tuple[float | None, ...]:
+        """AP at 0.40, at 0.50 and averaged."""
+        if not self._true[k]:
+            return None, None, None
+        scores = np.concatenate(self._scores[k])
+        hits = np.unpackbits(np.concatenate(self._hits[k], axis=1), axis=0, count=len(IOUS))
+        order = np.argsort(-scores, kind="stable")
+        precision = np.array([interpolated(hits[place, order], self._true[k]).mean() for place in range(len(IOUS))])
+        return float(precision[0]), float(precision[1]), float(precision[1:].mean())
 
 
-def coco_judge(images: list[dict], truth: list[dict], found: list[dict], ious: np.ndarray) -> COCOeval:
-    """pycocotools' evaluator of one class, boxes of all areas, after it has matched image by image.
+def interpolated(hits: np.ndarray, true: int) -> np.ndarray:
+    """Precision at each of ``RECALLS``: the best at that recall or beyond, 0 where it is not reached.
 
     Args:
-        images: ids and sizes.
-        truth: true boxes of one category, at least one box in COCO's form.
-        found: predicted boxes of that category, likewise.
-        ious: overlaps to match at.
+        hits: (M,) 0 or 1, the best box first.
+        true: number of true boxes, at least 1.
     """
-    (category,) = {entry["category_id"] for entry in truth}
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "images": images,
-            "annotations": truth,
-            "categories": [{"id": category, "name": "class"}],
-        }
-        coco.createIndex()
-        judge = COCOeval(coco, coco.loadRes(found), "bbox")
-        judge.params.iouThrs = ious
-        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
-        judge.params.maxDets = [MAX_DETECTIONS]
-        judge.evaluate()
-    return judge
+    found = np.cumsum(hits, dtype=np.float64)
+    precision = found / (np.arange(1, len(hits) + 1) + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    reached = np.searchsorted(found / true, RECALLS, side="left")
+    return np.append(envelope, 0.0)[reached]
+
+
+def match_image(
+    boxes: np.ndarray, scores: np.ndarray, true: np.ndarray, ious: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of one class in one image matched with the truth as COCO does: greedily, from the best box down.
+
+    A box takes the free true box that it overlaps most, at each of ``ious`` anew; of equal ones the last.
+
+    Args:
+        boxes: (M, 4) predictions, x y width height.
+        scores: (M,).
+        true: (N, 4) truth, likewise.
+        ious: (T,) least overlaps of a match.
+
+    Returns:
+        Indices (m,) of the best 100 boxes, the best first, and whether each is a hit, (T, m) bool.
+    """
+    best = np.argsort(-np.asarray(scores), kind="stable")[:MAX_DETECTIONS]
+    hits = np.zeros((len(ious), len(best)), dtype=bool)
+    if not len(best) or not len(true):
+        return best, hits
+    overlaps = coco.iou(boxes[best], true, [0] * len(true))
+    free = np.ones((len(ious), len(true)), dtype=bool)
+    levels = np.arange(len(ious))
+    for place in np.flatnonzero(overlaps.max(axis=1) >= ious.min()):
+        possible = np.where(free & (overlaps[place] >= ious[:, None]), overlaps[place], -1.0)
+        chosen = len(true) - 1 - possible[:, ::-1].argmax(axis=1)
+        hits[:, place] = possible[levels, chosen] >= 0
+        free[levels, chosen] &= ~hits[:, place]
+    return best, hits
 
 
 def as_xywh(boxes: np.ndarray) -> np.ndarray:

@@ -182,7 +182,6 @@ class _DetectionJudge(_Judge):
                 corners * size,
                 classes,
                 ~np.isnan(batch.labels[place].numpy()),
-                (meta.height, meta.width),
             )
 
 
