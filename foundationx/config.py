@@ -192,7 +192,10 @@ class EvaluateConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """How the run is carried out; nothing here changes what is learned, except batch size, seed and precision."""
+    """How the run is carried out; nothing here changes what is learned, except batch size, seed and precision.
+
+    ``compile`` changes rounding, and with ``inductor`` the random numbers of dropout and drop path.
+    """
 
     batch_size: int = Field(8, gt=0, description="images of a step, over all processes")
     eval_batch_size: int = Field(16, gt=0)
@@ -200,6 +203,9 @@ class RuntimeConfig(Section):
     cache: Path | None = Field(None, description="folder that keeps decoded images at the training size")
     cache_gb: float = Field(200.0, gt=0, description="most that the cache may hold; what does not fit is decoded")
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: Literal["inductor", "aot_eager", "eager"] | None = Field(
+        None, description="torch.compile's backend for backbone and trunks in training; inductor is the quick one"
+    )
     device: str = "auto"
     seed: int = 0
     log_every: int = Field(10, gt=0)

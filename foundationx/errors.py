@@ -58,6 +58,10 @@ class ConfigError(FoundationXError):
     """A configuration with an unknown key, a wrong value or a combination that makes no sense."""
 
 
+class CompileError(FoundationXError):
+    """A part of the network that cannot be compiled, or has to be compiled more often than planned."""
+
+
 class DivergenceError(FoundationXError):
     """Losses that are no longer numbers."""
 

@@ -16,6 +16,7 @@ from foundationx.errors import ConfigError, nearest
 from foundationx.heads.base import Head, head_classes
 from foundationx.modelconfig import ModelConfig
 from foundationx.models.backbone import Backbone
+from foundationx.models.compiling import plainly, run_part
 from foundationx.models.regions import gate_features
 from foundationx.models.scopes import head_owner, head_slug
 from foundationx.types import Batch, Prediction, Task, TaskKey
@@ -66,16 +67,22 @@ class FoundationModel(BaseModel):
             raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
         return self.heads[head_slug(head_owner(key, self.config))]
 
-    def trunk(self, images: Tensor, key: TaskKey, *, gate: bool = True) -> Any:
+    def trunk(
+        self, images: Tensor, key: TaskKey, *, gate: bool = True, features: Sequence[Tensor] | None = None
+    ) -> Any:
         """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured.
 
         ``gate`` lets the dataset's own detection head guide its segmentation, where the configuration has a
-        ``region_gate`` and the dataset such a head.
+        ``region_gate`` and the dataset such a head. ``features`` are the backbone's of these images, where known.
         """
-        features = self.backbone(images)
+        if key.task is Task.SELF_SUPERVISION:
+            with plainly(self):  # the shapes of its views change with its curriculum
+                return self.trunks[key.task.value](self.backbone(images))
+        if features is None:
+            features = run_part(self.backbone, images)
         if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
             features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
-        return self.trunks[key.task.value](features)
+        return run_part(self.trunks[key.task.value], features)
 
     def _gated(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
         guide = TaskKey(key.dataset, Task.DETECTION)
@@ -83,7 +90,8 @@ class FoundationModel(BaseModel):
             return features
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
-            found = head.predict(head(trunk([feature.detach() for feature in features]), trunk), size)
+            memory = run_part(trunk, tuple(feature.detach() for feature in features))
+            found = head.predict(head(memory, trunk), size)
         return gate_features(features, found.boxes, found.scores, size, self.config.region_gate)
 
     def head_loss(self, trunk_output: Any, batch: Batch) -> dict[str, Tensor]:
@@ -91,10 +99,10 @@ class FoundationModel(BaseModel):
         head = self.head(batch.key)
         return head.loss(head(trunk_output, self.trunks[batch.key.task.value], batch), batch)
 
-    def predict(self, images: Tensor, key: TaskKey) -> Prediction:
-        """What the head of ``key`` says of (B, 3, H, W) normalised images."""
+    def predict(self, images: Tensor, key: TaskKey, features: Sequence[Tensor] | None = None) -> Prediction:
+        """What the head of ``key`` says of (B, 3, H, W) normalised images; ``features`` as in :meth:`trunk`."""
         gate = self.config.region_gate is not None and self.config.region_gate.at_test
-        outputs = self.head(key)(self.trunk(images, key, gate=gate), self.trunks[key.task.value])
+        outputs = self.head(key)(self.trunk(images, key, gate=gate, features=features), self.trunks[key.task.value])
         return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
 
     def forward(self, inputs: Tensor, data_samples: Batch | TaskKey | None = None, mode: str = "tensor") -> Any:

@@ -24,6 +24,7 @@ from foundationx.data.device import Normaliser
 from foundationx.engine.step import precision
 from foundationx.errors import ConfigError
 from foundationx.model import FoundationModel
+from foundationx.models.compiling import plainly
 from foundationx.models.scopes import lock
 from foundationx.schedule.plan import Phase, Plan
 from foundationx.tensors import map_tensors
@@ -157,7 +158,8 @@ class KeptFeatures:
         size = self.config.image_size
         black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
         found: list[int] = []
-        map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
+        with plainly(self.model):
+            map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
         return sum(found)
 
     @torch.no_grad()

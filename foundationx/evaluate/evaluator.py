@@ -1,28 +1,28 @@
-"""Evaluates every head, student and teacher in one pass over the data."""
+"""Evaluates every head, student and teacher, in one pass over the images.
+
+An image file is decoded once for all heads that look at it, and each model's backbone looks at it once for all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from foundationx.data.device import Normaliser
-from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
+from foundationx.data.loader import make_loader, usable
 from foundationx.data.sources import DataBook
-from foundationx.evaluate.auroc import Auroc
-from foundationx.evaluate.average_precision import AveragePrecision
-from foundationx.evaluate.dice import Dice
+from foundationx.evaluate.images import Loaded, SharedImages, collate_heads, image_batches
+from foundationx.evaluate.judges import JUDGES, examples_of
 from foundationx.evaluate.predictions import Predictions
-from foundationx.evaluate.recorder import Recorder, true_boxes
+from foundationx.evaluate.recorder import Recorder
 from foundationx.evaluate.views import evaluate_views
 from foundationx.model import FoundationModel
+from foundationx.models.compiling import is_compiled, predict_full
 from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
-
-SHOWN_SCORE = 0.3
-"""Least score of a box kept for the report's pictures."""
 
 
 @dataclass
@@ -64,183 +64,151 @@ def evaluate(
         record: keep the predictions of every image.
 
     Raises:
-        DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
+        DataError: a sample is bad and ``on_bad_sample`` is ``raise``, or a head has no image that can be read.
     """
     found = Evaluation()
     for model in models.values():
         model.eval()
-    pool = book.evaluation(split)
+    heads = _look(book, models, split, progress, record, found.bad)
     for key in book.annotations:
-        if len(book.indices[key][split]) and key.task is Task.SELF_SUPERVISION:
-            rows, bad = evaluate_views(book, pool, models, split, visit, key, progress)
+        if key in heads:
+            heads[key].add_to(found, split, visit)
+        elif len(book.indices[key][split]):
+            rows, bad = evaluate_views(book, book.evaluation(split), models, split, visit, key, progress)
             found.rows += rows
             found.bad += bad
-        elif len(book.indices[key][split]):
-            _evaluate_head(book, pool, models, split, visit, key, progress, record, found)
     return found
 
 
-def _evaluate_head(
+def _look(
     book: DataBook,
-    pool: PooledDataset,
     models: Mapping[str, FoundationModel],
     split: Split,
-    visit: int,
-    key: TaskKey,
     progress: Callable[[TaskKey, int, int], None],
     record: bool,
-    found: Evaluation,
-) -> None:
-    """One head of every model; adds to ``found``."""
+    bad: list[BadSample],
+) -> dict[TaskKey, _Head]:
+    """All annotated heads that have images, after all models looked at all of these; what is bad is added to ``bad``."""
     config = book.config
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
-    judges = {name: _JUDGES[key.task](book.classes[key]) for name in models}
-    recorders = {name: Recorder(key, book.classes[key]) for name in models if record}
-    batches = in_order(key, book.indices[key][split], config.runtime.eval_batch_size)
-    examples: list[Example] = []
-    seen: set[str] = set()
-    shown = list(models)[-1]
-    loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
-    for done, loaded in enumerate(loader, start=1):
-        batch = _unseen(usable(loaded, config.runtime.on_bad_sample), seen)
-        found.bad.extend(entry for entry in batch.bad if entry not in found.bad)
-        if len(batch):
-            images = normalise(batch.images.to(device, non_blocking=True))
+    batches = image_batches(book, split, config.runtime.eval_batch_size)
+    keys = [tuple(ref.key for ref in refs[0]) for refs in batches]
+    heads = {
+        key: _Head(key, book.classes[key], list(models), record, config.evaluate.examples, sum(key in b for b in keys))
+        for key in book.annotations
+        if any(key in of_batch for of_batch in keys)
+    }
+    images = SharedImages(book.evaluation(split))
+    loader = make_loader(images, batches, config.runtime.workers, device.type == "cuda", collate_heads)
+    for refs, of_batch, loaded in zip(batches, keys, loader, strict=True):
+        good = _usable(of_batch, loaded, config.runtime.on_bad_sample, bad)
+        for together in _of_same_images(good, len(refs)):
+            pixels = normalise(together[0].images.to(device, non_blocking=True))
             for name, model in models.items():
-                with torch.no_grad():
-                    prediction = _to_host(model.predict(images, key))
-                judges[name].add(prediction, batch)
-                if record:
-                    recorders[name].add(prediction, batch)
-                if name == shown:
-                    wanted = config.evaluate.examples - len(examples)
-                    examples += _examples(batch, prediction, wanted)
-        progress(key, done, len(batches))
-    for name, judge in judges.items():
-        found.rows += judge.metric_rows(key, name, visit, split)
-    kept = [recorder.predictions(name, split, visit) for name, recorder in recorders.items()]
-    found.predictions += [predictions for predictions in kept if predictions is not None]
-    if examples:
-        found.examples[key] = examples
-    if curves := judges[shown].curves():
-        found.curves[str(key)] = {"model": shown, "split": split.value, "classes": curves}
+                said = predict_each(model, pixels, [batch.key for batch in together], config.runtime.eval_batch_size)
+                for batch in together:
+                    heads[batch.key].add(name, _to_host(said[batch.key]), batch)
+        for key in of_batch:
+            heads[key].done += 1
+            progress(key, heads[key].done, heads[key].batches)
+    _check_seen(heads, config.runtime.on_bad_sample, bad)
+    return heads
 
 
-class _Judge:
-    """Feeds the metric of one task with batches.
+class _Head:
+    """What one head of every model says, as it is judged, recorded and shown.
 
     Args:
-        classes: of the head.
+        key: dataset and task.
+        classes: K names.
+        models: their names.
+        record: keep predictions.
+        examples: images kept for the report, of the last model.
+        batches: in which the head has images.
     """
 
-    metric_class: type
+    def __init__(
+        self, key: TaskKey, classes: tuple[str, ...], models: Sequence[str], record: bool, examples: int, batches: int
+    ):
+        self.key, self.batches = key, batches
+        self.done = self.images = 0
+        self.judges = {name: JUDGES[key.task](classes) for name in models}
+        self.recorders = {name: Recorder(key, classes) for name in models if record}
+        self.shown, self.wanted = models[-1], examples
+        self.examples: list[Example] = []
 
-    def __init__(self, classes: tuple[str, ...]):
-        self.metric = self.metric_class(classes)
+    def add(self, model: str, prediction: Prediction, batch: Batch) -> None:
+        """One batch, on the host."""
+        self.judges[model].add(prediction, batch)
+        if model in self.recorders:
+            self.recorders[model].add(prediction, batch)
+        if model == self.shown:
+            self.images += len(batch)
+            self.examples += examples_of(batch, prediction, self.wanted - len(self.examples))
 
-    def metric_rows(self, key: TaskKey, model: str, visit: int, split: Split) -> list[MetricRow]:
-        """Scores with the names of what was evaluated."""
-        return [
-            MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, model, visit, split.value)
-            for s in self.metric.rows()
-        ]
-
-    def curves(self) -> dict[str, Any]:
-        """ROC curves by class, where the metric has them."""
-        return {}
-
-
-class _ClassificationJudge(_Judge):
-    """Feeds AUROC."""
-
-    metric_class = Auroc
-
-    def add(self, prediction: Prediction, batch: Batch) -> None:
-        """One batch."""
-        self.metric.add(prediction.probabilities.numpy(), batch.labels.numpy())
-
-    def curves(self) -> dict[str, Any]:
-        """ROC curves by class."""
-        return self.metric.curves()
+    def add_to(self, found: Evaluation, split: Split, visit: int) -> None:
+        """Adds rows, curves, examples and predictions."""
+        for name, judge in self.judges.items():
+            found.rows += judge.metric_rows(self.key, name, visit, split)
+        kept = [recorder.predictions(name, split, visit) for name, recorder in self.recorders.items()]
+        found.predictions += [predictions for predictions in kept if predictions is not None]
+        if self.examples:
+            found.examples[self.key] = self.examples
+        if curves := self.judges[self.shown].curves():
+            found.curves[str(self.key)] = {"model": self.shown, "split": split.value, "classes": curves}
 
 
-class _DetectionJudge(_Judge):
-    """Feeds AP, in pixels of the source image."""
+def predict_each(
+    model: FoundationModel, images: Tensor, keys: Sequence[TaskKey], size: int
+) -> dict[TaskKey, Prediction]:
+    """What each head says of the same images; the backbone looks at them once.
 
-    metric_class = AveragePrecision
+    Compiled models are asked head by head: what was compiled begins with the images.
 
-    def add(self, prediction: Prediction, batch: Batch) -> None:
-        """One batch."""
-        for place, meta in enumerate(batch.metas):
-            size = np.array([meta.width, meta.height, meta.width, meta.height], dtype=np.float32)
-            corners, classes = true_boxes(batch, place)
-            self.metric.add(
-                prediction.boxes[place].numpy() * size,
-                prediction.scores[place].numpy(),
-                prediction.box_classes[place].numpy(),
-                corners * size,
-                classes,
-                ~np.isnan(batch.labels[place].numpy()),
+    Args:
+        model: in evaluation mode.
+        images: (B, 3, H, W), normalised.
+        keys: of the heads.
+        size: images of a full batch.
+    """
+    with torch.no_grad():
+        if not isinstance(model, FoundationModel):
+            return {key: model.predict(images, key) for key in keys}
+        if is_compiled(model.backbone):
+            return {key: predict_full(model, images, key, size) for key in keys}
+        features = model.backbone(images)
+        return {key: model.predict(images, key, features) for key in keys}
+
+
+def _usable(keys: Sequence[TaskKey], loaded: Sequence[Loaded], on_bad_sample: str, bad: list[BadSample]) -> list[Batch]:
+    """The heads' batches that have images; adds what is wrong to ``bad``. Raises DataError as ``usable``."""
+    good = []
+    for key, batch in zip(keys, loaded, strict=True):
+        faults = batch.bad if isinstance(batch, Batch) else batch
+        bad.extend(entry for entry in faults if entry not in bad)
+        if isinstance(batch, Batch) or on_bad_sample == "raise":
+            good.append(usable(batch, on_bad_sample))
+    return good
+
+
+def _of_same_images(batches: Sequence[Batch], images: int) -> list[list[Batch]]:
+    """Batches with all ``images`` together, and each of the others alone: it lacks what its head cannot use."""
+    whole = [batch for batch in batches if len(batch) == images]
+    return ([whole] if whole else []) + [[batch] for batch in batches if len(batch) < images]
+
+
+def _check_seen(heads: Mapping[TaskKey, _Head], on_bad_sample: str, bad: Sequence[BadSample]) -> None:
+    """Raises DataError where a head could not use one image."""
+    for key, head in heads.items():
+        if not head.images:
+            usable(
+                tuple(entry for entry in bad if (entry.dataset, entry.task) == (key.dataset, key.task.value)),
+                on_bad_sample,
             )
-
-
-class _SegmentationJudge(_Judge):
-    """Feeds Dice, at the network's resolution (as published: ``foundation_x.md`` section 4.1)."""
-
-    metric_class = Dice
-
-    def add(self, prediction: Prediction, batch: Batch) -> None:
-        """One batch."""
-        self.metric.add(prediction.masks.numpy(), batch.masks.numpy())
-
-
-_JUDGES = {
-    Task.CLASSIFICATION: _ClassificationJudge,
-    Task.DETECTION: _DetectionJudge,
-    Task.SEGMENTATION: _SegmentationJudge,
-}
-
-
-def _unseen(batch: Batch, seen: set[str]) -> Batch:
-    """The batch without images of ``seen``, which grows: the loader puts a neighbour where an image is unreadable."""
-    places = []
-    for place, meta in enumerate(batch.metas):
-        if meta.image not in seen:
-            seen.add(meta.image)
-            places.append(place)
-    if len(places) == len(batch):
-        return batch
-    tensors = {item.name: getattr(batch, item.name) for item in fields(batch)}
-    chosen = {name: value[places] for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    return replace(batch, metas=tuple(batch.metas[place] for place in places), **chosen)
 
 
 def _to_host(prediction: Prediction) -> Prediction:
     """The same prediction on the CPU."""
     values = {name: getattr(prediction, name) for name in Prediction.__dataclass_fields__}
     return Prediction(**{name: value.cpu() if value is not None else None for name, value in values.items()})
-
-
-def _examples(batch: Batch, prediction: Prediction, wanted: int) -> list[Example]:
-    """The first ``wanted`` images of the batch with truth and prediction."""
-    return [_example(batch, prediction, place) for place in range(min(wanted, len(batch)))]
-
-
-def _example(batch: Batch, prediction: Prediction, place: int) -> Example:
-    image = batch.images[place, 0].numpy()
-    example = Example(image=image, name=batch.metas[place].image, labels=batch.labels[place].numpy())
-    size = np.array([image.shape[1], image.shape[0]] * 2, dtype=np.float32)
-    if prediction.probabilities is not None:
-        example.probabilities = prediction.probabilities[place].numpy()
-    if prediction.boxes is not None:
-        boxes, example.box_classes = true_boxes(batch, place)
-        example.boxes = boxes * size
-        kept = prediction.scores[place] >= SHOWN_SCORE
-        example.pred_boxes = prediction.boxes[place][kept].numpy() * size
-        example.pred_scores = prediction.scores[place][kept].numpy()
-        example.pred_classes = prediction.box_classes[place][kept].numpy()
-    if prediction.masks is not None:
-        example.masks = batch.masks[place].numpy()
-        example.pred_masks = (prediction.masks[place] >= 0.5).numpy().astype(np.uint8)
-    return example

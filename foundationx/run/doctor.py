@@ -24,6 +24,7 @@ from foundationx.data.sources import open_datasets
 from foundationx.engine.events import Incident, LogRecord, Watcher
 from foundationx.engine.trainer import Trainer
 from foundationx.errors import FoundationXError
+from foundationx.run.compiling import compile_trainer
 from foundationx.run.device import pick_device, share_cores
 from foundationx.run.train import build_model, plan_loader
 from foundationx.schedule.plan import Phase, Plan, build_plan
@@ -166,6 +167,7 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
             trial, model, short, lambda step: plan_loader(trial, book, short, device, step), Path(folder), [watch]
         )
         try:
+            compile_trainer(trainer, short)
             yield from (Finding(Level.OK, "re-use", line) for line in list(trainer.features.describe(plan)))
             trainer.train()
         except FoundationXError as error:

@@ -29,6 +29,7 @@ from foundationx.export.continual import load_run
 from foundationx.export.imported import HEADS, load_heads
 from foundationx.model import FoundationModel
 from foundationx.models.scopes import scope_sizes
+from foundationx.run.compiling import compile_trainer
 from foundationx.run.device import pick_device, share_cores
 from foundationx.run.federated import EvaluateFederated, ExportClients
 from foundationx.run.watchers import Display, EvaluateAndReport, ExportAtEnd
@@ -110,6 +111,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     loader = functools.partial(plan_loader, config, book, plan, device)
     kind = FederatedTrainer if config.federation is not None else Trainer
     trainer = kind(config, model, plan, loader, folder.checkpoints)
+    compile_trainer(trainer, plan)
     trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
     faults = _resume(trainer, folder) if resume else []
     ranks.gather(None)  # no rank writes before all have read what is there
