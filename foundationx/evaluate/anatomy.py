@@ -1,7 +1,8 @@
 """What a frozen backbone knows of anatomy, measured without training (``ssl.md`` section 6).
 
 Cosines of features of radiographs are high for any network, so that every similarity is given beside, or minus, that of
-unrelated pairs. Landmarks are named points (y, x) in pixels of the image; nothing here learns.
+unrelated pairs. Landmarks are named points (y, x) in pixels of the image; nothing here learns. Measures of places in
+their relations stand in ``anatomy_space.py``, all of them for one backbone in ``anatomy_suite.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from foundationx.data.view_sets import crop
 from foundationx.geometry.samplers import children, whole
 from foundationx.geometry.views import CELL
 from foundationx.objectives.base import Tokens
+
+_ROUNDING = 1e-12
+"""Cosines of equal features differ by less."""
+
+_MOST_VIEWS = 64
+"""Views that are looked at together."""
 
 Eye = Callable[[Tensor], Tokens]
 """(B, 1, S, S) uint8 to tokens, without gradient; of a model in evaluation mode."""
@@ -50,18 +57,47 @@ def grid_of(size: int, step: int) -> np.ndarray:
 def correspondence(queries: Tensor, keys: Tensor, places: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Distances (P,) in pixels between where another patient's image looks most alike and where the landmark is.
 
+    Where several places look equally alike, their mean distance: features that say nothing are at that of any place.
+
     Args:
         queries: (P, D) features of landmarks of one patient.
         keys: (M, D) features all over another patient's image.
         places: (M, 2) of the keys.
         truth: (P, 2) the same landmarks in the other image.
     """
-    cosines = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T
-    return np.linalg.norm(places[cosines.argmax(dim=1).numpy()] - truth, axis=1)
+    return (matches(queries, keys) * distances(places, truth)).sum(axis=1)
+
+
+def matches(queries: Tensor, keys: Tensor) -> np.ndarray:
+    """(P, M) shares of places: 1 where a key is most alike, divided among those that are equally alike; 0 elsewhere."""
+    best = ties(cosines_of(queries, keys)).numpy()
+    return best / best.sum(axis=1, keepdims=True)
+
+
+def distances(places: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(P, M) in pixels, from true places (P, 2) to all places (M, 2)."""
+    return np.linalg.norm(places[None] - np.asarray(truth)[:, None], axis=2)
+
+
+def cosines_of(first: Tensor, second: Tensor) -> Tensor:
+    """Plain cosines (n, m) of rows (n, D) and (m, D), in double precision: no softmax, which would bring all near 1."""
+    return F.normalize(first.double(), dim=1) @ F.normalize(second.double(), dim=1).T
+
+
+def ties(cosines: Tensor) -> Tensor:
+    """(n, m) bool: which of a row are its greatest, up to rounding."""
+    return cosines >= cosines.amax(dim=1, keepdim=True) - _ROUNDING
 
 
 def locality(features: Tensor, landmarks: Sequence[int], patients: Sequence[int], neighbours: int = 5) -> float:
-    """Share of places whose nearest places in other patients mostly are the same landmark.
+    """Share of places whose nearest places in other patients mostly are the same landmark (:func:`locality_hits`)."""
+    return float(locality_hits(features, landmarks, patients, neighbours).double().mean())
+
+
+def locality_hits(features: Tensor, landmarks: Sequence[int], patients: Sequence[int], neighbours: int = 5) -> Tensor:
+    """(n,) bool: whether a place's nearest places in other patients mostly are the same landmark.
+
+    The landmarks are the true ones, not clusters of the features (trap of section 6).
 
     Args:
         features: (n, D).
@@ -75,24 +111,39 @@ def locality(features: Tensor, landmarks: Sequence[int], patients: Sequence[int]
     votes = names[cosines.topk(neighbours, dim=1).indices]
     counts = F.one_hot(votes, int(names.max()) + 1).sum(dim=1) * neighbours
     counts.scatter_add_(1, votes[:, :1], torch.ones_like(votes[:, :1]))
-    return float((counts.argmax(dim=1) == names).double().mean())
+    return counts.argmax(dim=1) == names
 
 
 def composition(wholes: Tensor, parts: Tensor) -> tuple[float, float]:
     """Mean cosine of a whole (n, D) to the mean of its parts (n, P, D), and to the mean of another image's parts."""
-    cosines = F.normalize(wholes, dim=1) @ F.normalize(parts.mean(dim=1), dim=1).T
-    own = torch.eye(len(cosines), dtype=torch.bool)
-    return float(cosines[own].mean()), float(cosines[~own].mean())
+    own, others = composition_cosines(wholes, parts)
+    return float(own.mean()), float(others.mean())
+
+
+def composition_cosines(wholes: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """By whole, (n,) each: its cosine to the mean of its own parts, and the mean one to those of other images."""
+    return own_and_others(cosines_of(wholes, parts.mean(dim=1)))
+
+
+def own_and_others(cosines: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a square (n, n), n > 1: its diagonal (n,), and the mean (n,) of the rest of each row."""
+    own = cosines.diagonal()
+    return own, (cosines.sum(dim=1) - own) / (len(cosines) - 1)
 
 
 def decomposition(wholes: Tensor, without: Tensor, removed: Tensor) -> float:
-    """How often what an image loses by a blackened box finds that box among all: rows (n, D), chance is 1 / n.
+    """How often what an image loses by a blackened box finds that box among all: rows (n, D), chance is 1 / n."""
+    return float(decomposition_hits(wholes, without, removed).double().mean())
+
+
+def decomposition_hits(wholes: Tensor, without: Tensor, removed: Tensor) -> Tensor:
+    """(n,) bool: whether what an image loses by a blackened box finds that box among all n, which are the gallery.
 
     What all images have in common is taken off first: it would decide every search for the same box.
     """
     lost = wholes - without
     lost, removed = (F.normalize(rows - rows.mean(dim=0), dim=1) for rows in (lost, removed))
-    return float(((lost @ removed.T).argmax(dim=1) == torch.arange(len(lost))).double().mean())
+    return (lost @ removed.T).argmax(dim=1) == torch.arange(len(lost))
 
 
 def parts_of(eye: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +175,11 @@ def _blackened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def _look(eye: Eye, views: Sequence[np.ndarray]) -> Tokens:
-    """Tokens of square views of one size, on the host."""
+    """Tokens of square views of one size, on the host; a few views at a time."""
+    values, grid = [], (0, 0)
     with torch.no_grad():
-        seen = eye(torch.from_numpy(np.stack(views))[:, None])
-    return Tokens(seen.values.float().cpu(), seen.grid)
+        for start in range(0, len(views), _MOST_VIEWS):
+            seen = eye(torch.from_numpy(np.stack(views[start : start + _MOST_VIEWS]))[:, None])
+            grid = seen.grid
+            values.append(seen.values.float().cpu())
+    return Tokens(torch.cat(values), grid)

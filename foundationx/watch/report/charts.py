@@ -25,7 +25,7 @@ COLUMNS = 3
 MOST_LETTERS = 38
 """Of a chart's title, so that it ends before the next chart begins."""
 
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": INK,
@@ -56,7 +56,7 @@ def losses(facts: Facts, part: str = "task") -> str:
     keys = [key for key in facts.heads if any(_is(row, key) and part in row["losses"] for row in facts.log)]
     if not keys:
         return ""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys))
         for axis, key in zip(axes, keys, strict=False):
             _loss(axis, facts, key, part)
@@ -86,7 +86,7 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
 def metric_curves(facts: Facts) -> str:
     """Headline metric of every head by visit: student and teacher; the head's own visits are marked."""
     keys = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task])]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys))
         for axis, key in zip(axes, keys, strict=False):
             _metric_curve(axis, facts, key)
@@ -116,7 +116,7 @@ def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
 def roc(facts: Facts) -> str:
     """ROC curves of every classification head, a line a class, best first."""
     keys = [name for name, curve in facts.curves.items() if curve["classes"]]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys), height=3.4, columns=2)
         for axis, name in zip(axes, keys, strict=False):
             curve = facts.curves[name]

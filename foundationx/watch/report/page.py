@@ -25,14 +25,14 @@ MOST_SKIPPED = 200
 """Skipped samples listed on the page; the rest is counted."""
 
 
-def render(facts: Facts) -> str:
-    """The whole page."""
+def render(facts: Facts, more: str = "") -> str:
+    """The whole page; ``more`` are sections that are not about the training."""
     name = escape(str(facts.run.get("name", "run")))
     sections = "".join(section(facts) for section in SECTIONS)
     return (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{name} - foundationx</title>"
         f"<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>{_header(facts, name)}{sections}"
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>{_header(facts, name)}{sections}{more}"
         "</main></body></html>\n"
     )
 
