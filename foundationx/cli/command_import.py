@@ -14,14 +14,14 @@ from foundationx.cli.options import wide_console
 if TYPE_CHECKING:
     from foundationx.export.released import Released
 
-HELP = "import released Ark, Ark+, Foundation X or X+ weights: backbone, projector, named classification heads"
+HELP = "import released weights: Ark, Ark+, Foundation X, X+, Adam, Adam-v2, PEAC, ACE, Lamps, or a backbone alone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("file", type=Path, help="released file (.pth.tar, .pth, .safetensors); no code of it is run")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--kind", default="auto", help="ark, foundation_x, foundation_x_plus or swin (auto)")
+    parser.add_argument("--kind", default="auto", help="what the file holds, checked (auto): docs/weights.md lists all")
     parser.add_argument("--entry", help="entry of the file that holds the weights (the teacher's)")
     parser.add_argument(
         "--heads", nargs="+", metavar="CARD", help="datasets of the heads in the file's order, or none (as released)"
@@ -44,11 +44,9 @@ def run(options: argparse.Namespace) -> None:
         table.add_row(group, str(number), fate, why)
     console = wide_console()
     console.print(table)
-    shape = released.shape
     size = f"{released.image_size} pixels" if released.image_size else "not told by the file"
     console.print(
-        f"Swin: embed_dims {shape.embed_dims}, depths {shape.depths}, heads {shape.num_heads}, "
-        f"window {shape.window_size}; image size: {size}; mean {released.mean}, std {released.std}"
+        f"{released.shape.describe()}; image size: {size}; mean {released.mean}, std {released.std}", highlight=False
     )
     for head in released.heads:
         console.print(f"head {head.name}: {', '.join(head.classes)}{' (exclusive)' if head.exclusive else ''}")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from foundationx import __version__
 from foundationx.errors import CheckpointError, nearest
 from foundationx.export.released import Released
+from foundationx.export.swin_shape import SwinShape
 from foundationx.model import FoundationModel
 from foundationx.types import Task, TaskKey
 
@@ -40,10 +41,13 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
         "kind": released.kind,
         "entry": released.entry,
         "backbone": json.dumps(released.shape.config()),
-        "shift": "published",
         "mean": json.dumps(released.mean),
         "std": json.dumps(released.std),
-    } | ({"image_size": str(released.image_size)} if released.image_size else {})
+    }
+    if released.image_size:
+        facts["image_size"] = str(released.image_size)
+    if isinstance(released.shape, SwinShape):
+        facts["shift"] = "published"
     save_file(
         {name: value.contiguous() for name, value in released.backbone.items()},
         folder / BACKBONE,

@@ -1,4 +1,5 @@
-"""Imports released Ark, Ark+, Foundation X and X+ weights (``ark.md`` section 6, ``foundation_x.md`` section 7).
+"""Imports released weights: Ark, Ark+ (``ark.md`` 6), Foundation X, X+ (``foundation_x.md`` 7), the self-supervised
+Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` 7), and backbones alone under published names.
 
 Nothing is passed over in silence: every tensor of the file is taken, or dropped for a reason that is told; a name that
 no rule knows is refused.
@@ -9,20 +10,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from foundationx.errors import CheckpointError
-from foundationx.export.released_file import open_weights
+from foundationx.export.networks import FAMILIES, NetworkShape, family_of, read_network
+from foundationx.export.released_file import pick_weights, read_file
 from foundationx.export.released_heads import ReleasedHead, name_heads
+from foundationx.export.selfsup_files import METHODS, recognise
 from foundationx.export.swin_names import from_timm
 from foundationx.export.swin_shape import PATCH_SIZE, SwinShape
 
-KINDS = ("ark", "foundation_x", "foundation_x_plus", "swin")
-"""What a file may hold; ``swin`` is a backbone alone under timm's names."""
+KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES)
+"""What a file may hold; ``swin`` and those after it are backbones alone under published names."""
 
 _X = "backbone.0."
 _DETECTOR = "detector: arranged differently here (docs/choices.md), trained anew"
@@ -37,12 +40,9 @@ _DROPPED: tuple[tuple[str, str], ...] = (
 )
 _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
 _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(weight|bias)")
-_NORMALISATION = {
-    "ark": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "swin": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "foundation_x": ((0.5056,) * 3, (0.252,) * 3),
-    "foundation_x_plus": ((0.5056,) * 3, (0.252,) * 3),
-}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_GREY = ((0.5056,) * 3, (0.252,) * 3)
+_NORMALISATION = {kind: _GREY if kind.startswith("foundation_x") else _IMAGENET for kind in KINDS}
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Released:
 
     kind: str
     entry: str
-    shape: SwinShape
+    shape: SwinShape | NetworkShape
     backbone: dict[str, Tensor]
     projector: dict[str, Tensor]
     heads: list[ReleasedHead]
@@ -90,8 +90,42 @@ def read_released(
     Raises:
         CheckpointError: torn, unknown, incomplete or contradicting itself.
     """
-    tensors, entry_found, left = open_weights(path, entry)
-    return convert(tensors, str(path), kind, heads, entry_found, left)
+    content = read_file(path)
+    method = recognise(content, kind, entry)
+    wanted = METHODS[method].branch if method and not entry and METHODS[method].branch in content else entry
+    tensors, entry_found, left = pick_weights(content, path, wanted)
+    if method is None:
+        return convert(tensors, str(path), kind, heads, entry_found, left)
+    return _of_method(tensors, method, str(path), heads, entry_found, left)
+
+
+def _of_method(
+    tensors: dict[str, Tensor],
+    name: str,
+    where: str,
+    heads: Sequence[str] | None,
+    entry: str,
+    left: dict[str, str],
+) -> Released:
+    """The backbone of a self-supervised method's file; names in the tables are those of the file."""
+    method = METHODS[name]
+    plain, origin, dropped = method.strip(tensors, name, where)
+    found = convert(plain, where, "auto", heads, entry)
+    if found.kind not in method.networks:
+        expected = f"the backbones of {name}: {', '.join(method.networks)}"
+        raise CheckpointError(where, f"holds a backbone of kind {found.kind}", expected, "correct or leave out --kind")
+    taken = {origin[n]: here for n, here in found.taken.items()}
+    dropped |= {origin[n]: reason for n, reason in found.dropped.items()}
+    mean, std = _NORMALISATION[name]
+    return replace(found, kind=name, mean=mean, std=std, taken=taken, dropped=left | dropped)
+
+
+def _alone(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
+    """A backbone that is no Swin."""
+    found = read_network(tensors, kind, where)
+    kept, dropped, (mean, std) = found.tensors, left | found.dropped, _NORMALISATION[kind]
+    size = found.image_size
+    return Released(kind, entry, found.shape, kept, {}, [], size, mean, std, found.taken, dropped, found.added)
 
 
 def convert(
@@ -106,6 +140,10 @@ def convert(
     detected = detect_kind(tensors, where)
     if kind not in ("auto", detected):
         raise CheckpointError(where, f"holds {detected} weights", f"{kind} weights", "leave out --kind or correct it")
+    if detected in FAMILIES or detected == "swin":
+        _no_heads(heads, detected, where)
+    if detected in FAMILIES:
+        return _alone(tensors, detected, where, entry, left or {})
     dropped = dict(left or {})
     dropped |= {name: reason for name in tensors if (reason := _reason(name)) is not None}
     backbone, taken = _backbone_part(tensors, dropped)
@@ -137,13 +175,22 @@ def convert(
 def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
     """One of ``KINDS`` by the names. Raises CheckpointError where they are none of the released ones."""
     names = list(tensors)
+    vit = any(name.startswith("blocks.0.") for name in names)  # its patches have Swin's name
     if any(name.startswith(f"{_X}patch_embed.") for name in names):
         shared_decoder = any(re.match(r"transformer\.decoder\.layers\.", name) for name in names)
         return "foundation_x_plus" if shared_decoder else "foundation_x"
-    if any(name.startswith("patch_embed.") for name in names):
+    if not vit and any(name.startswith("patch_embed.") for name in names):
         return "ark" if any(name.startswith(("omni_heads.", "projector.")) for name in names) else "swin"
+    if family := family_of(tensors):
+        return family
     found = f"names such as {', '.join(names[:3])}"
-    raise CheckpointError(where, found, f"a Swin as in {', '.join(KINDS)}", "other backbones are not imported")
+    raise CheckpointError(where, found, f"names as in {', '.join(KINDS)}", "other backbones are not imported")
+
+
+def _no_heads(heads: Sequence[str] | None, kind: str, where: str) -> None:
+    """Raises CheckpointError where heads were named for a backbone that stands alone."""
+    if heads and list(heads) != ["none"]:
+        raise CheckpointError(where, f"holds no classification heads (a {kind})", "", "leave out --heads")
 
 
 def _reason(name: str) -> str | None:

@@ -32,11 +32,14 @@ _PLAIN_OBJECTS = [
 """What training scripts leave beside the weights and what holds values only: safe to read."""
 
 
-def open_weights(path: Path, entry: str | None = None) -> tuple[dict[str, Tensor], str, dict[str, str]]:
-    """Reads a state dict.
+def pick_weights(
+    content: dict[str, Any], path: Path, entry: str | None = None
+) -> tuple[dict[str, Tensor], str, dict[str, str]]:
+    """Finds the state dict.
 
     Args:
-        path: a file of torch.save or safetensors: a state dict, or a dictionary that holds one.
+        content: of the file (``read_file``): a state dict, or a dictionary that holds one.
+        path: for messages.
         entry: which one; None for the teacher where there is one.
 
     Returns:
@@ -44,12 +47,11 @@ def open_weights(path: Path, entry: str | None = None) -> tuple[dict[str, Tensor
         other entry of the file was left.
 
     Raises:
-        CheckpointError: the file is missing or torn, holds objects that only running code could read, or no state dict.
+        CheckpointError: no such state dict, or numbers that are not finite.
     """
-    content = _read(path)
-    if content and all(isinstance(value, Tensor) for value in content.values()):
+    if is_state_dict(content):
         return _without_module(content, path), "", {}
-    holders = [name for name, value in content.items() if _is_state_dict(value)]
+    holders = [name for name, value in content.items() if is_state_dict(value)]
     wanted = [entry] if entry else [*TEACHERS, *STUDENTS]
     chosen = next((name for name in wanted if name in holders), None)
     if chosen is None:
@@ -64,8 +66,15 @@ def open_weights(path: Path, entry: str | None = None) -> tuple[dict[str, Tensor
     return _without_module(content[chosen], path), chosen, left
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The file's dictionary."""
+def read_file(path: Path) -> dict[str, Any]:
+    """The file's dictionary.
+
+    Args:
+        path: a file of torch.save or safetensors.
+
+    Raises:
+        CheckpointError: the file is missing or torn, or holds objects that only running code could read.
+    """
     if not path.is_file():
         raise CheckpointError(str(path), "there is no such file", "a file of weights", "check the path")
     try:
@@ -98,7 +107,8 @@ def _check_sums(path: Path) -> None:
                 raise zipfile.BadZipFile(f"{broken} does not match its checksum")
 
 
-def _is_state_dict(value: Any) -> bool:
+def is_state_dict(value: Any) -> bool:
+    """Whether it is a dictionary of tensors, and not empty."""
     return isinstance(value, dict) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
 
 

@@ -108,6 +108,13 @@ class SwinShape:
                 found[f"stages.{i}.downsample.reduction.weight"] = (2 * width, 4 * width)
         return found
 
+    def describe(self) -> str:
+        """For people."""
+        return (
+            f"Swin: embed_dims {self.embed_dims}, depths {self.depths}, heads {self.num_heads}, "
+            f"window {self.window_size}"
+        )
+
     def config(self, kind: str = "mmdet.PublishedSwin") -> dict[str, Any]:
         """``model.backbone`` of a configuration; ``kind`` says which rule of shifting (``models/swin.py``)."""
         return {

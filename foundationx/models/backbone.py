@@ -12,6 +12,15 @@ from foundationx import compat
 from foundationx.errors import ConfigError
 
 
+def build_net(config: dict[str, Any]) -> nn.Module:
+    """The bare network of a configuration of a backbone. Raises ConfigError: unknown type or wrong arguments."""
+    if str(config.get("type")).startswith("mmdet."):
+        compat.import_mmdet()
+        for own in ("swin", "convnext"):  # each registers itself
+            importlib.import_module(f"foundationx.models.{own}")
+    return compat.build_mm(config)
+
+
 class Backbone(nn.Module):
     """Wraps a registered backbone so that everything above it knows channels and strides.
 
@@ -31,11 +40,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: dict[str, Any]):
         super().__init__()
-        if str(config.get("type")).startswith("mmdet."):
-            compat.import_mmdet()
-            for own in ("swin", "convnext"):  # each registers itself
-                importlib.import_module(f"foundationx.models.{own}")
-        self.net = compat.build_mm(config)
+        self.net = build_net(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
             with compat.quiet():
