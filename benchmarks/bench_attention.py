@@ -26,6 +26,9 @@ STAGES = ((128, 4, 64), (256, 8, 16), (512, 16, 4), (1024, 32, 1))
 
 WINDOW, IMAGES = 7, 2
 LEVELS = {224: ((28, 28), (14, 14), (7, 7), (4, 4)), 448: ((56, 56), (28, 28), (14, 14), (7, 7))}
+DECODED = 900
+"""Queries of DINO's decoder."""
+
 MEGABYTE = 2**20
 
 
@@ -34,8 +37,8 @@ def main() -> None:
     compat.import_mmdet()
     heading("Attention inside windows", f"Swin-B's stages at 224 pixels, {IMAGES} images, windows of {WINDOW}.")
     table(COLUMNS, [window_row(*stage, runs) for stage in STAGES])
-    heading("Deformable attention", f"DINO's encoder layer, 8 heads of 32, 4 levels, 4 points, {IMAGES} images.")
-    table(COLUMNS, [deformable_row(size, levels, runs) for size, levels in LEVELS.items()])
+    heading("Deformable attention", f"DINO's layers, 8 heads of 32, 4 levels, 4 points, {IMAGES} images.")
+    table(COLUMNS, [deformable_row(*layer, runs) for layer in layers()])
 
 
 COLUMNS = ("what", "times faster, training", "times faster, no gradient", "peak, MB", "theirs, MB")
@@ -51,15 +54,25 @@ def window_row(channels: int, heads: int, windows: int, runs: int) -> list[str]:
     return row(f"{channels} channels, {heads} heads", lambda: fused(tokens, mask), lambda: plain(tokens, mask), runs)
 
 
-def deformable_row(size: int, levels: tuple[tuple[int, int], ...], runs: int) -> list[str]:
+def layers() -> list[tuple[str, tuple[tuple[int, int], ...], int]]:
+    """Name, levels and queries: in the encoder every token asks."""
+    rows = []
+    for size, levels in LEVELS.items():
+        tokens = sum(height * width for height, width in levels)
+        rows.append((f"encoder at {size} pixels, {tokens} tokens", levels, tokens))
+        rows.append((f"decoder at {size} pixels, {DECODED} queries", levels, DECODED))
+    return rows
+
+
+def deformable_row(name: str, levels: tuple[tuple[int, int], ...], queries: int, runs: int) -> list[str]:
     torch.manual_seed(0)
     count = sum(height * width for height, width in levels)
     value = torch.randn(IMAGES, count, 8, 32, requires_grad=True)
-    places = torch.rand(IMAGES, count, 8, len(levels), 4, 2, requires_grad=True)
-    weights = torch.rand(IMAGES, count, 8, len(levels), 4, requires_grad=True)
+    places = torch.rand(IMAGES, queries, 8, len(levels), 4, 2, requires_grad=True)
+    weights = torch.rand(IMAGES, queries, 8, len(levels), 4, requires_grad=True)
     shapes = torch.tensor(levels)
     return row(
-        f"{size} pixels, {count} tokens",
+        name,
         lambda: deformable_attention(value, levels, places, weights),
         lambda: multi_scale_deformable_attn_pytorch(value, shapes, places, weights),
         runs,

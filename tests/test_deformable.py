@@ -10,7 +10,8 @@ from foundationx import compat  # noqa: F401  (first: makes mm* importable)
 # isort: split
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attn_pytorch
 
-from foundationx.models.deformable import DeformableAttention, deformable_attention
+from foundationx.models.deformable import DeformableAttention, deformable_attention, sample_grids
+from foundationx.models.weighted_rows import sum_rows
 
 SHAPES = ((7, 5), (4, 3), (2, 1))
 
@@ -34,18 +35,94 @@ def with_gradients(function, tensors):
     return [output.detach(), *(leaf.grad for leaf in leaves)]
 
 
+@pytest.mark.parametrize("way", [sum_rows, sample_grids])
 @settings(max_examples=20, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4),
     sizes=st.tuples(*[st.integers(1, 4)] * 5),
     seed=st.integers(0, 1000),
 )
-def test_equals_mmcv_in_output_and_gradients(shapes, sizes, seed):
+def test_equals_mmcv_in_output_and_gradients(way, shapes, sizes, seed):
     tensors = draw(shapes, *sizes, seed=seed)
+    ours = with_gradients(lambda value, *rest: way(value, shapes, *rest), tensors)
+    spatial = torch.tensor(shapes)
+    theirs = with_gradients(lambda value, *rest: multi_scale_deformable_attn_pytorch(value, spatial, *rest), tensors)
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
+
+
+def test_equals_mmcv_at_the_size_of_a_layer():
+    shapes = ((28, 28), (14, 14), (7, 7), (4, 4))
+    tensors = draw(shapes, batch=2, queries=50, heads=8, features=32, points=4)
     ours = with_gradients(lambda value, *rest: deformable_attention(value, shapes, *rest), tensors)
     spatial = torch.tensor(shapes)
     theirs = with_gradients(lambda value, *rest: multi_scale_deformable_attn_pytorch(value, spatial, *rest), tensors)
     for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-5 * max(1, other.abs().max().item()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("far", [-1e30, -5.0, -0.26, 1.26, 7.0, 1e30, float("inf"), float("-inf")])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_far_outside_see_nothing_and_learn_nothing(far, axis):
+    value, locations, weights = draw(((2, 2), (1, 1)), 1, 3, 2, 4, 2)
+    locations[..., axis] = far
+    if abs(far) < 1.27:  # just outside the first level alone: the half cell around the second reaches further
+        weights[..., 1, :] = 0
+    for found in with_gradients(
+        lambda *tensors: sum_rows(tensors[0], ((2, 2), (1, 1)), *tensors[1:]), [value, locations, weights]
+    )[:3]:
+        assert not found.any()
+
+
+def test_a_place_that_is_no_number_gives_none_and_stops_nothing():
+    """A spoilt step must reach the loss, which is watched, and not fail in an index."""
+    value, locations, weights = draw(SHAPES)
+    locations[0, 1, 2, 0, 0, 0] = float("nan")
+    output, *gradients = with_gradients(
+        lambda *tensors: sum_rows(tensors[0], SHAPES, *tensors[1:]), [value, locations, weights]
+    )
+    spoilt = output.isnan().view(2, 6, 3, 4)
+    assert spoilt[0, 1, 2].all() and spoilt.sum() == 4
+    assert gradients[0].isnan().any()
+
+
+def test_no_queries_and_no_images():
+    for batch, queries in ((2, 0), (0, 3)):
+        tensors = draw(SHAPES, batch=batch, queries=queries)
+        output, *gradients = with_gradients(lambda *found: sum_rows(found[0], SHAPES, *found[1:]), tensors)
+        assert output.shape == (batch, queries, 12)
+        assert all(found.shape == tensor.shape for found, tensor in zip(gradients, tensors, strict=True))
+        assert not gradients[0].any()
+
+
+def test_only_the_gradients_asked_for():
+    value, locations, weights = draw(SHAPES)
+    expected = with_gradients(lambda *tensors: sum_rows(tensors[0], SHAPES, *tensors[1:]), [value, locations, weights])
+    weights.requires_grad_()
+    output = sum_rows(value, SHAPES, locations, weights)
+    torch.manual_seed(1)
+    (output * torch.randn(output.shape)).sum().backward()
+    torch.testing.assert_close(weights.grad, expected[3])
+    assert value.grad is None and locations.grad is None
+
+
+def test_in_bf16_both_ways_are_as_near_to_single_precision():
+    value, locations, weights = draw(SHAPES, features=16)
+    expected = with_gradients(lambda *tensors: sum_rows(tensors[0], SHAPES, *tensors[1:]), [value, locations, weights])
+    low = [value.bfloat16(), locations, weights.bfloat16()]
+    for way in (sum_rows, sample_grids):
+        found = with_gradients(lambda *tensors, way=way: way(tensors[0], SHAPES, *tensors[1:]).float(), low)
+        assert found[1].dtype == torch.bfloat16 and found[2].dtype == torch.float32
+        for own, other in zip(found, expected, strict=True):
+            assert (own.float() - other).norm() < 0.01 * other.norm()
+
+
+def test_compiles_in_one_piece_to_the_same_numbers():
+    tensors = draw(SHAPES)
+    compiled = torch.compile(deformable_attention, backend="aot_eager", fullgraph=True)
+    found = with_gradients(lambda value, *rest: compiled(value, SHAPES, *rest), tensors)
+    expected = with_gradients(lambda value, *rest: deformable_attention(value, SHAPES, *rest), tensors)
+    for own, other in zip(found, expected, strict=True):
         torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
 
 

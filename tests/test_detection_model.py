@@ -100,7 +100,9 @@ def test_bfloat16_is_near_single_precision(sharing):
         found = step(trunk, head, features, batch)
     for name, value in found.items():
         assert value.dtype == torch.float32
-        assert value.item() == pytest.approx(expected[name].item(), rel=0.1), name
+        # Rounding matches single queries otherwise; denoising queries are not matched.
+        near = 0.01 if name == "denoising" else 0.2
+        assert value.item() == pytest.approx(expected[name].item(), rel=near), name
     sum(found.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in trunk.parameters())
 
