@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foundationx.watch.report import anatomy
+from foundationx.watch.report import anatomy_page
 from foundationx.watch.report.facts import read_facts
 from foundationx.watch.report.page import render
 from foundationx.workdir import WorkDir, write_atomically
@@ -13,5 +13,5 @@ from foundationx.workdir import WorkDir, write_atomically
 def write_report(work_dir: Path) -> Path:
     """Writes the report of a work directory from whatever it holds by now; gives its path."""
     path = WorkDir(work_dir).report
-    write_atomically(path, render(read_facts(work_dir), anatomy.section(work_dir)))
+    write_atomically(path, render(read_facts(work_dir), anatomy_page.section(work_dir)))
     return path

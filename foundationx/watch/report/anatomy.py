@@ -1,12 +1,10 @@
-"""Pictures of what a frozen backbone knows of anatomy, and their section in the report."""
+"""Pictures of what a frozen backbone knows of anatomy, in three files."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -23,21 +21,13 @@ from foundationx.evaluate.anatomy import correspondence, cosines_of, grid_of
 from foundationx.evaluate.anatomy_suite import Film, Findings, Measured, Settings
 from foundationx.evaluate.score import MEAN
 from foundationx.watch.report.charts import GRID, INK, QUIET, STYLE, TEACHER
-from foundationx.workdir import WorkDir
 
 FOLDER = "anatomy"
 MOST_LANDMARKS = 10
 MAPS = 3
 """Other patients' films that a similarity map is drawn over."""
 
-CAPTIONS = {
-    "measures": "Every measure beside chance. What lies left of the mark is no better than chance.",
-    "correspondence": "Where one patient's landmarks are found in another's film. Of all pairs of films, the one whose "
-    "mean error is the median.",
-    "similarity": "Cosine of one landmark's feature to every place of other patients' films.",
-}
-
-_ERROR = matplotlib.colormaps["viridis_r"]
+_ERROR = matplotlib.colormaps["autumn_r"]
 
 
 @dataclass(frozen=True)
@@ -258,37 +248,21 @@ def _dumbbells(axis: Axes, scene: Scene, names: Sequence[str]) -> None:
         axis.plot(chance, height, "|", ms=17, mew=2.2, color=INK, ls="", label="chance", zorder=3)
         for row in found[1:]:
             axis.plot(
-                row.baseline, height, "|", ms=17, mew=2.2, color="#c65d21", ls="", label="harder to beat", zorder=3
+                row.baseline,
+                height,
+                "|",
+                ms=17,
+                mew=2.2,
+                color="#c65d21",
+                ls="",
+                label="nearest place, mean position",
+                zorder=3,
             )
         if name in bare:
             look = {"mfc": "white", "mec": QUIET, "mew": 1.5}
-            axis.plot(bare[name], height, "D", ms=6, ls="", label="random weights", zorder=4, **look)
+            axis.plot(bare[name], height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
         axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=scene.who, zorder=5)
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", labelcolor=INK, length=0)
-
-
-def section(folder: Path) -> str:
-    """The report's part on what ``eval --protocol anatomy`` has written into the work directory; "" for nothing."""
-    content = WorkDir(folder).read_json("anatomy.json", {})
-    pictures = [folder / FOLDER / f"{name}.png" for name in CAPTIONS]
-    if not content:
-        return ""
-    shown = "".join(_figure(path) for path in pictures if path.exists())
-    notes = "".join(f"<p class='quiet'>{escape(note)}</p>" for note in [content["title"], *content["notes"]])
-    columns = list(content["rows"][0])
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(row[column]))}</td>" for column in columns) + "</tr>"
-        for row in content["rows"]
-    )
-    table = f"<details><summary>Every measure</summary><table><tr>{head}</tr>{lines}</table></details>"
-    return f"<section><h2>Anatomy in the frozen backbone</h2>{notes}{shown}{table}</section>\n"
-
-
-def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    image = f"<img alt='{path.stem}' style='max-width:100%' src='data:image/png;base64,{data}'>"
-    return f"<figure>{image}<figcaption>{escape(CAPTIONS[path.stem])}</figcaption></figure>"
