@@ -1,5 +1,6 @@
 """Every head and model is judged on every image once; exact figures come from a model that knows the truth."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,15 @@ from torch import nn
 
 from foundationx.configfile import load_config
 from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.data.pixels import read_grey
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.errors import DataError
 from foundationx.evaluate.average_precision import AveragePrecision
-from foundationx.evaluate.evaluator import SHOWN_SCORE, evaluate
+from foundationx.evaluate.dice import Dice
+from foundationx.evaluate.evaluator import evaluate
+from foundationx.evaluate.images import image_batches
+from foundationx.evaluate.judges import SHOWN_SCORE
+from foundationx.evaluate.predictions import Masks, Predictions
 from foundationx.model import FoundationModel
 from foundationx.types import ANNOTATED, Annotations, MaskPart, Prediction, Split, Task, TaskKey
 
@@ -238,3 +244,81 @@ def test_an_unreadable_film_is_an_error_where_none_may_be_skipped(odd):
 
 def test_a_side_without_images_has_no_rows(odd):
     assert evaluate(odd, {"knows": Knowing(odd.config)}, Split.TRAIN, 0).rows == []
+
+
+def test_a_file_is_decoded_once_for_all_heads_and_a_backbone_looks_once(odd, monkeypatch):
+    read, looks = [], []
+    monkeypatch.setattr("foundationx.data.last_read.read_grey", lambda path: read.append(path.name) or read_grey(path))
+    torch.manual_seed(0)
+    models = {name: FoundationModel(odd.config.model, odd.classes) for name in ("student", "teacher")}
+    for model in models.values():
+        model.backbone.register_forward_hook(lambda part, inputs, output: looks.append(len(inputs[0])))
+    evaluate(odd, models, Split.VAL, 0)
+    assert read == [f"{place}.png" for place in range(len(SIZES))]
+    assert looks == [2, 2, 2, 2, 1, 1], "two models, five images in batches of two"
+
+
+def test_heads_together_say_what_each_says_alone(odd):
+    """Bit for bit: a head's batches are the same, and so is what the backbone makes of them."""
+    torch.manual_seed(0)
+    models = {"student": FoundationModel(odd.config.model, odd.classes)}
+    together = evaluate(odd, models, Split.VAL, 0, record=True)
+    for key, stored in zip(odd.annotations, together.predictions, strict=True):
+        alone_book = replace(odd, annotations={key: odd.annotations[key]})
+        alone = evaluate(alone_book, models, Split.VAL, 0, record=True)
+        assert alone.rows == [row for row in together.rows if row.task == key.task.value]
+        for item in fields(Predictions):
+            one, two = getattr(alone.predictions[0], item.name), getattr(stored, item.name)
+            assert same(one, two), item.name
+
+
+def same(one, two):
+    if isinstance(one, Masks):
+        return all(np.array_equal(getattr(one, part.name), getattr(two, part.name)) for part in fields(Masks))
+    return np.array_equal(one, two) if isinstance(one, np.ndarray) else one == two
+
+
+def test_heads_that_look_at_some_files_together_see_each_image_once(odd):
+    """Detection knows films 0 to 2, segmentation 1 to 4: three sets of heads."""
+    chosen = {Task.CLASSIFICATION: range(5), Task.DETECTION: range(3), Task.SEGMENTATION: range(1, 5)}
+    odd.indices = {KEYS[task]: {Split.VAL: np.array(places)} for task, places in chosen.items()}
+    batches = image_batches(odd, Split.VAL, 2)
+    assert all(len({tuple(ref.key for ref in refs) for refs in batch}) == 1 and len(batch) <= 2 for batch in batches)
+    for task, places in chosen.items():
+        assert sorted(ref.index for batch in batches for refs in batch for ref in refs if ref.key == KEYS[task]) == [
+            *places
+        ]
+    assert sum(len(batch) for batch in batches) == 5
+    found = values(evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0))
+    counts = {metric: found[metric] for metric in ("AUROC", "AP50", "Dice positives")}
+    assert [n for _, n in counts.values()] == [5, 3, 4] and counts["AP50"][0] == counts["AUROC"][0] == 1
+
+
+def test_a_head_that_cannot_use_an_image_leaves_it_to_the_others(odd):
+    (odd.roots["odd"] / "m1.png").write_bytes(b"")
+    found = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+    table = values(found)
+    assert [table[metric][1] for metric in ("AUROC", "AP50", "Dice")] == [5, 5, 4]
+    assert table["AP50"][0] == 1 and table["Dice"][0] > 0.97
+    assert [(entry.row, entry.task) for entry in found.bad] == [("row 1", "segmentation")]
+
+
+def test_a_head_without_one_image_that_can_be_used_is_an_error(odd):
+    for place in range(len(SIZES)):
+        (odd.roots["odd"] / f"m{place}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="odd/segmentation: not one image can be used"):
+        evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+
+
+def test_what_is_kept_grows_with_images_alone_not_with_their_size():
+    """Bytes of all arrays that the metrics hold after N and 2 N batches of small and of large masks."""
+    sizes = []
+    for side in (16, 64):
+        judge = Dice(("a", "b"))
+        for _ in range(2):
+            for _ in range(5):
+                judge.add(np.ones((3, 2, side, side), np.float32), np.ones((3, 2, side, side), np.uint8))
+            kept = [array for parts in (judge._dice, judge._iou, judge._present) for array in parts]
+            assert all(array.base is None for array in kept), "no view on a larger array"
+            sizes.append(sum(array.nbytes for array in kept))
+    assert sizes == [15 * 2 * (8 + 8 + 1), 30 * 2 * (8 + 8 + 1)] * 2

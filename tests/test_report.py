@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foundationx.evaluate.evaluator import SHOWN_SCORE
+from foundationx.evaluate.judges import SHOWN_SCORE
 from foundationx.types import BadSample, Example, MetricRow, Task, TaskKey
 from foundationx.watch.report import write_report
 from foundationx.watch.report.facts import own_step, read_facts

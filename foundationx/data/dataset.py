@@ -26,13 +26,22 @@ class CardDataset:
         root: the dataset's folder.
         view: makes the student's and the teacher's view of an image.
         cache: images and masks that were decoded before, at the view's size; what is not in it is decoded.
+        reader: decodes an image file.
     """
 
-    def __init__(self, annotations: Annotations, root: Path, view: ViewPipeline, cache: TaskCache | None = None):
+    def __init__(
+        self,
+        annotations: Annotations,
+        root: Path,
+        view: ViewPipeline,
+        cache: TaskCache | None = None,
+        reader: Callable[[Path], np.ndarray] = read_grey,
+    ):
         self.annotations = annotations
         self.root = root
         self.view = view
         self.cache = cache
+        self.reader = reader
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -47,7 +56,7 @@ class CardDataset:
         source = self.annotations
         cached = self.cache.read(index) if self.cache is not None else None
         if cached is None:
-            image = self._read(read_grey, source.images[index], index)
+            image = self._read(self.reader, source.images[index], index)
             size = image.shape
             boxes, box_classes, masks = self.target(index, size)
         else:

@@ -7,9 +7,9 @@ changes neither, and nothing of it has to be stored.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -215,13 +215,19 @@ def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor | None, torch.Te
     return torch.from_numpy(boxes), torch.from_numpy(classes)
 
 
-def make_loader(dataset: PooledDataset, batches: Sampler | Sequence, workers: int, pin_memory: bool) -> DataLoader:
+def make_loader(
+    dataset: Dataset,
+    batches: Sampler | Sequence,
+    workers: int,
+    pin_memory: bool,
+    collate_with: Callable[[Sequence], Any] = collate,
+) -> DataLoader:
     """A loader over lists of references; one pool of ``workers`` processes for all datasets."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_with,
         pin_memory=pin_memory,
         worker_init_fn=one_thread,
         prefetch_factor=4 if workers else None,

@@ -17,7 +17,9 @@ from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.exclusion import excluded_images, read_exclusions, without_allowed_tests
+from foundationx.data.last_read import LastRead
 from foundationx.data.loader import PooledDataset
+from foundationx.data.pixels import read_grey
 from foundationx.data.shared_head import shared_classes
 from foundationx.data.unlabelled import read_images
 from foundationx.data.view_sets import ViewSetDataset
@@ -71,7 +73,7 @@ class DataBook:
 
     def evaluation(self, split: Split) -> PooledDataset:
         """Plain resized samples of one side; for self-supervision, views as in training."""
-        return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")))
+        return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")), LastRead())
 
     def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Decodes every image of annotated heads once, where the configuration names a cache; later runs find it there.
@@ -90,7 +92,9 @@ class DataBook:
         wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
         self.caches = fill(store, datasets, wanted, int(runtime.cache_gb * 1e9), runtime.workers, tell)
 
-    def _pool(self, split: Split, views: dict[Task, ViewConfig]) -> PooledDataset:
+    def _pool(
+        self, split: Split, views: dict[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
+    ) -> PooledDataset:
         size = self.config.image_size
         datasets = {
             key: CardDataset(
@@ -98,6 +102,7 @@ class DataBook:
                 self.roots[key.dataset],
                 ViewPipeline(size, **views[key.task].model_dump()),
                 self.caches.get(key),
+                reader,
             )
             for key, table in self.annotations.items()
             if key.task in views

@@ -22,7 +22,7 @@ from foundationx.evaluate.recorder import Recorder
 from foundationx.evaluate.views import evaluate_views
 from foundationx.model import FoundationModel
 from foundationx.models.compiling import is_compiled, predict_full
-from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, Task, TaskKey
+from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _look(
     record: bool,
     bad: list[BadSample],
 ) -> dict[TaskKey, _Head]:
-    """All annotated heads that have images, after all models looked at all of these; what is bad is added to ``bad``."""
+    """All annotated heads that have images, after the models looked at them; adds what is wrong to ``bad``."""
     config = book.config
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
@@ -102,7 +102,7 @@ def _look(
     images = SharedImages(book.evaluation(split))
     loader = make_loader(images, batches, config.runtime.workers, device.type == "cuda", collate_heads)
     for refs, of_batch, loaded in zip(batches, keys, loader, strict=True):
-        good = _usable(of_batch, loaded, config.runtime.on_bad_sample, bad)
+        good = _usable(loaded, config.runtime.on_bad_sample, bad)
         for together in _of_same_images(good, len(refs)):
             pixels = normalise(together[0].images.to(device, non_blocking=True))
             for name, model in models.items():
@@ -181,10 +181,10 @@ def predict_each(
         return {key: model.predict(images, key, features) for key in keys}
 
 
-def _usable(keys: Sequence[TaskKey], loaded: Sequence[Loaded], on_bad_sample: str, bad: list[BadSample]) -> list[Batch]:
+def _usable(loaded: Sequence[Loaded], on_bad_sample: str, bad: list[BadSample]) -> list[Batch]:
     """The heads' batches that have images; adds what is wrong to ``bad``. Raises DataError as ``usable``."""
     good = []
-    for key, batch in zip(keys, loaded, strict=True):
+    for batch in loaded:
         faults = batch.bad if isinstance(batch, Batch) else batch
         bad.extend(entry for entry in faults if entry not in bad)
         if isinstance(batch, Batch) or on_bad_sample == "raise":

@@ -9,7 +9,7 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from foundationx.evaluate.evaluator import SHOWN_SCORE
+from foundationx.evaluate.judges import SHOWN_SCORE
 from foundationx.evaluate.score import HEADLINE
 from foundationx.types import Example, Split, Task, TaskKey
 from foundationx.watch.report import charts
