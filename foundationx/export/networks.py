@@ -204,6 +204,7 @@ def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "type": "mmseg.VisionTransformer",
         "img_size": [side * patch, side * patch],
         "patch_size": patch,
+        "patch_bias": "patch_embed.projection.bias" in tensors,
         "embed_dims": width,
         "num_layers": depth,
         "num_heads": width // VIT_HEAD_WIDTH,
@@ -216,12 +217,12 @@ def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 _PLAIN_NORM = "norm of an inner stage, which the published model does not have: starts as a plain norm"
-_CLASSIFIER = "the classifier or projection head, unused"
+_CLASSIFIER = ((r"(fc|head)\.(?!norm\.).*", "the classifier or projection head, unused"),)
 FAMILIES = {
     "resnet": Family(
         "ResNet",
         r"layer1\.0\.conv1\.weight",
-        ((r"fc\..*", _CLASSIFIER),),
+        _CLASSIFIER,
         (),
         _measure_resnet,
         ((r".*\.num_batches_tracked", "counter that early files lack"),),
@@ -229,7 +230,7 @@ FAMILIES = {
     "convnext": Family(
         "ConvNeXt",
         r"stages\.0\.(blocks\.)?0\.(dwconv|conv_dw)\.weight",
-        ((r"head\.(fc\.)?(weight|bias)", _CLASSIFIER),),
+        _CLASSIFIER,
         (
             (r"^stem\.", "downsample_layers.0."),
             (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
@@ -244,7 +245,7 @@ FAMILIES = {
     "vit": Family(
         "ViT",
         r"blocks\.0\.attn\.qkv\.weight",
-        ((r"head\.(weight|bias)", _CLASSIFIER),),
+        _CLASSIFIER,
         (
             (r"^patch_embed\.proj\.", "patch_embed.projection."),
             (r"^blocks\.", "layers."),
