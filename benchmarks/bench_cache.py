@@ -22,7 +22,10 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
 from foundationx.types import Annotations, Task, TaskKey
 
-SIDE, SIZE, FILMS = 2500, 512, 4
+SIDE, FILMS = 2500, 4
+SIZES = (512, 224)
+"""Training sizes: the cache holds films at that size, and views have it."""
+
 BATCH, BATCHES = 16, 20
 """Cached batches of one timed run; decoding is timed on one film, a run."""
 
@@ -52,27 +55,44 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
         films = write_films(folder)
-        plain = {KEY: CardDataset(films, folder, ViewPipeline(SIZE))}
-        cache = fill(Store(folder / "cache", SIZE), plain, {KEY: np.arange(FILMS)}, 10**9)[KEY]
-        title = f"Decoded once ({SIZE} x {SIZE})"
-        heading(title, f"{FILMS} PNG films of {SIDE} x {SIDE} pixels, in the page cache.")
-        rows = [sample_row(name, view, films, folder, cache, runs) for name, view in VIEWS.items()]
-        table(["samples in batches", "decoded, images/s", "cached, images/s", "times faster"], rows)
+        for size in SIZES:
+            plain = {KEY: CardDataset(films, folder, ViewPipeline(size))}
+            cache = fill(Store(folder / f"cache_{size}", size), plain, {KEY: np.arange(FILMS)}, 10**9)[KEY]
+            title = f"Decoded once ({size} x {size})"
+            heading(title, f"{FILMS} PNG films of {SIDE} x {SIDE} pixels, in the page cache.")
+            rows = [sample_row(name, view, size, films, folder, cache, runs) for name, view in VIEWS.items()]
+            table(COLUMNS, rows)
 
 
-def sample_row(name: str, view: dict, films: Annotations, folder: Path, cache: TaskCache, runs: int) -> list[str]:
-    """Samples by the Dataset class, views and their copy into a batch included."""
-    decoding, cached = (CardDataset(films, folder, ViewPipeline(SIZE, **view), kept) for kept in (None, cache))
+COLUMNS = ("samples in batches", "decoded, images/s", "cached, images/s", "times faster", "views alone, images/s")
+
+
+def sample_row(
+    name: str, view: dict, size: int, films: Annotations, folder: Path, cache: TaskCache, runs: int
+) -> list[str]:
+    """Samples by the Dataset class, views and their copy into a batch included; and views of one image, not kept."""
+    decoding, cached = (CardDataset(films, folder, ViewPipeline(size, **view), kept) for kept in (None, cache))
     np.testing.assert_array_equal(cached.sample(1, 7).image, decoding.sample(1, 7).image)
 
     def batches(dataset: CardDataset, number: int, size: int) -> None:
         for batch in range(number):
             collate([(dataset.sample(place % FILMS, batch * size + place), []) for place in range(size)])
 
-    things = {"decoded": lambda: batches(decoding, 1, 1), "cached": lambda: batches(cached, BATCHES, BATCH)}
+    def views(number: int) -> None:
+        image = cache.read(0).image
+        for seed in range(number):
+            cached.view(image, None, None, None, seed)
+
+    count = BATCHES * BATCH
+    things = {
+        "decoded": lambda: batches(decoding, 1, 1),
+        "cached": lambda: batches(cached, BATCHES, BATCH),
+        "view": lambda: views(count),
+    }
     seconds = in_turns(things, runs)
-    slow, quick = seconds["decoded"], seconds["cached"] / (BATCHES * BATCH)
-    return [name, f"{1 / slow:.1f}", f"{1 / quick:,.0f}", times(slow, quick)]
+    slow, quick, alone = seconds["decoded"], seconds["cached"] / count, seconds["view"] / count
+    bare = f"{1 / alone:,.0f}" if view else ""  # without any option there is nothing to do
+    return [name, f"{1 / slow:.1f}", f"{1 / quick:,.0f}", times(slow, quick), bare]
 
 
 if __name__ == "__main__":

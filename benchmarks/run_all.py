@@ -52,10 +52,10 @@ LIMITS = """
 - No GPU: everything here ran on a CPU, where arithmetic hides the host's share of a step. Throughput on CUDA, bf16
   and `torch.compile` are not measured. The update that a flag on the device allows takes other calls on CUDA
   (three grouped ones); on the CPU they were only held against a plain loop.
-- The aim of 2,000 augmented samples a second and core is missed where images are turned: OpenCV's affine warp and the
-  resampled crop of 512 x 512 pixels take most of the time of such a sample; with tones alone it is met.
-- Deformable attention in plain PyTorch is not 1.5 times as fast as mmcv's PyTorch path at every size; what is left is
-  `grid_sample` itself. Its peak memory is about half.
+- 2,000 augmented samples a second and core: a turned, cropped and toned view of 512 x 512 pixels is made about that
+  often, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such a view.
+- Deformable attention by rows is for the CPU. On CUDA and under `torch.compile` it is one `grid_sample` a level, which
+  on the CPU was 1.1 to 1.6 times as fast as mmcv's PyTorch path, in half its memory.
 - A cycle by the released logic differs from ours mainly in detection (a second copy and forward pass of the model)
   and in the weights turned into lists; what both must compute dominates on a CPU.
 """
