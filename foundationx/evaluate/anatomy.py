@@ -133,17 +133,19 @@ def own_and_others(cosines: Tensor) -> tuple[Tensor, Tensor]:
 
 def decomposition(wholes: Tensor, without: Tensor, removed: Tensor) -> float:
     """How often what an image loses by a blackened box finds that box among all: rows (n, D), chance is 1 / n."""
-    return float(decomposition_hits(wholes, without, removed).double().mean())
+    return float(decomposition_hits(wholes, without, removed).mean())
 
 
 def decomposition_hits(wholes: Tensor, without: Tensor, removed: Tensor) -> Tensor:
-    """(n,) bool: whether what an image loses by a blackened box finds that box among all n, which are the gallery.
+    """(n,) shares: 1 where what an image loses by a blackened box is most like that box, among all n, the gallery.
 
-    What all images have in common is taken off first: it would decide every search for the same box.
+    What all images have in common is taken off first: it would decide every search for the same box. Boxes that are
+    equally alike share the hit.
     """
     lost = wholes - without
-    lost, removed = (F.normalize(rows - rows.mean(dim=0), dim=1) for rows in (lost, removed))
-    return (lost @ removed.T).argmax(dim=1) == torch.arange(len(lost))
+    lost, removed = (rows - rows.mean(dim=0) for rows in (lost, removed))
+    best = ties(cosines_of(lost, removed)).double()
+    return best.diagonal() / best.sum(dim=1)
 
 
 def parts_of(eye: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor, Tensor, Tensor]:
