@@ -1,12 +1,14 @@
-"""Does learning from images alone help when labels are few? On generated radiographs, minutes on two cores.
+"""Does learning from images alone help when labels are few?
 
     .venv/bin/python benchmarks/selfsup_transfer.py --out build/selfsup_transfer
+    .venv/bin/python benchmarks/selfsup_transfer.py --out build/selfsup_cxr_multi --data-root ../shared/data/cxr_multi
 
-Every objective pretrains the small Swin for the same number of steps on the same unlabelled films. Its teacher's
-backbone then starts segmentation of lungs and heart from 3, 6 and 12 films (several seeds: which films, and the new
-layers), and is measured frozen by ``foundationx/evaluate/anatomy.py``. Beside them: the same network from random
-weights. Patients of pretraining, tuning, testing and measuring are all different ones. Writes
-results.json, table.md and dice.png.
+Every objective pretrains the small Swin for the same processor time on the same unlabelled films: generated ones, or
+all films of ``configs/quickstart/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
+films (several seeds: which films, their order, and the new layers), and is measured frozen by
+``foundationx/evaluate/anatomy.py``. Beside it: the same network from random weights. Tested are patients of whom no
+film was pretrained or tuned on. Writes results.json, table.md and dice.png after every start; what was finished is not
+done again when the command is repeated.
 """
 
 from __future__ import annotations
@@ -14,184 +16,164 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
-
-from foundationx.config import RunConfig
-from foundationx.configfile import load_config
-from foundationx.data.device import Normaliser
-from foundationx.data.phantom.phantom import make_phantom
-from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.data.sources import DataBook, open_datasets
-from foundationx.engine.trainer import Trainer
-from foundationx.evaluate import anatomy
-from foundationx.evaluate.evaluator import evaluate
-from foundationx.export.backbone import export_backbone
-from foundationx.models.tokens import eye
-from foundationx.run.train import build_model, plan_loader
-from foundationx.schedule.plan import build_plan
-from foundationx.types import Split, Task, TaskKey
+from selfsup_learning import OWN, RANDOM, SECONDS_A_STEP, begin, few_shot, pretrain, steps_of
+from selfsup_worlds import World, generated_world, real_world
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
-OBJECTIVES = ("adam", "adam_v2", "peac", "ace", "lamps")
-RANDOM = "random weights"
-MASKS = TaskKey("phantom_masks", Task.SEGMENTATION)
-FIRST_MEASURED_PATIENT = 900_000_000
-MEASURED = 8
+MEASURES = {"locality": "locality", "correspondence": "correspondence (px)", "composition": "composition",
+            "decomposition": "decomposition"}  # fmt: skip
 
 
-def trainer_of(config: RunConfig, book: DataBook, folder: Path) -> Trainer:
-    """A trainer without evaluation."""
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+class Findings:
+    """What has been found, kept in ``results.json``; ``settings`` must be those it was begun with."""
+
+    def __init__(self, folder: Path, settings: dict[str, object]):
+        self.path = folder / "results.json"
+        self.settings = settings
+        self.starts: dict[str, dict] = {}
+        if self.path.exists():
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
+            if stored["settings"] != settings:
+                raise SystemExit(f"{self.path} was begun with {stored['settings']}: name another --out")
+            self.starts = stored["starts"]
+
+    def save(self) -> None:
+        """Writes all, whole or not at all."""
+        fresh = self.path.with_suffix(".new")
+        content = {"settings": self.settings, "starts": self.starts}
+        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        fresh.replace(self.path)
 
 
-def pretrain(name: str, data: Path, folder: Path, steps: int) -> tuple[Path, Trainer]:
-    """The backbone of an objective's teacher, as a file; untrained for ``RANDOM``."""
-    source = CONFIGS / f"{'adam' if name == RANDOM else name}_nano.py"
-    changes = {
-        "schedule.cycles": 1,
-        "schedule.release.self_supervision": 1e6,
-        "schedule.max_steps": steps,
-        "runtime.workers": 0,
-        "runtime.checkpoint_minutes": None,
-    }
-    config = load_config(source, changes)
-    trainer = trainer_of(config, open_datasets(config, data), folder)
-    if name != RANDOM:
-        trainer.train()
-    model = trainer.teacher.model
-    return export_backbone(model, config, "teacher", folder / "backbone.safetensors"), trainer
-
-
-def few_shot(data: Path, init: Path, shots: int, seed: int, steps: int, folder: Path) -> float:
-    """Mean Dice over lungs and heart on the test films after tuning on ``shots`` films."""
-    changes = {
-        "datasets": [{"card": MASKS.dataset, "tasks": ["segmentation"]}],
-        "model.objective": None,
-        "model.init": str(init),
-        "schedule.cycles": 1,
-        "schedule.lock": {"classification": 1.0, "detection": 1.0},  # not visited
-        "schedule.release": {"_delete_": True, "segmentation": 1e6},
-        "schedule.max_steps": steps,
-        "teacher.update": "visit",
-        "consistency.weight": 0.0,
-        "optimiser.lr": 1e-3,
-        "runtime.batch_size": 4,
-        "runtime.eval_batch_size": 16,
-        "runtime.workers": 0,
-        "runtime.seed": seed,
-        "runtime.checkpoint_minutes": None,
-    }
-    config = load_config(CONFIGS / "peac_nano.py", changes)
-    book = open_datasets(config, data)
-    films = book.indices[MASKS][Split.TRAIN]
-    book.indices[MASKS][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
-    trainer = trainer_of(config, book, folder)
-    trainer.train()
-    rows = evaluate(book, {"student": trainer.model}, Split.TEST, 1).rows
-    return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
-
-
-def measure(trainer: Trainer) -> dict[str, float]:
-    """Anatomy in the frozen teacher, on films of further patients at 256 pixels."""
-    model = trainer.teacher.model.eval()
-    key = next(iter(model.classes))
-    see = eye(lambda images: model.trunk(images, key), Normaliser(trainer.config.model, "cpu"))
-    films = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, 256, findings=()) for n in range(MEASURED)]
-    points = [np.array(list(film.landmarks.values()))[:, ::-1] for film in films]  # y before x
-    queries = [anatomy.features_at(see, film.image, p, 160) for film, p in zip(films, points, strict=True)]
-    names = [n for p in points for n in range(len(p))]
-    owners = [n for n, p in enumerate(points) for _ in p]
-    errors, places = [], anatomy.grid_of(256, 16)
-    for n in range(0, MEASURED, 2):
-        keys = anatomy.features_at(see, films[n + 1].image, places, 160)
-        errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
-    wholes, quadrants, without = anatomy.parts_of(see, [film.image for film in films], 128)
-    own, others = anatomy.composition(wholes, quadrants)
-    removed = [anatomy.decomposition(wholes, without[:, q], quadrants[:, q]) for q in range(4)]
-    return {
-        "locality": anatomy.locality(torch.cat(queries), names, owners),
-        "correspondence": float(np.mean(errors)),
-        "composition": own - others,
-        "decomposition": float(np.mean(removed)),
-    }
-
-
-def run(options: argparse.Namespace, data: Path, work: Path) -> dict[str, dict]:
-    """Everything of every start, printed as it comes."""
-    results = {}
+def run(options: argparse.Namespace, world: World, findings: Findings) -> None:
+    """Everything of every start that is not yet there, stored as it comes."""
     for name in (RANDOM, *options.objectives):
-        started = time.perf_counter()
-        init, trainer = pretrain(name, data, work / name.replace(" ", "_"), options.pretrain_steps)
-        found = {"pretrain_seconds": round(time.perf_counter() - started, 1), **measure(trainer)}
-        found["dice"] = {
-            str(shots): [
-                few_shot(data, init, shots, seed, options.tune_steps, work / "tune") for seed in range(options.seeds)
-            ]
-            for shots in options.shots
-        }
-        results[name] = found
-        print(name, json.dumps(found), flush=True)
-    return results
+        init = options.out / "backbones" / name.replace(" ", "_") / "backbone.safetensors"
+        if name not in findings.starts:
+            steps = steps_of(name, options.minutes) if name != RANDOM else 0
+            found = pretrain(name, world, init, steps) if steps else begin(world, init)
+            findings.starts[name] = {"dice": {}, **found}
+            findings.save()
+            print(name, json.dumps(found), flush=True)
+        tune(name, init, options, world, findings)
+        write(findings, options)
 
 
-def table(results: dict[str, dict], shots: list[int]) -> str:
-    """Markdown: Dice in percent (mean and standard deviation over seeds), then the measures."""
-    heads = [f"Dice, {n} films" for n in shots]
-    measures = ["locality", "correspondence (px)", "composition", "decomposition", "seconds"]
-    lines = ["| start | " + " | ".join(heads + measures) + " |", "|---" * (1 + len(heads) + len(measures)) + "|"]
-    for name, found in results.items():
-        dice = [
-            f"{100 * np.mean(found['dice'][str(n)]):.1f} ± {100 * np.std(found['dice'][str(n)]):.1f}" for n in shots
-        ]
-        rest = [f"{found[m]:.2f}" for m in ("locality", "correspondence", "composition", "decomposition")]
-        lines.append(f"| {name} | " + " | ".join([*dice, *rest, f"{found['pretrain_seconds']:.0f}"]) + " |")
-    return "\n".join(lines) + "\n"
+def tune(name: str, init: Path, options: argparse.Namespace, world: World, findings: Findings) -> None:
+    """Dice of one start for every number of films and every seed."""
+    dice = findings.starts[name]["dice"]
+    for shots in options.shots:
+        for seed in range(options.seeds):
+            if f"{shots}/{seed}" not in dice:
+                with tempfile.TemporaryDirectory() as folder:
+                    dice[f"{shots}/{seed}"] = few_shot(world, init, shots, seed, options.tune_steps, Path(folder))
+                findings.save()
+        print(name, shots, [round(dice[f"{shots}/{seed}"], 3) for seed in range(options.seeds)], flush=True)
 
 
-def draw(results: dict[str, dict], shots: list[int], path: Path) -> None:
-    """Dice over the number of films, one line a start."""
-    figure, axes = plt.subplots(figsize=(6, 4))
-    for name, found in results.items():
-        values = np.array([found["dice"][str(n)] for n in shots])
-        style = {"color": "grey", "linestyle": "--"} if name == RANDOM else {}
-        axes.errorbar(shots, values.mean(axis=1), values.std(axis=1), label=name, capsize=3, **style)
-    axes.set(xscale="log", xlabel="films with masks", ylabel="Dice on test films", xticks=shots, xticklabels=shots)
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def learned_table(starts: dict[str, dict]) -> str:
+    """Each objective's own loss and the monitors of collapse on held-out films, untrained and trained."""
+    heads = ["objective", "steps", "processor seconds", "loss", *OWN]
+    rows = []
+    for name, found in starts.items():
+        if name != RANDOM:
+            pairs = [f"{found['before'][m]:.3g} → {found['after'][m]:.3g}" for m in ("loss", *OWN)]
+            rows.append([name, str(found["steps"]), f"{found['seconds']:.0f}", *pairs])
+    return markdown(heads, rows)
+
+
+def anatomy_table(starts: dict[str, dict]) -> str:
+    """Measures of the frozen backbones; random weights are all objectives' untrained network."""
+    measures = [m for m in MEASURES if m in starts[RANDOM]["anatomy"]]
+    rows = [[name, *(f"{found['anatomy'][m]:.3g}" for m in measures)] for name, found in starts.items()]
+    return markdown(["start", *(MEASURES[m] for m in measures)], rows)
+
+
+def dice_of(found: dict, shots: int, seeds: int) -> np.ndarray:
+    """Dice in percent, of each seed."""
+    return 100 * np.array([found["dice"][f"{shots}/{seed}"] for seed in range(seeds)])
+
+
+def dice_table(starts: dict[str, dict], shots: list[int], seeds: int) -> str:
+    """Mean and standard deviation over seeds, and of how many pairs (same films, same new layers) the start is better
+    than random weights."""
+    rows = []
+    for name, found in starts.items():
+        values = {n: dice_of(found, n, seeds) for n in shots}
+        gains = np.concatenate([values[n] - dice_of(starts[RANDOM], n, seeds) for n in shots])
+        cells = [f"{v.mean():.1f} ± {v.std(ddof=1) if seeds > 1 else 0:.1f}" for v in values.values()]
+        won = ["-", "-"] if name == RANDOM else [f"{gains.mean():+.1f}", f"{(gains > 0).sum()} of {len(gains)}"]
+        rows.append([name, *cells, *won])
+    return markdown(["start", *(f"Dice, {n} films" for n in shots), "mean gain", "pairs won"], rows)
+
+
+def draw(starts: dict[str, dict], shots: list[int], seeds: int, path: Path) -> None:
+    """Dice over the number of films, one line a start, side by side so that bars do not hide one another."""
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    middle = (len(starts) - 1) / 2
+    for place, (name, found) in enumerate(starts.items()):
+        values = np.array([dice_of(found, n, seeds) for n in shots])
+        where = np.array(shots) * 1.03 ** (place - middle)
+        style = {"color": "black", "linestyle": "--"} if name == RANDOM else {}
+        axes.errorbar(where, values.mean(axis=1), values.std(axis=1, ddof=min(1, seeds - 1)), label=name, capsize=3,
+                      marker="o", markersize=4, **style)  # fmt: skip
+    axes.set(xscale="log", xlabel="films with masks", ylabel="Dice on held-out patients, %")
+    axes.set_xticks(shots, [str(n) for n in shots])
     axes.minorticks_off()
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def write(findings: Findings, options: argparse.Namespace) -> None:
+    """Tables and plot of the starts that are finished."""
+    wanted = len(options.shots) * options.seeds
+    starts = {name: found for name, found in findings.starts.items() if len(found["dice"]) == wanted}
+    tables = [learned_table(starts), anatomy_table(starts), dice_table(starts, options.shots, options.seeds)]
+    (options.out / "table.md").write_text("\n".join(tables), encoding="utf-8")
+    draw(starts, options.shots, options.seeds, options.out / "dice.png")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, help="of real films as cxr_multi has them; generated ones without it")
+    parser.add_argument("--films", type=int, default=160, help="in each of the two generated datasets")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of one thread, for each pretraining")
+    parser.add_argument("--tune-steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--shots", type=int, nargs="+", default=[3, 6, 12])
+    parser.add_argument("--objectives", nargs="+", choices=SECONDS_A_STEP, default=list(SECONDS_A_STEP))
+    return parser.parse_args()
 
 
 def main() -> None:
     """Reads the options, runs and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=120, help="in each of the two datasets")
-    parser.add_argument("--pretrain-steps", type=int, default=40)
-    parser.add_argument("--tune-steps", type=int, default=12)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--shots", type=int, nargs="+", default=[3, 6, 12])
-    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = arguments()
+    torch.set_num_threads(1)
+    (options.out / "backbones").mkdir(parents=True, exist_ok=True)
+    kept = ("films", "minutes", "tune_steps", "seeds", "shots")
+    settings = {name: getattr(options, name) for name in kept} | {"data": options.data_root and options.data_root.name}
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        write_phantom_datasets(data, {"phantom_labels": options.films, "phantom_masks": options.films}, size=256)
-        results = run(options, data, Path(folder))
-    (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (options.out / "table.md").write_text(table(results, options.shots), encoding="utf-8")
-    draw(results, options.shots, options.out / "dice.png")
-    print(table(results, options.shots))
+        real = options.data_root is not None
+        world = real_world(options.data_root) if real else generated_world(Path(folder), options.films)
+        run(options, world, Findings(options.out, settings))
+    print((options.out / "table.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,174 @@
+"""The parts of ``selfsup_transfer.py`` that learn and measure: pretraining, few films with masks, a frozen backbone."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from selfsup_worlds import SPLIT, World
+
+from foundationx.config import RunConfig
+from foundationx.configfile import load_config
+from foundationx.data.device import Normaliser
+from foundationx.data.loader import usable
+from foundationx.data.sources import DataBook, open_datasets
+from foundationx.engine.step import look_at_views
+from foundationx.engine.trainer import Trainer
+from foundationx.evaluate import anatomy
+from foundationx.evaluate.evaluator import evaluate
+from foundationx.export.backbone import export_backbone
+from foundationx.models.tokens import eye
+from foundationx.objectives.parts.memory import Queue
+from foundationx.run.train import build_model, plan_loader
+from foundationx.schedule.plan import build_plan
+from foundationx.types import Split
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
+SECONDS_A_STEP = {"adam": 0.25, "adam_v2": 1.8, "peac": 0.7, "ace": 0.65, "lamps": 0.55}
+"""Processor time of a step of ``*_nano.py`` on one thread of the machine it was tuned on: steps cost alike by it."""
+
+RANDOM = "random weights"
+OWN = ("margin", "rank", "spread")
+
+
+def steps_of(name: str, minutes: float) -> int:
+    """Steps that take about so many minutes of one thread."""
+    return max(1, round(60 * minutes / SECONDS_A_STEP[name]))
+
+
+def trainer_of(config: RunConfig, book: DataBook, folder: Path) -> Trainer:
+    """A trainer without evaluation."""
+    plan = build_plan(config, book.sizes(Split.TRAIN))
+    model = build_model(config, book, "cpu")
+    return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+
+
+def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataBook]:
+    """A trainer of an objective's nano configuration, and its films. Backbones of all objectives begin alike."""
+    changes = {
+        "datasets": [{"card": card, "tasks": ["self_supervision"]} for card in world.cards],
+        "split": SPLIT,
+        "schedule.cycles": 1,
+        "schedule.release.self_supervision": 1e6,
+        "schedule.max_steps": steps,
+        "runtime.workers": 0,
+        "runtime.checkpoint_minutes": None,
+    }
+    config = load_config(CONFIGS / f"{name}_nano.py", changes)
+    book = world.films(config)
+    return trainer_of(config, book, folder), book
+
+
+def begin(world: World, target: Path) -> dict[str, object]:
+    """Writes the backbone that all objectives begin with. Returns its ``anatomy``."""
+    trainer, _ = prepared(next(iter(SECONDS_A_STEP)), world, 1, target.parent)
+    export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
+    return {"anatomy": measure(trainer, world)}
+
+
+def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, object]:
+    """Trains an objective's nano configuration; its teacher's backbone goes to ``target``.
+
+    Returns:
+        ``before`` and ``after``: loss, margin, rank and spread on the test side; ``seconds`` of processor time;
+        ``steps``; ``anatomy`` of the frozen teacher.
+    """
+    untrained, book = prepared(name, world, steps, target.parent)
+    fill_queue(untrained)
+    found: dict[str, object] = {"steps": steps, "before": held_out(untrained, book)}
+    trainer, _ = prepared(name, world, steps, target.parent)
+    begun = time.process_time()
+    trainer.train()
+    found["seconds"] = round(time.process_time() - begun, 1)
+    found["after"] = held_out(trainer, book)
+    export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
+    return found | {"anatomy": measure(trainer, world)}
+
+
+def fill_queue(trainer: Trainer) -> None:
+    """Gives an untrained network the keys that it would have at the end of a run, where its objective has a queue."""
+    queue = next((part for part in trainer.model.modules() if isinstance(part, Queue)), None)
+    if queue is None:
+        return
+    batches = math.ceil(len(queue.keys) / trainer.config.runtime.batch_size)
+    trainer.model.train()
+    for loaded in trainer.batches(max(0, trainer.plan.total_steps - batches)):
+        with torch.no_grad():
+            look_at_views(trainer.model, trainer.teacher.model, trainer.normalise, usable(loaded, "raise"))
+
+
+def held_out(trainer: Trainer, book: DataBook) -> dict[str, float]:
+    """The student's total loss against the teacher on the test side, and the monitors of collapse.
+
+    Adam's negatives are not pruned here: of an untrained network, for which all films look alike, none would be left.
+    """
+    objective = trainer.model.head(next(iter(book.annotations))).objective
+    trained_with = objective.options
+    if hasattr(trained_with, "prune_above"):
+        objective.options = trained_with.model_copy(update={"prune_above": 2.0})
+    rows = evaluate(book, {"student": trainer.model, "teacher": trainer.teacher.model}, Split.TEST, 1).rows
+    objective.options = trained_with
+    student = {(row.metric, row.class_name): row.value for row in rows if row.model == "student"}
+    return {"loss": student["loss", "total"], **{name: student[name, "mean"] for name in OWN}}
+
+
+def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder: Path) -> float:
+    """Mean Dice over the classes on the test side after tuning all weights on ``shots`` films with masks."""
+    changes = {
+        "datasets": [{"card": world.masks.dataset, "tasks": ["segmentation"]}],
+        "split": SPLIT,
+        "model.objective": None,
+        "model.init": str(init),
+        "schedule.cycles": 1,
+        "schedule.lock": {"classification": 1.0, "detection": 1.0},  # not visited
+        "schedule.release": {"_delete_": True, "segmentation": 1e6},
+        "schedule.max_steps": steps,
+        "teacher.update": "visit",
+        "consistency.weight": 0.0,
+        "optimiser.lr": 1e-3,
+        "optimiser.curve": {"type": "cosine", "start": 1.0, "end": 0.0},
+        "runtime.batch_size": 4,
+        "runtime.eval_batch_size": 16,
+        "runtime.workers": 0,
+        "runtime.seed": seed,
+        "runtime.checkpoint_minutes": None,
+    }
+    config = load_config(CONFIGS / "peac_nano.py", changes)
+    book = open_datasets(config, world.data)
+    films = book.indices[world.masks][Split.TRAIN]
+    book.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
+    trainer = trainer_of(config, book, folder)
+    trainer.train()
+    rows = evaluate(book, {"student": trainer.model}, Split.TEST, 1).rows
+    return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
+
+
+def measure(trainer: Trainer, world: World) -> dict[str, float]:
+    """Anatomy in the frozen teacher: wholes and parts on held-out films, landmarks where they are known."""
+    model = trainer.teacher.model.eval()
+    key = next(iter(model.classes))
+    see = eye(lambda images: model.trunk(images, key), Normaliser(trainer.config.model, "cpu"))
+    wholes, quadrants, without = anatomy.parts_of(see, world.measured(), 128)
+    own, others = anatomy.composition(wholes, quadrants)
+    removed = [anatomy.decomposition(wholes, without[:, q], quadrants[:, q]) for q in range(quadrants.shape[1])]
+    found = {"composition": own - others, "decomposition": float(np.mean(removed))}
+    return found | (_landmarks(see, world.landmark_films()) if world.generated else {})
+
+
+def _landmarks(see: anatomy.Eye, films: list) -> dict[str, float]:
+    """Locality, and the mean error in pixels of matching landmarks between pairs of patients."""
+    points = [np.array(list(film.landmarks.values()))[:, ::-1] for film in films]  # y before x
+    queries = [anatomy.features_at(see, film.image, p, 160) for film, p in zip(films, points, strict=True)]
+    names = [n for p in points for n in range(len(p))]
+    owners = [n for n, p in enumerate(points) for _ in p]
+    errors, places = [], anatomy.grid_of(films[0].image.shape[0], 16)
+    for n in range(0, len(films), 2):
+        keys = anatomy.features_at(see, films[n + 1].image, places, 160)
+        errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
+    return {
+        "locality": anatomy.locality(torch.cat(queries), names, owners),
+        "correspondence": float(np.mean(errors)),
+    }

@@ -1,0 +1,97 @@
+"""Where ``selfsup_transfer.py`` learns and is tested: generated radiographs, or a folder of real ones.
+
+The sides of a world are those of its patients: nobody whose film was pretrained or tuned on is tested.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from foundationx.config import RunConfig
+from foundationx.configfile import load_config
+from foundationx.data.phantom.phantom import make_phantom
+from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.data.pixels import read_grey
+from foundationx.data.sources import DataBook, open_datasets
+from foundationx.types import Annotations, Split, Task, TaskKey
+
+SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
+ALL_FILMS = TaskKey("all_films", Task.SELF_SUPERVISION)
+FIRST_MEASURED_PATIENT = 900_000_000
+LANDMARK_FILMS, FILMS = 8, 32
+REAL = Path(__file__).resolve().parents[1] / "configs" / "quickstart" / "cxr_multi.py"
+
+
+@dataclass(frozen=True)
+class World:
+    """Films to pretrain on, and a head whose masks are learned from few of them.
+
+    Attributes:
+        data: folder of the datasets.
+        cards: whose films are pretrained on, without their labels.
+        masks: the head that is tuned.
+        generated: whether films can be generated together with their landmarks.
+    """
+
+    data: Path
+    cards: tuple[str, ...]
+    masks: TaskKey
+    generated: bool
+
+    def films(self, config: RunConfig) -> DataBook:
+        """Films of all cards as one dataset: one head learns from all of them."""
+        return as_one(open_datasets(config, self.data), self.data)
+
+    def measured(self) -> list[np.ndarray]:
+        """Images of the test side, (H, W) uint8, to measure wholes and parts on."""
+        if self.generated:
+            return [film.image for film in self.landmark_films(FILMS)]
+        card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
+        book = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
+        table, chosen = book.annotations[self.masks], book.indices[self.masks][Split.TEST][:FILMS]
+        return [read_grey(book.roots[self.masks.dataset] / table.images[n]) for n in chosen]
+
+    def landmark_films(self, count: int = LANDMARK_FILMS) -> list:
+        """Generated films of further patients, with true landmarks; none of a folder."""
+        if not self.generated:
+            return []
+        return [make_phantom(FIRST_MEASURED_PATIENT + n, 0, 256, findings=()) for n in range(count)]
+
+
+def generated_world(folder: Path, films: int) -> World:
+    """Two generated datasets of ``films`` films each: one to pretrain on, one with masks of lungs and heart."""
+    write_phantom_datasets(folder, {"phantom_labels": films, "phantom_masks": films}, size=256)
+    return World(folder, ("phantom_labels",), TaskKey("phantom_masks", Task.SEGMENTATION), generated=True)
+
+
+def real_world(folder: Path) -> World:
+    """The films of ``configs/quickstart/cxr_multi.py``, and its lung masks."""
+    cards = tuple(dataset.card for dataset in load_config(REAL).datasets)
+    return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), generated=False)
+
+
+def as_one(book: DataBook, data: Path) -> DataBook:
+    """All self-supervised datasets of a book as one, each film and patient on the side it was on.
+
+    A picture that stands in several datasets stays in as often.
+    """
+    tables = list(book.annotations.values())
+    starts = np.cumsum([0, *(len(table) for table in tables)])
+    folders = [os.path.relpath(book.roots[table.key.dataset], data) for table in tables]
+    merged = Annotations(
+        key=ALL_FILMS,
+        classes=(),
+        images=[f"{folder}/{n}" for folder, table in zip(folders, tables, strict=True) for n in table.images],
+        patients=[patient for table in tables for patient in table.patients],
+        rows=[row for table in tables for row in table.rows],
+        labels=np.zeros((int(starts[-1]), 0), dtype=np.float32),
+        splits=[side for table in tables for side in table.splits],
+    )
+    shifted = zip(tables, starts[:-1], strict=True)
+    sides = [(book.indices[table.key], start) for table, start in shifted]
+    indices = {split: np.concatenate([side[split] + start for side, start in sides]) for split in Split}
+    return replace(book, annotations={ALL_FILMS: merged}, roots={ALL_FILMS.dataset: data}, indices={ALL_FILMS: indices})
