@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--kind", default="auto", help="what the file holds, checked (auto): docs/weights.md lists all")
     parser.add_argument("--entry", help="entry of the file that holds the weights (the teacher's)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="of training, where the file does not tell")
     parser.add_argument(
         "--heads", nargs="+", metavar="CARD", help="datasets of the heads in the file's order, or none (as released)"
     )
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     if options.kind not in ("auto", *KINDS):
         raise CheckpointError("--kind", f"found {options.kind!r}", f"auto, {', '.join(KINDS)}")
     released = read_released(options.file, options.kind, options.entry, options.heads)
+    released.image_size = _image_size(options.image_size, released.image_size)
     table = Table(title=f"{options.file.name}: {released.kind}, {released.entry or 'bare state dict'}")
     for column in ("tensors", "number", "fate", "as, or why"):
         table.add_column(column)
@@ -52,6 +54,17 @@ def run(options: argparse.Namespace) -> None:
         console.print(f"head {head.name}: {', '.join(head.classes)}{' (exclusive)' if head.exclusive else ''}")
     for path in write_imported(released, options.file, options.out):
         print(path)
+
+
+def _image_size(asked: int | None, told: int | None) -> int | None:
+    """The file's image size, else the user's. Raises CheckpointError where they differ, or it is no multiple of 32."""
+    from foundationx.errors import CheckpointError
+
+    if asked is not None and (asked <= 0 or asked % 32):
+        raise CheckpointError("--image-size", f"found {asked}", "a multiple of 32")
+    if None not in (asked, told) and asked != told:
+        raise CheckpointError("--image-size", f"found {asked}", f"{told}, which the file tells", "leave it out")
+    return told or asked
 
 
 def _groups(released: Released) -> dict[tuple[str, str, str], int]:

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from foundationx import protocols as room
 from foundationx.config import DatasetConfig
 from foundationx.data.sources import DataBook, open_datasets
-from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
+from foundationx.engine.checkpoint import Checkpoint
 from foundationx.errors import ConfigError, nearest
 from foundationx.evaluate.evaluator import Evaluation
 from foundationx.evaluate.predictions import Predictions
+from foundationx.export.imported_model import open_subject
 from foundationx.model import FoundationModel
 from foundationx.modelconfig import Section
 from foundationx.protocols import protocol_names
@@ -37,7 +38,7 @@ class Request:
     """What is judged, and on what.
 
     Attributes:
-        checkpoint: a checkpoint or a work directory.
+        checkpoint: a checkpoint, a work directory, or the folder of an import.
         model: student or teacher.
         card: dataset to judge on; it need not be among those that the model was trained on.
         root: its folder under the data root, the card's own where it is None.
@@ -84,7 +85,7 @@ class Subject:
     """
 
     def __init__(self, request: Request):
-        self.checkpoint: Checkpoint = load_checkpoint(request.checkpoint)
+        self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card)
         config = self.checkpoint.config
         dataset = DatasetConfig(card=request.card, root=request.root)
         self.config = config.model_copy(update={"datasets": (dataset,)})
