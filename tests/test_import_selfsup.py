@@ -130,7 +130,7 @@ FAULTS = {
     ("ace vit", "no square"): (_with("pos_embed", draw(1, 12, 128)), "11 positions"),
     ("ace vit", "extra"): (_with("blocks.0.ls1.gamma", draw(3)), "unexpected: blocks.0.ls1.gamma"),
     ("lamps", "missing"): (_without("layers.1.blocks.0.mlp.fc1.bias"), "1 missing: stages.1.blocks.0.ffn"),
-    ("lamps", "extra"): (_with("absolute_pos_embed", draw(1, 256, 24)), "does not have: absolute_pos_embed"),
+    ("ace", "extra"): (_with("absolute_pos_embed", draw(1, 256, 24)), "does not have: absolute_pos_embed"),
     ("peac", "shape"): (_with("norm.bias", draw(3)), r"shape: norm3.bias \(3,\)"),
 }
 

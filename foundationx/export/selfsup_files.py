@@ -26,7 +26,7 @@ class Method:
         sign: pattern of names in that entry as they are stored, by which the file is recognised.
         networks: kinds of backbone that the method was released with.
         prefixes: before the backbone's names once ``module.`` is gone; the first that occurs.
-        dropped: patterns of names outside the backbone, and why they are left out.
+        dropped: patterns of names that are no part of the backbone as it is run, and why they are left out.
     """
 
     branch: str
@@ -56,16 +56,12 @@ class Method:
             found = f"names such as {', '.join(list(tensors)[:3])}"
             expected = f"names of {name}: {' or '.join(f'{p}*' for p in self.prefixes)} (module. before them or not)"
             raise CheckpointError(where, found, expected, "leave out --kind, or name another --entry")
-        inside = {n: n.removeprefix(prefix) for n in tensors if n.startswith(prefix)}
-        dropped, unknown = {}, []
-        for outside in tensors.keys() - inside.keys():
-            reason = next((why for pattern, why in self.dropped if re.fullmatch(pattern, outside)), None)
-            if reason is None:
-                unknown.append(outside)
-            else:
-                dropped[outside] = reason
+        reasons = {n: next((why for pattern, why in self.dropped if re.fullmatch(pattern, n)), None) for n in tensors}
+        dropped = {n: reason for n, reason in reasons.items() if reason is not None}
+        inside = {n: n.removeprefix(prefix) for n in tensors if n not in dropped and n.startswith(prefix)}
+        unknown = sorted(tensors.keys() - inside.keys() - dropped.keys())
         if unknown:
-            found = f"{len(unknown)} tensors that {name} does not have: {', '.join(sorted(unknown)[:3])}"
+            found = f"{len(unknown)} tensors that {name} does not have: {', '.join(unknown[:3])}"
             raise CheckpointError(where, found, "the released names", "the file is of another network")
         return {short: tensors[n] for n, short in inside.items()}, {s: n for n, s in inside.items()}, dropped
 
@@ -97,7 +93,13 @@ METHODS = {
         ((r"(mlp|mlp_local|head|decoder)\..*", _HEAD), ("bias", _HEAD)),
     ),
     "ace": Method("teacher", r"module\.backbone\.(patch_embed|cls_token)", ("swin", "vit"), ("backbone.",), _ANY_HEAD),
-    "lamps": Method("teacher", r"backbone\.(patch_embed|cls_token)", ("swin", "vit"), ("backbone.",), _ANY_HEAD),
+    "lamps": Method(
+        "teacher",
+        r"backbone\.(patch_embed|cls_token)",
+        ("swin", "vit"),
+        ("backbone.",),
+        (*_ANY_HEAD, (r"backbone\.absolute_pos_embed", "stored, but not used by the released forward (5.6)")),
+    ),
 }
 
 
