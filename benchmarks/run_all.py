@@ -55,7 +55,7 @@ LIMITS = """
 - 2,000 augmented samples a second and core: a turned, cropped and toned view of 512 x 512 pixels is made about that
   often, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such a view.
 - Deformable attention by rows is for the CPU. On CUDA and under `torch.compile` it is one `grid_sample` a level, which
-  on the CPU was 1.1 to 1.6 times as fast as mmcv's PyTorch path, in half its memory.
+  is not measured here.
 - A cycle by the released logic differs from ours mainly in detection (a second copy and forward pass of the model)
   and in the weights turned into lists; what both must compute dominates on a CPU.
 """
