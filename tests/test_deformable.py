@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from host_traffic import Dispatched, HostTraffic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +118,15 @@ def test_in_bf16_both_ways_are_as_near_to_single_precision():
             assert (own.float() - other).norm() < 0.01 * other.norm()
 
 
+@pytest.mark.parametrize("way", [sum_rows, sample_grids])
+def test_nothing_is_copied_from_the_host_and_no_value_is_read(way):
+    leaves = [tensor.requires_grad_() for tensor in draw(SHAPES)]
+    with HostTraffic() as traffic, Dispatched() as operations:
+        way(leaves[0], SHAPES, *leaves[1:]).sum().backward()
+    assert not traffic.calls and not {"_local_scalar_dense", "nonzero"} & set(operations.calls)
+
+
+@pytest.mark.slow
 def test_compiles_in_one_piece_to_the_same_numbers():
     tensors = draw(SHAPES)
     compiled = torch.compile(deformable_attention, backend="aot_eager", fullgraph=True)
