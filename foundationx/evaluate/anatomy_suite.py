@@ -96,6 +96,11 @@ class Measured:
         """Mean of what would be by chance."""
         return float(self.baselines.mean())
 
+    @property
+    def gain(self) -> float:
+        """Value minus baseline: what can be compared between networks, as a cosine by itself cannot."""
+        return self.value - self.baseline
+
 
 @dataclass(frozen=True)
 class Findings:

@@ -46,6 +46,7 @@ COLUMNS = (
     "chance is",
     "gain",
     "random weights",
+    "their gain",
 )
 
 REPEATS = 1000
@@ -103,8 +104,8 @@ def run(request: Request, options: Options) -> Result:
 
         found = look(subject.model, subject.name)
         bare = look(_untrained(subject, options.seed), "random weights").measured if options.untrained else []
-    others = {(item.name, item.class_name): item for item in bare}
-    rows = [_row(item, others.get((item.name, item.class_name))) for item in found.measured]
+    others = {(item.name, item.class_name, item.against): item for item in bare}
+    rows = [_row(item, others.get((item.name, item.class_name, item.against))) for item in found.measured]
     source = f"landmarks from {key}: {', '.join(organs)}" if found.landmarks else "no landmarks"
     notes = [
         f"{len(films)} patients, films of {size} x {size} pixels, views of {settings.view}; {source}",
@@ -205,8 +206,9 @@ def _row(item: Measured, bare: Measured | None) -> tuple[str, ...]:
         f"{low:.{digits}f} to {high:.{digits}f}",
         chance,
         item.against,
-        f"{item.value - item.baseline:+.{digits}f}",
+        f"{item.gain:+.{digits}f}",
         "-" if bare is None else f"{bare.value:.{digits}f}",
+        "-" if bare is None else f"{bare.gain:+.{digits}f}",
     )
 
 

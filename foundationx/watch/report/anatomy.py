@@ -240,7 +240,7 @@ def measures(scene: Scene) -> Figure:
 
 
 def _dumbbells(axis: Axes, scene: Scene, names: Sequence[str]) -> None:
-    bare = {row.name: row.value for row in scene.bare if row.class_name == MEAN}
+    bare = {(row.name, row.against): row.gain for row in scene.bare if row.class_name == MEAN}
     for height, name in enumerate(names):
         found = [row for row in scene.found.measured if (row.name, row.class_name) == (name, MEAN)]
         value, chance = found[0].value, found[0].baseline
@@ -258,9 +258,10 @@ def _dumbbells(axis: Axes, scene: Scene, names: Sequence[str]) -> None:
                 label="nearest place, mean position",
                 zorder=3,
             )
-        if name in bare:
+        if (name, found[0].against) in bare:
+            place = chance + bare[name, found[0].against]  # as far from this mark as random weights are from theirs
             look = {"mfc": "white", "mec": QUIET, "mew": 1.5}
-            axis.plot(bare[name], height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
+            axis.plot(place, height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
         axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=scene.who, zorder=5)
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)

@@ -11,7 +11,8 @@ from foundationx.workdir import WorkDir
 
 CAPTIONS = {
     "measures": "Every measure beside chance: unrelated pairs, random places, guessing. The orange marks are harder to "
-    "beat: the feature of the nearest place that was given, and the landmark's mean position.",
+    "beat: the feature of the nearest place that was given, and the landmark's mean position. Diamonds are as far from "
+    "the black mark as random weights are from their own chance.",
     "correspondence": "Where one patient's landmarks are found in another's film. Of all pairs of films, the one "
     "whose mean error is the median.",
     "similarity": "Cosine of one landmark's feature to every place of other patients' films: the landmark that is "
