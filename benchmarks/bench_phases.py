@@ -3,7 +3,7 @@
 Lock phases also with features that are used several times (`schedule.reuse`): a step is then the mean over all uses of
 a batch, with the one in which it is read.
 
-python benchmarks/bench_phases.py [--runs 7]
+python benchmarks/bench_phases.py [--runs 7] [--device auto]
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ USES = (4, 8)
 
 
 def main() -> None:
-    runs = options(__doc__).runs
-    heading("Lock against release", f"{DESCRIPTION} Two images a step.")
+    asked = options(__doc__, further={"device": "cpu"})
+    runs, device = asked.runs, asked.device
+    heading("Lock against release", f"{DESCRIPTION} Two images a step.", device)
     heads = keys(1)
-    world = World(heads)
+    world = World(heads, device)
     rows = []
     for key in heads:
-        batch, phases = draw_batch(key), {name: phase_of(key, name) for name in PhaseName}
+        batch, phases = draw_batch(key).to(device), {name: phase_of(key, name) for name in PhaseName}
         kinds = {name.value: (functools.partial(world.step, phase, batch), 1) for name, phase in phases.items()}
         for uses in USES:
             again = functools.partial(use_again, world, phases[PhaseName.LOCK], batch, uses)
             kinds[f"lock, features used {uses} times"] = again, uses
-        seconds = in_turns({name: step for name, (step, _) in kinds.items()}, runs)
+        seconds = in_turns({name: step for name, (step, _) in kinds.items()}, runs, device)
         whole = {name: (gflop(step) / steps, seconds[name] / steps) for name, (step, steps) in kinds.items()}
         for name, (step, _) in kinds.items():
             arithmetic, time = whole[name]
@@ -45,7 +46,7 @@ def main() -> None:
             backward = kept_for_backward(world, phase, batch, known)
             cells = [f"{arithmetic:.2f}", times(whole["release"][0], arithmetic)]
             cells += [f"{1000 * time:.1f}", times(whole["release"][1], time), f"{backward:.1f}"]
-            rows.append([key.task.value, name, *cells, f"{peak_bytes(step) / MEGABYTE:.1f}", megabytes(known)])
+            rows.append([key.task.value, name, *cells, f"{peak_bytes(step, device) / MEGABYTE:.1f}", megabytes(known)])
     columns = ["task", "step", "GFLOP", "times fewer", "ms", "times faster", "kept for backward, MB", "peak, MB"]
     table([*columns, "features of a batch, MB"], rows)
     print("By the arithmetic of Foundation X at full size (teacher beside release): classification 4 (only heads")

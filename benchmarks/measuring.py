@@ -17,26 +17,53 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from foundationx.run.device import pick_device
 
-def options(docstring: str, runs: int = 7) -> argparse.Namespace:
-    """The command line of a benchmark; torch and OpenCV get one thread."""
+CPU = torch.device("cpu")
+
+
+def options(docstring: str, runs: int = 7, further: Mapping[str, Any] | None = None) -> argparse.Namespace:
+    """The command line of a benchmark; torch and OpenCV get one thread.
+
+    Args:
+        docstring: of the script.
+        runs: timed runs, where none are asked for.
+        further: options of this script with their defaults; ``device`` becomes a device, ``auto`` is CUDA if possible.
+    """
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
     parser.add_argument("--runs", type=int, default=runs, help="timed runs of each thing")
+    for name, default in (further or {}).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if "device" in chosen:
+        chosen.device = pick_device(chosen.device)
+    return chosen
 
 
-def in_turns(things: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Median CPU seconds of each thing, after one run that is not counted; waiting for a core does not count."""
+def in_turns(things: Mapping[str, Callable[[], Any]], runs: int, device: torch.device = CPU) -> dict[str, float]:
+    """Median seconds of each thing, after one run that is not counted.
+
+    On the CPU those of the processor, so that waiting for a core does not count; elsewhere those that pass until the
+    device has done all it was asked to.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in things}
     for turn in range(runs + 1):
         for name, thing in things.items():
-            start = time.process_time()
+            start = now(device)
             thing()
             if turn:
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(now(device) - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def now(device: torch.device) -> float:
+    """Seconds of the processor on the CPU; elsewhere of the clock, once the device has done all it was asked to."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
 
 
 def bytes_for_backward(forward: Callable[[], Any]) -> int:
@@ -90,17 +117,27 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout is torch.strided
 
 
-def peak_bytes(step: Callable[[], Any]) -> int:
-    """The most bytes that a step holds beside what it was given."""
+def peak_bytes(step: Callable[[], Any], device: torch.device = CPU) -> int:
+    """The most bytes that a step holds beside what it was given; on CUDA as its allocator counts them."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     with Peak() as peak:
         step()
     return peak.most
 
 
-def heading(title: str, setting: str) -> None:
+def heading(title: str, setting: str, device: torch.device = CPU) -> None:
     """Title of a section, and what was measured on what."""
+    machine = f"{platform.machine()} CPU, 1 thread"
+    if device.type == "cuda":
+        machine = f"{torch.cuda.get_device_name(device)}, bf16"
     print(f"## {title}\n")
-    print(f"{setting} torch {torch.__version__}, {platform.machine()} CPU, 1 thread.\n")
+    print(f"{setting} torch {torch.__version__}, {machine}.\n")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -19,7 +19,17 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 FIGURES = PAGE.with_suffix(".json")
-SCRIPTS = ("cache", "detection_criterion", "attention", "teacher", "phases", "cycle", "datasets", "evaluation")
+SCRIPTS = (
+    "cache",
+    "detection_criterion",
+    "attention",
+    "teacher",
+    "phases",
+    "cycle",
+    "datasets",
+    "evaluation",
+    "compile",
+)
 
 INTRO = """# Performance
 

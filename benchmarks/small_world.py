@@ -74,12 +74,13 @@ def phase_of(key: TaskKey, name: PhaseName) -> Phase:
 
 
 class World:
-    """Student, teacher and what a step needs."""
+    """Student, teacher and what a step needs; on CUDA they compute in bf16."""
 
-    def __init__(self, heads: Sequence[TaskKey]):
-        self.student = build(heads)
+    def __init__(self, heads: Sequence[TaskKey], device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.student = build(heads).to(device)
         self.teacher = Teacher(self.student)
-        self.normalise = Normaliser(CONFIG, "cpu")
+        self.normalise = Normaliser(CONFIG, device)
 
     def step(self, phase: Phase, batch: Batch) -> None:
         """Losses and gradients, as the loop takes them."""
@@ -88,4 +89,5 @@ class World:
 
     def loss(self, phase: Phase, batch: Batch, trunk_output: Any = None) -> torch.Tensor:
         """The loss of a locked model; ``trunk_output`` of the batch where it is known."""
-        return training_losses(self.student, self.teacher, self.normalise, batch, phase, trunk_output).loss
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            return training_losses(self.student, self.teacher, self.normalise, batch, phase, trunk_output).loss

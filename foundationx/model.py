@@ -79,7 +79,7 @@ class FoundationModel(BaseModel):
             with plainly(self):  # the shapes of its views change with its curriculum
                 return self.trunks[key.task.value](self.backbone(images))
         if features is None:
-            features = run_part(self.backbone, images)
+            features = run_part(self.backbone, images, self.trunks[key.task.value].stages)
         if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
             features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
         return run_part(self.trunks[key.task.value], features)

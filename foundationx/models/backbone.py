@@ -62,6 +62,10 @@ class Backbone(nn.Module):
         strides = tuple(self.PROBE_SIZE // feature.shape[-1] for feature in features)
         return channels, strides
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) normalised images to feature maps (B, C_i, H / stride_i, W / stride_i), finest first."""
-        return tuple(self.net(images))
+    def forward(self, images: Tensor, stages: int | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalised images to feature maps (B, C_i, H / stride_i, W / stride_i), finest first.
+
+        Of the last ``stages`` of them, where that is given.
+        """
+        features = tuple(self.net(images))
+        return features if stages is None else features[-stages:]

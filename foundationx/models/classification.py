@@ -17,6 +17,8 @@ class ClassificationTrunk(nn.Module):
         projector: its width and whether it has a hidden layer; None for the plain pooled feature (Foundation X).
     """
 
+    stages = 1  # of the backbone, the last
+
     def __init__(self, in_channels: Sequence[int], projector: ProjectorConfig | None):
         super().__init__()
         channels = in_channels[-1]

@@ -64,8 +64,11 @@ def _has_compiled(model: nn.Module) -> bool:
     return any(is_compiled(child) for child in model.children())
 
 
-def run_part(part: nn.Module, value: Any) -> Any:
+def run_part(part: nn.Module, value: Any, *narrowed: Any) -> Any:
     """What a part makes of its input; without a graph where it is compiled and nothing is trained in it or below it.
+
+    ``narrowed`` are further arguments of a compiled part with a graph: they leave out what is not used above it. Else
+    its parameters would get a gradient of zero in place of none, and the optimiser would move them.
 
     Raises:
         CompileError: it had to be compiled more often than planned.
@@ -77,7 +80,7 @@ def run_part(part: nn.Module, value: Any) -> Any:
     tracked = torch.is_grad_enabled() and _is_trained(part, value)
     try:
         with torch.set_grad_enabled(tracked):
-            return part(value)
+            return part(value, *narrowed) if tracked else part(value)
     except exc.FailOnRecompileLimitHit as error:
         found = f"one graph more than the {config.recompile_limit} that the plan needs"
         raise CompileError(type(part).__name__, found, "fixed shapes", f"{WITHOUT} and report this") from error

@@ -96,6 +96,8 @@ class DetectionTrunk(nn.Module):
         config: sizes.
     """
 
+    stages = NECK_STAGES  # of the backbone, the last
+
     def __init__(self, in_channels: Sequence[int], config: DetectionConfig):
         super().__init__()
         self.config = config

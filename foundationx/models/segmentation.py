@@ -20,6 +20,7 @@ class SegmentationTrunk(nn.Module):
     def __init__(self, in_channels: Sequence[int], config: SegmentationConfig):
         super().__init__()
         self.out_channels = config.channels
+        self.stages = len(in_channels)  # of the backbone, all
         self.fusion = compat.build_mm(
             {
                 "type": "mmseg.UPerHead",

@@ -34,15 +34,15 @@ def compile_trainer(trainer: Trainer, plan: Plan, backend: Backend | None = None
 def graphs_needed(config: RunConfig, model: FoundationModel, plan: Plan) -> dict[str, int]:
     """How often each part may be compiled, student's and teacher's uses together.
 
-    Once for each set of its scopes that some phase trains, with a graph. And without: for batches of training and of
-    evaluation (which differ in size or precision), once for the student and once for the teacher.
+    Once for each task and each set of its scopes that some phase trains, with a graph. And without: for batches of
+    training and of evaluation (which differ in size or precision), once for the student and once for the teacher.
     """
     prefixes = scope_prefixes(model)
     batches = 2 if (config.evaluate.every or config.evaluate.final) else 1
     needed = {}
     for part in parts_of(model):
         own = {scope for prefix, scope in prefixes.items() if prefix == part or prefix.startswith(f"{part}.")}
-        phases = (phase for phase in plan.phases if phase.key.task is not Task.SELF_SUPERVISION)
-        trained = {frozenset(own & set(phase.trainable)) for phase in phases} - {frozenset()}
-        needed[part] = len(trained) + 2 * batches
+        phases = [phase for phase in plan.phases if phase.key.task is not Task.SELF_SUPERVISION]
+        trained = {(phase.key.task, frozenset(own & set(phase.trainable))) for phase in phases}
+        needed[part] = sum(bool(scopes) for _, scopes in trained) + 2 * batches
     return needed
