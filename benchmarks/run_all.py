@@ -59,8 +59,8 @@ GFLOP) do not depend on the machine.
 LIMITS = """
 ## What these figures do not show
 
-- No GPU: everything here ran on a CPU, where arithmetic hides the host's share of a step. Throughput on CUDA, bf16
-  and `torch.compile` are not measured. The update that a flag on the device allows takes other calls on CUDA
+- No GPU: everything here ran on a CPU, where arithmetic hides the host's share of a step. On CUDA throughput, bf16
+  and `torch.compile` are not measured (`bench_compile.py --device auto` would). The update that a flag on the device allows takes other calls on CUDA
   (three grouped ones); on the CPU they were only held against a plain loop.
 - 2,000 augmented samples a second and core: a turned, cropped and toned view of 512 x 512 pixels is made about that
   often, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such a view.
