@@ -1,0 +1,59 @@
+"""What the benchmarks call the released logic: equal numbers in evaluation, and a cycle summed as by hand."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import bench_cycle
+from bench_evaluation import books, check_equal, ours
+from released_evaluation import evaluate_plainly
+from run_all import tables
+
+from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.run.train import build_model
+from foundationx.types import ANNOTATED, Split, Task
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One card with three tasks, and two untrained models of other weights."""
+    folder = tmp_path_factory.mktemp("released")
+    write_phantom_datasets(folder / "data", {"phantom_all": 14}, size=96, processes=1)
+    book = books(str(folder), "tiny", ANNOTATED, cache=False)
+    return book, {name: build_model(book.config, book, "cpu") for name in ("student", "teacher")}
+
+
+def test_the_plain_evaluation_gives_our_numbers(world):
+    check_equal(*world)
+    plain = evaluate_plainly(*world, Split.TRAIN)
+    assert len(plain) == 2 * len(ANNOTATED)
+    assert all(np.isfinite(values).any() for values in plain.values()), "there is something to compare"
+
+
+def test_other_numbers_are_noticed(world, monkeypatch):
+    found = ours(*world)
+    monkeypatch.setattr("bench_evaluation.ours", lambda *given: {name: values + 0.01 for name, values in found.items()})
+    with pytest.raises(AssertionError):
+        check_equal(*world)
+
+
+def test_a_cycle_is_the_sum_of_its_parts(capsys):
+    """A visit: 3 s and 1 s; an image: 0.1 s and 0.05 s; lists: 6 s."""
+    visits = {task: {"released logic": 3.0, "foundationx": 1.0} for task in ANNOTATED}
+    looks = {task: {"released logic": 0.1, "foundationx": 0.05} for task in ANNOTATED}
+    assert sum(bench_cycle.HEADS.values()) == 20 and set(bench_cycle.HEADS) == set(ANNOTATED) == {*Task} - {
+        Task.SELF_SUPERVISION
+    }
+    bench_cycle.whole_cycle(visits, 6.0, looks)
+    rows = {row["part"]: (row["released logic, h"], row["foundationx, h"]) for row in tables(capsys.readouterr().out)}
+    training = 20 * 250 * 3 / 3600, 20 * 250 * 1 / 3600
+    evaluation = 20 * 20 * 100 * 2 * 0.1 / 3600, 20 * 100 * 2 * 0.05 / 3600
+    lists = 20 * 2 * 6 / 3600
+    assert rows["training"] == tuple(f"{value:.2f}" for value in training)
+    assert rows["evaluation"] == tuple(f"{value:.2f}" for value in evaluation)
+    assert rows["weights as lists"] == (f"{lists:.2f}", "0.00")
+    assert rows["cycle"] == (f"{training[0] + evaluation[0] + lists:.2f}", f"{training[1] + evaluation[1]:.2f}")
