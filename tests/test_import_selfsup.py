@@ -71,6 +71,14 @@ def test_the_published_branch_is_taken_and_the_other_where_asked(plain, tmp_path
     assert student.dropped["teacher"].startswith("other weights")
 
 
+def test_each_method_keeps_the_normalisation_of_its_training(plain, tmp_path):
+    means = {"adam": (0.485, 0.456, 0.406), "adam_v2": (0.485, 0.456, 0.406)}
+    means |= dict.fromkeys(("peac", "ace", "lamps"), (0.5056,) * 3)  # ssl.md 1.2, 2.2, 3.1, 4.1
+    for name, mean in means.items():
+        wrap, network = FILES[name]
+        assert read_released(save(wrap(plain[network][1]), tmp_path / name)).mean == mean
+
+
 def test_a_bare_encoder_is_a_resnet_and_adams_where_said(plain, tmp_path):
     tensors = plain["resnet"][1]
     path = save(tensors | {"fc.weight": draw(4, 128)}, tmp_path / "best_checkpoint.pth")

@@ -42,7 +42,10 @@ _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
 _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(weight|bias)")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _GREY = ((0.5056,) * 3, (0.252,) * 3)
-_NORMALISATION = {kind: _GREY if kind.startswith("foundation_x") else _IMAGENET for kind in KINDS}
+_OF_RADIOGRAPHS = ("foundation_x", "foundation_x_plus", "peac", "ace", "lamps")
+"""Trained with the mean of radiographs (``foundation_x.md`` 3.4, ``ssl.md`` 3.1, 4.1); Lamps, which cuts as PEAC does,
+is counted here, though its own is not documented. Adam, Adam-v2 and Ark took ImageNet's."""
+_NORMALISATION = {kind: _GREY if kind in _OF_RADIOGRAPHS else _IMAGENET for kind in KINDS}
 
 
 @dataclass(slots=True)
