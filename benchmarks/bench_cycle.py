@@ -31,11 +31,15 @@ from foundationx.types import Batch, PhaseName, Task, TaskKey
 
 STEPS = {PhaseName.LOCK: 1, PhaseName.RELEASE: 2}
 MOMENTUM, CLIP = 0.8, 0.1
-HEADS = {Task.CLASSIFICATION: 11, Task.DETECTION: 6, Task.SEGMENTATION: 3}
-"""Visits of a published cycle (``foundation_x.md`` section 2.1): one a head."""
+VISITS = 20
+IMAGES = {Task.CLASSIFICATION: 743_275, Task.DETECTION: 60_126, Task.SEGMENTATION: 28_053}
+"""Of a published cycle: visits, and training images of each task. A release phase sees them once."""
 
-REPEATS, TEST_IMAGES, LOOKED_AT = 250, 100, 4
-"""A visit is so many times the measured one; every head has so many test images, of which this many are measured."""
+TEST_SHARE = 62 / 831
+"""Test images to training images of the published datasets; taken for every task."""
+
+BATCH, LOOKED_AT = 2, 4
+"""Images of a measured step, and of a measured prediction."""
 
 
 class Ours:
@@ -173,25 +177,25 @@ def look(world: World, key: TaskKey, runs: int) -> dict[str, float]:
 
 def whole_cycle(visits: dict[Task, dict[str, float]], lists: float, looks: dict[Task, dict[str, float]]) -> None:
     """The parts of a cycle of published shape, their sum, and each one's share of the released time."""
-    number = sum(HEADS.values())
     names = (Released.name, Ours.name)
-    training = {name: REPEATS * sum(HEADS[task] * visits[task][name] for task in HEADS) for name in names}
-    once = {name: 2 * TEST_IMAGES * sum(HEADS[task] * looks[task][name] for task in HEADS) for name in names}
+    visited = {task: images / (BATCH * STEPS[PhaseName.RELEASE]) for task, images in IMAGES.items()}
+    tested = {task: 2 * TEST_SHARE * images for task, images in IMAGES.items()}
+    training = {name: sum(visited[task] * visits[task][name] for task in IMAGES) for name in names}
+    once = {name: sum(tested[task] * looks[task][name] for task in IMAGES) for name in names}
     parts = {
         "training": training,
-        "weights as lists": {Released.name: 2 * number * lists, Ours.name: 0.0},
-        "evaluation": {Released.name: number * once[Released.name], Ours.name: once[Ours.name]},
+        "weights as lists": {Released.name: 2 * VISITS * lists, Ours.name: 0.0},
+        "evaluation": {Released.name: VISITS * once[Released.name], Ours.name: once[Ours.name]},
     }
     total = {name: sum(part[name] for part in parts.values()) for name in names}
     shares = [f"{part[Released.name] / total[Released.name]:.0%}" for part in parts.values()]
-    steps = {name.value: REPEATS * count for name, count in STEPS.items()}
-    visited = ", ".join(f"{count} of {task.value}" for task, count in HEADS.items())
+    seen = ", ".join(f"{images:,} of {task.value}" for task, images in IMAGES.items())
     print(
-        f"A cycle of {number} visits ({visited}), summed from the measured parts: {steps['lock']} lock and "
-        f"{steps['release']} release steps a visit, {TEST_IMAGES} test images a head. The released logic evaluates "
-        "both models on every head after each visit, ours once a cycle, by the default. Of evaluation the network "
-        "alone is counted, without reading and metrics. The ratio depends on these "
-        "numbers: the more test images to a step, the more evaluation counts.\n"
+        f"A cycle of {VISITS} visits and the published numbers of images ({seen}), summed from the measured parts. "
+        f"Lock phases see half as many; {TEST_SHARE:.1%} as many are test images, for every task alike. The released "
+        "logic evaluates both models on every head after each visit, ours once a cycle, by the default. Of evaluation "
+        "the network alone is counted, without reading and metrics. The ratio depends on these numbers: the more test "
+        "images, the more evaluation counts.\n"
     )
     rows = [[name, share, *hours(part)] for (name, part), share in zip(parts.items(), shares, strict=True)]
     columns = ["part", "share of released", "released logic, h", "foundationx, h", "times faster"]
