@@ -122,4 +122,4 @@ class Ace(Objective):
         if self.options.as_released:
             return balanced_bce(SHARPNESS * rows @ columns.transpose(1, 2), target, BALANCES[which])
         cosines = rows @ F.normalize(columns, dim=2).transpose(1, 2)
-        return match_loss(self.log_scale[which].exp() * cosines + self.offset[which], target)
+        return match_loss(self.log_scale[which].exp() * cosines + self.offset[which], target, self.training)

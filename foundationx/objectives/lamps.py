@@ -142,7 +142,9 @@ class Lamps(Objective):
             whole_loss = whole_loss + prototype_loss(wanted[other], logits, STUDENT_HEAT) / 2
             index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
             guess = self.place(seen[own].values)
-            place_loss = place_loss + regress(guess, take(places[other], index), "mse", self._scaling, valid)
+            place_loss = place_loss + regress(
+                guess, take(places[other], index), "mse", self._scaling, valid, self.training
+            )
         if self.training:
             self.centre.follow(torch.cat(raw))
         losses = {"whole": self.options.whole_weight * whole_loss, "place": place_loss}

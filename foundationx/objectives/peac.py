@@ -101,5 +101,5 @@ class Peac(Objective):
             with torch.no_grad():
                 wanted = take(scene.target.place(targets[other].values), index)
             valid = valid & unshuffled[:, None]
-            loss = loss + regress(self.place(seen[own].values), wanted, "mse", scaling, valid)
+            loss = loss + regress(self.place(seen[own].values), wanted, "mse", scaling, valid, self.training)
         return loss

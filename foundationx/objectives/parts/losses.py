@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from foundationx import ranks
+
 Measure = Literal["mse", "smooth_l1", "cosine"]
 Scaling = Literal["none", "unit", "layer"]
 
@@ -51,7 +53,12 @@ def prototype_loss(wanted: Tensor, logits: Tensor, temperature: float) -> Tensor
 
 
 def regress(
-    guess: Tensor, target: Tensor, measure: Measure, scaling: Scaling = "none", where: Tensor | None = None
+    guess: Tensor,
+    target: Tensor,
+    measure: Measure,
+    scaling: Scaling = "none",
+    where: Tensor | None = None,
+    together: bool = False,
 ) -> Tensor:
     """Distance of vectors (..., D) to the teacher's, mean over all vectors (and over D, except for the cosine).
 
@@ -61,6 +68,7 @@ def regress(
         measure: ``mse``, ``smooth_l1`` or ``cosine`` (1 minus it: 0 at a match, 1 at orthogonality, 2 at opposites).
         scaling: ``unit`` brings both to length 1 first, ``layer`` the target to mean 0 and variance 1.
         where: (...) bool, the vectors that count; all where it is None.
+        together: whether all ranks call this, each with its share of a batch: the mean is over all vectors that count.
 
     Returns:
         A scalar; 0, joined to the graph, where no vector counts.
@@ -77,10 +85,12 @@ def regress(
         distance = entries.mean(dim=-1)
     if where is None:
         return distance.mean()
-    return (distance * where).sum() / where.sum().clamp(min=1)
+    counted = ranks.mean_count(where.sum()) if together else where.sum().clamp(min=1)
+    share = ranks.batch_share(len(where), where.device) if together else 1.0  # the step multiplies by it
+    return (distance * where).sum() / (counted * share)
 
 
-def match_loss(logits: Tensor, target: Tensor) -> Tensor:
+def match_loss(logits: Tensor, target: Tensor, together: bool = False) -> Tensor:
     """Binary cross-entropy of token matches, positives and negatives weighted to equal sums (``ssl.md`` 4.3).
 
     An entry's weight is a M + (1 - a)(1 - M) with a = 1 - the mean target of a row that has a counterpart: the
@@ -89,9 +99,13 @@ def match_loss(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: (B, N, M).
         target: (B, N, M) in [0, 1] of ``geometry.boxes.soft_target``.
+        together: whether all ranks call this, each with its share of a batch: the balance is that of all.
     """
     rows = target.sum(dim=2)
-    balance = 1 - rows.sum() / ((rows > 0).sum().clamp(min=1) * target.shape[2])
+    total, matched = rows.sum(), (rows > 0).sum()
+    if together:
+        total, matched = ranks.summed(total), ranks.summed(matched)
+    balance = 1 - total / (matched.clamp(min=1) * target.shape[2])
     return balanced_bce(logits, target, balance)
 
 
