@@ -46,6 +46,12 @@ def trainer_of(config: RunConfig, book: DataBook, folder: Path) -> Trainer:
     return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
 
 
+def finish(trainer: Trainer) -> None:
+    """Trains to the end. Whoever asks the process to stop ends it: nothing half trained is measured."""
+    if not trainer.train():
+        raise SystemExit("stopped; the same command goes on")
+
+
 def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataBook]:
     """A trainer of an objective's nano configuration, and its films. Backbones of all objectives begin alike."""
     changes = {
@@ -81,7 +87,7 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
     found: dict[str, object] = {"steps": steps, "before": held_out(untrained, book)}
     trainer, _ = prepared(name, world, steps, target.parent)
     begun = time.process_time()
-    trainer.train()
+    finish(trainer)
     found["seconds"] = round(time.process_time() - begun, 1)
     found["after"] = held_out(trainer, book)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
@@ -141,7 +147,7 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
     films = book.indices[world.masks][Split.TRAIN]
     book.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
     trainer = trainer_of(config, book, folder)
-    trainer.train()
+    finish(trainer)
     rows = evaluate(book, {"student": trainer.model}, Split.TEST, 1).rows
     return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
 
