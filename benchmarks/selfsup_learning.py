@@ -18,6 +18,8 @@ from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.step import look_at_views
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluate import anatomy
+from foundationx.evaluate.anatomy_landmarks import as_array, common
+from foundationx.evaluate.anatomy_suite import Film
 from foundationx.evaluate.evaluator import evaluate
 from foundationx.export.backbone import export_backbone
 from foundationx.models.tokens import eye
@@ -32,6 +34,8 @@ SECONDS_A_STEP = {"adam": 0.25, "adam_v2": 1.8, "peac": 0.7, "ace": 0.65, "lamps
 
 RANDOM = "random weights"
 OWN = ("margin", "rank", "spread")
+VIEW, LANDMARK_FILMS = 160, 8
+"""Pixels of the view around a place; films whose landmarks are searched."""
 
 
 def steps_of(name: str, minutes: float) -> int:
@@ -55,7 +59,7 @@ def finish(trainer: Trainer) -> None:
 def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataBook]:
     """A trainer of an objective's nano configuration, and its films. Backbones of all objectives begin alike."""
     changes = {
-        "datasets": [{"card": card, "tasks": ["self_supervision"]} for card in world.cards],
+        "datasets": _datasets(world),
         "split": SPLIT,
         "schedule.cycles": 1,
         "schedule.release.self_supervision": 1e6,
@@ -68,19 +72,23 @@ def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer
     return trainer_of(config, book, folder), book
 
 
-def begin(world: World, target: Path) -> dict[str, object]:
-    """Writes the backbone that all objectives begin with. Returns its ``anatomy``."""
+def _datasets(world: World) -> list[dict[str, object]]:
+    """Films of a world's cards, without labels."""
+    return [{"card": card, "tasks": ["self_supervision"]} for card in world.cards]
+
+
+def begin(world: World, target: Path) -> None:
+    """Writes the backbone that all objectives begin with."""
     trainer, _ = prepared(next(iter(SECONDS_A_STEP)), world, 1, target.parent)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
-    return {"anatomy": measure(trainer, world)}
 
 
 def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, object]:
     """Trains an objective's nano configuration; its teacher's backbone goes to ``target``.
 
     Returns:
-        ``before`` and ``after``: loss, margin, rank and spread on the test side; ``seconds`` of processor time;
-        ``steps``; ``anatomy`` of the frozen teacher.
+        ``before`` and ``after``: loss, margin, rank and spread on the test side; ``seconds`` of processor time, and
+        ``steps``.
     """
     untrained, book = prepared(name, world, steps, target.parent)
     fill_queue(untrained)
@@ -91,7 +99,7 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
     found["seconds"] = round(time.process_time() - begun, 1)
     found["after"] = held_out(trainer, book)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
-    return found | {"anatomy": measure(trainer, world)}
+    return found
 
 
 def fill_queue(trainer: Trainer) -> None:
@@ -152,29 +160,35 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
     return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
 
 
-def measure(trainer: Trainer, world: World) -> dict[str, float]:
-    """Anatomy in the frozen teacher: wholes and parts on held-out films, landmarks where they are known."""
-    model = trainer.teacher.model.eval()
-    key = next(iter(model.classes))
-    see = eye(lambda images: model.trunk(images, key), Normaliser(trainer.config.model, "cpu"))
-    wholes, quadrants, without = anatomy.parts_of(see, world.measured(), 128)
+def measure(world: World, init: Path) -> dict[str, float]:
+    """Anatomy in a frozen backbone: wholes and parts of all films, landmarks of those that have all of them."""
+    config = load_config(
+        CONFIGS / "peac_nano.py", {"model.init": str(init), "datasets": _datasets(world), "split": SPLIT}
+    )
+    book = world.films(config)
+    model = build_model(config, book, "cpu").eval()
+    key = next(iter(book.annotations))
+    see = eye(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
+    films = world.measured()
+    wholes, quadrants, without = anatomy.parts_of(see, [film.image for film in films], config.image_size)
     own, others = anatomy.composition(wholes, quadrants)
     removed = [anatomy.decomposition(wholes, without[:, q], quadrants[:, q]) for q in range(quadrants.shape[1])]
     found = {"composition": own - others, "decomposition": float(np.mean(removed))}
-    return found | (_landmarks(see, world.landmark_films()) if world.generated else {})
+    names = common([film.landmarks for film in films])
+    whole = [film for film in films if all(name in film.landmarks for name in names)]
+    return found | _landmarks(see, whole[:LANDMARK_FILMS], names)
 
 
-def _landmarks(see: anatomy.Eye, films: list) -> dict[str, float]:
+def _landmarks(see: anatomy.Eye, films: list[Film], names: list[str]) -> dict[str, float]:
     """Locality, and the mean error in pixels of matching landmarks between pairs of patients."""
-    points = [np.array(list(film.landmarks.values()))[:, ::-1] for film in films]  # y before x
-    queries = [anatomy.features_at(see, film.image, p, 160) for film, p in zip(films, points, strict=True)]
-    names = [n for p in points for n in range(len(p))]
-    owners = [n for n, p in enumerate(points) for _ in p]
+    points = [as_array(film.landmarks, names) for film in films]
+    queries = [anatomy.features_at(see, film.image, p, VIEW) for film, p in zip(films, points, strict=True)]
     errors, places = [], anatomy.grid_of(films[0].image.shape[0], 16)
-    for n in range(0, len(films), 2):
-        keys = anatomy.features_at(see, films[n + 1].image, places, 160)
+    for n in range(0, len(films) - 1, 2):
+        keys = anatomy.features_at(see, films[n + 1].image, places, VIEW)
         errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
+    owners = np.repeat(np.arange(len(films)), len(names)).tolist()
     return {
-        "locality": anatomy.locality(torch.cat(queries), names, owners),
+        "locality": anatomy.locality(torch.cat(queries), list(range(len(names))) * len(films), owners),
         "correspondence": float(np.mean(errors)),
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from selfsup_learning import OWN, RANDOM, SECONDS_A_STEP, begin, few_shot, pretrain, steps_of
+from selfsup_learning import OWN, RANDOM, SECONDS_A_STEP, begin, few_shot, measure, pretrain, steps_of
 from selfsup_worlds import World, generated_world, real_world
 
 matplotlib.use("agg")
@@ -57,11 +57,16 @@ def run(options: argparse.Namespace, world: World, findings: Findings) -> None:
     for name in (RANDOM, *options.objectives):
         init = options.out / "backbones" / name.replace(" ", "_") / "backbone.safetensors"
         if name not in findings.starts:
-            steps = steps_of(name, options.minutes) if name != RANDOM else 0
-            found = pretrain(name, world, init, steps) if steps else begin(world, init)
-            findings.starts[name] = {"dice": {}, **found}
+            if name == RANDOM:
+                begin(world, init)
+                findings.starts[name] = {"dice": {}}
+            else:
+                findings.starts[name] = {"dice": {}, **pretrain(name, world, init, steps_of(name, options.minutes))}
             findings.save()
-            print(name, json.dumps(found), flush=True)
+        if "anatomy" not in findings.starts[name]:
+            findings.starts[name]["anatomy"] = measure(world, init)
+            findings.save()
+            print(name, json.dumps(findings.starts[name]), flush=True)
         tune(name, init, options, world, findings)
         write(findings, options)
 
@@ -97,9 +102,8 @@ def learned_table(starts: dict[str, dict]) -> str:
 
 def anatomy_table(starts: dict[str, dict]) -> str:
     """Measures of the frozen backbones; random weights are all objectives' untrained network."""
-    measures = [m for m in MEASURES if m in starts[RANDOM]["anatomy"]]
-    rows = [[name, *(f"{found['anatomy'][m]:.3g}" for m in measures)] for name, found in starts.items()]
-    return markdown(["start", *(MEASURES[m] for m in measures)], rows)
+    rows = [[name, *(f"{found['anatomy'][m]:.3g}" for m in MEASURES)] for name, found in starts.items()]
+    return markdown(["start", *MEASURES.values()], rows)
 
 
 def dice_of(found: dict, shots: int, seeds: int) -> np.ndarray:

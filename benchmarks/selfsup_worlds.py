@@ -13,16 +13,19 @@ import numpy as np
 
 from foundationx.config import RunConfig
 from foundationx.configfile import load_config
+from foundationx.data.augment import ViewPipeline
+from foundationx.data.dataset import CardDataset
 from foundationx.data.phantom.phantom import make_phantom
 from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.data.pixels import read_grey
 from foundationx.data.sources import DataBook, open_datasets
+from foundationx.evaluate.anatomy_landmarks import mask_landmarks
+from foundationx.evaluate.anatomy_suite import Film
 from foundationx.types import Annotations, Split, Task, TaskKey
 
 SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
 ALL_FILMS = TaskKey("all_films", Task.SELF_SUPERVISION)
 FIRST_MEASURED_PATIENT = 900_000_000
-LANDMARK_FILMS, FILMS = 8, 32
+SIDE, FILMS = 256, 32
 REAL = Path(__file__).resolve().parents[1] / "configs" / "quickstart" / "cxr_multi.py"
 
 
@@ -46,20 +49,25 @@ class World:
         """Films of all cards as one dataset: one head learns from all of them."""
         return as_one(open_datasets(config, self.data), self.data)
 
-    def measured(self) -> list[np.ndarray]:
-        """Images of the test side, (H, W) uint8, to measure wholes and parts on."""
+    def measured(self) -> list[Film]:
+        """Films to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
+        each patient of the masks' test side. Landmarks are the true ones, or extreme points of the masks."""
         if self.generated:
-            return [film.image for film in self.landmark_films(FILMS)]
+            phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(FILMS)]
+            return [Film(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
         book = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
-        table, chosen = book.annotations[self.masks], book.indices[self.masks][Split.TEST][:FILMS]
-        return [read_grey(book.roots[self.masks.dataset] / table.images[n]) for n in chosen]
+        table, first = book.annotations[self.masks], {}
+        for index in book.indices[self.masks][Split.TEST]:
+            first.setdefault(table.patients[index], int(index))
+        dataset = CardDataset(table, book.roots[self.masks.dataset], ViewPipeline(SIDE))
+        return [self._film(dataset, index) for index in list(first.values())[:FILMS]]
 
-    def landmark_films(self, count: int = LANDMARK_FILMS) -> list:
-        """Generated films of further patients, with true landmarks; none of a folder."""
-        if not self.generated:
-            return []
-        return [make_phantom(FIRST_MEASURED_PATIENT + n, 0, 256, findings=()) for n in range(count)]
+    def _film(self, dataset: CardDataset, index: int) -> Film:
+        sample = dataset.sample(index, 0)
+        classes = dataset.annotations.classes
+        points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.masks, strict=True)]
+        return Film(sample.image, {name: place for found in points for name, place in found.items()})
 
 
 def generated_world(folder: Path, films: int) -> World:
