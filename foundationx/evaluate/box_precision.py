@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foundationx.evaluate.average_precision import RECALLS
 from foundationx.evaluate.matching import Matches
 from foundationx.evaluate.ranking import Steps
 from foundationx.evaluate.statistic import Statistic, number_patients, sum_by
-
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""Recalls at which precision is read, as in pycocotools."""
 
 METRICS = {"AP40": slice(0, 1), "AP50": slice(1, 2), "AP": slice(1, None)}
 """Which of ``average_precision.IOUS`` each metric is the mean over."""

@@ -22,6 +22,7 @@ from foundationx.evaluate.recorder import Recorder
 from foundationx.evaluate.views import evaluate_views
 from foundationx.model import FoundationModel
 from foundationx.models.compiling import is_compiled, predict_full
+from foundationx.tensors import map_tensors
 from foundationx.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
 
 
@@ -108,7 +109,7 @@ def _look(
             for name, model in models.items():
                 said = predict_each(model, pixels, [batch.key for batch in together], config.runtime.eval_batch_size)
                 for batch in together:
-                    heads[batch.key].add(name, _to_host(said[batch.key]), batch)
+                    heads[batch.key].add(name, map_tensors(said[batch.key], Tensor.cpu), batch)
         for key in of_batch:
             heads[key].done += 1
             progress(key, heads[key].done, heads[key].batches)
@@ -206,9 +207,3 @@ def _check_seen(heads: Mapping[TaskKey, _Head], on_bad_sample: str, bad: Sequenc
                 tuple(entry for entry in bad if (entry.dataset, entry.task) == (key.dataset, key.task.value)),
                 on_bad_sample,
             )
-
-
-def _to_host(prediction: Prediction) -> Prediction:
-    """The same prediction on the CPU."""
-    values = {name: getattr(prediction, name) for name in Prediction.__dataclass_fields__}
-    return Prediction(**{name: value.cpu() if value is not None else None for name, value in values.items()})

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from foundationx.errors import CheckpointError
+from foundationx.export.released_file import reason_for
 from foundationx.models.backbone import build_net
 
 VIT_HEAD_WIDTH = 64
@@ -100,7 +101,7 @@ def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Networ
         CheckpointError: measures that no such network has; a tensor missing, too many or of another shape.
     """
     family = FAMILIES[kind]
-    reasons = {name: _first(family.dropped, name) for name in tensors}
+    reasons = {name: reason_for(family.dropped, name) for name in tensors}
     dropped = {name: reason for name, reason in reasons.items() if reason is not None}
     taken = {name: _renamed(name, family.renamed) for name in tensors if name not in dropped}
     ours = {here: tensors[name].clone() for name, here in taken.items()}
@@ -124,7 +125,7 @@ def _complete(network: Network, family: Family, where: str) -> None:
     """Adds what a file may lack; refuses all else that differs from the network of that configuration."""
     own = build_net(network.shape.config()).state_dict()
     for name in own.keys() - network.tensors.keys():
-        if reason := _first(family.optional, name):
+        if reason := reason_for(family.optional, name):
             network.tensors[name] = (
                 torch.ones_like(own[name]) if name.endswith("weight") else torch.zeros_like(own[name])
             )
@@ -142,10 +143,6 @@ def _complete(network: Network, family: Family, where: str) -> None:
     if found:
         expected = f"a whole {network.shape.describe()}"
         raise CheckpointError(where, found, expected, "the file may be torn or of another network")
-
-
-def _first(rules: Rules, name: str) -> str | None:
-    return next((reason for pattern, reason in rules if re.fullmatch(pattern, name)), None)
 
 
 def _renamed(name: str, rules: Rules) -> str:

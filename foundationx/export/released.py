@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foundationx.errors import CheckpointError
 from foundationx.export.networks import FAMILIES, NetworkShape, family_of, read_network
-from foundationx.export.released_file import pick_weights, read_file
+from foundationx.export.released_file import pick_weights, read_file, reason_for
 from foundationx.export.released_heads import ReleasedHead, name_heads
 from foundationx.export.selfsup_files import METHODS, recognise
 from foundationx.export.swin_names import from_timm
@@ -148,7 +148,7 @@ def convert(
     if detected in FAMILIES:
         return _alone(tensors, detected, where, entry, left or {})
     dropped = dict(left or {})
-    dropped |= {name: reason for name in tensors if (reason := _reason(name)) is not None}
+    dropped |= {name: reason for name in tensors if (reason := reason_for(_DROPPED, name)) is not None}
     backbone, taken = _backbone_part(tensors, dropped)
     shape = SwinShape.read(backbone, where)
     image_size = _check_buffers(tensors, shape, where)
@@ -194,11 +194,6 @@ def _no_heads(heads: Sequence[str] | None, kind: str, where: str) -> None:
     """Raises CheckpointError where heads were named for a backbone that stands alone."""
     if heads and list(heads) != ["none"]:
         raise CheckpointError(where, f"holds no classification heads (a {kind})", "", "leave out --heads")
-
-
-def _reason(name: str) -> str | None:
-    """Why a tensor is dropped; None where it is not."""
-    return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, name)), None)
 
 
 def _backbone_part(tensors: dict[str, Tensor], dropped: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -6,6 +6,7 @@ import argparse
 import codecs
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,8 @@ def _without_module(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
 
 def _finite(value: Tensor) -> bool:
     return value.is_meta or bool(value.isfinite().all())
+
+
+def reason_for(rules: Sequence[tuple[str, str]], name: str) -> str | None:
+    """The reason beside the first pattern that the whole name matches; None where none does."""
+    return next((reason for pattern, reason in rules if re.fullmatch(pattern, name)), None)

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from foundationx.errors import CheckpointError
-from foundationx.export.released_file import is_state_dict
+from foundationx.export.released_file import is_state_dict, reason_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Method:
             found = f"names such as {', '.join(list(tensors)[:3])}"
             expected = f"names of {name}: {' or '.join(f'{p}*' for p in self.prefixes)} (module. before them or not)"
             raise CheckpointError(where, found, expected, "leave out --kind, or name another --entry")
-        reasons = {n: next((why for pattern, why in self.dropped if re.fullmatch(pattern, n)), None) for n in tensors}
+        reasons = {n: reason_for(self.dropped, n) for n in tensors}
         dropped = {n: reason for n, reason in reasons.items() if reason is not None}
         inside = {n: n.removeprefix(prefix) for n in tensors if n not in dropped and n.startswith(prefix)}
         unknown = sorted(tensors.keys() - inside.keys() - dropped.keys())

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from foundationx.errors import CompileError, ConfigError
+from foundationx.tensors import map_tensors
 from foundationx.types import Prediction
 
 Backend = str | Callable[..., Any]
@@ -116,9 +116,7 @@ def predict_full(model: nn.Module, images: Tensor, key: Any, size: int) -> Predi
     if count == size or not _has_compiled(model):
         return model.predict(images, key)
     filled = torch.cat([images, images[-1:].expand(size - count, -1, -1, -1)])
-    found = model.predict(filled, key)
-    values = {item.name: getattr(found, item.name) for item in fields(found)}
-    return Prediction(**{name: value if value is None else value[:count] for name, value in values.items()})
+    return map_tensors(model.predict(filled, key), lambda tensor: tensor[:count])
 
 
 def check_backend(backend: Backend, device: torch.device) -> None:
