@@ -1,7 +1,6 @@
 """Samples from the cache against samples that are decoded: images a second on one core.
 
-Both give the same bytes, which is checked before anything is timed. The films are 8-bit grey PNGs of 2500 x 2500 pixels
-with noise, as large as those of published datasets.
+Both give the same bytes, which is checked before anything is timed. The films have the size of published ones.
 
     python benchmarks/bench_cache.py [--runs 7]
 """
@@ -11,8 +10,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
+from films import KEY, write_films
 from measuring import heading, in_turns, options, table, times
 
 from foundationx.data.augment import ViewPipeline
@@ -20,7 +19,7 @@ from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
-from foundationx.types import Annotations, Task, TaskKey
+from foundationx.types import Annotations
 
 SIDE, FILMS = 2500, 4
 SIZES = (512, 224)
@@ -29,7 +28,6 @@ SIZES = (512, 224)
 BATCH, BATCHES = 16, 20
 """Cached batches of one timed run; decoding is timed on one film, a run."""
 
-KEY = TaskKey("films", Task.CLASSIFICATION)
 VIEWS = {
     "resized only": {},
     "toned": {"photometry": {"brightness": 0.2, "contrast": 0.2}},
@@ -40,21 +38,11 @@ VIEWS = {
 }
 
 
-def write_films(folder: Path) -> Annotations:
-    random = np.random.default_rng(0)
-    names = [f"{number}.png" for number in range(FILMS)]
-    for name in names:
-        coarse = cv2.resize(random.integers(0, 200, (40, 40), np.uint8), (SIDE, SIDE))
-        cv2.imwrite(str(folder / name), coarse + random.integers(0, 8, (SIDE, SIDE), np.uint8))
-    labels = np.ones((FILMS, 1), np.float32)
-    return Annotations(KEY, ("one",), names, names, names, labels, [None] * FILMS)
-
-
 def main() -> None:
     runs = options(__doc__).runs
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        films = write_films(folder)
+        films = write_films(folder, FILMS, SIDE)
         for size in SIZES:
             plain = {KEY: CardDataset(films, folder, ViewPipeline(size))}
             cache = fill(Store(folder / f"cache_{size}", size), plain, {KEY: np.arange(FILMS)}, 10**9)[KEY]

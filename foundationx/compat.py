@@ -55,6 +55,8 @@ def _prepare() -> None:
         importlib.import_module("mmcv")
         if importlib.util.find_spec("mmcv._ext") is None:
             sys.modules.setdefault("mmcv._ext", _placeholder_ops())
+    # mmdet's backbones (with_cp=True) do not say which kind of checkpointing they want: torch tells it in every step.
+    warnings.filterwarnings("ignore", message=".*use_reentrant parameter should be passed", category=UserWarning)
 
 
 def _scope(library: str) -> contextlib.AbstractContextManager[None]:
