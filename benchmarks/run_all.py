@@ -62,14 +62,19 @@ LIMITS = """
 - No GPU: everything here ran on a CPU, where arithmetic hides the host's share of a step. On CUDA throughput, bf16
   and `torch.compile` are not measured (`bench_compile.py --device auto` would). The update that a flag on the device
   allows takes other calls on CUDA (three grouped ones); on the CPU they were only held against a plain loop.
+- `runtime.compile` gains nothing on a CPU, and detection loses: compiled, its attention is one `grid_sample` a level
+  instead of the rows below, which are a CPU's faster way.
 - 2,000 augmented samples a second and core: a turned, cropped and toned view of 512 x 512 pixels is made about that
   often, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such a view.
 - Deformable attention by rows is for the CPU. On CUDA and under `torch.compile` it is one `grid_sample` a level, which
   is not measured here.
-- A cycle by the released logic differs from ours in detection (a second copy and forward pass of the model) and in
-  evaluation after every visit. Steps of classification, which are most of a cycle, cost both about the same.
+- A cycle by the released logic differs from ours in reading, in evaluation after every visit, in recomputed backbones
+  and in detection (a second copy and forward pass of the model). The arithmetic of classification steps, which are most
+  of a cycle, is the same for both: without reading a cycle stays at about twice as fast. Nor can an evaluation leave
+  out what has not changed: after a cycle every head has, through the backbone if not by itself.
 - Evaluation gains by reading and decoding once, by batches and by one look of the backbone for all heads of an image.
-  The larger the network, the less of that counts: what remains is arithmetic that both ways need.
+  The larger the network and the smaller the films, the less of that counts: what remains is arithmetic that both ways
+  need.
 """
 
 
