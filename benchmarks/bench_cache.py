@@ -7,6 +7,7 @@ Both give the same bytes, which is checked before anything is timed. The films h
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
-from foundationx.types import Annotations
+from foundationx.data.view_sets import ViewSetDataset
+from foundationx.objectives.base import objective_classes, open_objective
+from foundationx.types import Annotations, Moment
 
 SIDE, FILMS = 2500, 4
 SIZES = (512, 224)
@@ -27,6 +30,9 @@ SIZES = (512, 224)
 
 BATCH, BATCHES = 16, 20
 """Cached batches of one timed run; decoding is timed on one film, a run."""
+
+LAST = Moment(turn=3, done=0.99)
+"""The last stage of a curriculum, and of several turns the one that takes two crops."""
 
 VIEWS = {
     "resized only": {},
@@ -50,6 +56,10 @@ def main() -> None:
             heading(title, f"{FILMS} PNG films of {SIDE} x {SIDE} pixels, in the page cache.")
             rows = [sample_row(name, view, size, films, folder, cache, runs) for name, view in VIEWS.items()]
             table(COLUMNS, rows)
+        title = "Decoded once (self-supervised views)"
+        heading(title, "The same films, kept whole; the published views of an image, not put into a batch.")
+        rows = [views_row(name, films, folder, runs) for name in sorted(objective_classes())]
+        table(["objective", "views an image", *COLUMNS[1:4]], rows)
 
 
 COLUMNS = ("samples in batches", "decoded, images/s", "cached, images/s", "times faster", "views alone, images/s")
@@ -81,6 +91,24 @@ def sample_row(
     slow, quick, alone = seconds["decoded"], seconds["cached"] / count, seconds["view"] / count
     bare = f"{1 / alone:,.0f}" if view else ""  # without any option there is nothing to do
     return [name, f"{1 / slow:.1f}", f"{1 / quick:,.0f}", times(slow, quick), bare]
+
+
+def views_row(name: str, films: Annotations, folder: Path, runs: int) -> list[str]:
+    """The views of an objective with its published options, from decoded and from cached films."""
+    objective, chosen = open_objective({"type": name})
+    plan = functools.partial(objective.views, chosen)
+    decoding = ViewSetDataset(films, folder, plan, chosen.photometry)
+    cache = fill(Store(folder / "cache_whole", None), {KEY: decoding}, {KEY: np.arange(FILMS)}, 10**9)[KEY]
+    cached = ViewSetDataset(films, folder, plan, chosen.photometry, cache)
+    shown, other = cached.sample(1, 7, LAST).views, decoding.sample(1, 7, LAST).views
+    for view in shown:
+        np.testing.assert_array_equal(shown[view].image, other[view].image)
+    things = {
+        "decoded": lambda: [decoding.sample(place, place, LAST) for place in range(FILMS)],
+        "cached": lambda: [cached.sample(place, place, LAST) for place in range(FILMS)],
+    }
+    slow, quick = (seconds / FILMS for seconds in in_turns(things, runs).values())
+    return [name, str(len(shown)), f"{1 / slow:.1f}", f"{1 / quick:.1f}", times(slow, quick)]
 
 
 if __name__ == "__main__":

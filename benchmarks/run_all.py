@@ -45,8 +45,8 @@ GFLOP) do not depend on the machine.
 
 - A step waits for the device 0 times in classification and segmentation and once in detection, between two readings
   of the losses (`tests/test_host_traffic_step.py`).
-- `runtime.cache` gives bit for bit the samples that decoding gives (`tests/test_cache.py`). It holds whole images at
-  the training size: self-supervised views are cut from full images and are not cached.
+- `runtime.cache` gives bit for bit the samples that decoding gives (`tests/test_cache.py`). It holds images at the
+  training size, and as large as they are where self-supervised views are cut from them.
 - In lock phases nothing below the trained head builds a graph, and the teacher is not run
   (`tests/test_teacher_rest.py`). With `schedule.reuse` the frozen part looks at a batch once for several uses
   (`tests/test_reuse.py`); it is off, since a lock phase then sees fewer images (`docs/choices.md`).

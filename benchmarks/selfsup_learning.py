@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from foundationx.evaluate.anatomy_suite import Film
 from foundationx.evaluate.evaluator import evaluate
 from foundationx.export.backbone import export_backbone
 from foundationx.models.tokens import eye
-from foundationx.objectives.parts.memory import Queue
 from foundationx.run.train import build_model, plan_loader
 from foundationx.schedule.plan import build_plan
 from foundationx.types import Split
@@ -34,6 +32,8 @@ SECONDS_A_STEP = {"adam": 0.36, "adam_v2": 1.8, "peac": 0.7, "ace": 0.65, "lamps
 
 RANDOM = "random weights"
 OWN = ("margin", "rank", "spread")
+MEMORY_BATCHES = 100
+"""Enough for every queue here, and for a centre that follows in one turn of four to forget how it began."""
 VIEW, LANDMARK_FILMS = 160, 8
 """Pixels of the view around a place; films whose landmarks are searched."""
 
@@ -91,7 +91,7 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
         ``steps``.
     """
     untrained, book = prepared(name, world, steps, target.parent)
-    fill_queue(untrained)
+    fill_memories(untrained)
     found: dict[str, object] = {"steps": steps, "before": held_out(untrained, book)}
     trainer, _ = prepared(name, world, steps, target.parent)
     begun = time.process_time()
@@ -102,14 +102,14 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
     return found
 
 
-def fill_queue(trainer: Trainer) -> None:
-    """Gives an untrained network the keys that it would have at the end of a run, where its objective has a queue."""
-    queue = next((part for part in trainer.model.modules() if isinstance(part, Queue)), None)
-    if queue is None:
-        return
-    batches = math.ceil(len(queue.keys) / trainer.config.runtime.batch_size)
+def fill_memories(trainer: Trainer) -> None:
+    """Gives an untrained network the queue and the centre that it would have at the end of a run.
+
+    Without keys there is nothing to tell apart, and without a centre all films choose the same prototypes: losses that
+    cost nothing.
+    """
     trainer.model.train()
-    for loaded in trainer.batches(max(0, trainer.plan.total_steps - batches)):
+    for loaded in trainer.batches(max(0, trainer.plan.total_steps - MEMORY_BATCHES)):
         with torch.no_grad():
             look_at_views(trainer.model, trainer.teacher.model, trainer.normalise, usable(loaded, "raise"))
 

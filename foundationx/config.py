@@ -200,7 +200,7 @@ class RuntimeConfig(Section):
     batch_size: int = Field(8, gt=0, description="images of a step, over all processes")
     eval_batch_size: int = Field(16, gt=0)
     workers: int = Field(1, ge=0)
-    cache: Path | None = Field(None, description="folder that keeps decoded images at the training size")
+    cache: Path | None = Field(None, description="folder that keeps decoded images")
     cache_gb: float = Field(200.0, gt=0, description="most that the cache may hold; what does not fit is decoded")
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: Literal["inductor", "aot_eager", "eager"] | None = Field(

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from selfsup_tiny import OBJECTIVES, tiny_selfsup
 
 from foundationx.configfile import load_config
 from foundationx.data.augment import ViewPipeline
@@ -17,7 +18,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.phantom.write import write_phantom_datasets
 from foundationx.data.sources import open_datasets
 from foundationx.errors import DataError, DiskError
-from foundationx.types import Annotations, MaskPart, Runs, Task, TaskKey
+from foundationx.types import Annotations, MaskPart, Moment, Runs, Task, TaskKey
 
 SIZE, IMAGES = 64, 6
 KEY = TaskKey("a", Task.CLASSIFICATION)
@@ -155,6 +156,38 @@ def test_what_does_not_fit_is_decoded(root, tmp_path, monkeypatch):
     for key, dataset in datasets(root).items():
         for index in range(IMAGES):
             assert_equal_samples(datasets(root, caches)[key].sample(index, seed=1), dataset.sample(index, seed=1))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_self_supervised_views_are_cut_from_whole_cached_images(tmp_path, objective, monkeypatch):
+    write_phantom_datasets(tmp_path / "data", {"phantom_labels": 4}, size=150, processes=1)
+    plain = open_datasets(tiny_selfsup(objective), tmp_path / "data")
+    cached = open_datasets(tiny_selfsup(objective, runtime__cache=str(tmp_path / "cache")), tmp_path / "data")
+    cached.fill_cache()
+    ((key, decoding),), other = plain.training().datasets.items(), cached.training().datasets
+    moments = [Moment(turn=turn, done=done) for turn in range(4) for done in (0.0, 0.9)]
+    expected = [decoding.sample(seed % 4, seed, moment) for seed, moment in enumerate(moments)]
+    monkeypatch.setattr("foundationx.data.pixels.read_bytes", no_decoding)
+    for seed, moment in enumerate(moments):
+        found = other[key].sample(seed % 4, seed, moment)
+        assert expected[seed].views.keys() == found.views.keys()
+        for name, view in expected[seed].views.items():
+            assert_equal_samples(found.views[name], view)
+
+
+def test_whole_images_take_what_the_others_leave_of_the_room(tmp_path):
+    write_phantom_datasets(tmp_path / "data", {"phantom_labels": 4}, size=150, processes=1)
+    datasets = [{"card": "phantom_labels", "tasks": ["classification", "self_supervision"]}]
+    changes = {"datasets": datasets, "runtime__cache": str(tmp_path / "cache"), "image_size": 64}
+    room = 4 * (64 * 64 + RECORD.itemsize)  # the classification images, to the byte
+    book = open_datasets(tiny_selfsup("peac", **changes, runtime__cache_gb=room / 1e9), tmp_path / "data")
+    book.fill_cache()
+    whole = Store(tmp_path / "cache", None)
+    assert (Store(tmp_path / "cache", 64).bytes_used(), whole.bytes_used()) == (room, 0)
+
+    book = open_datasets(tiny_selfsup("peac", **changes), tmp_path / "data")
+    book.fill_cache()
+    assert whole.bytes_used() == 4 * (150 * 150 + RECORD.itemsize)
 
 
 def entries(*names, length=5):

@@ -93,6 +93,15 @@ def test_the_centre_takes_away_what_all_images_want():
     torch.testing.assert_close(once.mean, 0.1 * logits.mean(dim=0))
 
 
+def test_the_layers_below_prototypes_begin_as_those_of_dino():
+    torch.manual_seed(0)
+    head = Prototypes(features=192, hidden=256, bottleneck=64, count=32)
+
+    assert not head.mlp(torch.zeros(192)).any()  # nothing is added that no image shows
+    layers = [layer for layer in head.mlp if isinstance(layer, torch.nn.Linear)]
+    assert [round(layer.weight.std().item(), 3) for layer in layers] == [0.02] * 3
+
+
 def test_prototypes_are_cosines_and_hold_still_when_asked():
     head = Prototypes(6, 8, 4, 10)
     feature = torch.randn(3, 6)

@@ -1,8 +1,9 @@
 """Decoded once: grey bytes and masks at the training size, kept on disk and mapped into memory.
 
-A folder ``v1-224`` for each size holds
+Images from which self-supervised views are cut are kept as they are, in a folder ``v1-whole``. This, and a folder
+``v1-224`` for each size, holds
 
-    pixels.bin    entries one after another: an image is its size * size bytes, a mask is deflated
+    pixels.bin    entries one after another: an image is its bytes row by row, a mask is deflated
     index.bin     one record an entry: key, where it stands, how long it is, height and width of the source image
     lock          held by whoever adds entries; others wait
 
@@ -84,11 +85,11 @@ class Store:
 
     Args:
         folder: that holds the sizes.
-        size: side of the square images in pixels.
+        size: side of the square images in pixels; None keeps images as large as they are.
     """
 
-    def __init__(self, folder: Path, size: int):
-        self.folder, self.size = folder / f"v{VERSION}-{size}", size
+    def __init__(self, folder: Path, size: int | None):
+        self.folder, self.size = folder / f"v{VERSION}-{size or 'whole'}", size
         self.pixels, self.index = self.folder / "pixels.bin", self.folder / "index.bin"
 
     def records(self) -> np.ndarray:
@@ -182,7 +183,7 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cached:
-    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them.
+    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them, or a whole image.
 
     Read from the cache, the image cannot be written to: nothing is copied before samples are put into a batch.
     """
@@ -206,10 +207,10 @@ class TaskCache:
         place = self.images[index]
         if not place["length"] or (self.masks is not None and not self.masks[index]["length"]):
             return None
-        size = self.store.size
-        image = self.store.read(place).reshape(size, size)
+        size, source = self.store.size, (int(place["height"]), int(place["width"]))
+        image = self.store.read(place).reshape((size, size) if size else source)
         masks = None if self.masks is None else inflate(self.store.read(self.masks[index]), size)
-        return Cached(image, masks, int(place["height"]), int(place["width"]))
+        return Cached(image, masks, *source)
 
 
 def deflate(masks: np.ndarray) -> bytes:

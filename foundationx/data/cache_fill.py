@@ -14,8 +14,8 @@ from foundationx.data.loader import one_thread
 from foundationx.errors import DataError
 from foundationx.types import TaskKey
 
-TOGETHER = 64
-"""Images whose bytes are written and made safe at once."""
+TOGETHER = 2**25
+"""Bytes that are written and made safe at once."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def fill(
 
     Args:
         store: of the datasets' size.
-        datasets: annotated ones; their views have the store's size.
+        datasets: whose images have the store's size when they are decoded.
         indices: images wanted of each.
         limit: bytes that the store may have; what does not fit is not cached.
         workers: processes that decode; 0: this one.
@@ -139,15 +139,17 @@ def _decoded(datasets: Mapping[TaskKey, CardDataset], jobs: Sequence[_Job], work
 def _add(
     adder: Adder, decoded: Iterator[list[Entry]], total: int, limit: int, tell: Callable[[int, int], None]
 ) -> None:
-    """Adds groups of ``TOGETHER`` images until there are no more, or no room."""
+    """Adds groups of images, of ``TOGETHER`` bytes or a little more, until there are no more, or no room."""
     waiting: list[Entry] = []
+    held = 0
     for done, entries in enumerate(decoded, start=1):
         waiting += entries
-        if done % TOGETHER == 0 or done == total:
+        held += sum(len(entry.content) for entry in entries)
+        if held >= TOGETHER or done == total:
             if adder.bytes_with(waiting) > limit:
                 return
             adder.add(waiting)
-            waiting = []
+            waiting, held = [], 0
             tell(done, total)
 
 

@@ -41,7 +41,7 @@ class DataBook:
         patients: split of every patient.
         config: of the run.
         excluded: images left out of training by the exclusion list, by dataset.
-        caches: decoded images of each annotated head, once ``fill_cache`` has been called.
+        caches: decoded images of each head, once ``fill_cache`` has been called.
     """
 
     annotations: dict[TaskKey, Annotations]
@@ -76,21 +76,26 @@ class DataBook:
         return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")), LastRead())
 
     def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Decodes every image of annotated heads once, where the configuration names a cache; later runs find it there.
+        """Decodes every image once, where the configuration names a cache; later runs find it there.
 
+        Annotated heads look at images of the training size, self-supervised ones cut views from whole images; what
+        the former leave of ``runtime.cache_gb`` is for the latter.
         ``tell`` is told images done and images in all. Raises DiskError where the folder cannot be written.
         """
         runtime = self.config.runtime
         if runtime.cache is None:
             return
-        store = Store(runtime.cache, self.config.image_size)
-        datasets = {
-            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(self.config.image_size))
+        left, size = int(runtime.cache_gb * 1e9), self.config.image_size
+        annotated = {
+            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size))
             for key, table in self.annotations.items()
             if key.task in ANNOTATED
         }
-        wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
-        self.caches = fill(store, datasets, wanted, int(runtime.cache_gb * 1e9), runtime.workers, tell)
+        bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
+        for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
+            wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
+            self.caches |= fill(store, datasets, wanted, left, runtime.workers, tell)
+            left -= store.bytes_used()
 
     def _pool(
         self, split: Split, views: dict[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
@@ -114,7 +119,8 @@ class DataBook:
         """Images of one dataset as the views that the objective asks for."""
         objective, options = open_objective(self.config.model.objective)
         plan = functools.partial(objective.views, options)
-        return ViewSetDataset(table, self.roots[table.key.dataset], plan, options.photometry)
+        root, cache = self.roots[table.key.dataset], self.caches.get(table.key)
+        return ViewSetDataset(table, root, plan, options.photometry, cache)
 
     def summary(self) -> list[dict[str, Any]]:
         """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.

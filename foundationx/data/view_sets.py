@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from foundationx.data.augment import ViewPipeline
+from foundationx.data.cache import Cached, TaskCache
 from foundationx.data.dataset import CardDataset
 from foundationx.data.distort import distort
 from foundationx.data.pixels import read_grey
@@ -29,10 +30,18 @@ class ViewSetDataset(CardDataset):
         root: the dataset's folder.
         plan: says which views.
         photometry: options of ``augment.PHOTOMETRY``, for views that are toned.
+        cache: whole images that were decoded before; what is not in it is decoded.
     """
 
-    def __init__(self, annotations: Annotations, root: Path, plan: ViewPlan, photometry: Mapping[str, Any]):
-        super().__init__(annotations, root, ViewPipeline(1, photometry=dict(photometry)))
+    def __init__(
+        self,
+        annotations: Annotations,
+        root: Path,
+        plan: ViewPlan,
+        photometry: Mapping[str, Any],
+        cache: TaskCache | None = None,
+    ):
+        super().__init__(annotations, root, ViewPipeline(1, photometry=dict(photometry)), cache)
         self.plan, self.photometry = plan, dict(photometry)
         self._pipelines: dict[tuple[int, float, bool], ViewPipeline] = {}
 
@@ -40,7 +49,8 @@ class ViewSetDataset(CardDataset):
         """The views of image ``index``: a function of ``seed`` and ``moment``. Raises DataError as its base does."""
         source = self.annotations
         moment = moment or Moment()
-        image = self._read(read_grey, source.images[index], index)
+        cached = self.cache.read(index) if self.cache is not None else None
+        image = self.decode(index).image if cached is None else cached.image
         random = np.random.default_rng(seed)
         views = {view.name: self._show(image, view, random) for view in self.plan(image.shape, moment, random)}
         meta = SampleMeta(
@@ -48,6 +58,11 @@ class ViewSetDataset(CardDataset):
         )
         first = next(iter(views.values())).image
         return Sample(image=first, labels=source.labels[index], meta=meta, views=views, moment=moment)
+
+    def decode(self, index: int) -> Cached:
+        """Image ``index`` whole. Raises DataError as :meth:`sample`."""
+        image = self._read(read_grey, self.annotations.images[index], index)
+        return Cached(image, None, *image.shape)
 
     def _show(self, image: np.ndarray, view: View, random: np.random.Generator) -> ViewPixels:
         """Cuts, turns, distorts, shuffles and tones, in this order."""

@@ -6,6 +6,7 @@ import datetime
 import functools
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from foundationx import __version__, ranks
 from foundationx.config import RunConfig
-from foundationx.data.cache_fill import TOGETHER
 from foundationx.data.loader import Order, PlanSampler, make_loader
 from foundationx.data.sources import DataBook, open_datasets
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
@@ -105,7 +105,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
     book = open_datasets(config, data_root)
-    book.fill_cache(_tell_cache)
+    book.fill_cache(_cache_teller())
     plan = build_plan(config, book.sizes(Split.TRAIN))
     model = build_model(config, book, device)
     loader = functools.partial(plan_loader, config, book, plan, device)
@@ -126,10 +126,18 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
         return trainer.train()
 
 
-def _tell_cache(done: int, total: int) -> None:
+def _cache_teller() -> Callable[[int, int], None]:
     """A line for every tenth of the images, from the process that decodes them."""
-    if done == total or done * 10 // total > (done - TOGETHER) * 10 // total:
-        print(f"cache: {done} of {total} images decoded", flush=True)
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = done * 10 // total
+        if tenth != told:
+            print(f"cache: {done} of {total} images decoded", flush=True)
+        told = tenth
+
+    return tell
 
 
 def _watchers(trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress) -> list[Watcher]:

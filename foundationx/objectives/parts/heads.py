@@ -34,6 +34,8 @@ def mlp(widths: Sequence[int], *, norm: bool = False, gelu: bool = False, last_b
 class Prototypes(nn.Module):
     """Cosines to learned unit vectors (DINO's head): (..., D) to logits (..., K) in [-1, 1].
 
+    Layers begin as DINO's: torch's own biases would add one direction to all images, and what differs is little.
+
     Args:
         features: D.
         hidden: width of the two hidden layers.
@@ -46,6 +48,10 @@ class Prototypes(nn.Module):
         self.mlp = mlp([features, hidden, hidden, bottleneck], gelu=True)
         self.weight = nn.Parameter(torch.empty(count, bottleneck))
         nn.init.trunc_normal_(self.weight, std=0.02)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, feature: Tensor, still: bool = False) -> Tensor:
         """Logits; where ``still`` the prototypes themselves do not learn (the first steps of DINO)."""
