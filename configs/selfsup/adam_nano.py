@@ -1,5 +1,6 @@
-# Adam: contrast of tiles, from the whole image to quarters. A short run: sixteenths of so small a film show too little,
-# and a teacher that moves fast fills a long queue with keys of networks that are no more, which are told apart as such.
+# Adam: contrast of tiles, from quarters to sixteenths. A short run: what tells whole films apart is the patient, not
+# the anatomy, and a teacher that moves fast fills a long queue with keys of networks that are no more, which are told
+# apart as such.
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "adam_nano"
@@ -7,7 +8,7 @@ model = dict(
     objective=dict(
         type="adam",
         size=128,
-        tiles=(1, 2),
+        tiles=(2, 4),
         hidden=256,
         output=64,
         queue=256,
@@ -16,3 +17,4 @@ model = dict(
     )
 )
 teacher = dict(_delete_=True, update="step", momentum=0.99)
+optimiser = dict(lr=3e-4)
