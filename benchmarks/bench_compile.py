@@ -13,12 +13,11 @@ import functools
 import time
 
 import torch
-from measuring import heading, in_turns, now, options, peak_bytes, table, times
+from measuring import heading, in_turns, matrix_product, now, options, peak_bytes, table, times
 from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch._dynamo.utils import counters
 from torch.utils.flop_counter import FlopCounterMode
 
-from foundationx.engine.profile import matrix_speed
 from foundationx.errors import ConfigError
 from foundationx.models.compiling import check_backend, compile_parts, parts_of
 from foundationx.schedule.plan import Phase
@@ -86,7 +85,7 @@ def loss_without_chance(world: World, phase: Phase, batch: Batch) -> torch.Tenso
 def tell_times(plain: World, compiled: World, steps: list[Step], runs: int) -> None:
     """Milliseconds, memory, images a second and share of the matrix product's speed of each kind of step."""
     device = plain.device
-    speed = matrix_speed(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    speed = matrix_product(device)
     rows = []
     for phase, batch in steps:
         things = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from measuring import bytes_for_backward, heading, in_turns, options, peak_bytes, table, times
+from measuring import bytes_for_backward, heading, in_turns, matrix_product, options, peak_bytes, table, times
 from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,6 +30,7 @@ def main() -> None:
     heading("Lock against release", f"{DESCRIPTION} Two images a step.", device)
     heads = keys(1)
     world = World(heads, device)
+    speed = matrix_product(device)
     rows = []
     for key in heads:
         batch, phases = draw_batch(key).to(device), {name: phase_of(key, name) for name in PhaseName}
@@ -45,10 +46,12 @@ def main() -> None:
             known = features_of(world, phase, batch) if "times" in name else None
             backward = kept_for_backward(world, phase, batch, known)
             cells = [f"{arithmetic:.2f}", times(whole["release"][0], arithmetic)]
-            cells += [f"{1000 * time:.1f}", times(whole["release"][1], time), f"{backward:.1f}"]
+            cells += [f"{1000 * time:.1f}", times(whole["release"][1], time), f"{len(batch) / time:.1f}"]
+            cells += [f"{1e9 * arithmetic / time / speed:.0%}", f"{backward:.1f}"]
             rows.append([key.task.value, name, *cells, f"{peak_bytes(step, device) / MEGABYTE:.1f}", megabytes(known)])
-    columns = ["task", "step", "GFLOP", "times fewer", "ms", "times faster", "kept for backward, MB", "peak, MB"]
-    table([*columns, "features of a batch, MB"], rows)
+    columns = ["task", "step", "GFLOP", "times fewer", "ms", "times faster", "images/s", "share of matrix speed"]
+    table([*columns, "kept for backward, MB", "peak, MB", "features of a batch, MB"], rows)
+    print(f"The matrix speed is that of one large product: {speed / 1e9:,.0f} GFLOP/s.\n")
     print("By the arithmetic of Foundation X at full size (teacher beside release): classification 4 (only heads")
     print("trained), detection 2.3, segmentation 4; with features used k times detection comes near 3.6, the others to")
     print("4 k.\n")

@@ -17,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from foundationx.engine.profile import matrix_speed
 from foundationx.run.device import pick_device
 
 CPU = torch.device("cpu")
@@ -129,6 +130,11 @@ def peak_bytes(step: Callable[[], Any], device: torch.device = CPU) -> int:
     with Peak() as peak:
         step()
     return peak.most
+
+
+def matrix_product(device: torch.device) -> float:
+    """Floating-point operations a second of one large matrix product, of the type that the device computes in."""
+    return matrix_speed(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 def heading(title: str, setting: str, device: torch.device = CPU) -> None:

@@ -1,6 +1,8 @@
 """Runs every benchmark and writes docs/performance.md and docs/performance.json, with the machine they ran on.
 
-python benchmarks/run_all.py [--only cache teacher] [--runs 5]
+python benchmarks/run_all.py [--only cache teacher] [--runs 5] [--device auto]
+
+Where the device is no CPU, the benchmarks of whole steps run on it, in bf16; the others stay on the CPU.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ SCRIPTS = (
     "evaluation",
     "compile",
 )
+
+ON_DEVICE = ("phases", "compile")
+"""Those that can run on a GPU."""
 
 INTRO = """# Performance
 
@@ -82,20 +87,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS, help="print these; the page stays")
     parser.add_argument("--runs", type=int, help="timed runs of each thing; each script's own where not given")
+    parser.add_argument("--device", default="cpu", help="of whole steps: cpu, cuda or auto")
     options = parser.parse_args()
     outputs = {}
     for name in options.only:
         start = time.perf_counter()
-        outputs[name] = run(name, options.runs)
+        outputs[name] = run(name, options.runs, options.device)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         print(outputs[name], flush=True)
     if options.only == SCRIPTS:
         write(outputs)
 
 
-def run(name: str, runs: int | None) -> str:
+def run(name: str, runs: int | None, device: str) -> str:
     """What one benchmark prints. Raises CalledProcessError where it fails."""
     command = [sys.executable, str(HERE / f"bench_{name}.py"), *(["--runs", str(runs)] if runs else [])]
+    command += ["--device", device] if name in ON_DEVICE else []
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout.strip()
     return text if text.startswith("## ") else f"## {name.replace('_', ' ').capitalize()}\n\n{text}"
