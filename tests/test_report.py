@@ -13,8 +13,8 @@ import pytest
 from foundationx.evaluate.judges import SHOWN_SCORE
 from foundationx.types import BadSample, Example, MetricRow, Task, TaskKey
 from foundationx.watch.report import write_report
+from foundationx.watch.report.data import MOST_SKIPPED
 from foundationx.watch.report.facts import own_step, read_facts
-from foundationx.watch.report.page import MOST_SKIPPED
 from foundationx.watch.report.pictures import SIDE, findings, picture
 from foundationx.workdir import WorkDir
 
@@ -181,6 +181,27 @@ def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_side(p
     ):
         assert line in learned
     assert {"width:40.0%", "width:81.0%", "left:25.6%"} <= set(page.styles)
+
+
+def test_a_further_model_has_its_column_and_bar(tmp_path, page):
+    write_run(tmp_path)
+    name = (LABELS.dataset, LABELS.task.value)
+    WorkDir(tmp_path).add_metrics([MetricRow(*name, "AUROC", "mean", 0.777, 9, "local", 6, "test")])
+    learned = Page(write_report(tmp_path).read_text())
+    assert "labels_set classification AUROC 45 0.500 0.400 0.810 0.822 0.777" in learned.shown
+    assert "masks_set segmentation Dice 45 0.256 0.100 0.930 0.942 -" in learned.shown
+    assert "student teacher local" in learned.shown and "student teacher local" not in page.shown
+    assert "width:77.7%" in learned.styles
+
+
+def test_images_kept_from_training_are_counted_beside_the_others(tmp_path, page):
+    assert "labels_set classification 700 (400) 40 (21) 45 (22) 0" in page.shown
+    write_run(tmp_path)
+    rows = json.loads((tmp_path / "datasets.json").read_text())
+    counted = [row | {"excluded": 7 if row["split"] == "train" else 0} for row in rows]
+    WorkDir(tmp_path).write_json("datasets.json", counted)
+    shown = Page(write_report(tmp_path).read_text()).shown
+    assert "labels_set classification 700 (400) 40 (21) 45 (22) 7" in shown
 
 
 def test_what_comes_from_outside_is_escaped(html, page):

@@ -18,7 +18,7 @@ from foundationx.types import TaskKey
 from foundationx.watch.report.facts import Facts, own_step
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
-STUDENT, TEACHER = "#8fa6bf", "#0b6e99"
+STUDENT, TEACHER, OTHER = "#8fa6bf", "#0b6e99", "#c9a24b"
 PHASES = {"lock": "#f2e3c6", "release": "#eaf3f7"}
 PALETTE = ("#0b6e99", "#c65d21", "#3f8f5f", "#8a5aa8", "#b8860b", "#b5485d", "#4b6cb7", "#5f6b2d", "#2f8f8f", "#7a5c3e")
 COLUMNS = 3
@@ -84,7 +84,7 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
 
 
 def metric_curves(facts: Facts) -> str:
-    """Headline metric of every head by visit: student and teacher; the head's own visits are marked."""
+    """Headline metric of every head by visit, a line a model; the head's own visits are marked."""
     keys = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task])]
     with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys))
@@ -103,7 +103,7 @@ def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
     trivial = facts.trivial(key, split)
     if trivial is not None:
         axis.axhline(trivial, color=QUIET, lw=1, ls=":", zorder=1)
-    for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
+    for model, colour in zip(facts.models, (STUDENT, TEACHER, OTHER), strict=False):
         own = [row for row in rows if row.model == model or row.visit == 0]
         axis.plot([r.visit for r in own], [r.value for r in own], "o-", ms=3.5, lw=1.6, color=colour, label=model)
     _title(axis, key, f"{metric}, {split}")

@@ -72,6 +72,12 @@ class Facts:
         trained = {row.split for row in self.metrics if row.visit > 0}
         return "test" if "test" in trained else "val"
 
+    @property
+    def models(self) -> list[str]:
+        """The models that have been evaluated after training: student and teacher first, then any other."""
+        named = dict.fromkeys(row.model for row in self.metrics if row.visit > 0)
+        return ["student", "teacher", *(name for name in named if name not in ("student", "teacher"))]
+
     def images(self, split: Split) -> int:
         """Images on one side; the tasks of one dataset are annotated on the same images."""
         most: dict[str, int] = {}
