@@ -146,8 +146,7 @@ def test_an_image_that_cannot_be_read_is_told_of_by_whoever_asks_for_it(root, tm
     ]
 
 
-def test_what_does_not_fit_is_decoded(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("foundationx.data.cache_fill.TOGETHER", 1)
+def test_what_does_not_fit_is_decoded(root, tmp_path):
     limit = 2 * (SIZE * SIZE + 4 * RECORD.itemsize) + 2000
     caches = fill_all(root, tmp_path / "cache", limit=limit)
     store = Store(tmp_path / "cache", SIZE)
@@ -232,13 +231,25 @@ def test_processes_that_fill_at_once_add_every_entry_once(root, tmp_path):
 
 def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(root, tmp_path, monkeypatch):
     decode = CardDataset.decode
-    monkeypatch.setattr("foundationx.data.cache_fill.TOGETHER", 1)
     monkeypatch.setattr(CardDataset, "decode", lambda self, index: os._exit(9) if index == 4 else decode(self, index))
     with pytest.raises(DataError, match="a worker process has died"):
         fill_all(root, tmp_path / "cache", workers=1)
     monkeypatch.setattr(CardDataset, "decode", decode)
     fill_all(root, tmp_path / "cache")
     assert len(Store(tmp_path / "cache", SIZE).records()) == 2 * IMAGES
+
+
+def test_what_was_decoded_before_a_stop_is_kept(root, tmp_path, monkeypatch):
+    def decode(self, index):
+        if index == 4:
+            raise KeyboardInterrupt
+        return whole(self, index)
+
+    whole = CardDataset.decode
+    monkeypatch.setattr(CardDataset, "decode", decode)
+    with pytest.raises(KeyboardInterrupt):
+        fill_all(root, tmp_path / "cache")
+    assert len(Store(tmp_path / "cache", SIZE).records()) == 2 * 4, "images and their masks"
 
 
 def test_a_folder_that_cannot_be_written_is_named(root, tmp_path):

@@ -49,6 +49,11 @@ class Entry:
     height: int
     width: int
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, with its record."""
+        return len(self.content) + RECORD.itemsize
+
 
 def image_key(path: Path) -> Key:
     """Key of an image file, by its absolute path, as it is now. Raises OSError where there is none."""
@@ -142,10 +147,6 @@ class Adder:
         for path, length in ((store.pixels, self._end), (store.index, len(records) * RECORD.itemsize)):
             path.touch()
             os.truncate(path, length)  # what someone who was killed has left behind
-
-    def bytes_with(self, entries: Sequence[Entry]) -> int:
-        """What both files would hold with these entries."""
-        return self.store.bytes_used() + sum(len(entry.content) + RECORD.itemsize for entry in entries)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Bytes first, then the records."""

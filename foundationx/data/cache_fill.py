@@ -141,16 +141,21 @@ def _add(
 ) -> None:
     """Adds groups of images, of ``TOGETHER`` bytes or a little more, until there are no more, or no room."""
     waiting: list[Entry] = []
-    held = 0
-    for done, entries in enumerate(decoded, start=1):
-        waiting += entries
-        held += sum(len(entry.content) for entry in entries)
-        if held >= TOGETHER or done == total:
-            if adder.bytes_with(waiting) > limit:
+    held, room = 0, limit - adder.store.bytes_used()
+    try:
+        for done, entries in enumerate(decoded, start=1):
+            size = sum(entry.size for entry in entries)
+            if held + size > room:
                 return
-            adder.add(waiting)
-            waiting, held = [], 0
-            tell(done, total)
+            waiting += entries
+            held += size
+            if held >= TOGETHER or done == total:
+                adder.add(waiting)
+                room -= held
+                waiting, held = [], 0
+                tell(done, total)
+    finally:
+        adder.add(waiting)  # also of whoever is stopped
 
 
 def _task_cache(store: Store, keys: _Keys) -> TaskCache:
