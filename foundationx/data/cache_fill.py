@@ -150,9 +150,9 @@ def _add(
             waiting += entries
             held += size
             if held >= TOGETHER or done == total:
-                adder.add(waiting)
-                room -= held
-                waiting, held = [], 0
+                group, waiting = waiting, []  # nothing is added twice, should this fail
+                room, held = room - held, 0
+                adder.add(group)
                 tell(done, total)
     finally:
         adder.add(waiting)  # also of whoever is stopped
