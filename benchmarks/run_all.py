@@ -69,8 +69,9 @@ LIMITS = """
   allows takes other calls on CUDA (three grouped ones); on the CPU they were only held against a plain loop.
 - `runtime.compile` gains nothing on a CPU, and detection loses: compiled, its attention is one `grid_sample` a level
   instead of the rows below, which are a CPU's faster way.
-- 2,000 augmented samples a second and core: a turned, cropped and toned view of 512 x 512 pixels is made about that
-  often, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such a view.
+- 2,000 augmented samples a second and core, in batches of 512 x 512 pixels: turned, cropped and toned views are made
+  more often than that, but with the copy into a batch it stays below. OpenCV's warp of one image is two thirds of such
+  a view; what is lost beside it is memory that the system has to clear.
 - Deformable attention by rows is for the CPU. On CUDA and under `torch.compile` it is one `grid_sample` a level, which
   is not measured here.
 - A cycle by the released logic differs from ours in reading, in evaluation after every visit, in recomputed backbones
