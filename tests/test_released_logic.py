@@ -23,7 +23,7 @@ def world(tmp_path_factory):
     """One card with three tasks, and two untrained models of other weights."""
     folder = tmp_path_factory.mktemp("released")
     write_phantom_datasets(folder / "data", {"phantom_all": 14}, size=96, processes=1)
-    book = books(str(folder), "tiny", ANNOTATED, cache=False)
+    book = books(folder, "tiny", ANNOTATED, cache=False)
     return book, {name: build_model(book.config, book, "cpu") for name in ("student", "teacher")}
 
 
@@ -42,12 +42,13 @@ def test_other_numbers_are_noticed(world, monkeypatch):
 
 
 def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
-    """A visit of 4 images: 3 s and 1 s; an image: 0.1 s and 0.05 s; lists: 6 s. A tenth are test images."""
+    """A visit of 4 images: 3 s and 1 s; an image: 0.1 s and 0.05 s; lists: 6 s; reading: 50 ms and 1 ms. A tenth are
+    test images."""
     monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(ANNOTATED, 40_000))
     monkeypatch.setattr(bench_cycle, "TEST_SHARE", 0.1)
     visits = {task: {"released logic": 3.0, "foundationx": 1.0} for task in ANNOTATED}
     looks = {task: {"released logic": 0.1, "foundationx": 0.05} for task in ANNOTATED}
-    bench_cycle.whole_cycle(visits, 6.0, looks)
+    bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {"released logic": 0.05, "foundationx": 0.001}})
     rows = {row["part"]: (row["released logic, h"], row["foundationx, h"]) for row in tables(capsys.readouterr().out)}
     training = 30_000 * 3 / 3600, 30_000 * 1 / 3600
     evaluation = 20 * 2 * 12_000 * 0.1 / 3600, 2 * 12_000 * 0.05 / 3600
@@ -55,4 +56,10 @@ def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
     assert rows["training"] == tuple(f"{value:.2f}" for value in training)
     assert rows["evaluation"] == tuple(f"{value:.2f}" for value in evaluation)
     assert rows["weights as lists"] == (f"{lists:.2f}", "0.00")
-    assert rows["cycle"] == (f"{training[0] + evaluation[0] + lists:.2f}", f"{training[1] + evaluation[1]:.2f}")
+    without = training[0] + evaluation[0] + lists, training[1] + evaluation[1]
+    assert rows["cycle without reading"] == tuple(f"{value:.2f}" for value in without)
+    trained_on = 40_000 * (1 + 1.5 + 1.5)  # no lock phase of classification
+    reading = (trained_on + 20 * 2 * 12_000) * 0.05 / 3600, (trained_on + 12_000) * 0.001 / 3600
+    assert rows["reading films of 1024 x 1024"] == tuple(f"{value:.2f}" for value in reading)
+    both = tuple(f"{one + other:.2f}" for one, other in zip(without, reading, strict=True))
+    assert rows["cycle, films of 1024 x 1024"] == both
