@@ -3,7 +3,7 @@
 Different generated radiographs are written as two datasets, 16 bits a pixel in the first. Copies of the first's films
 are planted in the second: smaller, with 8 bits, as JPEG at quality 70, turned by 2 degrees and cropped, and all at
 once. With ``--real`` the same copies are planted among real films, and a collection is compared with another that has
-films of it. Prints markdown tables. A small form is ``tests/test_audit_recall.py``.
+films of it. Prints markdown tables. A small form is ``tests/benchmarks/test_audit_recall.py``.
 
     python benchmarks/audit_recall.py [--films 2000] [--copies 100] [--size 160] [--real ../shared/data]
 """
@@ -24,11 +24,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.audit.fingerprint import FingerprintStore, fingerprint_all
-from foundationx.audit.pairs import Item, Kind, Pair, image_pairs
-from foundationx.data.phantom.phantom import make_phantom
-from foundationx.data.pixels import scale_to_bytes
-from foundationx.types import Split
+from foundationx.core.types import Split
+from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
+from foundationx.curation.audit.pairs import Item, Kind, Pair, image_pairs
+from foundationx.data.pixels.read import scale_to_bytes
+from foundationx.phantoms.phantom import make_phantom
 
 JPEG_QUALITY, DEGREES, SMALLER = 70, 2.0, 0.62
 PATIENTS = 5_000_000

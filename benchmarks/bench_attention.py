@@ -13,9 +13,9 @@ import torch
 from measuring import heading, in_turns, options, peak_bytes, table, times
 from torch import Tensor
 
-from foundationx import compat
-from foundationx.models.deformable import deformable_attention
+from foundationx.core import compat
 from foundationx.models.swin import FusedWindowMSA
+from foundationx.tasks.detection.deformable import deformable_attention
 
 # isort: split
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch

@@ -17,11 +17,11 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from foundationx.evaluate.bootstrap import estimate, resamples
-from foundationx.evaluate.predictions import Predictions
-from foundationx.evaluate.ranking import statistics
-from foundationx.evaluate.statistic import number_patients
-from foundationx.types import Split, Task, TaskKey
+from foundationx.core.types import Split, Task, TaskKey
+from foundationx.evaluation.bootstrap import estimate, resamples
+from foundationx.evaluation.metrics.ranking import statistics
+from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.predictions import Predictions
 
 IMAGES, PATIENTS, CLASSES, SEED = 25_596, 2_797, 14, 0
 

@@ -15,14 +15,14 @@ import numpy as np
 from films import KEY, write_films
 from measuring import heading, in_turns, options, table, times
 
-from foundationx.data.augment import ViewPipeline
+from foundationx.core.types import Annotations, Moment
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
-from foundationx.data.view_sets import ViewSetDataset
-from foundationx.objectives.base import objective_classes, open_objective
-from foundationx.types import Annotations, Moment
+from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.data.transforms.view_sets import ViewSetDataset
+from foundationx.tasks.self_supervision.objective import objective_classes, open_objective
 
 SIDE, FILMS = 2500, 4
 SIZES = (512, 224)

@@ -21,10 +21,10 @@ from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch._dynamo.utils import counters
 from torch.utils.flop_counter import FlopCounterMode
 
-from foundationx.errors import ConfigError
-from foundationx.models.compiling import check_backend, compile_parts, parts_of
-from foundationx.schedule.plan import Phase
-from foundationx.types import Batch, PhaseName
+from foundationx.core.errors import ConfigError
+from foundationx.core.types import Batch, PhaseName
+from foundationx.engine.schedule.plan import Phase
+from foundationx.models.compile import check_backend, compile_parts, parts_of
 
 LIMIT = 8
 """Most graphs of one part: one a task with a backward pass, and a few without."""

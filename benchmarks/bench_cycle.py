@@ -29,15 +29,15 @@ from measuring import heading, in_turns, options, table, times
 from small_world import DESCRIPTION, SIZE, World, draw_batch, keys, phase_of
 from torch import Tensor, nn
 
-from foundationx.config import OptimiserConfig
-from foundationx.data.augment import ViewPipeline
+from foundationx.core.config.run import OptimiserConfig
+from foundationx.core.types import Batch, PhaseName, Task, TaskKey
 from foundationx.data.cache import Store
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
+from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.engine.optim import build_optimiser
-from foundationx.models.scopes import lock
-from foundationx.objectives.consistency import consistency_loss
-from foundationx.types import Batch, PhaseName, Task, TaskKey
+from foundationx.models.consistency import consistency_loss
+from foundationx.models.parameter_groups import lock
 
 STEPS = {PhaseName.LOCK: 1, PhaseName.RELEASE: 2}
 MOMENTUM, CLIP = 0.8, 0.1

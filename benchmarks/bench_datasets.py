@@ -15,11 +15,11 @@ from measuring import heading, in_turns, options, table
 from small_world import CONFIG, DESCRIPTION, build, draw_batch, keys, phase_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foundationx.config import RunConfig
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import Batch, PhaseName, Task, TaskKey
+from foundationx.engine.schedule.plan import Plan
 from foundationx.engine.trainer import Trainer
-from foundationx.models.scopes import head_scope, lock, scope_sizes
-from foundationx.schedule.plan import Plan
-from foundationx.types import Batch, PhaseName, Task, TaskKey
+from foundationx.models.parameter_groups import head_scope, lock, scope_sizes
 
 DATASETS = (1, 5, 20)
 ENOUGH = 10_000

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foundationx import compat
-from foundationx.heads.denoising import DenoisingQueries, make_denoising
-from foundationx.losses.boxes import to_corners
-from foundationx.losses.set_matching import Targets, matched_losses, set_losses
+from foundationx.core import compat
+from foundationx.tasks.detection.boxes import to_corners
+from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
+from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
 
 LAYERS, QUERIES, CLASSES, DENOISING, SIDE = 7, 900, 13, 100, 224
 OBJECTS = (1, 3, 0, 2, 6, 4)

@@ -21,15 +21,15 @@ from measuring import heading, in_turns, options, peak_bytes, table, times
 from released_evaluation import evaluate_plainly
 from small_world import CONFIG as SMALL
 
-from foundationx.configfile import load_config
-from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.data.sources import DataBook, open_datasets
-from foundationx.evaluate.evaluator import evaluate
-from foundationx.model import FoundationModel
-from foundationx.run.train import build_model
-from foundationx.types import ANNOTATED, Split
+from foundationx.apps.run.train import build_model
+from foundationx.core.config.load import load_config
+from foundationx.core.types import ANNOTATED, Split
+from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.phantoms.write import write_phantom_datasets
 
-TINY = Path(__file__).parents[1] / "tests" / "tiny_config.py"
+TINY = Path(__file__).parents[1] / "tests" / "helpers" / "tiny_config.py"
 FILMS, BATCH = 16, 8
 TABLES = ("All three tasks", *(task.value.capitalize() for task in ANNOTATED))
 NETWORKS = {"tiny": {}, "small": {"model": SMALL.model_dump(), "image_size": 128}}

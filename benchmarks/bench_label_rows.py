@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from foundationx.data.annotations import read_annotations
-from foundationx.registry.card import Card
-from foundationx.types import Task
+from foundationx.core.types import Task
+from foundationx.datasets.annotations import read_annotations
+from foundationx.datasets.cards.card import Card
 
 CLASSES = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",

@@ -15,10 +15,10 @@ from measuring import bytes_for_backward, heading, in_turns, matrix_product, opt
 from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from foundationx.models.scopes import lock
-from foundationx.schedule.plan import Phase
-from foundationx.tensors import map_tensors
-from foundationx.types import Batch, PhaseName
+from foundationx.core.tensors import map_tensors
+from foundationx.core.types import Batch, PhaseName
+from foundationx.engine.schedule.plan import Phase
+from foundationx.models.parameter_groups import lock
 
 MEGABYTE = 2**20
 USES = (4, 8)

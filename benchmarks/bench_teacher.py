@@ -17,7 +17,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
 
 from foundationx.models.backbone import Backbone
-from foundationx.models.teacher import Teacher
+from foundationx.models.ema_teacher import Teacher
 
 MOMENTUM = 0.8
 

@@ -30,18 +30,18 @@ import matplotlib
 import numpy as np
 import torch
 
-from foundationx.config import RunConfig
-from foundationx.configfile import load_config
-from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.data.sources import DataBook, open_datasets
-from foundationx.engine.events import Watcher
+from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.config.load import load_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import Split, TaskKey
+from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.engine.hooks import Watcher
+from foundationx.engine.schedule.plan import Phase, build_plan
 from foundationx.engine.trainer import Trainer
-from foundationx.evaluate.evaluator import evaluate
-from foundationx.evaluate.score import HEADLINE, MEAN
-from foundationx.model import FoundationModel
-from foundationx.run.train import build_model, plan_loader
-from foundationx.schedule.plan import Phase, build_plan
-from foundationx.types import Split, TaskKey
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.evaluation.metrics.score import HEADLINE, MEAN
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.phantoms.write import write_phantom_datasets
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt

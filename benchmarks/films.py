@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.types import Annotations, Task, TaskKey
+from foundationx.core.types import Annotations, Task, TaskKey
 
 KEY = TaskKey("films", Task.CLASSIFICATION)
 

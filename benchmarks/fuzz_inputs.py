@@ -4,7 +4,7 @@ Real published files (``--shared``, or the folder that FOUNDATIONX_SHARED names)
 the tests are damaged in every way that ``fuzzing/mutate.py`` knows, and read as a run would read them, in a process
 whose memory and time are limited and which notes every file that it opens. Prints a markdown table, and every input
 that was neither read, refused nor quarantined, with the arguments that repeat it. The small form is
-``tests/test_fuzz_inputs.py``.
+``tests/benchmarks/test_fuzz_inputs.py``.
 
     python benchmarks/fuzz_inputs.py [--count 10000] [--seed 0] [--jobs 1] [--shared ../shared/data]
         [--only KIND [--number N]]
@@ -27,7 +27,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "benchmarks"), str(PROJECT / "tests")]
+sys.path[:0] = [str(PROJECT / "benchmarks"), str(PROJECT)]
 
 from fuzzing.images import bomb  # noqa: E402
 from fuzzing.judge import CRASH, GOOD, MEMORY, OUTCOMES, SLOW, Verdict  # noqa: E402

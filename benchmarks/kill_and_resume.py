@@ -27,15 +27,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
 
 import torch
 
-from foundationx import model  # noqa: F401  (loaded once, here, for all runs)
-from foundationx.cli.main import STOPPED
-from foundationx.cli.main import main as command
-from foundationx.data.phantom.write import write_phantom_datasets
+from foundationx.apps.cli.main import STOPPED
+from foundationx.apps.cli.main import main as command
+from foundationx.core.workdir import WorkDir
+from foundationx.engine.atomic_write import PARTIAL
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
-from foundationx.engine.durable import PARTIAL
-from foundationx.workdir import WorkDir
+from foundationx.models import foundation_model as model  # noqa: F401  (loaded once, here, for all runs)
+from foundationx.phantoms.write import write_phantom_datasets
 
-CONFIG = Path(__file__).resolve().parents[1] / "tests" / "tiny_config.py"
+CONFIG = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "tiny_config.py"
 OPTIONS = ["schedule.cycles=4", "evaluate.every=2", "evaluate.final=[val]", "evaluate.models=[teacher]"]
 OPTIONS += ["evaluate.examples=0", "runtime.checkpoint_every=2", "runtime.log_every=3"]
 WRITING = "SIGKILL while writing a checkpoint"

@@ -17,8 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from foundationx.core.device import pick_device
 from foundationx.engine.profile import matrix_speed
-from foundationx.run.device import pick_device
 
 CPU = torch.device("cpu")
 

@@ -18,13 +18,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from sklearn.metrics import roc_auc_score
 
-from foundationx.data.device import Normaliser
+from foundationx.core.types import Batch, Prediction, Split, Task, TaskKey
+from foundationx.data.datamodule import DataBook
 from foundationx.data.loader import in_order, make_loader
-from foundationx.data.sources import DataBook
-from foundationx.evaluate.average_precision import IOUS
-from foundationx.evaluate.recorder import true_boxes
-from foundationx.model import FoundationModel
-from foundationx.types import Batch, Prediction, Split, Task, TaskKey
+from foundationx.data.normalise import Normaliser
+from foundationx.evaluation.metrics.average_precision import IOUS
+from foundationx.evaluation.recorder import true_boxes
+from foundationx.models.foundation_model import FoundationModel
 
 Kept = list[tuple[Prediction, Batch]]
 

@@ -49,12 +49,12 @@ GFLOP) do not depend on the machine.
 ## What holds on any machine
 
 - A step waits for the device 0 times in classification and segmentation and once in detection, between two readings
-  of the losses (`tests/test_host_traffic_step.py`).
-- `runtime.cache` gives bit for bit the samples that decoding gives (`tests/test_cache.py`). It holds images at the
+  of the losses (`tests/engine/test_host_traffic_step.py`).
+- `runtime.cache` gives bit for bit the samples that decoding gives (`tests/data/test_cache.py`). It holds images at the
   training size, and as large as they are where self-supervised views are cut from them.
 - In lock phases nothing below the trained head builds a graph, and the teacher is not run
-  (`tests/test_teacher_rest.py`). With `schedule.reuse` the frozen part looks at a batch once for several uses
-  (`tests/test_reuse.py`); it is off, since a lock phase then sees fewer images (`docs/choices.md`).
+  (`tests/models/test_teacher_rest.py`). With `schedule.reuse` the frozen part looks at a batch once for several uses
+  (`tests/engine/test_reuse.py`); it is off, since a lock phase then sees fewer images (`docs/choices.md`).
 - Locked parts of the teacher still converge towards the student. By default that is one update a phase; where the
   teacher follows every step, a lock phase moves the trained head alone and makes up for the rest in closed form.
 - `fused_attention=True` of `mmdet.PublishedSwin` takes torch's fused kernel inside windows. It is off: numbers are

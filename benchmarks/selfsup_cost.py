@@ -21,14 +21,14 @@ from selfsup_learning import CONFIGS, SECONDS_A_STEP, prepared
 from selfsup_transfer import markdown
 from selfsup_worlds import generated_world
 
-from foundationx.configfile import load_config
+from foundationx.apps.run.train import build_model
+from foundationx.core.config.load import load_config
+from foundationx.core.geometry.views import Moment
+from foundationx.core.types import Split
+from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import in_order, make_loader, usable
-from foundationx.data.sources import open_datasets
 from foundationx.engine.step import look_at_views
-from foundationx.geometry.views import Moment
-from foundationx.objectives.base import objective_classes
-from foundationx.run.train import build_model
-from foundationx.types import Split
+from foundationx.tasks.self_supervision.objective import objective_classes
 
 NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "whole_width": 8, "place_width": 8}
 CARD, BATCH, MOMENTS, TIMED = "phantom_labels", 2, 20, 8

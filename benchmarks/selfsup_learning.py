@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from selfsup_worlds import SPLIT, World
 
-from foundationx.config import RunConfig
-from foundationx.configfile import load_config
-from foundationx.data.device import Normaliser
+from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.config.load import load_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import Split
+from foundationx.data.datamodule import DataBook, open_datasets
 from foundationx.data.loader import usable
-from foundationx.data.sources import DataBook, open_datasets
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.step import look_at_views
 from foundationx.engine.trainer import Trainer
-from foundationx.evaluate import anatomy
-from foundationx.evaluate.anatomy_landmarks import as_array, common
-from foundationx.evaluate.anatomy_suite import Film
-from foundationx.evaluate.evaluator import evaluate
-from foundationx.export.backbone import export_backbone
-from foundationx.models.tokens import eye
-from foundationx.run.train import build_model, plan_loader
-from foundationx.schedule.plan import build_plan
-from foundationx.types import Split
+from foundationx.evaluation.anatomy import measures as anatomy
+from foundationx.evaluation.anatomy.landmarks import as_array, common
+from foundationx.evaluation.anatomy.suite import Film
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.tasks.self_supervision.tokens import eye
+from foundationx.weights.exports.backbone import export_backbone
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
 SECONDS_A_STEP = {"adam": 0.36, "adam_v2": 1.8, "peac": 0.7, "ace": 0.65, "lamps": 0.55}

@@ -6,7 +6,7 @@
 Every objective pretrains the small Swin for the same processor time on the same unlabelled films: generated ones, or
 all films of ``configs/quickstart/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
 films (several seeds: which films, their order, and the new layers), and is measured frozen by
-``foundationx/evaluate/anatomy.py``. Beside it: the same network from random weights. Tested are patients of whom no
+``foundationx/evaluation/anatomy/``. Beside it: the same network from random weights. Tested are patients of whom no
 film was pretrained or tuned on. Writes results.json, table.md and dice.png after every start; what was finished is not
 done again when the command is repeated.
 """

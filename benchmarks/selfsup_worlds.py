@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from foundationx.config import RunConfig
-from foundationx.configfile import load_config
-from foundationx.data.augment import ViewPipeline
+from foundationx.core.config.load import load_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import Annotations, Split, Task, TaskKey
+from foundationx.data.datamodule import DataBook, open_datasets
 from foundationx.data.dataset import CardDataset
-from foundationx.data.phantom.phantom import make_phantom
-from foundationx.data.phantom.write import write_phantom_datasets
-from foundationx.data.sources import DataBook, open_datasets
-from foundationx.evaluate.anatomy_landmarks import mask_landmarks
-from foundationx.evaluate.anatomy_suite import Film
-from foundationx.types import Annotations, Split, Task, TaskKey
+from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.evaluation.anatomy.landmarks import mask_landmarks
+from foundationx.evaluation.anatomy.suite import Film
+from foundationx.phantoms.phantom import make_phantom
+from foundationx.phantoms.write import write_phantom_datasets
 
 SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
 ALL_FILMS = TaskKey("all_films", Task.SELF_SUPERVISION)

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from foundationx.data.device import Normaliser
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import ANNOTATED, Batch, PhaseName, SampleMeta, Task, TaskKey
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
-from foundationx.model import FoundationModel
-from foundationx.modelconfig import ModelConfig
-from foundationx.models.scopes import head_scope, lock, task_scopes
-from foundationx.models.teacher import Teacher
-from foundationx.schedule.plan import Phase
-from foundationx.types import ANNOTATED, Batch, PhaseName, SampleMeta, Task, TaskKey
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import head_scope, lock, task_scopes
 
 SIZE, CLASSES, OBJECTS = 128, 5, 3
 CONFIG = ModelConfig(

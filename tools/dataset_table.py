@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundationx.registry.card import Card
-from foundationx.registry.catalog import Catalog, default_folders
+from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.catalog import Catalog, default_folders
 
 MARK = "<!-- Below: python tools/dataset_table.py -->"
 

@@ -5,7 +5,7 @@ The same door as ``foundationx eval``; the configuration is inside the checkpoin
 
 import sys
 
-from foundationx.cli.main import main
+from foundationx.apps.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["eval", *sys.argv[1:]]))

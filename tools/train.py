@@ -5,7 +5,7 @@ The same door as ``foundationx train``.
 
 import sys
 
-from foundationx.cli.main import main
+from foundationx.apps.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layouts import LAYOUTS, write_layout
-
-from foundationx.registry.catalog import Catalog, default_folders
+from foundationx.datasets.cards.catalog import Catalog, default_folders
 from fuzzing.images import made
+from tests.helpers.layouts import LAYOUTS, write_layout
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".mha", ".IMG", ".dicom")
 

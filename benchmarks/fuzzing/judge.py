@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.data.annotations import read_annotations
-from foundationx.data.augment import ViewPipeline
+from foundationx.core.errors import DataError, FoundationXError
+from foundationx.core.types import Annotations, Task
 from foundationx.data.dataset import CardDataset
-from foundationx.errors import DataError, FoundationXError
-from foundationx.registry.card import Card
-from foundationx.types import Annotations, Task
+from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.datasets.annotations import read_annotations
+from foundationx.datasets.cards.card import Card
 
 READ, REFUSED, QUARANTINED = "read", "clear error", "quarantined"
 CRASH, OUT, SLOW, MEMORY = "crash", "out of bounds", "too slow", "too much memory"

@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from foundationx.config import RunConfig
-from foundationx.configfile import load_config, parse_config
-from foundationx.data.exclusion import read_exclusions
-from foundationx.data.pixels import read_grey, read_mask
-from foundationx.errors import FoundationXError
-from foundationx.fusion.recipe import load_recipe
-from foundationx.registry.card import Card, load_card
-from foundationx.registry.catalog import Catalog, default_folders
+from foundationx.core.config.load import load_config, parse_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import FoundationXError
+from foundationx.data.pixels.read import read_grey, read_mask
+from foundationx.datasets.cards.card import Card, load_card
+from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.exclusion import read_exclusions
+from foundationx.datasets.fusion.recipe import load_recipe
 from fuzzing.folders import Download, downloads
 from fuzzing.images import claims, torn_image
 from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judged, read_dataset, refused

@@ -1,5 +1,5 @@
 # The demo's recipe inside mmengine's Runner: Runner.from_cfg(Config.fromfile(this file)).train()
-custom_imports = dict(imports=["foundationx.adapters.mmengine_loop"])
+custom_imports = dict(imports=["foundationx.apps.mmengine_loop"])
 recipe = dict(config="configs/quickstart/phantom.py", data_root="work_dirs/demo/phantoms")
 
 model = dict(type="RecipeModel", **recipe)

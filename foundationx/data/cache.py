@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foundationx.errors import DiskError
-from foundationx.types import MaskPart
+from foundationx.core.errors import DiskError
+from foundationx.core.types import MaskPart
 
 VERSION = 1
 """Raise it where decoding or resizing gives other bytes than before."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from foundationx.core.errors import DataError
+from foundationx.core.types import TaskKey
 from foundationx.data.cache import Adder, Entry, Key, Store, TaskCache, deflate, image_key, mask_key
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import one_thread
-from foundationx.errors import DataError
-from foundationx.types import TaskKey
 
 TOGETHER = 2**25
 """Bytes that are written and made safe at once."""

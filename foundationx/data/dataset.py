@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.data.augment import ViewPipeline, scale_boxes
+from foundationx.core.errors import DataError
+from foundationx.core.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Moment, Runs, Sample, SampleMeta
 from foundationx.data.cache import Cached, TaskCache
-from foundationx.data.pixels import read_grey, read_mask
-from foundationx.errors import DataError
-from foundationx.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Moment, Runs, Sample, SampleMeta
+from foundationx.data.pixels.read import read_grey, read_mask
+from foundationx.data.transforms.augment import ViewPipeline, scale_boxes
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box or polygon may stand out of its image (rounding); more is an error."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foundationx.data.pixels import read_grey
+from foundationx.data.pixels.read import read_grey
 
 
 class LastRead:

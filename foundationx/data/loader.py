@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from foundationx.core.errors import DataError
+from foundationx.core.types import BadSample, Batch, Moment, Sample, TaskKey, ViewBatch
 from foundationx.data.dataset import CardDataset
-from foundationx.errors import DataError
-from foundationx.types import BadSample, Batch, Moment, Sample, TaskKey, ViewBatch
 
 
 class SampleRef(NamedTuple):

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from foundationx.config import RunConfig
-from foundationx.configfile import parse_config
-from foundationx.engine.durable import CHECKSUM, PARTIAL, fault_of, remove, write_durably
-from foundationx.errors import CheckpointError
-from foundationx.model import FoundationModel
-from foundationx.types import TaskKey
+from foundationx.core.config.load import parse_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import CheckpointError
+from foundationx.core.types import TaskKey
+from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_durably
+from foundationx.models.foundation_model import FoundationModel
 
 FORMAT = 2
 

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.events import Watcher
+from foundationx.engine.hooks import Watcher
 from foundationx.engine.optim import lr_schedule
+from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
-from foundationx.model import FoundationModel
-from foundationx.models.scopes import scope_of_names, task_scopes
-from foundationx.schedule.plan import Phase
-from foundationx.types import TaskKey
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import scope_of_names, task_scopes
 
 State = dict[str, Tensor]
 """A model's state dict."""

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
-from foundationx import ranks
-from foundationx.config import OptimiserConfig
-from foundationx.errors import ConfigError, nearest
-from foundationx.models.scopes import groups_of
-from foundationx.schedule.curves import Schedule, build_curve, warmup
-from foundationx.schedule.plan import Phase, Plan
+from foundationx.core import distributed as ranks
+from foundationx.core.config.run import OptimiserConfig
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.engine.schedule.curves import Schedule, build_curve, warmup
+from foundationx.engine.schedule.plan import Phase, Plan
+from foundationx.models.parameter_groups import groups_of
 
 
 def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:

@@ -26,10 +26,10 @@ from torch.overrides import TorchFunctionMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from foundationx.core.types import Batch
+from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
-from foundationx.models.scopes import lock
-from foundationx.schedule.plan import Phase
-from foundationx.types import Batch
+from foundationx.models.parameter_groups import lock
 
 FORWARD = ("student", "teacher", "head and criterion")
 PARTS = ("input wait", *FORWARD, "backward", "optimiser", "EMA", "logging")

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from foundationx import ranks
+from foundationx.core import distributed as ranks
 
 
 class StopRequest:

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from foundationx import ranks
-from foundationx.config import RuntimeConfig
-from foundationx.data.device import Normaliser
-from foundationx.model import FoundationModel
-from foundationx.models.teacher import Teacher
-from foundationx.objectives.base import Outcome
-from foundationx.objectives.consistency import consistency_loss
-from foundationx.schedule.plan import Phase
-from foundationx.types import Batch, StepOutput
+from foundationx.core import distributed as ranks
+from foundationx.core.config.run import RuntimeConfig
+from foundationx.core.types import Batch, StepOutput
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.schedule.plan import Phase
+from foundationx.models.consistency import consistency_loss
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.self_supervision.objective import Outcome
 
 
 def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:

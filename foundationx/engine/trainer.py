@@ -16,27 +16,27 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from foundationx import ranks
-from foundationx.config import RunConfig
-from foundationx.data.device import Normaliser
+from foundationx.core import distributed as ranks
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import CheckpointError, DataError, DivergenceError
+from foundationx.core.types import BadSample, Batch
 from foundationx.data.loader import sample_seed
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.batches import agreed_batch, bad_anywhere
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.events import Incident, LogRecord, Watcher
-from foundationx.engine.features import KeptFeatures
-from foundationx.engine.feed import agreed_batch, bad_anywhere
-from foundationx.engine.guard import Guard
-from foundationx.engine.keeper import Keeper
-from foundationx.engine.meter import Meter
+from foundationx.engine.checkpoint_manager import Keeper
+from foundationx.engine.feature_cache import KeptFeatures
+from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.metric_logger import Meter
+from foundationx.engine.nonfinite import Guard
 from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters, whole_state
+from foundationx.engine.schedule.curves import build_curve
+from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
 from foundationx.engine.step import precision, training_losses
-from foundationx.errors import CheckpointError, DataError, DivergenceError
-from foundationx.model import FoundationModel
-from foundationx.models.scopes import lock
-from foundationx.models.teacher import Teacher
-from foundationx.schedule.curves import build_curve
-from foundationx.schedule.plan import Phase, Plan
-from foundationx.types import BadSample, Batch
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import lock
 
 JUMP_LIMIT = 2.0
 """A head whose task loss is more than so many times what it was at its last visit is told of."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundationx import compat
-from foundationx.errors import ConfigError
+from foundationx.core import compat
+from foundationx.core.errors import ConfigError
 
 
 def build_net(config: dict[str, Any]) -> nn.Module:

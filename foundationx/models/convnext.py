@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from foundationx import compat  # noqa: F401  (first: makes mm* importable)
+from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
 
 # isort: split
 import torch

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from foundationx import compat  # noqa: F401  (first: makes mm* importable)
+from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
 
 # isort: split
 import torch

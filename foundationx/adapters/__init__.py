@@ -1,1 +1,0 @@
-"""Doors from other frameworks into ours."""

@@ -1,0 +1,80 @@
+"""``foundationx compare``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from foundationx.apps.cli.options import wide_console
+from foundationx.core.types import Split
+
+HELP = "metrics of one or more runs with intervals, and whether the others differ from the first"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="work directories, or folders of eval --out; first: baseline"
+    )
+    parser.add_argument("--split", choices=[split.value for split in Split], default="test")
+    parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
+    parser.add_argument("--repeats", type=int, default=1000, help="bootstrap draws by patient (1000); 0: none")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--threshold", choices=["youden", "f1"], default="youden", help="maximised on validation")
+    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
+    parser.add_argument("--metric", nargs="+", metavar="NAME", help="only these metrics, e.g. AUROC AP40 Dice")
+    parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compares, prints a table and writes it."""
+    from foundationx.core.workdir import write_atomically
+    from foundationx.evaluation.compare.compare import compare
+    from foundationx.evaluation.compare.table import (
+        FORMATS,
+        chosen,
+        count,
+        difference,
+        metric_name,
+        note,
+        p_value,
+        value,
+    )
+
+    check(options, tuple(FORMATS))
+    comparison = compare(
+        options.runs,
+        split=Split(options.split),
+        model=options.model,
+        repeats=options.repeats,
+        seed=options.seed,
+        rule=options.threshold,
+    )
+    comparison = chosen(comparison, options.metric, options.all)
+    first, *others = comparison.runs
+    table = Table(title=f"{options.model}, {options.split}", caption=note(comparison))
+    for column in ("head", "metric", "class", "n", first, *(c for name in others for c in (name, "difference", "p"))):
+        table.add_column(column)
+    for row in comparison.rows:
+        later = [text(cell) for cell in row.cells[1:] for text in (value, difference, p_value)]
+        table.add_row(str(row.head), metric_name(row.metric), row.class_name, count(row), value(row.cells[0]), *later)
+    wide_console().print(table)
+    for path in options.out:
+        write_atomically(path, FORMATS[path.suffix](comparison))
+
+
+def check(options: argparse.Namespace, endings: tuple[str, ...]) -> None:
+    """Checks options before anything is computed.
+
+    Raises:
+        ConfigError: a file's name has an ending that is not known, or there are fewer than 0 draws.
+    """
+    from foundationx.core.errors import ConfigError
+
+    if options.repeats < 0:
+        raise ConfigError("--repeats", f"found {options.repeats}", "0 or more draws")
+    for path in options.out:
+        if path.suffix not in endings:
+            raise ConfigError("--out", f"found {path.name!r}", f"a name that ends in {', '.join(endings)}")

@@ -1,0 +1,38 @@
+"""``foundationx doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+from foundationx.apps.cli.main import FAULT
+from foundationx.apps.cli.options import add_changes, add_data_root, parse_options
+from foundationx.core.config.load import load_config
+
+HELP = "look for what may spoil a run: machine, limits, and with a configuration a trial of every phase"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("config", type=Path, nargs="?", help="Python configuration file (it is run as code)")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs"), help="where the run will write (work_dirs)")
+    add_data_root(parser)
+    add_changes(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a line a finding. Fails where a run would not work."""
+    from foundationx.apps.run.doctor import Level, examine_machine, examine_run
+
+    findings = examine_machine(options.work_dir)
+    if options.config is not None:
+        config = load_config(options.config, parse_options(options.cfg_options))
+        findings = itertools.chain(findings, examine_run(config, options.data_root, options.work_dir))
+    counts = dict.fromkeys(Level, 0)
+    for finding in findings:
+        counts[finding.level] += 1
+        mend = f"; mend: {finding.mend}" if finding.mend else ""
+        print(f"{finding.level.value:<5} {finding.topic:<36} {finding.found}{mend}", flush=True)
+    print(", ".join(f"{count} {level.value}" for level, count in counts.items()))
+    return FAULT if counts[Level.FAIL] else 0

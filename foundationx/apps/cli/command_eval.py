@@ -1,0 +1,65 @@
+"""``foundationx eval``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from foundationx.apps.cli.eval_protocol import add_protocols, run_protocol
+from foundationx.apps.cli.options import add_data_root, wide_console
+from foundationx.core.types import MetricRow, Split
+
+HELP = "evaluate every head of a checkpoint, or judge its backbone by a protocol"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
+    add_data_root(parser)
+    parser.add_argument("--split", choices=[split.value for split in Split], default="val")
+    parser.add_argument("--model", choices=["student", "teacher", "both"], default="both")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
+    parser.add_argument(
+        "--out", type=Path, help="write metrics.json, predictions/ and thresholds.json into this folder (for compare)"
+    )
+    parser.add_argument("--json", type=Path, help="write the metric rows to this file")
+    add_protocols(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluates the heads, or carries out a protocol, and prints a table."""
+    if options.protocol is None:
+        _evaluate_heads(options)
+    else:
+        run_protocol(options)
+
+
+def _evaluate_heads(options: argparse.Namespace) -> None:
+    """Every class of the headline metrics, means of the others."""
+    from foundationx.core.workdir import write_metrics
+    from foundationx.evaluation.checkpoint import evaluate_checkpoint
+    from foundationx.evaluation.metrics.froc import POINTS as FROC_POINTS
+    from foundationx.evaluation.metrics.score import HEADLINE, MEAN
+
+    models = ("student", "teacher") if options.model == "both" else (options.model,)
+    split = Split(options.split)
+    rows = evaluate_checkpoint(options.checkpoint, options.data_root, split, models, options.device, options.out)
+    table = Table(title=f"{options.checkpoint}, {options.split}")
+    for column in ("head", "metric", "class", "n", *models):
+        table.add_column(column)
+    lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
+    heads = list(dict.fromkeys((row.dataset, row.task) for row in rows))
+    for row in sorted(rows, key=lambda row: heads.index((row.dataset, row.task))):
+        brief = row.metric == HEADLINE[row.task] or (row.class_name == MEAN and row.metric not in FROC_POINTS)
+        if options.all or brief:
+            lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
+    for name, found in lines.items():
+        counts = dict.fromkeys(str(row.n) for row in found.values())
+        values = [found[model].value if model in found else None for model in models]
+        table.add_row(*name, "/".join(counts), *("-" if value is None else f"{value:.4f}" for value in values))
+    wide_console().print(table)
+    if options.json:
+        write_metrics(options.json, rows)

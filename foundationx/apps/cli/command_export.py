@@ -1,0 +1,36 @@
+"""``foundationx export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "export the backbone of a checkpoint: safetensors, timm, Hugging Face, mmdet, mmseg, ONNX, torch.export"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
+    parser.add_argument("--to", default="backbone", metavar="FORMAT", help="format (backbone); 'list' names them all")
+    parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
+    parser.add_argument("--out", type=Path, help="file or folder to write (backbone_MODEL and the format's ending)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Exports, and prints where to and how the result is used."""
+    from foundationx.core.errors import ConfigError, nearest
+    from foundationx.engine.checkpoint import load_checkpoint
+    from foundationx.weights.exports.formats import formats
+
+    known = formats()
+    if options.to == "list":
+        for name, kind in sorted(known.items()):
+            print(f"{name:<14}{kind.use}")
+        return
+    if options.to not in known:
+        raise ConfigError("--to", f"found {options.to!r}", "a known format", nearest(options.to, known))
+    checkpoint = load_checkpoint(options.checkpoint)
+    kind = known[options.to]
+    path = options.out or Path(f"backbone_{options.model}{kind.suffix}")
+    use = kind.write(checkpoint.model(options.model), checkpoint.config, options.model, path)
+    print(f"{path}\n\n{use}")

@@ -1,0 +1,40 @@
+"""``foundationx federate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from foundationx.apps.cli import command_train
+from foundationx.apps.cli.options import parse_options
+from foundationx.core.config.load import load_config
+from foundationx.core.errors import ConfigError
+
+HELP = "train as clients that keep their datasets to themselves (a simulation in one process: no network, no privacy)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command: those of ``train``, and the clients."""
+    command_train.add_arguments(parser)
+    parser.add_argument(
+        "--client",
+        action="append",
+        default=[],
+        metavar="CARD[,CARD...]",
+        help="datasets of one client; once for each. Replaces the configuration's clients; a cycle is a round",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains a federated configuration, or any other one with the clients that are named."""
+    if options.client:
+        options.cfg_options += ["schedule.type=federated", *_clients(options.client)]
+    elif load_config(options.config, parse_options(options.cfg_options)).federation is None:
+        expected = "federation=dict(clients=[[...], [...]]) with schedule.type='federated'"
+        raise ConfigError(str(options.config), "has no `federation`", expected, "name the clients with --client")
+    return command_train.run(options)
+
+
+def _clients(named: list[str]) -> list[str]:
+    """The clients as a change to the configuration, in OpenMMLab's notation."""
+    groups = [[card.strip() for card in client.split(",") if card.strip()] for client in named]
+    return [f"federation.clients=[{','.join('[' + ','.join(cards) + ']' for cards in groups)}]"]

@@ -1,0 +1,81 @@
+"""``foundationx import``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from foundationx.apps.cli.options import wide_console
+
+if TYPE_CHECKING:
+    from foundationx.weights.imports.released import Released
+
+HELP = "import released weights: Ark, Ark+, Foundation X, X+, Adam, Adam-v2, PEAC, ACE, Lamps, or a backbone alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("file", type=Path, help="released file (.pth.tar, .pth, .safetensors); no code of it is run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--kind", default="auto", help="what the file holds, checked (auto): docs/weights.md lists all")
+    parser.add_argument("--entry", help="entry of the file that holds the weights (the teacher's)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="of training, where the file does not tell")
+    parser.add_argument(
+        "--heads", nargs="+", metavar="CARD", help="datasets of the heads in the file's order, or none (as released)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Imports, and prints what was taken, dropped and added, by groups of tensors."""
+    from foundationx.core.errors import CheckpointError
+    from foundationx.weights.imports.imported import write_imported
+    from foundationx.weights.imports.released import KINDS, read_released
+
+    if options.kind not in ("auto", *KINDS):
+        raise CheckpointError("--kind", f"found {options.kind!r}", f"auto, {', '.join(KINDS)}")
+    released = read_released(options.file, options.kind, options.entry, options.heads)
+    released.image_size = _image_size(options.image_size, released.image_size)
+    table = Table(title=f"{options.file.name}: {released.kind}, {released.entry or 'bare state dict'}")
+    for column in ("tensors", "number", "fate", "as, or why"):
+        table.add_column(column)
+    for (group, fate, why), number in _groups(released).items():
+        table.add_row(group, str(number), fate, why)
+    console = wide_console()
+    console.print(table)
+    size = f"{released.image_size} pixels" if released.image_size else "not told by the file"
+    console.print(
+        f"{released.shape.describe()}; image size: {size}; mean {released.mean}, std {released.std}", highlight=False
+    )
+    for head in released.heads:
+        console.print(f"head {head.name}: {', '.join(head.classes)}{' (exclusive)' if head.exclusive else ''}")
+    for path in write_imported(released, options.file, options.out):
+        print(path)
+
+
+def _image_size(asked: int | None, told: int | None) -> int | None:
+    """The file's image size, else the user's. Raises CheckpointError where they differ, or it is no multiple of 32."""
+    from foundationx.core.errors import CheckpointError
+
+    if asked is not None and (asked <= 0 or asked % 32):
+        raise CheckpointError("--image-size", f"found {asked}", "a multiple of 32")
+    if None not in (asked, told) and asked != told:
+        raise CheckpointError("--image-size", f"found {asked}", f"{told}, which the file tells", "leave it out")
+    return told or asked
+
+
+def _groups(released: Released) -> dict[tuple[str, str, str], int]:
+    """Tensors that share a fate, counted; numbers in their names become ``*``."""
+    counts: dict[tuple[str, str, str], int] = {}
+    fates = [(name, "taken", re.sub(r"\d+", "*", here.split(".")[0])) for name, here in released.taken.items()]
+    fates += [(name, "dropped", reason) for name, reason in released.dropped.items()]
+    fates += [(name, "added", reason) for name, reason in released.added.items()]
+    for name, fate, why in fates:
+        parts = re.sub(r"\d+", "*", name).split(".")
+        group = ".".join(parts[:3] if parts[0] == "backbone" else parts[:1])
+        key = (group + (".." if len(parts) > 1 else ""), fate, why)
+        counts[key] = counts.get(key, 0) + 1
+    return counts

@@ -1,0 +1,73 @@
+"""``foundationx plan``."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from foundationx.apps.cli.options import add_config, parse_options, wide_console
+from foundationx.core.config.load import load_config
+
+HELP = "print the plan of visits of a configuration, with trainable parameter counts; trains nothing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_config(parser)
+    parser.add_argument("--all", action="store_true", help="every cycle, not only the first")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the plan."""
+    from foundationx.core.types import Split
+    from foundationx.data.datamodule import open_datasets
+    from foundationx.data.normalise import Normaliser
+    from foundationx.engine.feature_cache import KeptFeatures
+    from foundationx.engine.schedule.plan import build_plan
+    from foundationx.models.foundation_model import FoundationModel
+    from foundationx.models.parameter_groups import scope_sizes
+
+    config = load_config(options.config, parse_options(options.cfg_options))
+    book = open_datasets(config, options.data_root)
+    plan = build_plan(config, book.sizes(Split.TRAIN))
+    model = FoundationModel(config.model, book.classes)
+    by_scope = scope_sizes(model)
+    table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
+    for column in (
+        "visit",
+        "head",
+        "phase",
+        "images",
+        "steps",
+        "reads",
+        "trains",
+        "parameters",
+        "consistency",
+        "teacher",
+    ):
+        numbers = column in ("visit", "images", "steps", "reads", "parameters", "consistency", "teacher")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "trains")
+    for phase in plan.phases:
+        if phase.cycle > 1 and not options.all:
+            break
+        table.add_row(
+            str(phase.visit),
+            str(phase.key),
+            phase.name.value,
+            f"{phase.steps * config.runtime.batch_size:,}",
+            f"{phase.steps:,}",
+            f"{phase.reads:,}",
+            ", ".join("head" if scope.startswith("head.") else scope for scope in phase.trainable),
+            f"{sum(by_scope.get(scope, 0) for scope in phase.trainable):,}",
+            f"{phase.consistency:.3f}",
+            "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
+            end_section=phase.closes_visit,
+        )
+    console = wide_console()
+    console.print(table)
+    if not options.all and config.schedule.cycles > 1:
+        console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
+    console.print(f"parameters: {sum(by_scope.values()):,}")
+    for line in KeptFeatures(config, model, Normaliser(config.model, "cpu")).describe(plan):
+        console.print(line)

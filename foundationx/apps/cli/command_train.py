@@ -1,0 +1,38 @@
+"""``foundationx train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from foundationx.apps.cli.main import STOPPED
+from foundationx.apps.cli.options import add_config, parse_options
+from foundationx.core import distributed as ranks
+from foundationx.core.config.load import load_config
+
+HELP = "train over a configuration's datasets; evaluate, report and export"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_config(parser)
+    parser.add_argument("--work-dir", type=Path, help="where the run writes (work_dirs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the work directory")
+    parser.add_argument("--profile", action="store_true", help="time the parts of a few steps of every phase, then end")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains."""
+    from foundationx.apps.run.train import train
+
+    config = load_config(options.config, parse_options(options.cfg_options))
+    work_dir = options.work_dir or Path("work_dirs") / config.name
+    if options.profile:
+        from foundationx.apps.run.profiling import profile_run
+
+        profile_run(config, options.data_root, work_dir / "profile")
+        return 0
+    finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
+    if not finished and ranks.is_first():
+        print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
+    return 0 if finished else STOPPED

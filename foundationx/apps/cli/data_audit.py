@@ -1,0 +1,76 @@
+"""``foundationx data audit``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from foundationx.apps.cli.options import add_data_root, wide_console
+
+HELP = "patients and images that are trained on and held out, or in two datasets"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    parser.add_argument("what", nargs="+", help="a configuration file, or cards: NAME or NAME=FOLDER")
+    add_data_root(parser)
+    parser.add_argument("--out", type=Path, default=Path("audit"), help="folder for tables and pictures (audit)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what was found and writes it; exit code 1 where something that is held out is trained on."""
+    from foundationx.curation.audit.audit import audit, exclusions
+    from foundationx.curation.audit.report import SIDES, counts, write_audit
+    from foundationx.data.datamodule import open_datasets
+    from foundationx.datasets.cards.catalog import Catalog
+
+    console, catalog = wide_console(), Catalog()
+    book = open_datasets(_config(options.what), options.data_root, catalog)
+    parents = {dataset.card: catalog.card(dataset.card).parent for dataset in book.config.datasets}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        stages: dict[str, int] = {}
+
+        def watch(stage: str, advance: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = progress.add_task(stage, total=total)
+            progress.update(stages[stage], advance=advance, total=total)
+
+        found = audit(book, options.out / "fingerprints.sqlite", parents, watch)
+    table = Table(title=f"pairs among {len(found.items):,} images")
+    for column in ("kind", "datasets", *SIDES):
+        table.add_column(column, justify="right" if column in SIDES else "left")
+    for row in counts(found.pairs):
+        table.add_row(row["kind"], row["datasets"], *(str(row["sides"].get(sides, "")) for sides in SIDES))
+    console.print(table)
+    for path, reason in found.unreadable.items():
+        console.print(f"not compared: {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    written = write_audit(found, options.out)
+    leave_out = {(entry.dataset, entry.image) for entry in exclusions(found)}
+    console.print(f"{len(leave_out):,} training images to leave out: {options.out / 'exclude.csv'}", highlight=False)
+    console.print("written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
+    return 1 if leave_out else 0
+
+
+def _config(what: list[str]):
+    """The run to audit, with all of its images: without its limits, and without an exclusion list of before."""
+    from foundationx.core.config.load import load_config, parse_config
+    from foundationx.core.config.run import DatasetConfig, RunConfig
+
+    if len(what) == 1 and what[0].endswith(".py"):
+        config: RunConfig = load_config(what[0])
+        datasets = tuple(dataset.model_copy(update={"limit": None}) for dataset in config.datasets)
+        return config.model_copy(update={"datasets": datasets, "exclude": None})
+    parts = [text.partition("=") for text in what]
+    values = {
+        "name": "audit",
+        "model": {"backbone": {"type": "none"}},  # nothing is built of it
+        "datasets": [DatasetConfig(card=name, root=root or None) for name, _, root in parts],
+        "schedule": {"cycles": 1},
+    }
+    return parse_config(values, "cards")

@@ -1,0 +1,85 @@
+"""``foundationx data fuse``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from foundationx.apps.cli.options import add_tables, wide_console
+
+if TYPE_CHECKING:
+    from foundationx.datasets.fusion.fuse import Fusion
+
+HELP = "choose datasets by a recipe and write a runnable configuration with audit, alignment and licence report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    parser.add_argument("recipe", type=Path, help="recipe (YAML)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is written")
+    add_tables(parser)
+    parser.add_argument("--data-root", type=Path, help="only what is there trains; without it, all kept cards do")
+    parser.add_argument("--all", action="store_true", help="print dropped datasets that only a table lists, too")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the folder and prints what was decided; the exit code is 0 where there is a configuration."""
+    from foundationx.core.errors import DataError
+    from foundationx.datasets.cards.catalog import Catalog
+    from foundationx.datasets.fusion.fuse import fuse, write_fusion
+    from foundationx.datasets.fusion.recipe import load_recipe
+
+    if options.data_root is not None and not options.data_root.is_dir():
+        found = "there is no such folder"
+        raise DataError(str(options.data_root), found, "the folder that holds the datasets", "--data-root")
+    catalog = Catalog()
+    recipe = load_recipe(options.recipe, catalog.vocabulary)
+    fusion = fuse(recipe, catalog, options.table, options.data_root)
+    console = wide_console()
+    try:
+        write_fusion(fusion, options.out)  # first: what is printed may be cut off by a pager
+    finally:
+        _print_decisions(fusion, console, options.all)
+        _print_groups(fusion, console)
+    console.print(f"written: {options.out}", highlight=False)
+    console.print(f"next: foundationx train {options.out / 'config.py'} --data-root ...", highlight=False)
+    return 0
+
+
+def _print_decisions(fusion: Fusion, console: Console, everything: bool) -> None:
+    table = Table(title=f"{fusion.recipe.name}: {len(fusion.kept)} of {len(fusion.decisions)} datasets kept")
+    for column in ("dataset", "decision", "trains", "why"):
+        table.add_column(column)
+    trains = {entry.name: entry for entry in fusion.entries}
+    hidden = 0
+    for decision in sorted(fusion.decisions, key=lambda one: not one.kept):
+        if not decision.kept and decision.record.card is None and not everything:
+            hidden += 1
+            continue
+        entry = trains.get(decision.record.name) if decision.kept else None
+        tasks = ", ".join(task.value for task in entry.tasks) if entry else ""
+        why = "; ".join(decision.reasons or decision.warned) or (entry.obstacle if entry else "")
+        table.add_row(decision.record.name, "kept" if decision.kept else "dropped", tasks or "-", why)
+    console.print(table)
+    if hidden:
+        console.print(f"{hidden:,} more are dropped that only a table lists: audit.csv, or --all", highlight=False)
+    differing = sum(bool(decision.record.differences) for decision in fusion.decisions)
+    if differing:
+        console.print(f"{differing} cards and tables disagree: audit.csv, column differences", highlight=False)
+
+
+def _print_groups(fusion: Fusion, console: Console) -> None:
+    """The portal's summary: one row a modality."""
+    table = Table(title="kept datasets by modality")
+    for column in ("modality", "datasets", "images", "organisations", "labelled", "clashes"):
+        table.add_column(column, justify="left" if column in ("modality", "clashes") else "right")
+    for one in fusion.groups:
+        if one.level == "modality":
+            images = f"{one.images:,}" + (f" + {one.images_unknown} unknown" if one.images_unknown else "")
+            share = "unknown" if one.labelled_share is None else f"{one.labelled_share:.3f}"
+            table.add_row(one.modality, str(one.datasets), images, str(one.organisations), share, one.clash)
+    console.print(table)

@@ -1,0 +1,33 @@
+"""``foundationx data portal``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from foundationx.apps.cli.options import add_tables
+
+HELP = "write the discovery portal: a page on which datasets are found, compared and chosen"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write, e.g. portal.html")
+    add_tables(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the page."""
+    from foundationx.core.errors import DataError
+    from foundationx.datasets.cards.catalog import Catalog
+    from foundationx.datasets.fusion.portal import portal_page
+
+    page = portal_page(Catalog(), options.table)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise DataError(str(options.out), found, "a file that can be written", "choose another --out") from None
+    print(f"written: {options.out} (open it in a browser; it needs no server)")
+    return 0

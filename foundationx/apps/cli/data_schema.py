@@ -1,0 +1,20 @@
+"""``foundationx data schema``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "print the JSON schema of a card, for editors that complete and check YAML"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action: none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the schema."""
+    from foundationx.datasets.cards.card import Card
+
+    print(json.dumps(Card.json_schema(), indent=2, ensure_ascii=False))
+    return 0

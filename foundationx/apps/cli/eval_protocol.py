@@ -1,0 +1,56 @@
+"""``foundationx eval --protocol``."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from foundationx.apps.cli.options import parse_options, wide_console
+from foundationx.apps.protocols import protocol_names
+
+
+def add_protocols(parser: argparse.ArgumentParser) -> None:
+    """Arguments of protocols; the options of each are named in docs/protocols.md."""
+    group = parser.add_argument_group("protocols")
+    group.add_argument("--protocol", choices=protocol_names(), help="judge the model on a dataset that --card names")
+    group.add_argument("--card", help="dataset to judge it on; the model need not have seen it")
+    group.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
+    group.add_argument(
+        "--with", dest="protocol_options", nargs="+", default=[], metavar="KEY=VALUE", help="options of the protocol"
+    )
+
+
+def run_protocol(options: argparse.Namespace) -> None:
+    """Carries the protocol out, prints its table, and writes it with the predictions into ``--out``.
+
+    Raises:
+        ConfigError: ``--card`` is missing, or an option is unknown or wrong.
+    """
+    from foundationx.apps.protocols.base import Request, open_protocol
+    from foundationx.core.errors import ConfigError
+    from foundationx.core.workdir import WorkDir
+
+    if options.card is None:
+        raise ConfigError("--card", "is missing", "the dataset to judge on", "name a card of `foundationx data list`")
+    model = "teacher" if options.model == "both" else options.model
+    request = Request(
+        options.checkpoint, model, options.card, options.root, options.data_root, options.device, options.out
+    )
+    module, chosen = open_protocol(options.protocol, parse_options(options.protocol_options))
+    result = module.run(request, chosen)
+    table = Table(title=result.title)
+    for column in result.columns:
+        table.add_column(column)
+    for row in result.rows:
+        table.add_row(*map(str, row))
+    console = wide_console()
+    console.print(table)
+    for note in result.notes:
+        console.print(note, highlight=False)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        result.write(options.out)
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        content = {"title": result.title, "rows": rows, "notes": result.notes}
+        WorkDir(options.out).write_json(f"{options.protocol}.json", content)

@@ -1,0 +1,54 @@
+"""The ``foundationx`` command. Every command is one file of this folder; ``tools/`` are doors to the same functions."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+from foundationx import __version__
+from foundationx.apps import cli as room
+from foundationx.core.errors import FoundationXError
+
+FAULT = 2
+"""Exit code for an error that the user can mend."""
+STOPPED = 130
+"""Exit code of training that was asked to stop before its end."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command of this folder: a module with ``HELP``, ``add_arguments`` and ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="foundationx", description="One foundation model on many differently annotated chest X-ray datasets."
+    )
+    parser.add_argument("--version", action="version", version=f"foundationx {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for module_info in pkgutil.iter_modules(room.__path__):
+        if module_info.name.startswith("command_"):
+            name = module_info.name.removeprefix("command_")
+            module = importlib.import_module(f"{room.__name__}.{module_info.name}")
+            command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; faults of the user's files are printed without a stack trace."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except FoundationXError as error:
+        print(f"foundationx: {type(error).__name__}\n{error}", file=sys.stderr)
+        return FAULT
+    except KeyboardInterrupt:  # training takes the first one itself and saves; this is the second, or another command
+        print("foundationx: interrupted", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Anatomy: what the frozen backbone knows of it, without training, on films of patients of the evaluated side.
+
+Landmarks come from what the card has: masks or boxes of organs (``evaluate/anatomy_landmarks.py``). Without any, the
+measures that need none are made, and the others are named as left out. The network is in evaluation mode, and student
+and teacher are not mixed (traps of ``ssl.md`` section 6). One film a patient is taken, so that every pair is one of two
+patients. Beside the model stands the same network with random weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from rich.progress import Progress, SpinnerColumn
+
+from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.core.config.model import Section
+from foundationx.core.errors import ConfigError
+from foundationx.core.geometry.views import CELL
+from foundationx.core.types import ANNOTATED, Split, Task, TaskKey
+from foundationx.data.dataset import CardDataset
+from foundationx.data.normalise import Normaliser
+from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.cards.tasks import ClassSpec
+from foundationx.datasets.cards.vocabulary import Vocabulary
+from foundationx.evaluation.anatomy.landmarks import Points, box_landmarks, mask_landmarks
+from foundationx.evaluation.anatomy.measures import Eye
+from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Settings, measure
+from foundationx.evaluation.bootstrap import resamples
+from foundationx.evaluation.report.anatomy import Scene, draw_all
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.self_supervision.tokens import eye
+
+COLUMNS = (
+    "metric",
+    "class",
+    "n",
+    "value",
+    "95 % interval",
+    "by chance",
+    "chance is",
+    "gain",
+    "random weights",
+    "their gain",
+)
+
+REPEATS = 1000
+"""Draws of patients for an interval."""
+
+
+class Options(Section):
+    """Which films, and how they are looked at."""
+
+    side: Literal["val", "test"] = Field("test", description="side of the split whose patients are taken")
+    films: int = Field(16, ge=2, description="patients, of each one film")
+    size: int | None = Field(None, ge=64, description="side in pixels that films are brought to; the model's own input")
+    view: int | None = Field(
+        None, ge=CELL, description=f"side of the view around a place, an odd number of {CELL}; about 0.6 of the film's"
+    )
+    step: int = Field(16, ge=1, description="pixels between the places that are searched for a landmark")
+    neighbours: int = Field(5, ge=1, description="that vote in locality")
+    gallery: int = Field(16, ge=2, description="films among which what was blackened is searched")
+    relations: int = Field(8, ge=1, description="places of each kind in a film, for interpolation and its like")
+    untrained: bool = Field(True, description="measure the same network with random weights, too")
+    seed: int = Field(0, ge=0, description="of places drawn and of random weights")
+
+
+@dataclass
+class AnatomyResult(Result):
+    """The table, with what the pictures show."""
+
+    scene: Scene | None = field(default=None, repr=False)
+
+    def write(self, folder: Path) -> None:
+        """Draws the pictures into ``anatomy/``. Raises DiskError."""
+        if self.scene is not None:
+            draw_all(self.scene, folder)
+
+
+def run(request: Request, options: Options) -> Result:
+    """Measures the model, and the same network untrained.
+
+    Raises:
+        ConfigError: the side has fewer than two patients, or a view has no token in its middle.
+        FoundationXError: checkpoint, card or data cannot be used.
+    """
+    subject = Subject(request)
+    settings, size = settings_of(options, subject.config.image_size)
+    key, organs = source_of(subject)
+    films = read_films(subject, key, organs, Split(options.side), options.films, size)
+    with Progress(SpinnerColumn(), "{task.description}", transient=True) as progress:
+        line = progress.add_task("")
+
+        def look(model: FoundationModel, who: str) -> Findings:
+            def tell(what: str) -> None:
+                progress.update(line, description=f"{who}: {what}")
+
+            return measure(_eye(subject, model), films, settings, tell)
+
+        found = look(subject.model, subject.name)
+        bare = look(_untrained(subject, options.seed), "random weights").measured if options.untrained else []
+    others = {(item.name, item.class_name, item.against): item for item in bare}
+    rows = [_row(item, others.get((item.name, item.class_name, item.against))) for item in found.measured]
+    source = f"landmarks from {key}: {', '.join(organs)}" if found.landmarks else "no landmarks"
+    notes = [
+        f"{len(films)} patients, films of {size} x {size} pixels, views of {settings.view}; {source}",
+        *(f"left out: {reason}" for reason in found.left_out),
+    ]
+    title = f"anatomy in the backbone of {request.checkpoint} ({subject.name}) on {request.card}, {options.side}"
+    return AnatomyResult(title, COLUMNS, rows, notes, scene=Scene(films, found, bare, settings, subject.name))
+
+
+def settings_of(options: Options, own: int) -> tuple[Settings, int]:
+    """How to look, and the side of the films. Raises ConfigError where a view has no token in its middle."""
+    size = options.size or own
+    view = options.view or CELL * max(1, 2 * round(0.3 * size / CELL - 0.5) + 1)
+    if view % CELL or view // CELL % 2 == 0:
+        odd = CELL * (2 * (view // CELL // 2) + 1)
+        raise ConfigError("--with view", f"found {view}", f"an odd number of tokens of {CELL} pixels", f"view={odd}")
+    if options.step > size:
+        raise ConfigError("--with step", f"found {options.step}", f"less than the film's {size} pixels")
+    chosen = {name: getattr(options, name) for name in ("step", "neighbours", "gallery", "relations", "seed")}
+    return Settings(view=view, **chosen), size
+
+
+def source_of(subject: Subject) -> tuple[TaskKey, tuple[str, ...]]:
+    """The head whose annotations give landmarks, and its classes that are organs; any head and none where none does.
+
+    Findings are no landmarks: they are somewhere else in every patient.
+    """
+    catalog = Catalog()
+    for task in (Task.SEGMENTATION, Task.DETECTION):
+        for key in subject.book.annotations:
+            if key.task is task:
+                specs = {spec.name: spec for spec in catalog.card(key.dataset).tasks[task].classes}
+                classes = subject.book.classes[key]
+                organs = [name for name in classes if name in specs and _is_organ(specs[name], catalog.vocabulary)]
+                if organs:
+                    return key, tuple(organs)
+    return next(key for key in subject.book.annotations if key.task in ANNOTATED), ()
+
+
+def _is_organ(spec: ClassSpec, vocabulary: Vocabulary) -> bool:
+    return spec.polarity == "presence" and spec.canonical in vocabulary and vocabulary[spec.canonical].kind == "anatomy"
+
+
+def read_films(
+    subject: Subject, key: TaskKey, organs: tuple[str, ...], side: Split, most: int, size: int
+) -> list[Film]:
+    """The first film of each patient of a side, up to so many patients; squares of ``size`` pixels with landmarks.
+
+    Raises:
+        ConfigError: there are fewer than two patients.
+        DataError: an image, mask or box cannot be used.
+    """
+    table = subject.book.annotations[key]
+    first: dict[str, int] = {}
+    for index in subject.book.indices[key][side]:
+        first.setdefault(table.patients[index], int(index))
+    if len(first) < 2:
+        found = f"has {len(first)} patients on the {side.value} side"
+        raise ConfigError(f"{key}", found, "two at least", "take another side (--with side=val) or another dataset")
+    dataset = CardDataset(table, subject.book.roots[key.dataset], ViewPipeline(size))
+    places = {table.classes.index(name): name for name in organs}
+    films = []
+    for index in list(first.values())[:most]:
+        sample = dataset.sample(index, 0)
+        points: Points = {}
+        for place, name in places.items():
+            if sample.masks is not None:
+                points |= mask_landmarks(name, sample.masks[place])
+            elif sample.boxes is not None:
+                points |= box_landmarks(name, sample.boxes[sample.box_classes == place])
+        films.append(Film(sample.image, points, sample.meta.image))
+    return films
+
+
+def _eye(subject: Subject, model: FoundationModel) -> Eye:
+    """The last stage of the model's backbone; the model is put into evaluation mode."""
+    normalise, backbone = Normaliser(subject.config.model, subject.device), model.eval().backbone
+    see = eye(lambda images: backbone(images)[-1], normalise)
+    return lambda images: see(images.to(subject.device))
+
+
+def _untrained(subject: Subject, seed: int) -> FoundationModel:
+    """The same network as training begins it where it starts from nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FoundationModel(subject.config.model, subject.checkpoint.classes).to(subject.device)
+
+
+def _row(item: Measured, bare: Measured | None) -> tuple[str, ...]:
+    digits = 1 if "px)" in item.name else 3
+    value, chance = (f"{number:.{digits}f}" for number in (item.value, item.baseline))
+    low, high = _interval(item.values)
+    return (
+        item.name,
+        item.class_name,
+        str(item.count),
+        value,
+        f"{low:.{digits}f} to {high:.{digits}f}",
+        chance,
+        item.against,
+        f"{item.gain:+.{digits}f}",
+        "-" if bare is None else f"{bare.value:.{digits}f}",
+        "-" if bare is None else f"{bare.gain:+.{digits}f}",
+    )
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of the mean over patients (n,)."""
+    weights = np.concatenate(list(resamples(len(values), REPEATS, 0)), axis=1)
+    low, high = np.percentile(values @ weights / len(values), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,122 @@
+"""What protocols share: a model from a checkpoint, a dataset to judge it on, and a result that is a table.
+
+A protocol is one file of this folder with ``Options`` (its options, a Section) and ``run(request, options)``, which
+gives a Result. Everything is chosen on training and validation patients; test is looked at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from foundationx.apps import protocols as room
+from foundationx.apps.protocols import protocol_names
+from foundationx.core.config.model import Section
+from foundationx.core.config.run import DatasetConfig
+from foundationx.core.device import pick_device, share_cores
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.types import Split, TaskKey
+from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.datasets.cards.faults import schema_error
+from foundationx.engine.checkpoint import Checkpoint
+from foundationx.evaluation.evaluator import Evaluation
+from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.stored import measure
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.imports.imported_model import open_subject
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is judged, and on what.
+
+    Attributes:
+        checkpoint: a checkpoint, a work directory, or the folder of an import.
+        model: student or teacher.
+        card: dataset to judge on; it need not be among those that the model was trained on.
+        root: its folder under the data root, the card's own where it is None.
+        data_root: folder that holds the datasets.
+        device: where to compute.
+        out: folder for tables and predictions, None for neither.
+    """
+
+    checkpoint: Path
+    model: str
+    card: str
+    root: str | None
+    data_root: Path
+    device: str = "auto"
+    out: Path | None = None
+
+
+@dataclass
+class Result:
+    """A table for people, and predictions on the test side for ``foundationx compare``."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    notes: list[str] = field(default_factory=list)
+    predictions: list[Predictions] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Writes predictions and the metrics that they give. Raises DiskError."""
+        if self.predictions:
+            measure(folder, Evaluation(rows=[], predictions=self.predictions))
+
+
+class Subject:
+    """The model that is judged, with the dataset opened as the model's own run would split it.
+
+    Args:
+        request: of the user.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        CardError: there is no such card.
+        DataError: the dataset cannot be read.
+    """
+
+    def __init__(self, request: Request):
+        self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card)
+        config = self.checkpoint.config
+        dataset = DatasetConfig(card=request.card, root=request.root)
+        self.config = config.model_copy(update={"datasets": (dataset,)})
+        self.book: DataBook = open_datasets(self.config, request.data_root)
+        self.device: torch.device = pick_device(request.device)
+        share_cores(config.runtime.workers)
+        self.model: FoundationModel = self.checkpoint.model(request.model).to(self.device)
+        self.name = request.model
+
+    def sizes(self, key: TaskKey) -> str:
+        """Images on each side, for the table's title."""
+        return ", ".join(f"{len(chosen):,} {split.value}" for split, chosen in self.book.indices[key].items())
+
+    def need(self, key: TaskKey, sides: Iterable[Split]) -> None:
+        """Raises ConfigError where a side has no image."""
+        for side in sides:
+            if len(self.book.indices[key][side]) == 0:
+                mend = "give the checkpoint's run a `split` with such a side, or use a dataset that has it"
+                raise ConfigError(f"{key}", f"has no {side.value} image", "images on every side", mend)
+
+
+def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Section]:
+    """A protocol and its checked options.
+
+    Raises:
+        ConfigError: there is no such protocol, or an option is unknown or wrong.
+    """
+    if name not in protocol_names():
+        raise ConfigError("--protocol", f"found {name!r}", nearest(name, protocol_names()))
+    module = importlib.import_module(f"{room.__name__}.{name.replace('-', '_')}")
+    try:
+        return module, module.Options.model_validate(options)
+    except ValidationError as error:
+        raise schema_error(error, module.Options, "--with", ConfigError) from None

@@ -1,0 +1,135 @@
+"""Embeddings: what a frozen backbone says of an image, with its labels; and a linear probe on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from foundationx.apps.protocols.base import Subject
+from foundationx.core.types import Split, Task, TaskKey
+from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
+from foundationx.data.normalise import Normaliser
+from foundationx.evaluation.metrics.auroc import Auroc
+from foundationx.evaluation.metrics.score import MEAN
+from foundationx.evaluation.predictions import Predictions
+
+STRENGTHS = tuple(10.0**power for power in range(-5, 3))
+"""Inverse strengths C of regularisation that are tried on validation; of equal ones the smallest is taken."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Images of one side as (N, D) features, with (N, K) tri-state labels, image and patient names."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+    patients: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Embeddings:
+        """Some of the images, by index."""
+        return Embeddings(*(part[chosen] for part in (self.features, self.labels, self.images, self.patients)))
+
+
+def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embeddings:
+    """The pooled feature of the last stage of every image of a side, whole and unaugmented.
+
+    Args:
+        subject: model and dataset.
+        key: head whose labels are wanted; it need not exist in the model.
+        split: the side.
+        projected: after the projector, where the model has one.
+    """
+    trunk = subject.model.trunks[Task.CLASSIFICATION.value] if projected else None
+
+    def pooled(inputs: Tensor) -> Tensor:
+        maps = subject.model.backbone(inputs)
+        return (trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))).double()
+
+    return look(subject, key, subject.book.evaluation(split), split, pooled)
+
+
+@torch.no_grad()
+def look(
+    subject: Subject, key: TaskKey, pool: PooledDataset, split: Split, answer: Callable[[Tensor], Tensor]
+) -> Embeddings:
+    """What ``answer`` says of every image of a side; it takes normalised images (B, 3, H, W) and gives (B, D)."""
+    runtime = subject.config.runtime
+    batches = in_order(key, subject.book.indices[key][split], runtime.eval_batch_size)
+    normalise = Normaliser(subject.config.model, subject.device)
+    features, labels, images, patients = [], [], [], []
+    for item in make_loader(pool, batches, runtime.workers, pin_memory=False):
+        batch = usable(item, "raise")
+        features.append(answer(normalise(batch.images.to(subject.device))).cpu().numpy())
+        labels.append(batch.labels.numpy())
+        images += [meta.image for meta in batch.metas]
+        patients += [meta.patient for meta in batch.metas]
+    return Embeddings(np.concatenate(features), np.concatenate(labels), np.array(images), np.array(patients))
+
+
+class LinearProbe:
+    """A logistic regression a class on standardised features; only images whose label of the class is known count.
+
+    Args:
+        train: what it learns from; also gives mean and scale of each feature.
+        strength: inverse strength C of the L2 regularisation.
+    """
+
+    def __init__(self, train: Embeddings, strength: float):
+        self.scaler = StandardScaler().fit(train.features)
+        inputs = self.scaler.transform(train.features)
+        self.classifiers = [_fit(inputs, train.labels[:, k], strength) for k in range(train.labels.shape[1])]
+
+    def probabilities(self, embeddings: Embeddings) -> np.ndarray:
+        """(N, K) float32 in [0, 1]; 0.5 for a class that training saw only present or only absent."""
+        inputs = self.scaler.transform(embeddings.features)
+        columns = [
+            classifier.predict_proba(inputs)[:, 1] if classifier is not None else np.full(len(inputs), 0.5)
+            for classifier in self.classifiers
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _fit(inputs: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression | None:
+    known = ~np.isnan(labels)
+    present = labels[known] >= 0.5
+    if len(set(present)) < 2:
+        return None
+    return LogisticRegression(C=strength, max_iter=2000).fit(inputs[known], present)
+
+
+def best_probe(train: Embeddings, val: Embeddings, strengths: Sequence[float] = STRENGTHS) -> tuple[LinearProbe, float]:
+    """The probe whose mean AUROC on validation is highest, and its C."""
+    probes = [(LinearProbe(train, strength), strength) for strength in sorted(strengths)]
+    scores = [mean_auroc(val.labels, probe.probabilities(val)) for probe, _ in probes]
+    return probes[int(np.argmax([-1.0 if score is None else score for score in scores]))]
+
+
+def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Mean over classes with known labels of both kinds; None where there is no such class."""
+    metric = Auroc([str(k) for k in range(labels.shape[1])])
+    metric.add(probabilities, labels)
+    return next(row.value for row in metric.rows() if (row.metric, row.class_name) == ("AUROC", MEAN))
+
+
+def predictions_of(
+    subject: Subject, key: TaskKey, split: Split, embeddings: Embeddings, probabilities: np.ndarray
+) -> Predictions:
+    """A probe's answers in the form that ``foundationx compare`` reads."""
+    return Predictions(
+        key=key,
+        model=subject.name,
+        split=split,
+        visit=subject.checkpoint.visit,
+        classes=subject.book.classes[key],
+        images=embeddings.images,
+        patients=embeddings.patients,
+        labels=embeddings.labels,
+        probabilities=probabilities,
+    )

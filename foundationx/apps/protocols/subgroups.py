@@ -1,0 +1,107 @@
+"""Subgroups: each head's AUROC by sex, age and view, and the gap between the best and the worst group.
+
+A gap between small groups is mostly chance: the interval of every group stands beside it, and a group in which no class
+has known labels of both kinds has no value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+from pydantic import Field
+
+from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.core.config.model import Section
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.types import Split, Task, TaskKey
+from foundationx.datasets.attributes import read_attributes
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.evaluation.bootstrap import estimate
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.evaluation.metrics.measure import statistics
+from foundationx.evaluation.metrics.score import MEAN
+from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.predictions import Predictions
+
+LEAST = 10
+"""Patients that a group needs to be shown."""
+
+
+class Options(Section):
+    """Where ages are cut."""
+
+    ages: tuple[int, ...] = Field((18, 40, 60, 80), description="years at which ages are cut")
+
+
+def run(request: Request, options: Options) -> Result:
+    """Evaluates the dataset's own classification head on test and groups it.
+
+    Raises:
+        ConfigError: the model has no such head.
+        CardError: the card names no attributes.
+    """
+    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    if key not in subject.model.classes:
+        known = [str(name) for name in subject.model.classes]
+        raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), known))
+    subject.need(key, (Split.TEST,))
+    book = replace(subject.book, annotations={key: subject.book.annotations[key]})
+    found = evaluate(book, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit, record=True)
+    predictions = found.predictions[0]
+    card = Catalog().card(request.card)
+    attributes = read_attributes(card, book.roots[request.card], predictions.images)
+    rows = [("all", "all", *_scores(predictions), "")]
+    for attribute, values in attributes.items():
+        rows += _group_rows(attribute, np.array([_group(attribute, v, options.ages) for v in values]), predictions)
+    title = f"{key} of {request.checkpoint} ({subject.name}) by subgroup, test"
+    columns = ("attribute", "group", "patients", "mean AUROC", "95 % interval", "gap to the best")
+    return Result(title, columns, rows, [f"groups of fewer than {LEAST} patients are left out"], [predictions])
+
+
+def _group(attribute: str, value: str, ages: tuple[int, ...]) -> str:
+    """The group of a published value: ages by decade limits, everything else as it stands; "" is unknown."""
+    if attribute != "age":
+        return value
+    number = re.match(r"\d+", value)  # 057Y, 57, 57.0
+    if number is None:
+        return ""
+    years = int(number.group())
+    limits = sorted(ages)
+    low = max([limit for limit in limits if limit <= years], default=0)
+    high = min([limit for limit in limits if limit > years], default=None)
+    return f"{low} to {high - 1}" if high is not None else f"{low} and over"
+
+
+def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) -> list[tuple[str, ...]]:
+    scores = {}
+    for group in sorted(set(groups) - {""}):
+        part = _part(predictions, groups == group)
+        if len(set(part.patients)) >= LEAST:
+            scores[group] = _scores(part)
+    values = [float(mean) for _, mean, _ in scores.values() if mean != "-"]
+    best = max(values, default=0.0)
+    return [
+        (attribute, group, patients, mean, interval, "-" if mean == "-" else f"{best - float(mean):.4f}")
+        for group, (patients, mean, interval) in scores.items()
+    ]
+
+
+def _part(predictions: Predictions, chosen: np.ndarray) -> Predictions:
+    parts = ("images", "patients", "labels", "probabilities")
+    return replace(predictions, **{name: getattr(predictions, name)[chosen] for name in parts})
+
+
+def _scores(predictions: Predictions) -> tuple[str, str, str]:
+    """Patients, mean AUROC and its interval, as text."""
+    _, patients = number_patients(predictions.patients)
+    found = next(
+        item
+        for item in estimate(statistics(predictions), patients)
+        if (item.metric, item.class_name) == ("AUROC", MEAN)
+    )
+    if found.value is None:
+        return str(patients), "-", "-"
+    ends = "-" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
+    return str(patients), f"{found.value:.4f}", ends

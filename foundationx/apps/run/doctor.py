@@ -1,0 +1,253 @@
+"""What may spoil a run, found before it starts: the machine's limits, and a trial of every phase of the plan.
+
+The trial is a training of two steps a phase by the loop itself, in a temporary folder; the second step is timed.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+
+import torch
+from packaging.requirements import Requirement
+
+from foundationx.apps.run.compile import compile_trainer
+from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.config.run import RunConfig
+from foundationx.core.device import pick_device, share_cores
+from foundationx.core.errors import FoundationXError
+from foundationx.core.types import PhaseName, Split, TaskKey
+from foundationx.data.datamodule import open_datasets
+from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.schedule.plan import Phase, Plan, build_plan
+from foundationx.engine.trainer import Trainer
+
+GIGABYTE = 1e9
+LEAST_DISK, LEAST_SHARED, LEAST_FILES = 5 * GIGABYTE, 1 * GIGABYTE, 1024
+"""What a machine should have free: bytes on the disk, bytes in /dev/shm, files that may be open."""
+
+CAREFUL_SHARE = 0.9
+"""Share of a memory above which a run may fail later, when a batch with more boxes comes."""
+
+TRIAL_STEPS = 2
+"""The first step of a phase makes buffers and is slow; the last one is timed."""
+
+
+class Level(StrEnum):
+    """How much a finding matters: not at all, perhaps, or the run will not work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: what was looked at, what was found, what can be done."""
+
+    level: Level
+    topic: str
+    found: str
+    mend: str = ""
+
+
+def examine_machine(work_dir: Path) -> Iterator[Finding]:
+    """Versions, devices, cores, memory, disk, shared memory and open files."""
+    yield from _versions()
+    yield _devices()
+    cores, threads = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS")
+    yield Finding(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
+    folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
+    free = shutil.disk_usage(folder).free
+    yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free some room, or choose another --work-dir")
+    if Path("/dev/shm").is_dir():
+        shared = shutil.disk_usage("/dev/shm").free
+        mend = "give the container more (docker run --shm-size=8g), or set runtime.workers=0"
+        yield _enough("/dev/shm", shared, LEAST_SHARED, "free; workers hand batches over there", mend)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    level = Level.OK if files >= LEAST_FILES else Level.WARN
+    yield Finding(level, "open files", f"{files:,} allowed", "" if level is Level.OK else f"ulimit -n {LEAST_FILES}")
+
+
+def _versions() -> Iterator[Finding]:
+    """Our own version and that of torch, and every package that we need and that is not there as we ask for it."""
+    try:
+        needed = [Requirement(text) for text in metadata.requires("foundationx") or []]
+        version = metadata.version("foundationx")
+    except metadata.PackageNotFoundError:
+        yield Finding(Level.WARN, "versions", "foundationx is not installed: needs are not known", "pip install -e .")
+        return
+    yield Finding(Level.OK, "versions", f"foundationx {version}, torch {torch.__version__}, Python {python_version()}")
+    faults = list(package_faults([package for package in needed if not package.marker or package.marker.evaluate()]))
+    yield from faults or [Finding(Level.OK, "packages", "all are there as asked for")]
+
+
+def package_faults(needed: Iterable[Requirement]) -> Iterator[Finding]:
+    """Packages that are missing or have a version that is not asked for."""
+    for package in needed:
+        try:
+            found = metadata.version(package.name)
+        except metadata.PackageNotFoundError:
+            yield Finding(Level.FAIL, package.name, "is not installed", f"pip install '{package}'")
+            continue
+        if not package.specifier.contains(found, prereleases=True):
+            yield Finding(Level.FAIL, package.name, f"version {found}", f"pip install '{package}'")
+
+
+def _devices() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding(Level.WARN, "devices", "no CUDA: training on the CPU is for trials")
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    found = ", ".join(f"{device.name} with {device.total_memory / GIGABYTE:.0f} GB" for device in devices)
+    return Finding(Level.OK, "devices", found)
+
+
+def _enough(topic: str, free: float, least: float, words: str, mend: str) -> Finding:
+    level = Level.OK if free >= least else Level.WARN
+    return Finding(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else mend)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one step: computing, and reading its images by one process."""
+
+    computing: float
+    reading: float
+
+    def per_step(self, workers: int) -> float:
+        """Seconds of a step where ``workers`` processes read; without any, reading and computing take turns."""
+        return max(self.computing, self.reading / workers) if workers else self.computing + self.reading
+
+
+class _Stopwatch(Watcher):
+    """Keeps the last step's time of every head's lock and release phase, its loss, and what went wrong."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.timings: dict[tuple[TaskKey, PhaseName], Timing] = {}
+        self.losses: dict[tuple[TaskKey, PhaseName], float] = {}
+        self.incidents: list[Incident] = []
+
+    def on_log(self, record: LogRecord) -> None:
+        """After every step."""
+        seconds = self.batch_size / record.images_per_second
+        reading = record.data_wait * seconds
+        self.timings[record.phase.key, record.phase.name] = Timing(seconds - reading, reading)
+        self.losses[record.phase.key, record.phase.name] = record.losses["task"]
+
+    def on_incident(self, incident: Incident) -> None:
+        """A step that was left out, or a checkpoint that was not written."""
+        self.incidents.append(incident)
+
+
+def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[Finding]:
+    """Data, plan, a trial of every phase, and what the whole plan will take."""
+    try:
+        device = pick_device(config.runtime.device)
+        share_cores(config.runtime.workers)
+        book = open_datasets(config, data_root)
+        plan = build_plan(config, book.sizes(Split.TRAIN))
+        model = build_model(config, book, device)
+    except FoundationXError as error:
+        yield _fault("configuration", error)
+        return
+    yield Finding(Level.OK, "plan", f"{plan.total_visits:,} visits, {plan.total_steps:,} steps on {device}")
+    trial, short = _trial_config(config), trial_plan(plan)
+    watch = _Stopwatch(config.runtime.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            trial, model, short, lambda step: plan_loader(trial, book, short, device, step), Path(folder), [watch]
+        )
+        try:
+            compile_trainer(trainer, short)
+            yield from (Finding(Level.OK, "re-use", line) for line in list(trainer.features.describe(plan)))
+            trainer.train()
+        except FoundationXError as error:
+            yield _fault("trial", error)
+            return
+        except torch.OutOfMemoryError as error:
+            yield Finding(Level.FAIL, "trial", str(error).split(". ")[0], "lower runtime.batch_size or image_size")
+            return
+        size = sum(path.stat().st_size for path in Path(folder).glob("*.pt"))
+    yield from _trial_findings(config, watch)
+    yield _time(config, plan, watch)
+    yield _memory(device)
+    yield _checkpoints(config, size, len(book.classes), work_dir)
+
+
+def _fault(topic: str, error: FoundationXError) -> Finding:
+    return Finding(Level.FAIL, topic, f"{error.where}: {error.found}", error.mend or error.expected)
+
+
+def _trial_config(config: RunConfig) -> RunConfig:
+    """The same run, read by the main process so that reading can be timed, and logged every step."""
+    changed = {"workers": 0, "log_every": 1, "checkpoint_every": None, "checkpoint_minutes": None}
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update=changed)})
+
+
+def trial_plan(plan: Plan) -> Plan:
+    """The first lock and the first release phase of every head, two steps each, one after the other; no batch twice."""
+    firsts: dict[tuple[TaskKey, PhaseName], Phase] = {}
+    for phase in plan.phases:
+        firsts.setdefault((phase.key, phase.name), phase)
+    changed = {"steps": TRIAL_STEPS, "closes_visit": False, "closes_cycle": False, "uses": 1}
+    return Plan(
+        tuple(replace(phase, first_step=TRIAL_STEPS * place, **changed) for place, phase in enumerate(firsts.values()))
+    )
+
+
+def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Finding]:
+    """A line a phase, then what went wrong."""
+    workers = config.runtime.workers
+    for (key, name), timing in watch.timings.items():
+        found = (
+            f"{timing.computing:.2f} s computing, {timing.reading:.2f} s reading, loss {watch.losses[key, name]:.3f}"
+        )
+        waits = workers > 0 and timing.reading / workers > timing.computing
+        mend = f"the device will wait for {workers} workers: raise runtime.workers" if waits else ""
+        yield Finding(Level.WARN if waits else Level.OK, f"{key} {name.value}", found, mend)
+    for incident in watch.incidents:
+        yield Finding(Level.FAIL, "trial", str(incident), "look at these images and at optimiser.lr")
+
+
+def _time(config: RunConfig, plan: Plan, watch: _Stopwatch) -> Finding:
+    """Time of all training steps, as the trial went."""
+    minutes = plan_seconds(plan, watch.timings, config.runtime.workers) / 60
+    took = f"about {minutes / 60:,.1f} hours" if minutes >= 60 else f"about {minutes:.1f} minutes"
+    return Finding(Level.OK, "time", f"{took} for {plan.total_steps:,} steps; evaluation comes on top")
+
+
+def plan_seconds(plan: Plan, timings: dict[tuple[TaskKey, PhaseName], Timing], workers: int) -> float:
+    """Seconds of all steps of a plan; phases without a timing are left out."""
+    known = (phase for phase in plan.phases if (phase.key, phase.name) in timings)
+    return sum(phase.steps * timings[phase.key, phase.name].per_step(workers) for phase in known)
+
+
+def _memory(device: torch.device) -> Finding:
+    """The most memory that the trial took, beside what there is."""
+    if device.type == "cuda":
+        most, there = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    else:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    level = Level.OK if most < CAREFUL_SHARE * there else Level.WARN
+    found = f"{most / GIGABYTE:.1f} of {there / GIGABYTE:.1f} GB on {device.type} at most"
+    return Finding(level, "memory", found, "" if level is Level.OK else "lower runtime.batch_size")
+
+
+def _checkpoints(config: RunConfig, size: int, heads: int, work_dir: Path) -> Finding:
+    """Room for the newest checkpoints, one more while it is written, and at worst one for every head's best."""
+    folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
+    free, most = shutil.disk_usage(folder).free, config.runtime.keep_checkpoints + 1 + heads
+    least = config.runtime.keep_checkpoints + 1
+    level = Level.OK if free >= most * size else Level.WARN if free >= least * size else Level.FAIL
+    found = f"{size / 1e6:,.1f} MB each, at most {most} at a time, {free / GIGABYTE:,.1f} GB free"
+    return Finding(level, "checkpoints", found, "" if level is Level.OK else "free some room")

@@ -1,0 +1,188 @@
+"""Watchers that join the loop to display, evaluation, report and export."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from foundationx.apps.run.excluded import write_quarantine
+from foundationx.core.errors import DiskError
+from foundationx.core.types import MetricRow, Split, Task, TaskKey
+from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import DataBook
+from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.progress import Progress
+from foundationx.engine.schedule.plan import Phase, Plan
+from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.evaluator import Evaluation, evaluate
+from foundationx.evaluation.metrics.score import HEADLINE
+from foundationx.evaluation.report import write_report
+from foundationx.evaluation.stored import measure
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import export_backbone
+
+
+class Display(Watcher):
+    """Shows the run on the terminal."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+        self.visits = 0
+
+    def on_start(self, plan: Plan, step: int) -> None:
+        """Opens the bar."""
+        self.visits = plan.total_visits
+        self.progress.start(plan.total_steps - step, step)
+
+    def on_phase(self, phase: Phase) -> None:
+        """Names the phase."""
+        self.progress.phase(phase.visit, self.visits, phase.key, phase.name, phase.steps)
+
+    def on_log(self, record: LogRecord) -> None:
+        """Shows losses and speed."""
+        self.progress.update(record.step, record.losses, record.images_per_second, record.data_wait)
+
+    def on_incident(self, incident: Incident) -> None:
+        """One line above the bar."""
+        self.progress.message(f"note: {incident}")
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Closes the bar."""
+        self.progress.stop()
+
+
+class EvaluateAndReport(Watcher):
+    """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
+
+    The test side is opened twice: before training, as the baseline, and at the end. No choice rests on it.
+    """
+
+    def __init__(self, trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress):
+        self.trainer, self.book, self.folder, self.progress = trainer, book, folder, progress
+        self.config = trainer.config.evaluate
+
+    def on_start(self, plan: Plan, step: int) -> None:
+        """The untrained model, on every side that will be reported; or the evaluation that a run was stopped in."""
+        self.folder.keep_metrics(self.trainer.visit)
+        self._note_best()
+        if step == 0:
+            sides = tuple(dict.fromkeys((self.config.during, *self.config.final)))
+            self._evaluate({"student": self.trainer.model}, 0, sides)
+            return
+        for phase in plan.phases:
+            if phase.closes_cycle and phase.last_step == step and not self._is_evaluated(phase.visit):
+                self.on_cycle_end(phase)
+
+    def on_cycle_end(self, phase: Phase) -> None:
+        """Every so many cycles; the last one is left to the end."""
+        last = phase.last_step == self.trainer.plan.total_steps
+        if self.config.every and phase.cycle % self.config.every == 0 and not last:
+            self._evaluate(self._models(), phase.visit, (self.config.during,))
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """All sides that are reported, if training came to its end."""
+        facts = self.folder.read_json("run.json", {})
+        self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
+        self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else (), last=True)
+        self.progress.message(f"report: {self.folder.report}")
+
+    def _is_evaluated(self, visit: int) -> bool:
+        rows = self.folder.read_metrics()
+        return any((row.visit, row.split) == (visit, self.config.during.value) for row in rows)
+
+    def _models(self) -> dict[str, FoundationModel]:
+        everyone = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
+        return {name: everyone[name] for name in self.config.models}
+
+    def _evaluate(
+        self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
+    ) -> None:
+        """Metrics, pictures and report. A disk without room for a report ends the run only where it is the last one."""
+        record = last and self.config.predictions
+        rows, kept = [], []
+        for split in splits:
+            found = evaluate(self.book, models, split, visit, self._show, record=record)
+            self.folder.add_metrics(found.rows)
+            self._note_best()
+            self._keep_pictures(found, list(models)[-1])
+            for entry in found.bad:
+                self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+            kept += found.predictions
+            rows += found.rows
+            self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
+        if record:
+            measure(self.folder.root, Evaluation(rows, predictions=kept))
+        try:
+            self._write_bad()
+            write_report(self.folder.root)
+        except DiskError as error:
+            if last:
+                raise
+            message = f"{error.where}: {error.found}; training goes on, the next evaluation tries again"
+            self.trainer.report(Incident(self.trainer.step, "file", message))
+
+    def _note_best(self) -> None:
+        """Writes ``best.json``; the checkpoints it names are kept."""
+        best = best_visits(self.folder.read_metrics(), self.config.during, list(self.config.models)[-1])
+        steps = {phase.visit: phase.last_step for phase in self.trainer.plan.phases}
+        named = {str(key): asdict(row) | {"step": steps[row.visit]} for key, row in best.items()}
+        self.folder.write_json("best.json", named)
+        self.trainer.keeper.best_steps = {row["step"] for row in named.values()}
+
+    def _show(self, key: TaskKey, done: int, total: int) -> None:
+        if done == total:
+            self.progress.message(f"evaluated {key}")
+
+    def _keep_pictures(self, found: Evaluation, model: str) -> None:
+        """Curves and examples of the newest evaluation."""
+        self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | found.curves)
+        for key, examples in found.examples.items():
+            self.folder.write_examples(key, self.book.classes[key], model, examples)
+
+    def _write_bad(self) -> None:
+        self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])
+        images: dict[str, set[str]] = {}
+        for key, table in self.book.annotations.items():
+            images.setdefault(key.dataset, set()).update(table.images)
+        write_quarantine(self.folder.root / "quarantine.csv", self.trainer.bad.values(), images)
+
+
+class ExportAtEnd(Watcher):
+    """Exports the teacher's backbone when training has come to its end."""
+
+    def __init__(self, trainer: Trainer, folder: WorkDir, progress: Progress):
+        self.trainer, self.folder, self.progress = trainer, folder, progress
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Writes ``backbone_teacher.safetensors``."""
+        if finished:
+            path = self.folder.root / "backbone_teacher.safetensors"
+            export_backbone(self.trainer.teacher.model, self.trainer.config, "teacher", path)
+            self.progress.message(f"backbone: {path}")
+
+
+def best_visits(rows: Iterable[MetricRow], split: Split, model: str) -> dict[TaskKey, MetricRow]:
+    """The row of each head's best evaluation by its headline metric, mean over classes; the earlier of equal ones.
+
+    The untrained model (visit 0) does not count. A head whose metric is never defined is left out.
+    """
+    best: dict[TaskKey, MetricRow] = {}
+    for row in sorted(rows, key=lambda row: row.visit):
+        is_headline = row.class_name == "mean" and row.metric == HEADLINE[row.task]
+        if is_headline and row.visit and row.value is not None and (row.split, row.model) == (split.value, model):
+            key = TaskKey(row.dataset, Task(row.task))
+            if key not in best or row.value > best[key].value:
+                best[key] = row
+    return best
+
+
+def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: head, metric, value of each model."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    table: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row.class_name == "mean" and row.metric == HEADLINE[row.task]:
+            value = "-" if row.value is None else f"{row.value:.3f}"
+            table.setdefault((f"{row.dataset}/{row.task}", row.metric), {})[row.model] = value
+    return ["head", "metric", *models], [[*name, *(v.get(m, "-") for m in models)] for name, v in table.items()]

@@ -1,0 +1,78 @@
+"""Profile of a configuration: a few steps of the first phase of each kind, a table, and a trace of each."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.config.run import RunConfig
+from foundationx.core.device import pick_device, share_cores
+from foundationx.core.types import PhaseName, Split, Task
+from foundationx.core.workdir import write_atomically
+from foundationx.data.datamodule import open_datasets
+from foundationx.engine.profile import PARTS, STEPS, PhaseProfile, profile_phases
+from foundationx.engine.progress import Progress
+from foundationx.engine.schedule.plan import Plan, build_plan
+from foundationx.engine.trainer import Trainer
+
+FILE = "profile.json"
+
+
+def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseProfile]:
+    """Profiles training by a configuration; prints a table and writes ``profile.json`` and traces into ``folder``.
+
+    Raises:
+        FoundationXError: anything that the user can mend.
+    """
+    device = pick_device(config.runtime.device)
+    share_cores(config.runtime.workers)
+    book = open_datasets(config, data_root)
+    book.fill_cache()
+    plan = short_plan(build_plan(config, book.sizes(Split.TRAIN)))
+    loader = functools.partial(plan_loader, config, book, plan, device)
+    trainer = Trainer(config, build_model(config, book, device), plan, loader, folder)
+    with Progress() as progress:
+        found = []
+        for profile in profile_phases(trainer, folder):
+            found.append(profile)
+            progress.message(f"profiled {profile.name}: {profile.milliseconds:.0f} ms a step")
+        write_atomically(folder / FILE, json.dumps([asdict(profile) for profile in found], indent=1))
+        progress.table("milliseconds of a step (median)", *table(found))
+        progress.message(f"traces and {FILE}: {folder}")
+    return found
+
+
+def short_plan(plan: Plan) -> Plan:
+    """The first lock and the first release phase of each task, every one of ``STEPS`` steps."""
+    first: dict[tuple[Task, PhaseName], int] = {}
+    for place, phase in enumerate(plan.phases):
+        first.setdefault((phase.key.task, phase.name), place)
+    chosen = [plan.phases[place] for place in sorted(first.values())]
+    return Plan(
+        tuple(
+            replace(phase, first_step=number * STEPS, steps=STEPS, closes_visit=False, closes_cycle=False)
+            for number, phase in enumerate(chosen)
+        )
+    )
+
+
+def table(profiles: Iterable[PhaseProfile]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: one row a phase."""
+    columns = ["phase", "step", *PARTS, "waits", "GFLOP", "floor", "of floor"]
+    rows = [
+        [
+            profile.name,
+            f"{profile.milliseconds:.1f}",
+            *(f"{profile.parts[name]:.1f}" for name in PARTS),
+            str(profile.waits),
+            f"{profile.gflop:.1f}",
+            f"{profile.floor:.1f}",
+            f"{profile.floor / profile.milliseconds:.0%}",
+        ]
+        for profile in profiles
+    ]
+    return columns, rows

@@ -1,0 +1,227 @@
+"""Training from a configuration: data, model, plan, loop, and everything that watches it."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from foundationx import __version__
+from foundationx.apps.run.compile import compile_trainer
+from foundationx.apps.run.federated import EvaluateFederated, ExportClients
+from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
+from foundationx.core import distributed as ranks
+from foundationx.core.config.run import RunConfig
+from foundationx.core.device import pick_device, share_cores
+from foundationx.core.errors import CheckpointError, ConfigError
+from foundationx.core.types import PhaseName, Split, TaskKey
+from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.loader import Order, PlanSampler, make_loader
+from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
+from foundationx.engine.federated import FederatedTrainer
+from foundationx.engine.hooks import Incident, Watcher
+from foundationx.engine.logs import JsonLog, TensorBoardLog
+from foundationx.engine.progress import Progress
+from foundationx.engine.schedule.plan import Plan, build_plan
+from foundationx.engine.trainer import Trainer
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import scope_sizes
+from foundationx.weights.exports.backbone import load_backbone
+from foundationx.weights.imports.continual import load_run
+from foundationx.weights.imports.imported import HEADS, load_heads
+
+
+def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
+    """The student, seeded; its weights from ``init``, ``init_heads`` or ``init_run`` where they are given."""
+    torch.manual_seed(config.runtime.seed)
+    model = FoundationModel(config.model, book.classes)
+    if config.model.init is not None:
+        load_backbone(model.backbone.net, config.model.init)
+    if config.model.init_run is not None:
+        model.origin = load_run(model, config.model.init_run)
+    if config.model.init_heads:
+        if config.model.init is None:
+            raise ConfigError("model.init_heads", "is set, model.init is not", "the backbone that the heads belong to")
+        load_heads(model, config.model.init.with_name(HEADS), config.model.init_heads)
+    return model.to(device)
+
+
+def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.device | str, step: int) -> DataLoader:
+    """A loader of the plan's batches from ``step`` on, each as often as it is read."""
+    orders = plan_orders(plan)
+    indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
+    batch_size, seed = config.runtime.batch_size, config.runtime.seed
+    sampler = PlanSampler(orders, indices, batch_size, seed, step, ranks.index(), ranks.count())
+    on_cuda = torch.device(device).type == "cuda"
+    return make_loader(book.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
+
+
+def plan_orders(plan: Plan) -> list[Order]:
+    """What each phase reads. Phases of one head, cycle and name share a pass: together they see an image once."""
+    orders: list[Order] = []
+    passes: dict[tuple[TaskKey, int, PhaseName], tuple[int, int]] = {}
+    for number, phase in enumerate(plan.phases):
+        stream, taken = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
+        passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.reads)
+        orders.append(Order(phase.key, phase.first_step, phase.reads, stream, taken))
+    return orders
+
+
+def train(
+    config: RunConfig, data_root: Path, work_dir: Path, *, config_file: Path | None = None, resume: bool = False
+) -> bool:
+    """Trains, evaluates, reports and exports. Returns False where training was asked to stop before its end.
+
+    Args:
+        config: of the run.
+        data_root: folder that holds the datasets.
+        work_dir: everything the run writes goes here.
+        config_file: copied into the work directory.
+        resume: go on from the newest good checkpoint of the work directory; from the beginning where the run was
+            killed before its first one.
+
+    Raises:
+        FoundationXError: anything that the user can mend.
+    """
+    with ranks.joined():
+        return _train(config, data_root, WorkDir(work_dir), config_file, resume)
+
+
+def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Path | None, resume: bool) -> bool:
+    """As :func:`train`, on one rank of possibly several; the first one writes, evaluates and talks."""
+    _check_share(config)
+    if not resume and folder.log.exists():
+        mend = "pass --resume to go on, or choose another --work-dir"
+        raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", mend)
+    device = pick_device(config.runtime.device)
+    share_cores(config.runtime.workers)
+    book = open_datasets(config, data_root)
+    book.fill_cache(_cache_teller())
+    plan = build_plan(config, book.sizes(Split.TRAIN))
+    model = build_model(config, book, device)
+    loader = functools.partial(plan_loader, config, book, plan, device)
+    kind = FederatedTrainer if config.federation is not None else Trainer
+    trainer = kind(config, model, plan, loader, folder.checkpoints)
+    compile_trainer(trainer, plan)
+    trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
+    faults = _resume(trainer, folder) if resume else []
+    ranks.gather(None)  # no rank writes before all have read what is there
+    if not ranks.is_first():
+        return trainer.train()
+    with folder.claimed(), Progress() as progress:
+        trainer.watchers += _watchers(trainer, book, folder, progress)
+        _write_facts(folder, config, book, plan, model, device, config_file, resume)
+        folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
+        for fault in faults:
+            trainer.report(fault)
+        return trainer.train()
+
+
+def _cache_teller() -> Callable[[int, int], None]:
+    """A line for every tenth of the images, from the process that decodes them."""
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = done * 10 // total
+        if tenth != told:
+            print(f"cache: {done} of {total} images decoded", flush=True)
+        told = tenth
+
+    return tell
+
+
+def _watchers(trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress) -> list[Watcher]:
+    """Everyone who is told how training goes, in the order in which they are told."""
+    logs: list[Watcher] = [JsonLog(folder), Display(progress)]
+    if trainer.config.runtime.tensorboard:
+        logs.append(TensorBoardLog(folder))
+    if isinstance(trainer, FederatedTrainer):
+        exports = [ExportAtEnd(trainer, folder, progress), ExportClients(trainer, folder, progress)]
+        return [*logs, EvaluateFederated(trainer, book, folder, progress), *exports]
+    return [*logs, EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
+
+
+def _check_share(config: RunConfig) -> None:
+    """Every rank needs images; normalisation over a batch needs two of them. Raises ConfigError."""
+    least = 2 * ranks.count() if ranks.count() > 1 else 1
+    if config.runtime.batch_size < least:
+        found = f"{config.runtime.batch_size} images for {ranks.count()} processes"
+        raise ConfigError("runtime.batch_size", found, f"at least {least}", "raise it: it counts all processes' images")
+
+
+def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
+    """Loads the newest good checkpoint, if it belongs to this configuration and data. Says which ones are not good.
+
+    Raises:
+        CheckpointError: no checkpoint can be read, or it belongs to something else.
+    """
+    begun = folder.log.exists() or (folder.root / "config.json").exists()
+    if begun and not checkpoints_in(folder.root):
+        return [Incident(0, "file", f"{folder.root} holds no checkpoint: the run begins anew")]
+    checkpoint, faults = newest_good_checkpoint(folder.root)
+    if checkpoint.classes != trainer.model.classes:
+        raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
+    decisive = ("model", "datasets", "schedule", "federation", "split", "exclude", "allow_test", "image_size")
+    changed = [
+        name
+        for name in (*decisive, "runtime.seed", "runtime.batch_size")
+        if attrgetter(name)(checkpoint.config) != attrgetter(name)(trainer.config)
+    ]
+    if changed:
+        found = f"the configuration differs from the checkpoint's in {', '.join(changed)}"
+        raise CheckpointError(str(folder.root), found, "the same configuration", "use the run's own config.py")
+    trainer.resume(checkpoint)
+    used = f"step {checkpoint.step} is used instead"
+    return [Incident(checkpoint.step, "file", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+
+
+def _write_facts(
+    folder: WorkDir,
+    config: RunConfig,
+    book: DataBook,
+    plan: Plan,
+    model: FoundationModel,
+    device: torch.device,
+    config_file: Path | None,
+    resume: bool,
+) -> None:
+    """What the run is, before its first step."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    if config_file is not None and config_file.resolve() != (folder.root / "config.py").resolve():
+        shutil.copyfile(config_file, folder.root / "config.py")
+    folder.write_json("config.json", config.model_dump(mode="json"))
+    folder.write_json("plan.json", plan.as_json())
+    folder.write_json("datasets.json", book.summary())
+    folder.write_json("splits.json", {patient: side.value for patient, side in sorted(book.patients.items())})
+    started = folder.read_json("run.json", {}).get("started") if resume else None
+    folder.write_json(
+        "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})
+    )
+
+
+def run_facts(
+    config: RunConfig, model: FoundationModel, device: torch.device, config_file: Path | None
+) -> dict[str, Any]:
+    """Name, time, device and size of a run."""
+    return {
+        "name": config.name,
+        "started": datetime.datetime.now().isoformat(timespec="seconds"),
+        "finished": None,
+        "version": __version__,
+        "device": str(device),
+        "parameters": scope_sizes(model),
+        "config_file": str(config_file) if config_file else None,
+        "backbone": json.dumps(config.model.backbone),
+        "begins_from": model.origin,
+    }

@@ -1,0 +1,300 @@
+"""The data contract: what one room hands to the next, and nothing else.
+
+Shape letters used in every docstring:
+
+    B  images in a batch          H, W  height and width in pixels
+    C  channels                   K     classes of one task of one dataset
+    N  annotated objects          T     objects padded to the batch's largest count
+    Q  object queries             D     feature dimension
+    L  decoder layers             P     points (of a polygon, of a sampling pattern)
+
+Tri-state labels: every class of every image is positive (1), negative (0) or **unknown** (NaN; 255 in masks); between
+0 and 1 they are soft. Unknown entries give no gradient and are left out of metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foundationx.core.geometry.views import Moment, ViewBatch, ViewPixels
+from foundationx.core.tensors import map_tensors
+
+UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
+
+
+class Task(StrEnum):
+    """What a head predicts. The order of the members is the order of tasks inside a dataset's turn."""
+
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+    SELF_SUPERVISION = "self_supervision"
+
+
+ANNOTATED = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
+"""Tasks that are learned from annotations. Self-supervision needs images alone."""
+
+
+class PhaseName(StrEnum):
+    """The two halves of a visit: only the head trained (lock), then everything (release)."""
+
+    LOCK = "lock"
+    RELEASE = "release"
+
+
+class Split(StrEnum):
+    """Which side of a patient-wise split an image is on. Validation is not test."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class TaskKey(NamedTuple):
+    """Names one head: one task of one dataset. Printed as ``dataset/task``."""
+
+    dataset: str
+    task: Task
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.task.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> TaskKey:
+        """Reads ``dataset/task`` back. Raises ValueError where it is not of that form."""
+        dataset, slash, task = text.rpartition("/")
+        if not slash or not dataset:
+            raise ValueError(f"{text!r} is not of the form dataset/task")
+        return cls(dataset, Task(task))
+
+
+@dataclass(frozen=True, slots=True)
+class BadSample:
+    """An image or annotation row that could not be used, and why. Listed in the report, never silent."""
+
+    dataset: str
+    task: str
+    file: str
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A run-length mask: foreground runs by their first pixel, counted from 0, and their length; (n,) int32 each.
+
+    Pixels are numbered along ``rows`` or down ``columns``; a size of None is the image's.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    order: Literal["rows", "columns"]
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPart:
+    """One piece of one class's mask: a mask file, a polygon or runs. Parts of one class are united.
+
+    ``file`` is relative to the dataset's root. Pixels equal to ``positive`` (None: any but 0) are foreground, to
+    ``ignore`` unknown. ``polygon``: (P, 2) x, y in source pixels. A ``scaled`` mask may differ from its image in size.
+    """
+
+    class_index: int
+    file: str | None = None
+    positive: int | None = None
+    ignore: int | None = None
+    polygon: np.ndarray | None = None
+    runs: Runs | None = None
+    scaled: bool = False
+
+
+@dataclass(slots=True)
+class Annotations:
+    """One task of one dataset as its published files say, one entry an image; no pixel has been read yet.
+
+    Attributes:
+        key: dataset and task.
+        classes: K class names, in the card's order.
+        images: N paths relative to the dataset's root, each once.
+        patients: N patient names with namespace (``nih:1``); equal names are one patient across datasets.
+        rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
+        labels: (N, K) float32: 1 present, 0 absent, NaN unknown (of boxes and masks: not annotated in the image).
+        splits: N official splits, None where the card names none.
+        boxes, box_classes: N arrays (n, 4) float32 x1 y1 x2 y2 in source pixels, and (n,) int64; detection only.
+        masks: N tuples of MaskPart; segmentation only.
+        bad: what was left out under ``on_bad_sample='skip'``.
+        sizes: height and width in pixels by image, where the annotation file says them; not of labels alone.
+    """
+
+    key: TaskKey
+    classes: tuple[str, ...]
+    images: list[str]
+    patients: list[str]
+    rows: list[str]
+    labels: np.ndarray
+    splits: list[Split | None]
+    boxes: list[np.ndarray] | None = None
+    box_classes: list[np.ndarray] | None = None
+    masks: list[tuple[MaskPart, ...]] | None = None
+    bad: list[BadSample] = field(default_factory=list)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMeta:
+    """Where a sample comes from. ``height`` and ``width`` are those of the source image in pixels."""
+
+    key: TaskKey
+    image: str
+    patient: str
+    row: str
+    height: int
+    width: int
+
+
+@dataclass(slots=True)
+class Sample:
+    """One image with its target, on the host.
+
+    Attributes:
+        image: (H, W) uint8, the student's view.
+        teacher_image: (H, W) uint8, the teacher's view; None where it is the student's.
+        labels: (K,) float32, tri-state.
+        boxes, box_classes: (N, 4) float32 x1 y1 x2 y2 in pixels of ``image``, and (N,) int64; detection only.
+        masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
+        views, moment: what an objective asked for, by name, and when; self-supervision only. ``image`` is the first.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    meta: SampleMeta
+    teacher_image: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_classes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    views: dict[str, ViewPixels] | None = None
+    moment: Moment | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples of one task of one dataset. Grey uint8 until ``data.device.prepare`` makes the network's input of it.
+
+    Attributes:
+        images: (B, 1, H, W) uint8, the student's view.
+        teacher_images: (B, 1, H, W) uint8; the same tensor as ``images`` where both see one view.
+        labels: (B, K) float32, tri-state.
+        boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image; detection only.
+        box_classes: (B, T) int64, -1 in the padding.
+        masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
+        bad: samples that were skipped while this batch was read.
+        views, moment: of an objective, by name, and when it asked for them; self-supervision only.
+    """
+
+    key: TaskKey
+    images: Tensor
+    teacher_images: Tensor
+    labels: Tensor
+    metas: tuple[SampleMeta, ...]
+    boxes: Tensor | None = None
+    box_classes: Tensor | None = None
+    masks: Tensor | None = None
+    bad: tuple[BadSample, ...] = ()
+    views: dict[str, ViewBatch] | None = None
+    moment: Moment | None = None
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """The same batch with its tensors on ``device``; views that were one tensor stay one."""
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """Page-locked copy, so that the copy to a CUDA device can overlap with computing."""
+        return map_tensors(self, Tensor.pin_memory)
+
+
+@dataclass(slots=True)
+class Prediction:
+    """What a head says of a batch. Only the fields of its task are set.
+
+    Attributes:
+        probabilities: (B, K) in [0, 1]; classification.
+        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image, best first; detection.
+        scores, box_classes: (B, Q) in [0, 1] and (B, Q) int64; detection.
+        masks: (B, K, H, W) probabilities in [0, 1] at the input's size; segmentation.
+    """
+
+    probabilities: Tensor | None = None
+    boxes: Tensor | None = None
+    scores: Tensor | None = None
+    box_classes: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@dataclass(slots=True)
+class StepOutput:
+    """Losses of one step, on the device. ``loss`` is what is differentiated, ``parts`` what is logged (detached)."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One row of ``metrics.json``.
+
+    ``class_name`` is ``"mean"`` for the mean over classes. ``n`` counts what the value rests on: images with a known
+    label (AUROC), true boxes (AP), images (Dice). ``value`` is None where the metric is not defined (one-sided labels).
+    ``visit`` counts the visits trained so far: 0 is the untrained model.
+    """
+
+    dataset: str
+    task: str
+    metric: str
+    class_name: str
+    value: float | None
+    n: int
+    model: str
+    visit: int
+    split: str
+
+
+@dataclass(slots=True)
+class Example:
+    """One evaluated image with truth and prediction, kept for the report's picture pages.
+
+    Attributes:
+        image: (H, W) uint8.
+        name: file the image came from.
+        labels: (K,) float32 tri-state truth.
+        probabilities: (K,) float32; classification.
+        boxes, box_classes: truth, (N, 4) x1 y1 x2 y2 in pixels of ``image`` and (N,); detection.
+        pred_boxes, pred_scores, pred_classes: (M, 4), (M,), (M,); detection.
+        masks: (K, H, W) uint8 truth, 255 unknown; segmentation.
+        pred_masks: (K, H, W) uint8, 0 or 1; segmentation.
+    """
+
+    image: np.ndarray
+    name: str
+    labels: np.ndarray
+    probabilities: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_classes: np.ndarray | None = None
+    pred_boxes: np.ndarray | None = None
+    pred_scores: np.ndarray | None = None
+    pred_classes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    pred_masks: np.ndarray | None = None

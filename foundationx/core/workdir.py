@@ -1,0 +1,192 @@
+"""The work directory: which file a run writes where. Everything that shows a run reads it from here.
+
+config.py, config.json    the configuration as given, and as resolved
+plan.json                 the phases of every visit, with their first step and number of steps
+datasets.json             images, patients and positives of each class, by dataset, task and split
+splits.json               the split of every patient
+log.jsonl                 one row every ``log_every`` steps: losses, learning rate, speed
+incidents.jsonl           steps left out, losses that jumped, files that could not be written or read
+metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}
+best.json                 each head's best validation, and the step whose checkpoint is kept for it
+curves.json               ROC curves of the last evaluation
+predictions/              what was said of every image in the last evaluation, one .npz a head, model and split
+thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
+examples/                 images with truth and prediction, one .npz a head
+bad_samples.json          what was skipped, and why
+checkpoints/              what training resumes from
+report.html               all of it, for people
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundationx.core.errors import DiskError
+from foundationx.core.types import Example, MetricRow, TaskKey
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        DiskError: the disk does not take it; the old file stays.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        mend = "free some room, or let us write there; then go on with --resume"
+        raise DiskError(str(path), f"cannot be written: {error.strerror or error}", mend=mend) from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file with a JSON object a line; none where there is no such file.
+
+    A torn last line, left by a run that was killed while writing, is dropped.
+    """
+    if not path.exists():
+        return []
+    *whole, _torn = path.read_text(encoding="utf-8").split("\n")  # _torn: "" or a line without its end
+    return [json.loads(line) for line in whole]
+
+
+def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
+    """Writes metric rows as a JSON list, a line a row; ``class_name`` is called ``class`` there."""
+    as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
+    write_atomically(path, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
+
+
+class WorkDir:
+    """Paths of one run and the few formats in them."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from training here meanwhile. However the process ends, its claim ends with it.
+
+        Raises:
+            DiskError: another process trains here.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / ".lock", "w", encoding="utf-8") as stream:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
+            except (BlockingIOError, PermissionError) as error:
+                found, mend = "another process trains here", "wait for it, or choose another --work-dir"
+                raise DiskError(str(self.root), found, mend=mend) from error
+            except OSError:  # a file system without locks: nothing can be known
+                pass
+            yield
+
+    @property
+    def log(self) -> Path:
+        """Training log, one JSON object a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def incidents(self) -> Path:
+        """What went wrong without ending the run, one JSON object a line."""
+        return self.root / "incidents.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """All metric rows of the run."""
+        return self.root / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.root / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes ``value`` as JSON under ``name``, atomically."""
+        write_atomically(self.root / name, json.dumps(value, indent=1) + "\n")
+
+    def read_json(self, name: str, default: Any = None) -> Any:
+        """Reads ``name``, or gives ``default`` where there is no such file."""
+        path = self.root / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All rows of the training log."""
+        return read_lines(self.log)
+
+    def read_incidents(self) -> list[dict[str, Any]]:
+        """All rows of ``incidents.jsonl``."""
+        return read_lines(self.incidents)
+
+    def add_metrics(self, rows: Iterable[MetricRow]) -> None:
+        """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""
+        table = {_identity(row): row for row in self.read_metrics()}
+        table.update({_identity(row): row for row in rows})
+        write_metrics(self.metrics, table.values())
+
+    def keep_metrics(self, visit: int) -> None:
+        """Removes rows of later visits: a run that goes on from before them will evaluate them again."""
+        rows = self.read_metrics()
+        if any(row.visit > visit for row in rows):
+            write_metrics(self.metrics, [row for row in rows if row.visit <= visit])
+
+    def read_metrics(self) -> list[MetricRow]:
+        """All metric rows of the run."""
+        rows = self.read_json("metrics.json", [])
+        return [MetricRow(**{("class_name" if k == "class" else k): v for k, v in row.items()}) for row in rows]
+
+    def write_examples(self, key: TaskKey, classes: tuple[str, ...], model: str, examples: list[Example]) -> None:
+        """Stores a head's examples in one ``.npz`` (arrays only, nothing pickled)."""
+        arrays: dict[str, np.ndarray] = {"classes": np.array(classes), "model": np.array(model)}
+        for index, example in enumerate(examples):
+            for item in fields(example):
+                value = getattr(example, item.name)
+                if value is not None:
+                    arrays[f"{index}.{item.name}"] = np.asarray(value)
+        path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        write_atomically(path, packed.getvalue())
+
+    def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
+        """Examples of every head: class names, which model (student or teacher), examples."""
+        found = {}
+        for path in sorted((self.root / "examples").glob("*.npz")):
+            dataset, _, task = path.stem.rpartition(".")
+            found[TaskKey.parse(f"{dataset}/{task}")] = _unpack(path)
+        return found
+
+
+def _identity(row: MetricRow) -> tuple:
+    return (row.dataset, row.task, row.metric, row.class_name, row.model, row.visit, row.split)
+
+
+def _unpack(path: Path) -> tuple[tuple[str, ...], str, list[Example]]:
+    with np.load(path, allow_pickle=False) as stored:
+        count = 1 + max((int(name.split(".")[0]) for name in stored if name[0].isdigit()), default=-1)
+        examples = []
+        for index in range(count):
+            values = {n.split(".", 1)[1]: stored[n] for n in stored if n.startswith(f"{index}.")}
+            values["name"] = str(values["name"])
+            examples.append(Example(**values))
+        return tuple(str(name) for name in stored["classes"]), str(stored["model"]), examples

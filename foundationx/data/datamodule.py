@@ -1,0 +1,235 @@
+"""The datasets of a run: cards read, patients split, samples ready to be drawn."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundationx.core.config.run import RunConfig, ViewConfig
+from foundationx.core.errors import ConfigError, DataError
+from foundationx.core.types import ANNOTATED, Annotations, BadSample, Split, Task, TaskKey
+from foundationx.data.cache import Store, TaskCache
+from foundationx.data.cache_fill import fill
+from foundationx.data.dataset import CardDataset
+from foundationx.data.last_read import LastRead
+from foundationx.data.loader import PooledDataset
+from foundationx.data.pixels.read import read_grey
+from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.data.transforms.view_sets import ViewSetDataset
+from foundationx.datasets.annotations import read_annotations
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.cards.splits import assign_splits
+from foundationx.datasets.exclusion import excluded_images, read_exclusions, without_allowed_tests
+from foundationx.datasets.shared_head import shared_classes
+from foundationx.datasets.unlabelled import read_images
+from foundationx.tasks.self_supervision.objective import open_objective
+
+
+@dataclass
+class DataBook:
+    """All datasets of a run.
+
+    Attributes:
+        annotations: of each head, in the order of the cycle.
+        roots: folder of each dataset.
+        indices: image indices of each head on each side of the split, ascending.
+        patients: split of every patient.
+        config: of the run.
+        excluded: images left out of training by the exclusion list, by dataset.
+        caches: decoded images of each head, once ``fill_cache`` has been called.
+    """
+
+    annotations: dict[TaskKey, Annotations]
+    roots: dict[str, Path]
+    indices: dict[TaskKey, dict[Split, np.ndarray]]
+    patients: dict[str, Split]
+    config: RunConfig
+    excluded: dict[str, set[str]] = field(default_factory=dict)
+    caches: dict[TaskKey, TaskCache] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> dict[TaskKey, tuple[str, ...]]:
+        """Class names of each head."""
+        return {key: table.classes for key, table in self.annotations.items()}
+
+    @property
+    def bad(self) -> list[BadSample]:
+        """Annotation rows that were skipped while reading."""
+        return [entry for table in self.annotations.values() for entry in table.bad]
+
+    def sizes(self, split: Split) -> dict[TaskKey, int]:
+        """Images of each head on one side."""
+        return {key: len(sides[split]) for key, sides in self.indices.items()}
+
+    def training(self) -> PooledDataset:
+        """Augmented samples of the training side."""
+        views = {task: getattr(self.config.views, task.value) for task in ANNOTATED}
+        return self._pool(Split.TRAIN, views)
+
+    def evaluation(self, split: Split) -> PooledDataset:
+        """Plain resized samples of one side; for self-supervision, views as in training."""
+        return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")), LastRead())
+
+    def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Decodes every image once, where the configuration names a cache; later runs find it there.
+
+        Annotated heads look at images of the training size, self-supervised ones cut views from whole images; what
+        the former leave of ``runtime.cache_gb`` is for the latter.
+        ``tell`` is told images done and images in all. Raises DiskError where the folder cannot be written.
+        """
+        runtime = self.config.runtime
+        if runtime.cache is None:
+            return
+        left, size = int(runtime.cache_gb * 1e9), self.config.image_size
+        annotated = {
+            key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size))
+            for key, table in self.annotations.items()
+            if key.task in ANNOTATED
+        }
+        bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
+        for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
+            wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
+            self.caches |= fill(store, datasets, wanted, left, runtime.workers, tell)
+            left -= store.bytes_used()
+
+    def _pool(
+        self, split: Split, views: dict[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
+    ) -> PooledDataset:
+        size = self.config.image_size
+        datasets = {
+            key: CardDataset(
+                table,
+                self.roots[key.dataset],
+                ViewPipeline(size, **views[key.task].model_dump()),
+                self.caches.get(key),
+                reader,
+            )
+            for key, table in self.annotations.items()
+            if key.task in views
+        }
+        datasets |= {key: self._view_sets(table) for key, table in self.annotations.items() if key not in datasets}
+        return PooledDataset(datasets, {key: sides[split] for key, sides in self.indices.items()})
+
+    def _view_sets(self, table: Annotations) -> ViewSetDataset:
+        """Images of one dataset as the views that the objective asks for."""
+        objective, options = open_objective(self.config.model.objective)
+        plan = functools.partial(objective.views, options)
+        root, cache = self.roots[table.key.dataset], self.caches.get(table.key)
+        return ViewSetDataset(table, root, plan, options.photometry, cache)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.
+
+        ``excluded`` counts the images of a training side that the exclusion list keeps from being trained on.
+        """
+        return [
+            {
+                "dataset": key.dataset,
+                "task": key.task.value,
+                "split": split.value,
+                "images": len(chosen),
+                "patients": len({table.patients[index] for index in chosen}),
+                "excluded": self._excluded(table) if split is Split.TRAIN else 0,
+                "classes": _label_counts(table, chosen),
+            }
+            for key, table in self.annotations.items()
+            for split, chosen in self.indices[key].items()
+        ]
+
+    def _excluded(self, table: Annotations) -> int:
+        """Images of one task that would train but for the exclusion list."""
+        out = self.excluded.get(table.key.dataset, set())
+        known = _something_known(table)
+        sides = _side_of(table, self.patients, self.config.allow_test)
+        return sum(image in out for image in np.array(table.images, dtype=object)[known & (sides == Split.TRAIN.value)])
+
+
+def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataBook:
+    """Reads the annotations of every dataset of the configuration and splits its patients.
+
+    No test side is trained on, unless ``allow_test`` names it: ``data/exclusion.py`` says what is guaranteed.
+
+    Raises:
+        ConfigError: a card has none of the tasks asked for, or the exclusion list does not fit the datasets.
+        CardError: a card is unknown or faulty.
+        DataError: a file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
+    """
+    if not data_root.is_dir():
+        raise DataError(str(data_root), "there is no such folder", "the folder that holds the datasets", "--data-root")
+    catalog = catalog or Catalog()
+    annotations: dict[TaskKey, Annotations] = {}
+    roots: dict[str, Path] = {}
+    for dataset in config.datasets:
+        card = catalog.card(dataset.card).with_options(dataset.options)
+        roots[card.name] = data_root / (dataset.root if dataset.root is not None else card.root)
+        for task in _tasks(card.tasks, dataset.tasks, card.name):
+            key = TaskKey(card.name, task)
+            options = {"root": dataset.root, "on_bad_sample": config.runtime.on_bad_sample}
+            if task is Task.SELF_SUPERVISION:
+                annotations[key] = read_images(card, data_root, **options)
+            else:
+                annotations[key] = read_annotations(card, task, data_root, **options)
+    if config.model.shared_head:
+        annotations = shared_classes(annotations, catalog)
+    tables, allowed = list(annotations.values()), config.allow_test
+    patients = assign_splits(without_allowed_tests(tables, allowed), config.split.fractions(), config.split.seed)
+    entries = read_exclusions(config.exclude) if config.exclude is not None else []
+    excluded = excluded_images(entries, tables, patients, allowed, catalog.names())
+    limits = {dataset.card: dataset.limit for dataset in config.datasets}
+    indices = {
+        key: _sides(table, _side_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
+        for key, table in annotations.items()
+    }
+    return DataBook(annotations, roots, indices, patients, config, excluded)
+
+
+def _tasks(available: Collection[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
+    """Tasks to train, in the fixed order of ``Task``; self-supervision needs no annotation, but has to be named."""
+    possible = {*available, Task.SELF_SUPERVISION}
+    missing = [task.value for task in wanted or () if task not in possible]
+    if missing:
+        found = f"card {card} has no {', '.join(missing)}"
+        raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(possible))}", "correct `tasks`")
+    return [task for task in Task if task in (available if wanted is None else wanted)]
+
+
+def _side_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:
+    """(N,) side of every image: its patient's. Where others may train on a dataset's test, it is still its own test."""
+    own_test: set[str] = set()
+    if table.key.dataset in allowed:
+        official = zip(table.patients, table.splits, strict=True)
+        own_test = {patient for patient, side in official if side is Split.TEST}
+    return np.array([Split.TEST.value if name in own_test else patients[name].value for name in table.patients])
+
+
+def _sides(table: Annotations, side_of: np.ndarray, excluded: set[str], limit: int | None) -> dict[Split, np.ndarray]:
+    """Images of each side; those of which nothing is known at all are left out: they can neither train nor test."""
+    something_known = _something_known(table)
+    out = np.array([image in excluded for image in table.images], dtype=bool)
+    return {
+        split: np.flatnonzero((side_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
+        for split in Split
+    }
+
+
+def _something_known(table: Annotations) -> np.ndarray:
+    """(N,) bool; images without any class are there for their pixels."""
+    return ~np.isnan(table.labels).all(axis=1) | (len(table.classes) == 0)
+
+
+def _label_counts(table: Annotations, chosen: np.ndarray) -> list[dict[str, Any]]:
+    labels = table.labels[chosen]
+    return [
+        {
+            "name": name,
+            "positive": int((labels[:, k] >= 0.5).sum()),
+            "negative": int((labels[:, k] < 0.5).sum()),
+            "unknown": int(np.isnan(labels[:, k]).sum()),
+        }
+        for k, name in enumerate(table.classes)
+    ]

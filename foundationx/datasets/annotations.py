@@ -1,0 +1,108 @@
+"""From a card and the published files to annotations: the one door to the readers."""
+
+from __future__ import annotations
+
+import gc
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from pydantic import ValidationError
+
+from foundationx.core.errors import CardError, nearest
+from foundationx.core.types import Annotations, Task
+from foundationx.datasets import readers
+from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.faults import card_error
+from foundationx.datasets.readers._bounds import dataset_folder
+from foundationx.datasets.readers._source import ReaderOptions, Source
+
+
+@cache
+def reader_names() -> tuple[str, ...]:
+    """Published formats that can be read: the files of ``foundationx/data/readers``.
+
+    A reader is one file there with ``TASKS`` (what it can be read as), ``Options`` (its options, a ReaderOptions) and
+    ``read(source, options)``, which adds every image to the source. Files that begin with ``_`` are their common tools.
+    """
+    return tuple(item.name for item in pkgutil.iter_modules(readers.__path__) if not item.name.startswith("_"))
+
+
+def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions, ...]]:
+    """The reader of one task of a card, and its checked options for each annotation file. Reads no data.
+
+    Raises:
+        CardError: the card has no such task, the reader is unknown or does not give the task, or an option is wrong.
+    """
+    where = f"{card.file}: tasks.{task.value}"
+    if task not in card.tasks:
+        raise CardError(f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks))
+    name = card.tasks[task].reader
+    if name not in reader_names():
+        raise CardError(f"{where}.reader", f"found {name!r}", nearest(name, reader_names()), "correct the reader")
+    reader = import_module(f"{readers.__name__}.{name}")
+    if task not in reader.TASKS:
+        expected = f"a task among {', '.join(sorted(reader.TASKS))}"
+        raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")
+    try:
+        return reader, tuple(reader.Options.model_validate(part.options) for part in card.tasks[task].files)
+    except ValidationError as error:
+        raise card_error(error, reader.Options, str(card.file), f"tasks.{task.value}.options") from None
+
+
+def read_annotations(
+    card: Card,
+    task: Task,
+    data_root: Path,
+    *,
+    root: str | None = None,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
+) -> Annotations:
+    """Reads one task of a dataset as its published files say; decodes no pixel.
+
+    Args:
+        card: of the dataset.
+        task: to read.
+        data_root: folder that holds the datasets; tables of patients may stand anywhere inside it.
+        root: the dataset's folder under ``data_root``; the card's own where it is None.
+        on_bad_sample: ``raise`` at the first image that cannot be used, or ``skip``: leave the image out and list it in
+            ``bad``. A fault of one box or polygon takes its image out: the image without it would teach a false
+            negative. Faults of a whole file (missing, no such column, not JSON) are always raised.
+
+    Returns:
+        Annotations with images in the order of the file.
+
+    Raises:
+        CardError: reader or options are wrong.
+        DataError: a file or row cannot be used; names file and row.
+    """
+    return read_source(card, task, data_root, root, skip=on_bad_sample == "skip").finish()
+
+
+def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip: bool) -> Source:
+    """As :func:`read_annotations`; what was read is not finished yet, so that it may hold no image at all."""
+    reader, options = open_reader(card, task)
+    folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
+    source = Source(card, task, data_root, folder, skip)
+    with _without_collection():
+        for part, chosen in zip(card.tasks[task].files, options, strict=True):
+            source.open(part)
+            reader.read(source, chosen)
+    return source
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Rests the collector of cycles: it would walk over millions of new rows, which hold none, a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,71 @@
+"""The catalogue: every card of the registry's folders, read when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import foundationx
+from foundationx.core.errors import CardError, nearest
+from foundationx.datasets.cards.card import Card, load_card
+from foundationx.datasets.cards.vocabulary import Vocabulary
+
+ENVIRONMENT = "FOUNDATIONX_REGISTRY"
+"""Environment variable with further folders of cards, separated as in PATH."""
+
+
+def default_folders() -> tuple[Path, ...]:
+    """The project's own ``data_registry``, then the folders that ``FOUNDATIONX_REGISTRY`` names."""
+    own = Path(foundationx.__file__).resolve().parent.parent / "data_registry"
+    further = [Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
+    return (own, *further)
+
+
+class Catalog:
+    """Dataset cards by name. To add a dataset, put its card into a folder; nothing else.
+
+    Args:
+        folders: folders of ``*.yaml`` cards; the default folders where it is None. A card of a later folder replaces
+            one of the same name in an earlier folder.
+
+    Raises:
+        CardError: a folder does not exist.
+    """
+
+    def __init__(self, folders: Sequence[str | Path] | None = None):
+        self._files: dict[str, Path] = {}
+        self._cards: dict[str, Card] = {}
+        self._folders = tuple(map(Path, default_folders() if folders is None else folders))
+        self._vocabulary: Vocabulary | None = None
+        for folder in self._folders:
+            if not folder.is_dir():
+                raise CardError(str(folder), "there is no such folder", "a folder of cards", f"check {ENVIRONMENT}")
+            self._files.update({path.stem: path for path in sorted(folder.glob("*.yaml"))})
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The project's vocabulary with what the folders add to it. Raises CardError where a concept is faulty."""
+        if self._vocabulary is None:
+            own = default_folders()[0]
+            further = [folder for folder in self._folders if folder != own]
+            self._vocabulary = Vocabulary.load([own, *further])
+        return self._vocabulary
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all cards, in alphabetical order."""
+        return tuple(sorted(self._files))
+
+    def card(self, name: str) -> Card:
+        """The card of that name, parsed once.
+
+        Raises:
+            CardError: there is no such card, or it is faulty.
+        """
+        if name not in self._cards:
+            if name not in self._files:
+                raise CardError(f"card {name!r}", "is not in the registry", nearest(name, self._files), "correct it")
+            card = load_card(self._files[name])
+            self.vocabulary.check(card)
+            self._cards[name] = card
+        return self._cards[name]

@@ -1,0 +1,154 @@
+"""What a dataset annotates: files, reader, and the meaning of each class."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from foundationx.core.types import Split
+from foundationx.datasets.cards.schema import Part, repeated, template_fields
+
+
+def _named(value: Any) -> Any:
+    """A class given by its bare name."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    """One folder given without a list."""
+    return (value,) if isinstance(value, str) else value
+
+
+Folders = Annotated[
+    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str), Field(min_length=1)
+]
+
+
+class ClassSpec(Part):
+    """One class: its name here, the published names it stands for, and what it means in the common vocabulary.
+
+    ``relation`` and ``polarity`` say whether two datasets' classes may be held to be one: only classes that are
+    ``exact`` and of one polarity may share a target (``mdfp.md`` A.5).
+    """
+
+    name: str = Field(min_length=1)
+    sources: tuple[str, ...] = Field((), description="published names; the class's own name where there is none")
+    canonical: str | None = Field(None, description="concept of the vocabulary")
+    relation: Literal["exact", "narrower", "broader", "related"] = Field(
+        "exact", description="of this class to the concept: narrower is a kind of it, broader includes more"
+    )
+    polarity: Literal["presence", "absence"] = Field(
+        "presence", description="absence: a positive label says that the concept is absent (No Finding)"
+    )
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names under which the published files know the class."""
+        return self.sources or (self.name,)
+
+
+NamedClass = Annotated[ClassSpec, BeforeValidator(_named, json_schema_input_type=ClassSpec | str)]
+
+
+class TableFormat(Part):
+    """How a table is written: CSV with a header unless something else is said."""
+
+    delimiter: Literal[",", ";", "tab", "whitespace"] = ","
+    header: tuple[str, ...] | None = Field(None, description="names of the columns of a file without header")
+
+    @field_validator("header")
+    @classmethod
+    def _each_once(cls, header: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if header is not None and (twice := repeated(header)):
+            raise ValueError(f"the column {twice[0]!r} stands twice")
+        return header
+
+
+class Join(Part):
+    """A second table whose columns are laid beside those of the first, row by row, where all of ``on`` are equal."""
+
+    file: str = Field(description="relative to the dataset's folder, inside the data root")
+    on: tuple[str, ...] = Field(min_length=1, description="columns that both tables have")
+    missing: Literal["error", "leave_out"] = Field("error", description="a row that has no partner")
+
+
+class AnnotationFile(Part):
+    """One published annotation file, the folder of its images, and the official side of all of them."""
+
+    file: str = Field("", description="relative to the dataset's folder, inside the data root; some readers need none")
+    images: Folders | None = Field(None, description="the task's own where it is null")
+    image_suffix: str | None = Field(None, description="the task's own where it is null")
+    split: Split | None = Field(None, description="official side of its images")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the reader, over the task's own")
+
+
+class TaskExpected(Part):
+    """Published counts of one task."""
+
+    images: int | None = Field(None, gt=0, description="annotated images")
+    boxes: int | None = Field(None, gt=0)
+    positives: dict[str, int] = Field(default_factory=dict, description="images with each class, by its name here")
+
+
+class TaskSource(Part):
+    """One task of a dataset: which files, read how, into which classes."""
+
+    reader: str = Field(description="a file of foundationx/data/readers")
+    file: str = Field("", description="annotation file; some readers need none")
+    parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, in place of file")
+    images: Folders = Field(
+        ("",), description="folders in front of the image names; * and ? stand for any name, ** for folders in folders"
+    )
+    image_suffix: str = Field("", description="put behind the image names, e.g. .png")
+    image_path: str | None = Field(
+        None, description="the image's path made of columns, e.g. files/p{subject_id:.2}/{dicom_id}"
+    )
+    table: TableFormat = TableFormat()
+    join: tuple[Join, ...] = ()
+    keep: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="rows that count, by values of columns, e.g. modality: [X-ray]; others do not"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="of the reader; checked by it")
+    classes: tuple[NamedClass, ...] = Field(min_length=1)
+    expected: TaskExpected = TaskExpected()
+
+    @field_validator("image_path")
+    @classmethod
+    def _is_template(cls, template: str | None) -> str | None:
+        if template is not None and not template_fields(template):
+            raise ValueError(f"{template!r} names no column")
+        return template
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        if twice := repeated(item.name for item in classes):
+            raise ValueError(f"the class {twice[0]!r} stands twice")
+        if twice := repeated(source for item in classes for source in item.published):
+            raise ValueError(f"the published name {twice[0]!r} belongs to two classes")
+        return classes
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TaskSource:
+        if self.file and self.parts:
+            raise ValueError("has both file and parts")
+        unknown = set(self.expected.positives) - {item.name for item in self.classes}
+        if unknown:
+            raise ValueError(f"expected.positives names {sorted(unknown)[0]!r}, which is no class of the task")
+        return self
+
+    @property
+    def files(self) -> tuple[AnnotationFile, ...]:
+        """The annotation files with all that the task says for them."""
+        parts = self.parts or (AnnotationFile(file=self.file),)
+        return tuple(
+            AnnotationFile(
+                file=part.file,
+                images=part.images or self.images,
+                image_suffix=self.image_suffix if part.image_suffix is None else part.image_suffix,
+                split=part.split,
+                options=self.options | part.options,
+            )
+            for part in parts
+        )

@@ -1,0 +1,102 @@
+"""The discovery portal: one HTML page that shows every dataset, finds them, and hands over a recipe of those chosen.
+
+It holds its data and its script, asks no server and loads nothing (``mdfp.md`` A.3 describes the published portal and
+what it lacks). The facts are the records that ``foundationx data fuse`` decides on; unknown is shown as unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.cards.vocabulary import Vocabulary
+from foundationx.datasets.fusion.harmonise import harmonise
+from foundationx.datasets.fusion.record import Record
+from foundationx.datasets.fusion.tables import read_table
+
+FOLDER = Path(__file__).parent
+FACTS, SCRIPT = "/*FACTS*/null", "/*SCRIPT*/"
+"""Where the page takes the facts and the script."""
+
+UNREAD = ("rows", "classes_per_task", "volume")
+"""Fields of a record that the page shows in another form."""
+
+
+def portal_page(catalog: Catalog, tables: Sequence[Path] = ()) -> str:
+    """The whole page.
+
+    Args:
+        catalog: the registry.
+        tables: public tables of datasets, as ``data fuse`` takes them; their datasets stand beside the cards.
+
+    Raises:
+        CardError: a card is faulty.
+        RecipeError: a table cannot be read.
+    """
+    facts = portal_facts(catalog, tables)
+    text = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")  # a title must not end the script
+    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    page, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("portal.html", "portal.js"))
+    return page.replace(SCRIPT, script).replace(FACTS, text)
+
+
+def portal_facts(catalog: Catalog, tables: Sequence[Path] = ()) -> dict[str, Any]:
+    """What the page knows: every dataset, and every concept with its wider ones.
+
+    Generated datasets are left out: they are for trying things, not to be discovered.
+    """
+    rows = [record for path in tables for record in read_table(path, catalog.vocabulary)]
+    cards = {name: catalog.card(name) for name in catalog.names()}
+    public = [card for card in cards.values() if card.access != "generated"]
+    records = harmonise(public, catalog.vocabulary, rows)
+    return {
+        "datasets": [_dataset(record, cards.get(record.card or ""), catalog.vocabulary) for record in records],
+        "concepts": {name: _concept(name, catalog.vocabulary) for name in catalog.vocabulary.names()},
+    }
+
+
+def _concept(name: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    concept = vocabulary[name]
+    return {
+        "title": concept.title,
+        "kind": concept.kind,
+        "path": vocabulary.path(name),
+        "synonyms": concept.synonyms,
+    }
+
+
+def _dataset(record: Record, card: Card | None, vocabulary: Vocabulary) -> dict[str, Any]:
+    """A record as the page reads it: unknown is null or an empty list."""
+    facts = {name: value for name, value in asdict(record).items() if name not in UNREAD}
+    for permission in ("redistribution", "commercial"):
+        facts[permission] = None if facts[permission] == "unknown" else facts[permission]
+    return facts | {
+        "images": record.images,
+        "sides": record.volume,
+        "year": int(record.released[:4]) if record.released else None,
+        "classes": _classes(card, vocabulary) if card else [],
+        "citation": card.citation if card else None,
+        "patients": card.expected.patients if card else None,
+        "table_rows": record.rows,
+    }
+
+
+def _classes(card: Card, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Every class of every task of a card."""
+    return [
+        {
+            "task": task.value,
+            "name": spec.name,
+            "concept": spec.canonical,
+            "relation": spec.relation,
+            "polarity": spec.polarity,
+            "within": vocabulary.path(spec.canonical) if spec.canonical else [],
+        }
+        for task, source in card.tasks.items()
+        for spec in source.classes
+    ]

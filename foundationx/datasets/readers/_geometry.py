@@ -1,0 +1,70 @@
+"""Boxes and polygons as published, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from foundationx.core.errors import DataError
+
+BOX_TOLERANCE = 1.0
+"""Pixels by which a published box may stand out of its image (rounding); more is an error."""
+
+LARGEST = 1e6
+"""No radiograph has a coordinate beyond this; larger numbers would overflow or are damage."""
+
+
+def numbers(values: object, count: int, where: str) -> list[float]:
+    """``count`` finite numbers of pixels, from numbers or from text. Raises DataError."""
+    if not isinstance(values, Sequence) or len(values) != count:
+        raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row")
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row") from None
+    if not all(abs(value) <= LARGEST for value in found):  # false for NaN too
+        raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "mend the row")
+    return found
+
+
+def box(
+    values: object, layout: str, where: str, width: float | None = None, height: float | None = None
+) -> list[float]:
+    """A published box as x1, y1, x2, y2 in pixels.
+
+    Args:
+        values: four numbers.
+        layout: ``xywh`` (corner and size) or ``xyxy`` (two corners).
+        where: place of the box, for messages.
+        width: of the image in pixels, None where the file does not say.
+        height: of the image in pixels, None where the file does not say.
+
+    Raises:
+        DataError: not four finite numbers, no positive size, or more than ``BOX_TOLERANCE`` outside the image.
+    """
+    x1, y1, third, fourth = numbers(values, 4, where)
+    x2, y2 = (x1 + third, y1 + fourth) if layout == "xywh" else (third, fourth)
+    shown = f"box {list(values)} ({layout})"
+    if x2 <= x1 or y2 <= y1:
+        raise DataError(where, f"{shown} has no positive size", "x2 > x1 and y2 > y1", "mend or remove the box")
+    right, bottom = (math.inf if limit is None else limit + BOX_TOLERANCE for limit in (width, height))
+    if x1 < -BOX_TOLERANCE or y1 < -BOX_TOLERANCE or x2 > right or y2 > bottom:
+        size = "" if width is None or height is None else f" of {width:g} x {height:g} pixels"
+        raise DataError(where, f"{shown} stands out of its image{size}", "a box inside the image", "mend the box")
+    return [x1, y1, x2, y2]
+
+
+def polygon(points: object, where: str) -> np.ndarray:
+    """A polygon (P, 2) float32 of x and y in pixels, from P pairs or from 2 P numbers in a row.
+
+    Raises:
+        DataError: fewer than three points, or something that is no finite number.
+    """
+    pairs = points if isinstance(points, list) else []
+    if pairs and not isinstance(pairs[0], list):
+        pairs = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+    if len(pairs) < 3:
+        raise DataError(where, "a polygon of fewer than three points", "at least three points", "mend the polygon")
+    return np.array([numbers(pair, 2, where) for pair in pairs], dtype=np.float32)

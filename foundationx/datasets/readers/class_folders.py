@@ -1,0 +1,52 @@
+"""One folder of images a class; the folder's name is the label."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from foundationx.core.errors import DataError
+from foundationx.core.types import Task
+from foundationx.datasets.readers._source import ReaderOptions, Source
+
+TASKS = frozenset({Task.CLASSIFICATION})
+
+
+class Options(ReaderOptions):
+    """Folders that are not classes."""
+
+    negative: tuple[str, ...] = Field((), description="folders that say: none of the classes (NORMAL)")
+    ignore: tuple[str, ...] = Field((), description="folders that are passed over")
+
+
+def read(source: Source, options: Options) -> None:
+    """Adds every file below the images folder: the class of its folder is present, all others absent.
+
+    Folders and files are read in alphabetical order; hidden files are passed over.
+
+    Raises:
+        DataError: a class has no folder, or a folder is neither a class nor negative nor ignored.
+    """
+    for images in source.images.folders:
+        _add_folders(source, options, images)
+
+
+def _add_folders(source: Source, options: Options, images: str) -> None:
+    """Adds the class folders inside one images folder."""
+    top = source.folder / images
+    source.images.files(images)  # refuses a folder that is elsewhere
+    folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    for k, published in enumerate(source.published):
+        if not set(published) & set(folders):
+            found = f"there is no folder {' or '.join(published)} for the class {source.classes[k]}"
+            raise DataError(str(top), found, f"one of {', '.join(folders) or 'no folders'}", "correct the card")
+    for folder in folders:
+        if folder in options.ignore:
+            continue
+        labels = source.labels(0.0)
+        if folder not in options.negative:
+            labels[source.class_index(folder, str(top / folder), [*options.negative, *options.ignore])] = 1.0
+        inside = f"{images}/{folder}" if images else folder
+        for name in sorted(source.images.files(inside)):
+            image = f"{inside}/{name}"
+            with source.guard(image, image):
+                source.add(image, image, labels)

@@ -1,0 +1,65 @@
+"""No annotation file: the label stands in the image's path (Shenzhen, Montgomery, JSRT)."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from foundationx.core.errors import DataError
+from foundationx.core.types import Task
+from foundationx.datasets.cards.schema import check_expression
+from foundationx.datasets.readers._source import ReaderOptions, Source
+
+TASKS = frozenset({Task.CLASSIFICATION})
+
+
+class Options(ReaderOptions):
+    """Where the label stands. The classes' published names are its values."""
+
+    pattern: str = Field(description="regular expression on the image's path; group 1 is the label")
+    negative: tuple[str, ...] = Field((), description="values that say: none of the classes")
+    unknown: tuple[str, ...] = Field((), description="values that say: not read; every class is unknown")
+    ignore: str | None = Field(None, description="files whose whole name matches this are no images (Thumbs.db)")
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_expression(cls, pattern: str) -> str:
+        check_expression(pattern)
+        return pattern
+
+    @field_validator("ignore")
+    @classmethod
+    def _can_match(cls, expression: str | None) -> str | None:
+        if expression is not None:
+            check_expression(expression, groups=None)
+        return expression
+
+
+def read(source: Source, options: Options) -> None:
+    """Adds every file of the images folders in alphabetical order; other classes than that of its label are absent.
+
+    Raises:
+        DataError: a path that does not match, or a value that is neither a class nor negative nor unknown.
+    """
+    for folder in source.images.folders:
+        for name in sorted(source.images.files(folder)):
+            if options.ignore is not None and re.fullmatch(options.ignore, name):
+                continue
+            image = f"{folder}/{name}" if folder else name
+            with source.guard(image, image):
+                source.add(image, image, _labels(source, options, image))
+
+
+def _labels(source: Source, options: Options, image: str) -> np.ndarray:
+    match = re.search(options.pattern, image)
+    if match is None:
+        raise DataError(image, f"does not match {options.pattern!r}", "a file name with a label", "correct the card")
+    value = match.group(1)
+    if value in options.unknown:
+        return source.labels(np.nan)
+    labels = source.labels(0.0)
+    if value not in options.negative:
+        labels[source.class_index(value, image, [*options.negative, *options.unknown])] = 1.0
+    return labels

@@ -1,0 +1,69 @@
+"""CSV, one row an image, all its objects in one cell (Object-CXR): ``kind x y x y ...;kind x y ...``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foundationx.core.errors import CardError, DataError
+from foundationx.core.types import MaskPart, Task
+from foundationx.datasets.readers._geometry import numbers, polygon
+from foundationx.datasets.readers._source import ReaderOptions, Source
+
+TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION})
+
+RECTANGLE, ELLIPSE, POLYGON = "0", "1", "2"
+"""Kinds of outline; rectangle and ellipse are given by two opposite corners of their box."""
+
+
+class Options(ReaderOptions):
+    """Columns. All objects are of the card's only class."""
+
+    image_column: str
+    objects_column: str
+
+
+def read(source: Source, options: Options) -> None:
+    """Adds every row; an empty cell is a known negative.
+
+    Raises:
+        CardError: the card has more than one class.
+        DataError: an object of unknown kind, or with the wrong number of coordinates.
+    """
+    if len(source.classes) != 1:
+        where = f"{source.card.file}: tasks.{source.task.value}.classes"
+        raise CardError(where, f"holds {len(source.classes)} classes", "one class", "leave one")
+    for row in source.table([options.image_column, options.objects_column]).rows:
+        name = row.cells[options.image_column]
+        with source.guard(row.where, name):
+            cell = row.cells[options.objects_column]
+            outlines = [_outline(text, row.where) for text in cell.split(";")] if cell else []
+            labels = source.labels(1.0 if outlines else 0.0)
+            boxes = [[*outline.min(axis=0), *outline.max(axis=0)] for outline in outlines]
+            masks = [MaskPart(0, polygon=outline) for outline in outlines]
+            image = source.image(name, row.where, row.cells)
+            source.add(image, row.where, labels, row.cells, boxes, [0] * len(boxes), masks)
+
+
+def _outline(text: str, where: str) -> np.ndarray:
+    """(P, 2) float32 outline of one object. Raises DataError."""
+    kind, *values = text.split() or [""]
+    if kind == POLYGON:
+        if len(values) % 2:
+            raise DataError(where, f"a polygon of {len(values)} coordinates", "pairs of x and y", "mend the row")
+        return polygon([values[place : place + 2] for place in range(0, len(values), 2)], where)
+    if kind not in (RECTANGLE, ELLIPSE):
+        raise DataError(where, f"the object {text[:40]!r} is of no known kind", "0, 1 or 2 first", "mend the row")
+    return _corners(values, kind, where)
+
+
+def _corners(values: Sequence[str], kind: str, where: str) -> np.ndarray:
+    x1, y1, x2, y2 = numbers(values, 4, where)
+    if x2 <= x1 or y2 <= y1:
+        raise DataError(where, f"an object from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "mend the row")
+    if kind == RECTANGLE:
+        return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32)
+    centre, axes = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)
+    angles = np.linspace(0, 2 * np.pi, 73)[:-1]
+    return np.stack([centre[0] + axes[0] * np.cos(angles), centre[1] + axes[1] * np.sin(angles)], 1).astype(np.float32)

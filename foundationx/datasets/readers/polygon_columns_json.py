@@ -1,0 +1,68 @@
+"""JSON by columns: ``{images: {"0": path}, CLASS: {"0": polygon}}`` (VinDr-RibCXR)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from foundationx.core.errors import DataError, nearest
+from foundationx.core.types import MaskPart, Task
+from foundationx.datasets.readers._geometry import polygon
+from foundationx.datasets.readers._source import ReaderOptions, Source
+
+TASKS = frozenset({Task.DETECTION, Task.SEGMENTATION})
+
+
+class Options(ReaderOptions):
+    """The column of image names. The classes' published names are the other columns."""
+
+    image_column: str
+    absent: Literal["unknown", "negative"] = Field("unknown", description="an image without polygon of a class")
+    strip_folders: bool = Field(False, description="use only the last part of a published path")
+
+
+def read(source: Source, options: Options) -> None:
+    """Adds every image with one polygon a class, its points as ``{"x": , "y": }`` or as pairs.
+
+    Raises:
+        DataError: not such a JSON, a class without column, a faulty polygon.
+    """
+    file, content = source.file, source.json()
+    columns = [options.image_column, *(name for published in source.published for name in published)]
+    if not isinstance(content, dict):
+        raise DataError(file, f"holds a {type(content).__name__}", "an object of columns", "check the file")
+    for column in columns:
+        if not isinstance(content.get(column), dict):
+            raise DataError(file, f"there is no column {column!r}", nearest(column, content), "correct the card")
+    for key, name in content[options.image_column].items():
+        where = f"{file} image {key}"
+        with source.guard(where, str(name)):
+            _add(source, options, content, str(key), str(name))
+
+
+def _add(source: Source, options: Options, content: Mapping[str, Any], key: str, name: str) -> None:
+    where = f"{source.file} image {key}"
+    labels = source.labels(np.nan if options.absent == "unknown" else 0.0)
+    boxes, classes, masks = [], [], []
+    for index, published in enumerate(source.published):
+        for column in published:
+            points = content[column].get(key)
+            if not points:
+                continue
+            outline = polygon(_pairs(points), f"{where} {column}")
+            labels[index] = 1.0
+            boxes.append([*outline.min(axis=0), *outline.max(axis=0)])
+            classes.append(index)
+            masks.append(MaskPart(index, polygon=outline))
+    path = source.image(name.rpartition("/")[2] if options.strip_folders else name, where)
+    source.add(path, where, labels, {}, boxes, classes, masks)
+
+
+def _pairs(points: Any) -> Any:
+    """Points as pairs; what is no such list is left for the check of polygons."""
+    if isinstance(points, list) and all(isinstance(point, dict) for point in points):
+        return [[point.get("x"), point.get("y")] for point in points]
+    return points

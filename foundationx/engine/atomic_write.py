@@ -1,0 +1,150 @@
+"""Big files that are there whole or not at all, and that can be told from torn ones.
+
+A file is written under another name (``.partial``), flushed to the disk, read back and compared with what was meant to
+be written; only then does it take its name. Its SHA-256 stands beside it in the form of ``sha256sum``, so that a later
+reader finds a flipped bit too, which torch does not look for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from foundationx.core.errors import CheckpointError
+
+BLOCK = 1 << 20
+"""Bytes read at a time."""
+
+PARTIAL = ".partial"
+CHECKSUM = ".sha256"
+
+
+class HashingStream:
+    """A file to write to, which remembers the hash of all it was given and the first fault of the disk.
+
+    torch's writer hides a fault of the disk behind one of its own; ``fault`` is the disk's.
+
+    Args:
+        descriptor: of a file open for writing.
+    """
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+        self.hash = hashlib.sha256()
+        self.fault: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Writes all of ``data``. Raises OSError where the disk does not take it."""
+        rest = memoryview(data).cast("B")
+        self.hash.update(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self.descriptor, rest) :]
+        except OSError as error:
+            self.fault = self.fault or error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is buffered here."""
+
+
+def write_durably(path: Path, write: Callable[[HashingStream], None]) -> None:
+    """Lets ``write`` fill a stream and puts the result in place of ``path``, with its checksum beside it.
+
+    Whatever stood at ``path`` stays until the new file is on the disk and has been verified. Nothing is left behind
+    where that fails.
+
+    Raises:
+        CheckpointError: the disk is full or broken.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, write)
+    except OSError as error:
+        found = f"cannot be written: {error.strerror or error} ({free_room(path.parent)})"
+        mend = "free some room and go on with --resume; what was saved before is untouched"
+        raise CheckpointError(str(path), found, mend=mend) from error
+
+
+def _replace(path: Path, write: Callable[[HashingStream], None]) -> None:
+    """Writes both files under other names, then renames them. Raises OSError."""
+    beside = checksum_file(path)
+    partial, note = (file.with_name(file.name + PARTIAL) for file in (path, beside))
+    try:
+        checksum = _write_verified(partial, write)
+        line = f"{checksum}  {path.name}\n".encode()
+        _write_verified(note, lambda stream: stream.write(line))
+        os.replace(note, beside)
+        os.replace(partial, path)
+        flush_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+
+
+def _write_verified(path: Path, write: Callable[[HashingStream], None]) -> str:
+    """Writes, flushes to the disk, reads back; gives the SHA-256. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    stream = HashingStream(descriptor)
+    try:
+        write(stream)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that reading back asks the disk
+    except RuntimeError as error:
+        if stream.fault is None:
+            raise
+        raise stream.fault from error
+    finally:
+        os.close(descriptor)
+    if sha256(path) != stream.hash.hexdigest():
+        raise OSError("what was read back differs from what was written")
+    return stream.hash.hexdigest()
+
+
+def fault_of(path: Path) -> str | None:
+    """What is wrong with a file by its checksum; None where it is whole, or where no checksum stands beside it."""
+    beside = checksum_file(path)
+    if not beside.is_file():
+        return None
+    expected = beside.read_text(encoding="utf-8").split(" ", 1)[0]
+    return None if sha256(path) == expected else f"does not have the checksum that {beside.name} names"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def checksum_file(path: Path) -> Path:
+    """Where the checksum of ``path`` stands."""
+    return path.with_suffix(CHECKSUM)
+
+
+def remove(path: Path) -> None:
+    """Removes a file and its checksum, if they are there."""
+    path.unlink(missing_ok=True)
+    checksum_file(path).unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flushes a folder's entries to the disk: without this a rename may be lost when the power goes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_room(folder: Path) -> str:
+    """Free room of the disk that holds ``folder``, for people."""
+    while not folder.exists():
+        folder = folder.parent
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {folder}"

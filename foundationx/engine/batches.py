@@ -1,0 +1,47 @@
+"""The next batch, and what went wrong while it was read: on this rank, or on any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foundationx.core import distributed as ranks
+from foundationx.core.errors import DataError
+from foundationx.core.types import BadSample, Batch
+from foundationx.data.loader import usable
+
+
+def agreed_batch(source: Iterator[Batch], on_bad_sample: str) -> Batch:
+    """The next batch, if every rank has one.
+
+    Raises:
+        DataError: it cannot be had, here or on another rank: all of them end at the same step.
+    """
+    fault: DataError | None = None
+    try:
+        batch = usable(next_batch(source), on_bad_sample)
+    except DataError as error:
+        fault = error
+    (anywhere,) = ranks.anywhere(fault is not None)
+    if anywhere:
+        faults = ranks.gather(fault and fault.args)
+        raise fault or DataError(*next(found for found in faults if found))
+    return batch
+
+
+def bad_anywhere(batch: Batch, on_bad_sample: str) -> tuple[BadSample, ...]:
+    """Samples that any rank left out of its share of the batch; where that is an error there is none."""
+    if on_bad_sample == "raise":
+        return batch.bad
+    return tuple(entry for of_rank in ranks.gather(batch.bad) for entry in of_rank)
+
+
+def next_batch(source: Iterator[Batch]) -> Batch:
+    """The next batch. Raises DataError where a worker has died."""
+    try:
+        return next(source)
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two: it died while it handed over a batch
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
+        mend = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
+        raise DataError("reading of images", found, "workers that live", mend) from error

@@ -1,0 +1,175 @@
+"""Lock phases that use a batch several times: what lies below the head is computed once (``anchors.md`` section 2.7).
+
+In a lock phase everything below the head is frozen and in evaluation mode, without dropout or drop path, so a batch's
+features do not change as long as its pixels do not. With ``schedule.reuse`` a phase of n steps reads ceil(n / k)
+batches and uses each k times. Batches are kept in blocks of as many as the budget holds; a block is gone through in
+rounds, its batches in one order, then the next block is read. Which batch a step uses is a function of the plan and of
+the block's size, so that nothing has to be stored: after a resume the block's batches are read again and looked at once
+more.
+
+Whatever a head draws (denoising queries) is drawn anew in every step, by that step's seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError
+from foundationx.core.tensors import map_tensors
+from foundationx.core.types import Batch, TaskKey
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.schedule.plan import Phase, Plan
+from foundationx.engine.step import precision
+from foundationx.models.compile import plainly
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import lock
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Block:
+    """Batches of a phase that are kept at the same time.
+
+    Attributes:
+        first: number of its first batch within the phase, from 0.
+        size: how many batches.
+        done: steps that have used it.
+    """
+
+    first: int
+    size: int
+    done: int
+
+    @property
+    def place(self) -> int:
+        """Which of its batches is next."""
+        return self.done % self.size
+
+    @property
+    def needed(self) -> int:
+        """How many of its batches must have been read: one more a step in the first round, then all."""
+        return min(self.done + 1, self.size)
+
+
+def block_of(phase: Phase, step: int, capacity: int) -> Block:
+    """The block that global ``step`` of a phase uses, where ``capacity`` batches can be kept."""
+    done = step - phase.first_step
+    first = done // (capacity * phase.uses) * capacity
+    return Block(first, min(capacity, phase.reads - first), done - first * phase.uses)
+
+
+class KeptFeatures:
+    """Gives every step its batch, and what the frozen part of the model says of it where that is known.
+
+    Args:
+        config: of the run.
+        model: the student.
+        normalise: makes the network's input.
+    """
+
+    def __init__(self, config: RunConfig, model: FoundationModel, normalise: Normaliser):
+        self.config, self.model, self.normalise = config, model, normalise
+        self.device = next(model.parameters()).device
+        self._capacities: dict[str, int] = {}
+        self._begins: int | None = None
+        self._kept: list[tuple[Batch, Any]] = []
+
+    def start_of(self, plan: Plan, step: int) -> int:
+        """Where the plan's batches have to begin for a training that goes on at ``step``: with the block's first.
+
+        Raises:
+            ConfigError: the budget does not hold one batch of a phase that is still to come.
+        """
+        again = [phase for phase in plan.from_step(step) if phase.uses > 1]
+        if not again:
+            return step
+        with lock(self.model, ()):
+            capacities = [self.capacity(phase.key) for phase in again]
+        if again[0].first_step > step:
+            return step
+        return again[0].first_step + block_of(again[0], step, capacities[0]).first
+
+    def of_step(self, phase: Phase, step: int, read: Callable[[], Batch]) -> tuple[Batch, Any]:
+        """The batch of a step on the model's device, with the output of its task's trunk, or None where none is kept.
+
+        Args:
+            phase: under its lock.
+            step: global steps done.
+            read: gives the next batch; called only where the step needs one that was not read.
+        """
+        if phase.uses == 1:
+            return read(), None
+        block = block_of(phase, step, self.capacity(phase.key))
+        if self._begins != phase.first_step + block.first:
+            self.drop()
+            self._begins = phase.first_step + block.first
+        while len(self._kept) < block.needed:
+            batch = read()
+            self._kept.append((without_pixels(batch), self._look(batch.images, batch.key)))
+        return self._kept[block.place]
+
+    def describe(self, plan: Plan) -> Iterator[str]:
+        """A line for each task whose lock phases use batches again: how often, how many are kept, and their size.
+
+        Raises:
+            ConfigError: the budget does not hold one batch.
+        """
+        again = [phase for phase in plan.phases if phase.uses > 1]
+        longest = {phase.key.task: phase for phase in sorted(again, key=lambda phase: phase.reads)}
+        with lock(self.model, ()):
+            for task, phase in longest.items():
+                kept = min(phase.reads, self.capacity(phase.key))
+                size = kept * self.config.runtime.batch_size * self.bytes_per_image(phase.key) / 1e6
+                yield f"{task}: each batch is used {phase.uses} times, {kept:,} are kept at a time ({size:,.1f} MB)"
+
+    def drop(self) -> None:
+        """Forgets all features."""
+        self._begins, self._kept = None, []
+
+    def capacity(self, key: TaskKey) -> int:
+        """How many batches of a head the budget holds; all processes' shares of a batch count together.
+
+        Found by looking at one black image; the model has to be in evaluation mode.
+
+        Raises:
+            ConfigError: not one.
+        """
+        if key.task.value not in self._capacities:
+            reuse = self.config.schedule.reuse
+            a_batch = self.bytes_per_image(key) * self.config.runtime.batch_size
+            fitting = int(reuse.memory_gb * GIGABYTE // a_batch)
+            if fitting == 0:
+                found = f"{1000 * reuse.memory_gb:g} MB; features of one batch of {key.task} take {a_batch / 1e6:.3g}"
+                raise ConfigError(
+                    "schedule.reuse.memory_gb", found, "room for one batch", "raise it, or leave reuse out"
+                )
+            self._capacities[key.task.value] = fitting
+        return self._capacities[key.task.value]
+
+    def bytes_per_image(self, key: TaskKey) -> int:
+        """Bytes of the kept features of one image, in the type in which they are computed."""
+        size = self.config.image_size
+        black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
+        found: list[int] = []
+        with plainly(self.model):
+            map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
+        return sum(found)
+
+    @torch.no_grad()
+    def _look(self, images: Tensor, key: TaskKey, **options: bool) -> Any:
+        """Grey images to the output of the task's trunk, without a graph."""
+        with precision(self.config.runtime, self.device):
+            return self.model.trunk(self.normalise(images), key, **options)
+
+
+def without_pixels(batch: Batch) -> Batch:
+    """The batch with its targets alone; images of no pixels stand for its own."""
+    none = batch.images.new_empty((len(batch), 1, 0, 0))
+    return replace(batch, images=none, teacher_images=none)

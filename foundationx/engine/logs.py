@@ -1,0 +1,125 @@
+"""The training log on disk, and TensorBoard where it is asked for."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from foundationx.core.errors import ConfigError, DiskError
+from foundationx.core.workdir import WorkDir, write_atomically
+from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.schedule.plan import Plan
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room left, or of a quota or a limit that is reached."""
+
+
+class RowFile:
+    """A file with a JSON object a line, to which rows are added. A row that the disk does not take waits for the next.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._waiting: list[str] = []
+
+    def keep(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Keeps only these rows."""
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def add(self, row: dict[str, Any]) -> bool:
+        """Adds a row. Returns False where the disk has no room for it: what waits is written with a later row."""
+        self._waiting.append(json.dumps(row) + "\n")
+        return self.write_waiting()
+
+    def write_waiting(self) -> bool:
+        """Writes what waits, all or nothing of it. Returns False where there is no room."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with open(self.path, "ab", buffering=0) as stream:
+                _write_all(stream, "".join(self._waiting).encode())
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if self.path.exists():
+                os.truncate(self.path, size)
+            return False
+        self._waiting = []
+        return True
+
+
+def _write_all(stream: FileIO, data: bytes) -> None:
+    """Writes to an unbuffered file, which may take less than all at once. Raises OSError."""
+    while data:
+        data = data[stream.write(data) :]
+
+
+class JsonLog(Watcher):
+    """Writes ``log.jsonl`` and ``incidents.jsonl``, a row a record.
+
+    Rows from after the step that a run goes on from are removed first: they will come again. What is said of files does
+    not come again and stays.
+    """
+
+    def __init__(self, work_dir: WorkDir):
+        self.work_dir = work_dir
+        self.log, self.incidents = RowFile(work_dir.log), RowFile(work_dir.incidents)
+
+    def on_start(self, plan: Plan, step: int) -> None:
+        """Keeps the rows up to ``step``."""
+        self.log.keep(row for row in self.work_dir.read_log() if row["step"] <= step)
+        rows = self.work_dir.read_incidents()
+        self.incidents.keep(row for row in rows if row["step"] <= step or row["kind"] == "file")
+
+    def on_log(self, record: LogRecord) -> None:
+        """Adds a row."""
+        self.log.add(record.as_json())
+
+    def on_incident(self, incident: Incident) -> None:
+        """Adds a row."""
+        self.incidents.add(incident.as_json())
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Writes what the disk did not take before.
+
+        Raises:
+            DiskError: it does not take it now.
+        """
+        for rows in (self.log, self.incidents):
+            if not rows.write_waiting():
+                found, mend = "the disk has no room for the last rows", "free some room and pass --resume"
+                raise DiskError(str(rows.path), found, mend=mend)
+
+
+class TensorBoardLog(Watcher):
+    """Scalars by task and dataset.
+
+    Raises:
+        ConfigError: tensorboard is not installed.
+    """
+
+    def __init__(self, work_dir: WorkDir):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            found, mend = "tensorboard is not installed", "pip install 'foundationx[tensorboard]'"
+            raise ConfigError("runtime.tensorboard", found, mend=mend) from None
+        self.writer = SummaryWriter(str(work_dir.root / "tensorboard"))
+
+    def on_log(self, record: LogRecord) -> None:
+        """Adds the record's losses, learning rate and speed."""
+        for name, value in record.losses.items():
+            self.writer.add_scalar(f"{record.phase.key}/{name}", value, record.step)
+        self.writer.add_scalar("run/lr", record.lr, record.step)
+        self.writer.add_scalar("run/images_per_second", record.images_per_second, record.step)
+
+    def on_end(self, plan: Plan, finished: bool) -> None:
+        """Flushes."""
+        self.writer.close()

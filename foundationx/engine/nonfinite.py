@@ -1,0 +1,143 @@
+"""Steps whose loss or gradient is not a number leave no trace.
+
+The decision is taken on the device: on CUDA the fused optimiser is given a flag and leaves everything as it was where
+the flag is set, so the host does not wait. An optimiser that is not fused takes no flag; then the host reads it, which
+costs nothing on the CPU and one wait a step elsewhere. What happened is read when the losses are.
+
+There is no going back to an earlier checkpoint: a step that is left out changes nothing, so the state is always the
+last good one, and going back would only meet the same batches again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foundationx.core import distributed as ranks
+from foundationx.core.types import Batch, TaskKey
+from foundationx.engine.hooks import Incident
+
+LOSS = "the loss is not finite"
+
+
+@dataclass
+class _Update:
+    """One optimiser step: step, head and image names of its batches, and on the device whether all was well."""
+
+    trials: list[tuple[int, TaskKey, tuple[str, ...]]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    applied: Tensor | None = None
+
+
+class Guard:
+    """Carries out optimiser steps, unless a loss or the gradient is not finite.
+
+    Buffers that a forward pass changes (running statistics) go back to what they were before such a step.
+
+    Args:
+        model: that is trained.
+        optimiser: of its parameters.
+        limit: so many steps left out in a row are too many.
+    """
+
+    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, limit: int):
+        self.optimiser = optimiser
+        self.limit = limit
+        self.in_a_row = 0
+        self.longest = 0
+        self.fused = all(group.get("fused") for group in optimiser.param_groups)
+        # Statistics are floating, their counters have no dimension; tables of indices never change.
+        self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.ndim == 0]
+        self._kept = [buffer.clone() for buffer in self._buffers]
+        self._current = _Update()
+        self._done: list[_Update] = []
+
+    def begin(self) -> None:
+        """Before a forward pass: where it is the first of an optimiser step, buffers are kept."""
+        if not self._current.trials and self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+
+    def judge(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
+        """Takes note of a batch; says on the device whether its loss () is a number."""
+        finite = torch.isfinite(loss.detach())
+        self._current.trials.append((step, batch.key, tuple(meta.image for meta in batch.metas)))
+        self._current.losses.append(finite)
+        return finite
+
+    def update(self, gradient_norm: Tensor) -> Tensor:
+        """One optimiser step, unless something is not finite. Says on the device whether it was carried out."""
+        current, self._current = self._current, _Update()
+        current.applied = ranks.everywhere(torch.isfinite(gradient_norm) & torch.stack(current.losses).all())
+        self._done.append(current)
+        if self.fused:
+            inner = getattr(self.optimiser, "optim", self.optimiser)  # sharded: the one of this rank's share
+            inner.found_inf = (~current.applied).float()
+            self.optimiser.step()
+        elif current.applied:
+            self.optimiser.step()
+        if self._buffers:
+            pairs = zip(self._buffers, self._kept, strict=True)
+            torch._foreach_copy_(self._buffers, [torch.where(current.applied, now, kept) for now, kept in pairs])
+        return current.applied
+
+    def read(self) -> list[Incident]:
+        """What was left out since the last reading. The host waits for the device once."""
+        done, self._done = self._done, []
+        if not done:
+            return []
+        flags = torch.cat([torch.stack([*update.losses, update.applied]) for update in done]).tolist()
+        incidents = []
+        for update in done:
+            *finite, applied = flags[: len(update.losses) + 1]
+            del flags[: len(update.losses) + 1]
+            self.in_a_row = 0 if applied else self.in_a_row + 1
+            self.longest = max(self.longest, self.in_a_row)
+            if not applied:
+                incidents += _incidents(update, finite)
+        return _of_all_ranks(ranks.gather(incidents))
+
+    @property
+    def is_between_updates(self) -> bool:
+        """No gradient is half accumulated."""
+        return not self._current.trials
+
+    @property
+    def is_too_much(self) -> bool:
+        """Too many optimiser steps in a row were left out."""
+        return self.longest >= self.limit
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; all must have been read."""
+        return {"in_a_row": self.in_a_row}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.in_a_row = self.longest = state["in_a_row"]
+
+
+def _of_all_ranks(incidents: list[list[Incident]]) -> list[Incident]:
+    """Everyone's incidents; where one rank's loss is no number, the others' gradients are not to blame."""
+    together = [incident for of_rank in incidents for incident in of_rank]
+    by_loss = {incident.step for incident in together if incident.message.startswith(LOSS)}
+    return [entry for entry in together if entry.message.startswith(LOSS) or entry.step not in by_loss]
+
+
+def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
+    """One entry for each batch whose loss is no number; for every batch of the step where it is the gradient alone."""
+    gradient_alone = all(finite)
+    found = "the gradient is not finite" if gradient_alone else LOSS
+    return [
+        Incident(
+            step=step,
+            kind="numbers",
+            dataset=key.dataset,
+            task=key.task.value,
+            message=f"{found}: step left out",
+            images=images,
+        )
+        for (step, key, images), is_finite in zip(update.trials, finite, strict=True)
+        if gradient_alone or not is_finite
+    ]

@@ -1,0 +1,65 @@
+"""All datasets at once in place of one after the other: an ablation of cycling (``ark.md`` section 1, Concurrent).
+
+A visit is one step of one head, and the visits of a cycle are mixed. ``schedule.order`` says how: with ``fixed`` the
+heads take turns until their passes are used up, with any other order they are drawn without replacement, so that a head
+comes as often as its size has it (or as ``temperature`` or ``capped`` make it). The released ablation mixes images of
+all datasets inside a batch and never moves its curves; here a batch has one head, as everywhere, and curves move with
+every step. The teacher follows every step, or once a cycle (``teacher.update="cycle"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError
+from foundationx.core.types import PhaseName, Task, TaskKey
+from foundationx.engine.schedule.curves import build_curve
+from foundationx.engine.schedule.cyclic import pass_sizes, phase_lengths
+from foundationx.engine.schedule.plan import Phase
+from foundationx.models.parameter_groups import task_scopes
+
+
+def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
+    """Yields phases of one step each. Raises ConfigError where a lock phase is asked for: there is no visit to lock."""
+    passes = pass_sizes(config.schedule, sizes)
+    lengths = {key: phase_lengths(config.schedule, key, passes[key], config.runtime.batch_size) for key in sizes}
+    for key, phases in lengths.items():
+        if PhaseName.LOCK in phases:
+            found = f"is not 0 for {key.task.value}"
+            raise ConfigError(
+                "schedule.lock", found, "0: concurrent training has no lock phases", "set the shares to 0"
+            )
+    steps = {key: phases[PhaseName.RELEASE] for key, phases in lengths.items()}
+    weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
+    a_cycle = sum(steps.values())
+    for cycle in range(1, config.schedule.cycles + 1):
+        for place, key in enumerate(mixed(config, steps, cycle), start=1):
+            step = (cycle - 1) * a_cycle + place - 1
+            done = step / (config.schedule.cycles * a_cycle)
+            closes = place == a_cycle
+            moves = {"phase": True, "visit": True, "cycle": closes, "step": False}[config.teacher.update]
+            yield Phase(
+                name=PhaseName.RELEASE,
+                key=key,
+                visit=step + 1,
+                cycle=cycle,
+                first_step=step,
+                steps=1,
+                trainable=task_scopes(key, config.model),
+                consistency=weight(done) if key.task is not Task.SELF_SUPERVISION else 0.0,
+                momentum=momentum(done) if moves else None,
+                closes_visit=True,
+                closes_cycle=closes,
+            )
+
+
+def mixed(config: RunConfig, steps: Mapping[TaskKey, int], cycle: int) -> list[TaskKey]:
+    """The heads of a cycle's steps, each as often as it has steps; drawn by (seed, cycle) unless they take turns."""
+    if config.schedule.order == "fixed":
+        return [key for turn in range(max(steps.values())) for key, count in steps.items() if count > turn]
+    in_blocks = [key for key, count in steps.items() for _ in range(count)]
+    drawn = np.random.default_rng((config.runtime.seed, cycle)).permutation(len(in_blocks))
+    return [in_blocks[place] for place in drawn]

@@ -1,0 +1,45 @@
+"""Values that change over training, as pure functions of the share done: nothing to store, resume for free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from foundationx.core.config.run import Curve
+
+Schedule = Callable[[float], float]
+"""Maps the share of training done, in [0, 1], to a value."""
+
+
+def linear(start: float, end: float) -> Schedule:
+    """Straight line from ``start`` to ``end``."""
+    return lambda done: start + (end - start) * done
+
+
+def cosine(start: float, end: float) -> Schedule:
+    """Half a cosine from ``start`` to ``end``: flat at both ends (Ark's momentum 0.9 to 1 and weight 0 to 0.5)."""
+    return lambda done: start + (end - start) * (1 - math.cos(math.pi * done)) / 2
+
+
+def warmup(curve: Schedule, share: float) -> Schedule:
+    """Climbs linearly to the curve's start during the first ``share`` of training, then follows the curve.
+
+    The very first step is not 0: callers pass the middle of a step, ``(step + 0.5) / total``.
+    """
+
+    def value(done: float) -> float:
+        if done < share:
+            return curve(0.0) * done / share
+        return curve((done - share) / (1 - share))
+
+    return value
+
+
+CURVES: dict[str, Callable[[float, float], Schedule]] = {"linear": linear, "cosine": cosine}
+
+
+def build_curve(config: Curve) -> Schedule:
+    """A constant for a number, else the named curve."""
+    if isinstance(config, int | float):
+        return lambda done: float(config)
+    return CURVES[config.type](config.start, config.end)

@@ -1,0 +1,32 @@
+"""Rounds of federated training (``ark.md`` section 5): client after client, each over its own datasets.
+
+A cycle is a round. In it every client visits its datasets once, in the order of ``datasets``, as ``cyclic.py`` would.
+Momentum and consistency weight are curves over rounds: all clients of a round have the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import TaskKey
+from foundationx.engine.schedule.curves import build_curve
+from foundationx.engine.schedule.cyclic import Visit, pass_sizes, visit_order, visit_phases
+from foundationx.engine.schedule.plan import Phase
+
+
+def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
+    """Yields the phases of all rounds; the visits of one client follow each other."""
+    weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
+    passes = pass_sizes(config.schedule, sizes)
+    visit, step = 0, 0
+    for number in range(1, config.schedule.cycles + 1):
+        done = (number - 1) / config.schedule.cycles
+        order = visit_order(config, sizes, number)
+        by_client = [key for client in config.federation.clients for key in order if key.dataset in client]
+        for place, key in enumerate(by_client, start=1):
+            visit += 1
+            moment = Visit(key, visit, number, step, weight(done), momentum(done), place == len(by_client))
+            for phase in visit_phases(config, moment, passes[key]):
+                yield phase
+                step = phase.last_step

@@ -1,0 +1,131 @@
+"""The plan: what is trained when. Nothing else decides what is trained.
+
+A plan is a list of visits; a visit trains one task of one dataset in a lock phase (only the head) and a release phase
+(everything the task uses). It is data: a pure function of the configuration and the sizes of the datasets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.types import ANNOTATED, PhaseName, TaskKey
+from foundationx.engine import schedule as room
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps in which the same scopes are trained.
+
+    Attributes:
+        name: lock or release.
+        key: the head it trains.
+        visit: number of the visit, from 1.
+        cycle: number of the cycle, from 1.
+        first_step: global step it begins with, from 0.
+        steps: how many steps it has.
+        trainable: names of the scopes that are trained; all others are bit-identical after it.
+        consistency: weight c of the consistency loss; 0 where nothing below it is trained.
+        momentum: of the teacher's update at its end, or None where the teacher is not updated then.
+        closes_visit: it is the visit's last phase.
+        closes_cycle: it is the cycle's last phase.
+        uses: how many steps share one reading of a batch; more than 1 in lock phases alone, where what lies below the
+            head stays as it is (``engine/features.py``).
+    """
+
+    name: PhaseName
+    key: TaskKey
+    visit: int
+    cycle: int
+    first_step: int
+    steps: int
+    trainable: tuple[str, ...]
+    consistency: float
+    momentum: float | None
+    closes_visit: bool
+    closes_cycle: bool
+    uses: int = 1
+
+    @property
+    def is_head_only(self) -> bool:
+        """It learns a head from annotations and nothing else moves; its steps do not ask the teacher."""
+        return self.name is PhaseName.LOCK and self.key.task in ANNOTATED
+
+    @property
+    def reads(self) -> int:
+        """How many batches its steps read."""
+        return -(-self.steps // self.uses)
+
+    @property
+    def last_step(self) -> int:
+        """First global step after the phase."""
+        return self.first_step + self.steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All phases of a run in order, and the rule by which datasets were ordered and passes sized."""
+
+    phases: tuple[Phase, ...]
+    order: str = "fixed"
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.phases[-1].last_step if self.phases else 0
+
+    @property
+    def total_visits(self) -> int:
+        """Visits of the whole run."""
+        return self.phases[-1].visit if self.phases else 0
+
+    def from_step(self, step: int) -> Iterator[Phase]:
+        """Phases that are not finished when ``step`` steps have been done."""
+        return (phase for phase in self.phases if phase.last_step > step)
+
+    def as_json(self) -> dict[str, Any]:
+        """Visits with their phases, as written to ``plan.json``."""
+        visits: dict[int, dict[str, Any]] = {}
+        for phase in self.phases:
+            head = {"cycle": phase.cycle, "dataset": phase.key.dataset, "task": phase.key.task.value, "phases": []}
+            visit = visits.setdefault(phase.visit, {"index": phase.visit, **head})
+            visit["phases"].append(
+                {
+                    "name": phase.name.value,
+                    "first_step": phase.first_step,
+                    "steps": phase.steps,
+                    "reads": phase.reads,
+                    "trainable": list(phase.trainable),
+                    "consistency": phase.consistency,
+                    "momentum": phase.momentum,
+                }
+            )
+        return {"order": self.order, "visits": list(visits.values()), "total_steps": self.total_steps}
+
+
+def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
+    """The plan of a run.
+
+    Args:
+        config: the run's configuration; ``config.schedule.type`` names a file of this folder with a function ``plan``.
+        sizes: training images of each head, in the order of the cycle.
+
+    Raises:
+        ConfigError: there is no such schedule, or a head has no training image.
+    """
+    names = [module.name for module in pkgutil.iter_modules(room.__path__) if module.name not in ("curves", "plan")]
+    if config.schedule.type not in names:
+        hint = nearest(config.schedule.type, names)
+        raise ConfigError("schedule.type", f"no schedule is called {config.schedule.type!r}", hint)
+    for key, size in sizes.items():
+        if size == 0:
+            raise ConfigError(
+                f"dataset {key}", "no image is left to train on", "at least one", "check splits and limits"
+            )
+    module = importlib.import_module(f"foundationx.engine.schedule.{config.schedule.type}")
+    return Plan(tuple(module.plan(config, sizes)), config.schedule.order)

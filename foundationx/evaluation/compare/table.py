@@ -1,0 +1,163 @@
+"""A comparison as markdown, CSV or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
+
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.evaluation.bootstrap import LEVEL
+from foundationx.evaluation.compare.compare import Cell, Comparison, Row
+from foundationx.evaluation.metrics.froc import POINTS as FROC_POINTS
+from foundationx.evaluation.metrics.score import MEAN
+
+SIGNIFICANT = 0.05
+"""p values below this are marked."""
+
+LOWER_IS_BETTER = ("ECE", "HD95", "ASD")
+
+DIGITS = 3
+"""Decimals in tables for people; CSV has all of them."""
+
+
+def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: bool) -> Comparison:
+    """The rows to show: means over classes without the points of FROC, unless ``everything``.
+
+    Args:
+        comparison: with all rows.
+        metrics: show only these, points of FROC included; None for all.
+        everything: every class and point.
+
+    Raises:
+        ConfigError: no run has such a metric.
+    """
+    known = {row.metric for row in comparison.rows}
+    for name in metrics or ():
+        if name not in known:
+            raise ConfigError("--metric", f"found {name!r}", mend=nearest(name, known))
+    wanted = set(metrics) if metrics is not None else known if everything else known - set(FROC_POINTS)
+    rows = [row for row in comparison.rows if row.metric in wanted and (everything or row.class_name == MEAN)]
+    return replace(comparison, rows=rows)
+
+
+def markdown(comparison: Comparison) -> str:
+    """A markdown table: values with intervals; of the later runs the difference from the first and p as well."""
+    first, *others = comparison.runs
+    columns = ["head", "metric", "class", "n", first]
+    for name in others:
+        columns += [name, f"{name} - {first}", "p"]
+    lines = [_line(columns), _line(["---"] * len(columns))]
+    for row in comparison.rows:
+        cells = [str(row.head), metric_name(row.metric), row.class_name, count(row), value(row.cells[0])]
+        for cell in row.cells[1:]:
+            cells += [value(cell), difference(cell), p_value(cell)]
+        lines.append(_line([text.replace("|", "\\|") for text in cells]))
+    return "\n".join([*lines, "", note(comparison), ""])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def note(comparison: Comparison) -> str:
+    """What the numbers are, in one paragraph."""
+    text = f"Values on the {comparison.split} side"
+    if comparison.repeats:
+        text += f" with {LEVEL:.0%} percentile intervals of {comparison.repeats:,} bootstrap draws by patient"
+    if len(comparison.runs) > 1:
+        text += (
+            f". Differences from {comparison.runs[0]}; p is DeLong's (by patient) for the AUROC of a class, else that "
+            f"of the paired bootstrap; * marks p < {SIGNIFICANT}. No correction for the number of tests"
+        )
+    return text + ". Lower is better where the metric is marked so, else higher."
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One line a head, metric, class and run, with all decimals; empty where not defined."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [item.name for item in fields(Cell)]
+    writer.writerow(["dataset", "task", "metric", "class", "run", *names])
+    for row in comparison.rows:
+        for run, cell in zip(comparison.runs, row.cells, strict=True):
+            if cell is not None:
+                values = [getattr(cell, name) for name in names]
+                writer.writerow([row.head.dataset, row.head.task.value, row.metric, row.class_name, run, *values])
+    return stream.getvalue()
+
+
+def latex(comparison: Comparison) -> str:
+    """A ``tabular`` for booktabs: a line a metric, a column a run; a star marks p below 0.05."""
+    lines = [
+        rf"\begin{{tabular}}{{lll{'c' * len(comparison.runs)}}}",
+        r"\toprule",
+        " & ".join(["head", "metric", "class", *(escape(name) for name in comparison.runs)]) + r" \\",
+    ]
+    head = None
+    for row in comparison.rows:
+        if row.head != head:
+            lines.append(r"\midrule")
+        title = "" if row.head == head else escape(str(row.head))
+        head = row.head
+        metric = escape(row.metric) + (r" $\downarrow$" if row.metric in LOWER_IS_BETTER else "")
+        cells = [_latex_cell(cell) for cell in row.cells]
+        lines.append(" & ".join([title, metric, escape(row.class_name), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {note(comparison)}", ""])
+
+
+def _latex_cell(cell: Cell | None) -> str:
+    star = "$^{*}$" if cell is not None and is_significant(cell) else ""
+    return value(cell) + star
+
+
+def escape(text: str) -> str:
+    """Text with LaTeX's special characters made plain."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+def metric_name(metric: str) -> str:
+    """The metric, marked where lower is better."""
+    return f"{metric} (lower)" if metric in LOWER_IS_BETTER else metric
+
+
+def count(row: Row) -> str:
+    """What the values rest on; several numbers where the runs' differ."""
+    return "/".join(dict.fromkeys(f"{cell.n:,}" for cell in row.cells if cell is not None))
+
+
+def value(cell: Cell | None) -> str:
+    """Value and interval."""
+    if cell is None or cell.value is None:
+        return "-"
+    text = f"{cell.value:.{DIGITS}f}"
+    return text if cell.low is None else f"{text} [{cell.low:.{DIGITS}f}, {cell.high:.{DIGITS}f}]"
+
+
+def difference(cell: Cell | None) -> str:
+    """Difference from the first run with its interval."""
+    if cell is None or cell.difference is None:
+        return "-"
+    text = f"{cell.difference:+.{DIGITS}f}"
+    if cell.difference_low is None:
+        return text
+    return f"{text} [{cell.difference_low:+.{DIGITS}f}, {cell.difference_high:+.{DIGITS}f}]"
+
+
+def is_significant(cell: Cell) -> bool:
+    """Whether p is below 0.05."""
+    return cell.p is not None and cell.p < SIGNIFICANT
+
+
+def p_value(cell: Cell | None) -> str:
+    """p, marked where it is below 0.05."""
+    if cell is None or cell.p is None:
+        return "-"
+    text = "< 0.001" if cell.p < 0.001 else f"{cell.p:.3f}"
+    return text + (" *" if is_significant(cell) else "")
+
+
+FORMATS: dict[str, Callable[[Comparison], str]] = {".md": markdown, ".csv": as_csv, ".tex": latex}
+"""Writers by the ending of the file's name."""

@@ -1,0 +1,95 @@
+"""Whether features that learned without labels still say anything (``ssl.md`` section 7, deviation 9)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foundationx.evaluation.metrics.score import MEAN, Score
+
+
+class ViewScores:
+    """Losses of an objective and monitors of collapse, over all batches of one kind.
+
+    ``loss``: each term. ``margin``: mean cosine of two views of one image minus that of views
+    of different images, 0 where nothing is told apart. ``rank``: exp of the entropy of the singular values, in
+    1 ... min(n, D). ``spread``: standard deviation of unit features times sqrt(D), 1 where they fill the sphere and 0
+    where they are one point. ``entropy``: of the prototypes over all images, as a share of the greatest.
+    """
+
+    def __init__(self) -> None:
+        self._losses: dict[str, list[tuple[float, int]]] = {}
+        self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._wanted: Tensor | None = None
+
+    def add(self, losses: dict[str, Tensor], first: Tensor, second: Tensor, wanted: Tensor | None) -> None:
+        """One batch: losses (), features (B, D) of two views of the same images, and wishes (B, K) or None."""
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append((float(loss), len(first)))
+        self._pairs.append((first.float().cpu().numpy(), second.float().cpu().numpy()))
+        if wanted is not None:
+            total = wanted.sum(dim=0)
+            self._wanted = total if self._wanted is None else self._wanted + total
+
+    def rows(self) -> list[Score]:
+        """All scores of what was added; at least one batch."""
+        first, second = (np.concatenate(features) for features in zip(*self._pairs, strict=True))
+        n = len(first)
+        terms = {name: sum(loss * count for loss, count in values) / n for name, values in self._losses.items()}
+        found = [Score("loss", name, value, n) for name, value in terms.items()]
+        monitors = {"margin": margin(first, second), "rank": effective_rank(second), "spread": spread(second)}
+        if self._wanted is not None:
+            monitors["entropy"] = _entropy_share(self._wanted)
+        return found + [Score(name, MEAN, value, n) for name, value in monitors.items()]
+
+
+def merged(kinds: list[list[Score]]) -> list[Score]:
+    """Scores of batches of several kinds as one list: every loss and their sum (``total``), and mean monitors."""
+    losses = [score for scores in kinds for score in scores if score.metric == "loss"]
+    total = Score("loss", "total", sum(score.value for score in losses), max(score.n for score in losses))
+    monitors: dict[str, list[Score]] = {}
+    for score in (score for scores in kinds for score in scores if score.metric != "loss"):
+        monitors.setdefault(score.metric, []).append(score)
+    return [*losses, total, *(_mean_score(scores) for scores in monitors.values())]
+
+
+def _mean_score(scores: list[Score]) -> Score:
+    """The mean of one monitor over kinds of batches; None where it is defined for none."""
+    values = [score.value for score in scores if score.value is not None]
+    return Score(scores[0].metric, MEAN, sum(values) / len(values) if values else None, max(s.n for s in scores))
+
+
+def margin(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Mean cosine of rows with the same number minus that of rows with different ones; None for a single row."""
+    if len(first) < 2:
+        return None
+    cosines = _unit(first) @ _unit(second).T
+    same = np.eye(len(first), dtype=bool)
+    return float(cosines[same].mean() - cosines[~same].mean())
+
+
+def effective_rank(features: np.ndarray) -> float:
+    """exp of the entropy of the singular values of centred features (n, D); 1 where all are equal."""
+    values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
+    if values.sum() <= 1e-12:
+        return 1.0
+    shares = values / values.sum()
+    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-300))).sum()))
+
+
+def spread(features: np.ndarray) -> float:
+    """Mean over dimensions of the standard deviation of unit features (n, D), times sqrt(D)."""
+    return float(_unit(features).std(axis=0).mean() * math.sqrt(features.shape[1]))
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _entropy_share(total: Tensor) -> float:
+    """Entropy of the mean distribution (K,), divided by that of an even one."""
+    shares = total.double() / total.double().sum()
+    return float(torch.special.entr(shares).sum() / math.log(len(shares)))

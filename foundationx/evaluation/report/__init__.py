@@ -1,0 +1,17 @@
+"""``report.html``: one self-contained page about a run, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foundationx.core.workdir import WorkDir, write_atomically
+from foundationx.evaluation.report import anatomy_page
+from foundationx.evaluation.report.facts import read_facts
+from foundationx.evaluation.report.page import render
+
+
+def write_report(work_dir: Path) -> Path:
+    """Writes the report of a work directory from whatever it holds by now; gives its path."""
+    path = WorkDir(work_dir).report
+    write_atomically(path, render(read_facts(work_dir), anatomy_page.section(work_dir)))
+    return path

@@ -1,0 +1,224 @@
+"""The page: sections of HTML around charts and pictures. Everything that comes from outside is escaped."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+from foundationx.core.types import Example, Split, Task, TaskKey
+from foundationx.evaluation.judges import SHOWN_SCORE
+from foundationx.evaluation.metrics.score import HEADLINE
+from foundationx.evaluation.report import charts, data
+from foundationx.evaluation.report.facts import Facts
+from foundationx.evaluation.report.html import DIGITS, details, head_of, rounded, section, table_of
+from foundationx.evaluation.report.pictures import Finding, findings, picture
+
+STYLE = Path(__file__).with_name("style.css")
+
+
+def render(facts: Facts, more: str = "") -> str:
+    """The whole page; ``more`` are sections that are not about the training."""
+    name = escape(str(facts.run.get("name", "run")))
+    sections = "".join(part(facts) for part in SECTIONS)
+    return (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{name} - foundationx</title>"
+        f"<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>{_header(facts, name)}{sections}{more}"
+        "</main></body></html>\n"
+    )
+
+
+def _header(facts: Facts, name: str) -> str:
+    parameters = sum(facts.run.get("parameters", {}).values())
+    done = facts.log[-1] if facts.log else {"visit": 0, "step": 0}
+    images = {split: facts.images(split) for split in Split}
+    patients = {split: list(facts.patients.values()).count(split) for split in Split}
+    cards = [
+        ("heads", f"{len(facts.heads)}"),
+        ("datasets", f"{len({key.dataset for key in facts.heads})}"),
+        (f"images ({_by_split(images)})", f"{sum(images.values()):,}"),
+        (f"patients ({_by_split(patients)})", f"{sum(patients.values()):,}"),
+        ("visits", f"{done['visit']} of {len(facts.plan.get('visits', []))}"),
+        ("steps", f"{done['step']:,} of {facts.plan.get('total_steps', 0):,}"),
+        ("parameters", f"{parameters / 1e6:.1f} M"),
+    ]
+    strip = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for label, value in cards)
+    return (
+        f"<header><p class='brand'>foundationx {escape(str(facts.run.get('version', '')))}</p><h1>{name}</h1>"
+        f"<p class='quiet'>{escape(_times(facts))}</p><div class='strip'>{strip}</div></header>\n"
+    )
+
+
+def _by_split(counts: dict[Split, int]) -> str:
+    return ", ".join(f"{split.value} {count:,}" for split, count in counts.items())
+
+
+def _times(facts: Facts) -> str:
+    started, finished = facts.run.get("started"), facts.run.get("finished")
+    if not started:
+        return "not started yet"
+    speeds = [row["images_per_second"] for row in facts.log if "images_per_second" in row]
+    speed = f", {statistics.median(speeds):.0f} images a second" if speeds else ""
+    if not finished:
+        return f"{started.replace('T', ' ')}, not finished yet{speed}"
+    took = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
+    device = facts.run.get("device", "-")
+    return f"{started.replace('T', ' ')} to {finished.replace('T', ' ')} ({took}, {device}{speed})"
+
+
+def _headline(facts: Facts) -> str:
+    """Untrained, student and teacher, a line a head, with bars; then every class."""
+    if not facts.metrics:
+        return section("What was learned", "<p class='quiet'>No evaluation yet.</p>")
+    split = facts.split
+    scored = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task], split=split)]
+    lines = "".join(_headline_row(facts, key, split) for key in scored)
+    models = ("untrained", *facts.models)
+    columns = ("head", "metric", "images", "trivial", *models)
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in models)
+    note = (
+        f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. "
+        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice, "
+        "no difference between images for margin. "
+        "<span class='low'>Red</span>: no better than that."
+    )
+    table = (
+        f"<p class='quiet'>{note}</p><table class='headline'><tr>{head}<th class='keys'>{keys}</th></tr>{lines}</table>"
+    )
+    return section("What was learned", table + details("Every class and metric", _all_metrics(facts, split)))
+
+
+def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
+    metric = HEADLINE[key.task]
+    trivial = facts.trivial(key, split)
+    before = facts.value(key, metric, "mean", "student", split, last=False)
+    trained = {model: facts.value(key, metric, "mean", model, split, last=True) for model in facts.models}
+    bars = "".join(
+        f"<i class='{kind}' style='width:{100 * value:.1f}%'></i>"
+        for kind, value in (("untrained", before), *trained.items())
+        if value is not None
+    )
+    mark = f"<u style='left:{100 * trivial:.1f}%'></u>" if trivial is not None else ""
+    images = facts.images_of(key, split)
+    numbers = _cell("-" if images is None else f"{images:,}") + _cell(rounded(trivial)) + _cell(rounded(before))
+    for value in trained.values():
+        low = None not in (value, trivial) and round(value, DIGITS) <= round(trivial, DIGITS)
+        numbers += _cell(f"<span class='low'>{rounded(value)}</span>" if low else rounded(value))
+    name = f"<td>{head_of(key)}</td><td>{escape(metric)}</td>"
+    return f"<tr>{name}{numbers}<td class='bars'><div>{bars}{mark}</div></td></tr>"
+
+
+def _cell(content: str) -> str:
+    return f"<td class='number'>{content}</td>"
+
+
+def _all_metrics(facts: Facts, split: str) -> str:
+    """Every metric of every class: before training and after the last visit that was evaluated."""
+    rows = [row for row in facts.metrics if row.split == split]
+    last = max((row.visit for row in rows), default=0)
+    values: dict[tuple, dict[str, float | None]] = {}
+    counts: dict[tuple, int] = {}
+    for row in rows:
+        if row.visit in (0, last):
+            place = (row.dataset, row.task, row.metric, row.class_name)
+            values.setdefault(place, {})["untrained" if row.visit == 0 else row.model] = row.value
+            counts[place] = row.n
+    models = ("untrained", *facts.models)
+    table = (
+        [f"{dataset} {task}", metric, name, f"{counts[dataset, task, metric, name]:,}"]
+        + [rounded(found.get(model)) for model in models]
+        for (dataset, task, metric, name), found in values.items()
+    )
+    return table_of(["head", "metric", "class", "n", *models], table, numbers=len(models) + 1)
+
+
+def _losses(facts: Facts) -> str:
+    if not facts.log:
+        return ""
+    keys = (
+        "<span class='key lock'></span> lock: the head alone is trained. "
+        "<span class='key release'></span> release: the backbone too."
+    )
+    note = f"<p class='quiet'>Task loss over the steps that trained the head itself. {keys}</p>"
+    consistency = charts.losses(facts, "consistency")
+    more = details("Consistency with the teacher", f"<figure>{consistency}</figure>") if consistency else ""
+    return section("Training", f"{note}<figure>{charts.losses(facts)}</figure>{more}")
+
+
+def _curves(facts: Facts) -> str:
+    if len({row.visit for row in facts.metrics}) < 2:
+        return ""
+    note = (
+        "Grey bars mark the visits that train the head itself; between them others are trained. "
+        "Dotted: the trivial value, as above."
+    )
+    return section("By visit", f"<p class='quiet'>{note}</p><figure>{charts.metric_curves(facts)}</figure>")
+
+
+def _roc(facts: Facts) -> str:
+    if not any(curve["classes"] for curve in facts.curves.values()):
+        return ""
+    return section("ROC", f"<figure>{charts.roc(facts)}</figure>")
+
+
+def _pictures(facts: Facts) -> str:
+    if not facts.examples:
+        return ""
+    blocks = []
+    for key in (key for key in facts.heads if key in facts.examples):
+        classes, model, examples = facts.examples[key]
+        items = "".join(_picture(example, classes) for example in examples)
+        note = _PICTURE_NOTES[key.task]
+        blocks.append(
+            f"<h3>{head_of(key)} <small>{escape(model)}. {note}</small></h3><div class='pictures'>{items}</div>"
+        )
+    return section("Pictures", "".join(blocks))
+
+
+_PICTURE_NOTES = {
+    Task.CLASSIFICATION: "Filled dot: present, ring: absent, no dot: unknown; bar: probability.",
+    Task.DETECTION: "Solid box: true, dashed box: predicted, with its score. "
+    f"Drawn from a score of {SHOWN_SCORE:g} on; AP counts the lower ones too.",
+    Task.SEGMENTATION: "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown.",
+}
+
+
+def _picture(example: Example, classes: tuple[str, ...]) -> str:
+    name = escape(example.name)
+    lines = (
+        "".join(_finding(finding) for finding in findings(example, classes)) or "<li>nothing true, nothing found</li>"
+    )
+    image = f"<img alt='{name}' src='{picture(example)}'>"
+    return f"<figure>{image}<figcaption><ul>{lines}</ul><span>{name}</span></figcaption></figure>"
+
+
+def _finding(finding: Finding) -> str:
+    kind = {True: "present", False: "absent", None: "unknown"}[finding.true]
+    swatch = f"<i class='swatch' style='background:{finding.colour}'></i>" if finding.colour else "<i class='dot'></i>"
+    bar = f"<u style='width:{100 * finding.share:.0f}%'></u>" if finding.share is not None else ""
+    return f"<li class='{kind}'>{swatch}<span>{escape(finding.name)}</span><b>{escape(finding.words)}</b>{bar}</li>"
+
+
+def _config(facts: Facts) -> str:
+    if not facts.config:
+        return ""
+    text = escape(json.dumps(facts.config, indent=2))
+    return section("Configuration", details("as resolved", f"<pre>{text}</pre>"))
+
+
+SECTIONS: tuple[Callable[[Facts], str], ...] = (
+    _headline,
+    _losses,
+    _curves,
+    _roc,
+    _pictures,
+    data.datasets,
+    data.bad,
+    data.incidents,
+    _config,
+)

@@ -1,0 +1,122 @@
+"""The foundation model: one backbone, one trunk a task, one head for each task of each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
+
+# isort: split
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.types import Batch, Prediction, Task, TaskKey
+from foundationx.models.backbone import Backbone
+from foundationx.models.compile import plainly, run_part
+from foundationx.models.parameter_groups import head_owner, head_slug
+from foundationx.tasks.base import Head, head_classes
+from foundationx.tasks.segmentation.region_gate import gate_features
+
+
+class FoundationModel(BaseModel):
+    """Backbone, trunks and heads; which of them are trained is the schedule's business (``models/scopes.py``).
+
+    Follows mmengine's model protocol: ``forward(inputs, data_samples, mode)``.
+
+    Args:
+        config: the network's configuration.
+        heads: the classes of each head, by name; their order is the order of the head's outputs.
+
+    Raises:
+        ConfigError: the backbone or an argument of it is unknown, or ``softmax`` names no classification head.
+    """
+
+    def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
+        super().__init__()
+        self.config = config
+        self.origin: dict[str, Any] | None = None  # what was taken from an earlier run, for the record
+        self.classes = {key: tuple(names) for key, names in heads.items()}
+        self.backbone = Backbone(config.backbone)
+        self.trunks = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        for key, names in self.classes.items():
+            head_class = head_classes()[key.task]
+            if key.task.value not in self.trunks:
+                self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
+            slug = head_slug(head_owner(key, config))
+            if slug not in self.heads:
+                self.heads[slug] = head_class.build(self.trunks[key.task.value], len(names), config)
+        self._set_exclusive()
+        self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
+
+    def _set_exclusive(self) -> None:
+        """Heads whose classes exclude each other, as the configuration names them."""
+        known = {str(key): key for key in self.classes if key.task is Task.CLASSIFICATION}
+        for name in self.config.softmax:
+            if name not in known:
+                raise ConfigError("model.softmax", f"{name!r} is no classification head", nearest(name, known))
+            self.head(known[name]).exclusive = True
+
+    def head(self, key: TaskKey) -> Head:
+        """The head of a key. Raises KeyError where the model has none of that name."""
+        if key not in self.classes:
+            raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
+        return self.heads[head_slug(head_owner(key, self.config))]
+
+    def trunk(
+        self, images: Tensor, key: TaskKey, *, gate: bool = True, features: Sequence[Tensor] | None = None
+    ) -> Any:
+        """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured.
+
+        ``gate`` lets the dataset's own detection head guide its segmentation, where the configuration has a
+        ``region_gate`` and the dataset such a head. ``features`` are the backbone's of these images, where known.
+        """
+        if key.task is Task.SELF_SUPERVISION:
+            with plainly(self):  # the shapes of its views change with its curriculum
+                return self.trunks[key.task.value](self.backbone(images))
+        if features is None:
+            features = run_part(self.backbone, images, self.trunks[key.task.value].stages)
+        if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
+            features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
+        return run_part(self.trunks[key.task.value], features)
+
+    def _gated(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
+        guide = TaskKey(key.dataset, Task.DETECTION)
+        if guide not in self.classes:
+            return features
+        with torch.no_grad():
+            trunk, head = self.trunks[guide.task.value], self.head(guide)
+            memory = run_part(trunk, tuple(feature.detach() for feature in features))
+            found = head.predict(head(memory, trunk), size)
+        return gate_features(features, found.boxes, found.scores, size, self.config.region_gate)
+
+    def head_loss(self, trunk_output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of the batch's head."""
+        head = self.head(batch.key)
+        return head.loss(head(trunk_output, self.trunks[batch.key.task.value], batch), batch)
+
+    def predict(self, images: Tensor, key: TaskKey, features: Sequence[Tensor] | None = None) -> Prediction:
+        """What the head of ``key`` says of (B, 3, H, W) normalised images; ``features`` as in :meth:`trunk`."""
+        gate = self.config.region_gate is not None and self.config.region_gate.at_test
+        outputs = self.head(key)(self.trunk(images, key, gate=gate, features=features), self.trunks[key.task.value])
+        return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
+
+    def forward(self, inputs: Tensor, data_samples: Batch | TaskKey | None = None, mode: str = "tensor") -> Any:
+        """mmengine's protocol.
+
+        Args:
+            inputs: (B, 3, H, W) normalised images.
+            data_samples: the batch (``loss``) or the key of the head (``predict``).
+            mode: ``loss`` gives named losses, ``predict`` a Prediction, ``tensor`` the backbone's feature maps.
+        """
+        if mode == "tensor":
+            return self.backbone(inputs)
+        if mode == "loss":
+            return self.head_loss(self.trunk(inputs, data_samples.key), data_samples)
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"mode is 'tensor', 'loss' or 'predict', not {mode!r}")

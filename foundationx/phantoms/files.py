@@ -1,0 +1,68 @@
+"""Writes radiographs and masks in the file formats in which datasets are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from foundationx.core.errors import CardError
+from foundationx.data.pixels.raw_images import JSRT_LARGEST, JSRT_SIDE
+
+PILLOW = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""Suffixes that Pillow writes."""
+
+_QUALITY = {".jpg": {"quality": 92}, ".jpeg": {"quality": 92}}
+
+
+def needed_size(suffix: str) -> tuple[int, int] | None:
+    """Height and width that every image of a format has; None where it may have any."""
+    return (JSRT_SIDE, JSRT_SIDE) if suffix.lower() == ".img" else None
+
+
+def write_image(path: Path, values: np.ndarray, where: str) -> None:
+    """Writes a radiograph (H, W) uint8 as its name says: an image file, DICOM, MetaImage or JSRT's bare pixels.
+
+    Raises:
+        CardError: the suffix is of no format that can be written; names ``where``.
+    """
+    suffix = path.suffix.lower()
+    if suffix in PILLOW:
+        Image.fromarray(values).save(path, format=PILLOW[suffix], **_QUALITY.get(suffix, {}))
+    elif suffix in (".dcm", ".dicom"):
+        _write_dicom(path, values)
+    elif suffix == ".mha":
+        _write_metaimage(path, values)
+    elif suffix == ".img":
+        path.write_bytes((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
+    else:
+        known = ", ".join([*PILLOW, ".dcm", ".dicom", ".mha", ".IMG"])
+        raise CardError(where, f"images with the suffix {path.suffix!r} cannot be written", f"one of {known}")
+
+
+def _write_dicom(path: Path, values: np.ndarray) -> None:
+    data = pydicom.Dataset()
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # computed radiography
+    data.SOPInstanceUID = generate_uid(prefix="2.25.", entropy_srcs=[path.name])
+    data.Rows, data.Columns = values.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PixelRepresentation = 7, 0
+    pixels = values.tobytes()
+    data.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.save_as(path, enforce_file_format=True)
+
+
+def _write_metaimage(path: Path, values: np.ndarray) -> None:
+    height, width = values.shape
+    header = "ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+    header += f"DimSize = {width} {height}\nElementType = MET_USHORT\nElementDataFile = LOCAL\n"
+    path.write_bytes(header.encode() + (values.astype("<u2") * 16).tobytes())

@@ -1,0 +1,174 @@
+"""Writes phantoms as datasets, each in a published layout with a card in ``data_registry``.
+
+phantom_labels   NIH ChestX-ray14: Data_Entry_2017_v2020.csv, findings joined by |
+phantom_boxes    COCO: annotations.json, films without boxes listed
+phantom_masks    a folder of masks for each organ, 0 and 255
+phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
+
+NIH_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+BOXED = ("Nodule", "Consolidation", "Heart")
+SECOND_FILM_SHARE = 0.25
+"""Share of patients with a second film."""
+
+DATASETS = ("phantom_labels", "phantom_boxes", "phantom_masks", "phantom_all")
+_PATIENTS_APART = 1_000_000
+"""Each dataset draws its patients from numbers of its own."""
+
+_CONTOUR_TOLERANCE = 0.6
+
+
+def write_phantom_datasets(
+    root: Path, images: int | Mapping[str, int], size: int = 256, seed: int = 0, processes: int = 2
+) -> None:
+    """Writes the datasets under ``root``; the same arguments give the same bytes.
+
+    Args:
+        root: the user's data root.
+        images: films in each dataset, or by name; datasets that are not named are left out.
+        size: side of a film in pixels.
+        seed: draws other patients.
+        processes: films are drawn side by side.
+
+    Raises:
+        ValueError: a name in ``images`` is no phantom dataset.
+        OSError: a file cannot be written.
+    """
+    jobs = []
+    counts = dict.fromkeys(DATASETS, images) if isinstance(images, int) else images
+    if unknown := set(counts) - set(DATASETS):
+        raise ValueError(f"unknown datasets {sorted(unknown)}; known: {', '.join(DATASETS)}")
+    for place, name in enumerate(DATASETS):
+        if name not in counts:
+            continue
+        first = (seed * len(DATASETS) + place + 1) * _PATIENTS_APART
+        jobs.append((Path(root) / name, name, list(_films(first, counts[name])), size))
+    if processes < 2:
+        for job in jobs:
+            _write(*job)
+        return
+    with get_context("spawn").Pool(processes) as pool:
+        pool.starmap(_write, jobs, chunksize=1)
+
+
+def _films(first_patient: int, count: int) -> Iterator[tuple[int, int]]:
+    """(patient, film) pairs; some patients have two films."""
+    random = np.random.default_rng(first_patient)
+    patient, left = first_patient, count
+    while left:
+        films = min(left, 2 if random.random() < SECOND_FILM_SHARE else 1)
+        yield from ((patient, film) for film in range(films))
+        patient, left = patient + 1, left - films
+
+
+def _write(folder: Path, name: str, films: list[tuple[int, int]], size: int) -> None:
+    """Draws the films of one dataset and writes it."""
+    cv2.setNumThreads(1)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    writer = {
+        "phantom_labels": _write_labels,
+        "phantom_boxes": _write_boxes,
+        "phantom_masks": _write_masks,
+        "phantom_all": _write_all,
+    }[name]
+    writer(folder, films, size)
+
+
+def _short(patient: int) -> int:
+    """A patient's number inside its dataset."""
+    return patient % _PATIENTS_APART + 1
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), values):
+        raise OSError(f"cannot write {path}")
+
+
+def _write_labels(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+    """NIH ChestX-ray14's table; patient and follow-up are part of the file's name."""
+    rows = []
+    for patient, number in films:
+        film = make_phantom(patient, number, size)
+        name = f"{_short(patient):08d}_{number:03d}.png"
+        _save(folder / "images" / name, film.image)
+        random = np.random.default_rng([patient, 6])
+        age, sex = int(random.integers(18, 90)), "MF"[int(random.integers(2))]
+        labels = "|".join(film.findings) or "No Finding"
+        rows.append([name, labels, number, _short(patient), age, sex, "PA", size, size, 0.143, 0.143])
+    with open(folder / "Data_Entry_2017_v2020.csv", "w", newline="", encoding="utf-8") as stream:
+        stream.write(NIH_HEADER + "\n")
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def _write_boxes(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+    """COCO boxes."""
+    images, annotations = [], []
+    for patient, number in films:
+        film = make_phantom(patient, number, size)
+        image = {"id": len(images) + 1, "file_name": f"p{_short(patient)}_{number}.png", "width": size, "height": size}
+        images.append(image | {"patient": f"p{_short(patient)}"})
+        _save(folder / "images" / image["file_name"], film.image)
+        for category, name in enumerate(BOXED, start=1):
+            for x1, y1, x2, y2 in film.boxes(name):
+                box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+                ids = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": category}
+                annotations.append(ids | box)
+    categories = [{"id": category, "name": name} for category, name in enumerate(BOXED, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_masks(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+    """One mask a film in a folder for each organ."""
+    rows = [["image", "patient"]]
+    for patient, number in films:
+        film = make_phantom(patient, number, size)
+        name = f"{_short(patient):05d}_{number}.png"
+        _save(folder / "images" / name, film.image)
+        rows.append([name, f"p{_short(patient)}"])
+        for organ in ORGANS:
+            target = folder / "masks" / organ.lower().replace(" ", "_") / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _save(target, film.mask(organ).astype(np.uint8) * 255)
+    with open(folder / "index.csv", "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def _write_all(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+    """ChestX-Det's list: a name, a box and an outline for every instance."""
+    entries = []
+    for patient, number in films:
+        film = make_phantom(patient, number, size)
+        name = f"p{_short(patient)}_{number}.png"
+        _save(folder / "images" / name, film.image)
+        entry = {"file_name": name, "syms": [], "boxes": [], "polygons": []}
+        for finding in draw_findings(patient):
+            for mask, box in zip(film.instances[finding], film.boxes(finding), strict=True):
+                entry["syms"].append(finding)
+                entry["boxes"].append([float(value) for value in box])
+                entry["polygons"].append(_outline(mask))
+        entries.append(entry)
+    (folder / "ChestX_Det.json").write_text(json.dumps(entries), encoding="utf-8")
+
+
+def _outline(mask: np.ndarray) -> list[list[float]]:
+    """The largest outline of a mask, thinned, as x and y pairs."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest = max(outlines, key=cv2.contourArea)
+    return cv2.approxPolyDP(largest, _CONTOUR_TOLERANCE, True)[:, 0].astype(float).tolist()

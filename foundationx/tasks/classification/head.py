@@ -1,0 +1,55 @@
+"""Classification head of one dataset: a linear layer on the pooled feature (``foundation_x.md`` section 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Batch, Prediction, Task
+from foundationx.tasks.base import Head
+from foundationx.tasks.classification.losses import masked_bce, masked_ce
+from foundationx.tasks.classification.trunk import ClassificationTrunk
+
+
+class ClassificationHead(Head):
+    """One logit a class. Classes are independent of each other unless ``exclusive`` is set.
+
+    Args:
+        num_features: D of the trunk's output.
+        num_classes: K of the dataset's card.
+    """
+
+    task = Task.CLASSIFICATION
+    exclusive = False
+
+    def __init__(self, num_features: int, num_classes: int):
+        super().__init__()
+        self.classifier = nn.Linear(num_features, num_classes)
+        nn.init.trunc_normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    @classmethod
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> ClassificationTrunk:
+        """Pooling and projector."""
+        return ClassificationTrunk(channels, config.projector)
+
+    @classmethod
+    def build(cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig) -> ClassificationHead:
+        """A linear layer on the trunk's feature."""
+        return cls(trunk.out_features, num_classes)
+
+    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+        """(B, D) to logits (B, K)."""
+        return self.classifier(feature)
+
+    def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Binary cross-entropy over the known labels; over images, where classes are exclusive."""
+        if self.exclusive:
+            return {"ce": masked_ce(logits, batch.labels)}
+        return {"bce": masked_bce(logits, batch.labels)}
+
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
+        """Probabilities (B, K)."""
+        return Prediction(probabilities=logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid())

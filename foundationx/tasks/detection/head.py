@@ -1,0 +1,226 @@
+"""Detection head of one dataset: DINO's two-stage queries, box and class heads and, in Foundation X, a decoder.
+
+(``foundation_x.md`` section 1.3.) Box and class heads are shared by all decoder layers; proposals have their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from foundationx.core import compat
+from foundationx.core import distributed as ranks
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Batch, Prediction, Task
+from foundationx.tasks.base import Head
+from foundationx.tasks.detection.boxes import to_corners
+from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
+from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
+from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk, Memory, build_decoder, token_centres
+
+PRIOR = 0.01
+"""Probability that a query holds a class at the start (focal loss)."""
+
+TOP = 100
+"""Boxes kept in a prediction."""
+
+
+@dataclass(slots=True)
+class DetectionOutputs:
+    """Logits (L + 1, B, Q, K) and boxes (L + 1, B, Q, 4, centre and size): proposals first, then every decoder layer.
+
+    ``denoised`` holds the same of the denoising queries, without proposals.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    denoising: DenoisingQueries | None = None
+    denoised: tuple[Tensor, Tensor] | None = None
+
+
+class DetectionHead(Head):
+    """Queries, heads and perhaps the decoder of one dataset.
+
+    Args:
+        num_classes: K of the dataset's card.
+        config: sizes and loss weights.
+    """
+
+    task = Task.DETECTION
+
+    def __init__(self, num_classes: int, config: DetectionConfig):
+        super().__init__()
+        self.config = config
+        dims = config.embed_dims
+        self.proposal_transform = nn.Sequential(nn.Linear(dims, dims), nn.LayerNorm(dims))
+        nn.init.xavier_uniform_(self.proposal_transform[0].weight)
+        self.proposal_class = _class_head(dims, num_classes)
+        self.proposal_box = _box_head(dims)
+        self.queries = nn.Embedding(config.queries, dims)
+        self.label_book = nn.Embedding(num_classes, dims)
+        self.class_head = _class_head(dims, num_classes)
+        self.box_head = _box_head(dims)
+        if config.sharing == "decoder":
+            self.decoder = build_decoder(config)
+
+    @classmethod
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> DetectionTrunk:
+        """Neck and encoder, with the decoder where it is shared."""
+        return DetectionTrunk(channels, DetectionConfig.from_dict(config.detection))
+
+    @classmethod
+    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig) -> DetectionHead:
+        """A head for this trunk."""
+        return cls(num_classes, trunk.config)
+
+    def forward(self, feature: Memory, trunk: DetectionTrunk, batch: Batch | None = None) -> DetectionOutputs:
+        """The encoder's memory to class logits and boxes of every layer."""
+        logits, boxes, start = self._propose(feature)
+        content = self.queries.weight[: start.shape[1]][None].expand(len(start), -1, -1)
+        denoising = self._denoising(batch, start.shape[1]) if batch is not None and self.training else None
+        mask = None
+        if denoising is not None:
+            content = torch.cat([denoising.content.to(content.dtype), content], dim=1)
+            start = torch.cat([denoising.boxes.to(start.dtype), start], dim=1)
+            mask = denoising.mask
+        decoder = self.decoder if self.config.sharing == "decoder" else trunk.decoder
+        states, references = run_decoder(decoder, content, start, feature, self.box_head, mask)
+        layer_logits = self.class_head(states)
+        layer_boxes = (self.box_head(states) + _inverse_sigmoid(references)).sigmoid()
+        split = content.shape[1] - logits.shape[1]
+        return DetectionOutputs(
+            torch.cat([logits[None], layer_logits[:, :, split:]]),
+            torch.cat([boxes[None], layer_boxes[:, :, split:]]),
+            denoising,
+            (layer_logits[:, :, :split], layer_boxes[:, :, :split]) if denoising is not None else None,
+        )
+
+    def loss(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, Tensor]:
+        """Sums over decoder layers of class, box and GIoU losses; those of proposals and of denoising queries."""
+        losses = set_losses(outputs.logits, outputs.boxes, _targets(batch))
+        layers = losses[1:].sum(0)
+        parts = {"class": layers[0], "box": layers[1], "giou": layers[2]}
+        parts["proposals"] = self.config.proposal_loss_weight * losses[0].sum()
+        if outputs.denoising is not None:
+            logits, boxes = outputs.denoised
+            matched = outputs.denoising.matched.expand(len(logits), -1, -1)
+            parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched).sum()
+        elif self.config.denoising:  # other ranks may have boxes, and count theirs together with ours
+            ranks.mean_count(losses.new_zeros(len(losses) - 1))
+        return parts
+
+    def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> Prediction:
+        """The best boxes of the last layer, best first; DINO needs no suppression of doubles."""
+        scores = outputs.logits[-1].float().sigmoid()
+        num_classes = scores.shape[-1]
+        best, flat = scores.flatten(1).topk(min(TOP, scores[0].numel()), dim=1)
+        query = torch.div(flat, num_classes, rounding_mode="floor")
+        corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
+        chosen = corners.gather(1, query[..., None].expand(-1, -1, 4))
+        return Prediction(boxes=chosen, scores=best, box_classes=flat % num_classes)
+
+    def _propose(self, feature: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """The best tokens of the memory: logits (B, Q, K), boxes (B, Q, 4), and the boxes that the decoder starts with.
+
+        A token proposes a box around itself, larger on coarser levels; tokens at the very rim propose nothing.
+        """
+        anchors, valid = _anchors(feature)
+        features = self.proposal_transform(feature.memory * valid[..., None])
+        logits = self.proposal_class(features)
+        boxes = (self.proposal_box(features) + _inverse_sigmoid(anchors)).sigmoid()
+        rank = logits.detach().amax(-1).masked_fill(~valid, -torch.inf)
+        best = rank.topk(min(self.config.queries, rank.shape[1]), dim=1).indices[..., None]
+        logits = logits.gather(1, best.expand(-1, -1, logits.shape[-1]))
+        boxes = boxes.gather(1, best.expand(-1, -1, 4))
+        return logits, boxes, boxes.detach()
+
+    def _denoising(self, batch: Batch, num_queries: int) -> DenoisingQueries | None:
+        config = self.config
+        return make_denoising(
+            _targets(batch), self.label_book, config.denoising, config.label_noise, config.box_noise, num_queries
+        )
+
+
+def run_decoder(
+    decoder: nn.Module, content: Tensor, boxes: Tensor, feature: Memory, box_head: nn.Module, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """mmdet's DINO decoder, layer by layer, without its padding arithmetic.
+
+    Each layer refines the boxes of the one before. The refined boxes are handed on detached, but returned attached:
+    a layer's loss reaches the layer before it (look forward twice).
+
+    Args:
+        decoder: of ``build_decoder``.
+        content: (B, R, D) queries.
+        boxes: (B, R, 4) where they start, centre and size.
+        feature: the memory.
+        box_head: gives each layer's refinement.
+        mask: (R, R), True where attention is forbidden.
+
+    Returns:
+        States (L, B, R, D) and the boxes that each layer began with (L, B, R, 4).
+    """
+    compat.import_mmdet()
+    from mmdet.models.layers import coordinate_to_encoding
+
+    levels = len(feature.spatial_shapes)
+    states, references = [], []
+    attached = boxes
+    for layer in decoder.layers:
+        position = decoder.ref_point_head(coordinate_to_encoding(boxes, num_feats=content.shape[-1]).to(content.dtype))
+        content = layer(
+            content,
+            query_pos=position,
+            value=feature.memory,
+            key_padding_mask=None,
+            self_attn_mask=mask,
+            spatial_shapes=feature.spatial_shapes,
+            reference_points=boxes[:, :, None].expand(-1, -1, levels, -1),
+        )
+        states.append(decoder.norm(content))
+        references.append(attached)
+        attached = (box_head(content) + _inverse_sigmoid(boxes)).sigmoid()
+        boxes = attached.detach()
+    return torch.stack(states), torch.stack(references)
+
+
+def _targets(batch: Batch) -> Targets:
+    return Targets(batch.boxes, batch.box_classes, ~batch.labels.isnan())
+
+
+def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:
+    """Box of every token (B, N, 4), side 0.05 * 2^level, and whether it lies inside the rim of 1 % (B, N)."""
+    centres = token_centres(feature.spatial_shapes, feature.memory)
+    sides = torch.cat(
+        [
+            centres.new_full((height * width, 2), 0.05 * 2.0**level)
+            for level, (height, width) in enumerate(feature.spatial_shapes)
+        ]
+    )
+    anchors = torch.cat([centres, sides], dim=-1)
+    valid = ((anchors > 0.01) & (anchors < 0.99)).all(-1)
+    batch = len(feature.memory)
+    return anchors[None].expand(batch, -1, -1), valid[None].expand(batch, -1)
+
+
+def _class_head(dims: int, num_classes: int) -> nn.Linear:
+    layer = nn.Linear(dims, num_classes)
+    nn.init.constant_(layer.bias, -math.log((1 - PRIOR) / PRIOR))
+    return layer
+
+
+def _box_head(dims: int) -> nn.Sequential:
+    """Three layers; the last begins at zero, so that the first prediction is the reference itself."""
+    head = nn.Sequential(nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, 4))
+    nn.init.zeros_(head[-1].weight)
+    nn.init.zeros_(head[-1].bias)
+    return head
+
+
+def _inverse_sigmoid(values: Tensor, eps: float = 1e-3) -> Tensor:
+    values = values.clamp(0, 1)
+    return (values.clamp(min=eps) / (1 - values).clamp(min=eps)).log()

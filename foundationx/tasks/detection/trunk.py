@@ -1,0 +1,230 @@
+"""What detection shares between datasets: neck, deformable encoder and, in Foundation X+, the decoder.
+
+DINO (Zhang et al., 2023) as Foundation X uses it (``foundation_x.md`` section 1.3), of mmdet's layers with our
+deformable attention inside. Images of a batch have one size, so there is no padding to mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from foundationx.core import compat
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.tasks.detection.deformable import DeformableAttention
+
+NECK_STAGES = 3
+"""Stages of the backbone that the neck takes, the coarsest ones; further levels are strided convolutions."""
+
+MAY_BE_ZERO = ("denoising", "label_noise", "box_noise", "proposal_loss_weight")
+"""Numbers of the configuration that switch something off at 0; all others are 1 or more."""
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """Sizes and losses of detection; the defaults are Foundation X's.
+
+    ``sharing``: ``decoder`` gives each dataset a decoder of its own (X), ``queries`` gives it queries and box and class
+    heads of its own on one shared decoder (X+).
+    """
+
+    sharing: Literal["decoder", "queries"] = "decoder"
+    embed_dims: int = 256
+    num_heads: int = 8
+    ffn_dims: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    levels: int = 4
+    points: int = 4
+    queries: int = 900
+    temperature: int = 20
+    denoising: int = 100
+    label_noise: float = 0.5
+    box_noise: float = 1.0
+    proposal_loss_weight: float = 1.0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DetectionConfig:
+        """Raises ConfigError for an unknown key, a value that is no number or too small, or sizes that do not fit."""
+        known = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"model.detection.{name}", "unknown key", nearest(name, known))
+        config = cls(**values)
+        for item in fields(cls):
+            _check_number(item, getattr(config, item.name))
+        if config.sharing not in ("decoder", "queries"):
+            raise ConfigError("model.detection.sharing", f"found {config.sharing!r}", "decoder or queries")
+        if config.embed_dims % config.num_heads or config.embed_dims % 4:
+            found = f"embed_dims {config.embed_dims} with num_heads {config.num_heads}"
+            raise ConfigError("model.detection", found, "embed_dims that num_heads and 4 divide")
+        if config.levels < NECK_STAGES:
+            raise ConfigError("model.detection.levels", f"found {config.levels}", f"{NECK_STAGES} or more")
+        return config
+
+
+def _check_number(item: Field, value: Any) -> None:
+    """Refuses what is no number, or one that is too small; numbers are whole where the default is."""
+    if not isinstance(item.default, (int, float)):
+        return
+    whole = isinstance(item.default, int)
+    least = 0 if item.name in MAY_BE_ZERO else 1
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value < math.inf:
+        expected = f"a {'whole ' if whole else ''}number, {least} or more"
+        raise ConfigError(f"model.detection.{item.name}", f"found {value!r}", expected)
+
+
+@dataclass(slots=True)
+class Memory:
+    """The encoder's output: ``memory`` (B, N, D), N tokens of all levels, finest first; and the levels' sizes."""
+
+    memory: Tensor
+    spatial_shapes: tuple[tuple[int, int], ...]
+
+
+class DetectionTrunk(nn.Module):
+    """Neck and encoder; with ``sharing='queries'`` the decoder as well.
+
+    Args:
+        in_channels: channels of the backbone's stages, finest first; the last ``NECK_STAGES`` are used.
+        config: sizes.
+    """
+
+    stages = NECK_STAGES  # of the backbone, the last
+
+    def __init__(self, in_channels: Sequence[int], config: DetectionConfig):
+        super().__init__()
+        self.config = config
+        dims = config.embed_dims
+        self.neck = compat.build_mm(
+            {
+                "type": "mmdet.ChannelMapper",
+                "in_channels": list(in_channels[-NECK_STAGES:]),
+                "kernel_size": 1,
+                "out_channels": dims,
+                "act_cfg": None,
+                "norm_cfg": {"type": "GN", "num_groups": math.gcd(32, dims // 2)},
+                "num_outs": config.levels,
+            }
+        )
+        _initialise(self.neck)
+        self.level_embed = nn.Parameter(torch.empty(config.levels, dims))
+        nn.init.normal_(self.level_embed)
+        self.encoder = _build_encoder(config)
+        if config.sharing == "queries":
+            self.decoder = build_decoder(config)
+
+    def forward(self, features: Sequence[Tensor]) -> Memory:
+        """Feature maps to the encoder's memory."""
+        maps = self.neck(tuple(features[-NECK_STAGES:]))
+        shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        places = [
+            _sine_encoding(shape, self.config.embed_dims, self.config.temperature, tokens) + self.level_embed[number]
+            for number, shape in enumerate(shapes)
+        ]
+        position = torch.cat(places)[None].expand_as(tokens)
+        centres = token_centres(shapes, tokens)[None, :, None].expand(len(tokens), -1, len(shapes), -1)
+        for layer in self.encoder.layers:
+            tokens = layer(
+                query=tokens,
+                query_pos=position,
+                key_padding_mask=None,
+                spatial_shapes=shapes,
+                reference_points=centres,
+            )
+        return Memory(tokens, shapes)
+
+
+class _FusedAttention(nn.MultiheadAttention):
+    """Never gives its weights, so torch takes the fused kernel: no (B, heads, Q, Q) tensor is kept for backward."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> tuple[Tensor, None]:
+        return super().forward(query, key, value, need_weights=False, **masks)
+
+
+def build_decoder(config: DetectionConfig) -> nn.Module:
+    """mmdet's DINO decoder (its weights' names), run by ``run_decoder``."""
+    compat.import_mmdet()
+    from mmdet.models.layers import DinoTransformerDecoder
+
+    dims = config.embed_dims
+    decoder = DinoTransformerDecoder(
+        num_layers=config.decoder_layers,
+        return_intermediate=True,
+        layer_cfg={
+            "self_attn_cfg": {"embed_dims": dims, "num_heads": config.num_heads, "dropout": 0.0},
+            "cross_attn_cfg": {"embed_dims": dims, "num_heads": config.num_heads},
+            "ffn_cfg": {"embed_dims": dims, "feedforward_channels": config.ffn_dims, "ffn_drop": 0.0},
+        },
+        post_norm_cfg=None,
+    )
+    for layer in decoder.layers:
+        layer.self_attn.attn = _FusedAttention(dims, config.num_heads)
+    _initialise(decoder)
+    for layer in decoder.layers:
+        layer.cross_attn = DeformableAttention(dims, config.num_heads, config.levels, config.points)
+    return decoder
+
+
+def _build_encoder(config: DetectionConfig) -> nn.Module:
+    compat.import_mmdet()
+    from mmdet.models.layers import DeformableDetrTransformerEncoder
+
+    dims = config.embed_dims
+    encoder = DeformableDetrTransformerEncoder(
+        num_layers=config.encoder_layers,
+        layer_cfg={
+            "self_attn_cfg": {"embed_dims": dims, "num_heads": config.num_heads},
+            "ffn_cfg": {"embed_dims": dims, "feedforward_channels": config.ffn_dims, "ffn_drop": 0.0},
+        },
+    )
+    _initialise(encoder)
+    for layer in encoder.layers:
+        layer.self_attn = DeformableAttention(dims, config.num_heads, config.levels, config.points)
+    return encoder
+
+
+def _initialise(module: nn.Module) -> None:
+    """Xavier for every weight matrix, as DINO does; attention that is set afterwards initialises itself."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+
+
+def token_centres(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    """Centre of every token, (N, 2) x and y as shares of the image, in single precision or better."""
+    centres = []
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    for height, width in shapes:
+        y = (torch.arange(height, device=like.device, dtype=dtype) + 0.5) / height
+        x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width
+        centres.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 2))
+    return torch.cat(centres)
+
+
+def _sine_encoding(shape: tuple[int, int], dims: int, temperature: float, like: Tensor) -> Tensor:
+    """Sine position encoding of one level, (h * w, D): half of it for y, half for x.
+
+    As published (and in mmdet's weights), a token stands for its far corner here, not for its centre.
+    """
+    height, width = shape
+    y = torch.arange(1, height + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / height)
+    x = torch.arange(1, width + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / width)
+    places = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).view(-1, 2)
+    return sine_of(places, dims // 2, temperature).to(like.dtype)
+
+
+def sine_of(coordinates: Tensor, dims: int, temperature: float) -> Tensor:
+    """Sines and cosines of (..., n) coordinates in radians, interleaved: (..., n * dims)."""
+    steps = torch.arange(dims, device=coordinates.device, dtype=torch.float32)
+    frequencies = temperature ** (2 * torch.div(steps, 2, rounding_mode="floor") / dims)
+    angles = coordinates[..., None] / frequencies
+    waves = torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], dim=-1)
+    return waves.flatten(-3)

@@ -1,0 +1,63 @@
+"""Segmentation head of one dataset: a 3x3 convolution, one independent mask a class (``foundation_x.md`` 1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import UNKNOWN_PIXEL, Batch, Prediction, Task
+from foundationx.tasks.base import Head
+from foundationx.tasks.classification.losses import masked_bce
+from foundationx.tasks.segmentation.losses import soft_dice_loss
+from foundationx.tasks.segmentation.trunk import SegmentationTrunk
+
+
+class SegmentationHead(Head):
+    """Masks may overlap: every class has its own sigmoid.
+
+    The published loss is soft Dice alone; per-pixel cross-entropy is added because Dice gives an empty target no
+    useful gradient, and images known to be negative are to be learned from.
+
+    Args:
+        num_features: C of the trunk's output.
+        num_classes: K of the dataset's card.
+    """
+
+    task = Task.SEGMENTATION
+
+    def __init__(self, num_features: int, num_classes: int):
+        super().__init__()
+        self.classifier = nn.Conv2d(num_features, num_classes, kernel_size=3, padding=1)
+        nn.init.trunc_normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    @classmethod
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> SegmentationTrunk:
+        """PPM and FPN."""
+        return SegmentationTrunk(channels, config.segmentation)
+
+    @classmethod
+    def build(cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig) -> SegmentationHead:
+        """A convolution on the trunk's map."""
+        return cls(trunk.out_channels, num_classes)
+
+    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+        """(B, C, h, w) to logits (B, K, h, w)."""
+        return self.classifier(feature)
+
+    def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Soft Dice and binary cross-entropy over the known pixels, at the masks' size."""
+        logits = _resize(logits, batch.masks.shape[-2:])
+        target = batch.masks.to(logits.dtype).masked_fill(batch.masks == UNKNOWN_PIXEL, float("nan"))
+        return {"dice": soft_dice_loss(logits.sigmoid(), target), "bce": masked_bce(logits, target)}
+
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
+        """Mask probabilities (B, K, H, W) at the input's ``size``."""
+        return Prediction(masks=_resize(logits.float(), size).sigmoid())
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,83 @@
+"""Adam: contrast of anatomy, from coarse to fine (``ssl.md`` section 1).
+
+A tile of the image is told from other images' tiles of the same coarseness; those that look alike are no negatives,
+for they may show the same anatomy of another patient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from foundationx.core.geometry.samplers import scaled_box, tile, whole
+from foundationx.core.geometry.views import Moment, View
+from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene
+from foundationx.tasks.self_supervision.parts.curriculum import stage_at
+from foundationx.tasks.self_supervision.parts.heads import mlp
+from foundationx.tasks.self_supervision.parts.losses import queue_contrast
+from foundationx.tasks.self_supervision.parts.memory import Queue
+
+AREA, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
+
+
+class AdamOptions(ObjectiveOptions):
+    """Adam's options; the published values are the defaults."""
+
+    photometry: dict[str, Any] = Field({"brightness": 0.4, "contrast": 0.4, "blur": 2.0})
+    size: int = Field(224, multiple_of=32, description="side of a view")
+    tiles: tuple[int, ...] = Field((1, 2, 4), description="tiles a side, one entry a stage; 1 is the whole image")
+    rotate: float = Field(30.0, ge=0, description="degrees")
+    hidden: int = Field(2048, gt=0)
+    output: int = Field(128, gt=0)
+    queue: int = Field(65536, gt=0)
+    temperature: float = Field(0.2, gt=0)
+    prune_above: float = Field(0.8, description="cosine from which a tile of the queue is no negative")
+
+
+class Adam(Objective):
+    """One tile an image, seen by student and teacher; a queue of the teacher's keys.
+
+    As released the teacher's view is as changed as the student's, the queue starts with noise and is kept when the
+    stage changes.
+    """
+
+    Options = AdamOptions
+
+    def __init__(self, features: int, options: AdamOptions):
+        super().__init__(features, options)
+        self.head = mlp([features, options.hidden, options.output])
+        self.queue = Queue(options.queue, options.output, prefilled=options.as_released)
+
+    @classmethod
+    def views(
+        cls, options: AdamOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+    ) -> list[View]:
+        """Two crops of one tile."""
+        count = options.tiles[stage_at([1] * len(options.tiles), moment.done)]
+        anchor = tile(whole(size), count, random)
+        query, key = (scaled_box(anchor, AREA, RATIO, random) for _ in range(2))
+        changed = options.as_released
+        return [
+            View("query", query, options.size, rotate=options.rotate),
+            View("key", key, options.size, toned=changed, rotate=options.rotate if changed else 0.0),
+        ]
+
+    def forward(self, scene: Scene) -> Outcome:
+        """Loss ``contrast``. Afterwards the teacher's keys join the queue."""
+        options = self.options
+        stage = stage_at([1] * len(options.tiles), scene.moment.done)
+        (seen,), (target,) = scene.seen_by_student("query"), scene.seen_by_teacher("key")
+        query = F.normalize(self.head(seen.pooled).float(), dim=1)
+        with torch.no_grad():
+            key = F.normalize(scene.target.head(target.pooled).float(), dim=1)
+        if self.training and not options.as_released:
+            self.queue.enter(stage)
+        limit = None if options.tiles[stage] == 1 else options.prune_above
+        loss = queue_contrast(query, key, self.queue.read(), self.queue.valid, options.temperature, limit)
+        if self.training:
+            self.queue.push(key)
+        return Outcome({"contrast": loss}, seen.pooled, target.pooled)

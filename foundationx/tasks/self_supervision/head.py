@@ -1,0 +1,78 @@
+"""Self-supervision as a head: it holds an objective (``ssl.md`` section 7) and learns from views, not from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Batch, Prediction, Task
+from foundationx.tasks.base import Head
+from foundationx.tasks.self_supervision.objective import Objective, Outcome, Scene, open_objective
+from foundationx.tasks.self_supervision.tokens import LastStage, eye
+
+
+class SelfSupervisionHead(Head):
+    """The objective of ``model.objective`` for one dataset, with its heads, queue and centre.
+
+    Args:
+        objective: on the backbone's last stage.
+    """
+
+    task = Task.SELF_SUPERVISION
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+
+    @classmethod
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> LastStage:
+        """The backbone's last stage as it is; it is told its width."""
+        return LastStage(channels[-1])
+
+    @classmethod
+    def build(cls, trunk: LastStage, num_classes: int, config: ModelConfig) -> SelfSupervisionHead:
+        """The configured objective. Raises ConfigError where it is unknown or an option is wrong."""
+        chosen, options = open_objective(config.objective)
+        return cls(chosen(trunk.features, options))
+
+    def outcome(
+        self,
+        student: Callable[[Tensor], Tensor],
+        teacher: Callable[[Tensor], Tensor],
+        target: SelfSupervisionHead,
+        normalise: Callable[[Tensor], Tensor],
+        batch: Batch,
+    ) -> Outcome:
+        """What the objective finds in a batch of views.
+
+        Args:
+            student: normalised images to the trunk's output.
+            teacher: the same by the teacher.
+            target: the teacher's copy of this head.
+            normalise: bytes to normalised images.
+            batch: with views, on the model's device.
+        """
+        return self.objective(
+            Scene(
+                views=batch.views,
+                moment=batch.moment,
+                student=eye(student, normalise),
+                teacher=eye(teacher, normalise),
+                target=target.objective,
+                normalise=normalise,
+            )
+        )
+
+    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+        """The pooled feature (B, D) of (B, D, h, w): what there is of a single image."""
+        return feature.mean(dim=(2, 3))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Does not apply: losses need several views and the teacher, see ``outcome``."""
+        raise NotImplementedError("self-supervision has no loss of a single view; use outcome()")
+
+    def predict(self, outputs: Tensor, size: tuple[int, int]) -> Prediction:
+        """Nothing is predicted."""
+        return Prediction()

@@ -1,0 +1,190 @@
+"""What every self-supervised objective offers. An objective is one file of this folder, found by its file's name.
+
+It says which views of an image it wants at a moment, holds its heads and what it remembers, and gives named losses.
+It knows neither files nor datasets nor a backbone: pixels are cut by ``data/view_sets.py``, tokens are handed to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
+
+from foundationx.core.config.model import Section
+from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.geometry.boxes import Grid
+from foundationx.core.geometry.views import Moment, View, ViewBatch
+from foundationx.tasks import self_supervision as room
+
+CLEAN = "_clean"
+"""Ends the name of the teacher's copy of a view: the same box without any change of its pixels."""
+
+
+class ObjectiveOptions(Section):
+    """Options of every objective; each adds its own."""
+
+    type: str
+    as_released: bool = Field(
+        False, description="as the published code where it differs from what the page on objectives recommends"
+    )
+    photometry: dict[str, Any] = Field(default_factory=dict, description="tones of the student's views")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A view as the backbone sees it: ``values`` (B, N, D), row by row over a ``grid`` of rows and columns."""
+
+    values: Tensor
+    grid: Grid
+
+    @property
+    def pooled(self) -> Tensor:
+        """(B, D), the mean over all tokens."""
+        return self.values.mean(dim=1)
+
+    def __getitem__(self, places: slice) -> Tokens:
+        """Some images of the batch."""
+        return Tokens(self.values[places], self.grid)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of views and those who look at it.
+
+    Attributes:
+        views: by name.
+        moment: when they were asked for.
+        student: (B, 1, S, S) uint8 images to tokens; trained.
+        teacher: the same without gradient, by the teacher's backbone.
+        target: the teacher's copy of the objective, for its heads.
+        normalise: (B, 1, S, S) uint8 to normalised (B, 3, S, S).
+    """
+
+    views: Mapping[str, ViewBatch]
+    moment: Moment
+    student: Callable[[Tensor], Tokens]
+    teacher: Callable[[Tensor], Tokens]
+    target: Objective
+    normalise: Callable[[Tensor], Tensor]
+
+    def clean(self, name: str) -> ViewBatch:
+        """The teacher's copy of a view; the view itself where there is none."""
+        return self.views.get(name + CLEAN, self.views[name])
+
+    def seen_by_student(self, *names: str) -> list[Tokens]:
+        """Tokens of views of one size, in one pass."""
+        return _look(self.student, [self.views[name] for name in names])
+
+    def seen_by_teacher(self, *names: str) -> list[Tokens]:
+        """Tokens of the teacher's copies of views of one size, in one pass; without gradient."""
+        with torch.no_grad():
+            return _look(self.teacher, [self.clean(name) for name in names])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an objective found in a scene.
+
+    Attributes:
+        losses: named scalars; their sum is what is differentiated.
+        first, second: (B, D) backbone features of two views of the same images, by the student and by the teacher: what
+            should be alike. Watched for collapse.
+        wanted: (B, K) the teacher's distribution over prototypes, where the objective has some.
+    """
+
+    losses: dict[str, Tensor]
+    first: Tensor
+    second: Tensor
+    wanted: Tensor | None = None
+
+
+class Objective(nn.Module, ABC):
+    """Views, heads, memory and losses of one method.
+
+    Args:
+        features: D of the backbone's tokens.
+        options: of its ``Options``.
+    """
+
+    Options: ClassVar[type[ObjectiveOptions]]
+
+    def __init__(self, features: int, options: ObjectiveOptions):
+        super().__init__()
+        self.options = options
+
+    @property
+    def turns(self) -> int:
+        """How many kinds of batches it takes in turn."""
+        return 1
+
+    @classmethod
+    @abstractmethod
+    def views(cls, options: Any, size: tuple[int, int], moment: Moment, random: np.random.Generator) -> Sequence[View]:
+        """Views of an image of ``size`` (height, width); their names and sizes depend on the moment alone."""
+
+    @abstractmethod
+    def forward(self, scene: Scene) -> Outcome:
+        """Losses of a batch. In training mode, what is remembered moves on."""
+
+
+def for_both(view: View, options: ObjectiveOptions) -> list[View]:
+    """A view for student and teacher: with the teacher's clean copy, or as released the very same one."""
+    if options.as_released or not (view.toned or view.rotate or view.distorted or view.order is not None):
+        return [view]
+    return [view, View(view.name + CLEAN, view.box, view.size, toned=False)]
+
+
+def _look(eye: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> list[Tokens]:
+    """One pass over several views; tokens of each."""
+    seen = eye(torch.cat([view.images for view in views]))
+    count = len(views[0].images)
+    return [seen[place * count : (place + 1) * count] for place in range(len(views))]
+
+
+@cache
+def objective_classes() -> dict[str, type[Objective]]:
+    """Every objective of this folder by its file's name."""
+    found: dict[str, type[Objective]] = {}
+    for module in pkgutil.iter_modules(room.__path__):
+        members = vars(importlib.import_module(f"{room.__name__}.{module.name}")).values()
+        for member in members:
+            if isinstance(member, type) and issubclass(member, Objective) and "Options" in vars(member):
+                found[module.name] = member
+    return found
+
+
+def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], Any]:
+    """The class and the checked options that a configuration's ``model.objective`` asks for.
+
+    Raises:
+        ConfigError: there is none, its ``type`` is unknown or an option is wrong.
+    """
+    if config is None:
+        mend = f"set model.objective=dict(type=...), one of {', '.join(sorted(objective_classes()))}"
+        raise ConfigError("model.objective", "is missing, though a dataset's tasks name self_supervision", mend=mend)
+    if config["type"] not in objective_classes():
+        found = f"no objective is called {config['type']!r}"
+        raise ConfigError("model.objective.type", found, nearest(str(config["type"]), objective_classes()))
+    chosen = objective_classes()[config["type"]]
+    try:
+        return chosen, chosen.Options.model_validate(config)
+    except ValidationError as error:
+        raise _explain(error, chosen.Options) from None
+
+
+def _explain(error: ValidationError, options: type[ObjectiveOptions]) -> ConfigError:
+    """The first fault, in our words."""
+    fault = error.errors()[0]
+    where = ".".join(["model.objective", *map(str, fault["loc"])])
+    if fault["type"] == "extra_forbidden":
+        return ConfigError(where, "unknown key", nearest(str(fault["loc"][-1]), options.model_fields), "remove it")
+    return ConfigError(where, f"found {fault['input']!r}", fault["msg"], "correct the value")

@@ -1,0 +1,105 @@
+"""PEAC: two overlapping crops agree, as a whole and place by place; blocks are put in order and pixels restored.
+
+``ssl.md`` section 3. Crops lie on one lattice of cells, so that a token of one shows exactly what a token of the other
+does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from foundationx.core.geometry.boxes import nearest
+from foundationx.core.geometry.samplers import lay_lattice, middle_square
+from foundationx.core.geometry.views import CELL, Moment, View, identity_order
+from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene, Tokens
+from foundationx.tasks.self_supervision.parts.heads import PixelHead, mlp
+from foundationx.tasks.self_supervision.parts.losses import order_loss, regress, take
+
+SHUFFLE_CHANCE = 0.5
+
+
+class PeacOptions(ObjectiveOptions):
+    """PEAC's options; the published values are the defaults."""
+
+    cells: int = Field(14, gt=1, description="tokens a side of a crop")
+    shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
+    whole_width: int = Field(8192, gt=0)
+    place_width: int = Field(512, gt=0)
+    whole_weight: float = Field(24.4, ge=0, description="1e5 of the published mean over 8192 features is this")
+
+
+class Peac(Objective):
+    """Crop ``one`` is shuffled or distorted, ``two`` is as it is.
+
+    The teacher sees both as they are, and targets of single places are normalised; as released it sees the changed crop
+    one, and single places are compared raw.
+    """
+
+    Options = PeacOptions
+
+    def __init__(self, features: int, options: PeacOptions):
+        super().__init__(features, options)
+        wide, narrow = options.whole_width, options.place_width
+        self.whole = mlp([features, wide, wide, wide], norm=True, last_bias=False)
+        self.place = mlp([features, narrow, narrow, narrow], norm=True, last_bias=False)
+        self.order = nn.Linear(features, options.cells**2)
+        self.pixels = PixelHead(features)
+
+    @classmethod
+    def views(
+        cls, options: PeacOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+    ) -> list[View]:
+        """Two crops of one lattice; the first one twice, changed and ``plain``."""
+        lattice = lay_lattice(middle_square(size), options.cells + options.shift, random)
+        one, two = (lattice.box(lattice.draw(options.cells, random), options.cells) for _ in range(2))
+        order = random.permutation(identity_order(options.cells)) if random.random() < SHUFFLE_CHANCE else None
+        side = options.cells * CELL
+        return [
+            View("one", one, side, toned=False, distorted=order is None, order=order),
+            View("plain", one, side, toned=False),
+            View("two", two, side, toned=False),
+        ]
+
+    def forward(self, scene: Scene) -> Outcome:
+        """Losses ``order``, ``restore``, ``whole`` and ``place``."""
+        one, two = scene.views["one"], scene.views["two"]
+        seen = tuple(scene.seen_by_student("one", "two"))
+        targets = tuple(scene.seen_by_teacher("one" if self.options.as_released else "plain", "two"))
+        grey = scene.normalise(scene.views["plain"].images)[:, :1]
+        unshuffled = (one.order == torch.arange(one.order.shape[1], device=one.order.device)).all(dim=1)
+        losses = {
+            "order": order_loss(self.order(seen[0].values), one.order),
+            "restore": regress(self.pixels(seen[0].values, seen[0].grid), grey, "mse"),
+            "whole": self.options.whole_weight * self._whole_loss(scene, seen, targets),
+            "place": self._place_loss(scene, seen, targets, (one.boxes, two.boxes), unshuffled),
+        }
+        return Outcome(losses, seen[1].pooled, targets[0].pooled)
+
+    def _whole_loss(self, scene: Scene, seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
+        """Each crop of the student against the other one of the teacher: mean of 1 - cosine."""
+        with torch.no_grad():
+            wanted = torch.cat([scene.target.whole(target.pooled) for target in reversed(targets)])
+        return regress(torch.cat([self.whole(tokens.pooled) for tokens in seen]), wanted, "cosine")
+
+    def _place_loss(
+        self,
+        scene: Scene,
+        seen: tuple[Tokens, ...],
+        targets: tuple[Tokens, ...],
+        boxes: tuple[Tensor, Tensor],
+        unshuffled: Tensor,
+    ) -> Tensor:
+        """Tokens that show the same place, of images whose blocks stand in order."""
+        scaling = "none" if self.options.as_released else "layer"
+        loss = seen[0].values.new_zeros(())
+        for own in (0, 1):
+            other = 1 - own
+            index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
+            with torch.no_grad():
+                wanted = take(scene.target.place(targets[other].values), index)
+            valid = valid & unshuffled[:, None]
+            loss = loss + regress(self.place(seen[own].values), wanted, "mse", scaling, valid, self.training)
+        return loss

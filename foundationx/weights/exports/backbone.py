@@ -1,0 +1,100 @@
+"""Takes the pretrained backbone elsewhere: one safetensors file that says what is in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from foundationx import __version__
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import CheckpointError
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.formats import Format
+
+
+def shift_rule(net: nn.Module) -> str | None:
+    """``always`` (mmdet's Swin) or ``published`` (``models/swin.py``): whether one that covers the map is shifted.
+
+    None where the backbone is no Swin. Names and shapes of the weights do not tell the two apart.
+    """
+    return {"SwinTransformer": "always", "PublishedSwin": "published"}.get(type(net).__name__)
+
+
+def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str, str]:
+    """What is needed to use exported weights: configuration of the backbone, image size, normalisation, shift rule.
+
+    Args:
+        model: student or teacher.
+        config: of the run.
+        which: ``student`` or ``teacher``.
+    """
+    rule = shift_rule(model.backbone.net)
+    return {
+        "format": "pt",
+        "foundationx": __version__,
+        "run": config.name,
+        "model": which,
+        "backbone": json.dumps(config.model.backbone),
+        "image_size": str(config.image_size),
+        "mean": json.dumps(config.model.mean),
+        "std": json.dumps(config.model.std),
+    } | ({"shift": rule} if rule else {})
+
+
+def export_backbone(model: FoundationModel, config: RunConfig, which: str, path: Path) -> Path:
+    """Writes the backbone's weights under the names that the mmdet or mmseg backbone itself has.
+
+    The file's metadata holds what ``describe`` says.
+
+    Args:
+        model: student or teacher.
+        config: of the run.
+        which: ``student`` or ``teacher``, noted in the metadata.
+        path: where to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
+    save_file(tensors, path, metadata=describe(model, config, which))
+    return path
+
+
+def write_backbone(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+    """``export_backbone`` as a format."""
+    export_backbone(model, config, which, path)
+    return f"model = dict(init={str(path)!r})  # in a configuration with the same model.backbone"
+
+
+def load_backbone(net: nn.Module, path: Path) -> None:
+    """Loads an exported backbone into a network of the same kind, strictly.
+
+    Raises:
+        CheckpointError: the file cannot be read, a name or shape does not fit, or a Swin shifts its windows by another
+            rule than the one that the weights were trained under.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
+            stored_rule = (stored.metadata() or {}).get("shift")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(str(path), f"cannot be read ({error})", "a safetensors file") from error
+    own = net.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    wrong = [n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape]
+    if missing or extra or wrong:
+        found = f"missing {missing[:3]}, unexpected {extra[:3]}, other shape {wrong[:3]}"
+        raise CheckpointError(str(path), found, "the weights of the configured backbone", "check model.backbone")
+    rule = shift_rule(net)
+    if stored_rule and rule and stored_rule != rule:
+        mend = {"published": "mmdet.PublishedSwin", "always": "mmdet.SwinTransformer"}[stored_rule]
+        found = f"trained with windows shifted {stored_rule!r}, the network shifts {rule!r}"
+        raise CheckpointError(
+            str(path), found, "one rule (foundationx/models/swin.py)", f"model.backbone.type={mend!r}"
+        )
+    net.load_state_dict(tensors)
+
+
+FORMATS = {"backbone": Format(write_backbone, ".safetensors", "model.init of another run")}

@@ -1,0 +1,68 @@
+"""The backbone for Hugging Face transformers: a folder for ``from_pretrained``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from foundationx.core.config.run import RunConfig
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.swin_names import to_hugging_face
+from foundationx.weights.imports.swin_shape import PATCH_SIZE, swin_weights
+
+
+def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+    """Writes ``model.safetensors``, ``config.json`` and ``preprocessor_config.json`` into the folder ``path``.
+
+    The weights hold both the pooled model's last norm (``SwinModel``) and the norm of every stage (``SwinBackbone``);
+    each class reports the other's as unused. ``SwinBackbone`` always shifts, as mmdet does; ``SwinModel`` follows the
+    published rule (``models/swin.py``). The configuration names the one that gives the features of this model.
+
+    Raises:
+        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
+    """
+    tensors, shape = swin_weights(model, "huggingface", config.image_size)
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
+    name = "SwinBackbone" if shift_rule(model.backbone.net) == "always" else "SwinModel"
+    stages = len(shape.depths)
+    network = {
+        "model_type": "swin",
+        "architectures": [name],
+        "image_size": config.image_size,
+        "patch_size": PATCH_SIZE,
+        "num_channels": 3,
+        "embed_dim": shape.embed_dims,
+        "depths": list(shape.depths),
+        "num_heads": list(shape.num_heads),
+        "window_size": shape.window_size,
+        "mlp_ratio": float(shape.mlp_ratio),
+        "qkv_bias": True,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "hidden_size": shape.embed_dims * 2 ** (stages - 1),
+        "num_layers": stages,
+        "use_absolute_embeddings": False,
+        "out_features": [f"stage{i + 1}" for i in range(stages)],
+    }
+    pixels = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": config.image_size, "width": config.image_size},
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(config.model.mean),
+        "image_std": list(config.model.std),
+    }
+    for file, content in (("config.json", network), ("preprocessor_config.json", pixels)):
+        (path / file).write_text(json.dumps(content, indent=2) + "\n")
+    return f"from transformers import {name}\nnet = {name}.from_pretrained({str(path)!r})"
+
+
+FORMATS = {"huggingface": Format(write_hugging_face, "_huggingface", "Hugging Face transformers")}

@@ -1,0 +1,43 @@
+"""The backbone as an ONNX graph. Needs the extra ``onnx``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from foundationx.core import compat
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import describe
+from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.torch_export import trace
+
+NEEDED = ("onnx", "onnxscript")
+
+
+def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+    """Writes one ``.onnx`` file with a free batch size; what ``describe`` says stands in its metadata.
+
+    Raises:
+        ConfigError: a package of the extra is missing, or the backbone cannot be traced.
+    """
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        found = f"the package{'s' if len(absent) > 1 else ''} {' and '.join(absent)} cannot be imported"
+        raise ConfigError("export to onnx", found, "the extra 'onnx'", "pip install 'foundationx[onnx]'")
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stages = [f"stage{i + 1}" for i in range(len(model.backbone.channels))]
+    with compat.quiet():
+        graph = torch.onnx.export(trace(model, config), dynamo=True, input_names=["images"], output_names=stages)
+    graph.model.metadata_props.update(describe(model, config, which))
+    graph.save(path)
+    return (
+        f"session = onnxruntime.InferenceSession({str(path)!r})\n"
+        f"stages = session.run(None, {{'images': images}})  # (B, 3, {config.image_size}, {config.image_size}), float32"
+    )
+
+
+FORMATS = {"onnx": Format(write_onnx, ".onnx", "ONNX Runtime and what reads its graphs")}

@@ -1,0 +1,57 @@
+"""The backbone for mmdet and mmseg: a checkpoint for ``init_cfg=dict(type='Pretrained', ...)``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.formats import Format
+
+
+def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path: Path, *, library: str) -> str:
+    """Writes ``{"meta", "state_dict"}`` with the prefix ``backbone.``, which both libraries look for.
+
+    Args:
+        model: student or teacher.
+        config: of the run.
+        which: ``student`` or ``teacher``, noted in ``meta``.
+        path: where to.
+        library: ``mmdet`` or ``mmseg``.
+
+    Raises:
+        ConfigError: the backbone is one that only the other library has.
+    """
+    kind = str(config.model.backbone["type"]).partition(".")[2]
+    rule = shift_rule(model.backbone.net)
+    own = str(config.model.backbone["type"]).startswith(f"{library}.")
+    if not own and rule is None:
+        found = f"the backbone is {config.model.backbone['type']}"
+        raise ConfigError(f"export to {library}", found, f"a Swin or a backbone of {library}", "use its own library")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"backbone.{name}": value.cpu() for name, value in model.backbone.net.state_dict().items()}
+    torch.save({"meta": describe(model, config, which), "state_dict": tensors}, path)
+    imports = ""
+    if rule == "published":
+        kind = f"mmdet.{kind}"
+        imports = "custom_imports = dict(imports=['foundationx.models.swin'])  # or SwinTransformer, for large images\n"
+    prefix = "" if rule is not None else ", prefix='backbone.'"  # Swin's own loading looks for the prefix itself
+    arguments = {name: value for name, value in config.model.backbone.items() if name != "type"}
+    return (
+        f"{imports}backbone = dict(type={kind!r}, "
+        + "".join(f"{name}={value!r}, " for name, value in arguments.items())
+        + f"init_cfg=dict(type='Pretrained', checkpoint={str(path)!r}{prefix}))\n"
+        f"data_preprocessor: mean={[round(255 * v, 3) for v in config.model.mean]}, "
+        f"std={[round(255 * v, 3) for v in config.model.std]}, bgr_to_rgb=True"
+    )
+
+
+FORMATS = {
+    library: Format(partial(write_openmmlab, library=library), f"_{library}.pth", f"configurations of {library}")
+    for library in ("mmdet", "mmseg")
+}

@@ -1,0 +1,52 @@
+"""The backbone for timm, and for all that took over its names (Ark, Foundation X, the Swin authors' own code)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from foundationx.core.config.run import RunConfig
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.swin_names import to_timm
+from foundationx.weights.imports.swin_shape import swin_weights
+
+
+def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path, *, merge_first: bool) -> str:
+    """Writes one safetensors file.
+
+    Args:
+        model: student or teacher.
+        config: of the run.
+        which: ``student`` or ``teacher``, noted in the metadata.
+        path: where to.
+        merge_first: timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``swin_names.py``).
+
+    Raises:
+        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
+    """
+    tensors, shape = swin_weights(model, "timm", config.image_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = "timm>=0.9" if merge_first else "timm<=0.6"
+    save_file(to_timm(tensors, merge_first), path, metadata=describe(model, config, which) | {"names": names})
+    always = ", always_partition=True" if merge_first and shift_rule(model.backbone.net) == "always" else ""
+    return (
+        "from timm.models.swin_transformer import SwinTransformer\n"
+        f"net = SwinTransformer(img_size={config.image_size}, embed_dim={shape.embed_dims}, depths={shape.depths}, "
+        f"num_heads={shape.num_heads}, window_size={shape.window_size}, mlp_ratio={shape.mlp_ratio}, "
+        f"num_classes=0{always})\n"
+        f"net.load_state_dict(safetensors.torch.load_file({str(path)!r}), strict={merge_first})"
+    )
+
+
+FORMATS = {
+    "timm": Format(partial(write_timm, merge_first=True), "_timm.safetensors", "timm from 0.9 on"),
+    "timm-0.6": Format(
+        partial(write_timm, merge_first=False),
+        "_timm06.safetensors",
+        "timm to 0.6, Ark, Foundation X, microsoft's Swin",
+    ),
+}

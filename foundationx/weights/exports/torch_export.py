@@ -1,0 +1,72 @@
+"""The backbone as a program of ``torch.export``: it runs without foundationx and without mm* packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from foundationx.core import compat
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import ConfigError
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import describe
+from foundationx.weights.exports.formats import Format
+
+
+def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
+    """The backbone's program for (B, 3, S, S) normalised images of the run's size S; B is free.
+
+    Raises:
+        ConfigError: the backbone does what torch.export cannot follow.
+    """
+    backbone = model.backbone.eval()
+    images = torch.zeros(2, 3, config.image_size, config.image_size, device=next(backbone.parameters()).device)
+    try:
+        with torch.no_grad(), compat.quiet(), _free_batch(backbone):
+            return torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    except Exception as error:  # torch.export fails in as many ways as networks are written
+        found = f"{config.model.backbone['type']}: {type(error).__name__}: {str(error).splitlines()[0]}"
+        mend = "export another format"
+        raise ConfigError("torch.export", found, "a backbone that torch.export can follow", mend) from error
+
+
+def write_program(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+    """Writes a ``.pt2`` file; what ``describe`` says lies in it as extra files.
+
+    Raises:
+        ConfigError: the backbone cannot be traced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(trace(model, config), path, extra_files=describe(model, config, which))
+    return (
+        f"net = torch.export.load({str(path)!r}).module()\n"
+        f"stages = net(images)  # (B, 3, {config.image_size}, {config.image_size}), normalised; finest stage first"
+    )
+
+
+@contextmanager
+def _free_batch(net: nn.Module) -> Iterator[None]:
+    """Swin of mmdet and mmseg computes the batch size by a division of floats, which would fix it in the program."""
+    attentions = [module for module in net.modules() if hasattr(module, "window_reverse")]
+    for module in attentions:
+        module.window_reverse = partial(_window_reverse, module.window_size)
+    try:
+        yield
+    finally:
+        for module in attentions:
+            del module.window_reverse
+
+
+def _window_reverse(size: int, windows: Tensor, height: int, width: int) -> Tensor:
+    """(B * number, size, size, C) windows, row by row, to maps (B, height, width, C)."""
+    rows = windows.view(-1, height // size, width // size, size, size, windows.shape[-1])
+    return rows.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
+
+
+FORMATS = {"torch-export": Format(write_program, ".pt2", "PyTorch without foundationx; AOTInductor")}

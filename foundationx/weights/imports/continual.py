@@ -1,0 +1,127 @@
+"""A run that goes on from an earlier one with other datasets: weights are matched by name, heads and classes too.
+
+The released code matches heads by their place in the list of datasets, so that another order loads the wrong ones
+without a word where they have equally many classes (``ark.md`` section 2, Continual).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundationx.core.errors import CheckpointError
+from foundationx.core.types import TaskKey
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import head_owner, head_slug
+from foundationx.tasks.base import head_classes
+
+HEADS = "heads."
+
+
+@torch.no_grad()
+def load_run(model: FoundationModel, path: Path) -> dict[str, Any]:
+    """Starts a model from the teacher of an earlier run.
+
+    Everything below the heads has to fit. A head that the earlier run had is taken class by class, by name; heads,
+    classes and trunks that it did not have stay as they are.
+
+    Args:
+        model: to be filled.
+        path: a checkpoint or a work directory.
+
+    Returns:
+        What became of what, for ``run.json``: ``taken`` and ``fresh`` head -> classes, ``left_behind`` head -> classes
+        of the earlier run that are not here, ``fresh_trunks`` tasks.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, its backbone or a trunk is another, or a head of the same name
+            has no class in common.
+    """
+    checkpoint = load_checkpoint(path)
+    state = _shared(model, checkpoint.teacher, path)
+    taken, fresh = {}, {}
+    for key, classes in model.classes.items():
+        earlier = checkpoint.classes.get(key)
+        if earlier is None:
+            fresh[str(key)] = classes
+            continue
+        prefix = HEADS + head_slug(head_owner(key, checkpoint.config.model)) + "."
+        stored = {n.removeprefix(prefix): value for n, value in checkpoint.teacher.items() if n.startswith(prefix)}
+        state |= _head(model, key, stored, earlier, path)
+        taken[str(key)] = [name for name in classes if name in earlier]
+        if new := [name for name in classes if name not in earlier]:
+            fresh[str(key)] = new
+    model.load_state_dict(model.state_dict() | state)
+    left = {
+        str(key): [name for name in classes if name not in model.classes.get(key, ())]
+        for key, classes in checkpoint.classes.items()
+    }
+    return {
+        "source": str(path),
+        "step": checkpoint.step,
+        "taken": taken,
+        "fresh": {key: list(names) for key, names in fresh.items()},
+        "left_behind": {key: names for key, names in left.items() if names},
+        "fresh_trunks": sorted({key.task.value for key in model.classes} - {k.task.value for k in checkpoint.classes}),
+    }
+
+
+def _shared(model: FoundationModel, stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Backbone and trunks. A trunk that the earlier run did not have is left out as a whole."""
+    found = {}
+    stored_parts = {_part(name) for name in stored}
+    for name, own in model.state_dict().items():
+        if name.startswith(HEADS) or _part(name) not in stored_parts:
+            continue
+        value = stored.get(name)
+        if value is None or value.shape != own.shape:
+            has = "nothing" if value is None else tuple(value.shape)
+            mend = "take the earlier run's model section"
+            raise CheckpointError(str(path), f"{name} is {has} in it", f"{tuple(own.shape)}", mend)
+        found[name] = value
+    return found
+
+
+def _part(name: str) -> str:
+    """``backbone`` or ``trunks.detection``."""
+    return ".".join(name.split(".")[: 2 if name.startswith("trunks.") else 1])
+
+
+def _head(
+    model: FoundationModel, key: TaskKey, stored: Mapping[str, Tensor], earlier: tuple[str, ...], path: Path
+) -> dict[str, Tensor]:
+    """A head's tensors under the model's names. Rows that belong to a class are taken by its name."""
+    classes, head = model.classes[key], model.head(key)
+    pairs = [(classes.index(name), earlier.index(name)) for name in classes if name in earlier]
+    if not pairs:
+        found = f"{key} has no class in common: {', '.join(earlier)}"
+        raise CheckpointError(str(path), found, ", ".join(classes), "give the dataset's card another name")
+    here, there = map(list, zip(*pairs, strict=True))
+    by_class = _tensors_by_class(model, key)
+    tensors = {}
+    for name, own in head.state_dict().items():
+        value = stored.get(name)
+        wanted = own.shape if name not in by_class else (own.shape[0] + len(earlier) - len(classes), *own.shape[1:])
+        if value is None or tuple(value.shape) != tuple(wanted):
+            has = "nothing" if value is None else tuple(value.shape)
+            raise CheckpointError(str(path), f"{name} of head {key} is {has}", f"{tuple(wanted)}", "check model")
+        if name in by_class:
+            merged = own.clone()
+            merged[here] = value[there].to(own.device)
+            merged[len(classes) :] = value[len(earlier) :].to(own.device)  # rows that are no class, such as padding
+            value = merged
+        tensors[f"{HEADS}{head_slug(head_owner(key, model.config))}.{name}"] = value
+    return tensors
+
+
+def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
+    """Names of a head's tensors that have a row for each class: those that grow with the number of classes."""
+    trunk, build = model.trunks[key.task.value], head_classes()[key.task].build
+    count = len(model.classes[key])
+    one, other = (build(trunk, number, model.config).state_dict() for number in (count, count + 1))
+    return {name for name, value in one.items() if value.shape != other[name].shape}

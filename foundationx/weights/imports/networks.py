@@ -1,0 +1,259 @@
+"""Published backbones other than Swin: what they are is read off names and shapes, their names become ours.
+
+A ResNet under torchvision's names, a ConvNeXt under its authors' or timm's, a ViT under timm's. What was read is held
+against the network that the configuration builds, tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundationx.core.errors import CheckpointError
+from foundationx.models.backbone import build_net
+from foundationx.weights.imports.released_file import reason_for
+
+VIT_HEAD_WIDTH = 64
+"""Of every published ViT; the number of attention heads stands in no shape."""
+
+Rules = tuple[tuple[str, str], ...]
+"""Patterns and what stands in for them, the first match of each in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """What ``SwinShape`` is for a Swin: the kind and ``model.backbone`` of a configuration."""
+
+    kind: str
+    backbone: Mapping[str, Any]
+
+    def config(self) -> dict[str, Any]:
+        """``model.backbone`` of a configuration."""
+        return dict(self.backbone)
+
+    def describe(self) -> str:
+        """For people."""
+        facts = (f"{name} {value}" for name, value in self.backbone.items() if name not in ("type", "out_indices"))
+        return f"{self.kind}: {', '.join(facts)}"
+
+
+@dataclass(slots=True)
+class Network:
+    """A backbone that was read.
+
+    Attributes:
+        shape: its measures.
+        tensors: state dict under our names, whole.
+        taken, dropped, added: as in ``Released``.
+        image_size: of training, where the file tells.
+    """
+
+    shape: NetworkShape
+    tensors: dict[str, Tensor]
+    taken: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
+    image_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Networks of one kind.
+
+    Attributes:
+        title: for people.
+        sign: pattern of a name that no other kind has.
+        dropped: patterns of names that are left out, and why.
+        renamed: rules from the published names to ours.
+        measure: tensors under our names -> ``model.backbone``; KeyError where a tensor is missing.
+        optional: patterns of names here that a file need not have, and why they may start plainly.
+    """
+
+    title: str
+    sign: str
+    dropped: Rules
+    renamed: Rules
+    measure: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    optional: Rules
+
+
+def family_of(names: Mapping[str, Tensor]) -> str | None:
+    """A key of ``FAMILIES``, or None."""
+    return next((kind for kind, family in FAMILIES.items() if any(re.match(family.sign, n) for n in names)), None)
+
+
+def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Network:
+    """Reads a backbone.
+
+    Args:
+        tensors: of the backbone and its classifier alone.
+        kind: a key of ``FAMILIES``.
+        where: file, for messages.
+
+    Raises:
+        CheckpointError: measures that no such network has; a tensor missing, too many or of another shape.
+    """
+    family = FAMILIES[kind]
+    reasons = {name: reason_for(family.dropped, name) for name in tensors}
+    dropped = {name: reason for name, reason in reasons.items() if reason is not None}
+    taken = {name: _renamed(name, family.renamed) for name in tensors if name not in dropped}
+    ours = {here: tensors[name].clone() for name, here in taken.items()}
+    try:
+        config = family.measure(ours)
+    except KeyError as error:
+        expected = f"the weights of a {family.title}, whole"
+        raise CheckpointError(where, f"has no tensor {error}", expected, "fetch the file again") from error
+    except ValueError as error:
+        raise CheckpointError(where, str(error), f"a published {family.title}") from error
+    if kind == "convnext":
+        ours, taken = _last_norm(ours, taken, len(config["dims"]) - 1)
+    network = Network(NetworkShape(family.title, config), ours, taken, dropped)
+    _complete(network, family, where)
+    if kind == "vit":
+        network.image_size = config["img_size"][0]
+    return network
+
+
+def _complete(network: Network, family: Family, where: str) -> None:
+    """Adds what a file may lack; refuses all else that differs from the network of that configuration."""
+    own = build_net(network.shape.config()).state_dict()
+    for name in own.keys() - network.tensors.keys():
+        if reason := reason_for(family.optional, name):
+            network.tensors[name] = (
+                torch.ones_like(own[name]) if name.endswith("weight") else torch.zeros_like(own[name])
+            )
+            network.added[name] = reason
+    origin = {here: name for name, here in network.taken.items()}
+    missing = sorted(own.keys() - network.tensors.keys())
+    extra = sorted(origin[name] for name in network.tensors.keys() - own.keys())
+    wrong = [
+        f"{origin[name]} {tuple(value.shape)} (expected {tuple(own[name].shape)})"
+        for name, value in network.tensors.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    parts = (("missing", missing), ("unexpected", extra), ("of another shape", wrong))
+    found = "; ".join(f"{len(names)} {what}: {', '.join(names[:3])}" for what, names in parts if names)
+    if found:
+        expected = f"a whole {network.shape.describe()}"
+        raise CheckpointError(where, found, expected, "the file may be torn or of another network")
+
+
+def _renamed(name: str, rules: Rules) -> str:
+    for pattern, new in rules:
+        name = re.sub(pattern, new, name, count=1)
+    return name
+
+
+def _stages(tensors: Mapping[str, Tensor], pattern: str) -> list[int]:
+    """Number of blocks of each stage; the pattern's group is the stage."""
+    counts = Counter(int(match[1]) for name in tensors if (match := re.fullmatch(pattern, name)))
+    return [counts[stage] for stage in sorted(counts)]
+
+
+def _measure_resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    from mmdet.models.backbones.resnet import Bottleneck, ResNet
+
+    blocks = tuple(_stages(tensors, r"layer(\d+)\.\d+\.conv1\.weight"))
+    deep = "layer1.0.conv3.weight" in tensors
+    kinds = ResNet.arch_settings.items()
+    depths = [depth for depth, (block, counts) in kinds if counts == blocks and (block is Bottleneck) == deep]
+    if not depths:
+        raise ValueError(f"stages of {blocks} {'bottleneck' if deep else 'basic'} blocks")
+    width = tensors["conv1.weight"].shape[0]
+    return {"type": "mmdet.ResNet", "depth": depths[0], "base_channels": width, "out_indices": [0, 1, 2, 3]}
+
+
+def _measure_convnext(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    depths = _stages(tensors, r"stages\.(\d+)\.\d+\.dwconv\.weight")
+    return {
+        "type": "mmdet.ConvNeXt",
+        "depths": depths,
+        "dims": [tensors[f"stages.{i}.0.dwconv.weight"].shape[0] for i in range(len(depths))],
+        "layer_scale": 1e-6 if "stages.0.0.gamma" in tensors else 0.0,
+        "out_indices": list(range(len(depths))),
+        "pooled_norm": True,
+    }
+
+
+def _last_norm(
+    tensors: dict[str, Tensor], taken: dict[str, str], last: int
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """ConvNeXt's only norm outside its stages is that of the last stage here."""
+    new = {name: re.sub(r"^norm\.", f"norm{last}.", name) for name in tensors}
+    return {new[n]: value for n, value in tensors.items()}, {name: new[here] for name, here in taken.items()}
+
+
+def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    (depth,) = _stages({f"0.{name}": value for name, value in tensors.items()}, r"(0)\.layers\.\d+\.ln1\.weight")
+    width, _, patch, _ = tensors["patch_embed.projection.weight"].shape
+    places = tensors["pos_embed"].shape[1] - 1
+    side = math.isqrt(places)
+    if side * side != places or width % VIT_HEAD_WIDTH or depth < 3:
+        raise ValueError(f"{places} positions, {depth} blocks of {width} channels")
+    return {
+        "type": "mmseg.VisionTransformer",
+        "img_size": [side * patch, side * patch],
+        "patch_size": patch,
+        "patch_bias": "patch_embed.projection.bias" in tensors,
+        "embed_dims": width,
+        "num_layers": depth,
+        "num_heads": width // VIT_HEAD_WIDTH,
+        "mlp_ratio": tensors["layers.0.ffn.layers.0.0.weight"].shape[0] // width,
+        "norm_cfg": {"type": "LN", "eps": 1e-6},
+        "final_norm": True,
+        "interpolate_mode": "bicubic",
+        "out_indices": sorted({depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)} - {-1}),
+    }
+
+
+_PLAIN_NORM = "norm of an inner stage, which the published model does not have: starts as a plain norm"
+_CLASSIFIER = ((r"(fc|head)\.(?!norm\.).*", "the classifier or projection head, unused"),)
+FAMILIES = {
+    "resnet": Family(
+        "ResNet",
+        r"layer1\.0\.conv1\.weight",
+        _CLASSIFIER,
+        (),
+        _measure_resnet,
+        ((r".*\.num_batches_tracked", "counter that early files lack"),),
+    ),
+    "convnext": Family(
+        "ConvNeXt",
+        r"stages\.0\.(blocks\.)?0\.(dwconv|conv_dw)\.weight",
+        _CLASSIFIER,
+        (
+            (r"^stem\.", "downsample_layers.0."),
+            (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+            (r"^stages\.(\d+)\.blocks\.", r"stages.\1."),
+            (r"\.conv_dw\.", ".dwconv."),
+            (r"\.mlp\.fc([12])\.", r".pwconv\1."),
+            (r"^head\.norm\.", "norm."),
+        ),
+        _measure_convnext,
+        ((r"norm\d+\.(weight|bias)", _PLAIN_NORM),),
+    ),
+    "vit": Family(
+        "ViT",
+        r"blocks\.0\.attn\.qkv\.weight",
+        _CLASSIFIER,
+        (
+            (r"^patch_embed\.proj\.", "patch_embed.projection."),
+            (r"^blocks\.", "layers."),
+            (r"\.norm([12])\.", r".ln\1."),
+            (r"\.attn\.qkv\.", ".attn.attn.in_proj_"),
+            (r"\.attn\.proj\.", ".attn.attn.out_proj."),
+            (r"\.mlp\.fc1\.", ".ffn.layers.0.0."),
+            (r"\.mlp\.fc2\.", ".ffn.layers.1."),
+            (r"^norm\.", "ln1."),
+        ),
+        _measure_vit,
+        (),
+    ),
+}

@@ -1,0 +1,122 @@
+"""Released files of self-supervised methods: how each is recognised, which weights are taken, what is left out.
+
+Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` sections 1.4, 2.6, 3.7, 4.7, 5.5 and 7). Below these prefixes lie plain
+backbones under published names, which are read as any other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from foundationx.core.errors import CheckpointError
+from foundationx.weights.imports.released_file import is_state_dict, reason_for
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method's files.
+
+    Attributes:
+        branch: entry of the file that is the published model.
+        sign: pattern of names in that entry as they are stored, by which the file is recognised.
+        networks: kinds of backbone that the method was released with.
+        prefixes: before the backbone's names once ``module.`` is gone; the first that occurs.
+        dropped: patterns of names that are no part of the backbone as it is run, and why they are left out.
+    """
+
+    branch: str
+    sign: str
+    networks: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+
+    def strip(
+        self, tensors: Mapping[str, Tensor], name: str, where: str
+    ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
+        """Cuts the backbone out.
+
+        Args:
+            tensors: of the entry, without ``module.``.
+            name: of the method, and
+            where: file, for messages.
+
+        Returns:
+            The backbone under its plain names; plain name -> name in the file; what is left out -> reason.
+
+        Raises:
+            CheckpointError: no name has the prefix, or one outside the backbone is unknown.
+        """
+        prefix = next((p for p in self.prefixes if any(n.startswith(p) for n in tensors)), None)
+        if prefix is None:
+            found = f"names such as {', '.join(list(tensors)[:3])}"
+            expected = f"names of {name}: {' or '.join(f'{p}*' for p in self.prefixes)} (module. before them or not)"
+            raise CheckpointError(where, found, expected, "leave out --kind, or name another --entry")
+        reasons = {n: reason_for(self.dropped, n) for n in tensors}
+        dropped = {n: reason for n, reason in reasons.items() if reason is not None}
+        inside = {n: n.removeprefix(prefix) for n in tensors if n not in dropped and n.startswith(prefix)}
+        unknown = sorted(tensors.keys() - inside.keys() - dropped.keys())
+        if unknown:
+            found = f"{len(unknown)} tensors that {name} does not have: {', '.join(unknown[:3])}"
+            raise CheckpointError(where, found, "the released names", "the file is of another network")
+        return {short: tensors[n] for n, short in inside.items()}, {s: n for n, s in inside.items()}, dropped
+
+
+_HEAD = "head of the pre-training, outside the backbone"
+_ANY_HEAD = ((r"(?!backbone\.).*", _HEAD),)
+"""The names of these heads differ from release to release; all that is not the backbone is one."""
+
+METHODS = {
+    "adam": Method(
+        "state_dict",
+        r"(module\.)?encoder_q\.",
+        ("resnet",),
+        ("encoder_q.", ""),
+        ((r"encoder_k\..*", "momentum encoder; encoder_q is published"), (r"queue(_ptr)?", "queue of the loss")),
+    ),
+    "adam_v2": Method(
+        "teacher",
+        r"(module\.)?backbone\.(conv1|downsample_layers|stem)\.",
+        ("resnet", "convnext"),
+        ("backbone.",),
+        _ANY_HEAD,
+    ),
+    "peac": Method(
+        "student",
+        r"(module\.)?swin_model\.",
+        ("swin", "vit"),
+        ("swin_model.",),
+        ((r"(mlp|mlp_local|head|decoder)\..*", _HEAD), ("bias", _HEAD)),
+    ),
+    "ace": Method("teacher", r"module\.backbone\.(patch_embed|cls_token)", ("swin", "vit"), ("backbone.",), _ANY_HEAD),
+    "lamps": Method(
+        "teacher",
+        r"backbone\.(patch_embed|cls_token)",
+        ("swin", "vit"),
+        ("backbone.",),
+        (*_ANY_HEAD, (r"backbone\.absolute_pos_embed", "stored, but not used by the released forward (5.6)")),
+    ),
+}
+
+
+def recognise(content: Mapping[str, Any], kind: str, entry: str | None) -> str | None:
+    """The method whose file this is: ``kind`` where it names one, else the first whose sign is there; None if none.
+
+    ACE and Lamps differ in one word alone: ACE's teacher was stored with ``module.`` before its names, Lamps's was not.
+
+    Args:
+        content: of the file: a state dict, or a dictionary that holds some.
+        kind: ``auto``, a method, or another kind.
+        entry: which entry of the file the user asked for.
+    """
+    if kind != "auto":
+        return kind if kind in METHODS else None
+    for name, method in METHODS.items():
+        weights = content if is_state_dict(content) else content.get(entry or method.branch)
+        if is_state_dict(weights) and any(re.match(method.sign, str(key)) for key in weights):
+            return name
+    return None

@@ -1,0 +1,143 @@
+"""The commands as a user runs them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from foundationx.apps.cli.main import FAULT, build_parser, main
+from foundationx.phantoms.write import write_phantom_datasets
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, 12, size=96, processes=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    arguments = ["train", str(TINY), "--data-root", str(phantoms), "--work-dir", str(folder)]
+    assert main([*arguments, "--cfg-options", "schedule.cycles=1", "evaluate.every=0"]) == 0
+    return folder
+
+
+def test_every_command_has_a_file_and_help(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--help"])
+    shown = capsys.readouterr().out
+    for path in (ROOT / "foundationx" / "cli").glob("command_*.py"):
+        assert path.stem.removeprefix("command_") in shown
+
+
+def test_a_fault_of_the_user_ends_without_a_stack_trace(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "foundationx.apps.cli.main",
+        "train",
+        str(TINY),
+        "--data-root",
+        str(tmp_path / "no"),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == FAULT
+    assert "there is no such folder" in ended.stderr and "--data-root" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_plan_prints_every_phase_of_a_cycle_and_trains_nothing(phantoms, capsys):
+    assert main(["plan", str(TINY), "--data-root", str(phantoms)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("phantom_boxes/detection") == 2  # lock and release
+    assert "backbone, neck, encoder, head" in shown and "cycle 1 of 2" in shown
+
+
+def test_eval_writes_the_rows_it_prints(trained, phantoms, tmp_path, capsys):
+    target = tmp_path / "rows.json"
+    arguments = ["eval", str(trained), "--data-root", str(phantoms), "--split", "test", "--json", str(target)]
+    assert main(arguments) == 0
+    rows = json.loads(target.read_text())
+    assert {row["model"] for row in rows} == {"student", "teacher"} and {row["split"] for row in rows} == {"test"}
+    assert set(rows[0]) == {"dataset", "task", "metric", "class", "value", "n", "model", "visit", "split"}
+    assert "phantom_masks/segmentation" in capsys.readouterr().out
+
+
+def test_predict_gives_json_in_source_pixels_and_a_picture(trained, tmp_path):
+    image = tmp_path / "film.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (120, 200), dtype=np.uint8))
+    out = tmp_path / "out"
+    assert main(["predict", str(trained), str(image), "--out", str(out), "--threshold", "0.0"]) == 0
+    values = json.loads((out / "film.png.json").read_text())["heads"]
+    assert set(values) == {"phantom_labels/classification", "phantom_boxes/detection", "phantom_masks/segmentation"}
+    assert set(values["phantom_labels/classification"]) >= {"Nodule", "Cardiomegaly"}
+    boxes = np.array([found["box"] for found in values["phantom_boxes/detection"]])
+    assert len(boxes) and (boxes >= 0).all() and (boxes[:, [0, 2]] <= 200).all() and (boxes[:, [1, 3]] <= 120).all()
+    assert boxes[:, 2].max() > 120, "x runs to the image's own width"
+    picture = cv2.imread(str(out / "film.png.overlay.png"))
+    assert picture.shape[1] / picture.shape[0] == pytest.approx(200 / 120, rel=0.01)
+    assert not np.allclose(picture[..., 0], picture[..., 2]), "nothing is drawn in colour"
+
+
+def test_predict_names_an_unknown_head(trained, tmp_path, capsys):
+    assert main(["predict", str(trained), "x.png", "--head", "phantom_label/classification"]) == FAULT
+    assert "did you mean 'phantom_labels/classification'" in capsys.readouterr().err
+
+
+def test_export_says_what_is_in_it(trained, tmp_path):
+    target = tmp_path / "backbone.safetensors"
+    assert main(["export", str(trained), "--model", "student", "--out", str(target)]) == 0
+    with safe_open(target, framework="pt") as stored:
+        facts = stored.metadata()
+    assert facts["model"] == "student" and facts["image_size"] == "64"
+    assert json.loads(facts["backbone"])["type"] == "mmdet.SwinTransformer"
+
+
+def test_report_is_written_anew(trained, capsys):
+    (trained / "report.html").unlink()
+    assert main(["report", str(trained)]) == 0
+    assert (trained / "report.html").stat().st_size > 10_000
+
+
+def test_data_list_and_show(capsys):
+    assert main(["data", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "nih_chestxray14" in shown and "classification (14)" in shown
+    assert main(["data", "show", "covid_chestxray"]) == 0
+    assert "reader: findings_csv" in capsys.readouterr().out
+    assert main(["data", "show", "nih_chestxray4"]) == FAULT
+    assert "did you mean 'nih_chestxray14'" in capsys.readouterr().err
+
+
+def test_data_check_finds_planted_faults_and_only_those(phantoms, tmp_path, capsys):
+    assert main(["data", "check", "phantom_masks", "--data-root", str(phantoms)]) == 0
+    assert "0 faults" in capsys.readouterr().out
+    data = tmp_path / "data"
+    shutil.copytree(phantoms / "phantom_masks", data / "phantom_masks")
+    images = sorted((data / "phantom_masks" / "images").glob("*.png"))
+    images[0].write_bytes(b"")
+    heart = data / "phantom_masks" / "masks" / "heart" / images[1].name
+    cv2.imwrite(str(heart), np.zeros((10, 10), np.uint8))
+    assert main(["data", "check", "phantom_masks", "--data-root", str(data)]) == 1
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert "2 faults" in shown and "the file is empty" in shown and "10 x 10 pixels" in shown
+    assert images[0].name in shown and images[1].name in shown
+
+
+@pytest.mark.parametrize("door", ["train.py", "test.py"])
+def test_tools_are_doors_to_the_same_commands(door):
+    ended = subprocess.run(
+        [sys.executable, ROOT / "tools" / door, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0 and "--data-root" in ended.stdout

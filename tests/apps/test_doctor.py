@@ -1,0 +1,128 @@
+"""The doctor: what it finds, what it says, and its exit code."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from foundationx.apps.cli.main import main
+from foundationx.apps.run import doctor
+from foundationx.apps.run.doctor import Level, Timing, package_faults, plan_seconds, trial_plan
+from foundationx.core.types import PhaseName, Task, TaskKey
+from foundationx.engine.schedule.plan import Phase, Plan
+from foundationx.phantoms.write import write_phantom_datasets
+
+CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
+FILMS, BOXES = TaskKey("films", Task.CLASSIFICATION), TaskKey("films", Task.DETECTION)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, 14, size=96, processes=1)
+    return folder
+
+
+def examine(phantoms, folder, capsys, *changes):
+    """Exit code, and the lines printed by topic."""
+    arguments = ["doctor", str(CONFIG), "--data-root", str(phantoms), "--work-dir", str(folder)]
+    code = main([*arguments, *(["--cfg-options", *changes] if changes else [])])
+    lines = capsys.readouterr().out.splitlines()
+    return code, lines
+
+
+def test_a_sound_configuration(phantoms, tmp_path, capsys):
+    """Every head's phases are tried; nothing is left behind."""
+    code, lines = examine(phantoms, tmp_path / "run", capsys)
+    assert code == 0 and lines[-1].endswith("0 fail")
+    for head in ("phantom_labels/classification", "phantom_boxes/detection", "phantom_masks/segmentation"):
+        tried = [line for line in lines if f" {head} release" in line]
+        assert len(tried) == 1 and " s computing, " in tried[0] and "loss " in tried[0]
+    topics = {line.split()[1] for line in lines}
+    assert {"versions", "packages", "cores", "disk", "plan", "time", "memory", "checkpoints"} <= topics
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_machine_alone(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.split()[0] in ("ok", "warn") for line in lines[:-1])
+    assert ("warn" in next(line for line in lines if "devices" in line)) != torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("model.backbone.type=mmdet.SwinTransfromer", "did you mean"),
+        ("runtime.device=cuda:99", "runtime.device"),
+        ("schedule.type=circular", "no schedule is called 'circular'"),
+    ],
+)
+def test_what_the_configuration_has_wrong_is_a_line(phantoms, tmp_path, capsys, change, told):
+    code, lines = examine(phantoms, tmp_path, capsys, change)
+    failed = [line for line in lines if line.startswith("fail")]
+    assert code == 2 and len(failed) == 1 and told in failed[0]
+
+
+def test_an_unreadable_image_is_a_line(phantoms, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    for path in (data / "phantom_boxes" / "images").glob("*.png"):
+        path.write_bytes(path.read_bytes()[:300])
+    code, lines = examine(data, tmp_path, capsys)
+    failed = [line for line in lines if line.startswith("fail")]
+    assert code == 2 and "phantom_boxes/detection" in failed[0] and ".png" in failed[0]
+
+
+def test_numbers_that_are_none_are_a_line(phantoms, tmp_path, capsys):
+    code, lines = examine(phantoms, tmp_path, capsys, "optimiser.lr=1e30", "optimiser.clip_norm=1e30")
+    assert code == 2 and any("without a finite loss" in line or "is not finite" in line for line in lines)
+
+
+def test_a_disk_too_small_for_checkpoints(phantoms, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3 * 10**6))
+    code, lines = examine(phantoms, tmp_path, capsys)
+    assert code == 2
+    assert any(line.startswith("fail") and "checkpoints" in line for line in lines)
+    assert any(line.startswith("warn") and "disk" in line for line in lines)
+
+
+def test_packages_that_are_missing_or_too_old():
+    needed = [Requirement(text) for text in ("torch>=1.0", "torch>=99", "no-such-package-of-ours>=2")]
+    old, missing = package_faults(needed)
+    assert old.level is missing.level is Level.FAIL
+    assert old.found == f"version {torch.__version__.split()[0]}" and old.mend == "pip install 'torch>=99'"
+    assert missing.topic == "no-such-package-of-ours" and missing.found == "is not installed"
+
+
+def phases():
+    """Two cycles: films lock 3 and release 5 steps, boxes release 7 steps."""
+    found, first = [], 0
+    for cycle in (1, 2):
+        for key, name, steps in ((FILMS, "lock", 3), (FILMS, "release", 5), (BOXES, "release", 7)):
+            found.append(Phase(PhaseName(name), key, 1, cycle, first, steps, (), 0.0, None, True, True))
+            first += steps
+    return Plan(tuple(found))
+
+
+def test_the_trial_has_every_phase_once():
+    trial = trial_plan(phases())
+    assert [(str(p.key), p.name.value, p.first_step, p.steps) for p in trial.phases] == [
+        ("films/classification", "lock", 0, 2),
+        ("films/classification", "release", 2, 2),
+        ("films/detection", "release", 4, 2),
+    ]
+
+
+def test_time_of_a_plan_by_hand():
+    timings = {
+        (FILMS, PhaseName.LOCK): Timing(computing=0.5, reading=2.0),
+        (FILMS, PhaseName.RELEASE): Timing(computing=1.0, reading=2.0),
+        (BOXES, PhaseName.RELEASE): Timing(computing=3.0, reading=2.0),
+    }
+    assert plan_seconds(phases(), timings, workers=0) == 2 * (3 * 2.5 + 5 * 3.0 + 7 * 5.0)
+    assert plan_seconds(phases(), timings, workers=4) == 2 * (3 * 0.5 + 5 * 1.0 + 7 * 3.0)
+    assert plan_seconds(phases(), timings, workers=1) == 2 * (3 * 2.0 + 5 * 2.0 + 7 * 3.0)

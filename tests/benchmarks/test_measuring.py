@@ -1,0 +1,40 @@
+"""What the benchmarks measure with, by hand."""
+
+import pytest
+import torch
+from measuring import bytes_for_backward, in_turns, peak_bytes
+from run_all import tables
+from torch import nn
+
+
+def test_the_peak_counts_what_lives_at_once_and_no_view():
+    given = torch.zeros(1000)
+
+    def step():
+        first = given + 1  # 4000 bytes
+        second = first.view(10, 100) * 2  # 4000 more
+        del first
+        return second.view(-1) + 1  # `second` still lives: never three at once
+
+    assert peak_bytes(step) == 8000
+
+
+def test_what_is_kept_for_the_backward_pass():
+    layer, image = nn.Linear(10, 20), torch.zeros(5, 10)
+    assert bytes_for_backward(lambda: layer(image)) == 5 * 10 * 4, "the input; weights are held anyway"
+    assert bytes_for_backward(lambda: layer(image).relu()) == (5 * 10 + 5 * 20) * 4
+    layer.requires_grad_(False)
+    assert bytes_for_backward(lambda: layer(image)) == 0
+
+
+def test_things_are_run_in_turns_and_the_first_run_does_not_count():
+    order = []
+    found = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, runs=2)
+    assert order == ["a", "b"] * 3 and set(found) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "text", ["## One\n\nwords\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | - |\n\n## Two\n\nno table"]
+)
+def test_tables_are_read_back(text):
+    assert tables(text) == [{"table": "One", "a": "1", "b": "2"}, {"table": "One", "a": "3", "b": "-"}]

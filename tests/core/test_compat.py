@@ -1,0 +1,82 @@
+"""Quirks of the mm* packages stay in compat: placeholder operators, silence, clear refusals."""
+
+import importlib
+import logging
+import subprocess
+import sys
+import warnings
+
+import pytest
+from torch import nn
+
+from foundationx.core import compat
+from foundationx.core.errors import ConfigError
+
+
+@pytest.mark.slow
+def test_mm_packages_import_without_a_word():
+    code = "from foundationx import compat; compat.import_mmdet(); import mmcv.ops, mmseg.models"
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_absent_operators_refuse_only_when_called():
+    operators = importlib.import_module("mmcv._ext")
+    if getattr(operators, "__file__", None):
+        pytest.skip("mmcv has its compiled operators here")
+    operator = operators.ms_deform_attn_forward
+    with pytest.raises(RuntimeError, match="ms_deform_attn_forward"):
+        operator(1, key=2)
+
+
+def test_preparing_twice_keeps_the_first_placeholder():
+    before = importlib.import_module("mmcv._ext")
+    compat._prepare()
+    assert importlib.import_module("mmcv._ext") is before
+
+
+def test_quiet_holds_back_print_warning_and_log_and_then_lets_go(capsys, recwarn):
+    with compat.quiet():
+        print("noise")
+        warnings.warn("noise", stacklevel=1)
+        assert not logging.getLogger("any").isEnabledFor(logging.WARNING)
+    assert capsys.readouterr().out == "" and not recwarn.list
+    assert logging.getLogger("any").isEnabledFor(logging.WARNING)
+    print("heard")
+    assert capsys.readouterr().out == "heard\n"
+
+
+def test_quiet_lets_go_after_an_error():
+    with pytest.raises(KeyError), compat.quiet():
+        raise KeyError("x")
+    assert logging.getLogger("any").isEnabledFor(logging.WARNING)
+
+
+def test_a_module_of_the_registry_is_built():
+    neck = compat.build_mm({"type": "mmdet.ChannelMapper", "in_channels": [4, 8], "out_channels": 6, "num_outs": 3})
+    assert isinstance(neck, nn.Module) and neck.convs[1].conv.weight.shape[:2] == (6, 8)
+
+
+def test_the_callers_dictionary_is_left_as_it_was():
+    config = {"type": "mmdet.ChannelMapper", "in_channels": [4], "out_channels": 6, "num_outs": 1}
+    compat.build_mm(config)
+    assert config["type"] == "mmdet.ChannelMapper"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"type": "mmdet.SwinTransfomer"}, "did you mean 'SwinTransformer'?"),
+        ({"type": "SwinTransformer"}, "mmdet.NAME or mmseg.NAME"),
+        ({"type": "timm.SwinTransformer"}, "mmdet.NAME or mmseg.NAME"),
+        ({"embed_dims": 96}, "mmdet.NAME or mmseg.NAME"),
+        ({"type": "mmdet.SwinTransformer", "embed_dim": 96}, "unexpected keyword argument 'embed_dim'"),
+        ({"type": "mmdet.ResNet", "depth": 19}, "invalid depth 19 for resnet"),
+        ({"type": "mmdet.SwinTransformer", "embed_dims": -1}, "negative dimension -1"),
+        ({"type": "mmdet.SwinTransformer", "num_heads": (0, 1, 1, 1)}, "ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_configuration_is_named(config, said):
+    with pytest.raises(ConfigError) as caught:
+        compat.build_mm(config)
+    assert said in str(caught.value)

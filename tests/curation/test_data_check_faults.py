@@ -1,0 +1,43 @@
+"""Planted faults: each is reported with its file, its row and what to do, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from foundationx.curation.check.findings import Kind
+from foundationx.curation.check.run import check_card
+from tests.helpers.layouts import write_layout
+from tests.helpers.layouts.place_faults import PLACE_FAULTS
+from tests.helpers.layouts.table_faults import TABLE_FAULTS
+
+
+@pytest.mark.parametrize("fault", TABLE_FAULTS + PLACE_FAULTS, ids=str)
+def test_a_planted_fault_is_named_with_its_place_and_what_to_do(fault, tmp_path):
+    card = write_layout(fault.layout, tmp_path)
+    fault.plant(tmp_path / fault.layout)
+    if fault.card is not None:
+        card = _with(card, *fault.card)
+    report = check_card(card, tmp_path)
+    matching = [
+        finding
+        for finding in report.findings
+        if finding.kind is fault.kind and finding.severity is fault.severity and fault.found in finding.found
+    ]
+    assert len(matching) == 1, report.findings
+    assert fault.file in matching[0].file
+    assert fault.where in matching[0].where
+    assert matching[0].mend
+    consequences = {Kind.COUNTS, Kind.CLASSES, Kind.UNNAMED}  # what is lost is also missing in the sums
+    further = [finding for finding in report.findings if finding is not matching[0]]
+    assert {finding.kind for finding in further} <= consequences
+
+
+def _with(card, key, value):
+    """The card with another value at a key such as ``expected.images``."""
+    values = card.model_dump(mode="json")
+    *path, last = key.split(".")
+    part = values
+    for name in path:
+        part = part[name]
+    part[last] = value
+    return type(card).model_validate(values)

@@ -1,0 +1,109 @@
+"""Dice and IoU of masks: hand-worked numbers, a slow loop, unknown pixels, the trivial baseline."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from foundationx.evaluation.metrics.dice import Dice
+
+METRICS = ("Dice", "Dice positives", "Dice empty", "IoU")
+
+
+def scores(metric, name="Dice"):
+    return {row.class_name: (row.value, row.n) for row in metric.rows() if row.metric == name}
+
+
+def measure(probabilities, masks, classes=("a",), **options):
+    metric = Dice(classes, **options)
+    metric.add(np.asarray(probabilities, dtype=np.float32), np.asarray(masks, dtype=np.uint8))
+    return metric
+
+
+def slow(probabilities, masks):
+    """Each metric's value and count of one class by loops over pixels; (N, H, W) each."""
+    kept = {name: [] for name in METRICS}
+    for probability, mask in zip(probabilities, masks, strict=True):
+        pixels = [(p >= 0.5, m == 1) for p, m in zip(probability.flat, mask.flat, strict=True) if m != 255]
+        if not pixels:
+            continue
+        found, true = sum(p for p, _ in pixels), sum(t for _, t in pixels)
+        both = sum(p and t for p, t in pixels)
+        dice = 2 * both / (found + true) if found + true else 1
+        kept["Dice"].append(dice)
+        kept["IoU"].append(both / (found + true - both) if found + true else 1)
+        kept["Dice empty"].append(0 if true else 1)
+        if true:
+            kept["Dice positives"].append(dice)
+    return {name: (np.mean(values) if values else None, len(values)) for name, values in kept.items()}
+
+
+def test_hand_worked():
+    # Two true pixels, three predicted, one in common: Dice 2/5, IoU 1/4.
+    metric = measure([[[[0.9, 0.8, 0.5, 0.1]]]], [[[[1, 0, 0, 1]]]])
+    assert scores(metric) == {"a": (pytest.approx(0.4), 1), "mean": (pytest.approx(0.4), 1)}
+    assert scores(metric, "IoU")["a"] == (pytest.approx(0.25), 1)
+    assert scores(metric, "Dice empty")["a"] == (0.0, 1)
+
+
+def test_empty_prediction_of_an_absent_class_scores_one_but_is_no_positive():
+    metric = measure(np.zeros((3, 1, 2, 2)), [np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), np.eye(2)[None]])
+    assert scores(metric)["a"] == scores(metric, "Dice empty")["a"] == (pytest.approx(2 / 3), 3)
+    assert scores(metric, "Dice positives")["a"] == (0.0, 1)
+
+
+def test_unknown_pixels_count_on_neither_side():
+    # Known: one hit, one miss. The unknown ones are predicted and would lower the score as background.
+    metric = measure([[[[0.9, 0.1, 0.9, 0.9]]]], [[[[1, 1, 255, 255]]]])
+    assert scores(metric)["a"] == (pytest.approx(2 / 3), 1)
+
+
+def test_image_of_a_class_that_is_wholly_unknown_does_not_count():
+    masks = np.stack([np.stack([np.eye(2), np.full((2, 2), 255)]), np.stack([np.eye(2), np.eye(2)])])
+    metric = measure(masks == 1, masks, ("a", "b"))
+    assert scores(metric) == {"a": (1.0, 2), "b": (1.0, 1), "mean": (1.0, 3)}
+    only_unknown = measure(np.ones((1, 1, 2, 2)), np.full((1, 1, 2, 2), 255))
+    for name in METRICS:
+        assert scores(only_unknown, name) == {"a": (None, 0), "mean": (None, 0)}
+
+
+def test_class_without_value_is_in_no_mean():
+    masks = np.stack([np.ones((2, 2)), np.full((2, 2), 255)])[None]
+    assert scores(measure(np.ones((1, 2, 2, 2)), masks, ("a", "b")))["mean"] == (1.0, 1)
+
+
+def test_nothing_added():
+    assert scores(Dice(("a",))) == {"a": (None, 0), "mean": (None, 0)}
+
+
+def test_threshold_is_reached_not_passed():
+    probabilities, masks = [[[[0.7, 0.2]]]], [[[[1, 0]]]]
+    assert scores(measure(np.float32(probabilities), masks, threshold=0.8))["a"][0] == 0.0
+    assert scores(measure([[[[0.5, 0.0]]]], masks, threshold=0.5))["a"][0] == 1.0
+
+
+shape = (3, 2, 3, 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.float32, shape, elements=st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+       arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255])), st.permutations(range(3)))  # fmt: skip
+def test_equals_a_slow_loop_in_any_order_and_in_any_batches(probabilities, masks, order):
+    whole = measure(probabilities, masks, ("a", "b"))
+    single = Dice(("a", "b"))
+    for place in order:
+        single.add(probabilities[place : place + 1], masks[place : place + 1])
+    for k, label in enumerate("ab"):
+        expected = slow(probabilities[:, k], masks[:, k])
+        for name in METRICS:
+            assert scores(whole, name)[label] == pytest.approx(expected[name])
+            assert scores(single, name)[label] == pytest.approx(expected[name])
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.uint8, (2, 1, 4, 4), elements=st.sampled_from([0, 1, 255])))
+def test_baseline_is_the_score_of_predicting_nothing_and_truth_scores_one(masks):
+    nothing, perfect = measure(np.zeros(masks.shape), masks), measure(masks == 1, masks)
+    assert scores(nothing, "Dice") == scores(nothing, "Dice empty") == scores(perfect, "Dice empty")
+    assert scores(perfect)["a"][0] in (1.0, None)

@@ -1,0 +1,168 @@
+"""FROC against a loop over thresholds; AP under weights against pycocotools on copied images; degenerate cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foundationx.evaluation.metrics import box_precision, froc
+from foundationx.evaluation.metrics.average_precision import IOUS, AveragePrecision
+from foundationx.evaluation.metrics.froc import RATES
+from foundationx.evaluation.metrics.matching import match
+from foundationx.evaluation.metrics.statistic import number_patients
+from tests.helpers.predicted import boxed
+
+BOX, FAR = [10, 10, 30, 30], [60, 60, 80, 80]
+
+
+def values(predictions, module=froc):
+    _, patients = number_patients(predictions.patients)
+    return {(s.metric, s.class_name): (s.value(patients), s.n) for s in _statistics(predictions, module)}
+
+
+def _statistics(predictions, module):
+    matches = [match(predictions, k, IOUS) for k in range(len(predictions.classes))]
+    return module.statistics(predictions.classes, predictions.patients, matches)
+
+
+def draw_images(rng, number, classes=2, digits=2):
+    """True boxes and found ones that lie near them or anywhere."""
+    images = []
+    for _ in range(number):
+        true = [(_random_box(rng), int(rng.integers(classes))) for _ in range(rng.integers(0, 3))]
+        near = [
+            (np.array(box) + rng.uniform(-4, 4, 4), label) for box, label in true for _ in range(rng.integers(0, 3))
+        ]
+        far = [(_random_box(rng), int(rng.integers(classes))) for _ in range(rng.integers(0, 3))]
+        images.append((true, [(box, label, rng.random().__round__(digits)) for box, label in near + far]))
+    return images
+
+
+def _random_box(rng):
+    corner = rng.uniform(0, 70, 2)
+    return np.concatenate([corner, corner + rng.uniform(12, 30, 2)])
+
+
+def overlap(a, b):
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    area = sides.prod()
+    return area / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - area)
+
+
+def slow_froc(images, label, known, rate):
+    """Greedy matching of each image and a sweep over all thresholds."""
+    outcomes, total = [], 0
+    chosen = [image for image, yes in zip(images, known[:, label], strict=True) if yes]
+    for true, found in chosen:
+        free = [np.float32(box).astype(float) for box, k in true if k == label]
+        total += len(free)
+        for box, _, score in sorted((entry for entry in found if entry[1] == label), key=lambda entry: -entry[2]):
+            fits = [overlap(np.float32(box).astype(float), other) for other in free]
+            hit = bool(fits) and max(fits) >= 0.4
+            if hit:
+                free.pop(int(np.argmax(fits)))
+            outcomes.append((np.float32(score), hit))
+    if not total:
+        return None
+    best = 0.0
+    for threshold in {score for score, _ in outcomes}:
+        called = [hit for score, hit in outcomes if score >= threshold]
+        if called.count(False) <= rate * len(chosen):
+            best = max(best, called.count(True) / total)
+    return best
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 100_000), st.integers(1, 6), st.sampled_from([1, 6]))
+def test_equals_a_loop_over_thresholds(seed, number, digits):
+    rng = np.random.default_rng(seed)
+    images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
+    found = values(boxed(images, 2, known))
+    for k, name in enumerate("ab"):
+        each = []
+        for text, rate in RATES.items():
+            expected = slow_froc(images, k, known, rate)
+            each.append(expected)
+            value = found[f"FROC {text}", name][0]
+            assert value == (None if expected is None else pytest.approx(expected))
+        assert found["FROC", name][0] == (None if None in each else pytest.approx(np.mean(each)))
+
+
+def test_hand_worked():
+    # Four images. Best first: hit, miss, hit, miss, miss; three objects in all.
+    images = [
+        ([(BOX, 0)], [(BOX, 0, 0.9), (FAR, 0, 0.8)]), ([(BOX, 0)], [(BOX, 0, 0.7), (FAR, 0, 0.6)]),
+        ([(BOX, 0)], [(FAR, 0, 0.5)]), ([], []),
+    ]  # fmt: skip
+    found = values(boxed(images))
+    # One false alarm in four images is 1/4: below that only the first hit stands.
+    assert found["FROC 1/8", "a"] == (pytest.approx(1 / 3), 3)
+    assert found["FROC 1/4", "a"] == found["FROC 8", "a"] == (pytest.approx(2 / 3), 3)
+    assert found["FROC", "a"][0] == pytest.approx((1 / 3 + 6 * 2 / 3) / 7)
+
+
+def test_a_second_box_on_one_object_is_a_false_alarm():
+    images = [([(BOX, 0), (FAR, 0)], [(BOX, 0, 0.9), (BOX, 0, 0.8), (FAR, 0, 0.7)])]
+    found = values(boxed(images))
+    assert found["FROC 1/2", "a"][0] == 0.5 and found["FROC 1", "a"][0] == 1.0
+
+
+def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zero():
+    for module in (froc, box_precision):
+        nothing = values(boxed([([], [(BOX, 0, 0.5)]), ([], [])]), module)
+        assert set(nothing.values()) == {(None, 0)}
+        silent = values(boxed([([(BOX, 0)], []), ([], [])]), module)
+        assert set(silent.values()) == {(0.0, 1)}
+        unknown = values(boxed([([(BOX, 0)], [(BOX, 0, 0.5)])], known=[[False]]), module)
+        assert set(unknown.values()) == {(None, 0)}
+
+
+def evaluated(images, known):
+    """Rows of the evaluation, held against pycocotools in test_average_precision.py."""
+    metric = AveragePrecision(("a", "b"))
+    for (true, found), yes in zip(images, known, strict=True):
+        metric.add(
+            np.array([e[0] for e in found], np.float32).reshape(-1, 4), np.float32([e[2] for e in found]),
+            np.array([e[1] for e in found], int), np.array([e[0] for e in true], np.float32).reshape(-1, 4),
+            np.array([e[1] for e in true], int), yes,
+        )  # fmt: skip
+    return {(row.metric, row.class_name): (row.value, row.n) for row in metric.rows() if row.class_name != "mean"}
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 100_000), st.integers(1, 6), st.sampled_from([1, 6]))
+def test_precision_is_that_of_the_evaluation(seed, number, digits):
+    rng = np.random.default_rng(seed)
+    images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
+    found, expected = values(boxed(images, 2, known), box_precision), evaluated(images, known)
+    assert list(found) == list(expected)
+    for name, (value, n) in expected.items():
+        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-9), n), name
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 100_000))
+def test_weights_are_copies_of_images(seed):
+    """Scores differ, so that copies of an image stand together in the ranking."""
+    rng = np.random.default_rng(seed)
+    images, patients = draw_images(rng, 5, digits=9), rng.choice(list("xyz"), size=5)
+    units, count = number_patients(patients)
+    weights = rng.integers(0, 4, size=(count, 3)).astype(float)
+    for statistic in _statistics(boxed(images, 2, patients=patients), box_precision):
+        for value, column in zip(statistic.of(weights), weights.T, strict=True):
+            drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
+            expected = evaluated(drawn, np.ones((len(drawn), 2), bool))[statistic.metric, statistic.class_name][0]
+            assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True, abs=1e-9)
+    for statistic in _statistics(boxed(images, 2, patients=patients), froc):
+        for value, column in zip(statistic.of(weights), weights.T, strict=True):
+            drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
+            expected = values(boxed(drawn, 2))[statistic.metric, statistic.class_name][0] if drawn else None
+            assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
+
+
+def test_more_than_a_hundred_boxes_an_image_do_not_count():
+    images = [([(BOX, 0)], [(FAR, 0, 0.9)] * 100 + [(BOX, 0, 0.1)]), ([], [(FAR, 0, 0.5)] * 120)]
+    matches = match(boxed(images), 0, IOUS)
+    assert len(matches.scores) == 200 and not matches.hits.any()
+    alone = match(boxed([([], [(FAR, 0, s / 200) for s in range(150)])]), 0, IOUS)
+    assert len(alone.scores) == 100 and alone.scores.min() == pytest.approx(0.25)

@@ -1,0 +1,129 @@
+"""Distances of outlines against brute force over all pairs of pixels; unknown pixels; empty masks; Dice beside them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from scipy.ndimage import gaussian_filter
+
+from foundationx.evaluation.metrics import dice
+from foundationx.evaluation.metrics.dice import Dice
+from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.metrics.surface import border, statistics, surface_distances
+from tests.helpers.predicted import masked
+
+MASK = arrays(bool, (7, 9))
+
+
+def slow_border(mask, known):
+    """Pixels with a neighbour (up, down, left, right) that is outside the image or known background."""
+    found = []
+    height, width = mask.shape
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            outside = not (0 <= v < height and 0 <= u < width)
+            if outside or (known[v, u] and not mask[v, u]):
+                found.append((y, x))
+                break
+    return found
+
+
+def slow_distances(predicted, true, known):
+    one, two = slow_border(predicted, known), slow_border(true, known)
+    if not one or not two:
+        return None
+    directed = [[min(np.hypot(y - v, x - u) for v, u in b) for y, x in a] for a, b in ((one, two), (two, one))]
+    return max(np.percentile(part, 95) for part in directed), np.mean(directed[0] + directed[1])
+
+
+def values(predictions, module):
+    _, patients = number_patients(predictions.patients)
+    return {(s.metric, s.class_name): (s.value(patients), s.n) for s in module(predictions)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(MASK, MASK, MASK)
+def test_equals_brute_force(predicted, true, unknown):
+    for known in (np.ones_like(unknown), ~unknown):
+        expected = slow_distances(predicted & known, true & known, known)
+        found = surface_distances(predicted & known, true & known, known)
+        same = None if expected is None else pytest.approx(expected)
+        assert found == same == surface_distances(true & known, predicted & known, known)
+
+
+def test_hand_worked_squares():
+    true, predicted, known = np.zeros((20, 20), bool), np.zeros((20, 20), bool), np.ones((20, 20), bool)
+    true[5:10, 5:10] = True
+    predicted[5:10, 8:13] = True
+    assert len(border(true, known)) == 16
+    hd95, average = surface_distances(predicted, true, known)
+    assert hd95 == 3 and 1 < average < 3
+    assert surface_distances(true, true, known) == (0, 0)
+
+
+def test_a_cut_at_unknown_pixels_is_no_outline():
+    """A bar that runs into the unknown: only its known sides are its border."""
+    mask, known = np.zeros((9, 9), bool), np.ones((9, 9), bool)
+    known[:, 6:] = False
+    mask[3:6, 2:6] = True
+    assert [3, 5] in border(mask, known).tolist() and [4, 5] not in border(mask, known).tolist()
+    assert [4, 5] in border(mask, np.ones_like(known)).tolist()
+
+
+def test_empty_masks_have_no_distance_and_are_counted():
+    square = np.zeros((8, 8), bool)
+    square[2:5, 2:5] = True
+    empty = np.zeros_like(square)
+    pairs = [(square, square), (empty, square), (square, empty), (empty, empty)]
+    found = values(masked(*zip(*[([one], [two]) for one, two in pairs], strict=True)), statistics)
+    assert found["HD95", "a"] == found["ASD", "a"] == (0.0, 1)
+    assert found["HD95 defined", "a"] == (pytest.approx(1 / 3), 3)
+    nothing = values(masked([[empty]], [[empty]]), statistics)
+    assert set(nothing.values()) == {(None, 0)}
+
+
+def test_unknown_images_do_not_count():
+    full = np.ones((2, 1, 5, 5), bool)
+    known = full.copy()
+    known[1] = False
+    found = values(masked(full, full, known), statistics)
+    assert found["HD95", "a"] == (0.0, 1) and found["HD95 defined", "a"] == (1.0, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays(bool, (3, 2, 4, 5)), arrays(np.uint8, (3, 2, 4, 5), elements=st.sampled_from([0, 1, 255])))
+def test_stored_masks_give_the_dice_of_the_evaluation(predicted, masks):
+    metric = Dice(("a", "b"))
+    metric.add(predicted.astype(np.float32), masks)
+    rows = {(r.metric, r.class_name): (r.value, r.n) for r in metric.rows() if r.class_name != "mean"}
+    found = values(masked(predicted, masks == 1, masks != 255), dice.statistics)
+    assert list(found) == list(rows)
+    for name, (value, n) in rows.items():
+        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-12), n)
+
+
+def test_weights_count_patients():
+    """Two images of one patient, one of another, who is drawn three times."""
+    predicted, true = np.zeros((3, 1, 4, 4), bool), np.ones((3, 1, 4, 4), bool)
+    predicted[2] = True
+    stored = masked(predicted, true, patients=["x", "x", "y"])
+    by_name = {s.metric: s for s in dice.statistics(stored)}
+    weights = np.array([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 3.0, 0.0]])
+    expected = [1 / 3, 1.0, 3 / 5, np.nan]
+    assert by_name["Dice"].of(weights) == pytest.approx(np.array(expected), nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_monai(seed):
+    random = np.random.default_rng(seed)
+    one, two = (gaussian_filter(random.normal(size=(40, 48)), 3) > 0.05 for _ in range(2))
+    hd95, asd = surface_distances(one, two, np.ones_like(one))
+    tensors = [torch.from_numpy(mask)[None, None].float() for mask in (one, two)]
+    theirs = compute_hausdorff_distance(*tensors, include_background=True, percentile=95)
+    assert hd95 == pytest.approx(theirs.item(), abs=1e-4)
+    theirs = compute_average_surface_distance(*tensors, include_background=True, symmetric=True)
+    assert asd == pytest.approx(theirs.item(), abs=1e-4)

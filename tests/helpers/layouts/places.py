@@ -1,0 +1,232 @@
+"""Layouts with boxes, outlines, run-length masks or mask files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.helpers.layouts.films import (
+    SIDE,
+    nodule_film,
+    outline,
+    runs,
+    sick,
+    write_dicom,
+    write_image,
+    write_json,
+    write_mha,
+    write_rows,
+)  # fmt: skip
+
+ALL = ("classification", "detection", "segmentation")
+
+
+def rsna(folder: Path) -> dict[str, Any]:
+    """RSNA pneumonia: DICOM, one row a box, and a second table that repeats its rows."""
+    boxes, kinds = [["patientId", "x", "y", "width", "height", "Target"]], [["patientId", "class"]]
+    for patient in range(1, 5):
+        found, name = nodule_film(patient), f"0004cfab-{patient}"
+        write_dicom(folder / "stage_2_train_images" / f"{name}.dcm", found.image)
+        corners = found.boxes("Nodule")
+        boxes += [[name, x1, y1, x2 - x1, y2 - y1, 1] for x1, y1, x2, y2 in corners] or [[name, "", "", "", "", 0]]
+        kinds += [[name, "Lung Opacity" if sick(patient) else "Normal"]] * max(1, len(corners))
+    write_rows(folder / "stage_2_train_labels.csv", boxes)
+    write_rows(folder / "stage_2_detailed_class_info.csv", kinds)
+    where = {"images": "stage_2_train_images", "image_suffix": ".dcm"}
+    opacity = {"name": "Lung Opacity"}
+    detection = {
+        "image_column": "patientId", "box_columns": ["x", "y", "width", "height"], "box_layout": "xywh",
+        "empty_column": "Target", "empty_values": ["0"], "absent": "negative",
+    }  # fmt: skip
+    findings = {"image_column": "patientId", "findings_column": "class", "negative": ["Normal"], "repeated": "same"}
+    return {
+        "expected": {"images": 4},
+        "tasks": {
+            "classification": where
+            | {"reader": "findings_csv", "file": "stage_2_detailed_class_info.csv", "options": findings}
+            | {"classes": [opacity]},
+            "detection": where
+            | {"reader": "bbox_csv", "file": "stage_2_train_labels.csv", "options": detection}
+            | {"classes": [opacity], "expected": {"images": 4, "boxes": len(boxes) - 1 - 2}},
+        },
+    }
+
+
+def vindr(folder: Path) -> dict[str, Any]:
+    """VinDr-CXR: three readers a film, DICOM, boxes and labels by reader."""
+    boxes = [["image_id", "rad_id", "class_name", "x_min", "y_min", "x_max", "y_max"]]
+    labels = [["image_id", "rad_id", "Nodule/Mass", "No finding"]]
+    for patient in range(1, 5):
+        found, name = nodule_film(patient), f"{patient:032x}"
+        write_dicom(folder / "train" / f"{name}.dicom", found.image)
+        for reader in ("R8", "R9", "R10"):
+            seen = found.boxes("Nodule") if reader != "R10" else []
+            boxes += [[name, reader, "Nodule/Mass", x1, y1, x2, y2] for x1, y1, x2, y2 in seen]
+            boxes += [] if seen else [[name, reader, "No finding", "", "", "", ""]]
+            labels.append([name, reader, int(bool(seen)), int(not seen)])
+    write_rows(folder / "annotations" / "annotations_train.csv", boxes)
+    write_rows(folder / "annotations" / "image_labels_train.csv", labels)
+    where = {"images": "train", "image_suffix": ".dicom", "classes": ["Nodule/Mass"]}
+    detection = {
+        "image_column": "image_id", "class_column": "class_name", "reader_column": "rad_id", "absent": "negative",
+        "box_columns": ["x_min", "y_min", "x_max", "y_max"], "box_layout": "xyxy",
+        "empty_column": "class_name", "empty_values": ["No finding"],
+    }  # fmt: skip
+    options = {"image_column": "image_id", "reader_column": "rad_id"}
+    return {
+        "expected": {"images": 4, "splits": {"train": 4}},
+        "splits": {"pattern": "^(train|test)/", "values": {"train": ["train"], "test": ["test"]}},
+        "tasks": {
+            "classification": where
+            | {"reader": "label_columns_csv", "file": "annotations/image_labels_train.csv", "options": options},
+            "detection": where
+            | {"reader": "bbox_csv", "file": "annotations/annotations_train.csv", "options": detection},
+        },
+    }
+
+
+def siim(folder: Path) -> dict[str, Any]:
+    """SIIM-ACR: relative runs down the columns, -1 for none, a space before a column's name."""
+    rows = [["ImageId", " EncodedPixels"]]
+    for patient in range(1, 5):
+        found = nodule_film(patient)
+        write_dicom(folder / "dicom-images-train" / f"1.2.276.{patient}.dcm", found.image)
+        masks = found.instances.get("Nodule", [])
+        texts = [runs(mask, relative=True, first=0, order="columns") for mask in masks] or ["-1"]
+        rows += [[f"1.2.276.{patient}", f" {text}"] for text in texts]
+    write_rows(folder / "train-rle.csv", rows)
+    options = {"image_column": "ImageId", "runs_columns": {"Pneumothorax": "EncodedPixels"}}
+    task = {
+        "reader": "runs_csv", "file": "train-rle.csv", "images": "dicom-images-train", "image_suffix": ".dcm",
+        "options": options | {"relative": True, "first": 0, "order": "columns", "height": SIDE, "width": SIDE},
+        "classes": ["Pneumothorax"], "expected": {"images": 4, "positives": {"Pneumothorax": 2}},
+    }  # fmt: skip
+    return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 4}}
+
+
+def chexmask(folder: Path) -> dict[str, Any]:
+    """CheXmask: absolute runs along the rows, at a size of their own, with a quality."""
+    rows = [["image_id", "Dice RCA (Mean)", "Left Lung", "Right Lung", "Heart", "Height", "Width"]]
+    for patient in range(1, 5):
+        found = nodule_film(patient)
+        write_image(folder / "images" / f"{patient}.png", found.image)
+        masks = [np.kron(found.mask(name), np.ones((2, 2))) for name in ("Left Lung", "Right Lung", "Heart")]
+        texts = [runs(mask, relative=False, first=0, order="rows") for mask in masks]
+        rows.append([f"{patient}.png", 0.5 if patient == 4 else 0.9, *texts, 2 * SIDE, 2 * SIDE])
+    write_rows(folder / "OriginalResolution" / "masks.csv", rows)
+    organs = ["Left Lung", "Right Lung", "Heart"]
+    options = {
+        "image_column": "image_id", "runs_columns": {name: name for name in organs}, "relative": False, "first": 0,
+        "order": "rows", "height": "Height", "width": "Width", "scaled": True,
+        "quality_column": "Dice RCA (Mean)", "quality_least": 0.7,
+    }  # fmt: skip
+    task = {"reader": "runs_csv", "file": "OriginalResolution/masks.csv", "images": "images", "options": options}
+    return {"tasks": {"segmentation": task | {"classes": organs, "expected": {"images": 3}}}, "expected": {"images": 4}}
+
+
+def node21(folder: Path) -> dict[str, Any]:
+    """NODE21: MetaImage, columns in an odd order, negatives as boxes of no size."""
+    rows = [["height", "img_name", "label", "width", "x", "y"]]
+    for patient in range(1, 5):
+        found = nodule_film(patient)
+        write_mha(folder / "images" / f"n{patient:04d}.mha", found.image)
+        boxes = [[y2 - y1, f"n{patient:04d}.mha", 1, x2 - x1, x1, y1] for x1, y1, x2, y2 in found.boxes("Nodule")]
+        rows += boxes or [[0, f"n{patient:04d}.mha", 0, 0, 0, 0]]
+    write_rows(folder / "metadata.csv", rows)
+    options = {
+        "image_column": "img_name", "box_columns": ["x", "y", "width", "height"], "box_layout": "xywh",
+        "empty_column": "label", "empty_values": ["0"], "absent": "negative",
+    }  # fmt: skip
+    task = {"reader": "bbox_csv", "file": "metadata.csv", "images": "images", "options": options, "classes": ["Nodule"]}
+    return {"tasks": dict.fromkeys(ALL[:2], task), "expected": {"images": 4}}
+
+
+def coco(folder: Path) -> dict[str, Any]:
+    """COCO (TBX11K, JF-Healthcare): boxes, polygons and packed runs, films without annotation."""
+    from pycocotools import mask as packer
+
+    images, annotations = [], []
+    for patient in range(1, 5):
+        found = nodule_film(patient)
+        write_image(folder / "imgs" / "tb" / f"tb{patient:04d}.png", found.image)
+        images.append({"id": patient, "file_name": f"tb/tb{patient:04d}.png", "width": SIDE, "height": SIDE})
+        for mask, (x1, y1, x2, y2) in zip(found.instances.get("Nodule", []), found.boxes("Nodule"), strict=True):
+            packed = packer.encode(np.asfortranarray(mask.astype(np.uint8)))
+            shape = {"size": packed["size"], "counts": packed["counts"].decode()}
+            if patient == 3:
+                shape = [[value for pair in outline(mask) for value in pair]]
+            ids = {"id": len(annotations) + 1, "image_id": patient, "category_id": 1, "iscrowd": 0}
+            annotations.append(ids | {"bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": shape})
+    categories = [{"id": 1, "name": "ActiveTuberculosis"}]
+    write_json(folder / "all.json", {"images": images, "annotations": annotations, "categories": categories})
+    task = {"reader": "coco", "file": "all.json", "images": "imgs", "classes": ["ActiveTuberculosis"]}
+    return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 4}}
+
+
+def chestx_det(folder: Path) -> dict[str, Any]:
+    """ChestX-Det: lists of names, boxes and polygons."""
+    records = []
+    for patient in range(1, 5):
+        found, name = nodule_film(patient), f"{36000 + patient}.png"
+        write_image(folder / "images" / name, found.image)
+        masks, boxes = found.instances.get("Nodule", []), found.boxes("Nodule")
+        record = {"file_name": name, "syms": ["Nodule"] * len(masks), "boxes": boxes}
+        records.append(record | {"polygons": [outline(mask) for mask in masks]})
+    write_json(folder / "ChestX_Det_test.json", records)
+    task = {"reader": "chestx_det", "file": "ChestX_Det_test.json", "images": "images", "classes": ["Nodule"]}
+    return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 4}}
+
+
+def object_cxr(folder: Path) -> dict[str, Any]:
+    """Object-CXR: all objects of a film in one cell, one file a side."""
+    for side, patients in (("train", (1, 2, 3)), ("dev", (4, 5))):
+        rows = [["image_name", "annotation"]]
+        for patient in patients:
+            found = nodule_film(patient)
+            write_image(folder / side / f"{patient:05d}.jpg", found.image)
+            cells = [f"{place % 2} {' '.join(map(str, box))}" for place, box in enumerate(found.boxes("Nodule"))]
+            if patient == 3:
+                cells = ["2 " + " ".join(f"{x:g} {y:g}" for x, y in outline(found.instances["Nodule"][0]))]
+            rows.append([f"{patient:05d}.jpg", ";".join(cells)])
+        write_rows(folder / f"{side}.csv", rows)
+    parts = [{"file": f"{s}.csv", "images": s, "split": v} for s, v in (("train", "train"), ("dev", "val"))]
+    options = {"image_column": "image_name", "objects_column": "annotation"}
+    task = {"reader": "object_list_csv", "parts": parts, "options": options, "classes": ["Foreign Object"]}
+    return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 5, "splits": {"train": 3, "val": 2}}}
+
+
+def ribs(folder: Path) -> dict[str, Any]:
+    """VinDr-RibCXR: JSON by columns, a polygon of points a rib; some ribs are not outlined."""
+    content: dict[str, dict[str, Any]] = {"img": {}, "R1": {}, "L1": {}}
+    for place, patient in enumerate((1, 2, 3)):
+        found = nodule_film(patient)
+        write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{place:03d}.png", found.image)
+        content["img"][str(place)] = f"Data/train/img/VinDr_RibCXR_train_{place:03d}.png"
+        for rib, lung in (("R1", "Right Lung"), ("L1", "Left Lung")):
+            if (rib, place) != ("L1", 2):
+                content[rib][str(place)] = [{"x": x, "y": y} for x, y in outline(found.mask(lung))]
+    write_json(folder / "Vindr_RibCXR_train_mask.json", content)
+    task = {
+        "reader": "polygon_columns_json", "file": "Vindr_RibCXR_train_mask.json", "images": "Data/train/img",
+        "options": {"image_column": "img", "strip_folders": True}, "classes": ["R1", "L1"],
+    }  # fmt: skip
+    return {"tasks": {"segmentation": task, "detection": task}, "expected": {"images": 3}}
+
+
+def mask_rows(folder: Path) -> dict[str, Any]:
+    """covid-chestxray segmentations: one row a mask file, masks overlap, a pixel value says unknown."""
+    rows = [["Image", "Template Name", "Mask"]]
+    for patient in range(1, 4):
+        found = nodule_film(patient)
+        write_image(folder / "images" / f"{patient}.jpg", found.image)
+        for organ in ("Heart", "Left Lung"):
+            values = found.mask(organ).astype(np.uint8) * 255
+            values[0, :5] = 127
+            write_image(folder / "masks" / f"{patient}_{organ[0]}.png", values)
+            rows.append([f"images/{patient}.jpg", organ, f"masks/{patient}_{organ[0]}.png"])
+    write_rows(folder / "structure.csv", rows)
+    options = {"image_column": "Image", "class_column": "Template Name", "mask_column": "Mask"}
+    task = {"reader": "mask_table", "file": "structure.csv", "options": options | {"positive": 255, "ignore": 127}}
+    return {"tasks": {"segmentation": task | {"classes": ["Heart", "Left Lung"]}}, "expected": {"images": 3}}

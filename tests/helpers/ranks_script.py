@@ -1,0 +1,93 @@
+"""One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the first one.
+
+    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT
+
+Without a launcher it computes the gradients of the whole batch.
+"""
+
+import sys
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from foundationx.core import distributed as ranks
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Batch, PhaseName, Task, TaskKey
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.schedule.plan import Phase
+from foundationx.engine.step import training_losses
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import task_scopes
+
+BACKBONE = {
+    "type": "mmdet.SwinTransformer",
+    "embed_dims": 8,
+    "depths": (1, 1, 1, 1),
+    "num_heads": (1, 1, 2, 2),
+    "window_size": 4,
+    "drop_path_rate": 0.0,
+    "out_indices": (0, 1, 2, 3),
+}
+DETECTION = {"embed_dims": 16, "num_heads": 2, "ffn_dims": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8}
+HEADS = {
+    TaskKey(task.value, task): ("x", "y")
+    for task in Task
+    if task.value in ("classification", "detection", "segmentation")
+}
+IMAGES = 8
+
+
+def make_batch(key: TaskKey) -> Batch:
+    """Eight images of very unequal annotation: the first half knows all, the second (mostly another rank's) little."""
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randint(0, 255, (IMAGES, 1, 64, 64), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 2, (IMAGES, 2), generator=generator).float()
+    labels[1::2] = float("nan")  # with two ranks, rank 1 knows nothing at all
+    batch = Batch(key, images, images, labels, ())
+    if key.task is Task.DETECTION:
+        batch.boxes = 0.2 + 0.3 * torch.rand(IMAGES, 2, 4, generator=generator)
+        batch.box_classes = torch.zeros(IMAGES, 2, dtype=torch.int64)
+        batch.box_classes[1::2] = -1
+        batch.labels[1::2] = 0.0  # known negatives: images without boxes
+    if key.task is Task.SEGMENTATION:
+        batch.masks = torch.randint(0, 2, (IMAGES, 2, 64, 64), dtype=torch.uint8, generator=generator)
+        batch.masks[1::2, 0] = 255
+    return batch
+
+
+def share(batch: Batch) -> Batch:
+    """What this rank sees of it."""
+    mine = slice(ranks.index(), None, ranks.count())
+    own = {f.name: v[mine] for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+    own["teacher_images"] = own["images"]
+    return replace(batch, **own)
+
+
+def main(target: str) -> None:
+    torch.set_num_threads(1)
+    with ranks.joined():
+        torch.manual_seed(0)
+        config = ModelConfig.model_validate(
+            {"backbone": BACKBONE, "detection": DETECTION | {"denoising": 0}, "segmentation": {"channels": 8}}
+        )
+        model = FoundationModel(config, HEADS).eval()  # batch statistics are those of a rank's share: left out here
+        teacher = Teacher(model)
+        with torch.no_grad():
+            for parameter in teacher.model.parameters():
+                parameter.add_(0.01)
+        found = {}
+        for key in HEADS:
+            phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_scopes(key, config), 0.5, 0.8, True, True)
+            batch = share(make_batch(key))
+            training_losses(model, teacher, Normaliser(config, "cpu"), batch, phase).loss.backward()
+            ranks.average_gradients(list(model.parameters()))
+            found |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+            model.zero_grad(set_to_none=True)
+        if ranks.is_first():
+            torch.save(found, target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,5 +1,0 @@
-"""Small folders of phantoms in the layouts in which datasets are published, each with its card."""
-
-from layouts.published import LAYOUTS, write_layout
-
-__all__ = ["LAYOUTS", "write_layout"]

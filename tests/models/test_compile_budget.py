@@ -1,0 +1,237 @@
+"""What is compiled over whole cycles: nothing twice, never more than planned, and with the numbers of a plain run."""
+
+import copy
+import pickle
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+import torch
+import torch._dynamo as dynamo
+from torch import nn
+
+from foundationx.apps.run.compile import compile_trainer, graphs_needed
+from foundationx.core.config.load import load_config
+from foundationx.core.errors import CompileError, ConfigError
+from foundationx.core.types import ANNOTATED, Split, Task
+from foundationx.data.datamodule import open_datasets
+from foundationx.engine.hooks import Watcher
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.models.compile import (
+    check_backend,
+    compile_parts,
+    is_compiled,
+    parts_of,
+    plainly,
+    predict_full,
+    run_part,
+)
+from foundationx.phantoms.write import write_phantom_datasets
+from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
+
+DATASETS = [{"card": f"phantom_{name}"} for name in ("labels", "boxes", "masks", "all")]
+"""Two heads a task."""
+
+OPTIONS = {
+    "datasets": DATASETS,
+    "runtime__batch_size": 2,
+    "runtime__eval_batch_size": 3,
+    "schedule__max_steps": 2,
+    "optimiser__type": "sgd",  # AdamW makes much of the rounding of small gradients
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    """Neither graphs nor limits of other tests."""
+    names = ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_limit_hit")
+    dynamo.reset()
+    with dynamo.config.patch({name: getattr(dynamo.config, name) for name in names}):
+        yield
+    dynamo.reset()
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, {entry["card"]: 20 for entry in DATASETS}, size=64, processes=1)
+    return folder
+
+
+class Counting:
+    """A backend that compiles nothing and notes the shape of each graph's images or features."""
+
+    def __init__(self):
+        self.graphs = []
+
+    def __call__(self, graph, inputs):
+        self.graphs.append([tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)][:1])
+        return graph.forward
+
+
+class Evaluating(Watcher):
+    """Evaluates student and teacher at the end of each cycle; notes how many graphs there are then."""
+
+    def __init__(self, trainer, book, backend):
+        self.trainer, self.book, self.backend, self.counts, self.rows = trainer, book, backend, [], []
+
+    def on_cycle_end(self, phase):
+        models = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
+        self.rows += evaluate(self.book, models, Split.VAL, phase.visit).rows
+        self.counts.append(len(self.backend.graphs))
+
+
+def cycles(phantoms, folder, backend, **options):
+    """Two cycles with evaluation; the trainer and what was seen."""
+    options = OPTIONS | options
+    config = load_config(CONFIG, {name.replace("__", "."): value for name, value in options.items()})
+    watch = Onlooker()
+    trainer = tiny_trainer(phantoms, folder, [watch], **options)
+    book = open_datasets(config, phantoms)
+    evaluating = Evaluating(trainer, book, backend if isinstance(backend, Counting) else Counting())
+    trainer.watchers.append(evaluating)
+    if backend is not None:
+        compile_trainer(trainer, trainer.plan, backend)
+    assert trainer.train()
+    return trainer, watch, evaluating
+
+
+@pytest.mark.slow
+def test_a_second_cycle_compiles_nothing_and_nothing_else_changes(phantoms, tmp_path):
+    """Lock, release, teacher and evaluation of two heads a task, beside the same run uncompiled."""
+    backend = Counting()
+    compiled, losses, seen = cycles(phantoms, tmp_path / "compiled", backend)
+    first, second = seen.counts
+    assert second == first, "the second cycle compiled anew"
+    needed = graphs_needed(compiled.config, compiled.model, compiled.plan)
+    assert set(needed) == set(parts_of(compiled.model)) == {"backbone", "trunks.detection", "trunks.segmentation"}
+    # With a graph; without one for batches of 2 in lock phases (and by the teacher), and for evaluated batches of 3.
+    batches = Counter(shapes[0] for shapes in backend.graphs if len(shapes[0]) == 4)
+    assert {shape[0] for shape in batches} == {2, 3}, "the last batch of an evaluation was not filled up"
+    assert len(needed) * 3 <= first <= sum(needed.values())
+    plain, plain_losses, plain_seen = cycles(phantoms, tmp_path / "plain", None)
+    assert len(losses.records) == plain.plan.total_steps
+    for (step, parts, _), (plain_step, plain_parts, _) in zip(losses.records, plain_losses.records, strict=True):
+        assert step == plain_step and parts == pytest.approx(plain_parts, rel=1e-6, abs=1e-7)
+    for one, other in ((compiled.model, plain.model), (compiled.teacher.model, plain.teacher.model)):
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=1e-6, atol=1e-6)
+    assert [row.value for row in seen.rows] == pytest.approx([row.value for row in plain_seen.rows], nan_ok=True)
+
+
+@pytest.fixture(scope="module")
+def small(phantoms, tmp_path_factory):
+    """An untrained trainer."""
+    return tiny_trainer(phantoms, tmp_path_factory.mktemp("small"), **OPTIONS | {"datasets": DATASETS[:3]})
+
+
+@pytest.fixture
+def model(small):
+    """A copy of its model; copies are not compiled."""
+    return copy.deepcopy(small.model)
+
+
+def test_names_copies_and_what_is_saved_do_not_change(model):
+    before = model.state_dict()
+    compile_parts(model, Counting(), 8)
+    assert all(is_compiled(part) for part in parts_of(model).values())
+    assert equal(dict(model.state_dict()), dict(before))
+    assert not any(is_compiled(part) for part in parts_of(copy.deepcopy(model)).values())
+    assert not is_compiled(pickle.loads(pickle.dumps(model)).backbone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ANNOTATED)
+def test_gradients_through_a_traced_backward_pass_are_equal(model, task):
+    """In double precision; drop path draws the same numbers. What is not used has no gradient, not one of zero."""
+    plain, images = copy.deepcopy(model).double().train(), torch.randn(2, 3, 64, 64).double()
+    model.double().train()
+    compile_parts(model, "aot_eager", 8)
+    key = next(key for key in model.classes if key.task is task)
+    for one in (model, plain):
+        torch.manual_seed(0)
+        output = one.trunk(images, key)
+        (output.memory if task is Task.DETECTION else output).square().mean().backward()
+    named = dict(plain.named_parameters())
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached == {name for name, parameter in named.items() if parameter.grad is not None}
+    assert any(name.startswith("backbone") for name in reached) and "backbone.net.norm3.weight" in reached
+    assert ("backbone.net.norm0.weight" in reached) == (task is Task.SEGMENTATION)
+    for name, parameter in model.named_parameters():
+        if name in reached:
+            torch.testing.assert_close(parameter.grad, named[name].grad, rtol=1e-6, atol=1e-6, msg=name)
+
+
+class Scaled(nn.Module):
+    """A part that is compiled in no time."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, values):
+        return values * self.weight
+
+
+class Parts(nn.Module):
+    """A backbone and no trunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.trunks = Scaled(), nn.ModuleDict()
+
+
+def test_what_is_frozen_is_one_graph_whatever_is_marked_as_trained_above_it():
+    parts, backend, values = Parts(), Counting(), torch.ones(2)
+    compile_parts(parts, backend, 8)
+    parts.requires_grad_(False)
+    assert not run_part(parts.backbone, values).requires_grad
+    with torch.no_grad():
+        run_part(parts.backbone, values)
+    assert len(backend.graphs) == 1
+    parts.requires_grad_(True)
+    assert run_part(parts.backbone, values).requires_grad
+    assert len(backend.graphs) == 2
+    parts.requires_grad_(False)
+    assert run_part(parts.backbone, values.clone().requires_grad_()).requires_grad, "something is trained below it"
+
+
+def test_more_graphs_than_planned_are_an_error_and_not_a_slow_run():
+    parts, backend = Parts(), Counting()
+    with dynamo.config.patch(recompile_limit=1):
+        compile_parts(parts, backend, 2)
+        for size in (1, 2, 1, 2):
+            run_part(parts.backbone, torch.ones(size))
+        with pytest.raises(CompileError, match="one graph more than the 2 that the plan needs"):
+            run_part(parts.backbone, torch.ones(3))
+        with plainly(parts):
+            assert torch.equal(run_part(parts.backbone, torch.ones(3)), torch.ones(3))
+    assert len(backend.graphs) == 2
+
+
+@pytest.mark.parametrize("task", ANNOTATED)
+def test_a_filled_up_batch_predicts_as_it_is(model, task):
+    key = next(key for key in model.classes if key.task is task)
+    images = torch.randn(2, 3, 64, 64)
+    model.eval().requires_grad_(False)
+    plain = model.predict(images, key)
+    compile_parts(model, "eager", 8)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda part, values: seen.append(len(values[0])))
+    with plainly(model):
+        filled = predict_full(model, images, key, 5)
+    assert seen == [5]
+    for item in fields(plain):
+        expected, found = getattr(plain, item.name), getattr(filled, item.name)
+        assert (found is None) == (expected is None)
+        if expected is not None:
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_backend_that_cannot_compile_is_told_of_before_training(small):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler was found")
+
+    with pytest.raises(ConfigError, match="no compiler was found"):
+        compile_trainer(small, small.plan, broken)
+    assert not is_compiled(small.model.backbone)
+    check_backend("eager", torch.device("cpu"))

@@ -1,0 +1,169 @@
+"""Every parameter in one scope and one optimiser group; what a phase locks does not move by a bit."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from foundationx.core.config.load import parse_config
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.run import OptimiserConfig
+from foundationx.core.errors import ConfigError
+from foundationx.core.types import Batch, PhaseName, Task, TaskKey
+from foundationx.data.normalise import Normaliser
+from foundationx.engine.optim import build_optimiser
+from foundationx.engine.schedule.plan import build_plan
+from foundationx.engine.step import training_losses
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.parameter_groups import lock, scopes_of, task_scopes
+
+BACKBONE = {
+    "type": "mmdet.SwinTransformer",
+    "embed_dims": 8,
+    "depths": (1, 1, 1, 1),
+    "num_heads": (1, 1, 2, 2),
+    "window_size": 4,
+    "drop_path_rate": 0.1,
+    "out_indices": (0, 1, 2, 3),
+}
+DETECTION = {
+    "embed_dims": 16,
+    "num_heads": 2,
+    "ffn_dims": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "queries": 8,
+    "denoising": 4,
+}
+HEADS = {
+    TaskKey("a", Task.CLASSIFICATION): ("x", "y"),
+    TaskKey("b", Task.DETECTION): ("x",),
+    TaskKey("b", Task.SEGMENTATION): ("x", "z"),
+    TaskKey("c", Task.DETECTION): ("u", "v", "w"),
+    TaskKey("c", Task.SEGMENTATION): ("u",),
+    TaskKey("d", Task.CLASSIFICATION): ("q",),
+}
+
+
+def model_config(sharing="decoder", projector=False):
+    values = {"backbone": BACKBONE, "detection": DETECTION | {"sharing": sharing}, "segmentation": {"channels": 8}}
+    return ModelConfig.model_validate(values | ({"projector": {"features": 12}} if projector else {}))
+
+
+def make_batch(key, classes, size=64, count=2):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8, generator=generator)
+    batch = Batch(key, images, images, torch.ones(count, len(classes)), ())
+    if key.task is Task.DETECTION:
+        batch.boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4]], [[0.3, 0.6, 0.2, 0.3]]])
+        batch.box_classes = torch.zeros(count, 1, dtype=torch.int64)
+    if key.task is Task.SEGMENTATION:
+        batch.masks = torch.randint(0, 2, (count, len(classes), size, size), dtype=torch.uint8, generator=generator)
+    return batch
+
+
+VARIANTS = [("decoder", False), ("queries", True)]
+
+
+@pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
+def test_every_parameter_is_in_one_scope_and_one_group(sharing, projector):
+    model = FoundationModel(model_config(sharing, projector), HEADS)
+    named = [name for names in scopes_of(model).values() for name in names]
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters())
+    optimiser = build_optimiser(model, OptimiserConfig())
+    grouped = [id(p) for group in optimiser.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    assert ("decoder.detection" in scopes_of(model)) == (sharing == "queries")
+
+
+def test_groups_are_merged_and_scaled():
+    model = FoundationModel(model_config(), HEADS)
+    config = OptimiserConfig(lr=1e-3, weight_decay=0.1, lr_scale={"backbone": 0.1, "head.classification": 0.5})
+    optimiser = build_optimiser(model, config)
+    settings = {(group["lr"], group["weight_decay"]) for group in optimiser.param_groups}
+    expected = {(lr, decay) for lr in (1e-4, 5e-4, 1e-3) for decay in (0.0, 0.1)}
+    assert settings == expected and len(optimiser.param_groups) == len(expected)
+    lr_of = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        wanted = 1e-4 if name.startswith("backbone.") else 5e-4 if "__classification" in name else 1e-3
+        assert lr_of[id(parameter)] == wanted, name
+    with pytest.raises(ConfigError, match="did you mean 'backbone'"):
+        build_optimiser(model, OptimiserConfig(lr_scale={"backbon": 1.0}))
+
+
+def plan_for(model_cfg, sharing_lock=True):
+    values = {
+        "name": "x",
+        "model": model_cfg.model_dump(),
+        "datasets": [{"card": "unused"}],
+        "schedule": {"cycles": 1},
+    }
+    return build_plan(parse_config(values, "test"), dict.fromkeys(HEADS, 4))
+
+
+@pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
+def test_each_phase_changes_exactly_its_scopes(sharing, projector):
+    """One optimiser step of every (task, phase): what is named moves, all else is bit-identical, buffers included."""
+    config = model_config(sharing, projector)
+    torch.manual_seed(0)
+    model = FoundationModel(config, HEADS)
+    teacher = Teacher(model)
+    normalise = Normaliser(config, "cpu")
+    optimiser = build_optimiser(model, OptimiserConfig(lr=1e-2, weight_decay=0.1, decay_norms_and_biases=True))
+    for phase in plan_for(config).phases:
+        before = copy.deepcopy(model.state_dict())
+        with lock(model, phase.trainable):
+            batch = make_batch(phase.key, HEADS[phase.key])
+            training_losses(model, teacher, normalise, batch, phase).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        after = model.state_dict()
+        parameters = dict(model.named_parameters())
+        by_scope = scopes_of(model)
+        for scope, names in by_scope.items():
+            changed = [name for name in names if not torch.equal(before[name], after[name])]
+            if scope in phase.trainable:
+                assert changed, f"{phase.key} {phase.name}: nothing moved in {scope}"
+            else:
+                assert not changed, f"{phase.key} {phase.name}: {changed[:3]} moved in locked {scope}"
+        for name in before.keys() - parameters.keys():
+            if phase.name is PhaseName.LOCK:
+                assert torch.equal(before[name], after[name]), f"statistics {name} moved in a lock phase"
+        assert all(p.grad is None for p in model.parameters())
+        assert not model.training
+
+
+def test_release_moves_normalisation_statistics_and_lock_builds_no_graph_below():
+    config = model_config()
+    model = FoundationModel(config, HEADS)
+    key = TaskKey("b", Task.SEGMENTATION)
+    images = torch.rand(2, 3, 64, 64)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    with lock(model, task_scopes(key, config)):
+        model.trunk(images, key)
+    assert any(not torch.equal(before[name], value) for name, value in model.named_buffers() if "running_mean" in name)
+    with lock(model, (f"head.{key}",)):
+        assert not model.trunk(images, key).requires_grad
+    with pytest.raises(KeyError, match="no such scope"), lock(model, ("head.nobody/detection",)):
+        pass
+
+
+@pytest.mark.parametrize("key", [key for key in HEADS if key.dataset in ("a", "c")], ids=str)
+def test_consistency_alone_teaches_the_backbone(key):
+    """foundation_x.md 2.4: in the released code the detection term reaches no student parameter at all."""
+    config = model_config()
+    torch.manual_seed(0)
+    model = FoundationModel(config, HEADS)
+    teacher = Teacher(model)
+    with torch.no_grad():
+        for parameter in teacher.model.parameters():
+            parameter.mul_(1.05)
+    phase = next(p for p in plan_for(config).phases if p.key == key and p.name is PhaseName.RELEASE)
+    phase = replace(phase, consistency=1.0)
+    with lock(model, phase.trainable):
+        training_losses(model, teacher, Normaliser(config, "cpu"), make_batch(key, HEADS[key]), phase).loss.backward()
+        moved = [name for name, p in model.backbone.named_parameters() if p.grad is not None and p.grad.abs().max() > 0]
+        assert len(moved) > 10
+    assert all(p.grad is None and not p.requires_grad for p in teacher.model.parameters())

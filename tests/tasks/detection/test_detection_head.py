@@ -1,0 +1,130 @@
+"""The head from batch to losses and predictions: cost in operations and waits, where the decoder is, refusals."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.errors import ConfigError
+from foundationx.tasks.detection.head import DetectionHead, DetectionOutputs
+from foundationx.tasks.detection.trunk import DetectionConfig
+from tests.helpers.detection_samples import CLASSES, SMALL, build, draw_batch, draw_features
+from tests.helpers.host_traffic import Dispatched, HostTraffic
+
+WAITS = ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "unique")
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_loss_costs_the_same_few_operations_and_waits_at_any_batch(backward):
+    trunk, head = build(replace(SMALL, decoder_layers=6))
+    trunk.train(), head.train()
+    seen = []
+    for batch_size in (2, 24):
+        batch = draw_batch([1 + number % 3 for number in range(batch_size - 1)] + [3])
+        outputs = head(trunk(draw_features(batch_size)), trunk, batch)
+        with HostTraffic() as traffic, Dispatched() as operations:
+            loss = sum(head.loss(outputs, batch).values())
+            if backward:
+                torch.autograd.grad(loss, (outputs.logits, outputs.boxes, *outputs.denoised))
+        assert sum(traffic.calls[name] for name in WAITS) == 1, "all costs of all layers and images travel together"
+        assert not {"_local_scalar_dense", "nonzero", "_unique2"} & set(operations.calls)
+        seen.append(operations.calls)
+    assert seen[0] == seen[1] and seen[0].total() <= 3000
+
+
+def test_the_counter_of_waits_counts():
+    values = torch.arange(3.0)
+    with HostTraffic() as traffic, Dispatched() as operations:
+        assert values.sum() > 2 and values[1].item() == 1 and values.cpu() is values
+        values.nonzero()
+    assert [traffic.calls[name] for name in ("__bool__", "item", "cpu", "nonzero")] == [1, 1, 1, 1]
+    assert operations.calls["_local_scalar_dense"] == 2 and operations.calls["nonzero"] == 1
+
+
+def outputs_of(logits, boxes):
+    return DetectionOutputs(torch.as_tensor(logits)[None, None], torch.as_tensor(boxes)[None, None])
+
+
+def test_prediction_by_hand():
+    head = DetectionHead(2, SMALL)
+    outputs = outputs_of(
+        [[-1.0, 2.0], [3.0, -4.0], [0.0, 1.0]],
+        [[0.5, 0.5, 0.2, 0.4], [0.1, 0.9, 0.4, 0.4], [0.5, 0.5, 0.1, 0.1]],
+    )
+    found = head.predict(outputs, (8, 8))
+    assert found.box_classes.tolist() == [[0, 1, 1, 0, 0, 1]]
+    expected = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0, -4.0]).sigmoid()
+    torch.testing.assert_close(found.scores[0], expected)
+    torch.testing.assert_close(found.boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
+    torch.testing.assert_close(found.boxes[0, 3], found.boxes[0, 2])
+
+
+def test_a_shared_decoder_is_the_one_that_is_used():
+    trunk, head = build(replace(SMALL, sharing="queries"))
+    other = DetectionHead(5, trunk.config)
+    assert not [name for name, _ in head.named_parameters() if name.startswith("decoder.")]
+    memory = trunk.eval()(draw_features())
+    before = head.eval()(memory, trunk).logits, other.eval()(memory, trunk).logits
+    assert before[1].shape == (*before[0].shape[:3], 5)
+    with torch.no_grad():
+        trunk.decoder.layers[0].ffn.layers[1].bias.add_(torch.randn(SMALL.embed_dims))
+    after = head(memory, trunk).logits, other(memory, trunk).logits
+    for old, new in zip(before, after, strict=True):
+        assert torch.equal(old[0], new[0]) and not torch.allclose(old[1], new[1])
+
+
+@pytest.mark.parametrize("sharing", ["decoder", "queries"])
+def test_model_configuration_reaches_trunk_and_head(sharing):
+    values = {name: getattr(SMALL, name) for name in ("embed_dims", "num_heads", "ffn_dims", "queries")}
+    config = ModelConfig(backbone={"type": "mmdet.ResNet"}, detection=values | {"sharing": sharing, "levels": 5})
+    trunk = DetectionHead.build_trunk((8, 16), config)
+    head = DetectionHead.build(trunk, CLASSES, config)
+    memory = trunk.eval()([torch.randn(1, 8, 32, 32), torch.randn(1, 16, 16, 16)])
+    assert memory.spatial_shapes == ((32, 32), (16, 16), (8, 8), (4, 4), (2, 2)), "more levels than stages: strided"
+    outputs = head.eval()(memory, trunk)
+    assert outputs.logits.shape == (7, 1, SMALL.queries, CLASSES) and outputs.denoising is None
+
+
+def test_evaluation_asks_nothing_of_the_truth():
+    trunk, head = build()
+    memory = trunk.eval()(draw_features())
+    batch = draw_batch()
+    with_truth, without = head.eval()(memory, trunk, batch), head(memory, trunk)
+    assert with_truth.denoising is None and torch.equal(with_truth.logits, without.logits)
+
+
+def test_more_boxes_than_queries_still_make_a_step():
+    trunk, head = build(replace(SMALL, queries=3))
+    trunk.train(), head.train()
+    batch = draw_batch((9, 1))
+    losses = head.loss(head(trunk(draw_features()), trunk, batch), batch)
+    assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("queries", 0),
+        ("queries", "many"),
+        ("queries", True),
+        ("embed_dims", "256"),
+        ("num_heads", 0),
+        ("points", 1.5),
+        ("decoder_layers", 0),
+        ("temperature", -20),
+        ("denoising", -1),
+        ("box_noise", float("nan")),
+        ("label_noise", None),
+        ("proposal_loss_weight", float("inf")),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_named(name, value):
+    with pytest.raises(ConfigError) as caught:
+        DetectionConfig.from_dict({name: value})
+    assert f"model.detection.{name}" in str(caught.value) and repr(value) in str(caught.value)
+
+
+def test_numbers_at_their_least_are_taken():
+    values = {"denoising": 0, "box_noise": 0, "label_noise": 0.0, "proposal_loss_weight": 2}
+    assert DetectionConfig.from_dict(values | {"queries": 1, "sharing": "queries"}).queries == 1

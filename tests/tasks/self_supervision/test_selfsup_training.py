@@ -1,0 +1,240 @@
+"""Self-supervised visits in the plan: images without labels, runs that mix, resume exactly, evaluation and faults."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from foundationx.apps.cli.main import main
+from foundationx.apps.run.predict import predict_images
+from foundationx.apps.run.train import build_model, plan_loader, train
+from foundationx.core.config.load import load_config, parse_config
+from foundationx.core.errors import ConfigError
+from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import open_datasets
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.unlabelled import read_images
+from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
+from foundationx.engine.schedule.plan import build_plan
+from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.evaluation.metrics.collapse import ViewScores, effective_rank, margin, merged, spread
+from foundationx.models.parameter_groups import scopes_of
+from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.self_supervision.objective import open_objective
+from tests.helpers.selfsup_tiny import CONFIG, tiny_selfsup
+from tests.helpers.survival import equal
+
+SELFSUP = Path(__file__).resolve().parents[3] / "configs" / "selfsup"
+KEY = TaskKey("phantom_labels", Task.SELF_SUPERVISION)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, 14, size=96, processes=1)
+    return folder
+
+
+def trainer_of(config, phantoms, folder):
+    """A trainer without evaluation."""
+    book = open_datasets(config, phantoms)
+    plan = build_plan(config, book.sizes(Split.TRAIN))
+    model = build_model(config, book, "cpu")
+    return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+
+
+def state_of(trainer):
+    optimiser = trainer.optimiser.state_dict()["state"]
+    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), optimiser
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
+    card = Catalog().card("phantom_all")
+    found = read_images(card, phantoms)
+    files = {path.name for path in (phantoms / "phantom_all" / "images").iterdir()}
+    assert len(found.images) == len(files) == 14 and {name.split("/")[-1] for name in found.images} == files
+    assert found.classes == () and found.labels.shape == (14, 0) and found.key.task is Task.SELF_SUPERVISION
+
+
+def test_patients_are_on_the_side_that_they_are_on_for_labels(phantoms):
+    config = load_config(
+        CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["classification", KEY.task.value]}]}
+    )
+    book = open_datasets(config, phantoms)
+    labelled = TaskKey("phantom_labels", Task.CLASSIFICATION)
+    for split in Split:
+        images = {key: {book.annotations[key].images[i] for i in book.indices[key][split]} for key in book.annotations}
+        assert images[KEY] == images[labelled] and images[KEY]
+    assert book.summary()[-1]["classes"] == []
+
+
+# ---------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize(
+    "name", ["adam", "lamps", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam_v2", "peac", "ace"))]
+)
+def test_a_run_goes_on_bit_for_bit_in_the_middle(phantoms, tmp_path, name):
+    """Queue, centre, curriculum and turns too; from the third of six steps, before a stage or turn changes."""
+    config = tiny_selfsup(name, runtime__checkpoint_every=1, runtime__keep_checkpoints=9)
+    whole = trainer_of(config, phantoms, tmp_path)
+    start = {key: value.clone() for key, value in whole.model.state_dict().items()}
+    assert whole.train() and whole.plan.total_steps == 6
+    again = trainer_of(config, phantoms, tmp_path / "again")
+    middle = next(path for path in checkpoints_in(tmp_path) if step_of(path) == 3)
+    again.resume(load_checkpoint(middle))
+    assert again.train()
+    for one, two in zip(state_of(whole), state_of(again), strict=True):
+        assert equal(one, two)
+    changed = {key for key, value in whole.model.state_dict().items() if not torch.equal(start[key], value)}
+    assert any(key.startswith("backbone") for key in changed) and any(key.startswith("heads") for key in changed)
+    teacher = whole.teacher.model.state_dict()
+    assert not torch.equal(teacher["backbone.net.norm3.weight"], start["backbone.net.norm3.weight"])
+
+
+def test_a_run_mixes_labels_and_images(phantoms, tmp_path):
+    cards = [
+        {"card": "phantom_labels", "tasks": ["classification", "self_supervision"]},
+        {"card": "phantom_masks", "tasks": ["segmentation"]},
+    ]
+    lock = {"classification": 0.0, "detection": 0.5, "segmentation": 0.5, "self_supervision": 0.5}
+    release = dict.fromkeys(("classification", "detection", "segmentation", "self_supervision"), 1.0)
+    schedule = {"cycles": 1, "type": "cyclic", "lock": lock, "release": release, "max_steps": 2}
+    config = load_config(CONFIG, {"datasets": cards, "schedule": {"_delete_": True, **schedule}})
+    assert train(config, phantoms, tmp_path)
+    folder = WorkDir(tmp_path)
+    visits = folder.read_json("plan.json")["visits"]
+    assert [visit["task"] for visit in visits] == ["classification", "self_supervision", "segmentation"]
+    own = visits[1]["phases"]
+    assert [phase["trainable"] for phase in own] == [[f"head.{KEY}"], ["backbone", f"head.{KEY}"]]
+    assert [phase["consistency"] for phase in own] == [0.0, 0.0] and visits[0]["phases"][0]["consistency"] > 0
+    logged = [row for row in folder.read_log() if row["task"] == "self_supervision"]
+    assert {"contrast", "task", "total"} == set(logged[-1]["losses"])
+    rows = [row for row in folder.read_metrics() if row.task == "self_supervision" and row.visit == 3]
+    assert {row.metric for row in rows} == {"loss", "margin", "rank", "spread"}
+    assert {(row.model, row.split) for row in rows} == {(m, s) for m in ("student", "teacher") for s in ("val", "test")}
+    assert all(np.isfinite(row.value) for row in rows if row.metric != "margin")
+    assert "self_supervision" in folder.report.read_text()
+    picture = tmp_path / "image.png"
+    cv2.imwrite(str(picture), np.zeros((80, 80), np.uint8))
+    (finding,) = predict_images(load_checkpoint(tmp_path), "teacher", [picture])
+    assert set(finding.values["heads"]) == {"phantom_labels/classification", "phantom_masks/segmentation"}
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"type": "mmdet.ResNet", "depth": 18, "base_channels": 4, "num_stages": 4, "out_indices": (0, 1, 2, 3)},
+        {
+            "type": "mmseg.VisionTransformer",
+            "img_size": (64, 64),
+            "patch_size": 16,
+            "embed_dims": 8,
+            "num_layers": 3,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "out_indices": (0, 1, 2),
+        },
+    ],
+    ids=lambda backbone: backbone["type"],
+)
+def test_other_backbones_learn_too(phantoms, tmp_path, backbone):
+    config = tiny_selfsup("lamps", model__backbone={"_delete_": True, **backbone}, schedule__max_steps=4)
+    trainer = trainer_of(config, phantoms, tmp_path)
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    assert trainer.train()
+    after = trainer.model.state_dict()
+    silent = [
+        name
+        for name in scopes_of(trainer.model)["backbone"]
+        if torch.equal(before[name], after[name]) and after[name].numel() > 1
+    ]
+    assert not silent, silent
+
+
+@pytest.mark.parametrize("path", sorted(SELFSUP.glob("*.py")), ids=lambda path: path.stem)
+def test_configurations_name_objectives_and_their_options(path):
+    _, options = open_objective(load_config(path).model.objective)
+    assert options.type == path.stem.removesuffix("_nano") and not options.as_released
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(SELFSUP.glob("*_nano.py")), ids=lambda path: path.stem)
+def test_small_configurations_run(phantoms, tmp_path, path):
+    few = {"schedule.cycles": 1, "schedule.max_steps": 2, "runtime.batch_size": 4, "runtime.workers": 0}
+    assert trainer_of(load_config(path, few), phantoms, tmp_path).train()
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def test_every_turn_is_evaluated_and_the_model_stays_as_it_was(phantoms):
+    config = tiny_selfsup("lamps")
+    book = open_datasets(config, phantoms)
+    model = build_model(config, book, "cpu")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    rows = evaluate(book, {"student": model}, Split.TRAIN, 0).rows
+    losses = {row.class_name: row.value for row in rows if row.metric == "loss"}
+    terms = ("extrapolate", "order", "coherence", "compose", "decompose", "whole", "place")
+    assert set(losses) == {*terms, "total"} and losses["total"] == pytest.approx(sum(losses[t] for t in terms))
+    assert {row.n for row in rows} == {len(book.indices[KEY][Split.TRAIN])}
+    assert evaluate(book, {"student": model}, Split.TRAIN, 0).rows == rows
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_monitors_of_collapse_by_hand():
+    same = np.tile(np.array([[1.0, 2.0, 3.0, 4.0]]), (6, 1))
+    assert margin(same, same) == pytest.approx(0) and effective_rank(same) == 1 and spread(same) == pytest.approx(0)
+    apart = np.eye(4)
+    assert margin(apart, 3 * apart) == pytest.approx(1) and margin(apart[:1], apart[:1]) is None
+    assert margin(apart, apart[::-1]) == pytest.approx(0 - 4 / 12)
+    assert effective_rank(apart) == pytest.approx(3)  # centring takes one
+    both_ways = np.concatenate([apart, -apart])
+    assert effective_rank(both_ways) == pytest.approx(4) and spread(both_ways) == pytest.approx(1)
+
+
+def test_scores_weigh_batches_by_their_images():
+    scores = ViewScores()
+    wanted = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    scores.add({"a": torch.tensor(1.0)}, torch.eye(2, 4), torch.eye(2, 4), wanted)
+    scores.add({"a": torch.tensor(4.0)}, torch.eye(4)[2:3], torch.eye(4)[2:3], wanted[:1].flip(1))
+    other = ViewScores()
+    other.add({"b": torch.tensor(2.0)}, torch.eye(3, 4), torch.eye(3, 4).roll(1, dims=0), None)
+    rows = {(row.metric, row.class_name): row for row in merged([scores.rows(), other.rows()])}
+    assert rows["loss", "a"].value == pytest.approx(2.0) and rows["loss", "total"].value == pytest.approx(4.0)
+    assert rows["margin", "mean"].value == pytest.approx((1.0 + (0 - 3 / 6)) / 2)
+    share = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) / np.log(2)
+    assert rows["entropy", "mean"].value == pytest.approx(share, rel=1e-5)
+
+
+# ---------------------------------------------------------------- faults
+
+
+def test_faults_of_the_configuration_are_told(phantoms, tmp_path):
+    values = tiny_selfsup("adam").model_dump(mode="json")
+    with pytest.raises(ConfigError, match=r"model\.objective is not set"):
+        parse_config(values | {"model": values["model"] | {"objective": None}}, "test")
+    nothing = {"classification": 1.0, "detection": 1.0, "segmentation": 1.0}
+    with pytest.raises(ConfigError, match=r"release\.self_supervision is 0"):
+        parse_config(values | {"schedule": {"cycles": 1, "release": nothing}}, "test")
+    with pytest.raises(ConfigError, match="no objective is called 'adm'"):
+        train(load_config(CONFIG, {"model.objective": {"_delete_": True, "type": "adm"}}), phantoms, tmp_path)
+    wanted = load_config(CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["segmentation"]}]})
+    with pytest.raises(ConfigError, match=r"has no segmentation\n.*classification, self_supervision"):
+        open_datasets(wanted, phantoms)
+
+
+def test_a_self_supervised_head_cannot_be_asked_to_predict(phantoms, tmp_path, capsys):
+    trainer = trainer_of(tiny_selfsup("peac", schedule__max_steps=1), phantoms, tmp_path)
+    trainer.train()
+    (tmp_path / "image.png").write_bytes(cv2.imencode(".png", np.zeros((80, 80), np.uint8))[1].tobytes())
+    asked = ["predict", str(tmp_path), str(tmp_path / "image.png"), "--head", str(KEY)]
+    assert main(asked) == 2
+    assert f"no head '{KEY}' that predicts" in capsys.readouterr().err
