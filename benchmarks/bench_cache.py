@@ -15,7 +15,7 @@ import numpy as np
 from films import KEY, write_films
 from measuring import heading, in_turns, options, table, times
 
-from foundationx.core.types import Annotations, Moment
+from foundationx.core.types import Annotations, TrainingProgress
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
@@ -31,7 +31,7 @@ SIZES = (512, 224)
 BATCH, BATCHES = 16, 20
 """Cached batches of one timed run; decoding is timed on one film, a run."""
 
-LAST = Moment(turn=3, done=0.99)
+LAST = TrainingProgress(turn=3, done=0.99)
 """The last stage of a curriculum, and of several turns the one that takes two crops."""
 
 VIEWS = {

@@ -2,7 +2,7 @@
 
 What the released code does besides learning (``foundation_x.md`` sections 2.2 to 2.4 and 6) is done here too: a deep
 copy of the whole model and a forward pass of it in each step of detection; a teacher that builds graphs, run in lock
-phases as well; matching layer by layer; one optimiser group a tensor. Before and after each visit it turns the weights
+phases as well; matching layer by layer; one optimizer group a tensor. Before and after each visit it turns the weights
 into Python lists, to see what has changed, and after each visit it evaluates both models on all test sets, detection
 one image at a time; ours evaluates once a cycle (``evaluate.every``). It computes the backbone's blocks twice
 (activation checkpointing, on in all its configurations), and decodes full-size files whenever an image is looked at;
@@ -29,13 +29,13 @@ from measuring import heading, in_turns, options, table, times
 from small_world import DESCRIPTION, SIZE, World, draw_batch, keys, phase_of
 from torch import Tensor, nn
 
-from foundationx.core.config.run import OptimiserConfig
+from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey
 from foundationx.data.cache import Store
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
-from foundationx.engine.optim import build_optimiser
+from foundationx.engine.optim import build_optimizer
 from foundationx.models.consistency import consistency_loss
 from foundationx.models.parameter_groups import lock
 
@@ -65,7 +65,7 @@ class Ours:
 
     def __init__(self, world: World):
         self.world = world
-        self.optimiser = build_optimiser(world.student, OptimiserConfig())
+        self.optimizer = build_optimizer(world.student, OptimizerConfig())
 
     def visit(self, batch: Batch) -> None:
         """Lock, then release."""
@@ -81,7 +81,7 @@ class Ours:
     def step(self, phase, batch: Batch) -> None:
         """Losses, gradients, update."""
         self.world.loss(phase, batch).backward()
-        update(self.optimiser)
+        update(self.optimizer)
 
 
 class Released:
@@ -95,7 +95,7 @@ class Released:
             if hasattr(module, "with_cp"):
                 module.with_cp = True
         self.teacher = copy.deepcopy(world.student).eval()  # its parameters keep requires_grad
-        self.optimiser = torch.optim.AdamW([{"params": [p]} for p in world.student.parameters()], lr=1e-4)
+        self.optimizer = torch.optim.AdamW([{"params": [p]} for p in world.student.parameters()], lr=1e-4)
 
     def visit(self, batch: Batch) -> None:
         """Lock, then release; the teacher follows."""
@@ -126,7 +126,7 @@ class Released:
         else:
             task = torch.stack(list(student.head_loss(output, batch).values())).sum()
         (0.5 * task + 0.5 * consistency_loss(compared, target)).backward()
-        update(self.optimiser)
+        update(self.optimizer)
 
     def layer_by_layer(self, output, batch: Batch) -> Tensor:
         """The same losses, each layer matched on its own: one wait a layer."""
@@ -145,12 +145,12 @@ def weights_as_lists(model: nn.Module) -> dict[str, list]:
     return {name: parameter.detach().tolist() for name, parameter in model.named_parameters()}
 
 
-def update(optimiser: torch.optim.Optimizer) -> None:
+def update(optimizer: torch.optim.Optimizer) -> None:
     """Clips and steps."""
-    trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     nn.utils.clip_grad_norm_(trained, CLIP)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def main() -> None:

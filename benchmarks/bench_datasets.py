@@ -56,7 +56,7 @@ def count(step) -> int:
 
 def main() -> None:
     runs = options(__doc__).runs
-    heading("Step and number of datasets", f"{DESCRIPTION} Two images a release step, teacher and optimiser included.")
+    heading("Step and number of datasets", f"{DESCRIPTION} Two images a release step, teacher and optimizer included.")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for task in (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION):

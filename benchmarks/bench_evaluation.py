@@ -24,7 +24,7 @@ from small_world import CONFIG as SMALL
 from foundationx.apps.run.train import build_model
 from foundationx.core.config.load import load_config
 from foundationx.core.types import ANNOTATED, Split
-from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
@@ -58,7 +58,7 @@ def main() -> None:
                 write_phantom_datasets(folder / "data", {"phantom_all": FILMS}, size=side, processes=1)
             name = f"{network}, films of {side}"
             for what, tasks in zip(TABLES, (ANNOTATED, *((task,) for task in ANNOTATED)), strict=True):
-                decoded, cached = (books(folder, network, tasks, cache) for cache in (False, True))
+                decoded, cached = (data_modules(folder, network, tasks, cache) for cache in (False, True))
                 models = dict.fromkeys(("student", "teacher"), build_model(decoded.config, decoded, "cpu"))
                 check_equal(decoded, models)
                 rows.append([f"{name}, {what.lower()}", *timed(decoded, cached, models, runs)])
@@ -74,7 +74,7 @@ def main() -> None:
     )
 
 
-def books(where: Path, network: str, tasks: tuple, cache: bool) -> DataBook:
+def data_modules(where: Path, network: str, tasks: tuple, cache: bool) -> DataModule:
     """The datasets with one card's heads of these tasks."""
     changes: dict[str, Any] = {
         "datasets": [{"card": "phantom_all", "tasks": tasks}],
@@ -83,31 +83,31 @@ def books(where: Path, network: str, tasks: tuple, cache: bool) -> DataBook:
     }
     if cache:
         changes["runtime.cache"] = f"{where}/cache"
-    book = open_datasets(load_config(TINY, changes | NETWORKS[network]), where / "data")
-    book.fill_cache()
-    return book
+    data_module = open_datasets(load_config(TINY, changes | NETWORKS[network]), where / "data")
+    data_module.fill_cache()
+    return data_module
 
 
-def ours(book: DataBook, models: dict[str, FoundationModel]) -> dict:
+def ours(data_module: DataModule, models: dict[str, FoundationModel]) -> dict:
     """The numbers of ``evaluate_plainly``."""
-    found = evaluate(book, models, Split.TRAIN, 0)
+    found = evaluate(data_module, models, Split.TRAIN, 0)
     values: dict[tuple, list] = {}
     for row in found.rows:
         if row.metric in METRICS and row.class_name != "mean":
-            key = next(k for k in book.annotations if (k.dataset, k.task.value) == (row.dataset, row.task))
+            key = next(k for k in data_module.annotations if (k.dataset, k.task.value) == (row.dataset, row.task))
             values.setdefault((row.model, key), []).append(np.nan if row.value is None else row.value)
     return {name: np.array(of_head) for name, of_head in values.items()}
 
 
-def check_equal(book: DataBook, models: dict[str, FoundationModel]) -> None:
+def check_equal(data_module: DataModule, models: dict[str, FoundationModel]) -> None:
     """Raises AssertionError where the two ways differ by more than rounding."""
-    plain, found = evaluate_plainly(book, models, Split.TRAIN), ours(book, models)
+    plain, found = evaluate_plainly(data_module, models, Split.TRAIN), ours(data_module, models)
     assert plain.keys() == found.keys()
     for name in plain:
         np.testing.assert_allclose(found[name], plain[name], atol=1e-4, err_msg=str(name))
 
 
-def timed(decoded: DataBook, cached: DataBook, models: dict[str, FoundationModel], runs: int) -> list[str]:
+def timed(decoded: DataModule, cached: DataModule, models: dict[str, FoundationModel], runs: int) -> list[str]:
     ways = {
         "plain": functools.partial(evaluate_plainly, decoded, models, Split.TRAIN),
         "ours": functools.partial(evaluate, decoded, models, Split.TRAIN, 0),
@@ -118,11 +118,11 @@ def timed(decoded: DataBook, cached: DataBook, models: dict[str, FoundationModel
     return [f"{plain:.2f}", f"{read:.2f}", times(plain, read), f"{kept:.2f}", times(plain, kept)]
 
 
-def memory(book: DataBook, models: dict[str, FoundationModel]) -> list[str]:
+def memory(data_module: DataModule, models: dict[str, FoundationModel]) -> list[str]:
     """Peaks of the released logic and of ours."""
     ways: list[Callable[[], Any]] = [
-        functools.partial(evaluate_plainly, book, models, Split.TRAIN),
-        functools.partial(evaluate, book, models, Split.TRAIN, 0),
+        functools.partial(evaluate_plainly, data_module, models, Split.TRAIN),
+        functools.partial(evaluate, data_module, models, Split.TRAIN, 0),
     ]
     peaks = []
     for way in ways:

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/experiment_cycling.py --out build/experiment
 
-Four ways to train the same heads with the same number of optimiser steps for each head:
+Four ways to train the same heads with the same number of optimizer steps for each head:
 
     alone      one model for every head
     cycling    one model, head after head, cycle after cycle; no teacher, nothing locked
@@ -34,8 +34,8 @@ from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Split, TaskKey
-from foundationx.data.datamodule import DataBook, open_datasets
-from foundationx.engine.hooks import Watcher
+from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.plan import Phase, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import evaluate
@@ -74,14 +74,14 @@ class Scores:
         return float(np.mean(np.subtract(self.after_visit[head], self.after_cycle[head])))
 
 
-class Examiner(Watcher):
+class Examiner(Hook):
     """Scores the visited head after its visit, and every head at the end of a cycle.
 
     The last head of a cycle is scored once: nothing comes between.
     """
 
-    def __init__(self, book: DataBook, models: dict[str, FoundationModel]):
-        self.book, self.models = book, models
+    def __init__(self, data_module: DataModule, models: dict[str, FoundationModel]):
+        self.data_module, self.models = data_module, models
         self.scores = {name: Scores() for name in models}
 
     def on_step(self, phase: Phase, step: int) -> None:
@@ -96,13 +96,15 @@ class Examiner(Watcher):
     def on_cycle_end(self, phase: Phase) -> None:
         """All heads."""
         last = str(phase.key)
-        self._examine("after_cycle", set(self.book.annotations) - {phase.key})
+        self._examine("after_cycle", set(self.data_module.annotations) - {phase.key})
         for scores in self.scores.values():
             scores.after_cycle.setdefault(last, []).append(scores.after_visit[last][-1])
 
     def _examine(self, when: str, keys: set[TaskKey]) -> None:
-        book = replace(self.book, annotations={k: v for k, v in self.book.annotations.items() if k in keys})
-        rows = evaluate(book, self.models, Split.TEST, 1).rows
+        data_module = replace(
+            self.data_module, annotations={k: v for k, v in self.data_module.annotations.items() if k in keys}
+        )
+        rows = evaluate(data_module, self.models, Split.TEST, 1).rows
         for row in rows:
             if row.class_name == MEAN and row.metric == HEADLINE[row.task]:
                 into = getattr(self.scores[row.model], when)
@@ -128,14 +130,14 @@ def config_of(arm: str, seed: int, options: argparse.Namespace) -> RunConfig:
 
 def train(config: RunConfig, data: Path, folder: Path, arm: str) -> dict[str, Scores]:
     """One run: the student's scores, and the teacher's where the arm has one."""
-    book = open_datasets(config, data)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    trainer = Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+    data_module = open_datasets(config, data)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    trainer = Trainer(config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), folder)
     taught = "consistency.weight" not in ARMS[arm]
     models = {f"{arm}, student": model, f"{arm}, teacher": trainer.teacher.model} if taught else {arm: model}
-    examiner = Examiner(book, models)
-    trainer.watchers.append(examiner)
+    examiner = Examiner(data_module, models)
+    trainer.hooks.append(examiner)
     trainer.train()
     return examiner.scores
 

@@ -1,7 +1,7 @@
 """Kills a small training at random moments and compares what comes out, bit for bit, with a run that nobody disturbed.
 
 Four ways: SIGTERM and SIGINT (the run saves and stops), SIGKILL (nothing can be saved), and SIGKILL at the sight of a
-checkpoint's temporary file. After each the run is resumed; when it has come to its end, weights, teacher, optimiser,
+checkpoint's temporary file. After each the run is resumed; when it has come to its end, weights, teacher, optimizer,
 log, metrics and best visits are compared, and another run begins until there were enough kills. Prints a markdown
 table; the exit code is 1 where anything differs.
 
@@ -160,9 +160,9 @@ def differences(one: Path, two: Path) -> list[str]:
     for name in ("student", "teacher"):
         ours, theirs = getattr(first, name), getattr(second, name)
         found += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
-    for key, state in first.optimiser["state"].items():
-        theirs = second.optimiser["state"][key]
-        found += [f"optimiser {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
+    for key, state in first.optimizer["state"].items():
+        theirs = second.optimizer["state"][key]
+        found += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
     logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
     found += ["log.jsonl"] if logs[0] != logs[1] else []
     told = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "file"] for f in (one, two)]

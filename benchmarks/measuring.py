@@ -80,8 +80,8 @@ def bytes_for_backward(forward: Callable[[], Any]) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        outcome = forward()
-    del outcome
+        output = forward()
+    del output
     return sum(kept.values())
 
 

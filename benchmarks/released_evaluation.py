@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from sklearn.metrics import roc_auc_score
 
 from foundationx.core.types import Batch, Prediction, Split, Task, TaskKey
-from foundationx.data.datamodule import DataBook
+from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import in_order, make_loader
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.metrics.average_precision import IOUS
@@ -30,22 +30,28 @@ Kept = list[tuple[Prediction, Batch]]
 
 
 def evaluate_plainly(
-    book: DataBook, models: Mapping[str, FoundationModel], split: Split
+    data_module: DataModule, models: Mapping[str, FoundationModel], split: Split
 ) -> dict[tuple[str, TaskKey], np.ndarray]:
     """AUROC, AP at 0.40 or Dice of each class, by model and head."""
-    return {(name, key): _head(book, model, key, split) for name, model in models.items() for key in book.annotations}
+    return {
+        (name, key): _head(data_module, model, key, split)
+        for name, model in models.items()
+        for key in data_module.annotations
+    }
 
 
-def _head(book: DataBook, model: FoundationModel, key: TaskKey, split: Split) -> np.ndarray:
-    size = 1 if key.task is Task.DETECTION else book.config.runtime.eval_batch_size
-    loader = make_loader(book.evaluation(split), in_order(key, book.indices[key][split], size), 0, pin_memory=False)
-    normalise = Normaliser(book.config.model, "cpu")
+def _head(data_module: DataModule, model: FoundationModel, key: TaskKey, split: Split) -> np.ndarray:
+    size = 1 if key.task is Task.DETECTION else data_module.config.runtime.eval_batch_size
+    loader = make_loader(
+        data_module.evaluation(split), in_order(key, data_module.indices[key][split], size), 0, pin_memory=False
+    )
+    normalise = Normaliser(data_module.config.model, "cpu")
     kept: Kept = []
     model.eval()
     for batch in loader:
         with torch.no_grad():
             kept.append((model.predict(normalise(batch.images), key), batch))
-    return _SCORES[key.task](kept, len(book.classes[key]))
+    return _SCORES[key.task](kept, len(data_module.classes[key]))
 
 
 def _auroc(kept: Kept, classes: int) -> np.ndarray:

@@ -39,7 +39,7 @@ ON_DEVICE = ("phases", "compile")
 INTRO = """# Performance
 
 Written by `python benchmarks/run_all.py`. `foundationx train CONFIG --profile` looks at a configuration of your own on
-your machine: input wait, student, teacher, head and criterion, backward, optimiser, EMA and logging of each kind of
+your machine: input wait, student, teacher, head and criterion, backward, optimizer, EMA and logging of each kind of
 phase, how often the host waits for the device, and the floor that the arithmetic sets.
 
 Times are CPU seconds of one thread, medians, of things that were run in turns in one process. What is compared gives

@@ -23,7 +23,7 @@ from selfsup_worlds import generated_world
 
 from foundationx.apps.run.train import build_model
 from foundationx.core.config.load import load_config
-from foundationx.core.geometry.views import Moment
+from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import Split
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import in_order, make_loader, usable
@@ -82,21 +82,21 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
         "datasets": [{"card": CARD, "tasks": ["self_supervision"]}],
     }
     config = load_config(CONFIGS / f"{name}_nano.py", changes)
-    book = open_datasets(config, data)
-    (key,) = book.annotations
-    student, teacher = build_model(config, book, "cpu"), build_model(config, book, "cpu")
+    data_module = open_datasets(config, data)
+    (key,) = data_module.annotations
+    student, teacher = build_model(config, data_module, "cpu"), build_model(config, data_module, "cpu")
     seen: tuple[Counter, Counter] = (Counter(), Counter())
     for model, counts in zip((student, teacher), seen, strict=True):
         model.backbone.register_forward_pre_hook(
             lambda _, inputs, counts=counts: counts.update({inputs[0].shape[-1]: len(inputs[0])})
         )
-    plain = next(iter(in_order(key, book.indices[key][Split.TRAIN], BATCH)))
+    plain = next(iter(in_order(key, data_module.indices[key][Split.TRAIN], BATCH)))
     turns = student.head(key).objective.turns
-    moments = [Moment(turn, done / MOMENTS) for turn in range(turns) for done in range(MOMENTS)]
-    batches = [[ref._replace(moment=moment) for ref in plain] for moment in moments]
+    moments = [TrainingProgress(turn, done / MOMENTS) for turn in range(turns) for done in range(MOMENTS)]
+    batches = [[ref._replace(training_progress=training_progress) for ref in plain] for training_progress in moments]
     found: dict[str, Passes] = {}
     known: set[tuple[str, ...]] = set()
-    for loaded in make_loader(book.training(), batches, 0, pin_memory=False):
+    for loaded in make_loader(data_module.training(), batches, 0, pin_memory=False):
         batch = usable(loaded, "raise")
         if tuple(batch.views) in known:
             continue

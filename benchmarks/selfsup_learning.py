@@ -13,7 +13,7 @@ from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Split
-from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import build_plan
@@ -23,7 +23,7 @@ from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common
 from foundationx.evaluation.anatomy.suite import Film
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.tasks.self_supervision.tokens import eye
+from foundationx.tasks.self_supervision.tokens import encoder
 from foundationx.weights.exports.backbone import export_backbone
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
@@ -43,11 +43,11 @@ def steps_of(name: str, minutes: float) -> int:
     return max(1, round(60 * minutes / SECONDS_A_STEP[name]))
 
 
-def trainer_of(config: RunConfig, book: DataBook, folder: Path) -> Trainer:
+def trainer_of(config: RunConfig, data_module: DataModule, folder: Path) -> Trainer:
     """A trainer without evaluation."""
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    return Trainer(config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), folder)
 
 
 def finish(trainer: Trainer) -> None:
@@ -56,7 +56,7 @@ def finish(trainer: Trainer) -> None:
         raise SystemExit("stopped; the same command goes on")
 
 
-def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataBook]:
+def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataModule]:
     """A trainer of an objective's nano configuration, and its films. Backbones of all objectives begin alike."""
     changes = {
         "datasets": _datasets(world),
@@ -68,8 +68,8 @@ def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer
         "runtime.checkpoint_minutes": None,
     }
     config = load_config(CONFIGS / f"{name}_nano.py", changes)
-    book = world.films(config)
-    return trainer_of(config, book, folder), book
+    data_module = world.films(config)
+    return trainer_of(config, data_module, folder), data_module
 
 
 def _datasets(world: World) -> list[dict[str, object]]:
@@ -90,14 +90,14 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
         ``before`` and ``after``: loss, margin, rank and spread on the test side; ``seconds`` of processor time, and
         ``steps``.
     """
-    untrained, book = prepared(name, world, steps, target.parent)
+    untrained, data_module = prepared(name, world, steps, target.parent)
     fill_memories(untrained)
-    found: dict[str, object] = {"steps": steps, "before": held_out(untrained, book)}
+    found: dict[str, object] = {"steps": steps, "before": held_out(untrained, data_module)}
     trainer, _ = prepared(name, world, steps, target.parent)
     begun = time.process_time()
     finish(trainer)
     found["seconds"] = round(time.process_time() - begun, 1)
-    found["after"] = held_out(trainer, book)
+    found["after"] = held_out(trainer, data_module)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
     return found
 
@@ -114,16 +114,16 @@ def fill_memories(trainer: Trainer) -> None:
             look_at_views(trainer.model, trainer.teacher.model, trainer.normalise, usable(loaded, "raise"))
 
 
-def held_out(trainer: Trainer, book: DataBook) -> dict[str, float]:
+def held_out(trainer: Trainer, data_module: DataModule) -> dict[str, float]:
     """The student's total loss against the teacher on the test side, and the monitors of collapse.
 
     Adam's negatives are not pruned here: of an untrained network, for which all films look alike, none would be left.
     """
-    objective = trainer.model.head(next(iter(book.annotations))).objective
+    objective = trainer.model.head(next(iter(data_module.annotations))).objective
     trained_with = objective.options
     if hasattr(trained_with, "prune_above"):
         objective.options = trained_with.model_copy(update={"prune_above": 2.0})
-    rows = evaluate(book, {"student": trainer.model, "teacher": trainer.teacher.model}, Split.TEST, 1).rows
+    rows = evaluate(data_module, {"student": trainer.model, "teacher": trainer.teacher.model}, Split.TEST, 1).rows
     objective.options = trained_with
     student = {(row.metric, row.class_name): row.value for row in rows if row.model == "student"}
     return {"loss": student["loss", "total"], **{name: student[name, "mean"] for name in OWN}}
@@ -142,8 +142,8 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
         "schedule.max_steps": steps,
         "teacher.update": "visit",
         "consistency.weight": 0.0,
-        "optimiser.lr": 1e-3,
-        "optimiser.curve": {"type": "cosine", "start": 1.0, "end": 0.0},
+        "optimizer.lr": 1e-3,
+        "optimizer.curve": {"type": "cosine", "start": 1.0, "end": 0.0},
         "runtime.batch_size": 4,
         "runtime.eval_batch_size": 16,
         "runtime.workers": 0,
@@ -151,12 +151,12 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
         "runtime.checkpoint_minutes": None,
     }
     config = load_config(CONFIGS / "peac_nano.py", changes)
-    book = open_datasets(config, world.data)
-    films = book.indices[world.masks][Split.TRAIN]
-    book.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
-    trainer = trainer_of(config, book, folder)
+    data_module = open_datasets(config, world.data)
+    films = data_module.indices[world.masks][Split.TRAIN]
+    data_module.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
+    trainer = trainer_of(config, data_module, folder)
     finish(trainer)
-    rows = evaluate(book, {"student": trainer.model}, Split.TEST, 1).rows
+    rows = evaluate(data_module, {"student": trainer.model}, Split.TEST, 1).rows
     return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
 
 
@@ -165,10 +165,10 @@ def measure(world: World, init: Path) -> dict[str, float]:
     config = load_config(
         CONFIGS / "peac_nano.py", {"model.init": str(init), "datasets": _datasets(world), "split": SPLIT}
     )
-    book = world.films(config)
-    model = build_model(config, book, "cpu").eval()
-    key = next(iter(book.annotations))
-    see = eye(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
+    data_module = world.films(config)
+    model = build_model(config, data_module, "cpu").eval()
+    key = next(iter(data_module.annotations))
+    see = encoder(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
     films = world.measured()
     wholes, quadrants, without = anatomy.parts_of(see, [film.image for film in films], config.image_size)
     own, others = anatomy.composition(wholes, quadrants)

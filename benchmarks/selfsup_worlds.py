@@ -14,7 +14,7 @@ import numpy as np
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Annotations, Split, Task, TaskKey
-from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.evaluation.anatomy.landmarks import mask_landmarks
@@ -45,7 +45,7 @@ class World:
     masks: TaskKey
     generated: bool
 
-    def films(self, config: RunConfig) -> DataBook:
+    def films(self, config: RunConfig) -> DataModule:
         """Films of all cards as one dataset: one head learns from all of them."""
         return as_one(open_datasets(config, self.data), self.data)
 
@@ -56,11 +56,11 @@ class World:
             phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(FILMS)]
             return [Film(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
-        book = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
-        table, first = book.annotations[self.masks], {}
-        for index in book.indices[self.masks][Split.TEST]:
+        data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
+        table, first = data_module.annotations[self.masks], {}
+        for index in data_module.indices[self.masks][Split.TEST]:
             first.setdefault(table.patients[index], int(index))
-        dataset = CardDataset(table, book.roots[self.masks.dataset], ViewPipeline(SIDE))
+        dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(SIDE))
         return [self._film(dataset, index) for index in list(first.values())[:FILMS]]
 
     def _film(self, dataset: CardDataset, index: int) -> Film:
@@ -82,14 +82,14 @@ def real_world(folder: Path) -> World:
     return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), generated=False)
 
 
-def as_one(book: DataBook, data: Path) -> DataBook:
-    """All self-supervised datasets of a book as one, each film and patient on the side it was on.
+def as_one(data_module: DataModule, data: Path) -> DataModule:
+    """All self-supervised datasets of a data_module as one, each film and patient on the side it was on.
 
     A picture that stands in several datasets stays in as often.
     """
-    tables = list(book.annotations.values())
+    tables = list(data_module.annotations.values())
     starts = np.cumsum([0, *(len(table) for table in tables)])
-    folders = [os.path.relpath(book.roots[table.key.dataset], data) for table in tables]
+    folders = [os.path.relpath(data_module.roots[table.key.dataset], data) for table in tables]
     merged = Annotations(
         key=ALL_FILMS,
         classes=(),
@@ -100,6 +100,8 @@ def as_one(book: DataBook, data: Path) -> DataBook:
         splits=[side for table in tables for side in table.splits],
     )
     shifted = zip(tables, starts[:-1], strict=True)
-    sides = [(book.indices[table.key], start) for table, start in shifted]
+    sides = [(data_module.indices[table.key], start) for table, start in shifted]
     indices = {split: np.concatenate([side[split] + start for side, start in sides]) for split in Split}
-    return replace(book, annotations={ALL_FILMS: merged}, roots={ALL_FILMS.dataset: data}, indices={ALL_FILMS: indices})
+    return replace(
+        data_module, annotations={ALL_FILMS: merged}, roots={ALL_FILMS.dataset: data}, indices={ALL_FILMS: indices}
+    )

@@ -2,7 +2,7 @@
 # every step. The published learning rate is 5e-4 for 256 images; here it is scaled to 32.
 schedule = dict(cycles=300, release=dict(self_supervision=1.0))
 teacher = dict(update="step", momentum=dict(type="cosine", start=0.996, end=1.0))
-optimiser = dict(
+optimizer = dict(
     lr=6.25e-5, weight_decay=0.04, warmup=0.03, clip_norm=0.8, curve=dict(type="cosine", start=1.0, end=0.01)
 )
 evaluate = dict(every=10)

@@ -24,7 +24,7 @@ views = dict(
         teacher="clean",
     )
 )
-optimiser = dict(
+optimizer = dict(
     type="sgd",
     lr=0.3,
     momentum=0.9,

@@ -4,4 +4,4 @@
 _base_ = ["./ark.py"]
 
 name = "ark_as_released"
-optimiser = dict(lr=0.0056, warmup=0.0, curve=dict(type="linear", start=1.0, end=1.0))
+optimizer = dict(lr=0.0056, warmup=0.0, curve=dict(type="linear", start=1.0, end=1.0))

@@ -6,4 +6,4 @@ _base_ = ["./ark.py"]
 name = "ark_continual"
 model = dict(init_run="work_dirs/ark")
 datasets = [*_base_.datasets, dict(card="covidx", tasks=["classification"])]
-optimiser = dict(lr=0.1)
+optimizer = dict(lr=0.1)

@@ -11,5 +11,5 @@ model = dict(
 )
 views = dict(classification=dict(teacher="whole"))
 schedule = dict(cycles=50)  # the released weights are those of round 50
-optimiser = dict(warmup=0.4)  # 20 of 50 rounds
+optimizer = dict(warmup=0.4)  # 20 of 50 rounds
 runtime = dict(batch_size=50)

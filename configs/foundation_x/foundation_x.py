@@ -17,7 +17,7 @@ views = dict(
         teacher="same",
     ),
 )
-optimiser = dict(
+optimizer = dict(
     lr=1e-4,
     weight_decay=1e-4,
     decay_norms_and_biases=True,

@@ -3,4 +3,4 @@
 _base_ = ["./foundation_x.py"]
 
 name = "foundation_x_as_released"
-optimiser = dict(every_cycle=True)
+optimizer = dict(every_cycle=True)

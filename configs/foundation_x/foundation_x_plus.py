@@ -9,4 +9,4 @@ schedule = dict(
     lock=dict(classification=0.5, detection=0.5, segmentation=0.5),
 )
 views = dict(classification=dict(geometry=dict(_delete_=True, rotate=7)))
-optimiser = dict(warmup=20 / 2000)
+optimizer = dict(warmup=20 / 2000)

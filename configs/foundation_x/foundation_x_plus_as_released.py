@@ -4,4 +4,4 @@ _base_ = ["./foundation_x_plus.py"]
 
 name = "foundation_x_plus_as_released"
 model = dict(region_gate=dict(at_test=False))
-optimiser = dict(every_cycle=True)
+optimizer = dict(every_cycle=True)

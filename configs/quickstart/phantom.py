@@ -22,6 +22,6 @@ schedule = dict(
 )
 teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
 consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
-optimiser = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.4))
+optimizer = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.4))
 evaluate = dict(every=2)
 runtime = dict(batch_size=8, workers=1, log_every=10)

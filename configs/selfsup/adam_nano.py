@@ -17,4 +17,4 @@ model = dict(
     )
 )
 teacher = dict(_delete_=True, update="step", momentum=0.99)
-optimiser = dict(lr=3e-4)
+optimizer = dict(lr=3e-4)

@@ -15,4 +15,4 @@ model = dict(
     )
 )
 teacher = dict(_delete_=True, update="step", momentum=0.99)
-optimiser = dict(lr=5e-4)
+optimizer = dict(lr=5e-4)

@@ -29,32 +29,32 @@ from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Split
-from foundationx.data.datamodule import DataBook, open_datasets
-from foundationx.engine.hooks import LogRecord, Watcher
-from foundationx.engine.optim import build_optimiser
+from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.engine.hooks import Hook, LogRecord
+from foundationx.engine.optim import build_optimizer
 from foundationx.engine.schedule.plan import Phase, Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
 
 
 @cache
-def _recipe(config: str, data_root: str) -> tuple[RunConfig, DataBook, Plan]:
-    """Configuration, datasets and plan; model, optimiser and loop of one Runner share them."""
+def _recipe(config: str, data_root: str) -> tuple[RunConfig, DataModule, Plan]:
+    """Configuration, datasets and plan; model, optimizer and loop of one Runner share them."""
     loaded = load_config(config)
-    book = open_datasets(loaded, Path(data_root))
-    return loaded, book, build_plan(loaded, book.sizes(Split.TRAIN))
+    data_module = open_datasets(loaded, Path(data_root))
+    return loaded, data_module, build_plan(loaded, data_module.sizes(Split.TRAIN))
 
 
 @MODELS.register_module(name="RecipeModel")
 def recipe_model(config: str, data_root: str) -> FoundationModel:
     """The student of a recipe."""
-    loaded, book, _ = _recipe(config, data_root)
-    return build_model(loaded, book, "cpu")
+    loaded, data_module, _ = _recipe(config, data_root)
+    return build_model(loaded, data_module, "cpu")
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(name="RecipeOptimiser")
 class RecipeOptimiser:
-    """Builds the recipe's optimiser, with every parameter in exactly one group."""
+    """Builds the recipe's optimizer, with every parameter in exactly one group."""
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None):
         self.recipe = optim_wrapper_cfg["optimizer"]
@@ -62,7 +62,7 @@ class RecipeOptimiser:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """An OptimWrapper around AdamW."""
         loaded, _, _ = _recipe(**self.recipe)
-        return OptimWrapper(build_optimiser(model, loaded.optimiser))
+        return OptimWrapper(build_optimizer(model, loaded.optimizer))
 
 
 @LOOPS.register_module(name="CyclicLoop")
@@ -70,13 +70,13 @@ class CyclicLoop(BaseLoop):
     """Runs the recipe's plan inside a Runner.
 
     Args:
-        runner: the Runner; its model is the student, its optimiser the recipe's.
+        runner: the Runner; its model is the student, its optimizer the recipe's.
         dataloader: the recipe: ``config`` and ``data_root``.
     """
 
     def __init__(self, runner: Runner, dataloader: dict[str, str]):
-        self.config, self.book, self.plan = _recipe(**dataloader)
-        super().__init__(runner, plan_loader(self.config, self.book, self.plan, "cpu", 0))
+        self.config, self.data_module, self.plan = _recipe(**dataloader)
+        super().__init__(runner, plan_loader(self.config, self.data_module, self.plan, "cpu", 0))
         self._iter = 0
         self._epoch = 0
         self.teacher: nn.Module | None = None
@@ -119,7 +119,7 @@ class CyclicLoop(BaseLoop):
         return self.runner.model
 
 
-class _HookBridge(Watcher):
+class _HookBridge(Hook):
     """Calls the Runner's hooks."""
 
     def __init__(self, loop: CyclicLoop):
@@ -135,7 +135,7 @@ class _HookBridge(Watcher):
         """An iteration is over."""
         self.runner.call_hook("after_train_iter", batch_idx=step - 1 - self.first_step, data_batch=None, outputs=None)
         self.loop._iter = step
-        if step == phase.last_step:
+        if step == phase.end_step:
             self.loop._epoch += 1
             self.runner.call_hook("after_train_epoch")
 

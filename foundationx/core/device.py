@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ def pick_device(name: str) -> torch.device:
         ConfigError: the device is not there.
     """
     if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", ranks.local_index()) if ranks.count() > 1 else torch.device("cuda")
+        return torch.device("cuda", distributed.local_rank()) if distributed.world_size() > 1 else torch.device("cuda")
     if name == "auto":
         return torch.device("cpu")
     try:

@@ -29,31 +29,31 @@ class RankError(FoundationXError):
     """Another process of the job has failed, or could not be reached."""
 
 
-def count() -> int:
+def world_size() -> int:
     """How many ranks there are."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def index() -> int:
+def rank() -> int:
     """Which rank this is, from 0; before and after the ranks are joined as the launcher says."""
-    return dist.get_rank() if count() > 1 else int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+    return dist.get_rank() if world_size() > 1 else int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the rank that writes files, evaluates and talks."""
-    return index() == 0
+    return rank() == 0
 
 
-def local_index() -> int:
+def local_rank() -> int:
     """Which rank of its machine this is: the number of its CUDA device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def init_process_group() -> Iterator[None]:
     """Joins the other ranks of a launcher's job, and leaves them at the end; alone without a launcher."""
     launcher = _launcher()
-    if launcher is None or count() > 1:
+    if launcher is None or world_size() > 1:
         yield
         return
     if torch.cuda.is_available():
@@ -82,28 +82,28 @@ def mean_count(number: Tensor) -> Tensor:
     A loss that is a sum over entries divided by this is, averaged over ranks, the sum over all entries divided by
     their number: as if one process had seen the whole batch.
     """
-    if count() == 1:
+    if world_size() == 1:
         return number.clamp(min=1)
     total = number.to(torch.float32)
     _reduce(total, dist.ReduceOp.SUM)
-    return total.clamp(min=1) / count()
+    return total.clamp(min=1) / world_size()
 
 
 def batch_share(images: int, device: torch.device) -> Tensor | float:
     """What a mean over this rank's images is multiplied by, so that the mean over ranks is that over all images."""
-    if count() == 1:
+    if world_size() == 1:
         return 1.0
     return images / mean_count(torch.tensor(float(images), device=device))
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over ranks, joined to the graph: each rank's share receives its gradient."""
-    return values if count() == 1 else _Summed.apply(values)
+    return values if world_size() == 1 else _Summed.apply(values)
 
 
-def average_(tensors: Sequence[Tensor]) -> None:
+def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
     """Averages tensors over ranks, in place, in one message a data type."""
-    if count() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
@@ -111,18 +111,18 @@ def average_(tensors: Sequence[Tensor]) -> None:
     for group in by_type.values():
         flat = torch.cat([tensor.reshape(-1) for tensor in group])
         _reduce(flat, dist.ReduceOp.SUM)
-        flat /= count()
+        flat /= world_size()
         parts = flat.split([tensor.numel() for tensor in group])
         for tensor, part in zip(group, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
 
-def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+def all_reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     """Averages gradients over ranks; a parameter that only some ranks have used counts as 0 on the others.
 
-    A parameter that no rank has used keeps no gradient, so that the optimiser leaves it alone.
+    A parameter that no rank has used keeps no gradient, so that the optimizer leaves it alone.
     """
-    if count() == 1:
+    if world_size() == 1:
         return
     used = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8)
     _reduce(used, dist.ReduceOp.MAX)
@@ -130,41 +130,41 @@ def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     for parameter in shared:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    average_([parameter.grad for parameter in shared])
+    all_reduce_mean_([parameter.grad for parameter in shared])
 
 
-def everywhere(flag: Tensor) -> Tensor:
+def all_reduce_all_tensor(flag: Tensor) -> Tensor:
     """Whether a flag () on the device is true on all ranks."""
-    if count() == 1:
+    if world_size() == 1:
         return flag
     value = flag.to(torch.float32)
     _reduce(value, dist.ReduceOp.MIN)
     return value > 0
 
 
-def somewhere(flags: Tensor) -> Tensor:
+def all_reduce_any_tensor(flags: Tensor) -> Tensor:
     """Which flags on the device are true on any rank."""
-    if count() == 1:
+    if world_size() == 1:
         return flags
     values = flags.to(torch.float32)
     _reduce(values, dist.ReduceOp.MAX)
     return values > 0
 
 
-def anywhere(*flags: bool) -> tuple[bool, ...]:
+def all_reduce_any(*flags: bool) -> tuple[bool, ...]:
     """Which of the flags are true on any rank."""
-    if count() == 1:
+    if world_size() == 1:
         return flags
     values = torch.tensor(flags, dtype=torch.uint8)
     _reduce(values, dist.ReduceOp.MAX)
     return tuple(map(bool, values.tolist()))
 
 
-def gather(value: Any) -> list[Any]:
+def all_gather_object(value: Any) -> list[Any]:
     """Everyone's value, by rank. For small plain things: it travels pickled, between processes of one job."""
-    if count() == 1:
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * world_size()
     try:
         dist.all_gather_object(values, value)
     except RuntimeError as error:
@@ -181,8 +181,8 @@ def _reduce(tensor: Tensor, operation: dist.ReduceOp) -> None:
 
 def _lost(error: RuntimeError) -> RankError:
     reason = " ".join(str(error).split())[:200]
-    mend = "look at the messages of the other processes, and go on with --resume"
-    return RankError(f"process {index()} of {count()}", f"lost another process of the job ({reason})", mend=mend)
+    fix = "look at the messages of the other processes, and go on with --resume"
+    return RankError(f"process {rank()} of {world_size()}", f"lost another process of the job ({reason})", fix=fix)
 
 
 class _Summed(torch.autograd.Function):

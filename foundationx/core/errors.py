@@ -13,25 +13,25 @@ LONGEST = 1200
 
 
 class FoundationXError(Exception):
-    """Base of every error that a user can mend.
+    """Base of every error that a user can fix.
 
     Args:
         where: file, and row or key inside it (``findings.csv row 12``).
         found: what stands there.
         expected: what should stand there.
-        mend: what the user can do.
+        fix: what the user can do.
     """
 
-    def __init__(self, where: str, found: str, expected: str = "", mend: str = ""):
-        self.where, self.found, self.expected, self.mend = map(_printable, (where, found, expected, mend))
-        super().__init__(self.where, self.found, self.expected, self.mend)
+    def __init__(self, where: str, found: str, expected: str = "", fix: str = ""):
+        self.where, self.found, self.expected, self.fix = map(_printable, (where, found, expected, fix))
+        super().__init__(self.where, self.found, self.expected, self.fix)
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.found}"]
         if self.expected:
             lines.append(f"  expected: {self.expected}")
-        if self.mend:
-            lines.append(f"  mend: {self.mend}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foundationx.core.geometry.views import Moment, ViewBatch, ViewPixels
+from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewPixels
 from foundationx.core.tensors import map_tensors
 
 UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
@@ -173,7 +173,8 @@ class Sample:
         labels: (K,) float32, tri-state.
         boxes, box_classes: (N, 4) float32 x1 y1 x2 y2 in pixels of ``image``, and (N,) int64; detection only.
         masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
-        views, moment: what an objective asked for, by name, and when; self-supervision only. ``image`` is the first.
+        views, training_progress: what an objective asked for, by name, and when; self-supervision only. ``image`` is
+            the first.
     """
 
     image: np.ndarray
@@ -184,7 +185,7 @@ class Sample:
     box_classes: np.ndarray | None = None
     masks: np.ndarray | None = None
     views: dict[str, ViewPixels] | None = None
-    moment: Moment | None = None
+    training_progress: TrainingProgress | None = None
 
 
 @dataclass(slots=True)
@@ -199,7 +200,7 @@ class Batch:
         box_classes: (B, T) int64, -1 in the padding.
         masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
         bad: samples that were skipped while this batch was read.
-        views, moment: of an objective, by name, and when it asked for them; self-supervision only.
+        views, training_progress: of an objective, by name, and when it asked for them; self-supervision only.
     """
 
     key: TaskKey
@@ -212,7 +213,7 @@ class Batch:
     masks: Tensor | None = None
     bad: tuple[BadSample, ...] = ()
     views: dict[str, ViewBatch] | None = None
-    moment: Moment | None = None
+    training_progress: TrainingProgress | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]

@@ -51,8 +51,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        mend = "free some room, or let us write there; then go on with --resume"
-        raise DiskError(str(path), f"cannot be written: {error.strerror or error}", mend=mend) from error
+        fix = "free some room, or let us write there; then go on with --resume"
+        raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -90,8 +90,8 @@ class WorkDir:
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
             except (BlockingIOError, PermissionError) as error:
-                found, mend = "another process trains here", "wait for it, or choose another --work-dir"
-                raise DiskError(str(self.root), found, mend=mend) from error
+                found, fix = "another process trains here", "wait for it, or choose another --work-dir"
+                raise DiskError(str(self.root), found, fix=fix) from error
             except OSError:  # a file system without locks: nothing can be known
                 pass
             yield

@@ -178,8 +178,8 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = "free some room, choose another folder for runtime.cache, or leave it out"
-        raise DiskError(str(folder), f"cannot be written: {error.strerror or error}", mend=mend) from error
+        fix = "free some room, choose another folder for runtime.cache, or leave it out"
+        raise DiskError(str(folder), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,8 @@ def _decoded(datasets: Mapping[TaskKey, CardDataset], jobs: Sequence[_Job], work
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
-        mend = "give it more memory, or set runtime.workers=0; what was decoded is kept"
-        raise DataError("filling the cache", found, "workers that live", mend) from error
+        fix = "give it more memory, or set runtime.workers=0; what was decoded is kept"
+        raise DataError("filling the cache", found, "workers that live", fix) from error
 
 
 def _add(

@@ -31,7 +31,7 @@ from foundationx.tasks.self_supervision.objective import open_objective
 
 
 @dataclass
-class DataBook:
+class DataModule:
     """All datasets of a run.
 
     Attributes:
@@ -149,7 +149,7 @@ class DataBook:
         return sum(image in out for image in np.array(table.images, dtype=object)[known & (sides == Split.TRAIN.value)])
 
 
-def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataBook:
+def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataModule:
     """Reads the annotations of every dataset of the configuration and splits its patients.
 
     No test side is trained on, unless ``allow_test`` names it: ``data/exclusion.py`` says what is guaranteed.
@@ -185,7 +185,7 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
         key: _sides(table, _side_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
         for key, table in annotations.items()
     }
-    return DataBook(annotations, roots, indices, patients, config, excluded)
+    return DataModule(annotations, roots, indices, patients, config, excluded)
 
 
 def _tasks(available: Collection[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:

@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import UNKNOWN_PIXEL, Annotations, BadSample, MaskPart, Moment, Runs, Sample, SampleMeta
+from foundationx.core.types import (
+    UNKNOWN_PIXEL,
+    Annotations,
+    BadSample,
+    MaskPart,
+    Runs,
+    Sample,
+    SampleMeta,
+    TrainingProgress,
+)
 from foundationx.data.cache import Cached, TaskCache
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.data.transforms.augment import ViewPipeline, scale_boxes
@@ -46,8 +55,10 @@ class CardDataset:
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def sample(self, index: int, seed: int, moment: Moment | None = None) -> Sample:
-        """The sample of image ``index``; augmentation is a function of ``seed`` alone, ``moment`` makes no difference.
+    def sample(self, index: int, seed: int, training_progress: TrainingProgress | None = None) -> Sample:
+        """The sample of image ``index``; augmentation is a function of ``seed`` alone.
+
+        ``training_progress`` makes no difference.
 
         Raises:
             DataError: a file cannot be read, a box or polygon stands out of its image or a mask has another
@@ -104,7 +115,7 @@ class CardDataset:
             return reader(self.root / file)
         except DataError as error:
             where = f"{self.annotations.rows[index]}: {error.where}"
-            raise DataError(where, error.found, error.expected, error.mend) from None
+            raise DataError(where, error.found, error.expected, error.fix) from None
 
     def _check_size(self, index: int, size: tuple[int, int]) -> None:
         """Raises DataError where the annotation file says another size: its boxes would lie elsewhere."""

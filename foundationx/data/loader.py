@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import BadSample, Batch, Moment, Sample, TaskKey, ViewBatch
+from foundationx.core.types import BadSample, Batch, Sample, TaskKey, TrainingProgress, ViewBatch
 from foundationx.data.dataset import CardDataset
 
 
@@ -27,15 +27,15 @@ class SampleRef(NamedTuple):
     key: TaskKey
     index: int
     seed: int
-    moment: Moment = Moment()
+    training_progress: TrainingProgress = TrainingProgress()
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which images one stretch of training reads: ``steps`` batches of ``key`` beginning with ``first_step``.
+class SamplerSegment:
+    """Which images one segment of training reads: ``steps`` batches of ``key`` beginning with ``first_step``.
 
-    Where batches are used several times, there are fewer than steps up to the next stretch. ``stream`` numbers the
-    stretch; together with the run's seed it fixes the shuffle. Where several stretches share one, ``skip`` batches of
+    Where batches are used several times, there are fewer than steps up to the next segment. ``stream`` numbers the
+    segment; together with the run's seed it fixes the shuffle. Where several segments share one, ``skip`` batches of
     it have been taken by those before.
     """
 
@@ -49,22 +49,22 @@ class Order:
 class PlanSampler(Sampler[list[SampleRef]]):
     """The batches of a run, in order, as lists of references.
 
-    Every stretch draws from a fresh shuffle of its dataset's training images; where it needs more than there are, it
+    Every segment draws from a fresh shuffle of its dataset's training images; where it needs more than there are, it
     goes on with another shuffle, so that every batch is full.
 
     Args:
-        orders: the stretches in order.
+        segments: the segments in order.
         indices: training images of each head.
         batch_size: B.
         seed: of the run.
-        start_step: where to begin: all batches of stretches before it, and those before it in its own, are left out.
+        start_step: where to begin: all batches of segments before it, and those before it in its own, are left out.
         rank: which share of every batch is ours: every ``ranks``-th image, beginning with this one.
         ranks: in how many shares a batch is divided.
     """
 
     def __init__(
         self,
-        orders: Sequence[Order],
+        segments: Sequence[SamplerSegment],
         indices: Mapping[TaskKey, np.ndarray],
         batch_size: int,
         seed: int,
@@ -73,39 +73,39 @@ class PlanSampler(Sampler[list[SampleRef]]):
         ranks: int = 1,
     ):
         self.rank, self.ranks = rank, ranks
-        self.orders, self.indices, self.batch_size = orders, indices, batch_size
+        self.segments, self.indices, self.batch_size = segments, indices, batch_size
         self.seed, self.start_step = seed, start_step
 
     def __len__(self) -> int:
-        return sum(max(0, order.steps - max(0, self.start_step - order.first_step)) for order in self.orders)
+        return sum(max(0, segment.steps - max(0, self.start_step - segment.first_step)) for segment in self.segments)
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
         totals: dict[TaskKey, int] = {}
-        for order in self.orders:
-            totals[order.key] = totals.get(order.key, 0) + order.steps
+        for segment in self.segments:
+            totals[segment.key] = totals.get(segment.key, 0) + segment.steps
         turns = dict.fromkeys(totals, 0)
-        for order in self.orders:
-            turn = turns[order.key]
-            turns[order.key] += order.steps
-            if order.first_step + order.steps <= self.start_step:
+        for segment in self.segments:
+            turn = turns[segment.key]
+            turns[segment.key] += segment.steps
+            if segment.first_step + segment.steps <= self.start_step:
                 continue
-            drawn = self._draw(order)
-            for place in range(max(0, self.start_step - order.first_step), order.steps):
+            drawn = self._draw(segment)
+            for place in range(max(0, self.start_step - segment.first_step), segment.steps):
                 chosen = drawn[place * self.batch_size : (place + 1) * self.batch_size]
-                first_seed = (order.first_step + place) * self.batch_size
-                moment = Moment(turn + place, (turn + place) / totals[order.key])
+                first_seed = (segment.first_step + place) * self.batch_size
+                training_progress = TrainingProgress(turn + place, (turn + place) / totals[segment.key])
                 refs = [
-                    SampleRef(order.key, int(index), sample_seed(self.seed, first_seed + n), moment)
+                    SampleRef(segment.key, int(index), sample_seed(self.seed, first_seed + n), training_progress)
                     for n, index in enumerate(chosen)
                 ]
                 yield refs[self.rank :: self.ranks]
 
-    def _draw(self, order: Order) -> np.ndarray:
-        """Image indices of a stretch, ``steps * batch_size`` of them."""
-        images = self.indices[order.key]
-        taken = order.skip * self.batch_size
-        needed = taken + order.steps * self.batch_size
-        random = np.random.default_rng([self.seed, order.stream])
+    def _draw(self, segment: SamplerSegment) -> np.ndarray:
+        """Image indices of a segment, ``steps * batch_size`` of them."""
+        images = self.indices[segment.key]
+        taken = segment.skip * self.batch_size
+        needed = taken + segment.steps * self.batch_size
+        random = np.random.default_rng([self.seed, segment.stream])
         shuffles = [random.permutation(images) for _ in range(-(-needed // len(images)))]
         return np.concatenate(shuffles)[taken:needed]
 
@@ -133,7 +133,7 @@ class PooledDataset(Dataset):
         for offset in range(len(candidates)):
             index = int(candidates[(first + offset) % len(candidates)])
             try:
-                return dataset.sample(index, ref.seed, ref.moment), bad
+                return dataset.sample(index, ref.seed, ref.training_progress), bad
             except DataError as error:
                 bad.append(dataset.bad(index, error))
         return None, bad
@@ -163,7 +163,7 @@ def collate(items: Sequence[tuple[Sample | None, list[BadSample]]]) -> Batch | t
         masks=_stack([sample.masks for sample in samples]) if samples[0].masks is not None else None,
         bad=bad,
         views=_stack_views(samples),
-        moment=samples[0].moment,
+        training_progress=samples[0].training_progress,
     )
 
 

@@ -66,8 +66,8 @@ def write_durably(path: Path, write: Callable[[HashingStream], None]) -> None:
         _replace(path, write)
     except OSError as error:
         found = f"cannot be written: {error.strerror or error} ({free_room(path.parent)})"
-        mend = "free some room and go on with --resume; what was saved before is untouched"
-        raise CheckpointError(str(path), found, mend=mend) from error
+        fix = "free some room and go on with --resume; what was saved before is untouched"
+        raise CheckpointError(str(path), found, fix=fix) from error
 
 
 def _replace(path: Path, write: Callable[[HashingStream], None]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.errors import DataError
 from foundationx.core.types import BadSample, Batch
 from foundationx.data.loader import usable
 
 
-def agreed_batch(source: Iterator[Batch], on_bad_sample: str) -> Batch:
+def next_synchronized_batch(source: Iterator[Batch], on_bad_sample: str) -> Batch:
     """The next batch, if every rank has one.
 
     Raises:
@@ -21,18 +21,18 @@ def agreed_batch(source: Iterator[Batch], on_bad_sample: str) -> Batch:
         batch = usable(next_batch(source), on_bad_sample)
     except DataError as error:
         fault = error
-    (anywhere,) = ranks.anywhere(fault is not None)
+    (anywhere,) = distributed.all_reduce_any(fault is not None)
     if anywhere:
-        faults = ranks.gather(fault and fault.args)
+        faults = distributed.all_gather_object(fault and fault.args)
         raise fault or DataError(*next(found for found in faults if found))
     return batch
 
 
-def bad_anywhere(batch: Batch, on_bad_sample: str) -> tuple[BadSample, ...]:
+def gather_bad_samples(batch: Batch, on_bad_sample: str) -> tuple[BadSample, ...]:
     """Samples that any rank left out of its share of the batch; where that is an error there is none."""
     if on_bad_sample == "raise":
         return batch.bad
-    return tuple(entry for of_rank in ranks.gather(batch.bad) for entry in of_rank)
+    return tuple(entry for of_rank in distributed.all_gather_object(batch.bad) for entry in of_rank)
 
 
 def next_batch(source: Iterator[Batch]) -> Batch:
@@ -43,5 +43,5 @@ def next_batch(source: Iterator[Batch]) -> Batch:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
-        mend = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
-        raise DataError("reading of images", found, "workers that live", mend) from error
+        fix = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
+        raise DataError("reading of images", found, "workers that live", fix) from error

@@ -28,7 +28,7 @@ class Checkpoint:
         config: of the run that wrote it.
         classes: class names of each head.
         step: steps done; ``visit`` visits finished.
-        student, teacher: state dicts; ``optimiser`` likewise.
+        student, teacher: state dicts; ``optimizer`` likewise.
         progress: what the loop needs to go on inside a visit as if nothing had been (losses summed up so far).
     """
 
@@ -38,7 +38,7 @@ class Checkpoint:
     visit: int
     student: dict[str, torch.Tensor]
     teacher: dict[str, torch.Tensor]
-    optimiser: dict[str, Any]
+    optimizer: dict[str, Any]
     progress: dict[str, Any]
 
     def model(self, which: str = "teacher") -> FoundationModel:
@@ -60,7 +60,7 @@ def save_checkpoint(
     config: RunConfig,
     model: FoundationModel,
     teacher: FoundationModel,
-    optimiser: dict[str, Any],
+    optimizer: dict[str, Any],
     step: int,
     visit: int,
     progress: dict[str, Any],
@@ -81,7 +81,7 @@ def save_checkpoint(
         "visit": visit,
         "student": model.state_dict(),
         "teacher": teacher.state_dict(),
-        "optimiser": optimiser,
+        "optimizer": optimizer,
         "progress": progress,
     }
     write_durably(path, lambda stream: torch.save(content, stream))
@@ -112,19 +112,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = newest_checkpoint(path) if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(str(path), "there is no such file", "a checkpoint (step_*.pt) or a work directory")
-    mend = "use an older checkpoint of the same folder"
+    fix = "use an older checkpoint of the same folder"
     if fault := fault_of(path):
-        raise CheckpointError(str(path), fault, "the file as it was written", mend)
+        raise CheckpointError(str(path), fault, "the file as it was written", fix)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__})", "a whole file", mend) from error
+        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__})", "a whole file", fix) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}")
     return Checkpoint(
         config=parse_config(json.loads(content["config"]), str(path)),
         classes={TaskKey.parse(key): tuple(names) for key, names in content["classes"].items()},
-        **{name: content[name] for name in ("step", "visit", "student", "teacher", "optimiser", "progress")},
+        **{name: content[name] for name in ("step", "visit", "student", "teacher", "optimizer", "progress")},
     )
 
 

@@ -13,7 +13,7 @@ from foundationx.engine.checkpoint import prune_checkpoints, save_checkpoint
 from foundationx.engine.hooks import Incident
 
 
-class Keeper:
+class CheckpointManager:
     """Keeps the newest checkpoints of a run, and those of the steps at which a head was best.
 
     Args:
@@ -61,7 +61,7 @@ class Keeper:
             if final:
                 raise
             message = f"{error.where}: {error.found}; training goes on, the next save tries again"
-            return Incident(step, "file", message)
+            return Incident(step, "io", message)
         self.saved_step = step
         prune_checkpoints(self.folder, self.config.keep_checkpoints, self.best_steps)
         return None

@@ -2,9 +2,9 @@
 
 In a lock phase everything below the head is frozen and in evaluation mode, without dropout or drop path, so a batch's
 features do not change as long as its pixels do not. With ``schedule.reuse`` a phase of n steps reads ceil(n / k)
-batches and uses each k times. Batches are kept in blocks of as many as the budget holds; a block is gone through in
-rounds, its batches in one order, then the next block is read. Which batch a step uses is a function of the plan and of
-the block's size, so that nothing has to be stored: after a resume the block's batches are read again and looked at once
+batches and uses each k times. Batches are kept in chunks of as many as the budget holds; a chunk is gone through in
+rounds, its batches in one order, then the next chunk is read. Which batch a step uses is a function of the plan and of
+the chunk's size, so that nothing has to be stored: after a resume the chunk's batches are read again and looked at once
 more.
 
 Whatever a head draws (denoising queries) is drawn anew in every step, by that step's seed.
@@ -34,7 +34,7 @@ GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
-class Block:
+class FeatureChunk:
     """Batches of a phase that are kept at the same time.
 
     Attributes:
@@ -58,14 +58,14 @@ class Block:
         return min(self.done + 1, self.size)
 
 
-def block_of(phase: Phase, step: int, capacity: int) -> Block:
-    """The block that global ``step`` of a phase uses, where ``capacity`` batches can be kept."""
+def chunk_of(phase: Phase, step: int, capacity: int) -> FeatureChunk:
+    """The chunk that global ``step`` of a phase uses, where ``capacity`` batches can be kept."""
     done = step - phase.first_step
     first = done // (capacity * phase.uses) * capacity
-    return Block(first, min(capacity, phase.reads - first), done - first * phase.uses)
+    return FeatureChunk(first, min(capacity, phase.reads - first), done - first * phase.uses)
 
 
-class KeptFeatures:
+class FeatureCache:
     """Gives every step its batch, and what the frozen part of the model says of it where that is known.
 
     Args:
@@ -82,7 +82,7 @@ class KeptFeatures:
         self._kept: list[tuple[Batch, Any]] = []
 
     def start_of(self, plan: Plan, step: int) -> int:
-        """Where the plan's batches have to begin for a training that goes on at ``step``: with the block's first.
+        """Where the plan's batches have to begin for a training that goes on at ``step``: with the chunk's first.
 
         Raises:
             ConfigError: the budget does not hold one batch of a phase that is still to come.
@@ -94,7 +94,7 @@ class KeptFeatures:
             capacities = [self.capacity(phase.key) for phase in again]
         if again[0].first_step > step:
             return step
-        return again[0].first_step + block_of(again[0], step, capacities[0]).first
+        return again[0].first_step + chunk_of(again[0], step, capacities[0]).first
 
     def of_step(self, phase: Phase, step: int, read: Callable[[], Batch]) -> tuple[Batch, Any]:
         """The batch of a step on the model's device, with the output of its task's trunk, or None where none is kept.
@@ -106,14 +106,14 @@ class KeptFeatures:
         """
         if phase.uses == 1:
             return read(), None
-        block = block_of(phase, step, self.capacity(phase.key))
-        if self._begins != phase.first_step + block.first:
+        chunk = chunk_of(phase, step, self.capacity(phase.key))
+        if self._begins != phase.first_step + chunk.first:
             self.drop()
-            self._begins = phase.first_step + block.first
-        while len(self._kept) < block.needed:
+            self._begins = phase.first_step + chunk.first
+        while len(self._kept) < chunk.needed:
             batch = read()
             self._kept.append((without_pixels(batch), self._look(batch.images, batch.key)))
-        return self._kept[block.place]
+        return self._kept[chunk.place]
 
     def describe(self, plan: Plan) -> Iterator[str]:
         """A line for each task whose lock phases use batches again: how often, how many are kept, and their size.

@@ -1,6 +1,6 @@
 """Simulated federated training in one process (``ark.md`` section 5): the loop, with clients that take turns.
 
-A client's turn begins from the master, with the client's own teacher and its own optimiser state. When all have had
+A client's turn begins from the master, with the client's own teacher and its own optimizer state. When all have had
 their turn the master becomes the mean of what they made of it. The released code hands the momentum of one client to
 the next, never averages buffers, and finds heads by a piece of their name; none of that here.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.engine.optim import lr_schedule
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
@@ -51,10 +51,10 @@ def average(states: Sequence[Mapping[str, Tensor]], shares: Mapping[str, tuple[i
     return found
 
 
-class FederatedTrainer(Trainer, Watcher):
+class FederatedTrainer(Trainer, Hook):
     """The loop over a plan in which clients take turns. Arguments are the trainer's.
 
-    Between turns a client's teacher, student and optimiser state are kept in memory, and in every checkpoint. At the
+    Between turns a client's teacher, student and optimizer state are kept in memory, and in every checkpoint. At the
     end of a round ``model`` is the master and ``teacher`` the mean of the clients' teachers, by the same rule; inside a
     round they are those of the client whose turn it is.
     """
@@ -64,12 +64,12 @@ class FederatedTrainer(Trainer, Watcher):
         self.clients = self.config.federation.clients
         self.shares = contributors(self.model, self.clients)
         self.master = _copy(self.model.state_dict())
-        fresh = {"teacher": _copy(self.master), "optimiser": copy.deepcopy(self.optimiser.state_dict())}
+        fresh = {"teacher": _copy(self.master), "optimizer": copy.deepcopy(self.optimizer.state_dict())}
         self.kept: list[dict[str, Any]] = [copy.deepcopy(fresh) for _ in self.clients]
         self.turn: int | None = None
-        self.watchers.insert(0, self)  # before any other: what they see is the state after the handover
+        self.hooks.insert(0, self)  # before any other: what they see is the state after the handover
         self._last_visits = self._ends_of_turns()
-        factor, rounds = lr_schedule(self.config.optimiser), self.config.schedule.cycles
+        factor, rounds = lr_schedule(self.config.optimizer), self.config.schedule.cycles
         self.lr_factor = lambda phase, step: factor((phase.cycle - 0.5) / rounds)  # the same for all clients of a round
 
     def client_of(self, key: TaskKey) -> int:
@@ -89,7 +89,7 @@ class FederatedTrainer(Trainer, Watcher):
         self.turn = client
         self.model.load_state_dict(self.master)
         self.teacher.model.load_state_dict(self.kept[client]["teacher"])
-        self.optimiser.load_state_dict(copy.deepcopy(self.kept[client]["optimiser"]))
+        self.optimizer.load_state_dict(copy.deepcopy(self.kept[client]["optimizer"]))
 
     def on_visit_end(self, phase: Phase) -> None:
         """Takes what a client has at the end of its turn; after the last one, makes the master of it."""
@@ -97,7 +97,7 @@ class FederatedTrainer(Trainer, Watcher):
             return
         self.kept[self.turn] = {
             "teacher": _copy(self.teacher.model.state_dict()),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "student": _copy(self.model.state_dict()),
         }
         self.turn = None

@@ -73,8 +73,8 @@ class Incident:
         return f"step {self.step}{head}: {self.message}{images}"
 
 
-class Watcher:
-    """Does nothing at every event; override those of interest. Watchers are told in the order of their list."""
+class Hook:
+    """Does nothing at every event; override those of interest. Hooks are told in the order of their list."""
 
     def on_start(self, plan: Plan, step: int) -> None:
         """Training begins, or goes on from ``step``."""

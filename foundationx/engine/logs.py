@@ -12,7 +12,7 @@ from typing import Any
 
 from foundationx.core.errors import ConfigError, DiskError
 from foundationx.core.workdir import WorkDir, write_atomically
-from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Plan
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,7 +61,7 @@ def _write_all(stream: FileIO, data: bytes) -> None:
         data = data[stream.write(data) :]
 
 
-class JsonLog(Watcher):
+class JsonLog(Hook):
     """Writes ``log.jsonl`` and ``incidents.jsonl``, a row a record.
 
     Rows from after the step that a run goes on from are removed first: they will come again. What is said of files does
@@ -76,7 +76,7 @@ class JsonLog(Watcher):
         """Keeps the rows up to ``step``."""
         self.log.keep(row for row in self.work_dir.read_log() if row["step"] <= step)
         rows = self.work_dir.read_incidents()
-        self.incidents.keep(row for row in rows if row["step"] <= step or row["kind"] == "file")
+        self.incidents.keep(row for row in rows if row["step"] <= step or row["kind"] == "io")
 
     def on_log(self, record: LogRecord) -> None:
         """Adds a row."""
@@ -94,11 +94,11 @@ class JsonLog(Watcher):
         """
         for rows in (self.log, self.incidents):
             if not rows.write_waiting():
-                found, mend = "the disk has no room for the last rows", "free some room and pass --resume"
-                raise DiskError(str(rows.path), found, mend=mend)
+                found, fix = "the disk has no room for the last rows", "free some room and pass --resume"
+                raise DiskError(str(rows.path), found, fix=fix)
 
 
-class TensorBoardLog(Watcher):
+class TensorBoardLog(Hook):
     """Scalars by task and dataset.
 
     Raises:
@@ -109,8 +109,8 @@ class TensorBoardLog(Watcher):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            found, mend = "tensorboard is not installed", "pip install 'foundationx[tensorboard]'"
-            raise ConfigError("runtime.tensorboard", found, mend=mend) from None
+            found, fix = "tensorboard is not installed", "pip install 'foundationx[tensorboard]'"
+            raise ConfigError("runtime.tensorboard", found, fix=fix) from None
         self.writer = SummaryWriter(str(work_dir.root / "tensorboard"))
 
     def on_log(self, record: LogRecord) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Meter:
+class MetricLogger:
     """Means since the last reading: losses, images a second, share of time spent waiting for data."""
 
     def __init__(self) -> None:

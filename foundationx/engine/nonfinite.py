@@ -1,7 +1,7 @@
 """Steps whose loss or gradient is not a number leave no trace.
 
-The decision is taken on the device: on CUDA the fused optimiser is given a flag and leaves everything as it was where
-the flag is set, so the host does not wait. An optimiser that is not fused takes no flag; then the host reads it, which
+The decision is taken on the device: on CUDA the fused optimizer is given a flag and leaves everything as it was where
+the flag is set, so the host does not wait. An optimizer that is not fused takes no flag; then the host reads it, which
 costs nothing on the CPU and one wait a step elsewhere. What happened is read when the losses are.
 
 There is no going back to an earlier checkpoint: a step that is left out changes nothing, so the state is always the
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.types import Batch, TaskKey
 from foundationx.engine.hooks import Incident
 
@@ -25,30 +25,30 @@ LOSS = "the loss is not finite"
 
 @dataclass
 class _Update:
-    """One optimiser step: step, head and image names of its batches, and on the device whether all was well."""
+    """One optimizer step: step, head and image names of its batches, and on the device whether all was well."""
 
     trials: list[tuple[int, TaskKey, tuple[str, ...]]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     applied: Tensor | None = None
 
 
-class Guard:
-    """Carries out optimiser steps, unless a loss or the gradient is not finite.
+class NonFiniteCheck:
+    """Carries out optimizer steps, unless a loss or the gradient is not finite.
 
     Buffers that a forward pass changes (running statistics) go back to what they were before such a step.
 
     Args:
         model: that is trained.
-        optimiser: of its parameters.
+        optimizer: of its parameters.
         limit: so many steps left out in a row are too many.
     """
 
-    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, limit: int):
-        self.optimiser = optimiser
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, limit: int):
+        self.optimizer = optimizer
         self.limit = limit
         self.in_a_row = 0
         self.longest = 0
-        self.fused = all(group.get("fused") for group in optimiser.param_groups)
+        self.fused = all(group.get("fused") for group in optimizer.param_groups)
         # Statistics are floating, their counters have no dimension; tables of indices never change.
         self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.ndim == 0]
         self._kept = [buffer.clone() for buffer in self._buffers]
@@ -56,11 +56,11 @@ class Guard:
         self._done: list[_Update] = []
 
     def begin(self) -> None:
-        """Before a forward pass: where it is the first of an optimiser step, buffers are kept."""
+        """Before a forward pass: where it is the first of an optimizer step, buffers are kept."""
         if not self._current.trials and self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
-    def judge(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
+    def check(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
         """Takes note of a batch; says on the device whether its loss () is a number."""
         finite = torch.isfinite(loss.detach())
         self._current.trials.append((step, batch.key, tuple(meta.image for meta in batch.metas)))
@@ -68,16 +68,18 @@ class Guard:
         return finite
 
     def update(self, gradient_norm: Tensor) -> Tensor:
-        """One optimiser step, unless something is not finite. Says on the device whether it was carried out."""
+        """One optimizer step, unless something is not finite. Says on the device whether it was carried out."""
         current, self._current = self._current, _Update()
-        current.applied = ranks.everywhere(torch.isfinite(gradient_norm) & torch.stack(current.losses).all())
+        current.applied = distributed.all_reduce_all_tensor(
+            torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
+        )
         self._done.append(current)
         if self.fused:
-            inner = getattr(self.optimiser, "optim", self.optimiser)  # sharded: the one of this rank's share
+            inner = getattr(self.optimizer, "optim", self.optimizer)  # sharded: the one of this rank's share
             inner.found_inf = (~current.applied).float()
-            self.optimiser.step()
+            self.optimizer.step()
         elif current.applied:
-            self.optimiser.step()
+            self.optimizer.step()
         if self._buffers:
             pairs = zip(self._buffers, self._kept, strict=True)
             torch._foreach_copy_(self._buffers, [torch.where(current.applied, now, kept) for now, kept in pairs])
@@ -97,7 +99,7 @@ class Guard:
             self.longest = max(self.longest, self.in_a_row)
             if not applied:
                 incidents += _incidents(update, finite)
-        return _of_all_ranks(ranks.gather(incidents))
+        return _of_all_ranks(distributed.all_gather_object(incidents))
 
     @property
     def is_between_updates(self) -> bool:
@@ -106,7 +108,7 @@ class Guard:
 
     @property
     def is_too_much(self) -> bool:
-        """Too many optimiser steps in a row were left out."""
+        """Too many optimizer steps in a row were left out."""
         return self.longest >= self.limit
 
     def state(self) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
     return [
         Incident(
             step=step,
-            kind="numbers",
+            kind="nonfinite",
             dataset=key.dataset,
             task=key.task.value,
             message=f"{found}: step left out",

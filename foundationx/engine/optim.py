@@ -1,4 +1,4 @@
-"""The optimiser: one for all tasks, its groups merged by (learning rate, weight decay)."""
+"""The optimizer: one for all tasks, its groups merged by (learning rate, weight decay)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
-from foundationx.core import distributed as ranks
-from foundationx.core.config.run import OptimiserConfig
+from foundationx.core import distributed
+from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.engine.schedule.curves import Schedule, build_curve, warmup
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.models.parameter_groups import groups_of
 
 
-def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """AdamW or SGD over every parameter of the model, each in exactly one group.
 
     Locked parameters stay in their group: they have no gradient, and both leave those untouched. Each group keeps its
@@ -39,7 +39,7 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Op
         members.setdefault((config.lr * scale, decay), []).append(parameter)
     for name in config.lr_scale:
         if name not in known:
-            raise ConfigError(f"optimiser.lr_scale.{name}", "the model has no such group", nearest(name, known))
+            raise ConfigError(f"optimizer.lr_scale.{name}", "the model has no such group", nearest(name, known))
     settings = [
         {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
         for (lr, decay), parameters in members.items()
@@ -49,26 +49,26 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Op
         kind, further = torch.optim.SGD, {"momentum": config.momentum, "nesterov": config.momentum > 0}
     else:
         kind, further = torch.optim.AdamW, {"betas": config.betas}
-    if config.sharded and ranks.count() > 1:
+    if config.sharded and distributed.world_size() > 1:
         return ZeroRedundancyOptimizer(settings, kind, lr=config.lr, fused=fused, **further)
     return kind(settings, fused=fused, **further)
 
 
-def whole_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimiser's state as one process would have it; to be called on all ranks, of use on the first."""
-    if isinstance(optimiser, ZeroRedundancyOptimizer):
-        optimiser.consolidate_state_dict(to=0)
-        if not ranks.is_first():
+def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's state as one process would have it; to be called on all ranks, of use on the first."""
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        optimizer.consolidate_state_dict(to=0)
+        if not distributed.is_main_process():
             return {}
-    return optimiser.state_dict()
+    return optimizer.state_dict()
 
 
-def lr_schedule(config: OptimiserConfig) -> Schedule:
+def lr_schedule(config: OptimizerConfig) -> Schedule:
     """Factor on every learning rate, by the share of all steps done: linear warm-up, then the configured curve."""
     return warmup(build_curve(config.curve), config.warmup) if config.warmup else build_curve(config.curve)
 
 
-def learning_rate(config: OptimiserConfig, plan: Plan) -> Callable[[Phase, int], float]:
+def learning_rate(config: OptimizerConfig, plan: Plan) -> Callable[[Phase, int], float]:
     """Factor on every learning rate in a phase, when so many steps have been done.
 
     By default a function of the share of steps done. With ``every_cycle`` it is a function of the share of visits, and
@@ -83,12 +83,12 @@ def learning_rate(config: OptimiserConfig, plan: Plan) -> Callable[[Phase, int],
     return lambda phase, step: factor(first_visit[phase.cycle] / plan.total_visits)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Scales every group's full learning rate."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
 
-def trained_parameters(optimiser: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+def trained_parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
     """Parameters that received a gradient."""
-    return (p for group in optimiser.param_groups for p in group["params"] if p.grad is not None)
+    return (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)

@@ -32,8 +32,8 @@ from foundationx.engine.trainer import Trainer
 from foundationx.models.parameter_groups import lock
 
 FORWARD = ("student", "teacher", "head and criterion")
-PARTS = ("input wait", *FORWARD, "backward", "optimiser", "EMA", "logging")
-"""Student and teacher up to the consistency point; the optimiser with clipping; what lies between forward and backward
+PARTS = ("input wait", *FORWARD, "backward", "optimizer", "EMA", "logging")
+"""Student and teacher up to the consistency point; the optimizer with clipping; what lies between forward and backward
 (the consistency loss) counts as backward."""
 
 WARM, TIMED = 2, 5
@@ -52,8 +52,8 @@ class PhaseProfile:
         images: of a step.
         milliseconds: of a whole step, median.
         parts: milliseconds of each of ``PARTS``, medians; of logging, once.
-        waits: how often a step's host waits for the device, outside logging. On the CPU, where the optimiser is not
-            fused and reads what is on the host anyway, without the optimiser's.
+        waits: how often a step's host waits for the device, outside logging. On the CPU, where the optimizer is not
+            fused and reads what is on the host anyway, without the optimizer's.
         gflop: of a step, all images together, a multiply-add being two.
         floor: milliseconds that they take at the machine's speed.
     """
@@ -140,8 +140,8 @@ def watched(trainer: Trainer, clocks: Stopwatches) -> Iterator[None]:
         clocks.wrap(trainer.model, "trunk", "student"),
         clocks.wrap(trainer.model, "head_loss", "head and criterion"),
         clocks.wrap(trainer.teacher.model, "trunk", "teacher"),
-        clocks.wrap(trainer.guard, "judge", "judge"),
-        clocks.wrap(trainer, "_update", "optimiser"),
+        clocks.wrap(trainer.nonfinite, "judge", "judge"),
+        clocks.wrap(trainer, "_update", "optimizer"),
         clocks.wrap(trainer.teacher, "update", "EMA"),
         clocks.wrap(trainer, "_log", "logging"),
     ]
@@ -203,8 +203,8 @@ def _counted(trainer: Trainer, step: Callable[[], None]) -> tuple[int, float]:
     """Waits and GFLOP of one step."""
     with Waits() as waits, FlopCounterMode(display=False) as flops:
         undo = [_within(trainer, "_log", waits.paused)]
-        if not trainer.guard.fused:
-            undo.append(_within(trainer.guard, "update", waits.paused))
+        if not trainer.nonfinite.fused:
+            undo.append(_within(trainer.nonfinite, "update", waits.paused))
         step()
         for restore in undo:
             restore()

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 
 class StopRequest:
@@ -27,7 +27,7 @@ class StopRequest:
 
     def is_agreed(self) -> bool:
         """Whether any rank was asked: all of them stop after the same step."""
-        return ranks.anywhere(self.asked)[0]
+        return distributed.all_reduce_any(self.asked)[0]
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
 def deaths_seen_when_reading() -> Iterator[None]:
     """Keeps a worker's death from being raised in the middle of a step.
 
-    torch raises it from its SIGCHLD handler, wherever the main thread is: perhaps half way through the optimiser's
+    torch raises it from its SIGCHLD handler, wherever the main thread is: perhaps half way through the optimizer's
     step, after which nothing could be saved. Without that handler the next reading of a batch finds the dead worker,
     within five seconds. To be entered when the workers have been started: torch sets its handler then.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.config.run import RuntimeConfig
 from foundationx.core.types import Batch, StepOutput
 from foundationx.data.normalise import Normaliser
@@ -15,7 +15,7 @@ from foundationx.engine.schedule.plan import Phase
 from foundationx.models.consistency import consistency_loss
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.tasks.self_supervision.objective import Outcome
+from foundationx.tasks.self_supervision.objective import ObjectiveOutput
 
 
 def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -68,15 +68,17 @@ def self_supervised_losses(
     """The losses of the batch's objective: their sum. Teacher and student meet inside it."""
     parts = look_at_views(student, teacher.model, normalise, batch).losses
     task = torch.stack([part.float() for part in parts.values()]).sum()
-    loss = task * ranks.batch_share(len(batch), task.device)
+    loss = task * distributed.batch_share(len(batch), task.device)
     logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
     return StepOutput(loss, logged | {"total": loss.detach()})
 
 
-def look_at_views(student: FoundationModel, teacher: FoundationModel, normalise: Normaliser, batch: Batch) -> Outcome:
+def look_at_views(
+    student: FoundationModel, teacher: FoundationModel, normalise: Normaliser, batch: Batch
+) -> ObjectiveOutput:
     """What the objective of the batch's head finds in its views."""
     key = batch.key
-    return student.head(key).outcome(
+    return student.head(key).objective_output(
         lambda images: student.trunk(images, key),
         lambda images: teacher.trunk(images, key),
         teacher.head(key),

@@ -16,20 +16,20 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, DataError, DivergenceError
 from foundationx.core.types import BadSample, Batch
 from foundationx.data.loader import sample_seed
 from foundationx.data.normalise import Normaliser
-from foundationx.engine.batches import agreed_batch, bad_anywhere
+from foundationx.engine.batches import gather_bad_samples, next_synchronized_batch
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.checkpoint_manager import Keeper
-from foundationx.engine.feature_cache import KeptFeatures
-from foundationx.engine.hooks import Incident, LogRecord, Watcher
-from foundationx.engine.metric_logger import Meter
-from foundationx.engine.nonfinite import Guard
-from foundationx.engine.optim import build_optimiser, learning_rate, set_learning_rate, trained_parameters, whole_state
+from foundationx.engine.checkpoint_manager import CheckpointManager
+from foundationx.engine.feature_cache import FeatureCache
+from foundationx.engine.hooks import Hook, Incident, LogRecord
+from foundationx.engine.metric_logger import MetricLogger
+from foundationx.engine.nonfinite import NonFiniteCheck
+from foundationx.engine.optim import build_optimizer, learning_rate, set_learning_rate, trained_parameters, whole_state
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
@@ -51,8 +51,8 @@ class Trainer:
         plan: what is trained when.
         batches: gives the plan's batches from a step on (a loader).
         checkpoints: folder for checkpoints.
-        watchers: are told what happens.
-        optimiser: AdamW by the configuration where it is None.
+        hooks: are told what happens.
+        optimizer: AdamW by the configuration where it is None.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class Trainer:
         plan: Plan,
         batches: Callable[[int], Iterable[Batch]],
         checkpoints: Path,
-        watchers: Sequence[Watcher] = (),
-        optimiser: torch.optim.Optimizer | None = None,
+        hooks: Sequence[Hook] = (),
+        optimizer: torch.optim.Optimizer | None = None,
     ):
         self.config = config
         self.model = model
         self.teacher = Teacher(model)
         self.plan = plan
         self.batches = batches
-        self.keeper = Keeper(checkpoints, config.runtime)
-        self.watchers = list(watchers)
+        self.checkpoint_manager = CheckpointManager(checkpoints, config.runtime)
+        self.hooks = list(hooks)
         self.device = next(model.parameters()).device
         self.normalise = Normaliser(config.model, self.device)
-        self.optimiser = optimiser or build_optimiser(model, config.optimiser)
-        self.lr_factor = learning_rate(config.optimiser, plan)
+        self.optimizer = optimizer or build_optimizer(model, config.optimizer)
+        self.lr_factor = learning_rate(config.optimizer, plan)
         self.momentum = build_curve(config.teacher.momentum)
-        self.features = KeptFeatures(config, model, self.normalise)
-        self.meter = Meter()
-        self.guard = Guard(model, self.optimiser, config.runtime.bad_steps)
+        self.features = FeatureCache(config, model, self.normalise)
+        self.metric_logger = MetricLogger()
+        self.nonfinite = NonFiniteCheck(model, self.optimizer, config.runtime.bad_steps)
         self.last_losses: dict[str, tuple[int, float]] = {}  # visit and task loss of each head's last record
         self.bad: dict[tuple[str, str, str], BadSample] = {}
         self.step = 0
@@ -98,14 +98,14 @@ class Trainer:
             CheckpointError: the last state could not be saved.
         """
         self._tell("on_start", self.plan, self.step)
-        self.keeper.start_clock(self.step)
+        self.checkpoint_manager.start_clock(self.step)
         with listening_for_stop(self.stop.ask), contextlib.ExitStack() as until_saved:
             source = iter(self.batches(self.features.start_of(self.plan, self.step)))
             until_saved.enter_context(deaths_seen_when_reading())
             try:
                 self._run_phases(source)
             except DataError:
-                if self.guard.is_between_updates:
+                if self.nonfinite.is_between_updates:
                     self.save()
                 if not self.stop.asked:  # else a worker was stopped along with us
                     raise
@@ -125,56 +125,60 @@ class Trainer:
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
         """Trains one phase's scopes for the steps it has left."""
         self._tell("on_phase", phase)
-        self.meter.start_clock()
+        self.metric_logger.start_clock()
         with lock(self.model, phase.trainable):
-            while self.step < phase.last_step and not (self.stop.is_agreed() and self.guard.is_between_updates):
+            while self.step < phase.end_step and not (self.stop.is_agreed() and self.nonfinite.is_between_updates):
                 self._run_step(phase, source)
-                if self.step < phase.last_step:  # after the last step the teacher follows first
+                if self.step < phase.end_step:  # after the last step the teacher follows first
                     self._save_if_due()
         self.features.drop()
-        if self.step == phase.last_step:
+        if self.step == phase.end_step:
             self._close(phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
         batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
-        torch.manual_seed(sample_seed(self.config.runtime.seed, self.step * ranks.count() + ranks.index()))
-        self.guard.begin()
+        torch.manual_seed(
+            sample_seed(self.config.runtime.seed, self.step * distributed.world_size() + distributed.rank())
+        )
+        self.nonfinite.begin()
         with precision(self.config.runtime, self.device):
             output = training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
-        accumulate = self.config.optimiser.accumulate
+        accumulate = self.config.optimizer.accumulate
         (output.loss / accumulate).backward()
         self.step += 1
-        finite = self.guard.judge(self.step, batch, output.loss)
+        finite = self.nonfinite.check(self.step, batch, output.loss)
         done_here = self.step - phase.first_step
-        if done_here % accumulate == 0 or self.step == phase.last_step:
+        if done_here % accumulate == 0 or self.step == phase.end_step:
             self._update(phase)
-        self.meter.add(output.parts, finite, len(batch))
+        self.metric_logger.add(output.parts, finite, len(batch))
         self._tell("on_step", phase, self.step)
-        if self.step % self.config.runtime.log_every == 0 or self.step == phase.last_step:
+        if self.step % self.config.runtime.log_every == 0 or self.step == phase.end_step:
             self._log(phase)
 
     def _update(self, phase: Phase) -> None:
-        """One optimiser step of the released parameters, and the teacher's where it follows every step.
+        """One optimizer step of the released parameters, and the teacher's where it follows every step.
 
         Neither where a loss or the gradient is not finite.
         """
-        set_learning_rate(self.optimiser, self.lr_factor(phase, self.step))
-        ranks.average_gradients([parameter for parameter in self.model.parameters() if parameter.requires_grad])
-        trained = list(trained_parameters(self.optimiser))
-        if self.config.optimiser.clip_norm is not None:
-            norm = clip_grad_norm_(trained, self.config.optimiser.clip_norm)
+        set_learning_rate(self.optimizer, self.lr_factor(phase, self.step))
+        distributed.all_reduce_gradients(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        )
+        trained = list(trained_parameters(self.optimizer))
+        if self.config.optimizer.clip_norm is not None:
+            norm = clip_grad_norm_(trained, self.config.optimizer.clip_norm)
         else:
             norm = get_total_norm([parameter.grad for parameter in trained])
-        applied = self.guard.update(norm)
-        self.optimiser.zero_grad(set_to_none=True)
-        ranks.average_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
+        applied = self.nonfinite.update(norm)
+        self.optimizer.zero_grad(set_to_none=True)
+        distributed.all_reduce_mean_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         if self.config.teacher.update == "step":
             momentum = self.momentum((self.step - 0.5) / self.plan.total_steps)
             self.teacher.update(momentum, applied, phase.trainable if phase.is_head_only else None)
 
     def _close(self, phase: Phase) -> None:
-        """The end of a phase: the teacher follows; at the end of a visit or a cycle the watchers are told."""
+        """The end of a phase: the teacher follows; at the end of a visit or a cycle the hooks are told."""
         self.teacher.settle()
         if phase.momentum is not None:
             self.teacher.update(phase.momentum)
@@ -197,38 +201,40 @@ class Trainer:
         Raises:
             CheckpointError: a ``final`` checkpoint cannot be written.
         """
-        if self.keeper.saved_step == self.step:
+        if self.checkpoint_manager.saved_step == self.step:
             return
-        self._read_guard()
-        optimiser = whole_state(self.optimiser)
-        if not ranks.is_first():
-            self.keeper.saved_step = self.step
+        self._read_nonfinite()
+        optimizer = whole_state(self.optimizer)
+        if not distributed.is_main_process():
+            self.checkpoint_manager.saved_step = self.step
             return
         state = {
             "config": self.config,
             "model": self.model,
             "teacher": self.teacher.model,
-            "optimiser": optimiser,
+            "optimizer": optimizer,
             "visit": self.visit,
             "progress": self._progress(),
         }
-        if fault := self.keeper.save(self.step, state, final):
+        if fault := self.checkpoint_manager.save(self.step, state, final):
             self.report(fault)
 
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
-        if self.guard.is_between_updates:
-            (is_due,) = ranks.anywhere(ranks.is_first() and self.keeper.is_due(self.step))
+        if self.nonfinite.is_between_updates:
+            (is_due,) = distributed.all_reduce_any(
+                distributed.is_main_process() and self.checkpoint_manager.is_due(self.step)
+            )
             if is_due:
                 self.save()
 
     def _progress(self) -> dict[str, Any]:
         """What is kept beside the weights, so that nothing shows where a run was interrupted."""
         return {
-            "phase_ends": [phase.last_step for phase in self.plan.phases],
+            "phase_ends": [phase.end_step for phase in self.plan.phases],
             "teacher": self.teacher.state(),
-            "meter": self.meter.state(),
-            "guard": self.guard.state(),
+            "metric_logger": self.metric_logger.state(),
+            "nonfinite": self.nonfinite.state(),
             "last_losses": self.last_losses,
             "bad": [(key, asdict(entry)) for key, entry in self.bad.items()],
         }
@@ -246,34 +252,36 @@ class Trainer:
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
         self.teacher.restore(progress.get("teacher"))
-        self.optimiser.load_state_dict(checkpoint.optimiser)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.visit = checkpoint.step, checkpoint.visit
-        self.keeper.saved_step = checkpoint.step
-        self.meter.restore(progress["meter"], self.device)
-        self.guard.restore(progress["guard"])
+        self.checkpoint_manager.saved_step = checkpoint.step
+        self.metric_logger.restore(progress["metric_logger"], self.device)
+        self.nonfinite.restore(progress["nonfinite"])
         self.last_losses = progress["last_losses"]
         self.bad.update({key: BadSample(**entry) for key, entry in progress["bad"]})
 
     def report(self, incident: Incident) -> None:
-        """Tells the watchers of something that went wrong."""
+        """Tells the hooks of something that went wrong."""
         self._tell("on_incident", incident)
 
     def _log(self, phase: Phase) -> None:
-        """Reads the losses (the only time that the host waits for the device) and tells the watchers."""
-        self._read_guard()
-        losses, rate, waiting = self.meter.read()
-        if self.guard.is_too_much:
-            found = f"{self.guard.longest} steps in a row without a finite loss and gradient; none of them was taken"
-            mend = "lower optimiser.lr or optimiser.clip_norm, look at the images named, and go on with --resume"
-            raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", mend)
+        """Reads the losses (the only time that the host waits for the device) and tells the hooks."""
+        self._read_nonfinite()
+        losses, rate, waiting = self.metric_logger.read()
+        if self.nonfinite.is_too_much:
+            found = (
+                f"{self.nonfinite.longest} steps in a row without a finite loss and gradient; none of them was taken"
+            )
+            fix = "lower optimizer.lr or optimizer.clip_norm, look at the images named, and go on with --resume"
+            raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", fix)
         if not losses:
             return
-        lr = self.config.optimiser.lr * self.lr_factor(phase, self.step)
+        lr = self.config.optimizer.lr * self.lr_factor(phase, self.step)
         jump = self._jump(phase, losses["task"])
         self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting, jump))
         if jump is not None and jump > JUMP_LIMIT:
             message = f"task loss is {jump:.1f} times what it was at the end of the head's last visit"
-            self.report(Incident(self.step, "seam", message, phase.key.dataset, phase.key.task.value))
+            self.report(Incident(self.step, "loss_jump", message, phase.key.dataset, phase.key.task.value))
 
     def _jump(self, phase: Phase, loss: float) -> float | None:
         """A visit's first task loss divided by the head's last one of the visit before; None inside a visit."""
@@ -281,19 +289,19 @@ class Trainer:
         self.last_losses[str(phase.key)] = (phase.visit, loss)
         return loss / before if visit != phase.visit and before > 0 else None
 
-    def _read_guard(self) -> None:
-        for incident in self.guard.read():
+    def _read_nonfinite(self) -> None:
+        for incident in self.nonfinite.read():
             self.report(incident)
 
     def _read(self, source: Iterator[Batch]) -> Batch:
         """The next batch, on the device; how long it took and what was wrong with it is noted."""
         asked = time.perf_counter()
-        batch = agreed_batch(source, self.config.runtime.on_bad_sample)
-        self.meter.wait(time.perf_counter() - asked)
-        for entry in bad_anywhere(batch, self.config.runtime.on_bad_sample):
+        batch = next_synchronized_batch(source, self.config.runtime.on_bad_sample)
+        self.metric_logger.wait(time.perf_counter() - asked)
+        for entry in gather_bad_samples(batch, self.config.runtime.on_bad_sample):
             self.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
         return batch.to(self.device)
 
     def _tell(self, event: str, *facts: Any) -> None:
-        for watcher in self.watchers:
-            getattr(watcher, event)(*facts)
+        for hook in self.hooks:
+            getattr(hook, event)(*facts)

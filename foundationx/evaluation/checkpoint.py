@@ -38,14 +38,14 @@ def evaluate_checkpoint(
         DiskError: ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
-    book = open_datasets(checkpoint.config, data_root)
-    if book.classes != checkpoint.classes:
-        mend = "use the cards that the model was trained with"
-        raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", mend=mend)
+    data_module = open_datasets(checkpoint.config, data_root)
+    if data_module.classes != checkpoint.classes:
+        fix = "use the cards that the model was trained with"
+        raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
     where = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
     built = {name: checkpoint.model(name).to(where) for name in models}
-    found = evaluate(book, built, split, checkpoint.visit, record=True)
+    found = evaluate(data_module, built, split, checkpoint.visit, record=True)
     if out is not None:
         return measure(out, found)
     return found.rows + [row for stored in found.predictions for row in missing_rows(found.rows, stored, {})]

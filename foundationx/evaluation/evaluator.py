@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
-from foundationx.data.datamodule import DataBook
+from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import make_loader, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.images import Loaded, SharedImages, collate_heads, image_batches
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def evaluate(
-    book: DataBook,
+    data_module: DataModule,
     models: Mapping[str, FoundationModel],
     split: Split,
     visit: int,
@@ -57,7 +57,7 @@ def evaluate(
     """Every head of every model on one side of the split.
 
     Args:
-        book: the datasets.
+        data_module: the datasets.
         models: by name (student, teacher); curves and examples are kept of the last. They stay in evaluation mode.
         split: which side.
         visit: visits trained so far, written into the rows.
@@ -70,19 +70,19 @@ def evaluate(
     found = Evaluation()
     for model in models.values():
         model.eval()
-    heads = _look(book, models, split, progress, record, found.bad)
-    for key in book.annotations:
+    heads = _look(data_module, models, split, progress, record, found.bad)
+    for key in data_module.annotations:
         if key in heads:
             heads[key].add_to(found, split, visit)
-        elif len(book.indices[key][split]):
-            rows, bad = evaluate_views(book, book.evaluation(split), models, split, visit, key, progress)
+        elif len(data_module.indices[key][split]):
+            rows, bad = evaluate_views(data_module, data_module.evaluation(split), models, split, visit, key, progress)
             found.rows += rows
             found.bad += bad
     return found
 
 
 def _look(
-    book: DataBook,
+    data_module: DataModule,
     models: Mapping[str, FoundationModel],
     split: Split,
     progress: Callable[[TaskKey, int, int], None],
@@ -90,17 +90,19 @@ def _look(
     bad: list[BadSample],
 ) -> dict[TaskKey, _Head]:
     """All annotated heads that have images, after the models looked at them; adds what is wrong to ``bad``."""
-    config = book.config
+    config = data_module.config
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
-    batches = image_batches(book, split, config.runtime.eval_batch_size)
+    batches = image_batches(data_module, split, config.runtime.eval_batch_size)
     keys = [tuple(ref.key for ref in refs[0]) for refs in batches]
     heads = {
-        key: _Head(key, book.classes[key], list(models), record, config.evaluate.examples, sum(key in b for b in keys))
-        for key in book.annotations
+        key: _Head(
+            key, data_module.classes[key], list(models), record, config.evaluate.examples, sum(key in b for b in keys)
+        )
+        for key in data_module.annotations
         if any(key in of_batch for of_batch in keys)
     }
-    images = SharedImages(book.evaluation(split))
+    images = SharedImages(data_module.evaluation(split))
     loader = make_loader(images, batches, config.runtime.workers, device.type == "cuda", collate_heads)
     for refs, of_batch, loaded in zip(batches, keys, loader, strict=True):
         good = _usable(loaded, config.runtime.on_bad_sample, bad)

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import ANNOTATED, BadSample, Batch, Sample, Split
-from foundationx.data.datamodule import DataBook
+from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, SampleRef, collate
 
 Loaded = Batch | tuple[BadSample, ...]
@@ -42,21 +42,21 @@ def collate_heads(items: Sequence[Sequence[tuple[Sample | None, list[BadSample]]
     return [collate(of_head) for of_head in zip(*items, strict=True)]
 
 
-def image_batches(book: DataBook, split: Split, size: int) -> list[list[tuple[SampleRef, ...]]]:
+def image_batches(data_module: DataModule, split: Split, size: int) -> list[list[tuple[SampleRef, ...]]]:
     """Every image file once, with the heads that look at it; files of one batch have the same heads.
 
     A head sees its images in ascending order within each set of heads.
 
     Args:
-        book: the datasets.
+        data_module: the datasets.
         split: which side.
         size: most images of a batch.
     """
     by_file: dict[Path, dict] = {}
-    for key, table in book.annotations.items():
+    for key, table in data_module.annotations.items():
         if key.task in ANNOTATED:
-            root = book.roots[key.dataset]
-            for index in book.indices[key][split].tolist():
+            root = data_module.roots[key.dataset]
+            for index in data_module.indices[key][split].tolist():
                 by_file.setdefault(root / table.images[index], {}).setdefault(key, SampleRef(key, index, index))
     by_heads: dict[tuple, list[tuple[SampleRef, ...]]] = {}
     for refs in by_file.values():

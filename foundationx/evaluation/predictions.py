@@ -145,15 +145,15 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: the file is torn, is none of ours, or was written by another version.
     """
-    mend = "evaluate again: foundationx eval CHECKPOINT --out FOLDER"
+    fix = "evaluate again: foundationx eval CHECKPOINT --out FOLDER"
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if arrays["format"] != FORMAT:
-            raise DataError(str(path), f"has format {arrays['format']}", f"format {FORMAT}", mend)
+            raise DataError(str(path), f"has format {arrays['format']}", f"format {FORMAT}", fix)
         return _unpack(arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", mend) from error
+        raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
 
 
 def _unpack(arrays: dict[str, np.ndarray]) -> Predictions:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from foundationx.core.types import BadSample, MetricRow, Moment, Split, TaskKey
-from foundationx.data.datamodule import DataBook
+from foundationx.core.types import BadSample, MetricRow, Split, TaskKey, TrainingProgress
+from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.step import look_at_views
@@ -16,7 +16,7 @@ from foundationx.models.foundation_model import FoundationModel
 
 
 def evaluate_views(
-    book: DataBook,
+    data_module: DataModule,
     pool: PooledDataset,
     models: Mapping[str, FoundationModel],
     split: Split,
@@ -32,7 +32,7 @@ def evaluate_views(
     objective remembers changes.
 
     Args:
-        book: the datasets.
+        data_module: the datasets.
         pool: of one side of the split.
         models: by name, in evaluation mode.
         split: written into the rows.
@@ -43,13 +43,17 @@ def evaluate_views(
     Raises:
         DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
     """
-    config = book.config
+    config = data_module.config
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
     turns = next(iter(models.values())).head(key).objective.turns
     scores = {name: [ViewScores() for _ in range(turns)] for name in models}
-    plain = in_order(key, book.indices[key][split], config.runtime.eval_batch_size)
-    batches = [[ref._replace(moment=Moment(turn, 1.0)) for ref in refs] for turn in range(turns) for refs in plain]
+    plain = in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size)
+    batches = [
+        [ref._replace(training_progress=TrainingProgress(turn, 1.0)) for ref in refs]
+        for turn in range(turns)
+        for refs in plain
+    ]
     bad: list[BadSample] = []
     loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
     for done, loaded in enumerate(loader, start=1):
@@ -58,7 +62,7 @@ def evaluate_views(
         for name, model in models.items():
             with torch.no_grad():
                 found = look_at_views(model, models.get("teacher", model), normalise, batch)
-            scores[name][batch.moment.turn].add(found.losses, found.first, found.second, found.wanted)
+            scores[name][batch.training_progress.turn].add(found.losses, found.first, found.second, found.wanted)
         progress(key, done, len(batches))
     rows = [
         MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, name, visit, split.value)

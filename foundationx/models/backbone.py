@@ -56,8 +56,8 @@ class Backbone(nn.Module):
         self.net.train(training)
         if not isinstance(features, list | tuple) or len(features) < 3:
             found = f"{len(features)} stage(s)" if isinstance(features, list | tuple) else type(features).__name__
-            mend = "set out_indices=(0, 1, 2, 3)"
-            raise ConfigError("model.backbone", f"{config['type']} gives {found}", "at least the last three", mend)
+            fix = "set out_indices=(0, 1, 2, 3)"
+            raise ConfigError("model.backbone", f"{config['type']} gives {found}", "at least the last three", fix)
         channels = tuple(feature.shape[1] for feature in features)
         strides = tuple(self.PROBE_SIZE // feature.shape[-1] for feature in features)
         return channels, strides

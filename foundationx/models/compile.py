@@ -68,7 +68,7 @@ def run_part(part: nn.Module, value: Any, *narrowed: Any) -> Any:
     """What a part makes of its input; without a graph where it is compiled and nothing is trained in it or below it.
 
     ``narrowed`` are further arguments of a compiled part with a graph: they leave out what is not used above it. Else
-    its parameters would get a gradient of zero in place of none, and the optimiser would move them.
+    its parameters would get a gradient of zero in place of none, and the optimizer would move them.
 
     Raises:
         CompileError: it had to be compiled more often than planned.
@@ -86,7 +86,7 @@ def run_part(part: nn.Module, value: Any, *narrowed: Any) -> Any:
         raise CompileError(type(part).__name__, found, "fixed shapes", f"{WITHOUT} and report this") from error
     except exc.BackendCompilerFailed as error:
         found = f"cannot be compiled: {_last_line(error)}"
-        raise CompileError(type(part).__name__, found, mend=WITHOUT) from error
+        raise CompileError(type(part).__name__, found, fix=WITHOUT) from error
 
 
 def _is_trained(part: nn.Module, value: Any) -> bool:
@@ -125,8 +125,8 @@ def check_backend(backend: Backend, device: torch.device) -> None:
         torch.compile(lambda values: values + 1, backend=backend)(torch.zeros(2, device=device))
     except Exception as error:  # whatever a compiler may raise
         found = f"{backend!r} cannot compile on {device.type}: {_last_line(error)}"
-        mend = f"install a C++ compiler (apt install g++; on CUDA Triton as well), or {WITHOUT}"
-        raise ConfigError("runtime.compile", found, "a working compiler", mend) from error
+        fix = f"install a C++ compiler (apt install g++; on CUDA Triton as well), or {WITHOUT}"
+        raise ConfigError("runtime.compile", found, "a working compiler", fix) from error
 
 
 def _last_line(error: BaseException) -> str:

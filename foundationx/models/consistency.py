@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 
 def consistency_point(trunk_output: Any) -> Tensor:
@@ -27,5 +27,5 @@ def consistency_point(trunk_output: Any) -> Tensor:
 def consistency_loss(student: Any, teacher: Any) -> Tensor:
     """Mean squared error between the student's and the teacher's point; the teacher's side carries no gradient."""
     point = consistency_point(student)
-    share = ranks.batch_share(len(point), point.device)
+    share = distributed.batch_share(len(point), point.device)
     return F.mse_loss(point, consistency_point(teacher).detach()) * share

@@ -1,4 +1,4 @@
-"""Named parameter scopes: what the schedule locks and releases, and what the optimiser gives a learning rate.
+"""Named parameter scopes: what the schedule locks and releases, and what the optimizer gives a learning rate.
 
 Every parameter of the model is in exactly one scope. A scope is a set of module prefixes; the longest prefix wins.
 
@@ -105,7 +105,7 @@ def scope_sizes(model: nn.Module) -> dict[str, int]:
 
 
 def groups_of(model: nn.Module) -> dict[str, tuple[str, str]]:
-    """Parameter name to optimiser group and task, e.g. ``("decoder", "detection")``; the backbone's is ``shared``."""
+    """Parameter name to optimizer group and task, e.g. ``("decoder", "detection")``; the backbone's is ``shared``."""
     prefixes = scope_prefixes(model)
     return {name: _group(name, _longest_prefix(name, prefixes), prefixes) for name, _ in model.named_parameters()}
 

@@ -48,8 +48,8 @@ class Drafts:
         if record.is_file():
             return json.loads(record.read_text(encoding="utf-8"))
         if (self.root / folder).is_dir() and any((self.root / folder).iterdir()):
-            mend = "choose an empty folder for copies"
-            raise DataError(str(self.root / folder), "holds files that are no copy", "a new folder", mend)
+            fix = "choose an empty folder for copies"
+            raise DataError(str(self.root / folder), "holds files that are no copy", "a new folder", fix)
         return []
 
     def place(self, file: str) -> Path:

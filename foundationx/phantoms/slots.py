@@ -112,8 +112,8 @@ def slots_of(card: Card, vocabulary: Vocabulary) -> list[Slot]:
             if error.name != name:
                 raise
             where = f"{card.file}: tasks.{task.value}.reader"
-            mend = "write foundationx/phantoms/layouts/" + f"{spec.reader}.py"
-            raise CardError(where, f"no copy can be made for {spec.reader}", "a reader with a layout", mend) from None
+            fix = "write foundationx/phantoms/layouts/" + f"{spec.reader}.py"
+            raise CardError(where, f"no copy can be made for {spec.reader}", "a reader with a layout", fix) from None
         for index, (part, chosen) in enumerate(zip(spec.files, options, strict=True)):
             found.append(Slot(card, task, index, part, chosen, layout, vocabulary))
     return found

@@ -76,7 +76,7 @@ class Choice:
     none: bool
 
     @property
-    def outcomes(self) -> int:
+    def outputs(self) -> int:
         """Films that it takes to show everything it can say."""
         return len(self.findings) + self.none if self.one_label else 2 + self.none
 
@@ -101,7 +101,7 @@ class Deal:
     @property
     def least(self) -> int:
         """Fewest films that show everything."""
-        return max([4, *(choice.outcomes for choice in self.choices)])
+        return max([4, *(choice.outputs for choice in self.choices)])
 
     def findings(self, count: int, random: np.random.Generator) -> list[tuple[frozenset[str], frozenset[str]]]:
         """Keys that are present and doubtful in each of ``count`` films; the first are normal where that can be."""

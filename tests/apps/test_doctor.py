@@ -78,7 +78,7 @@ def test_an_unreadable_image_is_a_line(phantoms, tmp_path, capsys):
 
 
 def test_numbers_that_are_none_are_a_line(phantoms, tmp_path, capsys):
-    code, lines = examine(phantoms, tmp_path, capsys, "optimiser.lr=1e30", "optimiser.clip_norm=1e30")
+    code, lines = examine(phantoms, tmp_path, capsys, "optimizer.lr=1e30", "optimizer.clip_norm=1e30")
     assert code == 2 and any("without a finite loss" in line or "is not finite" in line for line in lines)
 
 
@@ -94,7 +94,7 @@ def test_packages_that_are_missing_or_too_old():
     needed = [Requirement(text) for text in ("torch>=1.0", "torch>=99", "no-such-package-of-ours>=2")]
     old, missing = package_faults(needed)
     assert old.level is missing.level is Level.FAIL
-    assert old.found == f"version {torch.__version__.split()[0]}" and old.mend == "pip install 'torch>=99'"
+    assert old.found == f"version {torch.__version__.split()[0]}" and old.fix == "pip install 'torch>=99'"
     assert missing.topic == "no-such-package-of-ours" and missing.found == "is not installed"
 
 

@@ -1,7 +1,7 @@
 """Each preset's first cycle beside a slow, plain transcription of the method: one loop, one tensor at a time.
 
 Shared with the package are the network's forward pass, the detection loss (held against mmdet's elsewhere) and which
-images a step sees. Order, phases, what is trained, losses, optimiser, learning rate and teacher are written here from
+images a step sees. Order, phases, what is trained, losses, optimizer, learning rate and teacher are written here from
 foundation_x.md sections 2 and 3 and ark.md section 2.
 """
 
@@ -18,7 +18,7 @@ from foundationx.core.config.load import load_config
 from foundationx.core.types import Split, Task
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.normalise import Normaliser
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.phantoms.write import write_phantom_datasets
@@ -74,7 +74,7 @@ def phantoms(tmp_path_factory):
     return folder
 
 
-class Diary(Watcher):
+class Diary(Hook):
     """Losses of every step and the teacher after every phase."""
 
     def __init__(self):
@@ -140,7 +140,7 @@ def is_trained(name, key, locked, shares_decoder):
 
 def rate(config, name, done):
     """Linear warm-up, then half a cosine; backbone and classification heads of Foundation X at a tenth."""
-    o = config.optimiser
+    o = config.optimizer
     if done < o.warmup:
         factor = o.curve.start * done / o.warmup
     else:
@@ -174,10 +174,10 @@ def plain_run(config, student, batches, sizes):
     teacher = copy.deepcopy(student).eval()
     normalise = Normaliser(config.model, "cpu")
     groups = [{"params": [p], "name": n} for n, p in student.named_parameters()]
-    if config.optimiser.type == "sgd":
-        optimiser = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True, foreach=False)
+    if config.optimizer.type == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True, foreach=False)
     else:
-        optimiser = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4, foreach=False)
+        optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4, foreach=False)
     phases = list(schedule(config, sizes))
     total, step = sum(phase[3] for phase in phases), 0
     losses, teachers = [], []
@@ -198,13 +198,13 @@ def plain_run(config, student, batches, sizes):
             loss.backward()
             losses.append(loss.item())
             grads = [p.grad for p in student.parameters() if p.grad is not None]
-            if config.optimiser.clip_norm:
+            if config.optimizer.clip_norm:
                 norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in grads))
                 for g in grads:
-                    g.mul_(min(1.0, config.optimiser.clip_norm / (norm + 1e-6)))
-            for group in optimiser.param_groups:
+                    g.mul_(min(1.0, config.optimizer.clip_norm / (norm + 1e-6)))
+            for group in optimizer.param_groups:
                 group["lr"] = rate(config, group["name"], (step + 0.5) / total)
-            optimiser.step()
+            optimizer.step()
             step += 1
         student.eval()
         updates = not config.name.startswith("ark") or not locked
@@ -222,15 +222,15 @@ def plain_run(config, student, batches, sizes):
 )
 def test_two_cycles_equal_the_plain_transcription(name, phantoms, tmp_path):
     config = small(name)
-    book = open_datasets(config, phantoms)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
+    data_module = open_datasets(config, phantoms)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
     plain = copy.deepcopy(model)
-    loader = functools.partial(plan_loader, config, book, plan, "cpu")
+    loader = functools.partial(plan_loader, config, data_module, plan, "cpu")
     diary = Diary()
     diary.trainer = Trainer(config, model, plan, loader, tmp_path, [diary])
     assert diary.trainer.train()
-    losses, teachers = plain_run(config, plain, iter(loader(0)), book.sizes(Split.TRAIN))
+    losses, teachers = plain_run(config, plain, iter(loader(0)), data_module.sizes(Split.TRAIN))
     assert diary.losses == pytest.approx(losses, abs=1e-5, rel=1e-4)
     assert len(diary.teachers) == len(teachers) > 1
     for ours, theirs in zip(diary.teachers, teachers, strict=True):

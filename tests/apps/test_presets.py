@@ -99,7 +99,7 @@ def test_rates_of_the_groups_and_over_the_visits():
     """foundation_x.md 3.2: backbone and classification heads 1e-5, all else 1e-4; released: 5 % in the first cycle."""
     config = preset("foundation_x/foundation_x_as_released")
     plan = build_plan(config, sizes_of(config))
-    factor = learning_rate(config.optimiser, plan)
+    factor = learning_rate(config.optimizer, plan)
     by_cycle = {phase.cycle: phase for phase in plan.phases}
     found = {cycle: 1e-5 * factor(by_cycle[cycle], by_cycle[cycle].first_step + 1) for cycle in (1, 2, 26, 76)}
     assert found[1] == pytest.approx(0.05 * 1e-5)
@@ -108,8 +108,8 @@ def test_rates_of_the_groups_and_over_the_visits():
     assert found[76] == pytest.approx(5.0e-6, rel=2e-2)  # visit 1501
     phases = [phase for phase in plan.phases if phase.cycle == 26]
     assert len({factor(phase, phase.first_step + 1) for phase in phases}) == 1, "constant inside a cycle"
-    smooth = learning_rate(preset("foundation_x/foundation_x").optimiser, plan)
-    assert smooth(phases[0], phases[0].first_step + 1) > smooth(phases[-1], phases[-1].last_step)
+    smooth = learning_rate(preset("foundation_x/foundation_x").optimizer, plan)
+    assert smooth(phases[0], phases[0].first_step + 1) > smooth(phases[-1], phases[-1].end_step)
 
 
 @pytest.mark.slow

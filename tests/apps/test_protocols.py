@@ -88,7 +88,7 @@ def test_c_is_the_one_that_validation_likes_best_and_a_one_sided_class_says_noth
 def test_embeddings_are_the_backbones_pooled_features_of_the_side(trained, data):
     subject = Subject(request(trained, data))
     found = embed(subject, KEY, Split.TEST, projected=False)
-    table, chosen = subject.book.annotations[KEY], subject.book.indices[KEY][Split.TEST]
+    table, chosen = subject.data_module.annotations[KEY], subject.data_module.indices[KEY][Split.TEST]
     assert found.images.tolist() == [table.images[index] for index in chosen]
     assert found.features.shape == (len(chosen), subject.model.backbone.channels[-1])
     assert np.isfinite(found.features).all() and found.features.std() > 0
@@ -123,7 +123,7 @@ def test_zero_shot_names_who_answers_and_refuses_to_choose(trained, data):
     result = module.run(request(trained, data, "phantom_all"), options)
     assert any("phantom_labels/classification" in note for note in result.notes)
     found = result.predictions[0]
-    assert set(found.classes) <= set(Subject(request(trained, data)).book.classes[KEY])
+    assert set(found.classes) <= set(Subject(request(trained, data)).data_module.classes[KEY])
     wrong = open_protocol("zero-shot", {"use": {"Nodule": "phantom_labels/classification:Nodul"}})[1]
     with pytest.raises(ConfigError, match="did you mean 'Nodule'"):
         module.run(request(trained, data, "phantom_all"), wrong)
@@ -133,7 +133,7 @@ def test_the_run_of_fine_tuning_has_neither_lock_nor_consistency(trained, data, 
     config = Subject(request(trained, data)).config
     assert config.datasets == (DatasetConfig(card="phantom_labels"),)
     tuned = finetuning_config(config, tmp_path / "start.safetensors", epochs=2, lr=3e-4)
-    assert tuned.schedule.cycles == 2 and tuned.optimiser.lr == 3e-4 and tuned.consistency.weight == 0
+    assert tuned.schedule.cycles == 2 and tuned.optimizer.lr == 3e-4 and tuned.consistency.weight == 0
     assert tuned.schedule.lock.classification == 0 and tuned.model.init.name == "start.safetensors"
     assert tuned.evaluate.final == (Split.VAL,), "test is not looked at in training"
 
@@ -208,9 +208,9 @@ def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data
     module, options = open_protocol("ten-crop", {"resize": 64})
     found = module.run(request(trained, data), options).predictions[0]
     subject = Subject(request(trained, data))
-    pool = subject.book.evaluation(Split.TEST)
+    pool = subject.data_module.evaluation(Split.TEST)
     normalise = Normaliser(subject.config.model, "cpu")
-    for refs in in_order(KEY, subject.book.indices[KEY][Split.TEST], 4):
+    for refs in in_order(KEY, subject.data_module.indices[KEY][Split.TEST], 4):
         batch = collate([pool[ref] for ref in refs])
         images = normalise(batch.images)
         with torch.no_grad():

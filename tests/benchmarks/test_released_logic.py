@@ -3,7 +3,7 @@
 import bench_cycle
 import numpy as np
 import pytest
-from bench_evaluation import books, check_equal, ours
+from bench_evaluation import check_equal, data_modules, ours
 from released_evaluation import evaluate_plainly
 from run_all import tables
 
@@ -17,8 +17,8 @@ def world(tmp_path_factory):
     """One card with three tasks, and two untrained models of other weights."""
     folder = tmp_path_factory.mktemp("released")
     write_phantom_datasets(folder / "data", {"phantom_all": 14}, size=96, processes=1)
-    book = books(folder, "tiny", ANNOTATED, cache=False)
-    return book, {name: build_model(book.config, book, "cpu") for name in ("student", "teacher")}
+    data_module = data_modules(folder, "tiny", ANNOTATED, cache=False)
+    return data_module, {name: build_model(data_module.config, data_module, "cpu") for name in ("student", "teacher")}
 
 
 def test_the_plain_evaluation_gives_our_numbers(world):

@@ -36,7 +36,7 @@ def test_every_shipped_configuration_is_valid(path):
         ({"model": {"backbone": {}}}, "needs a `type`"),
     ],
 )
-def test_faults_name_key_and_mend(change, message):
+def test_faults_name_key_and_fix(change, message):
     with pytest.raises(ConfigError, match=message) as caught:
         parse_config(MINIMAL | change, "here.py")
     assert "here.py" in str(caught.value)
@@ -51,9 +51,9 @@ def test_missing_and_broken_files(tmp_path):
 
 
 def test_options_change_nested_values():
-    options = parse_options(["schedule.cycles=3", "runtime.batch_size=4", "optimiser.betas=(0.5,0.9)"])
+    options = parse_options(["schedule.cycles=3", "runtime.batch_size=4", "optimizer.betas=(0.5,0.9)"])
     config = load_config(ROOT / "configs" / "quickstart" / "phantom.py", options)
-    assert (config.schedule.cycles, config.runtime.batch_size, config.optimiser.betas) == (3, 4, (0.5, 0.9))
+    assert (config.schedule.cycles, config.runtime.batch_size, config.optimizer.betas) == (3, 4, (0.5, 0.9))
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         parse_options(["schedule.cycles"])
 

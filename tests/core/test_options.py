@@ -12,7 +12,7 @@ from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CardError, ConfigError, DataError, DivergenceError
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.checkpoint import load_checkpoint
-from foundationx.engine.optim import build_optimiser, lr_schedule, set_learning_rate
+from foundationx.engine.optim import build_optimizer, lr_schedule, set_learning_rate
 from foundationx.phantoms.write import write_phantom_datasets
 
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
@@ -44,7 +44,7 @@ def test_teacher_of_momentum_zero_updated_every_step_is_the_student(phantoms, tm
 
 def test_teacher_of_momentum_one_stays_where_it_began(phantoms, tmp_path):
     one = run(phantoms, tmp_path / "one", **{"teacher.momentum": 1.0})
-    again = run(phantoms, tmp_path / "again", **{"teacher.momentum": 1.0, "optimiser.lr": 1e-2})
+    again = run(phantoms, tmp_path / "again", **{"teacher.momentum": 1.0, "optimizer.lr": 1e-2})
     floats = [name for name, value in one.teacher.items() if value.is_floating_point()]
     assert all(torch.equal(one.teacher[name], again.teacher[name]) for name in floats)
     assert not all(torch.equal(one.student[name], again.student[name]) for name in floats)
@@ -57,7 +57,7 @@ def test_teacher_of_momentum_one_stays_where_it_began(phantoms, tmp_path):
         {"model.detection.sharing": "queries", "model.projector": {"features": 12, "hidden": True}},
         {"runtime.workers": 2},
         {"views.classification.teacher": "whole", "views.detection.teacher": "same"},
-        {"optimiser.type": "sgd", "optimiser.every_cycle": True, "model.softmax": ["phantom_labels/classification"]},
+        {"optimizer.type": "sgd", "optimizer.every_cycle": True, "model.softmax": ["phantom_labels/classification"]},
     ],
     ids=["bf16", "shared decoder and projector", "workers", "views", "sgd by cycle and exclusive classes"],
 )
@@ -73,10 +73,10 @@ def test_workers_change_nothing_that_is_learned(phantoms, tmp_path):
     assert all(torch.equal(value, helped.student[name]) for name, value in alone.student.items())
 
 
-def test_accumulating_batches_makes_fewer_optimiser_steps(phantoms, tmp_path):
+def test_accumulating_batches_makes_fewer_optimizer_steps(phantoms, tmp_path):
     one = run(phantoms, tmp_path / "1")
-    two = run(phantoms, tmp_path / "2", **{"optimiser.accumulate": 2})
-    most = [max(int(state["step"]) for state in ended.optimiser["state"].values()) for ended in (one, two)]
+    two = run(phantoms, tmp_path / "2", **{"optimizer.accumulate": 2})
+    most = [max(int(state["step"]) for state in ended.optimizer["state"].values()) for ended in (one, two)]
     assert most[1] == most[0] / 2
 
 
@@ -86,24 +86,24 @@ def test_tensorboard_files_are_written_where_it_is_asked_for(phantoms, tmp_path)
 
 
 def test_learning_rate_follows_one_schedule_over_all_steps():
-    config = load_config(CONFIG).optimiser.model_copy(
+    config = load_config(CONFIG).optimizer.model_copy(
         update={"warmup": 0.1, "curve": CurveConfig(type="cosine", start=1, end=0), "lr_scale": {"backbone": 0.1}}
     )
     model = torch.nn.Module()
     model.backbone, model.heads = torch.nn.Linear(2, 2), torch.nn.ModuleDict()
-    optimiser = build_optimiser(model, config)
+    optimizer = build_optimizer(model, config)
     factor = lr_schedule(config)
-    set_learning_rate(optimiser, factor(0.05))
-    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
-    set_learning_rate(optimiser, factor(0.55))  # the middle of the cosine
-    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
-    set_learning_rate(optimiser, factor(0.1))
-    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([config.lr * 0.1] * 2)
+    set_learning_rate(optimizer, factor(0.05))
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
+    set_learning_rate(optimizer, factor(0.55))  # the middle of the cosine
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([config.lr * 0.1 * 0.5] * 2)
+    set_learning_rate(optimizer, factor(0.1))
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([config.lr * 0.1] * 2)
 
 
 def test_losses_that_are_no_numbers_end_the_run_with_head_and_step(phantoms, tmp_path):
     with pytest.raises(DivergenceError, match=r"step \d+, phantom_\w+/\w+, (lock|release): 3 steps in a row"):
-        run(phantoms, tmp_path / "run", **{"optimiser.lr": 1e30, "optimiser.clip_norm": 1e30})
+        run(phantoms, tmp_path / "run", **{"optimizer.lr": 1e30, "optimizer.clip_norm": 1e30})
     assert not list((tmp_path / "run").glob("checkpoints/*.pt")), "broken weights are not saved"
 
 

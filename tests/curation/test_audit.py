@@ -201,10 +201,10 @@ def leaking(tmp_path_factory):
     write_phantom_datasets(tmp_path / "data", {"phantom_labels": 12, "phantom_boxes": 12}, size=128, processes=1)
     values = load_config(TINY).model_dump() | {"datasets": [{"card": "phantom_labels"}, {"card": "phantom_boxes"}]}
     config = RunConfig.model_validate(values)
-    book = open_datasets(config, tmp_path / "data")
+    data_module = open_datasets(config, tmp_path / "data")
     labels, boxes = (TaskKey("phantom_labels", Task.CLASSIFICATION), TaskKey("phantom_boxes", Task.DETECTION))
-    held = book.annotations[labels].images[book.indices[labels][TEST][0]]
-    trained = book.annotations[boxes].images[book.indices[boxes][TRAIN][0]]
+    held = data_module.annotations[labels].images[data_module.indices[labels][TEST][0]]
+    trained = data_module.annotations[boxes].images[data_module.indices[boxes][TRAIN][0]]
     image = cv2.imread(str(tmp_path / "data" / "phantom_labels" / held), cv2.IMREAD_GRAYSCALE)
     packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
     (tmp_path / "data" / "phantom_boxes" / trained).write_bytes(packed.tobytes())
@@ -251,14 +251,14 @@ def test_a_configuration_is_audited_whole_whatever_it_leaves_out(leaking, capsys
 
 def test_an_image_of_several_tasks_is_one_item_on_its_strictest_side(leaking):
     folder, config, *_ = leaking
-    book = open_datasets(config, folder / "data")
+    data_module = open_datasets(config, folder / "data")
     key = TaskKey("phantom_boxes", Task.DETECTION)
     other = TaskKey("phantom_boxes", Task.SEGMENTATION)
-    book.annotations[other] = book.annotations[key]
-    everything = np.arange(len(book.annotations[key]))
-    book.indices[other] = {TRAIN: everything, VAL: everything[:0], TEST: everything[:0]}
-    sides = {entry.image: entry.split for entry in items_of(book) if entry.dataset == "phantom_boxes"}
-    held = {book.annotations[key].images[index] for index in book.indices[key][TEST]}
+    data_module.annotations[other] = data_module.annotations[key]
+    everything = np.arange(len(data_module.annotations[key]))
+    data_module.indices[other] = {TRAIN: everything, VAL: everything[:0], TEST: everything[:0]}
+    sides = {entry.image: entry.split for entry in items_of(data_module) if entry.dataset == "phantom_boxes"}
+    held = {data_module.annotations[key].images[index] for index in data_module.indices[key][TEST]}
     assert len(sides) == 12 and all(sides[image] is TEST for image in held)
 
 

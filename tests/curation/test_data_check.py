@@ -162,7 +162,7 @@ def test_five_of_a_kind_are_shown_and_all_are_in_the_report(tmp_path, capsys):
     assert report["counts"]["fault"] == {"images": 8}
     empty = [finding for finding in report["findings"] if finding["kind"] == "images"]
     assert [finding["file"] for finding in empty] == [f"images/{image.name}" for image in images[:8]]
-    assert all(finding["mend"] == "download it again" and finding["severity"] == "fault" for finding in empty)
+    assert all(finding["fix"] == "download it again" and finding["severity"] == "fault" for finding in empty)
 
 
 def test_all_of_nothing_is_a_fault_of_the_call(tmp_path, capsys):

@@ -26,7 +26,7 @@ def test_a_planted_fault_is_named_with_its_place_and_what_to_do(fault, tmp_path)
     assert len(matching) == 1, report.findings
     assert fault.file in matching[0].file
     assert fault.where in matching[0].where
-    assert matching[0].mend
+    assert matching[0].fix
     consequences = {Kind.COUNTS, Kind.CLASSES, Kind.UNNAMED}  # what is lost is also missing in the sums
     further = [finding for finding in report.findings if finding is not matching[0]]
     assert {finding.kind for finding in further} <= consequences

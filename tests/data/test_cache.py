@@ -11,7 +11,7 @@ import pytest
 
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError, DiskError
-from foundationx.core.types import Annotations, MaskPart, Moment, Runs, Task, TaskKey
+from foundationx.core.types import Annotations, MaskPart, Runs, Task, TaskKey, TrainingProgress
 from foundationx.data.cache import RECORD, Entry, Key, Store, deflate, image_key, inflate
 from foundationx.data.cache_fill import fill
 from foundationx.data.datamodule import open_datasets
@@ -164,11 +164,11 @@ def test_self_supervised_views_are_cut_from_whole_cached_images(tmp_path, object
     cached = open_datasets(tiny_selfsup(objective, runtime__cache=str(tmp_path / "cache")), tmp_path / "data")
     cached.fill_cache()
     ((key, decoding),), other = plain.training().datasets.items(), cached.training().datasets
-    moments = [Moment(turn=turn, done=done) for turn in range(4) for done in (0.0, 0.9)]
-    expected = [decoding.sample(seed % 4, seed, moment) for seed, moment in enumerate(moments)]
+    moments = [TrainingProgress(turn=turn, done=done) for turn in range(4) for done in (0.0, 0.9)]
+    expected = [decoding.sample(seed % 4, seed, training_progress) for seed, training_progress in enumerate(moments)]
     monkeypatch.setattr("foundationx.data.pixels.read.read_bytes", no_decoding)
-    for seed, moment in enumerate(moments):
-        found = other[key].sample(seed % 4, seed, moment)
+    for seed, training_progress in enumerate(moments):
+        found = other[key].sample(seed % 4, seed, training_progress)
         assert expected[seed].views.keys() == found.views.keys()
         for name, view in expected[seed].views.items():
             assert_equal_samples(found.views[name], view)
@@ -179,13 +179,13 @@ def test_whole_images_take_what_the_others_leave_of_the_room(tmp_path):
     datasets = [{"card": "phantom_labels", "tasks": ["classification", "self_supervision"]}]
     changes = {"datasets": datasets, "runtime__cache": str(tmp_path / "cache"), "image_size": 64}
     room = 4 * (64 * 64 + RECORD.itemsize)  # the classification images, to the byte
-    book = open_datasets(tiny_selfsup("peac", **changes, runtime__cache_gb=room / 1e9), tmp_path / "data")
-    book.fill_cache()
+    data_module = open_datasets(tiny_selfsup("peac", **changes, runtime__cache_gb=room / 1e9), tmp_path / "data")
+    data_module.fill_cache()
     whole = Store(tmp_path / "cache", None)
     assert (Store(tmp_path / "cache", 64).bytes_used(), whole.bytes_used()) == (room, 0)
 
-    book = open_datasets(tiny_selfsup("peac", **changes), tmp_path / "data")
-    book.fill_cache()
+    data_module = open_datasets(tiny_selfsup("peac", **changes), tmp_path / "data")
+    data_module.fill_cache()
     assert whole.bytes_used() == 4 * (150 * 150 + RECORD.itemsize)
 
 

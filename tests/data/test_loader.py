@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import BadSample, Sample, SampleMeta, Task, TaskKey
-from foundationx.data.loader import Order, PlanSampler, PooledDataset, SampleRef, collate, in_order, usable
+from foundationx.data.loader import PlanSampler, PooledDataset, SampleRef, SamplerSegment, collate, in_order, usable
 
 A, B = TaskKey("a", Task.CLASSIFICATION), TaskKey("b", Task.DETECTION)
 INDICES = {A: np.arange(10, 17), B: np.array([3, 4])}
-ORDERS = [Order(A, 0, 3, 0), Order(B, 3, 2, 1), Order(A, 5, 4, 2)]
+SEGMENTS = [SamplerSegment(A, 0, 3, 0), SamplerSegment(B, 3, 2, 1), SamplerSegment(A, 5, 4, 2)]
 
 
 def sampler(start=0, seed=5):
-    return PlanSampler(ORDERS, INDICES, batch_size=3, seed=seed, start_step=start)
+    return PlanSampler(SEGMENTS, INDICES, batch_size=3, seed=seed, start_step=start)
 
 
 def test_batches_are_full_and_of_the_right_head():
@@ -73,7 +73,7 @@ class Flaky:
     def __init__(self, broken):
         self.broken = broken
 
-    def sample(self, index, seed, moment=None):
+    def sample(self, index, seed, training_progress=None):
         if index in self.broken:
             raise DataError(f"file {index}", "broken")
         return sample([[0, 0, index, 4]])

@@ -68,7 +68,7 @@ def test_odd_files(odd, name):
     if isinstance(expected, str):
         with pytest.raises(DataError, match=expected) as refused:
             read_grey(odd / name)
-        assert name in refused.value.where and refused.value.expected and refused.value.mend
+        assert name in refused.value.where and refused.value.expected and refused.value.fix
         return
     image = read_grey(odd / name)
     assert image.shape == expected and image.dtype == np.uint8

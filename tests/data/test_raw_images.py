@@ -95,7 +95,7 @@ def test_faulty_metaimages_are_refused_with_the_reason(tmp_path, content, reason
     with pytest.raises(DataError, match=reason) as caught:
         read_grey(path)
     assert caught.value.where == str(path)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

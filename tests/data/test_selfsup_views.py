@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.geometry.samplers import scaled_box, whole
-from foundationx.core.geometry.views import Moment, View
+from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import Annotations, Task, TaskKey
-from foundationx.data.loader import Order, PlanSampler, PooledDataset, SampleRef, collate
+from foundationx.data.loader import PlanSampler, PooledDataset, SampleRef, SamplerSegment, collate
 from foundationx.data.transforms import distort as distortions
 from foundationx.data.transforms.distort import distort
 from foundationx.data.transforms.view_sets import ViewSetDataset, crop
@@ -21,10 +21,10 @@ KEY = TaskKey("made", Task.SELF_SUPERVISION)
 TONES = {"brightness": 0.3, "contrast": 0.3, "blur": 1.0}
 
 
-def plan(size, moment, random):
+def plan(size, training_progress, random):
     """A plain, a toned, a turned and a shuffled view of one box; twice the size in the second half of training."""
     box = scaled_box(whole(size), (0.3, 0.8), (0.8, 1.2), random)
-    side = 128 if moment.done >= 0.5 else 64
+    side = 128 if training_progress.done >= 0.5 else 64
     order = random.permutation((side // 32) ** 2)
     return [
         View("plain", box, side, toned=False),
@@ -49,12 +49,12 @@ def dataset(tmp_path_factory):
 
 
 def test_views_are_a_function_of_seed_and_moment(dataset):
-    first, again, other = (dataset.sample(0, seed, Moment()) for seed in (7, 7, 8))
+    first, again, other = (dataset.sample(0, seed, TrainingProgress()) for seed in (7, 7, 8))
     for name, view in first.views.items():
         assert np.array_equal(view.image, again.views[name].image) and np.array_equal(view.box, again.views[name].box)
         assert not np.array_equal(view.box, other.views[name].box)
     assert first.views["plain"].image.shape == (64, 64) and first.labels.shape == (0,)
-    assert dataset.sample(0, 7, Moment(0, 0.5)).views["plain"].image.shape == (128, 128)
+    assert dataset.sample(0, 7, TrainingProgress(0, 0.5)).views["plain"].image.shape == (128, 128)
 
 
 def test_tones_change_pixels_and_nothing_else_does_where_it_should_not(dataset):
@@ -72,14 +72,14 @@ def test_tones_change_pixels_and_nothing_else_does_where_it_should_not(dataset):
 
 def test_batches_hold_views_by_name_and_move_as_one(dataset):
     pool = PooledDataset({KEY: dataset}, {KEY: np.arange(3)})
-    batch = collate([pool[SampleRef(KEY, n, n, Moment(4, 0.25))] for n in range(3)])
-    assert batch.moment == Moment(4, 0.25) and len(batch) == 3
+    batch = collate([pool[SampleRef(KEY, n, n, TrainingProgress(4, 0.25))] for n in range(3)])
+    assert batch.training_progress == TrainingProgress(4, 0.25) and len(batch) == 3
     view = batch.views["shuffled"]
     assert view.images.shape == (3, 1, 64, 64) and view.boxes.shape == (3, 4) and view.order.shape == (3, 4)
     assert view.images.dtype == torch.uint8 and view.order.dtype == torch.int64
     moved = batch.to("meta")
     assert moved.views["plain"].boxes.device.type == "meta" and moved.teacher_images is moved.images
-    assert moved.moment == batch.moment and batch.views["plain"].boxes.device.type == "cpu"
+    assert moved.training_progress == batch.training_progress and batch.views["plain"].boxes.device.type == "cpu"
 
 
 def test_a_tensor_in_two_places_is_changed_once():
@@ -90,13 +90,15 @@ def test_a_tensor_in_two_places_is_changed_once():
 
 def test_moments_count_the_turns_of_each_head_alone():
     other = TaskKey("made", Task.CLASSIFICATION)
-    orders = [Order(KEY, 0, 2, 0), Order(other, 2, 3, 1), Order(KEY, 5, 2, 2)]
+    segments = [SamplerSegment(KEY, 0, 2, 0), SamplerSegment(other, 2, 3, 1), SamplerSegment(KEY, 5, 2, 2)]
     images = {KEY: np.arange(3), other: np.arange(3)}
-    sampler = PlanSampler(orders, images, 2, seed=0)
-    moments = [(refs[0].key, refs[0].moment) for refs in sampler]
+    sampler = PlanSampler(segments, images, 2, seed=0)
+    moments = [(refs[0].key, refs[0].training_progress) for refs in sampler]
     assert [m for key, m in moments if key == KEY] == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
     assert [m.turn for key, m in moments if key == other] == [0, 1, 2]
-    resumed = [(refs[0].key, refs[0].moment) for refs in PlanSampler(orders, images, 2, seed=0, start_step=6)]
+    resumed = [
+        (refs[0].key, refs[0].training_progress) for refs in PlanSampler(segments, images, 2, seed=0, start_step=6)
+    ]
     assert resumed == moments[6:]
 
 

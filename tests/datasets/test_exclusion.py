@@ -61,46 +61,46 @@ def open_clinics(folder, entries=(), cards=("north", "south"), **options):
     return open_datasets(RunConfig.model_validate(values), folder, Catalog([folder]))
 
 
-def images_of(book, dataset, split):
+def images_of(data_module, dataset, split):
     key = TaskKey(dataset, Task.CLASSIFICATION)
-    return {Path(book.annotations[key].images[index]).name for index in book.indices[key][split]}
+    return {Path(data_module.annotations[key].images[index]).name for index in data_module.indices[key][split]}
 
 
 def test_a_test_patient_of_any_dataset_trains_in_none(clinics):
-    book = open_clinics(clinics)
-    assert images_of(book, "south", Split.TRAIN) == {"s0.png", "s5.png"}
-    assert images_of(book, "south", Split.TEST) == {"s1.png", "s4.png"}
-    assert images_of(book, "north", Split.TEST) == {"n1.png", "n2.png"}
+    data_module = open_clinics(clinics)
+    assert images_of(data_module, "south", Split.TRAIN) == {"s0.png", "s5.png"}
+    assert images_of(data_module, "south", Split.TEST) == {"s1.png", "s4.png"}
+    assert images_of(data_module, "north", Split.TEST) == {"n1.png", "n2.png"}
 
 
 def test_an_allowed_test_side_binds_others_no_more_but_stays_its_own_test(clinics):
-    book = open_clinics(clinics, allow_test=("north",))
-    assert images_of(book, "south", Split.TRAIN) == {"s0.png", "s1.png", "s5.png"}
-    assert images_of(book, "south", Split.TEST) == {"s4.png"}
-    assert images_of(book, "north", Split.TRAIN) == {"n0.png", "n3.png"}
-    assert images_of(book, "north", Split.TEST) == {"n1.png", "n2.png"}
+    data_module = open_clinics(clinics, allow_test=("north",))
+    assert images_of(data_module, "south", Split.TRAIN) == {"s0.png", "s1.png", "s5.png"}
+    assert images_of(data_module, "south", Split.TEST) == {"s4.png"}
+    assert images_of(data_module, "north", Split.TRAIN) == {"n0.png", "n3.png"}
+    assert images_of(data_module, "north", Split.TEST) == {"n1.png", "n2.png"}
 
 
 def test_allowing_another_dataset_changes_nothing(clinics):
-    book = open_clinics(clinics, allow_test=("south",))
-    assert images_of(book, "south", Split.TRAIN) == {"s0.png", "s5.png"}
+    data_module = open_clinics(clinics, allow_test=("south",))
+    assert images_of(data_module, "south", Split.TRAIN) == {"s0.png", "s5.png"}
 
 
 def test_listed_images_do_not_train_and_are_counted(clinics):
     entry = ("south", "images/s5.png", "perceptual 0.980", "north", "images/n2.png", "test")
-    book = open_clinics(clinics, [entry])
-    assert images_of(book, "south", Split.TRAIN) == {"s0.png"}
-    assert images_of(book, "south", Split.TEST) == {"s1.png", "s4.png"}
-    counted = {(row["dataset"], row["split"]): (row["images"], row["excluded"]) for row in book.summary()}
+    data_module = open_clinics(clinics, [entry])
+    assert images_of(data_module, "south", Split.TRAIN) == {"s0.png"}
+    assert images_of(data_module, "south", Split.TEST) == {"s1.png", "s4.png"}
+    counted = {(row["dataset"], row["split"]): (row["images"], row["excluded"]) for row in data_module.summary()}
     assert counted["south", "train"] == (1, 1)
     assert counted["south", "test"] == (2, 0) and counted["north", "train"] == (2, 0)
 
 
 def test_a_limit_counts_what_is_left(clinics):
-    book = open_clinics(clinics, [("north", "images/n0.png", "", "", "", "")])
-    assert images_of(book, "north", Split.TRAIN) == {"n3.png"}
+    data_module = open_clinics(clinics, [("north", "images/n0.png", "", "", "", "")])
+    assert images_of(data_module, "north", Split.TRAIN) == {"n3.png"}
     limited = [{"card": "north", "limit": 1}, {"card": "south"}]
-    values = book.config.model_dump() | {"datasets": limited}
+    values = data_module.config.model_dump() | {"datasets": limited}
     again = open_datasets(RunConfig.model_validate(values), clinics, Catalog([clinics]))
     assert images_of(again, "north", Split.TRAIN) == {"n3.png"}
 
@@ -111,14 +111,14 @@ def test_an_entry_because_of_an_allowed_test_side_is_passed_over(clinics):
         ("south", "images/s5.png", "exact", "north", "images/n2.png", "test"),
         ("south", "images/s5.png", "exact", "south", "images/s4.png", "test"),
     ]
-    book = open_clinics(clinics, entries, allow_test=("north",))
-    assert images_of(book, "south", Split.TRAIN) == {"s0.png", "s1.png"}
+    data_module = open_clinics(clinics, entries, allow_test=("north",))
+    assert images_of(data_module, "south", Split.TRAIN) == {"s0.png", "s1.png"}
 
 
 def test_a_list_may_name_cards_that_are_not_in_the_run(clinics):
     entries = [("south", "images/any.png", "exact", "north", "images/n2.png", "test")]
-    book = open_clinics(clinics, entries, cards=("north",))
-    assert images_of(book, "north", Split.TRAIN) == {"n0.png", "n3.png"}
+    data_module = open_clinics(clinics, entries, cards=("north",))
+    assert images_of(data_module, "north", Split.TRAIN) == {"n0.png", "n3.png"}
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_bad_row_names_file_and_row(folder, row, words):
     error = fault(folder, findings_card())
     assert error.where == "f.csv row 3"
     assert words in str(error)
-    assert error.mend
+    assert error.fix
 
 
 @pytest.mark.parametrize(("row", "words"), BAD_ROWS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundationx.apps.cli.main import main
-from foundationx.apps.run.train import plan_loader, plan_orders
+from foundationx.apps.run.train import plan_loader, plan_segments
 from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Batch, Split, Task, TaskKey
@@ -91,23 +91,25 @@ def small(**changes):
 
 def test_steps_of_one_head_in_a_cycle_share_a_pass(phantoms):
     config = small(**{"schedule.type": "concurrent", "schedule.order": "shuffled", "schedule.cycles": 2})
-    book = open_datasets(config, phantoms)
-    sizes = book.sizes(Split.TRAIN)
+    data_module = open_datasets(config, phantoms)
+    sizes = data_module.sizes(Split.TRAIN)
     plan = build_plan(config, sizes)
     seen: dict[tuple, list[str]] = {}
-    for phase, batch in zip(plan.phases, plan_loader(config, book, plan, "cpu", 0), strict=True):
+    for phase, batch in zip(plan.phases, plan_loader(config, data_module, plan, "cpu", 0), strict=True):
         seen.setdefault((phase.key, phase.cycle), []).extend(meta.image for meta in batch.metas)
     for (key, _), images in seen.items():
         assert len(set(images[: sizes[key]])) == sizes[key], "an image comes again before all have come once"
-    again = [meta.image for batch in plan_loader(config, book, plan, "cpu", 5) for meta in batch.metas]
-    whole = [meta.image for batch in plan_loader(config, book, plan, "cpu", 0) for meta in batch.metas]
+    again = [meta.image for batch in plan_loader(config, data_module, plan, "cpu", 5) for meta in batch.metas]
+    whole = [meta.image for batch in plan_loader(config, data_module, plan, "cpu", 0) for meta in batch.metas]
     assert again == whole[10:], "resumed in the middle"
 
 
 def test_a_phase_of_its_own_keeps_the_shuffle_of_its_number(phantoms):
     config = small()
     plan = build_plan(config, open_datasets(config, phantoms).sizes(Split.TRAIN))
-    assert [(order.stream, order.skip) for order in plan_orders(plan)] == [(n, 0) for n in range(len(plan.phases))]
+    assert [(segment.stream, segment.skip) for segment in plan_segments(plan)] == [
+        (n, 0) for n in range(len(plan.phases))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,14 @@ def state():
     config = load_config(CONFIG)
     torch.manual_seed(0)
     model = FoundationModel(config.model, {TaskKey("films", Task.CLASSIFICATION): ("mass", "nodule")})
-    optimiser = torch.optim.AdamW(model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
     return {
         "config": config,
         "model": model,
         "teacher": model,
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "visit": 0,
-        "progress": {"meter": {"sums": {}, "finite": None}},
+        "progress": {"metric_logger": {"sums": {}, "finite": None}},
     }
 
 

@@ -16,8 +16,8 @@ from foundationx.core.workdir import WorkDir
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.federated import FederatedTrainer, contributors
-from foundationx.engine.hooks import Watcher
-from foundationx.engine.optim import build_optimiser, lr_schedule
+from foundationx.engine.hooks import Hook
+from foundationx.engine.optim import build_optimizer, lr_schedule
 from foundationx.engine.schedule.curves import cosine
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.step import training_losses
@@ -49,7 +49,7 @@ def config_of(clients=CLIENTS, **changes) -> RunConfig:
         "federation": {"clients": clients},
         "teacher": {"momentum": {"type": "cosine", "start": 0.5, "end": 1.0}, "update": "visit"},
         "consistency": {"weight": {"type": "linear", "start": 0.2, "end": 0.5}},
-        "optimiser": {"type": "sgd", "lr": 0.05, "weight_decay": 0.01},
+        "optimizer": {"type": "sgd", "lr": 0.05, "weight_decay": 0.01},
         "runtime": {"batch_size": 2, "workers": 0},
     }
     return parse_config(values | changes, "test")
@@ -68,40 +68,40 @@ def batch_of(key: TaskKey, cycle: int, place: int) -> Batch:
 def batches(plan, start=0):
     """The plan's batches from a step on."""
     for phase in plan.phases:
-        for step in range(max(start, phase.first_step), phase.last_step):
+        for step in range(max(start, phase.first_step), phase.end_step):
             yield batch_of(phase.key, phase.cycle, step - phase.first_step + 10 * (phase.name == "release"))
 
 
-def trainer_of(config, folder, watchers=()) -> FederatedTrainer:
+def trainer_of(config, folder, hooks=()) -> FederatedTrainer:
     torch.manual_seed(0)
     model = FoundationModel(config.model, CLASSES)
     plan = build_plan(config, dict.fromkeys(CLASSES, 4))
-    return FederatedTrainer(config, model, plan, lambda step: batches(plan, step), folder, watchers)
+    return FederatedTrainer(config, model, plan, lambda step: batches(plan, step), folder, hooks)
 
 
 def slow_reference(config):
-    """Rounds written out: a student, a teacher and an optimiser for each client, means by name."""
+    """Rounds written out: a student, a teacher and an optimizer for each client, means by name."""
     torch.manual_seed(0)
     master = FoundationModel(config.model, CLASSES)
     plan = build_plan(config, dict.fromkeys(CLASSES, 4))
     normalise = Normaliser(config.model, torch.device("cpu"))
     students = [copy.deepcopy(master) for _ in config.federation.clients]
     teachers = [Teacher(student) for student in students]
-    optimisers = [build_optimiser(student, config.optimiser) for student in students]
+    optimizers = [build_optimizer(student, config.optimizer) for student in students]
     for cycle in (1, 2, 3):
         for client, cards in enumerate(config.federation.clients):
-            student, optimiser = students[client], optimisers[client]
+            student, optimizer = students[client], optimizers[client]
             student.load_state_dict(master.state_dict())
-            for group in optimiser.param_groups:
-                group["lr"] = group["base_lr"] * lr_schedule(config.optimiser)((cycle - 0.5) / 3)
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * lr_schedule(config.optimizer)((cycle - 0.5) / 3)
             for phase in [p for p in plan.phases if p.cycle == cycle and p.key.dataset in cards]:
                 with lock(student, phase.trainable):
                     for place in range(phase.steps):
                         batch = batch_of(phase.key, cycle, place + 10 * (phase.name == "release"))
-                        optimiser.zero_grad(set_to_none=True)
+                        optimizer.zero_grad(set_to_none=True)
                         training_losses(student, teachers[client], normalise, batch, phase).loss.backward()
                         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-                        optimiser.step()
+                        optimizer.step()
                 if phase.momentum is not None:
                     teachers[client].update(phase.momentum)
         both = [student.state_dict() for student in students]
@@ -158,7 +158,7 @@ def test_which_client_is_first_does_not_matter_unless_something_leaks(finished, 
     assert turned.train()
     assert_close(turned.model.state_dict(), finished.model.state_dict(), rtol=0, atol=2e-6)
     leaking = trainer_of(config_of(), tmp_path / "leaking")
-    monkeypatch.setattr(leaking.optimiser, "load_state_dict", lambda state: None)
+    monkeypatch.setattr(leaking.optimizer, "load_state_dict", lambda state: None)
     assert leaking.train()
     ours, theirs = finished.model.backbone.state_dict(), leaking.model.backbone.state_dict()
     assert max((ours[name] - theirs[name]).abs().max() for name in ours if ours[name].is_floating_point()) > 1e-3
@@ -177,7 +177,7 @@ def test_a_trunk_is_averaged_over_the_clients_that_use_it():
             assert numbers == ((0, 1, 2) if name.startswith("backbone.") else (1, 2)), name
 
 
-class StopAt(Watcher):
+class StopAt(Hook):
     """Asks the trainer to stop after a step."""
 
     def __init__(self, step):
@@ -190,8 +190,8 @@ class StopAt(Watcher):
 
 @pytest.mark.parametrize("step", [3, 11])
 def test_stopped_inside_a_turn_it_goes_on_bit_identically(finished, tmp_path, step):
-    watcher = StopAt(step)
-    watcher.trainer = stopped = trainer_of(finished.config, tmp_path, [watcher])
+    hook = StopAt(step)
+    hook.trainer = stopped = trainer_of(finished.config, tmp_path, [hook])
     assert not stopped.train() and stopped.step == step
     assert stopped.turn is not None
     again = trainer_of(finished.config, tmp_path)

@@ -1,4 +1,4 @@
-"""A whole training step, teacher and optimiser included, between two readings of the losses."""
+"""A whole training step, teacher and optimizer included, between two readings of the losses."""
 
 import itertools
 
@@ -32,9 +32,9 @@ def test_a_step_waits_for_the_device_only_to_match_boxes(trainer, task, name):
     source = iter(trainer.batches(phase.first_step))
     trainer.step = phase.first_step
     with lock(trainer.model, phase.trainable):
-        trainer._run_step(phase, source)  # the optimiser makes its state
+        trainer._run_step(phase, source)  # the optimizer makes its state
         waits, calls = counted(lambda: trainer._run_step(phase, source))
-    assert trainer.step < phase.last_step, "the losses were not read"
+    assert trainer.step < phase.end_step, "the losses were not read"
     assert waits <= ALLOWED[task], calls
 
 

@@ -15,7 +15,7 @@ import torch
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.data.datamodule import open_datasets
-from foundationx.data.loader import Order, PlanSampler
+from foundationx.data.loader import PlanSampler, SamplerSegment
 from foundationx.phantoms.write import write_phantom_datasets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +47,9 @@ def finish(process):
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_shares_of_a_batch_are_disjoint_and_together_the_batch(ranks):
     key = TaskKey("a", Task.CLASSIFICATION)
-    orders, indices = [Order(key, 0, 3, 0)], {key: np.arange(5)}  # fewer images than a batch holds
-    whole = list(PlanSampler(orders, indices, 7, seed=1))
-    shares = [list(PlanSampler(orders, indices, 7, 1, 0, rank, ranks)) for rank in range(ranks)]
+    segments, indices = [SamplerSegment(key, 0, 3, 0)], {key: np.arange(5)}  # fewer images than a batch holds
+    whole = list(PlanSampler(segments, indices, 7, seed=1))
+    shares = [list(PlanSampler(segments, indices, 7, 1, 0, rank, ranks)) for rank in range(ranks)]
     for step, batch in enumerate(whole):
         parts = [share[step] for share in shares]
         assert sorted(ref for part in parts for ref in part) == sorted(batch)
@@ -109,16 +109,16 @@ def whole_run(phantoms, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_an_optimiser_sharded_over_ranks_is_the_same_optimiser(phantoms, whole_run, tmp_path):
+def test_an_optimizer_sharded_over_ranks_is_the_same_optimizer(phantoms, whole_run, tmp_path):
     """Also its stored state: one process, or ranks that share it otherwise, could go on from it."""
-    output, code = finish(run_tiny(2, phantoms, tmp_path / "sharded", *BRIEF, "optimiser.sharded=True"))
+    output, code = finish(run_tiny(2, phantoms, tmp_path / "sharded", *BRIEF, "optimizer.sharded=True"))
     assert code == 0, output
     name, whole = final_weights(whole_run)
     other, sharded = final_weights(tmp_path / "sharded")
     assert name == other
     for part in ("student", "teacher"):
         assert_same(whole[part], sharded[part], part)
-    assert_same(whole["optimiser"]["state"], sharded["optimiser"]["state"], "optimiser")
+    assert_same(whole["optimizer"]["state"], sharded["optimizer"]["state"], "optimizer")
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, whole_run, tmp
     name, whole = final_weights(whole_run)
     other, resumed = final_weights(tmp_path / "stopped")
     assert name == other
-    for part in ("student", "teacher", "optimiser"):
+    for part in ("student", "teacher", "optimizer"):
         assert_same(whole[part], resumed[part], part)
 
 
@@ -166,10 +166,10 @@ def test_a_dead_rank_ends_the_job(phantoms, tmp_path):
 @pytest.mark.slow
 def test_an_unreadable_image_on_one_rank_ends_all_with_its_name(phantoms, tmp_path):
     shutil.copytree(phantoms, tmp_path / "data")
-    book = open_datasets(load_config(CONFIG), tmp_path / "data")
-    key, table = next(iter(book.annotations.items()))
-    name = table.images[book.indices[key][Split.TRAIN][0]]
-    path = book.roots[key.dataset] / name
+    data_module = open_datasets(load_config(CONFIG), tmp_path / "data")
+    key, table = next(iter(data_module.annotations.items()))
+    name = table.images[data_module.indices[key][Split.TRAIN][0]]
+    path = data_module.roots[key.dataset] / name
     path.write_bytes(path.read_bytes()[:60])
     output, code = finish(run_tiny(2, tmp_path / "data", tmp_path / "run", *BRIEF))
     assert code != 0

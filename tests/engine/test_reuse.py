@@ -13,7 +13,7 @@ from foundationx.apps.cli.main import FAULT, main
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, Task, TaskKey
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
-from foundationx.engine.feature_cache import block_of, without_pixels
+from foundationx.engine.feature_cache import chunk_of, without_pixels
 from foundationx.engine.schedule.plan import Phase
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.engine.test_ranks import BRIEF, assert_same, final_weights, finish, run_tiny
@@ -29,7 +29,7 @@ OPTIONS = {
     "schedule__max_steps": 7,
     "runtime__batch_size": BATCH,
     "runtime__keep_checkpoints": 99,
-    "optimiser__lr": 1e-3,
+    "optimizer__lr": 1e-3,
     **{f"schedule__lock__{task.value}": 3.0 for task in BYTES},
     **{f"schedule__release__{task.value}": 0.5 for task in BYTES},
 }
@@ -62,21 +62,21 @@ def lock_phase(steps, uses):
 )
 def test_batches_are_used_in_rounds_over_blocks(capacity, batches):
     phase = lock_phase(10, 4)
-    blocks = [block_of(phase, step, capacity) for step in range(100, 110)]
-    assert [block.first + block.place for block in blocks] == batches
+    chunks = [chunk_of(phase, step, capacity) for step in range(100, 110)]
+    assert [chunk.first + chunk.place for chunk in chunks] == batches
     assert phase.reads == 3
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 12))
 def test_no_batch_is_used_more_than_k_times_and_all_that_are_read_are_used(steps, uses, capacity):
     phase = lock_phase(steps, uses)
-    blocks = [block_of(phase, step, capacity) for step in range(100, phase.last_step)]
-    used = [block.first + block.place for block in blocks]
+    chunks = [chunk_of(phase, step, capacity) for step in range(100, phase.end_step)]
+    used = [chunk.first + chunk.place for chunk in chunks]
     assert set(used) == set(range(phase.reads)) and max(map(used.count, used)) <= uses
-    for place, block in enumerate(blocks):
-        assert block.size <= capacity and block.place < block.needed <= block.size
-        read_before = max([b.first + b.needed for b in blocks[:place]], default=0)
-        assert block.first + block.needed - read_before in (0, 1), "a step reads one batch at most"
+    for place, chunk in enumerate(chunks):
+        assert chunk.size <= capacity and chunk.place < chunk.needed <= chunk.size
+        read_before = max([b.first + b.needed for b in chunks[:place]], default=0)
+        assert chunk.first + chunk.needed - read_before in (0, 1), "a step reads one batch at most"
 
 
 class Recompute:
@@ -107,12 +107,12 @@ class Recompute:
 
 
 def everything(trainer):
-    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimiser.state_dict()["state"]
+    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimizer.state_dict()["state"]
 
 
 @pytest.mark.parametrize("batches", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_training_equals_that_of_features_computed_anew(phantoms, tmp_path, batches):
-    """Bit for bit: losses of every step, weights, teacher, optimiser; drop path and denoising are on."""
+    """Bit for bit: losses of every step, weights, teacher, optimizer; drop path and denoising are on."""
     seen = {True: Onlooker(), False: Onlooker()}
     trainer = tiny_trainer(phantoms, tmp_path / "a", [seen[True]], **OPTIONS | holding(batches))
     slow = tiny_trainer(phantoms, tmp_path / "b", [seen[False]], **OPTIONS | holding(batches))
@@ -156,7 +156,7 @@ def test_two_ranks_go_on_inside_a_lock_phase_bit_identical(phantoms, tmp_path):
     assert code == 0, output
     (name, one), (other, two) = final_weights(whole), final_weights(torn)
     assert name == other
-    for part in ("student", "teacher", "optimiser"):
+    for part in ("student", "teacher", "optimizer"):
         assert_same(one[part], two[part], part)
 
 
@@ -169,7 +169,7 @@ def test_a_lock_phase_reads_and_looks_once_a_batch(phantoms, tmp_path):
     trainer.train()
     for phase in trainer.plan.phases:
         expected = -(-phase.steps // USES) if phase.name is PhaseName.LOCK else phase.steps
-        assert sum(phase.first_step <= step < phase.last_step for step in reads) == expected
+        assert sum(phase.first_step <= step < phase.end_step for step in reads) == expected
     assert len(looks) == len(reads) + len(BYTES), "beside the looks that find the size of features"
     assert trainer.features._kept == []
     assert len(trainer.batches(0)) == len(reads), "nothing is decoded that is not needed"
@@ -180,9 +180,9 @@ def test_going_on_from_any_step_ends_bit_identical(phantoms, tmp_path):
     whole = tiny_trainer(phantoms, tmp_path, **options)
     whole.train()
     phase = next(p for p in whole.plan.phases if p.key.task is Task.DETECTION and p.name is PhaseName.LOCK)
-    inside = [path for path in checkpoints_in(tmp_path) if phase.first_step < step_of(path) < phase.last_step]
+    inside = [path for path in checkpoints_in(tmp_path) if phase.first_step < step_of(path) < phase.end_step]
     assert len(inside) == phase.steps - 1
-    following = load_checkpoint(tmp_path / f"step_{phase.last_step:08d}.pt")
+    following = load_checkpoint(tmp_path / f"step_{phase.end_step:08d}.pt")
     for path in inside[::2]:
         trainer = tiny_trainer(phantoms, tmp_path / "again", **options | {"runtime__checkpoint_every": None})
         trainer.resume(load_checkpoint(path))
@@ -190,7 +190,7 @@ def test_going_on_from_any_step_ends_bit_identical(phantoms, tmp_path):
         trainer._run_phase(phase, source)
         assert equal(trainer.model.state_dict(), following.student), step_of(path)
         assert equal(trainer.teacher.model.state_dict(), following.teacher), step_of(path)
-        release = next(trainer.plan.from_step(phase.last_step))
+        release = next(trainer.plan.from_step(phase.end_step))
         first = next(iter(trainer.batches(release.first_step)))
         assert torch.equal(next(source).images, first.images), "the next phase's batches follow"
 

@@ -67,17 +67,17 @@ def test_a_step_in_bf16_is_near_single_precision_and_keeps_its_weights_in_it(tra
 @pytest.mark.parametrize("name", ["adam", "lamps"])
 def test_self_supervision_in_bf16_is_near_single_precision(phantoms, tmp_path, name):
     config = tiny_selfsup(name, model__backbone__drop_path_rate=0.0)
-    book = open_datasets(config, phantoms)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    trainer = Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), tmp_path)
+    data_module = open_datasets(config, phantoms)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    trainer = Trainer(config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), tmp_path)
     found = {chosen: losses_of(trainer, plan.phases[0], chosen) for chosen in ("fp32", "bf16")}
     assert found["bf16"][0]["total"].item() == pytest.approx(found["fp32"][0]["total"].item(), rel=NEAR)
     assert all(value.isfinite().all() for value in found["bf16"][1].values())
 
 
-def test_the_optimisers_groups_are_merged(trainer):
-    groups = trainer.optimiser.param_groups
+def test_the_optimizers_groups_are_merged(trainer):
+    groups = trainer.optimizer.param_groups
     kinds = [(group["base_lr"], group["weight_decay"]) for group in groups]
     assert len(set(kinds)) == len(kinds) == 2, "one learning rate, with and without decay"
     assert len([p for group in groups for p in group["params"]]) == len(list(trainer.model.parameters()))

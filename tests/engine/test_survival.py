@@ -9,8 +9,8 @@ from foundationx.core.errors import DivergenceError
 from foundationx.core.workdir import read_lines
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint, step_of
 from foundationx.engine.logs import RowFile
-from foundationx.engine.metric_logger import Meter
-from foundationx.engine.nonfinite import Guard
+from foundationx.engine.metric_logger import MetricLogger
+from foundationx.engine.nonfinite import NonFiniteCheck
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.host_traffic import HostTraffic
 from tests.helpers.survival import CrashError, Onlooker, Snapshots, equal, tiny_trainer
@@ -36,7 +36,7 @@ def spoil_images(trainer, steps):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_without_finite_loss_leaves_no_trace(phantoms, tmp_path, fused):
-    """Weights, running statistics, teacher and optimiser are bit for bit what they were; the next step changes them."""
+    """Weights, running statistics, teacher and optimizer are bit for bit what they were; the next step changes them."""
     snapshots, onlooker = Snapshots(), Onlooker()
     options = SHORT | {"teacher__update": "step", "runtime__log_every": 4}
     trainer = tiny_trainer(phantoms, tmp_path, [snapshots, onlooker], fused=fused, **options)
@@ -61,15 +61,15 @@ def test_an_incident_names_head_step_and_images(phantoms, tmp_path):
     batches = iter(trainer.batches(1))
     assert incident.images == tuple(meta.image for meta in next(batches).metas)
     assert (incident.dataset, incident.task) == (phase.key.dataset, phase.key.task.value)
-    assert (incident.step, incident.kind) == (2, "numbers") and "loss is not finite" in incident.message
+    assert (incident.step, incident.kind) == (2, "nonfinite") and "loss is not finite" in incident.message
     assert str(incident).startswith(f"step 2, {phase.key}: ") and incident.images[0] in str(incident)
 
 
 @pytest.mark.parametrize("clip", [1.0, None])
 def test_a_gradient_alone_that_is_not_finite_is_found(phantoms, tmp_path, clip):
-    """Two batches make one optimiser step: both are named, and nothing of either is taken."""
+    """Two batches make one optimizer step: both are named, and nothing of either is taken."""
     snapshots, onlooker = Snapshots(), Onlooker()
-    options = SHORT | {"optimiser__accumulate": 2, "optimiser__clip_norm": clip, "schedule__max_steps": 4}
+    options = SHORT | {"optimizer__accumulate": 2, "optimizer__clip_norm": clip, "schedule__max_steps": 4}
     trainer = tiny_trainer(phantoms, tmp_path, [snapshots, onlooker], **options)
     release = next(phase for phase in trainer.plan.phases if phase.name == "release" and phase.steps >= 2)
     bad = release.first_step + 2
@@ -79,7 +79,7 @@ def test_a_gradient_alone_that_is_not_finite_is_found(phantoms, tmp_path, clip):
     assert [incident.step for incident in onlooker.incidents] == [bad - 1, bad]
     assert all("gradient is not finite" in incident.message for incident in onlooker.incidents)
     assert equal(snapshots.taken[bad - 1][0], snapshots.taken[bad][0]), "weights"
-    assert equal(snapshots.taken[bad - 1][2], snapshots.taken[bad][2]), "optimiser"
+    assert equal(snapshots.taken[bad - 1][2], snapshots.taken[bad][2]), "optimizer"
 
 
 def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_stays(phantoms, tmp_path):
@@ -95,33 +95,33 @@ def test_too_many_in_a_row_end_the_run_and_the_last_checkpoint_stays(phantoms, t
 
 
 @pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d(2), torch.nn.LayerNorm(2)])
-def test_the_host_waits_for_nothing_where_the_optimiser_takes_a_flag(norm):
+def test_the_host_waits_for_nothing_where_the_optimizer_takes_a_flag(norm):
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), norm)
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    guard = Guard(model, optimiser, limit=3)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    nonfinite = NonFiniteCheck(model, optimizer, limit=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     class Empty:
         key, metas = None, ()
 
     with HostTraffic() as traffic:
-        guard.begin()
+        nonfinite.begin()
         loss = model(torch.full((4, 3), float("nan"))).sum()
-        guard.judge(1, Empty, loss)
+        nonfinite.check(1, Empty, loss)
         loss.backward()
-        guard.update(torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]))
+        nonfinite.update(torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]))
     assert not any(traffic.calls[name] for name in HostTraffic.WAITING), traffic.calls
     assert equal(before, dict(model.state_dict())), "running statistics too"
 
 
 def test_means_leave_out_what_is_not_finite():
-    meter = Meter()
+    metric_logger = MetricLogger()
     for value in (1.0, float("nan"), 4.0, float("inf"), 1.0):
         part = torch.tensor(value)
-        meter.add({"task": part}, torch.isfinite(part), images=2)
-    assert meter.read()[0] == {"task": 2.0}
-    meter.add({"task": torch.tensor(float("nan"))}, torch.tensor(False), images=2)
-    assert meter.read()[0] == {}
+        metric_logger.add({"task": part}, torch.isfinite(part), images=2)
+    assert metric_logger.read()[0] == {"task": 2.0}
+    metric_logger.add({"task": torch.tensor(float("nan"))}, torch.tensor(False), images=2)
+    assert metric_logger.read()[0] == {}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def course(accumulate):
         "schedule__max_steps": 3,
         "runtime__log_every": 4,
         "runtime__checkpoint_every": 2,
-        "optimiser__accumulate": accumulate,
+        "optimizer__accumulate": accumulate,
     }
 
 
@@ -150,12 +150,12 @@ SLOW = pytest.param((6, 7, 16), 1, marks=pytest.mark.slow)
 
 
 def whole_state(trainer):
-    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimiser.state_dict()["state"]
+    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimizer.state_dict()["state"]
 
 
 @pytest.mark.parametrize(("crashes", "accumulate"), [((3,), 1), ((5, 12), 2), SLOW])
 def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, undisturbed, crashes, accumulate):
-    """Weights, teacher, optimiser and every record, though checkpoints fall inside visits and between records."""
+    """Weights, teacher, optimizer and every record, though checkpoints fall inside visits and between records."""
     records = []
     for crash in (*crashes, None):
         onlooker = Onlooker(crash)

@@ -16,7 +16,7 @@ from foundationx.apps.cli.main import main
 from foundationx.core.errors import DataError
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, newest_checkpoint, newest_good_checkpoint
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
 
@@ -46,11 +46,11 @@ def undisturbed(phantoms, tmp_path_factory):
 
 
 def assert_same_end(folder, undisturbed):
-    """Weights, teacher, optimiser, metrics and losses of two finished runs are bit for bit the same."""
+    """Weights, teacher, optimizer, metrics and losses of two finished runs are bit for bit the same."""
     ours, theirs = load_checkpoint(folder), load_checkpoint(undisturbed)
     assert ours.step == theirs.step
     assert equal(ours.student, theirs.student) and equal(ours.teacher, theirs.teacher)
-    assert equal(ours.optimiser["state"], theirs.optimiser["state"])
+    assert equal(ours.optimizer["state"], theirs.optimizer["state"])
     losses = [[(row["step"], row["losses"]) for row in WorkDir(f).read_log()] for f in (folder, undisturbed)]
     assert losses[0] == losses[1]
     assert WorkDir(folder).read_metrics() == WorkDir(undisturbed).read_metrics()
@@ -74,7 +74,7 @@ def test_a_full_disk(phantoms, small_disk, undisturbed, capsys):
     assert train(phantoms, folder) == 2
     printed = capsys.readouterr()
     assert "step_00000022.pt: cannot be written: No space left on device" in printed.err
-    assert "mend: free some room" in printed.err and "Traceback" not in printed.err
+    assert "fix: free some room" in printed.err and "Traceback" not in printed.err
     assert "step 6: " in printed.out and "training goes on, the next save tries again" in printed.out
     assert [path.name for path in checkpoints_in(folder)] == ["step_00000003.pt"]
     assert load_checkpoint(folder).step == 3 and not list(folder.rglob("*.partial"))
@@ -108,7 +108,7 @@ def test_killed_before_the_first_checkpoint(phantoms, tmp_path, undisturbed, cap
 
 
 def test_an_unreadable_image(phantoms, tmp_path, undisturbed, capsys):
-    """The run saves and names the file; when the file is mended it goes on."""
+    """The run saves and names the file; when the file is fixed it goes on."""
     data, folder = tmp_path / "data", tmp_path / "run"
     shutil.copytree(phantoms, data)
     splits = json.loads((undisturbed / "splits.json").read_text())
@@ -125,7 +125,7 @@ def test_an_unreadable_image(phantoms, tmp_path, undisturbed, capsys):
     assert_same_end(folder, undisturbed)
 
 
-class KillWorkers(Watcher):
+class KillWorkers(Hook):
     """Kills the processes that read data, after a step."""
 
     def __init__(self, after):
@@ -143,7 +143,7 @@ def test_a_dead_worker(phantoms, tmp_path):
     assert whole.train()
     trainer = tiny_trainer(phantoms, tmp_path / "torn", [KillWorkers(2)], **options)
     since = time.monotonic()
-    with pytest.raises(DataError, match=r"reading of images: a worker process has died(?s:.*)mend: .*--resume"):
+    with pytest.raises(DataError, match=r"reading of images: a worker process has died(?s:.*)fix: .*--resume"):
         trainer.train()
     assert time.monotonic() - since < 30, "it hangs"
     checkpoint, _ = newest_good_checkpoint(tmp_path / "torn")

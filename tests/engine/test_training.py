@@ -97,7 +97,7 @@ def command(*arguments):
 
 @pytest.mark.slow
 def test_stopped_by_sigterm_and_resumed_it_ends_bit_identical(phantoms, tmp_path):
-    """Student, teacher and optimiser after stopping twice, in the middle of phases, equal those of the whole run."""
+    """Student, teacher and optimizer after stopping twice, in the middle of phases, equal those of the whole run."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     start, environment = command("train", CONFIG, "--data-root", phantoms)
     subprocess.run([*start, "--work-dir", whole], env=environment, check=True, capture_output=True, timeout=300)
@@ -119,8 +119,8 @@ def test_stopped_by_sigterm_and_resumed_it_ends_bit_identical(phantoms, tmp_path
     for name in ("student", "teacher"):
         first, second = getattr(one, name), getattr(two, name)
         assert all(torch.equal(first[key], second[key]) for key in first), name
-    for key, state in one.optimiser["state"].items():
-        assert all(torch.equal(state[n], two.optimiser["state"][key][n]) for n in state)
+    for key, state in one.optimizer["state"].items():
+        assert all(torch.equal(state[n], two.optimizer["state"][key][n]) for n in state)
     steps = [row["step"] for row in WorkDir(torn).read_log()]
     assert steps == sorted(set(steps)), "log rows are doubled"
 
@@ -225,8 +225,8 @@ def test_bad_samples_are_errors_or_are_listed(phantoms, tmp_path):
     assert {(entry.dataset, entry.image) for entry in read_exclusions(quarantine)} == {
         ("phantom_labels", image) for image in listed
     }
-    book = open_datasets(load_config(CONFIG, {"exclude": str(quarantine)}), data)
-    assert book.excluded["phantom_labels"] == listed, "the next run takes it as its exclusion list"
+    data_module = open_datasets(load_config(CONFIG, {"exclude": str(quarantine)}), data)
+    assert data_module.excluded["phantom_labels"] == listed, "the next run takes it as its exclusion list"
     assert broken[0].name in (tmp_path / "skip" / "report.html").read_text()
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError
 from foundationx.core.types import ANNOTATED, Annotations, MaskPart, Prediction, Split, Task, TaskKey
-from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.pixels.read import read_grey
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.evaluation.images import image_batches
@@ -39,29 +39,29 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def book(phantoms):
+def data_module(phantoms):
     return open_datasets(load_config(CONFIG, OPTIONS), phantoms)
 
 
 @pytest.fixture(scope="module")
-def models(book):
+def models(data_module):
     torch.manual_seed(0)
-    return {name: FoundationModel(book.config.model, book.classes) for name in ("student", "teacher")}
+    return {name: FoundationModel(data_module.config.model, data_module.classes) for name in ("student", "teacher")}
 
 
 @pytest.fixture(scope="module")
-def found(book, models):
-    return evaluate(book, models, Split.VAL, 3)
+def found(data_module, models):
+    return evaluate(data_module, models, Split.VAL, 3)
 
 
 HEADLINES = {Task.CLASSIFICATION: ("AUROC", "AUPRC"), Task.DETECTION: ("AP40", "AP50", "AP"),
              Task.SEGMENTATION: ("Dice", "Dice positives", "Dice empty", "IoU")}  # fmt: skip
 
 
-def test_there_is_a_row_for_every_head_model_metric_and_class(book, found):
+def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, found):
     expected = {
         (key.dataset, key.task.value, metric, name, model)
-        for key, classes in book.classes.items()
+        for key, classes in data_module.classes.items()
         for metric in HEADLINES[key.task]
         for name in (*classes, "mean")
         for model in ("student", "teacher")
@@ -72,9 +72,9 @@ def test_there_is_a_row_for_every_head_model_metric_and_class(book, found):
     assert all(row.value is None or 0 <= row.value <= 1 for row in found.rows)
 
 
-def test_n_counts_images_and_true_boxes_of_the_side(book, found):
-    for key, table in book.annotations.items():
-        side = book.indices[key][Split.VAL]
+def test_n_counts_images_and_true_boxes_of_the_side(data_module, found):
+    for key, table in data_module.annotations.items():
+        side = data_module.indices[key][Split.VAL]
         for row in found.rows:
             if (row.dataset, row.metric) == (key.dataset, HEADLINES[key.task][0]) and row.class_name != "mean":
                 k = table.classes.index(row.class_name)
@@ -82,9 +82,9 @@ def test_n_counts_images_and_true_boxes_of_the_side(book, found):
                 assert row.n == (len(side) if boxes is None else boxes) > 0
 
 
-def test_the_last_model_is_shown_and_models_differ(book, found):
-    assert set(found.examples) == set(book.annotations)
-    assert all(len(examples) == book.config.evaluate.examples for examples in found.examples.values())
+def test_the_last_model_is_shown_and_models_differ(data_module, found):
+    assert set(found.examples) == set(data_module.annotations)
+    assert all(len(examples) == data_module.config.evaluate.examples for examples in found.examples.values())
     assert {curve["model"] for curve in found.curves.values()} == {"teacher"}
     assert set(found.curves) == {"phantom_labels/classification"}
     values = {model: [row.value for row in found.rows if row.model == model] for model in ("student", "teacher")}
@@ -98,11 +98,11 @@ def test_a_second_evaluation_gives_the_same_in_batches_of_any_size(phantoms, mod
         assert one.value == pytest.approx(two.value, abs=1e-5) and one.n == two.n
 
 
-def test_progress_is_told_after_each_batch(book, models):
+def test_progress_is_told_after_each_batch(data_module, models):
     told = []
-    evaluate(book, models, Split.VAL, 0, lambda key, done, total: told.append((key, done, total)))
-    for key in book.annotations:
-        total = -(-len(book.indices[key][Split.VAL]) // book.config.runtime.eval_batch_size)
+    evaluate(data_module, models, Split.VAL, 0, lambda key, done, total: told.append((key, done, total)))
+    for key in data_module.annotations:
+        total = -(-len(data_module.indices[key][Split.VAL]) // data_module.config.runtime.eval_batch_size)
         assert [entry for entry in told if entry[0] == key] == [(key, done + 1, total) for done in range(total)]
 
 
@@ -137,7 +137,7 @@ def odd(tmp_path):
     }  # fmt: skip
     indices = {key: {Split.VAL: np.arange(number), Split.TRAIN: np.arange(0)} for key in tables}
     options = {"runtime.on_bad_sample": "skip", "runtime.eval_batch_size": 2, "evaluate.examples": 9}
-    return DataBook(tables, {"odd": tmp_path}, indices, {}, load_config(CONFIG, options))
+    return DataModule(tables, {"odd": tmp_path}, indices, {}, load_config(CONFIG, options))
 
 
 class Knowing(nn.Module):

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey
 from foundationx.data.normalise import Normaliser
@@ -59,7 +59,7 @@ def make_batch(key: TaskKey) -> Batch:
 
 def share(batch: Batch) -> Batch:
     """What this rank sees of it."""
-    mine = slice(ranks.index(), None, ranks.count())
+    mine = slice(distributed.rank(), None, distributed.world_size())
     own = {f.name: v[mine] for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
     own["teacher_images"] = own["images"]
     return replace(batch, **own)
@@ -67,7 +67,7 @@ def share(batch: Batch) -> Batch:
 
 def main(target: str) -> None:
     torch.set_num_threads(1)
-    with ranks.joined():
+    with distributed.init_process_group():
         torch.manual_seed(0)
         config = ModelConfig.model_validate(
             {"backbone": BACKBONE, "detection": DETECTION | {"denoising": 0}, "segmentation": {"channels": 8}}
@@ -82,10 +82,10 @@ def main(target: str) -> None:
             phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_scopes(key, config), 0.5, 0.8, True, True)
             batch = share(make_batch(key))
             training_losses(model, teacher, Normaliser(config, "cpu"), batch, phase).loss.backward()
-            ranks.average_gradients(list(model.parameters()))
+            distributed.all_reduce_gradients(list(model.parameters()))
             found |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             model.zero_grad(set_to_none=True)
-        if ranks.is_first():
+        if distributed.is_main_process():
             torch.save(found, target)
 
 

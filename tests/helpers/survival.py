@@ -1,4 +1,4 @@
-"""What the tests of survival share: a tiny trainer, and watchers that look on or crash."""
+"""What the tests of survival share: a tiny trainer, and hooks that look on or crash."""
 
 import copy
 from pathlib import Path
@@ -9,7 +9,7 @@ from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Split
 from foundationx.data.datamodule import open_datasets
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 
@@ -20,7 +20,7 @@ class CrashError(Exception):
     """What no part of the program expects."""
 
 
-class Onlooker(Watcher):
+class Onlooker(Hook):
     """Keeps what it is told. Crashes when a step is done, if that is asked for."""
 
     def __init__(self, crash_after=None):
@@ -37,10 +37,10 @@ class Onlooker(Watcher):
             raise CrashError
 
 
-class Snapshots(Watcher):
-    """Copies of everything that training changes, after each step; of the optimiser, what is not zero.
+class Snapshots(Hook):
+    """Copies of everything that training changes, after each step; of the optimizer, what is not zero.
 
-    A fused optimiser makes the state of a parameter, all zero, before it sees that the step is to be left out.
+    A fused optimizer makes the state of a parameter, all zero, before it sees that the step is to be left out.
     """
 
     def __init__(self):
@@ -50,27 +50,29 @@ class Snapshots(Watcher):
         everything = (
             self.trainer.model.state_dict(),
             self.trainer.teacher.model.state_dict(),
-            {k: v for k, v in self.trainer.optimiser.state_dict()["state"].items() if v["step"] > 0},
+            {k: v for k, v in self.trainer.optimizer.state_dict()["state"].items() if v["step"] > 0},
         )
         self.taken[step] = copy.deepcopy(everything)
 
 
-def tiny_trainer(phantoms, folder, watchers=(), fused=False, **options):
+def tiny_trainer(phantoms, folder, hooks=(), fused=False, **options):
     """A trainer on phantoms, without evaluation."""
     config = load_config(CONFIG, {name.replace("__", "."): value for name, value in options.items()})
-    book = open_datasets(config, phantoms)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    trainer = Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder, watchers)
+    data_module = open_datasets(config, phantoms)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    trainer = Trainer(
+        config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), folder, hooks
+    )
     if fused:
         groups = [
-            {n: g[n] for n in ("params", "lr", "base_lr", "weight_decay")} for g in trainer.optimiser.param_groups
+            {n: g[n] for n in ("params", "lr", "base_lr", "weight_decay")} for g in trainer.optimizer.param_groups
         ]
-        optimiser = torch.optim.AdamW(groups, betas=config.optimiser.betas, fused=True)
-        trainer = Trainer(config, model, plan, trainer.batches, folder, watchers, optimiser)
-    for watcher in watchers:
-        if isinstance(watcher, Snapshots):
-            watcher.trainer = trainer
+        optimizer = torch.optim.AdamW(groups, betas=config.optimizer.betas, fused=True)
+        trainer = Trainer(config, model, plan, trainer.batches, folder, hooks, optimizer)
+    for hook in hooks:
+        if isinstance(hook, Snapshots):
+            hook.trainer = trainer
     return trainer
 
 

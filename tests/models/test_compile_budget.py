@@ -15,7 +15,7 @@ from foundationx.core.config.load import load_config
 from foundationx.core.errors import CompileError, ConfigError
 from foundationx.core.types import ANNOTATED, Split, Task
 from foundationx.data.datamodule import open_datasets
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.compile import (
     check_backend,
@@ -37,7 +37,7 @@ OPTIONS = {
     "runtime__batch_size": 2,
     "runtime__eval_batch_size": 3,
     "schedule__max_steps": 2,
-    "optimiser__type": "sgd",  # AdamW makes much of the rounding of small gradients
+    "optimizer__type": "sgd",  # AdamW makes much of the rounding of small gradients
 }
 
 
@@ -69,15 +69,15 @@ class Counting:
         return graph.forward
 
 
-class Evaluating(Watcher):
+class Evaluating(Hook):
     """Evaluates student and teacher at the end of each cycle; notes how many graphs there are then."""
 
-    def __init__(self, trainer, book, backend):
-        self.trainer, self.book, self.backend, self.counts, self.rows = trainer, book, backend, [], []
+    def __init__(self, trainer, data_module, backend):
+        self.trainer, self.data_module, self.backend, self.counts, self.rows = trainer, data_module, backend, [], []
 
     def on_cycle_end(self, phase):
         models = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
-        self.rows += evaluate(self.book, models, Split.VAL, phase.visit).rows
+        self.rows += evaluate(self.data_module, models, Split.VAL, phase.visit).rows
         self.counts.append(len(self.backend.graphs))
 
 
@@ -87,9 +87,9 @@ def cycles(phantoms, folder, backend, **options):
     config = load_config(CONFIG, {name.replace("__", "."): value for name, value in options.items()})
     watch = Onlooker()
     trainer = tiny_trainer(phantoms, folder, [watch], **options)
-    book = open_datasets(config, phantoms)
-    evaluating = Evaluating(trainer, book, backend if isinstance(backend, Counting) else Counting())
-    trainer.watchers.append(evaluating)
+    data_module = open_datasets(config, phantoms)
+    evaluating = Evaluating(trainer, data_module, backend if isinstance(backend, Counting) else Counting())
+    trainer.hooks.append(evaluating)
     if backend is not None:
         compile_trainer(trainer, trainer.plan, backend)
     assert trainer.train()

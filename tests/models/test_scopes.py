@@ -1,4 +1,4 @@
-"""Every parameter in one scope and one optimiser group; what a phase locks does not move by a bit."""
+"""Every parameter in one scope and one optimizer group; what a phase locks does not move by a bit."""
 
 import copy
 from dataclasses import replace
@@ -8,11 +8,11 @@ import torch
 
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.config.run import OptimiserConfig
+from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey
 from foundationx.data.normalise import Normaliser
-from foundationx.engine.optim import build_optimiser
+from foundationx.engine.optim import build_optimizer
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
@@ -72,25 +72,25 @@ def test_every_parameter_is_in_one_scope_and_one_group(sharing, projector):
     model = FoundationModel(model_config(sharing, projector), HEADS)
     named = [name for names in scopes_of(model).values() for name in names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
-    optimiser = build_optimiser(model, OptimiserConfig())
-    grouped = [id(p) for group in optimiser.param_groups for p in group["params"]]
+    optimizer = build_optimizer(model, OptimizerConfig())
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
     assert ("decoder.detection" in scopes_of(model)) == (sharing == "queries")
 
 
 def test_groups_are_merged_and_scaled():
     model = FoundationModel(model_config(), HEADS)
-    config = OptimiserConfig(lr=1e-3, weight_decay=0.1, lr_scale={"backbone": 0.1, "head.classification": 0.5})
-    optimiser = build_optimiser(model, config)
-    settings = {(group["lr"], group["weight_decay"]) for group in optimiser.param_groups}
+    config = OptimizerConfig(lr=1e-3, weight_decay=0.1, lr_scale={"backbone": 0.1, "head.classification": 0.5})
+    optimizer = build_optimizer(model, config)
+    settings = {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
     expected = {(lr, decay) for lr in (1e-4, 5e-4, 1e-3) for decay in (0.0, 0.1)}
-    assert settings == expected and len(optimiser.param_groups) == len(expected)
-    lr_of = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert settings == expected and len(optimizer.param_groups) == len(expected)
+    lr_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         wanted = 1e-4 if name.startswith("backbone.") else 5e-4 if "__classification" in name else 1e-3
         assert lr_of[id(parameter)] == wanted, name
     with pytest.raises(ConfigError, match="did you mean 'backbone'"):
-        build_optimiser(model, OptimiserConfig(lr_scale={"backbon": 1.0}))
+        build_optimizer(model, OptimizerConfig(lr_scale={"backbon": 1.0}))
 
 
 def plan_for(model_cfg, sharing_lock=True):
@@ -105,20 +105,20 @@ def plan_for(model_cfg, sharing_lock=True):
 
 @pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
 def test_each_phase_changes_exactly_its_scopes(sharing, projector):
-    """One optimiser step of every (task, phase): what is named moves, all else is bit-identical, buffers included."""
+    """One optimizer step of every (task, phase): what is named moves, all else is bit-identical, buffers included."""
     config = model_config(sharing, projector)
     torch.manual_seed(0)
     model = FoundationModel(config, HEADS)
     teacher = Teacher(model)
     normalise = Normaliser(config, "cpu")
-    optimiser = build_optimiser(model, OptimiserConfig(lr=1e-2, weight_decay=0.1, decay_norms_and_biases=True))
+    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-2, weight_decay=0.1, decay_norms_and_biases=True))
     for phase in plan_for(config).phases:
         before = copy.deepcopy(model.state_dict())
         with lock(model, phase.trainable):
             batch = make_batch(phase.key, HEADS[phase.key])
             training_losses(model, teacher, normalise, batch, phase).loss.backward()
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         after = model.state_dict()
         parameters = dict(model.named_parameters())
         by_scope = scopes_of(model)

@@ -160,7 +160,7 @@ def test_a_run_stopped_in_a_lock_phase_goes_on_to_the_same_bits(phantoms, tmp_pa
     stored.train()
     assert equal(stored.teacher.model.state_dict(), whole.teacher.model.state_dict())
     phase = next(p for p in whole.plan.phases if p.name is PhaseName.LOCK and p.key.task is Task.DETECTION)
-    inside = [p for p in checkpoints_in(tmp_path / "stored") if phase.first_step < step_of(p) < phase.last_step]
+    inside = [p for p in checkpoints_in(tmp_path / "stored") if phase.first_step < step_of(p) < phase.end_step]
     assert len(inside) == phase.steps - 1
     checkpoint = load_checkpoint(inside[-1])
     again = tiny_trainer(phantoms, tmp_path / "again", **OPTIONS)
@@ -187,5 +187,5 @@ def test_the_teacher_is_run_only_where_the_consistency_weight_is_not_zero(phanto
     trainer.teacher.model.backbone.register_forward_hook(lambda *_: runs.append(trainer.step))
     trainer.train()
     releases = [phase for phase in trainer.plan.phases if phase.name is PhaseName.RELEASE]
-    expected = [step for phase in releases for step in range(phase.first_step, phase.last_step)]
+    expected = [step for phase in releases for step in range(phase.first_step, phase.end_step)]
     assert runs == (expected if weight else [])

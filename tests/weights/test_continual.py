@@ -33,7 +33,7 @@ def earlier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("earlier")
     teacher, student = model_of(EARLIER, 0), model_of(EARLIER, 1)
     config = load_config(TINY)
-    state = {"config": config, "model": student, "teacher": teacher, "optimiser": {}, "step": 7, "visit": 2}
+    state = {"config": config, "model": student, "teacher": teacher, "optimizer": {}, "step": 7, "visit": 2}
     save_checkpoint(folder, **state, progress={})
     return teacher, folder
 
@@ -112,8 +112,8 @@ def test_a_run_goes_on_from_another_with_a_dataset_more(tmp_path):
     changes |= {
         "datasets": [{"card": "phantom_all", "tasks": ["classification"]}, {"card": "phantom_labels"}],
         "model.init_run": str(tmp_path / "first"),
-        "optimiser.lr": 1e-30,
-        "optimiser.weight_decay": 0.0,
+        "optimizer.lr": 1e-30,
+        "optimizer.weight_decay": 0.0,
     }
     assert train(load_config(TINY, changes), tmp_path / "data", tmp_path / "second")
     origin = WorkDir(tmp_path / "second").read_json("run.json")["begins_from"]

@@ -246,12 +246,12 @@ def test_command_names_formats_and_refuses_others(tmp_path, capsys):
 
 def test_command_exports_a_checkpoint(trained, tmp_path, capsys):
     model, config = trained
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     whole = {
         "config": config,
         "model": model,
         "teacher": model,
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "step": 1,
         "visit": 1,
     }

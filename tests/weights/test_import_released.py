@@ -185,14 +185,14 @@ def test_a_run_starts_from_imported_backbone_projector_and_heads(tmp_path):
         datasets=[{"card": "shenzhen"}],
         schedule={"cycles": 1},
     )
-    book = SimpleNamespace(classes={key: CLASSES["shenzhen"]})
-    model = build_model(config, book, "cpu")
+    data_module = SimpleNamespace(classes={key: CLASSES["shenzhen"]})
+    model = build_model(config, data_module, "cpu")
     assert torch.equal(model.head(key).classifier.weight, tensors["omni_heads.5.weight"])
     assert torch.equal(model.trunks["classification"].projector[0].weight, tensors["projector.weight"])
     assert torch.equal(model.backbone.net.norm3.weight, tensors["norm.weight"])
     without = config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
     with pytest.raises(ConfigError, match=r"model.init is not"):
-        build_model(without, book, "cpu")
+        build_model(without, data_module, "cpu")
 
 
 def test_check_of_names_passes_equal_ones_only():

@@ -122,11 +122,13 @@ BACKBONES = {
 def test_every_kind_of_backbone_learns_whole(kind, objective, data, tmp_path):
     """Of the backbone only the norms of inner stages rest, whose maps self-supervision does not look at."""
     config = tiny_selfsup(objective, model__backbone={"_delete_": True, **BACKBONES[kind]}, schedule__max_steps=2)
-    book = open_datasets(config, data)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
+    data_module = open_datasets(config, data)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    assert Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), tmp_path).train()
+    assert Trainer(
+        config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), tmp_path
+    ).train()
     silent = {name for name, value in model.named_parameters() if torch.equal(before[name], value)}
     inner = {f"backbone.net.norm{i}.{part}" for i in range(3) for part in ("weight", "bias")}
     assert silent == (inner if kind in ("swin", "convnext") else set()), silent

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     counts = dict.fromkeys(Level, 0)
     for finding in findings:
         counts[finding.level] += 1
-        mend = f"; mend: {finding.mend}" if finding.mend else ""
-        print(f"{finding.level.value:<5} {finding.topic:<36} {finding.found}{mend}", flush=True)
+        fix = f"; fix: {finding.fix}" if finding.fix else ""
+        print(f"{finding.level.value:<5} {finding.topic:<36} {finding.found}{fix}", flush=True)
     print(", ".join(f"{count} {level.value}" for level, count in counts.items()))
     return FAULT if counts[Level.FAIL] else 0

@@ -23,15 +23,15 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.core.types import Split
     from foundationx.data.datamodule import open_datasets
     from foundationx.data.normalise import Normaliser
-    from foundationx.engine.feature_cache import KeptFeatures
+    from foundationx.engine.feature_cache import FeatureCache
     from foundationx.engine.schedule.plan import build_plan
     from foundationx.models.foundation_model import FoundationModel
     from foundationx.models.parameter_groups import scope_sizes
 
     config = load_config(options.config, parse_options(options.cfg_options))
-    book = open_datasets(config, options.data_root)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = FoundationModel(config.model, book.classes)
+    data_module = open_datasets(config, options.data_root)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = FoundationModel(config.model, data_module.classes)
     by_scope = scope_sizes(model)
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
     for column in (
@@ -69,5 +69,5 @@ def run(options: argparse.Namespace) -> None:
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_scope.values()):,}")
-    for line in KeptFeatures(config, model, Normaliser(config.model, "cpu")).describe(plan):
+    for line in FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan):
         console.print(line)

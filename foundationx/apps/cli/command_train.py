@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.options import add_config, parse_options
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.config.load import load_config
 
 HELP = "train over a configuration's datasets; evaluate, report and export"
@@ -33,6 +33,6 @@ def run(options: argparse.Namespace) -> int:
         profile_run(config, options.data_root, work_dir / "profile")
         return 0
     finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
-    if not finished and ranks.is_first():
+    if not finished and distributed.is_main_process():
         print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
     return 0 if finished else STOPPED

@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.datasets.cards.catalog import Catalog
 
     console, catalog = wide_console(), Catalog()
-    book = open_datasets(_config(options.what), options.data_root, catalog)
-    parents = {dataset.card: catalog.card(dataset.card).parent for dataset in book.config.datasets}
+    data_module = open_datasets(_config(options.what), options.data_root, catalog)
+    parents = {dataset.card: catalog.card(dataset.card).parent for dataset in data_module.config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         stages: dict[str, int] = {}
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
                 stages[stage] = progress.add_task(stage, total=total)
             progress.update(stages[stage], advance=advance, total=total)
 
-        found = audit(book, options.out / "fingerprints.sqlite", parents, watch)
+        found = audit(data_module, options.out / "fingerprints.sqlite", parents, watch)
     table = Table(title=f"pairs among {len(found.items):,} images")
     for column in ("kind", "datasets", *SIDES):
         table.add_column(column, justify="right" if column in SIDES else "left")

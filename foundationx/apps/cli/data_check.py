@@ -97,9 +97,9 @@ def _lines(findings: list[Finding]) -> Iterable[str]:
 
 
 def _line(finding: Finding) -> str:
-    """A finding in one line: file (row): what was found; expected: ...; mend: ..."""
+    """A finding in one line: file (row): what was found; expected: ...; fix: ..."""
     place = f"{finding.file} ({finding.where})" if finding.file and finding.where else finding.file or finding.where
     parts = [f"{place}: {finding.found}"]
     parts += [f"expected: {finding.expected}"] if finding.expected else []
-    parts += [f"mend: {finding.mend}"] if finding.mend else []
+    parts += [f"fix: {finding.fix}"] if finding.fix else []
     return "; ".join(parts)

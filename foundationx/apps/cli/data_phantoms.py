@@ -55,6 +55,6 @@ def _cards(config_file: Path) -> list[str]:
     datasets = load_config(config_file).datasets
     for place, dataset in enumerate(datasets):
         if dataset.root is not None:
-            where, mend = f"{config_file}: datasets.{place}.root", "leave root out for a trial on copies"
-            raise ConfigError(where, f"found {dataset.root!r}", "copies stand in the folders of their cards", mend)
+            where, fix = f"{config_file}: datasets.{place}.root", "leave root out for a trial on copies"
+            raise ConfigError(where, f"found {dataset.root!r}", "copies stand in the folders of their cards", fix)
     return [dataset.card for dataset in datasets]

@@ -13,7 +13,7 @@ from foundationx.apps import cli as room
 from foundationx.core.errors import FoundationXError
 
 FAULT = 2
-"""Exit code for an error that the user can mend."""
+"""Exit code for an error that the user can fix."""
 STOPPED = 130
 """Exit code of training that was asked to stop before its end."""
 

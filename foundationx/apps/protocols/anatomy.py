@@ -32,9 +32,9 @@ from foundationx.evaluation.anatomy.landmarks import Points, box_landmarks, mask
 from foundationx.evaluation.anatomy.measures import Eye
 from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Settings, measure
 from foundationx.evaluation.bootstrap import resamples
-from foundationx.evaluation.report.anatomy import Scene, draw_all
+from foundationx.evaluation.report.anatomy import Correspondences, draw_all
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.tasks.self_supervision.tokens import eye
+from foundationx.tasks.self_supervision.tokens import encoder
 
 COLUMNS = (
     "metric",
@@ -74,12 +74,12 @@ class Options(Section):
 class AnatomyResult(Result):
     """The table, with what the pictures show."""
 
-    scene: Scene | None = field(default=None, repr=False)
+    data: Correspondences | None = field(default=None, repr=False)
 
     def write(self, folder: Path) -> None:
         """Draws the pictures into ``anatomy/``. Raises DiskError."""
-        if self.scene is not None:
-            draw_all(self.scene, folder)
+        if self.data is not None:
+            draw_all(self.data, folder)
 
 
 def run(request: Request, options: Options) -> Result:
@@ -112,7 +112,7 @@ def run(request: Request, options: Options) -> Result:
         *(f"left out: {reason}" for reason in found.left_out),
     ]
     title = f"anatomy in the backbone of {request.checkpoint} ({subject.name}) on {request.card}, {options.side}"
-    return AnatomyResult(title, COLUMNS, rows, notes, scene=Scene(films, found, bare, settings, subject.name))
+    return AnatomyResult(title, COLUMNS, rows, notes, data=Correspondences(films, found, bare, settings, subject.name))
 
 
 def settings_of(options: Options, own: int) -> tuple[Settings, int]:
@@ -135,14 +135,14 @@ def source_of(subject: Subject) -> tuple[TaskKey, tuple[str, ...]]:
     """
     catalog = Catalog()
     for task in (Task.SEGMENTATION, Task.DETECTION):
-        for key in subject.book.annotations:
+        for key in subject.data_module.annotations:
             if key.task is task:
                 specs = {spec.name: spec for spec in catalog.card(key.dataset).tasks[task].classes}
-                classes = subject.book.classes[key]
+                classes = subject.data_module.classes[key]
                 organs = [name for name in classes if name in specs and _is_organ(specs[name], catalog.vocabulary)]
                 if organs:
                     return key, tuple(organs)
-    return next(key for key in subject.book.annotations if key.task in ANNOTATED), ()
+    return next(key for key in subject.data_module.annotations if key.task in ANNOTATED), ()
 
 
 def _is_organ(spec: ClassSpec, vocabulary: Vocabulary) -> bool:
@@ -158,14 +158,14 @@ def read_films(
         ConfigError: there are fewer than two patients.
         DataError: an image, mask or box cannot be used.
     """
-    table = subject.book.annotations[key]
+    table = subject.data_module.annotations[key]
     first: dict[str, int] = {}
-    for index in subject.book.indices[key][side]:
+    for index in subject.data_module.indices[key][side]:
         first.setdefault(table.patients[index], int(index))
     if len(first) < 2:
         found = f"has {len(first)} patients on the {side.value} side"
         raise ConfigError(f"{key}", found, "two at least", "take another side (--with side=val) or another dataset")
-    dataset = CardDataset(table, subject.book.roots[key.dataset], ViewPipeline(size))
+    dataset = CardDataset(table, subject.data_module.roots[key.dataset], ViewPipeline(size))
     places = {table.classes.index(name): name for name in organs}
     films = []
     for index in list(first.values())[:most]:
@@ -183,7 +183,7 @@ def read_films(
 def _eye(subject: Subject, model: FoundationModel) -> Eye:
     """The last stage of the model's backbone; the model is put into evaluation mode."""
     normalise, backbone = Normaliser(subject.config.model, subject.device), model.eval().backbone
-    see = eye(lambda images: backbone(images)[-1], normalise)
+    see = encoder(lambda images: backbone(images)[-1], normalise)
     return lambda images: see(images.to(subject.device))
 
 

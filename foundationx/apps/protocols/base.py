@@ -23,7 +23,7 @@ from foundationx.core.config.run import DatasetConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Split, TaskKey
-from foundationx.data.datamodule import DataBook, open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.datasets.cards.faults import schema_error
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.evaluation.evaluator import Evaluation
@@ -89,7 +89,7 @@ class Subject:
         config = self.checkpoint.config
         dataset = DatasetConfig(card=request.card, root=request.root)
         self.config = config.model_copy(update={"datasets": (dataset,)})
-        self.book: DataBook = open_datasets(self.config, request.data_root)
+        self.data_module: DataModule = open_datasets(self.config, request.data_root)
         self.device: torch.device = pick_device(request.device)
         share_cores(config.runtime.workers)
         self.model: FoundationModel = self.checkpoint.model(request.model).to(self.device)
@@ -97,14 +97,14 @@ class Subject:
 
     def sizes(self, key: TaskKey) -> str:
         """Images on each side, for the table's title."""
-        return ", ".join(f"{len(chosen):,} {split.value}" for split, chosen in self.book.indices[key].items())
+        return ", ".join(f"{len(chosen):,} {split.value}" for split, chosen in self.data_module.indices[key].items())
 
     def need(self, key: TaskKey, sides: Iterable[Split]) -> None:
         """Raises ConfigError where a side has no image."""
         for side in sides:
-            if len(self.book.indices[key][side]) == 0:
-                mend = "give the checkpoint's run a `split` with such a side, or use a dataset that has it"
-                raise ConfigError(f"{key}", f"has no {side.value} image", "images on every side", mend)
+            if len(self.data_module.indices[key][side]) == 0:
+                fix = "give the checkpoint's run a `split` with such a side, or use a dataset that has it"
+                raise ConfigError(f"{key}", f"has no {side.value} image", "images on every side", fix)
 
 
 def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Section]:

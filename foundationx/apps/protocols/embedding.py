@@ -52,7 +52,7 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         maps = subject.model.backbone(inputs)
         return (trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))).double()
 
-    return look(subject, key, subject.book.evaluation(split), split, pooled)
+    return look(subject, key, subject.data_module.evaluation(split), split, pooled)
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def look(
 ) -> Embeddings:
     """What ``answer`` says of every image of a side; it takes normalised images (B, 3, H, W) and gives (B, D)."""
     runtime = subject.config.runtime
-    batches = in_order(key, subject.book.indices[key][split], runtime.eval_batch_size)
+    batches = in_order(key, subject.data_module.indices[key][split], runtime.eval_batch_size)
     normalise = Normaliser(subject.config.model, subject.device)
     features, labels, images, patients = [], [], [], []
     for item in make_loader(pool, batches, runtime.workers, pin_memory=False):
@@ -127,7 +127,7 @@ def predictions_of(
         model=subject.name,
         split=split,
         visit=subject.checkpoint.visit,
-        classes=subject.book.classes[key],
+        classes=subject.data_module.classes[key],
         images=embeddings.images,
         patients=embeddings.patients,
         labels=embeddings.labels,

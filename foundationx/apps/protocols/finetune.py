@@ -71,7 +71,7 @@ def finetuning_config(config: RunConfig, start: Path, epochs: int, lr: float) ->
             "schedule": config.schedule.model_copy(update=schedule),
             "consistency": ConsistencyConfig(weight=0.0),
             "views": config.views.model_copy(update=views),
-            "optimiser": config.optimiser.model_copy(update={"lr": lr}),
+            "optimizer": config.optimizer.model_copy(update={"lr": lr}),
             "evaluate": config.evaluate.model_copy(
                 update={"every": 1, "during": Split.VAL, "final": (Split.VAL,), "models": ("student",)}
             ),

@@ -47,11 +47,11 @@ def run(request: Request, options: Options) -> Result:
         known = [str(name) for name in subject.model.classes]
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), known))
     subject.need(key, (Split.TEST,))
-    book = replace(subject.book, annotations={key: subject.book.annotations[key]})
-    found = evaluate(book, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit, record=True)
+    data_module = replace(subject.data_module, annotations={key: subject.data_module.annotations[key]})
+    found = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit, record=True)
     predictions = found.predictions[0]
     card = Catalog().card(request.card)
-    attributes = read_attributes(card, book.roots[request.card], predictions.images)
+    attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
     rows = [("all", "all", *_scores(predictions), "")]
     for attribute, values in attributes.items():
         rows += _group_rows(attribute, np.array([_group(attribute, v, options.ages) for v in values]), predictions)

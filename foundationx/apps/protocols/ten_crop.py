@@ -49,8 +49,8 @@ def run(request: Request, options: Options) -> Result:
 
 
 def _judge(subject: Subject, key: TaskKey, side: int) -> Predictions:
-    table, chosen = subject.book.annotations[key], subject.book.indices[key][Split.TEST]
-    dataset = CardDataset(table, subject.book.roots[key.dataset], ViewPipeline(side))
+    table, chosen = subject.data_module.annotations[key], subject.data_module.indices[key][Split.TEST]
+    dataset = CardDataset(table, subject.data_module.roots[key.dataset], ViewPipeline(side))
 
     def answer(inputs: Tensor) -> Tensor:
         crops = ten_crops(inputs, subject.config.image_size)

@@ -44,7 +44,7 @@ def run(request: Request, options: Options) -> Result:
     """
     subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
     subject.need(key, (Split.TEST,))
-    classes = subject.book.classes[key]
+    classes = subject.data_module.classes[key]
     chosen = _named(options.use, classes, subject)
     for name in classes:
         if name not in chosen and (answer := _same_meaning(request.card, name, subject)) is not None:
@@ -104,12 +104,12 @@ def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
 
 def _answers(subject: Subject, key: TaskKey, chosen: dict[str, Answer]) -> Predictions:
     """Probabilities of the chosen classes on test, and the truth."""
-    places = [subject.book.classes[key].index(name) for name in chosen]
+    places = [subject.data_module.classes[key].index(name) for name in chosen]
 
     def answer(inputs: Tensor) -> Tensor:
         said = {head: subject.model.predict(inputs, head).probabilities for head in {h for h, _ in chosen.values()}}
         return torch.stack([said[head][:, place] for head, place in chosen.values()], dim=1)
 
-    found = look(subject, key, subject.book.evaluation(Split.TEST), Split.TEST, answer)
+    found = look(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)
     whole = predictions_of(subject, key, Split.TEST, found, found.features)
     return replace(whole, classes=tuple(chosen), labels=found.labels[:, places])

@@ -26,7 +26,7 @@ from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import FoundationXError
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
-from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Phase, Plan, build_plan
 from foundationx.engine.trainer import Trainer
 
@@ -56,7 +56,7 @@ class Finding:
     level: Level
     topic: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine_machine(work_dir: Path) -> Iterator[Finding]:
@@ -70,8 +70,8 @@ def examine_machine(work_dir: Path) -> Iterator[Finding]:
     yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free some room, or choose another --work-dir")
     if Path("/dev/shm").is_dir():
         shared = shutil.disk_usage("/dev/shm").free
-        mend = "give the container more (docker run --shm-size=8g), or set runtime.workers=0"
-        yield _enough("/dev/shm", shared, LEAST_SHARED, "free; workers hand batches over there", mend)
+        fix = "give the container more (docker run --shm-size=8g), or set runtime.workers=0"
+        yield _enough("/dev/shm", shared, LEAST_SHARED, "free; workers hand batches over there", fix)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     level = Level.OK if files >= LEAST_FILES else Level.WARN
     yield Finding(level, "open files", f"{files:,} allowed", "" if level is Level.OK else f"ulimit -n {LEAST_FILES}")
@@ -110,9 +110,9 @@ def _devices() -> Finding:
     return Finding(Level.OK, "devices", found)
 
 
-def _enough(topic: str, free: float, least: float, words: str, mend: str) -> Finding:
+def _enough(topic: str, free: float, least: float, words: str, fix: str) -> Finding:
     level = Level.OK if free >= least else Level.WARN
-    return Finding(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else mend)
+    return Finding(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else fix)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Timing:
         return max(self.computing, self.reading / workers) if workers else self.computing + self.reading
 
 
-class _Stopwatch(Watcher):
+class _Stopwatch(Hook):
     """Keeps the last step's time of every head's lock and release phase, its loss, and what went wrong."""
 
     def __init__(self, batch_size: int):
@@ -153,9 +153,9 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     try:
         device = pick_device(config.runtime.device)
         share_cores(config.runtime.workers)
-        book = open_datasets(config, data_root)
-        plan = build_plan(config, book.sizes(Split.TRAIN))
-        model = build_model(config, book, device)
+        data_module = open_datasets(config, data_root)
+        plan = build_plan(config, data_module.sizes(Split.TRAIN))
+        model = build_model(config, data_module, device)
     except FoundationXError as error:
         yield _fault("configuration", error)
         return
@@ -164,7 +164,12 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     watch = _Stopwatch(config.runtime.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            trial, model, short, lambda step: plan_loader(trial, book, short, device, step), Path(folder), [watch]
+            trial,
+            model,
+            short,
+            lambda step: plan_loader(trial, data_module, short, device, step),
+            Path(folder),
+            [watch],
         )
         try:
             compile_trainer(trainer, short)
@@ -180,11 +185,11 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     yield from _trial_findings(config, watch)
     yield _time(config, plan, watch)
     yield _memory(device)
-    yield _checkpoints(config, size, len(book.classes), work_dir)
+    yield _checkpoints(config, size, len(data_module.classes), work_dir)
 
 
 def _fault(topic: str, error: FoundationXError) -> Finding:
-    return Finding(Level.FAIL, topic, f"{error.where}: {error.found}", error.mend or error.expected)
+    return Finding(Level.FAIL, topic, f"{error.where}: {error.found}", error.fix or error.expected)
 
 
 def _trial_config(config: RunConfig) -> RunConfig:
@@ -212,10 +217,10 @@ def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Finding]:
             f"{timing.computing:.2f} s computing, {timing.reading:.2f} s reading, loss {watch.losses[key, name]:.3f}"
         )
         waits = workers > 0 and timing.reading / workers > timing.computing
-        mend = f"the device will wait for {workers} workers: raise runtime.workers" if waits else ""
-        yield Finding(Level.WARN if waits else Level.OK, f"{key} {name.value}", found, mend)
+        fix = f"the device will wait for {workers} workers: raise runtime.workers" if waits else ""
+        yield Finding(Level.WARN if waits else Level.OK, f"{key} {name.value}", found, fix)
     for incident in watch.incidents:
-        yield Finding(Level.FAIL, "trial", str(incident), "look at these images and at optimiser.lr")
+        yield Finding(Level.FAIL, "trial", str(incident), "look at these images and at optimizer.lr")
 
 
 def _time(config: RunConfig, plan: Plan, watch: _Stopwatch) -> Finding:

@@ -11,7 +11,7 @@ from foundationx.apps.run.hooks import EvaluateAndReport
 from foundationx.core.types import Prediction, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.federated import FederatedTrainer
-from foundationx.engine.hooks import Watcher
+from foundationx.engine.hooks import Hook
 from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Plan
 from foundationx.models.foundation_model import FoundationModel
@@ -68,7 +68,7 @@ class EvaluateFederated(EvaluateAndReport):
         return ({LOCAL: LocalTeachers(self.trainer)} if between_rounds else {}) | super()._models()
 
 
-class ExportClients(Watcher):
+class ExportClients(Hook):
     """Exports the backbone of every client's teacher when training has come to its end."""
 
     def __init__(self, trainer: FederatedTrainer, folder: WorkDir, progress: Progress):

@@ -1,4 +1,4 @@
-"""Watchers that join the loop to display, evaluation, report and export."""
+"""Hooks that join the loop to display, evaluation, report and export."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from foundationx.apps.run.excluded import write_quarantine
 from foundationx.core.errors import DiskError
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.data.datamodule import DataBook
-from foundationx.engine.hooks import Incident, LogRecord, Watcher
+from foundationx.data.datamodule import DataModule
+from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
@@ -23,7 +23,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import export_backbone
 
 
-class Display(Watcher):
+class Display(Hook):
     """Shows the run on the terminal."""
 
     def __init__(self, progress: Progress):
@@ -52,14 +52,14 @@ class Display(Watcher):
         self.progress.stop()
 
 
-class EvaluateAndReport(Watcher):
+class EvaluateAndReport(Hook):
     """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
 
     The test side is opened twice: before training, as the baseline, and at the end. No choice rests on it.
     """
 
-    def __init__(self, trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress):
-        self.trainer, self.book, self.folder, self.progress = trainer, book, folder, progress
+    def __init__(self, trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress):
+        self.trainer, self.data_module, self.folder, self.progress = trainer, data_module, folder, progress
         self.config = trainer.config.evaluate
 
     def on_start(self, plan: Plan, step: int) -> None:
@@ -71,12 +71,12 @@ class EvaluateAndReport(Watcher):
             self._evaluate({"student": self.trainer.model}, 0, sides)
             return
         for phase in plan.phases:
-            if phase.closes_cycle and phase.last_step == step and not self._is_evaluated(phase.visit):
+            if phase.closes_cycle and phase.end_step == step and not self._is_evaluated(phase.visit):
                 self.on_cycle_end(phase)
 
     def on_cycle_end(self, phase: Phase) -> None:
         """Every so many cycles; the last one is left to the end."""
-        last = phase.last_step == self.trainer.plan.total_steps
+        last = phase.end_step == self.trainer.plan.total_steps
         if self.config.every and phase.cycle % self.config.every == 0 and not last:
             self._evaluate(self._models(), phase.visit, (self.config.during,))
 
@@ -102,7 +102,7 @@ class EvaluateAndReport(Watcher):
         record = last and self.config.predictions
         rows, kept = [], []
         for split in splits:
-            found = evaluate(self.book, models, split, visit, self._show, record=record)
+            found = evaluate(self.data_module, models, split, visit, self._show, record=record)
             self.folder.add_metrics(found.rows)
             self._note_best()
             self._keep_pictures(found, list(models)[-1])
@@ -120,15 +120,15 @@ class EvaluateAndReport(Watcher):
             if last:
                 raise
             message = f"{error.where}: {error.found}; training goes on, the next evaluation tries again"
-            self.trainer.report(Incident(self.trainer.step, "file", message))
+            self.trainer.report(Incident(self.trainer.step, "io", message))
 
     def _note_best(self) -> None:
         """Writes ``best.json``; the checkpoints it names are kept."""
         best = best_visits(self.folder.read_metrics(), self.config.during, list(self.config.models)[-1])
-        steps = {phase.visit: phase.last_step for phase in self.trainer.plan.phases}
+        steps = {phase.visit: phase.end_step for phase in self.trainer.plan.phases}
         named = {str(key): asdict(row) | {"step": steps[row.visit]} for key, row in best.items()}
         self.folder.write_json("best.json", named)
-        self.trainer.keeper.best_steps = {row["step"] for row in named.values()}
+        self.trainer.checkpoint_manager.best_steps = {row["step"] for row in named.values()}
 
     def _show(self, key: TaskKey, done: int, total: int) -> None:
         if done == total:
@@ -138,17 +138,17 @@ class EvaluateAndReport(Watcher):
         """Curves and examples of the newest evaluation."""
         self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | found.curves)
         for key, examples in found.examples.items():
-            self.folder.write_examples(key, self.book.classes[key], model, examples)
+            self.folder.write_examples(key, self.data_module.classes[key], model, examples)
 
     def _write_bad(self) -> None:
         self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])
         images: dict[str, set[str]] = {}
-        for key, table in self.book.annotations.items():
+        for key, table in self.data_module.annotations.items():
             images.setdefault(key.dataset, set()).update(table.images)
         write_quarantine(self.folder.root / "quarantine.csv", self.trainer.bad.values(), images)
 
 
-class ExportAtEnd(Watcher):
+class ExportAtEnd(Hook):
     """Exports the teacher's backbone when training has come to its end."""
 
     def __init__(self, trainer: Trainer, folder: WorkDir, progress: Progress):

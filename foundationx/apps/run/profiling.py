@@ -26,15 +26,15 @@ def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseP
     """Profiles training by a configuration; prints a table and writes ``profile.json`` and traces into ``folder``.
 
     Raises:
-        FoundationXError: anything that the user can mend.
+        FoundationXError: anything that the user can fix.
     """
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
-    book = open_datasets(config, data_root)
-    book.fill_cache()
-    plan = short_plan(build_plan(config, book.sizes(Split.TRAIN)))
-    loader = functools.partial(plan_loader, config, book, plan, device)
-    trainer = Trainer(config, build_model(config, book, device), plan, loader, folder)
+    data_module = open_datasets(config, data_root)
+    data_module.fill_cache()
+    plan = short_plan(build_plan(config, data_module.sizes(Split.TRAIN)))
+    loader = functools.partial(plan_loader, config, data_module, plan, device)
+    trainer = Trainer(config, build_model(config, data_module, device), plan, loader, folder)
     with Progress() as progress:
         found = []
         for profile in profile_phases(trainer, folder):

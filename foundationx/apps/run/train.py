@@ -19,17 +19,17 @@ from foundationx import __version__
 from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.data.datamodule import DataBook, open_datasets
-from foundationx.data.loader import Order, PlanSampler, make_loader
+from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.data.loader import PlanSampler, SamplerSegment, make_loader
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
 from foundationx.engine.federated import FederatedTrainer
-from foundationx.engine.hooks import Incident, Watcher
+from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog, TensorBoardLog
 from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Plan, build_plan
@@ -41,10 +41,10 @@ from foundationx.weights.imports.continual import load_run
 from foundationx.weights.imports.imported import HEADS, load_heads
 
 
-def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -> FoundationModel:
+def build_model(config: RunConfig, data_module: DataModule, device: torch.device | str) -> FoundationModel:
     """The student, seeded; its weights from ``init``, ``init_heads`` or ``init_run`` where they are given."""
     torch.manual_seed(config.runtime.seed)
-    model = FoundationModel(config.model, book.classes)
+    model = FoundationModel(config.model, data_module.classes)
     if config.model.init is not None:
         load_backbone(model.backbone.net, config.model.init)
     if config.model.init_run is not None:
@@ -56,25 +56,27 @@ def build_model(config: RunConfig, book: DataBook, device: torch.device | str) -
     return model.to(device)
 
 
-def plan_loader(config: RunConfig, book: DataBook, plan: Plan, device: torch.device | str, step: int) -> DataLoader:
+def plan_loader(
+    config: RunConfig, data_module: DataModule, plan: Plan, device: torch.device | str, step: int
+) -> DataLoader:
     """A loader of the plan's batches from ``step`` on, each as often as it is read."""
-    orders = plan_orders(plan)
-    indices = {key: sides[Split.TRAIN] for key, sides in book.indices.items()}
+    segments = plan_segments(plan)
+    indices = {key: sides[Split.TRAIN] for key, sides in data_module.indices.items()}
     batch_size, seed = config.runtime.batch_size, config.runtime.seed
-    sampler = PlanSampler(orders, indices, batch_size, seed, step, ranks.index(), ranks.count())
+    sampler = PlanSampler(segments, indices, batch_size, seed, step, distributed.rank(), distributed.world_size())
     on_cuda = torch.device(device).type == "cuda"
-    return make_loader(book.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
+    return make_loader(data_module.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
 
 
-def plan_orders(plan: Plan) -> list[Order]:
+def plan_segments(plan: Plan) -> list[SamplerSegment]:
     """What each phase reads. Phases of one head, cycle and name share a pass: together they see an image once."""
-    orders: list[Order] = []
+    segments: list[SamplerSegment] = []
     passes: dict[tuple[TaskKey, int, PhaseName], tuple[int, int]] = {}
     for number, phase in enumerate(plan.phases):
         stream, taken = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
         passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.reads)
-        orders.append(Order(phase.key, phase.first_step, phase.reads, stream, taken))
-    return orders
+        segments.append(SamplerSegment(phase.key, phase.first_step, phase.reads, stream, taken))
+    return segments
 
 
 def train(
@@ -91,9 +93,9 @@ def train(
             killed before its first one.
 
     Raises:
-        FoundationXError: anything that the user can mend.
+        FoundationXError: anything that the user can fix.
     """
-    with ranks.joined():
+    with distributed.init_process_group():
         return _train(config, data_root, WorkDir(work_dir), config_file, resume)
 
 
@@ -101,26 +103,26 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     """As :func:`train`, on one rank of possibly several; the first one writes, evaluates and talks."""
     _check_share(config)
     if not resume and folder.log.exists():
-        mend = "pass --resume to go on, or choose another --work-dir"
-        raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", mend)
+        fix = "pass --resume to go on, or choose another --work-dir"
+        raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", fix)
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
-    book = open_datasets(config, data_root)
-    book.fill_cache(_cache_teller())
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, device)
-    loader = functools.partial(plan_loader, config, book, plan, device)
+    data_module = open_datasets(config, data_root)
+    data_module.fill_cache(_cache_teller())
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, device)
+    loader = functools.partial(plan_loader, config, data_module, plan, device)
     kind = FederatedTrainer if config.federation is not None else Trainer
     trainer = kind(config, model, plan, loader, folder.checkpoints)
     compile_trainer(trainer, plan)
-    trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in book.bad})
+    trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in data_module.bad})
     faults = _resume(trainer, folder) if resume else []
-    ranks.gather(None)  # no rank writes before all have read what is there
-    if not ranks.is_first():
+    distributed.all_gather_object(None)  # no rank writes before all have read what is there
+    if not distributed.is_main_process():
         return trainer.train()
     with folder.claimed(), Progress() as progress:
-        trainer.watchers += _watchers(trainer, book, folder, progress)
-        _write_facts(folder, config, book, plan, model, device, config_file, resume)
+        trainer.hooks += _hooks(trainer, data_module, folder, progress)
+        _write_facts(folder, config, data_module, plan, model, device, config_file, resume)
         folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
         for fault in faults:
             trainer.report(fault)
@@ -141,22 +143,22 @@ def _cache_teller() -> Callable[[int, int], None]:
     return tell
 
 
-def _watchers(trainer: Trainer, book: DataBook, folder: WorkDir, progress: Progress) -> list[Watcher]:
+def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:
     """Everyone who is told how training goes, in the order in which they are told."""
-    logs: list[Watcher] = [JsonLog(folder), Display(progress)]
+    logs: list[Hook] = [JsonLog(folder), Display(progress)]
     if trainer.config.runtime.tensorboard:
         logs.append(TensorBoardLog(folder))
     if isinstance(trainer, FederatedTrainer):
         exports = [ExportAtEnd(trainer, folder, progress), ExportClients(trainer, folder, progress)]
-        return [*logs, EvaluateFederated(trainer, book, folder, progress), *exports]
-    return [*logs, EvaluateAndReport(trainer, book, folder, progress), ExportAtEnd(trainer, folder, progress)]
+        return [*logs, EvaluateFederated(trainer, data_module, folder, progress), *exports]
+    return [*logs, EvaluateAndReport(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
 
 
 def _check_share(config: RunConfig) -> None:
     """Every rank needs images; normalisation over a batch needs two of them. Raises ConfigError."""
-    least = 2 * ranks.count() if ranks.count() > 1 else 1
+    least = 2 * distributed.world_size() if distributed.world_size() > 1 else 1
     if config.runtime.batch_size < least:
-        found = f"{config.runtime.batch_size} images for {ranks.count()} processes"
+        found = f"{config.runtime.batch_size} images for {distributed.world_size()} processes"
         raise ConfigError("runtime.batch_size", found, f"at least {least}", "raise it: it counts all processes' images")
 
 
@@ -168,7 +170,7 @@ def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     """
     begun = folder.log.exists() or (folder.root / "config.json").exists()
     if begun and not checkpoints_in(folder.root):
-        return [Incident(0, "file", f"{folder.root} holds no checkpoint: the run begins anew")]
+        return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run begins anew")]
     checkpoint, faults = newest_good_checkpoint(folder.root)
     if checkpoint.classes != trainer.model.classes:
         raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
@@ -183,13 +185,13 @@ def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
         raise CheckpointError(str(folder.root), found, "the same configuration", "use the run's own config.py")
     trainer.resume(checkpoint)
     used = f"step {checkpoint.step} is used instead"
-    return [Incident(checkpoint.step, "file", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+    return [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
 
 
 def _write_facts(
     folder: WorkDir,
     config: RunConfig,
-    book: DataBook,
+    data_module: DataModule,
     plan: Plan,
     model: FoundationModel,
     device: torch.device,
@@ -202,8 +204,8 @@ def _write_facts(
         shutil.copyfile(config_file, folder.root / "config.py")
     folder.write_json("config.json", config.model_dump(mode="json"))
     folder.write_json("plan.json", plan.as_json())
-    folder.write_json("datasets.json", book.summary())
-    folder.write_json("splits.json", {patient: side.value for patient, side in sorted(book.patients.items())})
+    folder.write_json("datasets.json", data_module.summary())
+    folder.write_json("splits.json", {patient: side.value for patient, side in sorted(data_module.patients.items())})
     started = folder.read_json("run.json", {}).get("started") if resume else None
     folder.write_json(
         "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})

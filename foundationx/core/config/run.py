@@ -157,8 +157,8 @@ class ConsistencyConfig(Section):
     weight: Curve = 0.5
 
 
-class OptimiserConfig(Section):
-    """One optimiser for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
+class OptimizerConfig(Section):
+    """One optimizer for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
     type: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-4, gt=0)
@@ -170,7 +170,7 @@ class OptimiserConfig(Section):
         description="factor by group (backbone, projector, neck, encoder, decoder, head) or group.task",
     )
     decay_norms_and_biases: bool = False
-    sharded: bool = Field(False, description="each process keeps its share of the optimiser's state (ZeRO, stage 1)")
+    sharded: bool = Field(False, description="each process keeps its share of the optimizer's state (ZeRO, stage 1)")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps")
     curve: CurveConfig = CurveConfig(type="cosine", start=1.0, end=0.0)
     every_cycle: bool = Field(
@@ -238,7 +238,7 @@ class RunConfig(Section):
     views: ViewsConfig = ViewsConfig()
     teacher: TeacherConfig = TeacherConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
@@ -263,8 +263,8 @@ class RunConfig(Section):
         held = [card for client in self.federation.clients for card in client]
         if sorted(held) != sorted(dataset.card for dataset in self.datasets) or not all(self.federation.clients):
             raise ValueError(f"federation.clients hold {', '.join(held)}: every dataset has to be held by one client")
-        if self.optimiser.sharded:
-            raise ValueError("optimiser.sharded: every client has an optimiser of its own, which cannot be shared out")
+        if self.optimizer.sharded:
+            raise ValueError("optimizer.sharded: every client has an optimizer of its own, which cannot be shared out")
         return self
 
     def _check_self_supervision(self) -> None:

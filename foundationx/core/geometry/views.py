@@ -12,7 +12,7 @@ CELL = 32
 """Pixels of a view that one token covers: the stride of a hierarchical backbone's last stage."""
 
 
-class Moment(NamedTuple):
+class TrainingProgress(NamedTuple):
     """Where a head's own training stands. Curricula are functions of it, so that nothing of them has to be stored.
 
     ``turn`` counts the batches of this head before, ``done`` is the share of its batches that lies behind, in [0, 1].

@@ -13,7 +13,7 @@ from typing import Protocol
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
 from foundationx.curation.audit.pairs import HELD_OUT, Item, Kind, Pair, image_pairs, patient_pairs
-from foundationx.data.datamodule import DataBook
+from foundationx.data.datamodule import DataModule
 from foundationx.datasets.exclusion import Exclusion
 
 
@@ -45,26 +45,26 @@ def no_watch(stage: str, advance: int, total: int) -> None:
     """For those who do not want to know."""
 
 
-def items_of(book: DataBook) -> list[Item]:
+def items_of(data_module: DataModule) -> list[Item]:
     """Every image of a run once, with its side; an image that several tasks use is on the strictest side of these.
 
     Images that the run leaves out (nothing known, limits, exclusion list) are not in it.
     """
     found: dict[tuple[str, str], Item] = {}
     for split in (*HELD_OUT, Split.TRAIN):
-        for key, table in book.annotations.items():
-            for index in book.indices[key][split]:
+        for key, table in data_module.annotations.items():
+            for index in data_module.indices[key][split]:
                 name = table.images[index]
-                path = book.roots[key.dataset] / name
+                path = data_module.roots[key.dataset] / name
                 found.setdefault((key.dataset, name), Item(key.dataset, name, table.patients[index], split, path))
     return sorted(found.values(), key=lambda item: (item.dataset, item.image))
 
 
-def audit(book: DataBook, store: Path, parents: Mapping[str, str | None], watch: Watch = no_watch) -> Audit:
+def audit(data_module: DataModule, store: Path, parents: Mapping[str, str | None], watch: Watch = no_watch) -> Audit:
     """Compares all images and patients of a run.
 
     Args:
-        book: datasets of the run, best opened without exclusion list and limits.
+        data_module: datasets of the run, best opened without exclusion list and limits.
         store: file of fingerprints; made or reused.
         parents: of each dataset the one whose images it re-uses, or None.
         watch: told of the stages.
@@ -72,7 +72,7 @@ def audit(book: DataBook, store: Path, parents: Mapping[str, str | None], watch:
     Returns:
         Pairs of images and patients. What cannot be read is listed, not compared.
     """
-    items = items_of(book)
+    items = items_of(data_module)
     total = len(items)
     with closing(FingerprintStore(store)) as fingerprints:
         prints, unreadable = fingerprint_all(

@@ -15,13 +15,13 @@ from foundationx.datasets.readers._images import Images
 def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Finding]:
     """A fault for every annotation file, joined table, patient table, split list and image folder that is missing."""
     if not folder.is_dir():
-        mend = f"download {card.title}{f' from {card.home}' if card.home else ''}, or give its folder by --root"
-        yield Finding(Kind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", mend)
+        fix = f"download {card.title}{f' from {card.home}' if card.home else ''}, or give its folder by --root"
+        yield Finding(Kind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", fix)
         return
     for file, key, tasks in _named_files(card):
         if not (folder / file).is_file():
-            found, mend = "there is no such file", "download it, or correct the card"
-            yield Finding(Kind.FILES, Severity.FAULT, file, f"card: {key}", found, f"a file in {folder}", mend, tasks)
+            found, fix = "there is no such file", "download it, or correct the card"
+            yield Finding(Kind.FILES, Severity.FAULT, file, f"card: {key}", found, f"a file in {folder}", fix, tasks)
     listing = Images(folder, data_root)
     for task, spec in card.tasks.items():
         for pattern in {pattern: None for part in spec.files for pattern in part.images}:

@@ -42,8 +42,8 @@ class Finding:
     Attributes:
         tasks: that it is about; none where it is about the whole dataset.
         file: image or annotation file, as far as there is one.
-        where: row or key in the annotation file, for the reader's eye.
-        found, expected, mend: as in every error of the project.
+        where: row or key in the annotation file, for the reader's encoder.
+        found, expected, fix: as in every error of the project.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Finding:
     where: str
     found: str
     expected: str = ""
-    mend: str = ""
+    fix: str = ""
     tasks: tuple[str, ...] = ()
 
     @classmethod
@@ -60,7 +60,7 @@ class Finding:
         cls, error: FoundationXError, kind: Kind, file: str, where: str = "", tasks: tuple[str, ...] = ()
     ) -> Finding:
         """A fault from an error; ``where`` is the error's own unless it is given."""
-        return cls(kind, Severity.FAULT, file, where or error.where, error.found, error.expected, error.mend, tasks)
+        return cls(kind, Severity.FAULT, file, where or error.where, error.found, error.expected, error.fix, tasks)
 
 
 @dataclass

@@ -51,9 +51,9 @@ def count_findings(
             return
         severity = Severity.WARNING if partial and found < published else Severity.FAULT
         text = f"found {found:,} of {published:,} {what}{further}"
-        mend = "complete the download, or check with --partial" if found < published else "correct the card's count"
+        fix = "complete the download, or check with --partial" if found < published else "correct the card's count"
         where = f"{card.file.name}: {key}"
-        yield Finding(Kind.COUNTS, severity, "", where, text, f"{published:,} as published", mend, tasks)
+        yield Finding(Kind.COUNTS, severity, "", where, text, f"{published:,} as published", fix, tasks)
 
     if expected.images not in (None, len(patients) + unnamed):
         yield from compare("expected.images", "images", len(patients), expected.images)
@@ -79,15 +79,15 @@ def class_findings(table: Annotations) -> Iterator[Finding]:
     task = table.key.task
     for name, count in label_counts(table).items():
         if count["unknown"] == len(table):
-            found, mend = "is unknown in every image", "check the class's published names in the card"
+            found, fix = "is unknown in every image", "check the class's published names in the card"
         elif count["present"] == 0:
-            found, mend = "occurs in no image", "check the class's published names, or leave the class out"
+            found, fix = "occurs in no image", "check the class's published names, or leave the class out"
         elif count["absent"] == 0 and task is Task.CLASSIFICATION:
-            found, mend = "has no known negative: it cannot be scored", "check what an absent class means in the card"
+            found, fix = "has no known negative: it cannot be scored", "check what an absent class means in the card"
         else:
             continue
         where = f"tasks.{task.value}.classes: {name}"
-        yield Finding(Kind.CLASSES, Severity.WARNING, "", where, f"{name} {found}", mend=mend, tasks=(task.value,))
+        yield Finding(Kind.CLASSES, Severity.WARNING, "", where, f"{name} {found}", fix=fix, tasks=(task.value,))
 
 
 def side_findings(tables: Mapping[Task, Annotations]) -> Iterator[Finding]:
@@ -101,6 +101,6 @@ def side_findings(tables: Mapping[Task, Annotations]) -> Iterator[Finding]:
         if len(sides) > 1:
             shown = ", ".join(f"{side.value} ({image})" for side, (image, _) in sides.items())
             image, row = list(sides.values())[-1]
-            mend = "training puts the patient on the strictest side: test, then val, then train"
+            fix = "training puts the patient on the strictest side: test, then val, then train"
             found = f"{patient} is on several sides: {shown}"
-            yield Finding(Kind.SIDES, Severity.WARNING, image, row, found, "one side a patient", mend)
+            yield Finding(Kind.SIDES, Severity.WARNING, image, row, found, "one side a patient", fix)

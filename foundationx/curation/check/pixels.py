@@ -77,8 +77,8 @@ class Inspector:
             look.findings.append(Finding.of(error, Kind.IMAGES, image, self.row(image), tasks))
             return look
         if (values == values.flat[0]).all():
-            found, mend = f"every pixel is {values.flat[0]}", "look at it; download it again or leave it out"
-            look.findings.append(Finding(Kind.CONSTANT, Severity.WARNING, image, self.row(image), found, mend=mend))
+            found, fix = f"every pixel is {values.flat[0]}", "look at it; download it again or leave it out"
+            look.findings.append(Finding(Kind.CONSTANT, Severity.WARNING, image, self.row(image), found, fix=fix))
         for task, index in self.places[image].items():
             look.findings += self._target(task, index, values.shape)
         return look
@@ -127,8 +127,8 @@ class Inspector:
             severity = Severity.WARNING if values & positives else Severity.FAULT
             found = f"{file} holds {len(strange)} values that the card does not name, e.g. {shown}"
             expected = f"0 and {', '.join(map(str, sorted(positives)))}"
-            mend = "correct positive and ignore in the card, or store the mask without smoothing and JPEG"
-            yield Finding(Kind.TARGETS, severity, image, row, found, expected, mend, (Task.SEGMENTATION.value,))
+            fix = "correct positive and ignore in the card, or store the mask without smoothing and JPEG"
+            yield Finding(Kind.TARGETS, severity, image, row, found, expected, fix, (Task.SEGMENTATION.value,))
 
 
 def sampled(images: Iterable[str]) -> frozenset[str]:
@@ -183,5 +183,5 @@ def twins(inspector: Inspector, looks: Iterable[Look]) -> Iterator[Finding]:
             here, there = inspector.patient(look.image), inspector.patient(other)
             whose = "of the same patient" if here == there else f"of another patient ({there}, here {here})"
             found = f"holds the same bytes as {other}, {whose}"
-            mend = "leave one of them out, or see that both are on one side of the split"
-            yield Finding(Kind.TWINS, Severity.WARNING, look.image, inspector.row(look.image), found, mend=mend)
+            fix = "leave one of them out, or see that both are on one side of the split"
+            yield Finding(Kind.TWINS, Severity.WARNING, look.image, inspector.row(look.image), found, fix=fix)

@@ -88,7 +88,7 @@ def _rows(task: Task, source: Source, partial: bool) -> Iterator[Finding]:
         image, error = absent[0]
         found = f"{len(absent):,} annotated images or masks are not there; the first is {image}"
         yield Finding(
-            Kind.ABSENT, Severity.WARNING, "", error.where, found, mend="download the rest", tasks=(task.value,)
+            Kind.ABSENT, Severity.WARNING, "", error.where, found, fix="download the rest", tasks=(task.value,)
         )
 
 
@@ -119,7 +119,7 @@ def _check_whole(
         report.labels[task.value] = label_counts(table)
         report.add(class_findings(table))
     report.add(
-        Finding(Kind.UNNAMED, Severity.NOTE, path, "", "no annotation names it", mend="nothing, if it is unlabelled")
+        Finding(Kind.UNNAMED, Severity.NOTE, path, "", "no annotation names it", fix="nothing, if it is unlabelled")
         for path in unnamed
     )
 

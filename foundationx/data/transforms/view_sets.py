@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 
 from foundationx.core.geometry.views import View, identity_order
-from foundationx.core.types import Annotations, Moment, Sample, SampleMeta, ViewPixels
+from foundationx.core.types import Annotations, Sample, SampleMeta, TrainingProgress, ViewPixels
 from foundationx.data.cache import Cached, TaskCache
 from foundationx.data.dataset import CardDataset
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.distort import distort
 
-ViewPlan = Callable[[tuple[int, int], Moment, np.random.Generator], Sequence[View]]
-"""Height and width of an image, the moment and a source of chance to the views of that image."""
+ViewPlan = Callable[[tuple[int, int], TrainingProgress, np.random.Generator], Sequence[View]]
+"""Height and width of an image, the training_progress and a source of chance to the views of that image."""
 
 
 class ViewSetDataset(CardDataset):
@@ -45,19 +45,23 @@ class ViewSetDataset(CardDataset):
         self.plan, self.photometry = plan, dict(photometry)
         self._pipelines: dict[tuple[int, float, bool], ViewPipeline] = {}
 
-    def sample(self, index: int, seed: int, moment: Moment | None = None) -> Sample:
-        """The views of image ``index``: a function of ``seed`` and ``moment``. Raises DataError as its base does."""
+    def sample(self, index: int, seed: int, training_progress: TrainingProgress | None = None) -> Sample:
+        """The views of image ``index``: a function of ``seed`` and progress. Raises DataError as its base."""
         source = self.annotations
-        moment = moment or Moment()
+        training_progress = training_progress or TrainingProgress()
         cached = self.cache.read(index) if self.cache is not None else None
         image = self.decode(index).image if cached is None else cached.image
         random = np.random.default_rng(seed)
-        views = {view.name: self._show(image, view, random) for view in self.plan(image.shape, moment, random)}
+        views = {
+            view.name: self._show(image, view, random) for view in self.plan(image.shape, training_progress, random)
+        }
         meta = SampleMeta(
             source.key, source.images[index], source.patients[index], source.rows[index], image.shape[0], image.shape[1]
         )
         first = next(iter(views.values())).image
-        return Sample(image=first, labels=source.labels[index], meta=meta, views=views, moment=moment)
+        return Sample(
+            image=first, labels=source.labels[index], meta=meta, views=views, training_progress=training_progress
+        )
 
     def decode(self, index: int) -> Cached:
         """Image ``index`` whole. Raises DataError as :meth:`sample`."""

@@ -44,7 +44,7 @@ def schema_error(
         expected = f"{fault['msg']} ({_nearest_choice(fault)})"
         return kind(where, f"found {fault['input']!r}", expected, "correct the value")
     if fault["type"] == "value_error":
-        return kind(where, str(fault["ctx"]["error"]), mend="correct the file")
+        return kind(where, str(fault["ctx"]["error"]), fix="correct the file")
     return kind(where, f"found {fault['input']!r}", fault["msg"], "correct the value")
 
 

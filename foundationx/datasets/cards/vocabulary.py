@@ -102,8 +102,8 @@ class Vocabulary:
         for key, name in named:
             if name not in self._concepts:
                 expected = nearest(name, self._concepts)
-                mend = f"correct it, or add the concept in a {FOLDER} folder beside your cards"
-                raise CardError(f"{card.file}: {key}", f"{name!r} is not in the vocabulary", expected, mend)
+                fix = f"correct it, or add the concept in a {FOLDER} folder beside your cards"
+                raise CardError(f"{card.file}: {key}", f"{name!r} is not in the vocabulary", expected, fix)
 
     def _path(self, name: str) -> tuple[str, ...]:
         path: list[str] = []

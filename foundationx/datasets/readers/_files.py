@@ -142,7 +142,7 @@ def read_json(path: Path, name: str) -> Any:
     except RecursionError:
         raise DataError(name, "is nested too deeply", "the published format", "download it again") from None
     except ValueError as error:  # of int, which refuses so many digits
-        raise DataError(name, f"holds no number that can be read ({error})", "valid JSON", "mend the file") from None
+        raise DataError(name, f"holds no number that can be read ({error})", "valid JSON", "fix the file") from None
 
 
 def empty(name: str) -> DataError:

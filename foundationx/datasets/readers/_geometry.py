@@ -19,13 +19,13 @@ LARGEST = 1e6
 def numbers(values: object, count: int, where: str) -> list[float]:
     """``count`` finite numbers of pixels, from numbers or from text. Raises DataError."""
     if not isinstance(values, Sequence) or len(values) != count:
-        raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row")
+        raise DataError(where, f"found {values!r}", f"{count} numbers", "fix the row")
     try:
         found = [float(value) for value in values]
     except (TypeError, ValueError, OverflowError):
-        raise DataError(where, f"found {values!r}", f"{count} numbers", "mend the row") from None
+        raise DataError(where, f"found {values!r}", f"{count} numbers", "fix the row") from None
     if not all(abs(value) <= LARGEST for value in found):  # false for NaN too
-        raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "mend the row")
+        raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "fix the row")
     return found
 
 
@@ -48,11 +48,11 @@ def box(
     x2, y2 = (x1 + third, y1 + fourth) if layout == "xywh" else (third, fourth)
     shown = f"box {list(values)} ({layout})"
     if x2 <= x1 or y2 <= y1:
-        raise DataError(where, f"{shown} has no positive size", "x2 > x1 and y2 > y1", "mend or remove the box")
+        raise DataError(where, f"{shown} has no positive size", "x2 > x1 and y2 > y1", "fix or remove the box")
     right, bottom = (math.inf if limit is None else limit + BOX_TOLERANCE for limit in (width, height))
     if x1 < -BOX_TOLERANCE or y1 < -BOX_TOLERANCE or x2 > right or y2 > bottom:
         size = "" if width is None or height is None else f" of {width:g} x {height:g} pixels"
-        raise DataError(where, f"{shown} stands out of its image{size}", "a box inside the image", "mend the box")
+        raise DataError(where, f"{shown} stands out of its image{size}", "a box inside the image", "fix the box")
     return [x1, y1, x2, y2]
 
 
@@ -66,5 +66,5 @@ def polygon(points: object, where: str) -> np.ndarray:
     if pairs and not isinstance(pairs[0], list):
         pairs = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
     if len(pairs) < 3:
-        raise DataError(where, "a polygon of fewer than three points", "at least three points", "mend the polygon")
+        raise DataError(where, "a polygon of fewer than three points", "at least three points", "fix the polygon")
     return np.array([numbers(pair, 2, where) for pair in pairs], dtype=np.float32)

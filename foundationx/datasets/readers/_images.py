@@ -69,8 +69,8 @@ class Images:
         if place == AMBIGUOUS:
             raise DataError(where, f"{name} stands in several of {_short(self.folders)}", "one file", "remove one")
         if place is None:
-            mend = "download it, or go on without it by on_bad_sample='skip'"
-            raise MissingFileError(where, f"{name} is in none of {_short(self.folders)}", "a file that exists", mend)
+            fix = "download it, or go on without it by on_bad_sample='skip'"
+            raise MissingFileError(where, f"{name} is in none of {_short(self.folders)}", "a file that exists", fix)
         return f"{place}/{name}" if place else name
 
     def files(self, folder: str) -> frozenset[str]:
@@ -95,8 +95,8 @@ class Images:
         if name not in (self.files(folder) if names is None else names):
             if os.path.islink(os.path.join(self.folder, path)) and os.path.exists(os.path.join(self.folder, path)):
                 raise leads_out(path, where)
-            mend = "download it, or go on without it by on_bad_sample='skip'"
-            raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", mend)
+            fix = "download it, or go on without it by on_bad_sample='skip'"
+            raise MissingFileError(where, f"{path} does not exist in {self.folder}", "a file that exists", fix)
 
     def _stays_inside(self, folder: str) -> bool:
         """Whether a folder is inside the roots: it is where its parent is, unless it is a link.
@@ -165,7 +165,7 @@ class Images:
     def _filled(self, cells: Mapping[str, object], where: str) -> str:
         for column in template_fields(self._template):
             if cells.get(column) in (None, ""):
-                raise DataError(where, f"the column {column!r} is empty", "a value", "mend the row")
+                raise DataError(where, f"the column {column!r} is empty", "a value", "fix the row")
         return self._template.format_map({column: str(cells[column]) for column in template_fields(self._template)})
 
 
@@ -176,11 +176,11 @@ AMBIGUOUS = "\0"
 def inside(name: str, where: str) -> str:
     """The name of a file, which must lead into the dataset's folder. Raises DataError."""
     if not name:
-        raise DataError(where, "names no file", "the name of a file", "mend the row")
+        raise DataError(where, "names no file", "the name of a file", "fix the row")
     up = ".." in name and ".." in name.split("/")
     if name[0] == "/" or "\\" in name or up or "\0" in name or not (name.isascii() or is_nameable(name)):
         expected = "a path inside the dataset's folder, with forward slashes"
-        raise DataError(where, f"the file name {name!r} leads elsewhere", expected, "mend the row")
+        raise DataError(where, f"the file name {name!r} leads elsewhere", expected, "fix the row")
     return name
 
 

@@ -107,7 +107,7 @@ def bounds(runs: Runs) -> list[float]:
 
 
 def _fault(where: str, found: str, expected: str = "pairs of start and length") -> DataError:
-    return DataError(where, found, expected, "mend the row, or correct relative and first in the card")
+    return DataError(where, found, expected, "fix the row, or correct relative and first in the card")
 
 
 def _short(text: str) -> str:

@@ -156,7 +156,7 @@ def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Itera
                 raise empty(name)
             yield _chunks(reader, name), [cell.strip() for cell in first]
         except csv.Error as error:
-            raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "mend the row") from None
+            raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "fix the row") from None
 
 
 class _Spaced:
@@ -229,7 +229,7 @@ def _check_widths(table: Table, chunk: list[Sequence[str]], last: int, width: in
     for cells, line in zip(chunk, table.lines[-len(chunk) :], strict=True):
         if len(cells) <= last or any(cells[width:]):
             where = f"{table.name} row {line}"
-            raise DataError(where, f"has {len(cells)} cells", f"{width} as in the header", "mend the row")
+            raise DataError(where, f"has {len(cells)} cells", f"{width} as in the header", "fix the row")
 
 
 def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> Table:
@@ -248,15 +248,15 @@ def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> 
     for index, key in enumerate(zip(*(other.cells[column] for column in on), strict=True)):
         if partners.setdefault(key, index) != index:
             where, first = other.where(index), other.lines[partners[key]]
-            raise DataError(where, f"{_shown(on, key)} stands here again, first in row {first}", "each once", "mend it")
+            raise DataError(where, f"{_shown(on, key)} stands here again, first in row {first}", "each once", "fix it")
     keys = zip(*(table.cells[column] for column in on), strict=True)
     picks = [partners.get(key) for key in keys]
     kept = [index for index, pick in enumerate(picks) if pick is not None]
     if missing == "error" and len(kept) < len(picks):
         index = picks.index(None)
         shown = _shown(on, tuple(table.cells[column][index] for column in on))
-        mend = "complete the file, or let the card's join leave such rows out"
-        raise DataError(table.where(index), f"{other.name} has no row with {shown}", "a row for each", mend)
+        fix = "complete the file, or let the card's join leave such rows out"
+        raise DataError(table.where(index), f"{other.name} has no row with {shown}", "a row for each", fix)
     joined = Table(table.name, table.columns + tuple(c for c in other.columns if c not in table.columns))
     joined.lines = [table.lines[index] for index in kept]
     joined.cells = {column: [cells[index] for index in kept] for column, cells in table.cells.items()}

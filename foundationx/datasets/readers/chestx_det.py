@@ -64,5 +64,5 @@ def _findings(record: Mapping[str, Any], where: str) -> list[tuple[Any, Any, Any
             f"{key} {len(values) if isinstance(values, list) else 'missing'}"
             for key, values in zip(LISTS, lists, strict=True)
         )
-        raise DataError(where, f"lists of different lengths: {lengths}", "one box and polygon a finding", "mend it")
+        raise DataError(where, f"lists of different lengths: {lengths}", "one box and polygon a finding", "fix it")
     return list(zip(*lists, strict=True))

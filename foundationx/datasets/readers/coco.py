@@ -95,7 +95,7 @@ class _Found:
         """Index of the annotation's class, None where its category is ignored."""
         number = annotation.get("category_id")
         if not isinstance(number, int | str) or number not in self.categories:
-            raise DataError(where, f"category_id is {number!r}", f"one of {list(self.categories)}", "mend the file")
+            raise DataError(where, f"category_id is {number!r}", f"one of {list(self.categories)}", "fix the file")
         name = self.categories[number]
         return None if name in self.options.ignore else self.source.class_index(name, where, self.options.ignore)
 
@@ -119,7 +119,7 @@ def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
         return [MaskPart(index, runs=runs_from_coco(outlines, where))]
     if not isinstance(outlines, list):
         found = f"segmentation is {str(outlines)[:40]}"
-        raise DataError(where, found, "polygons, or runs with size and counts", "mend the annotation")
+        raise DataError(where, found, "polygons, or runs with size and counts", "fix the annotation")
     return [MaskPart(index, polygon=polygon(points, where)) for points in outlines]
 
 
@@ -133,7 +133,7 @@ def _records(content: Mapping[str, Any], key: str, file: str) -> list[Mapping[st
 
 def _id(record: Mapping[str, Any], file: str) -> Any:
     if not isinstance(record.get("id"), int | str):
-        raise DataError(file, f"a record without id: {str(dict(record))[:80]}", "an id a record", "mend the file")
+        raise DataError(file, f"a record without id: {str(dict(record))[:80]}", "an id a record", "fix the file")
     return record["id"]
 
 
@@ -142,7 +142,7 @@ def _by_id(records: list[Mapping[str, Any]], file: str) -> dict[Any, Mapping[str
     for record in records:
         number = _id(record, file)
         if number in found:
-            raise DataError(f"{file} image {number}", "the id stands twice", "each id once", "mend the file")
+            raise DataError(f"{file} image {number}", "the id stands twice", "each id once", "fix the file")
         found[number] = record
     return found
 
@@ -156,6 +156,6 @@ def _by_image(
         number, where = record.get("image_id"), f"{source.file} annotation {record.get('id')}"
         with source.guard(where, str(number)):
             if not isinstance(number, int | str) or number not in images:
-                raise DataError(where, f"image_id is {number!r}", "the id of a listed image", "mend the file")
+                raise DataError(where, f"image_id is {number!r}", "the id of a listed image", "fix the file")
             groups.setdefault(number, []).append(record)
     return groups

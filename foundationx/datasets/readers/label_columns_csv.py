@@ -90,7 +90,7 @@ def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(where, f"{' and '.join(map(repr, found))} are one class", "one column a class", "mend the card")
+        raise DataError(where, f"{' and '.join(map(repr, found))} are one class", "one column a class", "fix the card")
     shown = f"there is no column {' or '.join(map(repr, names))}; found {', '.join(map(repr, columns))}"
     raise DataError(where, shown, nearest(names[0], columns), "correct the card or the file")
 
@@ -119,7 +119,7 @@ def _settle(table: Table, index: int, columns: Sequence[str], labels: np.ndarray
         if labels[k] == _WRONG:
             expected = f"a number in [0, 1], {options.uncertain_value:g} or nothing"
             found = f"{columns[k]} is {table.cells[columns[k]][index]!r}"
-            raise DataError(table.where(index), found, expected, "mend the row")
+            raise DataError(table.where(index), found, expected, "fix the row")
         labels[k] = _soft(image, columns[k])
 
 

@@ -51,17 +51,17 @@ def _outline(text: str, where: str) -> np.ndarray:
     kind, *values = text.split() or [""]
     if kind == POLYGON:
         if len(values) % 2:
-            raise DataError(where, f"a polygon of {len(values)} coordinates", "pairs of x and y", "mend the row")
+            raise DataError(where, f"a polygon of {len(values)} coordinates", "pairs of x and y", "fix the row")
         return polygon([values[place : place + 2] for place in range(0, len(values), 2)], where)
     if kind not in (RECTANGLE, ELLIPSE):
-        raise DataError(where, f"the object {text[:40]!r} is of no known kind", "0, 1 or 2 first", "mend the row")
+        raise DataError(where, f"the object {text[:40]!r} is of no known kind", "0, 1 or 2 first", "fix the row")
     return _corners(values, kind, where)
 
 
 def _corners(values: Sequence[str], kind: str, where: str) -> np.ndarray:
     x1, y1, x2, y2 = numbers(values, 4, where)
     if x2 <= x1 or y2 <= y1:
-        raise DataError(where, f"an object from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "mend the row")
+        raise DataError(where, f"an object from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "fix the row")
     if kind == RECTANGLE:
         return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32)
     centre, axes = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)

@@ -98,7 +98,7 @@ def _side(row: Row, side: int | str | None) -> int | None:
     except (ValueError, OverflowError):
         value = 0
     if value <= 0:
-        raise DataError(row.where, f"{side} is {row.cells[side]!r}", "a size in pixels", "mend the row")
+        raise DataError(row.where, f"{side} is {row.cells[side]!r}", "a size in pixels", "fix the row")
     return value
 
 
@@ -115,4 +115,4 @@ def _good_enough(row: Row, options: Options) -> bool:
         return float(row.cells[options.quality_column]) >= options.quality_least
     except ValueError:
         shown = f"{options.quality_column} is {row.cells[options.quality_column]!r}"
-        raise DataError(row.where, shown, "a number", "mend the row") from None
+        raise DataError(row.where, shown, "a number", "fix the row") from None

@@ -29,10 +29,10 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
         for place, key in enumerate(visit_order(config, sizes, cycle), start=1):
             done = visit / total_visits
             visit += 1
-            moment = Visit(key, visit, cycle, step, weight(done), momentum(done), place == len(sizes))
-            for phase in visit_phases(config, moment, passes[key]):
+            training_progress = Visit(key, visit, cycle, step, weight(done), momentum(done), place == len(sizes))
+            for phase in visit_phases(config, training_progress, passes[key]):
                 yield phase
-                step = phase.last_step
+                step = phase.end_step
 
 
 class Visit(NamedTuple):

@@ -26,7 +26,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
         by_client = [key for client in config.federation.clients for key in order if key.dataset in client]
         for place, key in enumerate(by_client, start=1):
             visit += 1
-            moment = Visit(key, visit, number, step, weight(done), momentum(done), place == len(by_client))
-            for phase in visit_phases(config, moment, passes[key]):
+            training_progress = Visit(key, visit, number, step, weight(done), momentum(done), place == len(by_client))
+            for phase in visit_phases(config, training_progress, passes[key]):
                 yield phase
-                step = phase.last_step
+                step = phase.end_step

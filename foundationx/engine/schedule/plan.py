@@ -62,7 +62,7 @@ class Phase:
         return -(-self.steps // self.uses)
 
     @property
-    def last_step(self) -> int:
+    def end_step(self) -> int:
         """First global step after the phase."""
         return self.first_step + self.steps
 
@@ -77,7 +77,7 @@ class Plan:
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return self.phases[-1].last_step if self.phases else 0
+        return self.phases[-1].end_step if self.phases else 0
 
     @property
     def total_visits(self) -> int:
@@ -86,7 +86,7 @@ class Plan:
 
     def from_step(self, step: int) -> Iterator[Phase]:
         """Phases that are not finished when ``step`` steps have been done."""
-        return (phase for phase in self.phases if phase.last_step > step)
+        return (phase for phase in self.phases if phase.end_step > step)
 
     def as_json(self) -> dict[str, Any]:
         """Visits with their phases, as written to ``plan.json``."""

@@ -30,11 +30,11 @@ Eye = Callable[[Tensor], Tokens]
 """(B, 1, S, S) uint8 to tokens, without gradient; of a model in evaluation mode."""
 
 
-def features_at(eye: Eye, image: np.ndarray, points: np.ndarray, size: int) -> Tensor:
+def features_at(encoder: Eye, image: np.ndarray, points: np.ndarray, size: int) -> Tensor:
     """Features (P, D) of places: of each, the token of a view of ``size`` pixels that has the place in its middle.
 
     Args:
-        eye: the backbone.
+        encoder: the backbone.
         image: (H, W) uint8; one pixel of the view is one of the image. Beyond its border it is continued.
         points: (P, 2) y and x.
         size: an odd number of tokens a side, so that there is one in the middle.
@@ -44,7 +44,7 @@ def features_at(eye: Eye, image: np.ndarray, points: np.ndarray, size: int) -> T
     padded = cv2.copyMakeBorder(image, size, size, size, size, cv2.BORDER_REPLICATE)
     corners = np.asarray(points) + size / 2  # padding moves by a size, the middle is half of one
     views = [crop(padded, np.concatenate([corner, corner + size]), size) for corner in corners]
-    tokens = _look(eye, views).values
+    tokens = _look(encoder, views).values
     return tokens[:, tokens.shape[1] // 2]
 
 
@@ -148,11 +148,11 @@ def decomposition_hits(wholes: Tensor, without: Tensor, removed: Tensor) -> Tens
     return best.diagonal() / best.sum(dim=1)
 
 
-def parts_of(eye: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor, Tensor, Tensor]:
+def parts_of(encoder: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pooled features of wholes (n, D), of their quadrants (n, 4, D), and of wholes without each quadrant (n, 4, D).
 
     Args:
-        eye: the backbone.
+        encoder: the backbone.
         images: n of them, (H, W) uint8.
         size: of every view.
     """
@@ -162,7 +162,7 @@ def parts_of(eye: Eye, images: Sequence[np.ndarray], size: int) -> tuple[Tensor,
         views = [crop(image, whole(image.shape), size)]
         views += [crop(image, box, size) for box in boxes]
         views += [crop(_blackened(image, box), whole(image.shape), size) for box in boxes]
-        pooled = _look(eye, views).pooled
+        pooled = _look(encoder, views).pooled
         wholes.append(pooled[0])
         quadrants.append(pooled[1:5])
         without.append(pooled[5:])
@@ -176,12 +176,12 @@ def _blackened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return image
 
 
-def _look(eye: Eye, views: Sequence[np.ndarray]) -> Tokens:
+def _look(encoder: Eye, views: Sequence[np.ndarray]) -> Tokens:
     """Tokens of square views of one size, on the host; a few views at a time."""
     values, grid = [], (0, 0)
     with torch.no_grad():
         for start in range(0, len(views), _MOST_VIEWS):
-            seen = eye(torch.from_numpy(np.stack(views[start : start + _MOST_VIEWS]))[:, None])
+            seen = encoder(torch.from_numpy(np.stack(views[start : start + _MOST_VIEWS]))[:, None])
             grid = seen.grid
             values.append(seen.values.float().cpu())
     return Tokens(torch.cat(values), grid)

@@ -113,20 +113,20 @@ class Findings:
     left_out: list[str] = field(default_factory=list)
 
 
-def measure(eye: anatomy.Eye, films: Sequence[Film], settings: Settings, tell: Callable[[str], None]) -> Findings:
+def measure(encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, tell: Callable[[str], None]) -> Findings:
     """Everything that the films allow.
 
     Args:
-        eye: the backbone.
+        encoder: the backbone.
         films: two at least, of different patients, all of one size.
         settings: how to look.
         tell: is told what is done.
     """
     random = np.random.default_rng(settings.seed)
     tell("places in relation")
-    found = Findings(relations(eye, films, settings, random))
+    found = Findings(relations(encoder, films, settings, random))
     tell("wholes and parts")
-    found.measured.extend(parts(eye, films, settings, random))
+    found.measured.extend(parts(encoder, films, settings, random))
     names = common([film.landmarks for film in films])
     if len(names) < 2:
         found.left_out.append("locality, landmark probe, correspondence and symmetry: the films have no landmarks")
@@ -137,7 +137,7 @@ def measure(eye: anatomy.Eye, films: Sequence[Film], settings: Settings, tell: C
     for film in films:
         own = [name for name in names if name in film.landmarks]
         points = as_array(film.landmarks, own)
-        looked = anatomy.features_at(eye, film.image, np.concatenate([points, places]), settings.view)
+        looked = anatomy.features_at(encoder, film.image, np.concatenate([points, places]), settings.view)
         found.queries.append(looked[: len(own)])
         found.keys.append(looked[len(own) :])
     found.measured.extend(landmark_classes(films, names, found.queries, settings))
@@ -151,7 +151,7 @@ def measure(eye: anatomy.Eye, films: Sequence[Film], settings: Settings, tell: C
 
 
 def relations(
-    eye: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator
+    encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator
 ) -> list[Measured]:
     """Interpolation, extrapolation and triangulation: cosine of a place's feature to what others say it is."""
     rows = []
@@ -161,7 +161,7 @@ def relations(
         for film in films:
             drawn = draw_relations(kind, settings.relations, size, random)
             places = np.concatenate([drawn.known.reshape(-1, 2), drawn.targets])
-            looked = anatomy.features_at(eye, film.image, places, settings.view)
+            looked = anatomy.features_at(encoder, film.image, places, settings.view)
             known = looked[: -settings.relations].unflatten(0, drawn.known.shape[:2])
             said.append(drawn.predicted(known))
             near.append(drawn.nearest(known))
@@ -177,17 +177,19 @@ def relations(
     return rows
 
 
-def parts(eye: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator) -> list[Measured]:
+def parts(
+    encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator
+) -> list[Measured]:
     """Composition of crops of .4 to .98 of the side; decomposition of whole films in a gallery of fixed size."""
     cut = []
     for film in films:
         share = random.uniform(*WHOLES) ** 2
         box = scaled_box(middle_square(film.image.shape), (share, share), (1.0, 1.0), random)
         cut.append(crop(film.image, box, film.image.shape[0]))
-    wholes, quadrants, _ = anatomy.parts_of(eye, cut, settings.view)
+    wholes, quadrants, _ = anatomy.parts_of(encoder, cut, settings.view)
     own, others = anatomy.composition_cosines(wholes, quadrants)
     rows = [Measured("composition", MEAN, own.numpy(), others.numpy(), "random pairs", len(films))]
-    wholes, quadrants, without = anatomy.parts_of(eye, [film.image for film in films], settings.view)
+    wholes, quadrants, without = anatomy.parts_of(encoder, [film.image for film in films], settings.view)
     gallery = min(settings.gallery, len(films))
     hits = np.zeros((len(films) // gallery * gallery, 4))
     for start in range(0, len(hits), gallery):

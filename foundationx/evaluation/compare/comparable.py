@@ -47,8 +47,8 @@ def _check_images(where: str, first: Predictions, other: Predictions) -> None:
     if odd:
         counts = f"{len(other)} and {len(first)} images, {len(odd)} of them in one only"
         names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
-        mend = "train with the same split (seed, fractions, datasets), or evaluate both on one official test list"
-        raise DataError(where, f"have different test sets: {counts} ({names})", "the same images", mend)
+        fix = "train with the same split (seed, fractions, datasets), or evaluate both on one official test list"
+        raise DataError(where, f"have different test sets: {counts} ({names})", "the same images", fix)
 
 
 def _check_equal(where: str, what: str, images: np.ndarray, one: np.ndarray, two: np.ndarray) -> None:

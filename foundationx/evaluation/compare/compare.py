@@ -113,8 +113,8 @@ def _read(folder: Path, split: Split, model: str) -> dict[TaskKey, Predictions]:
     """Predictions of every head of a run."""
     paths = [path for path in find_predictions(folder) if path.name.endswith(f".{split.value}.{model}.npz")]
     if not paths:
-        mend = f"foundationx eval {folder} --split {split.value} --out {folder}"
-        raise DataError(str(folder), f"holds no predictions of the {model} on {split.value}", "predictions/", mend)
+        fix = f"foundationx eval {folder} --split {split.value} --out {folder}"
+        raise DataError(str(folder), f"holds no predictions of the {model} on {split.value}", "predictions/", fix)
     found = [read_predictions(path) for path in paths]
     return {predictions.key: predictions for predictions in found}
 

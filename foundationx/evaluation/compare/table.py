@@ -36,7 +36,7 @@ def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: 
     known = {row.metric for row in comparison.rows}
     for name in metrics or ():
         if name not in known:
-            raise ConfigError("--metric", f"found {name!r}", mend=nearest(name, known))
+            raise ConfigError("--metric", f"found {name!r}", fix=nearest(name, known))
     wanted = set(metrics) if metrics is not None else known if everything else known - set(FROC_POINTS)
     rows = [row for row in comparison.rows if row.metric in wanted and (everything or row.class_name == MEAN)]
     return replace(comparison, rows=rows)

@@ -31,7 +31,7 @@ _ERROR = matplotlib.colormaps["autumn_r"]
 
 
 @dataclass(frozen=True)
-class Scene:
+class Correspondences:
     """What the pictures show: films, what was measured by the model (named ``who``) and untrained, and how."""
 
     films: Sequence[Film]
@@ -66,13 +66,13 @@ class Scene:
         return cosines_of(row, self.found.keys[target])[0].numpy()
 
 
-def draw_all(scene: Scene, folder: Path) -> list[Path]:
+def draw_all(data: Correspondences, folder: Path) -> list[Path]:
     """Writes the pictures that there is something for into ``folder/anatomy``; gives their paths."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
-        drawn = {"measures": measures(scene)}
-        if scene.found.queries:
-            drawn |= {"correspondence": correspondences(scene), "similarity": similarity(scene)}
+        drawn = {"measures": measures(data)}
+        if data.found.queries:
+            drawn |= {"correspondence": correspondences(data), "similarity": similarity(data)}
         return [_save(figure, folder / FOLDER / f"{name}.png") for name, figure in drawn.items()]
 
 
@@ -82,21 +82,21 @@ def _save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def correspondences(scene: Scene) -> Figure:
+def correspondences(data: Correspondences) -> Figure:
     """Two films, landmarks of the first, and where they are found in the second, with lines coloured by error."""
-    query, target = _middle_pair(scene)
-    shared = [name for name in scene.own(query) if name in scene.films[target].landmarks]
+    query, target = _middle_pair(data)
+    shared = [name for name in data.own(query) if name in data.films[target].landmarks]
     names = [shared[n] for n in np.unique(np.linspace(0, len(shared) - 1, MOST_LANDMARKS).round().astype(int))]
-    errors = scene.errors(query, target, names)
-    size, gap = scene.size, scene.size * 0.12
+    errors = data.errors(query, target, names)
+    size, gap = data.size, data.size * 0.12
     figure, axis = plt.subplots(figsize=(11, 6.1), layout="constrained")
-    for shift, film in ((0.0, scene.films[query]), (size + gap, scene.films[target])):
+    for shift, film in ((0.0, data.films[query]), (size + gap, data.films[target])):
         axis.imshow(film.image, cmap="gray", vmin=0, vmax=255, extent=(shift, shift + size, size, 0))
-    scale = Normalize(0, max(float(errors.max()), scene.settings.step))
+    scale = Normalize(0, max(float(errors.max()), data.settings.step))
     for number, (name, error) in enumerate(zip(names, errors, strict=True), 1):
-        y, x = scene.films[query].landmarks[name]
-        there = scene.places[scene.similar(query, name, target).argmax()]
-        true = scene.films[target].landmarks[name]
+        y, x = data.films[query].landmarks[name]
+        there = data.places[data.similar(query, name, target).argmax()]
+        true = data.films[target].landmarks[name]
         colour = _ERROR(scale(error))
         right = size + gap
         axis.plot([x, there[1] + right], [y, there[0]], color=colour, lw=1.3, alpha=0.9)
@@ -106,8 +106,8 @@ def correspondences(scene: Scene) -> Figure:
         axis.plot(true[1] + right, true[0], "o", ms=9, mfc="none", mec="white", mew=1.6)
         axis.annotate(str(number), (x, y), (-9, 5), textcoords="offset points", color="white", weight="bold")
     _frame(axis, (0, 2 * size + gap), size)
-    axis.text(0, -0.02 * size, f"landmarks of one patient ({_short(scene.films[query].name)})")
-    axis.text(size + gap, -0.02 * size, f"found in another ({_short(scene.films[target].name)})")
+    axis.text(0, -0.02 * size, f"landmarks of one patient ({_short(data.films[query].name)})")
+    axis.text(size + gap, -0.02 * size, f"found in another ({_short(data.films[target].name)})")
     bar = figure.colorbar(ScalarMappable(scale, _ERROR), ax=axis, shrink=0.8, pad=0.01)
     bar.set_label(f"error in pixels of {size}")
     bar.outline.set_visible(False)
@@ -136,37 +136,37 @@ def _keys(axis: Axes) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.005), ncols=3)
 
 
-def _middle_pair(scene: Scene) -> tuple[int, int]:
+def _middle_pair(data: Correspondences) -> tuple[int, int]:
     """The ordered pair of films whose mean error is the median of all pairs that share a landmark."""
     means: list[tuple[float, tuple[int, int]]] = []
-    for query, target in itertools.permutations(range(len(scene.films)), 2):
-        shared = [name for name in scene.own(query) if name in scene.films[target].landmarks]
+    for query, target in itertools.permutations(range(len(data.films)), 2):
+        shared = [name for name in data.own(query) if name in data.films[target].landmarks]
         if shared:
-            means.append((float(scene.errors(query, target, shared).mean()), (query, target)))
+            means.append((float(data.errors(query, target, shared).mean()), (query, target)))
     return sorted(means)[len(means) // 2][1]
 
 
-def similarity(scene: Scene) -> Figure:
+def similarity(data: Correspondences) -> Figure:
     """Heat maps of the landmark that is found best, and of the one in the middle of all."""
-    by_name = {row.class_name: row.value for row in scene.found.measured if _is_error(row) and row.class_name != MEAN}
+    by_name = {row.class_name: row.value for row in data.found.measured if _is_error(row) and row.class_name != MEAN}
     ordered = sorted(by_name, key=by_name.__getitem__)
     names = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2]]))
     figure, axes = plt.subplots(
         len(names), 1 + MAPS, figsize=(11, 3.3 * len(names)), squeeze=False, layout="constrained"
     )
     for row, name in zip(axes, names, strict=True):
-        owners = [n for n in range(len(scene.films)) if name in scene.films[n].landmarks]
+        owners = [n for n in range(len(data.films)) if name in data.films[n].landmarks]
         query, targets = owners[0], owners[1 : 1 + MAPS]
-        _show(row[0], scene, query)
-        y, x = scene.films[query].landmarks[name]
+        _show(row[0], data, query)
+        y, x = data.films[query].landmarks[name]
         row[0].plot(x, y, "o", ms=8, color="#ff8c3a", mec="white", mew=1.2)
         row[0].set_title(f"{name.replace(': ', ', ')}\nof one patient")
-        maps = [scene.similar(query, name, target) for target in targets]
+        maps = [data.similar(query, name, target) for target in targets]
         scale = Normalize(min(map(np.min, maps)), max(map(np.max, maps)))
         for axis, target, cosines in zip(row[1:], targets, maps, strict=False):
-            _heat(axis, scene, target, cosines, scale)
-            _marks(axis, scene.films[target].landmarks[name], scene.places[cosines.argmax()], cosines)
-            axis.set_title(f"{_short(scene.films[target].name)}\nerror {scene.errors(query, target, [name])[0]:.0f} px")
+            _heat(axis, data, target, cosines, scale)
+            _marks(axis, data.films[target].landmarks[name], data.places[cosines.argmax()], cosines)
+            axis.set_title(f"{_short(data.films[target].name)}\nerror {data.errors(query, target, [name])[0]:.0f} px")
         for axis in row[1 + len(targets) :]:
             axis.set_visible(False)
         bar = figure.colorbar(ScalarMappable(scale, "inferno"), ax=list(row), shrink=0.85, pad=0.01)
@@ -177,19 +177,25 @@ def similarity(scene: Scene) -> Figure:
     return figure
 
 
-def _show(axis: Axes, scene: Scene, film: int) -> None:
-    axis.imshow(scene.films[film].image, cmap="gray", vmin=0, vmax=255, extent=(0, scene.size, scene.size, 0))
-    _frame(axis, (0, scene.size), scene.size)
+def _show(axis: Axes, data: Correspondences, film: int) -> None:
+    axis.imshow(
+        data.films[film].image,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(0, data.size, data.size, 0),
+    )
+    _frame(axis, (0, data.size), data.size)
 
 
-def _heat(axis: Axes, scene: Scene, film: int, cosines: np.ndarray, scale: Normalize) -> None:
-    _show(axis, scene, film)
+def _heat(axis: Axes, data: Correspondences, film: int, cosines: np.ndarray, scale: Normalize) -> None:
+    _show(axis, data, film)
     side = round(len(cosines) ** 0.5)
-    reach = side * scene.settings.step  # the last place may reach over the border of the film
+    reach = side * data.settings.step  # the last place may reach over the border of the film
     grid = cosines.reshape(side, side)
     extent = (0, reach, reach, 0)
     axis.imshow(grid, cmap="inferno", norm=scale, alpha=0.55, extent=extent, interpolation="bilinear")
-    _frame(axis, (0, scene.size), scene.size)
+    _frame(axis, (0, data.size), data.size)
 
 
 def _marks(axis: Axes, true: tuple[float, float], there: np.ndarray, cosines: np.ndarray) -> None:
@@ -213,9 +219,9 @@ def _is_error(row: Measured) -> bool:
     return not row.better
 
 
-def measures(scene: Scene) -> Figure:
+def measures(data: Correspondences) -> Figure:
     """The model, random weights and chance, a line a measure; distances below in their own unit."""
-    rows = [row for row in scene.found.measured if row.class_name == MEAN]
+    rows = [row for row in data.found.measured if row.class_name == MEAN]
     shares = list(dict.fromkeys(row.name for row in rows if row.better))
     errors = list(dict.fromkeys(row.name for row in rows if not row.better))
     heights = [len(shares), max(1, len(errors))] if errors else [len(shares)]
@@ -228,21 +234,21 @@ def measures(scene: Scene) -> Figure:
         layout="constrained",
     )
     for axis, names in zip(axes[:, 0], (shares, errors), strict=False):
-        _dumbbells(axis, scene, names)
+        _dumbbells(axis, data, names)
     axes[0, 0].set_xlim(left=min(-0.02, *(row.value - 0.05 for row in rows if row.better)), right=1.03)
     axes[0, 0].set_xlabel("cosine, or share of hits")
     if errors:
         axes[1, 0].set_xlim(left=0)
-        axes[1, 0].set_xlabel(f"pixels of {scene.size}: less is better")
+        axes[1, 0].set_xlabel(f"pixels of {data.size}: less is better")
     handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
     return figure
 
 
-def _dumbbells(axis: Axes, scene: Scene, names: Sequence[str]) -> None:
-    bare = {(row.name, row.against): row.gain for row in scene.bare if row.class_name == MEAN}
+def _dumbbells(axis: Axes, data: Correspondences, names: Sequence[str]) -> None:
+    bare = {(row.name, row.against): row.gain for row in data.bare if row.class_name == MEAN}
     for height, name in enumerate(names):
-        found = [row for row in scene.found.measured if (row.name, row.class_name) == (name, MEAN)]
+        found = [row for row in data.found.measured if (row.name, row.class_name) == (name, MEAN)]
         value, chance = found[0].value, found[0].baseline
         axis.plot([chance, value], [height, height], color=GRID, lw=5, solid_capstyle="round", zorder=1)
         axis.plot(chance, height, "|", ms=17, mew=2.2, color=INK, ls="", label="chance", zorder=3)
@@ -262,7 +268,7 @@ def _dumbbells(axis: Axes, scene: Scene, names: Sequence[str]) -> None:
             place = chance + bare[name, found[0].against]  # as far from this mark as random weights are from theirs
             look = {"mfc": "white", "mec": QUIET, "mew": 1.5}
             axis.plot(place, height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
-        axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=scene.who, zorder=5)
+        axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=data.who, zorder=5)
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)

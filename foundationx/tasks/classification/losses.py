@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
     known = ~labels.isnan()
     # Replacing before computing keeps NaN out of the backward pass; masking the result alone would not.
     entries = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0).to(logits.dtype), reduction="none")
-    return (entries * known).sum() / ranks.mean_count(known.sum())
+    return (entries * known).sum() / distributed.mean_count(known.sum())
 
 
 def masked_ce(logits: Tensor, labels: Tensor) -> Tensor:
@@ -40,4 +40,4 @@ def masked_ce(logits: Tensor, labels: Tensor) -> Tensor:
     known = ~labels.isnan().any(dim=1) & (total > 0)
     shares = target / total.clamp(min=1e-6)[:, None]
     entries = -(shares * F.log_softmax(logits, dim=1)).sum(dim=1)
-    return (entries * known).sum() / ranks.mean_count(known.sum())
+    return (entries * known).sum() / distributed.mean_count(known.sum())

@@ -1,4 +1,4 @@
-"""Contrastive denoising queries: noisy true boxes that the decoder learns to mend, or to reject (DINO, 2023)."""
+"""Contrastive denoising queries: noisy true boxes that the decoder learns to fix, or to reject (DINO, 2023)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DenoisingQueries:
     """Queries in front of the matching ones.
 
     Attributes:
-        content: (B, R, D); R = groups * 2 * T, in each group first the queries to mend, then those to reject.
+        content: (B, R, D); R = groups * 2 * T, in each group first the queries to fix, then those to reject.
         boxes: (B, R, 4) centre and size in (0, 1).
         mask: (R + Q, R + Q) bool, True where attention is forbidden.
         matched: (1, B, T * groups) query of each target, -1 in the padding; with ``repeated`` the truth.
@@ -31,13 +31,13 @@ class DenoisingQueries:
 
 
 def make_denoising(
-    targets: Targets, label_book: nn.Embedding, number: int, label_noise: float, box_noise: float, num_queries: int
+    targets: Targets, label_embedding: nn.Embedding, number: int, label_noise: float, box_noise: float, num_queries: int
 ) -> DenoisingQueries | None:
     """Draws the denoising queries of a batch.
 
     Args:
         targets: the truth; images with fewer targets than the batch's largest count have padding.
-        label_book: a content vector for each class.
+        label_embedding: a content vector for each class.
         number: about how many targets all groups hold together for the largest image.
         label_noise: twice the share of labels that are redrawn.
         box_noise: how far corners move: positives up to half a side times this, negatives up to a whole one.
@@ -51,7 +51,7 @@ def make_denoising(
         return None
     groups = max(1, number // count)
     boxes = _noisy_boxes(targets.boxes, groups, box_noise)
-    content = label_book(_noisy_labels(targets.classes, groups, label_book.num_embeddings, label_noise))
+    content = label_embedding(_noisy_labels(targets.classes, groups, label_embedding.num_embeddings, label_noise))
     real = (targets.classes >= 0)[:, None, None].expand(-1, groups, 2, -1).reshape(batch, -1)
     content = content * real[..., None]
     boxes = boxes.masked_fill(~real[..., None], 0.5)
@@ -70,7 +70,7 @@ def _noisy_labels(classes: Tensor, groups: int, num_classes: int, noise: float) 
 
 
 def _noisy_boxes(boxes: Tensor, groups: int, noise: float) -> Tensor:
-    """(B, R, 4): corners moved by less than half a side (to mend) or by half to a whole side (to reject)."""
+    """(B, R, 4): corners moved by less than half a side (to fix) or by half to a whole side (to reject)."""
     batch, count, _ = boxes.shape
     corners = to_corners(boxes)[:, None, None].expand(-1, groups, 2, -1, -1)
     sides = boxes[..., 2:].repeat(1, 1, 2)[:, None, None]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import compat
-from foundationx.core import distributed as ranks
+from foundationx.core import compat, distributed
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, Prediction, Task
 from foundationx.tasks.base import Head
@@ -61,7 +60,7 @@ class DetectionHead(Head):
         self.proposal_class = _class_head(dims, num_classes)
         self.proposal_box = _box_head(dims)
         self.queries = nn.Embedding(config.queries, dims)
-        self.label_book = nn.Embedding(num_classes, dims)
+        self.label_embedding = nn.Embedding(num_classes, dims)
         self.class_head = _class_head(dims, num_classes)
         self.box_head = _box_head(dims)
         if config.sharing == "decoder":
@@ -110,7 +109,7 @@ class DetectionHead(Head):
             matched = outputs.denoising.matched.expand(len(logits), -1, -1)
             parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched).sum()
         elif self.config.denoising:  # other ranks may have boxes, and count theirs together with ours
-            ranks.mean_count(losses.new_zeros(len(losses) - 1))
+            distributed.mean_count(losses.new_zeros(len(losses) - 1))
         return parts
 
     def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> Prediction:
@@ -141,7 +140,7 @@ class DetectionHead(Head):
     def _denoising(self, batch: Batch, num_queries: int) -> DenoisingQueries | None:
         config = self.config
         return make_denoising(
-            _targets(batch), self.label_book, config.denoising, config.label_noise, config.box_noise, num_queries
+            _targets(batch), self.label_embedding, config.denoising, config.label_noise, config.box_noise, num_queries
         )
 
 

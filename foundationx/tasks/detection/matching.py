@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 from foundationx.tasks.detection.boxes import focal_loss, generalised_iou, to_corners
 
 CLASS_COST, BOX_COST, GIOU_COST = 2.0, 5.0, 2.0
@@ -107,7 +107,7 @@ def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Ten
     """As ``set_losses``, for a given assignment (L, B, T) with -1 for none."""
     logits, boxes = logits.float(), boxes.float()
     found = matched >= 0
-    positives = ranks.mean_count(found.sum((1, 2))).to(logits.dtype)
+    positives = distributed.mean_count(found.sum((1, 2))).to(logits.dtype)
     wanted = _class_targets(logits, targets.classes, matched)
     entries = focal_loss(logits, wanted, ALPHA, GAMMA) * targets.known[None, :, None]
     class_loss = entries.sum((1, 2, 3)) / positives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 
 def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -24,8 +24,8 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -
     known = ~target.isnan()
     truth = target.nan_to_num(0.0).to(probabilities.dtype)
     over = (0, 2, 3)
-    overlap = ranks.summed((probabilities * truth * known).sum(over))
-    total = ranks.summed((probabilities * known).sum(over) + (truth * known).sum(over))
+    overlap = distributed.all_reduce_sum((probabilities * truth * known).sum(over))
+    total = distributed.all_reduce_sum((probabilities * known).sum(over) + (truth * known).sum(over))
     dice = (2 * overlap + smooth) / (total + smooth)
-    annotated = ranks.somewhere(known.any(dim=3).any(dim=2).any(dim=0))
+    annotated = distributed.all_reduce_any_tensor(known.any(dim=3).any(dim=2).any(dim=0))
     return ((1 - dice) * annotated).sum() / annotated.sum().clamp(min=1)

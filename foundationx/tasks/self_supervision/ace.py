@@ -16,8 +16,15 @@ from torch.nn import functional as F
 
 from foundationx.core.geometry.boxes import Grid, centres, inside, soft_target
 from foundationx.core.geometry.samplers import lay_lattice, scaled_box, whole
-from foundationx.core.geometry.views import CELL, Moment, View
-from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene, Tokens, for_both
+from foundationx.core.geometry.views import CELL, TrainingProgress, View
+from foundationx.tasks.self_supervision.objective import (
+    Objective,
+    ObjectiveBatch,
+    ObjectiveOptions,
+    ObjectiveOutput,
+    Tokens,
+    for_both,
+)
 from foundationx.tasks.self_supervision.parts.heads import Down, Prototypes, Up, mlp
 from foundationx.tasks.self_supervision.parts.losses import (
     assignment,
@@ -29,7 +36,7 @@ from foundationx.tasks.self_supervision.parts.losses import (
 from foundationx.tasks.self_supervision.parts.memory import Centre
 
 FIELD_AREA, FIELD_RATIO = (0.85, 1.0), (3 / 4, 4 / 3)
-STUDENT_HEAT, TEACHER_HEAT = 0.1, 0.04
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 SHARPNESS = 1 / 0.07
 BALANCES = (0.99, 0.9)
 """As released: of dividing and of composing, made for 14 x 14 tokens."""
@@ -69,7 +76,11 @@ class Ace(Objective):
 
     @classmethod
     def views(
-        cls, options: AceOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+        cls,
+        options: AceOptions,
+        size: tuple[int, int],
+        training_progress: TrainingProgress,
+        random: np.random.Generator,
     ) -> list[View]:
         """A wide and a narrow crop of one lattice, of equal size in pixels."""
         field = scaled_box(whole(size), FIELD_AREA, FIELD_RATIO, random)
@@ -80,15 +91,15 @@ class Ace(Objective):
         side = options.cells * CELL
         return [*for_both(View("wide", wide, side), options), *for_both(View("narrow", narrow, side), options)]
 
-    def forward(self, scene: Scene) -> Outcome:
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Losses ``whole``, ``divide`` and ``compose``."""
-        boxes = [scene.views[name].boxes for name in ("wide", "narrow")]
-        seen = scene.seen_by_student("wide", "narrow")
-        targets = scene.seen_by_teacher("wide", "narrow")
-        loss, wanted = self._whole_loss(scene, seen, targets, boxes)
+        boxes = [batch.views[name].boxes for name in ("wide", "narrow")]
+        seen = batch.seen_by_student("wide", "narrow")
+        targets = batch.seen_by_teacher("wide", "narrow")
+        loss, wanted = self._whole_loss(batch, seen, targets, boxes)
         own = [F.normalize(self.dense(tokens.values), dim=2) for tokens in seen]
         with torch.no_grad():
-            others = [F.normalize(scene.target.dense(tokens.values), dim=2) for tokens in targets]
+            others = [F.normalize(batch.target.dense(tokens.values), dim=2) for tokens in targets]
         rows, columns = seen[0].grid
         fine, coarse = (2 * rows, 2 * columns), (rows // 2, columns // 2)
         divided = self._match_loss(0, others[1], boxes[1], seen[1].grid, self.up(own[0], seen[0].grid), boxes[0], fine)
@@ -97,18 +108,18 @@ class Ace(Objective):
         )
         weight = self.options.match_weight
         losses = {"whole": self.options.whole_weight * loss, "divide": weight * divided, "compose": weight * composed}
-        return Outcome(losses, seen[0].pooled, targets[1].pooled, wanted)
+        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, wanted)
 
     def _whole_loss(
-        self, scene: Scene, seen: list[Tokens], targets: list[Tokens], boxes: list[Tensor]
+        self, batch: ObjectiveBatch, seen: list[Tokens], targets: list[Tokens], boxes: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Prototypes of what both crops show: each crop of the student against the other one of the teacher."""
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
-            raw = [scene.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_HEAT) for logits in raw]
+            raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
+        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         logits = [self.prototypes(mean_where(seen[n].values, shared[n])) for n in (0, 1)]
-        loss = sum(prototype_loss(wanted[1 - n], logits[n], STUDENT_HEAT) for n in (0, 1)) / 2
+        loss = sum(prototype_loss(wanted[1 - n], logits[n], STUDENT_TEMPERATURE) for n in (0, 1)) / 2
         if self.training:
             self.centre.follow(torch.cat(raw))
         return loss, wanted[1]

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from foundationx.core.geometry.samplers import scaled_box, tile, whole
-from foundationx.core.geometry.views import Moment, View
-from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene
+from foundationx.core.geometry.views import TrainingProgress, View
+from foundationx.tasks.self_supervision.objective import Objective, ObjectiveBatch, ObjectiveOptions, ObjectiveOutput
 from foundationx.tasks.self_supervision.parts.curriculum import stage_at
 from foundationx.tasks.self_supervision.parts.heads import mlp
 from foundationx.tasks.self_supervision.parts.losses import queue_contrast
@@ -54,10 +54,14 @@ class Adam(Objective):
 
     @classmethod
     def views(
-        cls, options: AdamOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+        cls,
+        options: AdamOptions,
+        size: tuple[int, int],
+        training_progress: TrainingProgress,
+        random: np.random.Generator,
     ) -> list[View]:
         """Two crops of one tile."""
-        count = options.tiles[stage_at([1] * len(options.tiles), moment.done)]
+        count = options.tiles[stage_at([1] * len(options.tiles), training_progress.done)]
         anchor = tile(whole(size), count, random)
         query, key = (scaled_box(anchor, AREA, RATIO, random) for _ in range(2))
         changed = options.as_released
@@ -66,18 +70,18 @@ class Adam(Objective):
             View("key", key, options.size, toned=changed, rotate=options.rotate if changed else 0.0),
         ]
 
-    def forward(self, scene: Scene) -> Outcome:
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Loss ``contrast``. Afterwards the teacher's keys join the queue."""
         options = self.options
-        stage = stage_at([1] * len(options.tiles), scene.moment.done)
-        (seen,), (target,) = scene.seen_by_student("query"), scene.seen_by_teacher("key")
+        stage = stage_at([1] * len(options.tiles), batch.training_progress.done)
+        (seen,), (target,) = batch.seen_by_student("query"), batch.seen_by_teacher("key")
         query = F.normalize(self.head(seen.pooled).float(), dim=1)
         with torch.no_grad():
-            key = F.normalize(scene.target.head(target.pooled).float(), dim=1)
+            key = F.normalize(batch.target.head(target.pooled).float(), dim=1)
         if self.training and not options.as_released:
             self.queue.enter(stage)
         limit = None if options.tiles[stage] == 1 else options.prune_above
         loss = queue_contrast(query, key, self.queue.read(), self.queue.valid, options.temperature, limit)
         if self.training:
             self.queue.push(key)
-        return Outcome({"contrast": loss}, seen.pooled, target.pooled)
+        return ObjectiveOutput({"contrast": loss}, seen.pooled, target.pooled)

@@ -10,8 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from foundationx.core.geometry.samplers import children, scaled_box, square_box, whole
-from foundationx.core.geometry.views import Moment, View
-from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene, Tokens, for_both
+from foundationx.core.geometry.views import TrainingProgress, View
+from foundationx.tasks.self_supervision.objective import (
+    Objective,
+    ObjectiveBatch,
+    ObjectiveOptions,
+    ObjectiveOutput,
+    Tokens,
+    for_both,
+)
 from foundationx.tasks.self_supervision.parts.curriculum import stage_at
 from foundationx.tasks.self_supervision.parts.heads import Prototypes, mlp
 from foundationx.tasks.self_supervision.parts.losses import assignment, prototype_loss, regress
@@ -22,7 +29,7 @@ EXTENTS = ((0.05, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.
 """Areas of the centred crops: the same place at different extents."""
 RATIO, NARROW, WIDE = (3 / 4, 4 / 3), (2 / 3, 1.0), (1.0, 3 / 2)
 GLOBALS, LOCALS = ("global0", "global1"), tuple(f"local{n}" for n in range(8))
-STUDENT_HEAT, TEACHER_HEAT = 0.1, 0.04
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 STAGES = (
     ("localise", 0, 200),
     ("localise", 1, 200),
@@ -70,10 +77,14 @@ class AdamV2(Objective):
 
     @classmethod
     def views(
-        cls, options: AdamV2Options, size: tuple[int, int], moment: Moment, random: np.random.Generator
+        cls,
+        options: AdamV2Options,
+        size: tuple[int, int],
+        training_progress: TrainingProgress,
+        random: np.random.Generator,
     ) -> list[View]:
         """Of one anchor: globals and locals, or whole, centred crops and parts."""
-        kind, depth, _ = options.stages[stage_at([stage[2] for stage in options.stages], moment.done)]
+        kind, depth, _ = options.stages[stage_at([stage[2] for stage in options.stages], training_progress.done)]
         image = whole(size)
         if kind == "localise":
             return _local_views(options, square_box(image, min(size) / 2**depth, random) if depth else image, random)
@@ -81,38 +92,38 @@ class AdamV2(Objective):
         corner = random.random(2) * (image[2:] - sides)
         return _nested_views(options, np.concatenate([corner, corner + sides]), random)
 
-    def forward(self, scene: Scene) -> Outcome:
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Losses ``localise``, and in the second kind of stage ``compose`` and ``decompose``."""
-        return self._compose(scene) if "whole" in scene.views else self._localise(scene)
+        return self._compose(batch) if "whole" in batch.views else self._localise(batch)
 
-    def _localise(self, scene: Scene) -> Outcome:
-        seen = [*scene.seen_by_student(*GLOBALS), *scene.seen_by_student(*LOCALS)]
-        targets = scene.seen_by_teacher(*GLOBALS)
-        loss, wanted = self._place_loss(scene, [t.pooled for t in targets], [s.pooled for s in seen], skip_same=True)
-        return Outcome({"localise": loss}, seen[0].pooled, targets[1].pooled, wanted)
+    def _localise(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+        seen = [*batch.seen_by_student(*GLOBALS), *batch.seen_by_student(*LOCALS)]
+        targets = batch.seen_by_teacher(*GLOBALS)
+        loss, wanted = self._place_loss(batch, [t.pooled for t in targets], [s.pooled for s in seen], skip_same=True)
+        return ObjectiveOutput({"localise": loss}, seen[0].pooled, targets[1].pooled, wanted)
 
-    def _compose(self, scene: Scene) -> Outcome:
+    def _compose(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         names = tuple(f"part{n}" for n in range(self.options.parts**2))
-        seen_whole, centred, *seen_parts = scene.seen_by_student("whole", "centred", *names)
-        whole_target, *part_targets = scene.seen_by_teacher("whole", *names)
-        smalls = scene.seen_by_student(*(f"small{n}" for n in range(len(EXTENTS))))
+        seen_whole, centred, *seen_parts = batch.seen_by_student("whole", "centred", *names)
+        whole_target, *part_targets = batch.seen_by_teacher("whole", *names)
+        smalls = batch.seen_by_student(*(f"small{n}" for n in range(len(EXTENTS))))
         places = [view.pooled for view in (centred, *smalls)]
-        loss, wanted = self._place_loss(scene, [whole_target.pooled], places, skip_same=False)
+        loss, wanted = self._place_loss(batch, [whole_target.pooled], places, skip_same=False)
         composed, decomposed = self._parts_losses(seen_whole, seen_parts, whole_target, part_targets)
         losses = {"localise": loss, "compose": composed, "decompose": decomposed}
-        return Outcome(losses, centred.pooled, whole_target.pooled, wanted)
+        return ObjectiveOutput(losses, centred.pooled, whole_target.pooled, wanted)
 
     def _place_loss(
-        self, scene: Scene, targets: list[Tensor], places: list[Tensor], skip_same: bool
+        self, batch: ObjectiveBatch, targets: list[Tensor], places: list[Tensor], skip_same: bool
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of all places to all targets, without a place to its own; the first target's wish."""
         with torch.no_grad():
-            raw = [scene.target.prototypes(target) for target in targets]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_HEAT) for logits in raw]
-        still = scene.moment.done < self.options.still
+            raw = [batch.target.prototypes(target) for target in targets]
+        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
+        still = batch.training_progress.done < self.options.still
         logits = [self.prototypes(place, still) for place in places]
         pairs = [(w, x) for m, w in enumerate(wanted) for n, x in enumerate(logits) if not (skip_same and m == n)]
-        loss = torch.stack([prototype_loss(w, x, STUDENT_HEAT) for w, x in pairs]).mean()
+        loss = torch.stack([prototype_loss(w, x, STUDENT_TEMPERATURE) for w, x in pairs]).mean()
         if self.training:
             self.centre.follow(torch.cat(raw))
         return loss, wanted[0]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, Prediction, Task
 from foundationx.tasks.base import Head
-from foundationx.tasks.self_supervision.objective import Objective, Outcome, Scene, open_objective
-from foundationx.tasks.self_supervision.tokens import LastStage, eye
+from foundationx.tasks.self_supervision.objective import Objective, ObjectiveBatch, ObjectiveOutput, open_objective
+from foundationx.tasks.self_supervision.tokens import LastStage, encoder
 
 
 class SelfSupervisionHead(Head):
@@ -37,14 +37,14 @@ class SelfSupervisionHead(Head):
         chosen, options = open_objective(config.objective)
         return cls(chosen(trunk.features, options))
 
-    def outcome(
+    def objective_output(
         self,
         student: Callable[[Tensor], Tensor],
         teacher: Callable[[Tensor], Tensor],
         target: SelfSupervisionHead,
         normalise: Callable[[Tensor], Tensor],
         batch: Batch,
-    ) -> Outcome:
+    ) -> ObjectiveOutput:
         """What the objective finds in a batch of views.
 
         Args:
@@ -55,11 +55,11 @@ class SelfSupervisionHead(Head):
             batch: with views, on the model's device.
         """
         return self.objective(
-            Scene(
+            ObjectiveBatch(
                 views=batch.views,
-                moment=batch.moment,
-                student=eye(student, normalise),
-                teacher=eye(teacher, normalise),
+                training_progress=batch.training_progress,
+                student=encoder(student, normalise),
+                teacher=encoder(teacher, normalise),
                 target=target.objective,
                 normalise=normalise,
             )
@@ -70,8 +70,8 @@ class SelfSupervisionHead(Head):
         return feature.mean(dim=(2, 3))
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Does not apply: losses need several views and the teacher, see ``outcome``."""
-        raise NotImplementedError("self-supervision has no loss of a single view; use outcome()")
+        """Does not apply: losses need several views and the teacher, see ``objective_output``."""
+        raise NotImplementedError("self-supervision has no loss of a single view; use objective_output()")
 
     def predict(self, outputs: Tensor, size: tuple[int, int]) -> Prediction:
         """Nothing is predicted."""

@@ -11,8 +11,14 @@ from torch import nn
 
 from foundationx.core.geometry.boxes import centres, inside, nearest
 from foundationx.core.geometry.samplers import Lattice, children, inner, lay_lattice, middle_square
-from foundationx.core.geometry.views import CELL, Moment, View, identity_order
-from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene, for_both
+from foundationx.core.geometry.views import CELL, TrainingProgress, View, identity_order
+from foundationx.tasks.self_supervision.objective import (
+    Objective,
+    ObjectiveBatch,
+    ObjectiveOptions,
+    ObjectiveOutput,
+    for_both,
+)
 from foundationx.tasks.self_supervision.parts.heads import Prototypes, TokenDecoder, mlp
 from foundationx.tasks.self_supervision.parts.losses import (
     Scaling,
@@ -26,7 +32,7 @@ from foundationx.tasks.self_supervision.parts.losses import (
 from foundationx.tasks.self_supervision.parts.memory import Centre
 
 Kind = Literal["extrapolate", "order", "hierarchy", "consistency"]
-STUDENT_HEAT, TEACHER_HEAT = 0.1, 0.04
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 QUADRANTS = tuple(f"quadrant{n}" for n in range(4))
 PLACE_WIDTH = 512
 
@@ -72,15 +78,19 @@ class Lamps(Objective):
 
     @classmethod
     def views(
-        cls, options: LampsOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+        cls,
+        options: LampsOptions,
+        size: tuple[int, int],
+        training_progress: TrainingProgress,
+        random: np.random.Generator,
     ) -> list[View]:
-        """Views of the moment's kind of loss, of one lattice."""
+        """Views of the training_progress's kind of loss, of one lattice."""
         lattice = lay_lattice(middle_square(size), options.cells + options.shift, random)
-        return _VIEWS[_kind(options, moment)](options, lattice, random)
+        return _VIEWS[_kind(options, training_progress)](options, lattice, random)
 
-    def forward(self, scene: Scene) -> Outcome:
-        """Losses of the moment's kind."""
-        return getattr(self, f"_{_kind(self.options, scene.moment)}")(scene)
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+        """Losses of the training_progress's kind."""
+        return getattr(self, f"_{_kind(self.options, batch.training_progress)}")(batch)
 
     @property
     def turns(self) -> int:
@@ -92,31 +102,31 @@ class Lamps(Objective):
         """Of targets that are single tokens."""
         return "none" if self.options.as_released else "layer"
 
-    def _extrapolate(self, scene: Scene) -> Outcome:
+    def _extrapolate(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """From the tokens of a window to those of the crop around it."""
-        (seen,), (target,) = scene.seen_by_student("window"), scene.seen_by_teacher("crop")
-        crop, window = scene.clean("crop").boxes, scene.views["window"].boxes
+        (seen,), (target,) = batch.seen_by_student("window"), batch.seen_by_teacher("crop")
+        crop, window = batch.clean("crop").boxes, batch.views["window"].boxes
         index, valid = nearest(crop, target.grid, window, seen.grid)
         guess = self.decoder(seen.values, index, valid)
         loss = regress(guess, target.values, "smooth_l1", self._scaling, ~valid)
         if self.options.as_released:
             loss = loss * (~valid).float().mean()
-        return Outcome({"extrapolate": loss}, seen.pooled, target.pooled)
+        return ObjectiveOutput({"extrapolate": loss}, seen.pooled, target.pooled)
 
-    def _order(self, scene: Scene) -> Outcome:
+    def _order(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Of a shuffled crop: where each block was, and what the teacher sees there."""
-        (seen,), (target,) = scene.seen_by_student("shuffled"), scene.seen_by_teacher("crop")
-        order = scene.views["shuffled"].order
+        (seen,), (target,) = batch.seen_by_student("shuffled"), batch.seen_by_teacher("crop")
+        order = batch.views["shuffled"].order
         losses = {
             "order": self.options.order_weight * order_loss(self.order(seen.values), order),
             "coherence": regress(seen.values, take(target.values, order), "mse", self._scaling),
         }
-        return Outcome(losses, seen.pooled, target.pooled)
+        return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
-    def _hierarchy(self, scene: Scene) -> Outcome:
+    def _hierarchy(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """The crop from its quadrants and back, of pooled tokens."""
-        (seen,), seen_parts = scene.seen_by_student("crop"), scene.seen_by_student(*QUADRANTS)
-        (target,), part_targets = scene.seen_by_teacher("crop"), scene.seen_by_teacher(*QUADRANTS)
+        (seen,), seen_parts = batch.seen_by_student("crop"), batch.seen_by_student(*QUADRANTS)
+        (target,), part_targets = batch.seen_by_teacher("crop"), batch.seen_by_teacher(*QUADRANTS)
         composed = self.compose(torch.cat([part.pooled for part in seen_parts], dim=1))
         decomposed = self.decompose(seen.pooled).unflatten(1, (4, -1))
         parts = torch.stack([part.pooled for part in part_targets], dim=1)
@@ -125,21 +135,21 @@ class Lamps(Objective):
             "compose": regress(composed, target.pooled, measure),
             "decompose": regress(decomposed, parts, measure),
         }
-        return Outcome(losses, seen.pooled, target.pooled)
+        return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
-    def _consistency(self, scene: Scene) -> Outcome:
+    def _consistency(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Two crops agree on what both show, as a whole and place by place."""
-        seen, targets = scene.seen_by_student("one", "two"), scene.seen_by_teacher("one", "two")
-        boxes = [scene.views[name].boxes for name in ("one", "two")]
+        seen, targets = batch.seen_by_student("one", "two"), batch.seen_by_teacher("one", "two")
+        boxes = [batch.views[name].boxes for name in ("one", "two")]
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
-            raw = [scene.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
-            places = [scene.target.place(tokens.values) for tokens in targets]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_HEAT) for logits in raw]
+            raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
+            places = [batch.target.place(tokens.values) for tokens in targets]
+        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         whole_loss, place_loss = seen[0].values.new_zeros(()), seen[0].values.new_zeros(())
         for own, other in ((0, 1), (1, 0)):
             logits = self.prototypes(mean_where(seen[own].values, shared[own]))
-            whole_loss = whole_loss + prototype_loss(wanted[other], logits, STUDENT_HEAT) / 2
+            whole_loss = whole_loss + prototype_loss(wanted[other], logits, STUDENT_TEMPERATURE) / 2
             index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
             guess = self.place(seen[own].values)
             place_loss = place_loss + regress(
@@ -148,12 +158,12 @@ class Lamps(Objective):
         if self.training:
             self.centre.follow(torch.cat(raw))
         losses = {"whole": self.options.whole_weight * whole_loss, "place": place_loss}
-        return Outcome(losses, seen[0].pooled, targets[1].pooled, wanted[1])
+        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, wanted[1])
 
 
-def _kind(options: LampsOptions, moment: Moment) -> Kind:
+def _kind(options: LampsOptions, training_progress: TrainingProgress) -> Kind:
     """What a batch learns."""
-    return options.turns[moment.turn % len(options.turns)]
+    return options.turns[training_progress.turn % len(options.turns)]
 
 
 def _draw_crop(options: LampsOptions, lattice: Lattice, random: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What every self-supervised objective offers. An objective is one file of this folder, found by its file's name.
 
-It says which views of an image it wants at a moment, holds its heads and what it remembers, and gives named losses.
-It knows neither files nor datasets nor a backbone: pixels are cut by ``data/view_sets.py``, tokens are handed to it.
+It says which views of an image it wants at a point of training, holds its heads and what it remembers, and gives named
+losses. It knows neither files nor datasets nor a backbone: ``data/transforms/view_sets.py`` cuts the pixels and the
+tokens are passed in.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.geometry.boxes import Grid
-from foundationx.core.geometry.views import Moment, View, ViewBatch
+from foundationx.core.geometry.views import TrainingProgress, View, ViewBatch
 from foundationx.tasks import self_supervision as room
 
 CLEAN = "_clean"
@@ -57,12 +58,12 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ObjectiveBatch:
     """A batch of views and those who look at it.
 
     Attributes:
         views: by name.
-        moment: when they were asked for.
+        training_progress: when they were asked for.
         student: (B, 1, S, S) uint8 images to tokens; trained.
         teacher: the same without gradient, by the teacher's backbone.
         target: the teacher's copy of the objective, for its heads.
@@ -70,7 +71,7 @@ class Scene:
     """
 
     views: Mapping[str, ViewBatch]
-    moment: Moment
+    training_progress: TrainingProgress
     student: Callable[[Tensor], Tokens]
     teacher: Callable[[Tensor], Tokens]
     target: Objective
@@ -91,8 +92,8 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What an objective found in a scene.
+class ObjectiveOutput:
+    """What an objective found in a batch.
 
     Attributes:
         losses: named scalars; their sum is what is differentiated.
@@ -128,11 +129,13 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def views(cls, options: Any, size: tuple[int, int], moment: Moment, random: np.random.Generator) -> Sequence[View]:
-        """Views of an image of ``size`` (height, width); their names and sizes depend on the moment alone."""
+    def views(
+        cls, options: Any, size: tuple[int, int], training_progress: TrainingProgress, random: np.random.Generator
+    ) -> Sequence[View]:
+        """Views of an image of ``size`` (height, width); their names and sizes depend on the progress alone."""
 
     @abstractmethod
-    def forward(self, scene: Scene) -> Outcome:
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Losses of a batch. In training mode, what is remembered moves on."""
 
 
@@ -143,9 +146,9 @@ def for_both(view: View, options: ObjectiveOptions) -> list[View]:
     return [view, View(view.name + CLEAN, view.box, view.size, toned=False)]
 
 
-def _look(eye: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> list[Tokens]:
+def _look(encoder: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> list[Tokens]:
     """One pass over several views; tokens of each."""
-    seen = eye(torch.cat([view.images for view in views]))
+    seen = encoder(torch.cat([view.images for view in views]))
     count = len(views[0].images)
     return [seen[place * count : (place + 1) * count] for place in range(len(views))]
 
@@ -169,8 +172,8 @@ def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], A
         ConfigError: there is none, its ``type`` is unknown or an option is wrong.
     """
     if config is None:
-        mend = f"set model.objective=dict(type=...), one of {', '.join(sorted(objective_classes()))}"
-        raise ConfigError("model.objective", "is missing, though a dataset's tasks name self_supervision", mend=mend)
+        fix = f"set model.objective=dict(type=...), one of {', '.join(sorted(objective_classes()))}"
+        raise ConfigError("model.objective", "is missing, though a dataset's tasks name self_supervision", fix=fix)
     if config["type"] not in objective_classes():
         found = f"no objective is called {config['type']!r}"
         raise ConfigError("model.objective.type", found, nearest(str(config["type"]), objective_classes()))

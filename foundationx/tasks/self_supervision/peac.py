@@ -13,8 +13,14 @@ from torch import Tensor, nn
 
 from foundationx.core.geometry.boxes import nearest
 from foundationx.core.geometry.samplers import lay_lattice, middle_square
-from foundationx.core.geometry.views import CELL, Moment, View, identity_order
-from foundationx.tasks.self_supervision.objective import Objective, ObjectiveOptions, Outcome, Scene, Tokens
+from foundationx.core.geometry.views import CELL, TrainingProgress, View, identity_order
+from foundationx.tasks.self_supervision.objective import (
+    Objective,
+    ObjectiveBatch,
+    ObjectiveOptions,
+    ObjectiveOutput,
+    Tokens,
+)
 from foundationx.tasks.self_supervision.parts.heads import PixelHead, mlp
 from foundationx.tasks.self_supervision.parts.losses import order_loss, regress, take
 
@@ -50,7 +56,11 @@ class Peac(Objective):
 
     @classmethod
     def views(
-        cls, options: PeacOptions, size: tuple[int, int], moment: Moment, random: np.random.Generator
+        cls,
+        options: PeacOptions,
+        size: tuple[int, int],
+        training_progress: TrainingProgress,
+        random: np.random.Generator,
     ) -> list[View]:
         """Two crops of one lattice; the first one twice, changed and ``plain``."""
         lattice = lay_lattice(middle_square(size), options.cells + options.shift, random)
@@ -63,30 +73,30 @@ class Peac(Objective):
             View("two", two, side, toned=False),
         ]
 
-    def forward(self, scene: Scene) -> Outcome:
+    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
         """Losses ``order``, ``restore``, ``whole`` and ``place``."""
-        one, two = scene.views["one"], scene.views["two"]
-        seen = tuple(scene.seen_by_student("one", "two"))
-        targets = tuple(scene.seen_by_teacher("one" if self.options.as_released else "plain", "two"))
-        grey = scene.normalise(scene.views["plain"].images)[:, :1]
+        one, two = batch.views["one"], batch.views["two"]
+        seen = tuple(batch.seen_by_student("one", "two"))
+        targets = tuple(batch.seen_by_teacher("one" if self.options.as_released else "plain", "two"))
+        grey = batch.normalise(batch.views["plain"].images)[:, :1]
         unshuffled = (one.order == torch.arange(one.order.shape[1], device=one.order.device)).all(dim=1)
         losses = {
             "order": order_loss(self.order(seen[0].values), one.order),
             "restore": regress(self.pixels(seen[0].values, seen[0].grid), grey, "mse"),
-            "whole": self.options.whole_weight * self._whole_loss(scene, seen, targets),
-            "place": self._place_loss(scene, seen, targets, (one.boxes, two.boxes), unshuffled),
+            "whole": self.options.whole_weight * self._whole_loss(batch, seen, targets),
+            "place": self._place_loss(batch, seen, targets, (one.boxes, two.boxes), unshuffled),
         }
-        return Outcome(losses, seen[1].pooled, targets[0].pooled)
+        return ObjectiveOutput(losses, seen[1].pooled, targets[0].pooled)
 
-    def _whole_loss(self, scene: Scene, seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
+    def _whole_loss(self, batch: ObjectiveBatch, seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
         """Each crop of the student against the other one of the teacher: mean of 1 - cosine."""
         with torch.no_grad():
-            wanted = torch.cat([scene.target.whole(target.pooled) for target in reversed(targets)])
+            wanted = torch.cat([batch.target.whole(target.pooled) for target in reversed(targets)])
         return regress(torch.cat([self.whole(tokens.pooled) for tokens in seen]), wanted, "cosine")
 
     def _place_loss(
         self,
-        scene: Scene,
+        batch: ObjectiveBatch,
         seen: tuple[Tokens, ...],
         targets: tuple[Tokens, ...],
         boxes: tuple[Tensor, Tensor],
@@ -99,7 +109,7 @@ class Peac(Objective):
             other = 1 - own
             index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
             with torch.no_grad():
-                wanted = take(scene.target.place(targets[other].values), index)
+                wanted = take(batch.target.place(targets[other].values), index)
             valid = valid & unshuffled[:, None]
             loss = loss + regress(self.place(seen[own].values), wanted, "mse", scaling, valid, self.training)
         return loss

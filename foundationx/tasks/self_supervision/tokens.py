@@ -34,7 +34,7 @@ def as_tokens(feature: Tensor, size: int) -> Tokens:
     return Tokens(feature.flatten(2).transpose(1, 2), (feature.shape[-2], feature.shape[-1]))
 
 
-def eye(trunk: Callable[[Tensor], Tensor], normalise: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tokens]:
+def encoder(trunk: Callable[[Tensor], Tensor], normalise: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tokens]:
     """What turns (B, 1, S, S) uint8 views into tokens.
 
     Args:

@@ -32,8 +32,8 @@ def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
             return torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # torch.export fails in as many ways as networks are written
         found = f"{config.model.backbone['type']}: {type(error).__name__}: {str(error).splitlines()[0]}"
-        mend = "export another format"
-        raise ConfigError("torch.export", found, "a backbone that torch.export can follow", mend) from error
+        fix = "export another format"
+        raise ConfigError("torch.export", found, "a backbone that torch.export can follow", fix) from error
 
 
 def write_program(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:

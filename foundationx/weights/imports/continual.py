@@ -81,8 +81,8 @@ def _shared(model: FoundationModel, stored: Mapping[str, Tensor], path: Path) ->
         value = stored.get(name)
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else tuple(value.shape)
-            mend = "take the earlier run's model section"
-            raise CheckpointError(str(path), f"{name} is {has} in it", f"{tuple(own.shape)}", mend)
+            fix = "take the earlier run's model section"
+            raise CheckpointError(str(path), f"{name} is {has} in it", f"{tuple(own.shape)}", fix)
         found[name] = value
     return found
 

@@ -127,12 +127,12 @@ def check_classes(stored: tuple[str, ...], wanted: tuple[str, ...], where: str) 
     raise CheckpointError(where, found, ", ".join(stored), "take a card with these classes, or leave the head out")
 
 
-def _load(module: nn.Module, tensors: Mapping[str, Tensor], where: str, mend: str) -> None:
+def _load(module: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str) -> None:
     """Strict loading of a small module."""
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if own != given:
-        raise CheckpointError(where, f"holds {given or 'nothing'}", f"{own or 'nothing'}", mend)
+        raise CheckpointError(where, f"holds {given or 'nothing'}", f"{own or 'nothing'}", fix)
     with torch.no_grad():
         module.load_state_dict(dict(tensors))
 

@@ -46,8 +46,8 @@ def _config(path: Path, card: str) -> RunConfig:
         expected = "a backbone as `foundationx import` or `export --to backbone` writes it"
         raise CheckpointError(str(path), f"cannot be read ({type(error).__name__}: {error})", expected) from error
     if "image_size" not in facts:
-        mend = "import it again with --image-size (224 for Adam)"
-        raise CheckpointError(str(path), "does not tell its image size", "the size that images are brought to", mend)
+        fix = "import it again with --image-size (224 for Adam)"
+        raise CheckpointError(str(path), "does not tell its image size", "the size that images are brought to", fix)
     content = {
         "name": path.parent.name,
         "image_size": int(facts["image_size"]),

@@ -57,8 +57,8 @@ def pick_weights(
     chosen = next((name for name in wanted if name in holders), None)
     if chosen is None:
         found = f"entries {', '.join(map(str, content)) or 'none'}; weights in: {', '.join(holders) or 'none'}"
-        mend = "name the entry: --entry NAME" if holders else "give a file of weights"
-        raise CheckpointError(str(path), found, f"weights in one of {', '.join(wanted)}", mend)
+        fix = "name the entry: --entry NAME" if holders else "give a file of weights"
+        raise CheckpointError(str(path), found, f"weights in one of {', '.join(wanted)}", fix)
     left = {
         name: f"other weights than those asked for ({chosen})" if name in holders else "not weights"
         for name in content
@@ -87,14 +87,14 @@ def read_file(path: Path) -> dict[str, Any]:
     except (Exception, SafetensorError) as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked:
-            mend = (
+            fix = (
                 "where you trust its source, open it once in an environment of its own with torch.load(FILE, "
                 "weights_only=False) and save the weights alone: torch.save({'teacher': content['teacher']}, NEW)"
             )
             found = f"holds an object of {blocked[1]}, which cannot be read without running code from the file"
-            raise CheckpointError(str(path), found, "tensors, numbers, text", mend) from error
-        found, mend = f"cannot be read ({type(error).__name__})", "it may be torn: fetch it again and compare its size"
-        raise CheckpointError(str(path), found, "a whole file of weights", mend) from error
+            raise CheckpointError(str(path), found, "tensors, numbers, text", fix) from error
+        found, fix = f"cannot be read ({type(error).__name__})", "it may be torn: fetch it again and compare its size"
+        raise CheckpointError(str(path), found, "a whole file of weights", fix) from error
     if not isinstance(content, dict):
         raise CheckpointError(str(path), f"holds a {type(content).__name__}", "a dictionary of tensors")
     return content

@@ -136,10 +136,10 @@ def name_heads(
     order = next((order for order in orders if [len(CLASSES[name]) for name in order] == found), None)
     if order is None:
         known = "; or ".join(", ".join(f"{name} {len(CLASSES[name])}" for name in order) for order in orders)
-        mend = (
+        fix = (
             "if you know which dataset each head is of, name them: --heads NAME ...; or --heads none to leave them out"
         )
-        raise CheckpointError(f"heads of {where}", f"heads with {found} outputs, in this order", known, mend)
+        raise CheckpointError(f"heads of {where}", f"heads with {found} outputs, in this order", known, fix)
     return [
         ReleasedHead(name, CLASSES[name], name in EXCLUSIVE, weight, bias)
         for name, (weight, bias) in zip(order, layers, strict=True)

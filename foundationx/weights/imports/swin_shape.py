@@ -58,9 +58,9 @@ class SwinShape:
             raise CheckpointError(where, f"has no tensor {error}", "the weights of a Swin, whole") from error
         windows = sorted({_window(table, where) for table in tables})
         if len(windows) != 1:
-            mend = "a model built for images so small that its last windows shrank cannot be carried over"
+            fix = "a model built for images so small that its last windows shrank cannot be carried over"
             found = f"windows of {' and '.join(map(str, windows))} tokens in one model"
-            raise CheckpointError(where, found, "one window size in all stages", mend)
+            raise CheckpointError(where, found, "one window size in all stages", fix)
         heads = tuple(table.shape[1] for table in tables)
         shape = cls(embed_dims, tuple(depths[i] for i in stages), heads, windows[0], hidden // embed_dims)
         shape.check(tensors, where)
@@ -143,8 +143,8 @@ def swin_weights(model: FoundationModel, name: str, image_size: int) -> tuple[di
     """
     if shift_rule(model.backbone.net) is None:
         found = f"the backbone is {model.config.backbone['type']}"
-        mend = "backbone, mmdet, mmseg, onnx and torch-export take every backbone"
-        raise ConfigError(f"export to {name}", found, "a Swin: of no other the names are known", mend)
+        fix = "backbone, mmdet, mmseg, onnx and torch-export take every backbone"
+        raise ConfigError(f"export to {name}", found, "a Swin: of no other the names are known", fix)
     tensors = model.backbone.net.state_dict()
     shape = SwinShape.read(tensors, f"export to {name}")
     last_map = image_size // (PATCH_SIZE * 2 ** (len(shape.depths) - 1))

@@ -123,11 +123,11 @@ def test_phases_follow_each_other_without_gaps(counts, batch, cycles, cap):
     step = 0
     for phase in plan.phases:
         assert phase.first_step == step and 1 <= phase.steps <= cap
-        step = phase.last_step
+        step = phase.end_step
     assert plan.total_steps == step
     middle = plan.total_steps // 2
     rest = list(plan.from_step(middle))
-    assert rest[0].first_step <= middle < rest[0].last_step
+    assert rest[0].first_step <= middle < rest[0].end_step
     assert rest == list(plan.phases[-len(rest) :])
 
 

@@ -121,7 +121,7 @@ def world(tmp_path_factory):
     config = load_config(CONFIG, {"split": {"train": 0.2, "val": 0.4, "test": 0.4}})
     model = build_model(config, open_datasets(config, data), "cpu")
     (work / "checkpoints").mkdir()
-    state = {"optimiser": {}, "step": 0, "visit": 0, "progress": {}}
+    state = {"optimizer": {}, "step": 0, "visit": 0, "progress": {}}
     save_checkpoint(work / "checkpoints", config=config, model=model, teacher=model, **state)
     return data, work
 

@@ -51,7 +51,7 @@ def overlap(a, b):
 
 def slow_froc(images, label, known, rate):
     """Greedy matching of each image and a sweep over all thresholds."""
-    outcomes, total = [], 0
+    outputs, total = [], 0
     chosen = [image for image, yes in zip(images, known[:, label], strict=True) if yes]
     for true, found in chosen:
         free = [np.float32(box).astype(float) for box, k in true if k == label]
@@ -61,12 +61,12 @@ def slow_froc(images, label, known, rate):
             hit = bool(fits) and max(fits) >= 0.4
             if hit:
                 free.pop(int(np.argmax(fits)))
-            outcomes.append((np.float32(score), hit))
+            outputs.append((np.float32(score), hit))
     if not total:
         return None
     best = 0.0
-    for threshold in {score for score, _ in outcomes}:
-        called = [hit for score, hit in outcomes if score >= threshold]
+    for threshold in {score for score, _ in outputs}:
+        called = [hit for score, hit in outputs if score >= threshold]
         if called.count(False) <= rate * len(chosen):
             best = max(best, called.count(True) / total)
     return best

@@ -1,4 +1,4 @@
-"""The report page of a made-up run: complete, escaped, self-contained, and there from the first moment."""
+"""The report page of a made-up run: complete, escaped, self-contained, and there from the first training_progress."""
 
 import base64
 import json
@@ -246,7 +246,7 @@ def test_a_long_list_of_skipped_samples_is_cut_and_counted(tmp_path):
 
 def test_incidents_are_listed_with_head_and_images(tmp_path):
     rows = [
-        {"step": 1234, "kind": "numbers", "message": f"left out {NASTY}", "dataset": "d", "task": "detection"}
+        {"step": 1234, "kind": "nonfinite", "message": f"left out {NASTY}", "dataset": "d", "task": "detection"}
         | {"images": ["first.png", "second.png"]},
         {"step": 1300, "kind": "file", "message": "disk is full", "dataset": "", "task": "", "images": []},
     ]

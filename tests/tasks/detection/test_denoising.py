@@ -65,9 +65,9 @@ def test_padding_teaches_no_label_and_no_box():
     batch.box_classes[batch.box_classes >= 0] = 1  # padding is looked up as class 0
     head, outputs = run(batch, config=replace(SMALL, label_noise=0.0))
     loss = head.loss(outputs, batch)["denoising"]
-    labels, boxes = torch.autograd.grad(loss, (head.label_book.weight, outputs.denoised[1]))
+    labels, boxes = torch.autograd.grad(loss, (head.label_embedding.weight, outputs.denoised[1]))
     assert labels.any(1).tolist() == [False, True, False]
-    # Each group has four queries to mend, then four to reject; the first image has one true target, the other four.
+    # Each group has four queries to fix, then four to reject; the first image has one true target, the other four.
     place = torch.arange(boxes.shape[2]) % 8
     taught = torch.stack([place < 1, place < 4])
     assert torch.equal(boxes.any(-1), taught.expand(len(boxes), -1, -1))

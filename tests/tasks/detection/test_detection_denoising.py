@@ -59,18 +59,18 @@ def test_matched_queries_are_the_near_ones_of_every_group():
 
 def test_without_noise_boxes_and_labels_are_the_truth():
     targets = draw_targets((3, 2))
-    book = nn.Embedding(CLASSES, 5)
-    denoising = make_denoising(targets, book, 3, 0.0, 0.0, QUERIES)
+    data_module = nn.Embedding(CLASSES, 5)
+    denoising = make_denoising(targets, data_module, 3, 0.0, 0.0, QUERIES)
     torch.testing.assert_close(denoising.boxes[0, :3], targets.boxes[0])
-    torch.testing.assert_close(denoising.content[0, :3], book(targets.classes[0]))
+    torch.testing.assert_close(denoising.content[0, :3], data_module(targets.classes[0]))
     assert not denoising.content[1, [2, 5]].any(), "padding has no content"
 
 
 def test_a_quarter_of_the_labels_is_redrawn_at_the_published_noise():
     torch.manual_seed(0)
     targets = Targets(torch.full((50, 40, 4), 0.3), torch.zeros(50, 40, dtype=torch.int64), torch.ones(50, 1000).bool())
-    book = nn.Embedding.from_pretrained(torch.arange(1000.0)[:, None])
-    denoising = make_denoising(targets, book, 40, 0.5, 1.0, QUERIES)
+    data_module = nn.Embedding.from_pretrained(torch.arange(1000.0)[:, None])
+    denoising = make_denoising(targets, data_module, 40, 0.5, 1.0, QUERIES)
     assert (denoising.content != 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 

@@ -63,7 +63,7 @@ def as_mmdet(trunk, head, config):
     weights = dict(trunk.state_dict())
     weights |= {f"decoder.{name}": value for name, value in head.decoder.state_dict().items()}
     renamed = {"proposal_transform.0": "memory_trans_fc", "proposal_transform.1": "memory_trans_norm"}
-    renamed |= {"queries": "query_embedding", "label_book": "dn_query_generator.label_embedding"}
+    renamed |= {"queries": "query_embedding", "label_embedding": "dn_query_generator.label_embedding"}
     for kind, branches in (("class", "cls_branches"), ("box", "reg_branches")):
         for layer in range(config.decoder_layers):
             weights |= _prefixed(f"bbox_head.{branches}.{layer}", getattr(head, f"{kind}_head"))

@@ -161,13 +161,13 @@ def test_learns_drawn_rectangles_by_heart(sharing):
         return maps[1:]
 
     model = nn.ModuleList([stages, trunk, head])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(400):
         loss = sum(head.loss(head(trunk(features()), trunk, batch), batch).values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
     model.eval()
     prediction = head.predict(head(trunk(features()), trunk), (64, 64))
     best = 0

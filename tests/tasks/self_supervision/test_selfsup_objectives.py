@@ -13,18 +13,18 @@ from torch import nn
 
 from foundationx.core.errors import ConfigError
 from foundationx.core.geometry.boxes import centres, inside
-from foundationx.core.geometry.views import CELL, Moment
+from foundationx.core.geometry.views import CELL, TrainingProgress
 from foundationx.core.types import Annotations, Task, TaskKey
 from foundationx.data.loader import collate
 from foundationx.data.transforms.view_sets import ViewSetDataset
-from foundationx.tasks.self_supervision.objective import Scene, Tokens, objective_classes, open_objective
+from foundationx.tasks.self_supervision.objective import ObjectiveBatch, Tokens, objective_classes, open_objective
 from foundationx.tasks.self_supervision.parts.losses import regress
-from foundationx.tasks.self_supervision.tokens import as_tokens, eye
+from foundationx.tasks.self_supervision.tokens import as_tokens, encoder
 from tests.helpers.selfsup_tiny import OBJECTIVES as TINY
 
 KEY = TaskKey("made", Task.SELF_SUPERVISION)
-START = Moment()
-MOMENTS = [Moment(turn, done) for turn, done in enumerate((0.0, 0.3, 0.6, 0.7, 0.95))]
+START = TrainingProgress()
+MOMENTS = [TrainingProgress(turn, done) for turn, done in enumerate((0.0, 0.3, 0.6, 0.7, 0.95))]
 FLAVOURS = [(name, released) for name in TINY for released in (False, True)]
 
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def batch_of(folder, name, options, moment=START, seed=0):
+def batch_of(folder, name, options, training_progress=START, seed=0):
     images = [f"{n}.png" for n in range(4)]
     table = Annotations(KEY, (), images, images, images, np.zeros((4, 0), np.float32), [None] * 4)
 
@@ -48,7 +48,7 @@ def batch_of(folder, name, options, moment=START, seed=0):
         return objective_classes()[name].views(options, size, at, random)
 
     dataset = ViewSetDataset(table, folder, plan, options.photometry)
-    return collate([(dataset.sample(n, 10 * seed + n, moment), []) for n in range(4)])
+    return collate([(dataset.sample(n, 10 * seed + n, training_progress), []) for n in range(4)])
 
 
 def made(name, released=False, **more):
@@ -61,10 +61,15 @@ def normalise(images):
     return images.float().expand(-1, 3, -1, -1) / 128 - 1
 
 
-def scene_of(batch, objective, backbone, teacher=None):
+def objective_batch(batch, objective, backbone, teacher=None):
     teacher_backbone, target = teacher or (copy.deepcopy(backbone), copy.deepcopy(objective))
-    return Scene(
-        batch.views, batch.moment, eye(backbone, normalise), eye(teacher_backbone, normalise), target, normalise
+    return ObjectiveBatch(
+        batch.views,
+        batch.training_progress,
+        encoder(backbone, normalise),
+        encoder(teacher_backbone, normalise),
+        target,
+        normalise,
     )
 
 
@@ -95,7 +100,7 @@ def perfect_peac(folder, seed):
 
 
 def place_loss(batch, objective):
-    scene = Scene(batch.views, batch.moment, show_blocks, show_blocks, objective, normalise)
+    scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     seen, boxes = tuple(scene.seen_by_student("one", "two")), (batch.views["one"].boxes, batch.views["two"].boxes)
     return float(objective._place_loss(scene, seen, seen, boxes, torch.ones(4, dtype=torch.bool)))
 
@@ -111,14 +116,14 @@ def test_peac_compares_the_same_places_and_swapped_axes_do_not(folder, seed):
 
 def test_lamps_orders_and_windows_name_the_blocks_they_show(folder):
     objective, options = made("lamps", released=True, photometry={})
-    batch = batch_of(folder, "lamps", options, Moment(1))
-    scene = Scene(batch.views, batch.moment, show_blocks, show_blocks, objective, normalise)
+    batch = batch_of(folder, "lamps", options, TrainingProgress(1))
+    scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     objective.order = nn.Linear(CELL * CELL, 16)
     assert float(objective(scene).losses["coherence"].detach()) == 0
     batch.views["shuffled"].order = batch.views["shuffled"].order.roll(1, dims=1)
     assert float(objective(scene).losses["coherence"].detach()) > 0.01
 
-    batch = batch_of(folder, "lamps", options, Moment(0))
+    batch = batch_of(folder, "lamps", options, TrainingProgress(0))
     found = {}
 
     def decoder(tokens, index, seen):
@@ -127,7 +132,7 @@ def test_lamps_orders_and_windows_name_the_blocks_they_show(folder):
         return found["slots"]
 
     objective.decoder = _Module(decoder)
-    scene = Scene(batch.views, batch.moment, show_blocks, show_blocks, objective, normalise)
+    scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     objective(scene)
     wanted = show_blocks(batch.views["crop"].images).values
     assert int(found["seen"].sum()) == 4 * 9  # three by three of four by four
@@ -143,10 +148,10 @@ class _Module(nn.Module):
         return self.function(*inputs)
 
 
-def draw_views(name, count, size=(1024, 1024), moment=START, **options):
+def draw_views(name, count, size=(1024, 1024), training_progress=START, **options):
     chosen, options = open_objective({"type": name, **options})
     for seed in range(count):
-        yield {view.name: view for view in chosen.views(options, size, moment, np.random.default_rng(seed))}
+        yield {view.name: view for view in chosen.views(options, size, training_progress, np.random.default_rng(seed))}
 
 
 def test_peac_crops_overlap_as_published():
@@ -177,13 +182,13 @@ def test_adam_goes_from_whole_images_to_sixteenths():
     for done, share in ((0.1, 1.0), (0.5, 1 / 4), (0.9, 1 / 16)):
         areas = [
             np.prod(views["query"].box[2:] - views["query"].box[:2]) / 1024**2
-            for views in draw_views("adam", 60, moment=Moment(0, done))
+            for views in draw_views("adam", 60, training_progress=TrainingProgress(0, done))
         ]
         assert 0.2 * share * 0.99 <= min(areas) and share / 2 < max(areas) <= share * 1.01
 
 
 def test_adam_v2_shares_a_middle_and_divides_the_whole():
-    (views,) = draw_views("adam_v2", 1, moment=Moment(0, 0.7))
+    (views,) = draw_views("adam_v2", 1, training_progress=TrainingProgress(0, 0.7))
     middle = (views["whole"].box[:2] + views["whole"].box[2:]) / 2
     for name in ("centred", *(f"small{n}" for n in range(8))):
         assert np.allclose((views[name].box[:2] + views[name].box[2:]) / 2, middle)
@@ -202,11 +207,11 @@ def test_every_head_learns_at_some_moment_and_the_teacher_never(folder, name, re
     backbone = nn.Conv2d(3, 12, CELL, CELL)
     teacher = copy.deepcopy(backbone), copy.deepcopy(objective)
     learned = set()
-    for moment in [*MOMENTS, *MOMENTS]:  # twice: a queue has no negatives at first
-        batch = batch_of(folder, name, options, moment)
-        outcome = objective(scene_of(batch, objective, backbone, teacher))
-        loss = sum(outcome.losses.values())
-        assert torch.isfinite(loss) and not outcome.second.requires_grad
+    for training_progress in [*MOMENTS, *MOMENTS]:  # twice: a queue has no negatives at first
+        batch = batch_of(folder, name, options, training_progress)
+        output = objective(objective_batch(batch, objective, backbone, teacher))
+        loss = sum(output.losses.values())
+        assert torch.isfinite(loss) and not output.second.requires_grad
         objective.zero_grad(), backbone.zero_grad()
         loss.backward()
         named = {f"objective.{n}": p for n, p in objective.named_parameters()}
@@ -226,14 +231,18 @@ def test_the_teacher_sees_clean_views_but_not_as_released(folder, name, released
 
     def watch(images):
         seen.extend(images.split(4))
-        return eye(backbone, normalise)(images)
+        return encoder(backbone, normalise)(images)
 
     changed = 0
-    for moment in MOMENTS:
-        batch = batch_of(folder, name, options, moment)
+    for training_progress in MOMENTS:
+        batch = batch_of(folder, name, options, training_progress)
         seen.clear()
-        objective(Scene(batch.views, batch.moment, eye(backbone, normalise), watch, objective, normalise))
-        views = objective_classes()[name].views(options, (256, 256), moment, np.random.default_rng(0))
+        objective(
+            ObjectiveBatch(
+                batch.views, batch.training_progress, encoder(backbone, normalise), watch, objective, normalise
+            )
+        )
+        views = objective_classes()[name].views(options, (256, 256), training_progress, np.random.default_rng(0))
         names = {view.name for view in views if not (view.toned or view.rotate or view.distorted)}
         clean = [batch.views[name].images for name in names - {"one", "shuffled"}]
         changed += sum(not any(torch.equal(images, view) for view in clean) for images in seen)
@@ -246,13 +255,13 @@ def test_evaluation_changes_nothing_and_training_remembers(folder, name):
     backbone = nn.Conv2d(3, 12, CELL, CELL)
     before = {n: b.clone() for n, b in objective.named_buffers()}
     objective.eval()
-    for moment in MOMENTS:
+    for training_progress in MOMENTS:
         with torch.no_grad():
-            objective(scene_of(batch_of(folder, name, options, moment), objective, backbone))
+            objective(objective_batch(batch_of(folder, name, options, training_progress), objective, backbone))
     assert all(torch.equal(before[n], b) for n, b in objective.named_buffers())
     objective.train()
-    for moment in MOMENTS:
-        objective(scene_of(batch_of(folder, name, options, moment), objective, backbone))
+    for training_progress in MOMENTS:
+        objective(objective_batch(batch_of(folder, name, options, training_progress), objective, backbone))
     changed = {n for n, b in objective.named_buffers() if not torch.equal(before[n], b)}
     assert bool(changed) == (name != "peac")  # which remembers nothing
 
@@ -265,7 +274,9 @@ def test_released_composition_weighs_almost_nothing(folder):
     losses = {}
     for released in (False, True):
         objective, options = made("adam_v2", released)
-        scene = scene_of(batch_of(folder, "adam_v2", options, Moment(0, 0.9)), objective, nn.Conv2d(3, 12, CELL, CELL))
+        scene = objective_batch(
+            batch_of(folder, "adam_v2", options, TrainingProgress(0, 0.9)), objective, nn.Conv2d(3, 12, CELL, CELL)
+        )
         losses[released] = objective(scene).losses
     for name in ("compose", "decompose"):
         assert float(losses[True][name].detach()) < 0.4 * float(losses[False][name].detach())

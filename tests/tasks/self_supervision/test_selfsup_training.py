@@ -41,15 +41,15 @@ def phantoms(tmp_path_factory):
 
 def trainer_of(config, phantoms, folder):
     """A trainer without evaluation."""
-    book = open_datasets(config, phantoms)
-    plan = build_plan(config, book.sizes(Split.TRAIN))
-    model = build_model(config, book, "cpu")
-    return Trainer(config, model, plan, lambda step: plan_loader(config, book, plan, "cpu", step), folder)
+    data_module = open_datasets(config, phantoms)
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    return Trainer(config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), folder)
 
 
 def state_of(trainer):
-    optimiser = trainer.optimiser.state_dict()["state"]
-    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), optimiser
+    optimizer = trainer.optimizer.state_dict()["state"]
+    return trainer.model.state_dict(), trainer.teacher.model.state_dict(), optimizer
 
 
 # ---------------------------------------------------------------- data
@@ -67,12 +67,15 @@ def test_patients_are_on_the_side_that_they_are_on_for_labels(phantoms):
     config = load_config(
         CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["classification", KEY.task.value]}]}
     )
-    book = open_datasets(config, phantoms)
+    data_module = open_datasets(config, phantoms)
     labelled = TaskKey("phantom_labels", Task.CLASSIFICATION)
     for split in Split:
-        images = {key: {book.annotations[key].images[i] for i in book.indices[key][split]} for key in book.annotations}
+        images = {
+            key: {data_module.annotations[key].images[i] for i in data_module.indices[key][split]}
+            for key in data_module.annotations
+        }
         assert images[KEY] == images[labelled] and images[KEY]
-    assert book.summary()[-1]["classes"] == []
+    assert data_module.summary()[-1]["classes"] == []
 
 
 # ---------------------------------------------------------------- training
@@ -177,15 +180,15 @@ def test_small_configurations_run(phantoms, tmp_path, path):
 
 def test_every_turn_is_evaluated_and_the_model_stays_as_it_was(phantoms):
     config = tiny_selfsup("lamps")
-    book = open_datasets(config, phantoms)
-    model = build_model(config, book, "cpu")
+    data_module = open_datasets(config, phantoms)
+    model = build_model(config, data_module, "cpu")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    rows = evaluate(book, {"student": model}, Split.TRAIN, 0).rows
+    rows = evaluate(data_module, {"student": model}, Split.TRAIN, 0).rows
     losses = {row.class_name: row.value for row in rows if row.metric == "loss"}
     terms = ("extrapolate", "order", "coherence", "compose", "decompose", "whole", "place")
     assert set(losses) == {*terms, "total"} and losses["total"] == pytest.approx(sum(losses[t] for t in terms))
-    assert {row.n for row in rows} == {len(book.indices[KEY][Split.TRAIN])}
-    assert evaluate(book, {"student": model}, Split.TRAIN, 0).rows == rows
+    assert {row.n for row in rows} == {len(data_module.indices[KEY][Split.TRAIN])}
+    assert evaluate(data_module, {"student": model}, Split.TRAIN, 0).rows == rows
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""Curricula: pure functions of the moment."""
+"""Curricula: pure functions of the training_progress."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 Measure = Literal["mse", "smooth_l1", "cosine"]
 Scaling = Literal["none", "unit", "layer"]
@@ -85,8 +85,8 @@ def regress(
         distance = entries.mean(dim=-1)
     if where is None:
         return distance.mean()
-    counted = ranks.mean_count(where.sum()) if together else where.sum().clamp(min=1)
-    share = ranks.batch_share(len(where), where.device) if together else 1.0  # the step multiplies by it
+    counted = distributed.mean_count(where.sum()) if together else where.sum().clamp(min=1)
+    share = distributed.batch_share(len(where), where.device) if together else 1.0  # the step multiplies by it
     return (distance * where).sum() / (counted * share)
 
 
@@ -104,7 +104,7 @@ def match_loss(logits: Tensor, target: Tensor, together: bool = False) -> Tensor
     rows = target.sum(dim=2)
     total, matched = rows.sum(), (rows > 0).sum()
     if together:
-        total, matched = ranks.summed(total), ranks.summed(matched)
+        total, matched = distributed.all_reduce_sum(total), distributed.all_reduce_sum(matched)
     balance = 1 - total / (matched.clamp(min=1) * target.shape[2])
     return balanced_bce(logits, target, balance)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import distributed as ranks
+from foundationx.core import distributed
 
 
 class Queue(nn.Module):
@@ -72,16 +72,16 @@ class Centre(nn.Module):
     def follow(self, logits: Tensor) -> None:
         """Moves towards the mean of (B, K) logits of all ranks."""
         rows = torch.tensor(float(len(logits)), device=logits.device)
-        mean = ranks.summed(logits.detach().float().sum(dim=0)) / ranks.summed(rows)
+        mean = distributed.all_reduce_sum(logits.detach().float().sum(dim=0)) / distributed.all_reduce_sum(rows)
         self.mean.lerp_(mean, 1 - self.momentum)
 
 
 def all_rows(rows: Tensor) -> Tensor:
     """The rows (B, D) of all ranks, in the order of the ranks, on each of them."""
-    if ranks.count() == 1:
+    if distributed.world_size() == 1:
         return rows
-    counts = ranks.gather(len(rows))
-    before = sum(counts[: ranks.index()])
+    counts = distributed.all_gather_object(len(rows))
+    before = sum(counts[: distributed.rank()])
     everyone = rows.new_zeros(sum(counts), rows.shape[1])
     everyone[before : before + len(rows)] = rows
-    return ranks.summed(everyone)
+    return distributed.all_reduce_sum(everyone)
