@@ -42,7 +42,7 @@ class Finding:
     Attributes:
         tasks: that it is about; none where it is about the whole dataset.
         file: image or annotation file, as far as there is one.
-        where: row or key in the annotation file, for the reader's encoder.
+        where: row or key in the annotation file, for people.
         found, expected, fix: as in every error of the project.
     """
 
