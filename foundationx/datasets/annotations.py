@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from foundationx.core.errors import CardError, nearest
 from foundationx.core.types import Annotations, Task
+from foundationx.core.validation import validation_error
 from foundationx.datasets import readers
 from foundationx.datasets.cards.card import Card
-from foundationx.datasets.cards.faults import card_error
 from foundationx.datasets.readers._bounds import dataset_folder
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
@@ -52,7 +52,8 @@ def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions
     try:
         return reader, tuple(reader.Options.model_validate(part.options) for part in card.tasks[task].files)
     except ValidationError as error:
-        raise card_error(error, reader.Options, str(card.file), f"tasks.{task.value}.options") from None
+        key = f"tasks.{task.value}.options"
+        raise validation_error(error, reader.Options, str(card.file), CardError, key) from None
 
 
 def read_annotations(

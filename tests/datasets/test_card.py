@@ -91,7 +91,7 @@ def test_a_fault_names_file_and_key(tmp_path, values, key, value, place, words):
         ([], "", "at least 1"),
         (["A", "A"], "", "the class 'A' stands twice"),
         (["A", {"name": "B", "sources": ["A"]}], "", "'A' belongs to two classes"),
-        (["A", {"nam": "B"}], "[1].name", "is missing"),
+        (["A", {"nam": "B"}], "[1].nam", "unknown key\n  expected: did you mean 'name'?"),
         (["A", {"name": "B", "canoncal": "b"}], "[1].canoncal", "did you mean 'canonical'?"),
         (["A", "B", {"name": "C", "relation": "boarder"}], "[2].relation", "did you mean 'broader'?"),
     ],

@@ -23,8 +23,8 @@ from foundationx.core.config.run import DatasetConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Split, TaskKey
+from foundationx.core.validation import validation_error
 from foundationx.data.datamodule import DataModule, open_datasets
-from foundationx.datasets.cards.faults import schema_error
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.evaluation.evaluator import Evaluation
 from foundationx.evaluation.predictions import Predictions
@@ -119,4 +119,4 @@ def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Se
     try:
         return module, module.Options.model_validate(options)
     except ValidationError as error:
-        raise schema_error(error, module.Options, "--with", ConfigError) from None
+        raise validation_error(error, module.Options, "--with", ConfigError) from None

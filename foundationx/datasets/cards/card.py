@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from foundationx.core.errors import CardError
 from foundationx.core.types import Task
-from foundationx.datasets.cards.faults import card_error
+from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.identity import Expected, Licence, Survey
 from foundationx.datasets.cards.people import Attributes, PatientKey, SplitSource
 from foundationx.datasets.cards.schema import Part
@@ -109,7 +109,7 @@ def load_card(path: str | Path) -> Card:
     try:
         card = Card.model_validate(values)
     except ValidationError as error:
-        raise card_error(error, Card, str(path)) from None
+        raise validation_error(error, Card, str(path), CardError) from None
     if card.name != path.stem:
         raise CardError(f"{path}: name", f"found {card.name!r}", repr(path.stem), "name card and file alike")
     card._file = path

@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from foundationx.core.errors import CardError, nearest
+from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.card import Card
-from foundationx.datasets.cards.faults import card_error
 from foundationx.datasets.cards.schema import Part
 from foundationx.datasets.cards.strict_yaml import read_yaml
 
@@ -60,7 +60,7 @@ class Vocabulary:
                     try:
                         concepts[str(name)] = Concept.model_validate(values)
                     except ValidationError as error:
-                        raise card_error(error, Concept, str(path), str(name)) from None
+                        raise validation_error(error, Concept, str(path), CardError, str(name)) from None
         return cls(concepts)
 
     def __contains__(self, name: object) -> bool:

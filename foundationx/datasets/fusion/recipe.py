@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
 
 from foundationx.core.errors import RecipeError, nearest
-from foundationx.datasets.cards.faults import schema_error
+from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.identity import Date
 from foundationx.datasets.cards.schema import Part
 from foundationx.datasets.cards.strict_yaml import read_yaml
@@ -147,7 +147,7 @@ def load_recipe(path: str | Path, vocabulary: Vocabulary) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise schema_error(error, Recipe, str(path), RecipeError) from None
+        raise validation_error(error, Recipe, str(path), RecipeError) from None
     for concept in recipe.anatomy_whitelist:
         if concept not in vocabulary:
             expected = nearest(concept, [name for name in vocabulary.names() if vocabulary[name].kind == "anatomy"])

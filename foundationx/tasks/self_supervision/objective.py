@@ -24,6 +24,7 @@ from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.geometry.boxes import Grid
 from foundationx.core.geometry.views import TrainingProgress, View, ViewBatch
+from foundationx.core.validation import validation_error
 from foundationx.tasks import self_supervision as room
 
 CLEAN = "_clean"
@@ -181,13 +182,4 @@ def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], A
     try:
         return chosen, chosen.Options.model_validate(config)
     except ValidationError as error:
-        raise _explain(error, chosen.Options) from None
-
-
-def _explain(error: ValidationError, options: type[ObjectiveOptions]) -> ConfigError:
-    """The first fault, in our words."""
-    fault = error.errors()[0]
-    where = ".".join(["model.objective", *map(str, fault["loc"])])
-    if fault["type"] == "extra_forbidden":
-        return ConfigError(where, "unknown key", nearest(str(fault["loc"][-1]), options.model_fields), "remove it")
-    return ConfigError(where, f"found {fault['input']!r}", fault["msg"], "correct the value")
+        raise validation_error(error, chosen.Options, "", ConfigError, "model.objective") from None
