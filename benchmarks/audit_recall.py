@@ -1,11 +1,11 @@
-"""How many planted copies the audit finds, and how many pairs it makes up.
+"""Recall of planted copies in the audit, and its false positives.
 
-Different generated radiographs are written as two datasets, 16 bits a pixel in the first. Copies of the first's films
-are planted in the second: smaller, with 8 bits, as JPEG at quality 70, turned by 2 degrees and cropped, and all at
-once. With ``--real`` the same copies are planted among real films, and a collection is compared with another that has
-films of it. Prints markdown tables. A small form is ``tests/benchmarks/test_audit_recall.py``.
+Different generated radiographs are written as two datasets, with 16 bits per pixel in the first. Copies of the first's
+images are planted in the second: smaller, with 8 bits, as JPEG at quality 70, rotated by 2 degrees and cropped, and all
+at once. With ``--real`` the same copies are planted among real radiographs, and two collections that share images are
+compared. Prints markdown tables. A small form is ``tests/benchmarks/test_audit_recall.py``.
 
-    python benchmarks/audit_recall.py [--films 2000] [--copies 100] [--size 160] [--real ../shared/data]
+    python benchmarks/audit_recall.py [--images 2000] [--copies 100] [--size 160] [--real ../shared/data]
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ import numpy as np
 
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
-from foundationx.curation.audit.pairs import Item, Kind, Pair, image_pairs
+from foundationx.curation.audit.pairs import Item, Match, Pair, image_pairs
 from foundationx.data.pixels.read import scale_to_bytes
 from foundationx.phantoms.phantom import make_phantom
 
 JPEG_QUALITY, DEGREES, SMALLER = 70, 2.0, 0.62
 PATIENTS = 5_000_000
-"""First of the patients that are drawn."""
+"""Number of the first patient."""
 
 Copy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def windowed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """8 bits, with the darkest and the brightest hundredth cut off."""
+    """8 bits, with the darkest and brightest 1 % clipped."""
     low, high = np.percentile(image, (1, 99))
     return scale_to_bytes(np.clip(image, low, high))
 
@@ -49,13 +49,13 @@ def smaller(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def compressed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """What is left of it after JPEG."""
+    """Compressed by JPEG and decoded again."""
     packed = cv2.imencode(".jpg", scale_to_bytes(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE)
 
 
-def turned(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Turned to either side; cropped so that no empty corner is left, and stretched to the old size."""
+def rotated(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Rotated to the left or right, cropped so that no corner is empty, and resized to the old size."""
     height, width = image.shape
     degrees = DEGREES * random.choice((-1, 1))
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
@@ -66,56 +66,56 @@ def turned(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def at_once(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Turned, cropped, smaller, 8 bits, JPEG."""
-    return compressed(windowed(smaller(turned(image, random), random), random), random)
+    """Rotated, cropped, smaller, 8 bits, JPEG."""
+    return compressed(windowed(smaller(rotated(image, random), random), random), random)
 
 
 COPIES: dict[str, Copy] = {
     "smaller": smaller,
     "8 for 16 bits": windowed,
     "JPEG 70": compressed,
-    "turned, cropped": turned,
+    "rotated, cropped": rotated,
     "all at once": at_once,
 }
 
 
 def sixteen_bits(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An 8-bit image as a detector would give it: 16 bits, with noise in the new ones."""
+    """An 8-bit image as from a detector: 16 bits, with noise in the additional bits."""
     return np.clip(image * 211.0 + 500 + random.normal(0, 60, image.shape), 0, 65535).astype(np.uint16)
 
 
 def draw(patient: int, size: int) -> np.ndarray:
-    """The first film of a patient."""
+    """The first image of a patient."""
     cv2.setNumThreads(1)
     return make_phantom(patient, size=size).image
 
 
-def write_films(folder: Path, count: int, size: int, processes: int = 2) -> list[Item]:
-    """Different films: the first half as dataset a (16 bits, trained on), the others as b (8 bits, held out)."""
+def write_images(folder: Path, count: int, size: int, processes: int = 2) -> list[Item]:
+    """Different images: the first half as dataset a (16 bits, training), the others as b (8 bits, held out)."""
     jobs = [(PATIENTS + number, size) for number in range(count)]
     if processes > 1:
         with get_context("spawn").Pool(processes) as pool:
-            films = pool.starmap(draw, jobs, chunksize=16)
+            images = pool.starmap(draw, jobs, chunksize=16)
     else:
-        films = [draw(*job) for job in jobs]
+        images = [draw(*job) for job in jobs]
     random = np.random.default_rng(0)
     items = []
-    for number, film in enumerate(films):
+    for number, image in enumerate(images):
         first = number < count // 2
         items.append(_item(folder, "a" if first else "b", f"{number}", Split.TRAIN if first else Split.TEST))
-        _save(items[-1].path, sixteen_bits(film, random) if first else film)
+        _save(items[-1].path, sixteen_bits(image, random) if first else image)
     return items
 
 
 def plant(originals: Sequence[Item], folder: Path, dataset: str, copies: int) -> dict[str, list[Item]]:
-    """Copies of the originals under ``dataset``, by kind; each kind of other originals while there are enough."""
+    """Copies of the originals under ``dataset``, by kind; each kind copies other originals while there are enough."""
     random = np.random.default_rng(1)
     order = random.permutation(len(originals))
     planted: dict[str, list[Item]] = {}
-    for place, (kind, copy) in enumerate(COPIES.items()):
+    for index, (kind, copy) in enumerate(COPIES.items()):
         planted[kind] = []
         for number in range(copies):
-            original = originals[order[(place * copies + number) % len(order)]]
+            original = originals[order[(index * copies + number) % len(order)]]
             item = _item(folder, dataset, f"{kind}_{number}", Split.TEST, of=original)
             _save(item.path, copy(cv2.imread(str(original.path), cv2.IMREAD_ANYDEPTH), random))
             planted[kind].append(item)
@@ -123,7 +123,7 @@ def plant(originals: Sequence[Item], folder: Path, dataset: str, copies: int) ->
 
 
 def _item(folder: Path, dataset: str, name: str, split: Split, of: Item | None = None) -> Item:
-    """An image whose patient names its original, so that the truth is known."""
+    """An image whose patient names its original, so that the copies are known."""
     file = f"{name.replace(' ', '_').replace(',', '')}.png"
     return Item(dataset, file, f"{dataset}:{file}" if of is None else of.patient, split, folder / dataset / file)
 
@@ -134,7 +134,7 @@ def _save(path: Path, image: np.ndarray) -> None:
         raise OSError(f"cannot write {path}")
 
 
-def find(items: Sequence[Item], store: Path) -> tuple[list[Pair], dict[str, float]]:
+def find_pairs(items: Sequence[Item], store: Path) -> tuple[list[Pair], dict[str, float]]:
     """Pairs of images, and seconds by stage."""
     began = time.perf_counter()
     with closing(FingerprintStore(store)) as fingerprints:
@@ -146,7 +146,7 @@ def find(items: Sequence[Item], store: Path) -> tuple[list[Pair], dict[str, floa
     return pairs, {"reading": read - began, "comparing": time.perf_counter() - read}
 
 
-def judge(pairs: Sequence[Pair], planted: dict[str, list[Item]]) -> tuple[dict[str, tuple[int, int]], list[Pair]]:
+def score(pairs: Sequence[Pair], planted: dict[str, list[Item]]) -> tuple[dict[str, tuple[int, int]], list[Pair]]:
     """Found and planted copies by kind, and pairs of images that are no copies of one original."""
     partners = {(pair.first.path, pair.second.path) for pair in pairs if pair.first.patient == pair.second.patient}
     hit = {path for pair in partners for path in pair}
@@ -157,22 +157,21 @@ def judge(pairs: Sequence[Pair], planted: dict[str, list[Item]]) -> tuple[dict[s
 def show(title: str, items: Sequence[Item], planted: dict[str, list[Item]], folder: Path) -> None:
     """Runs one comparison and prints its table."""
     everything = [*items, *(item for copies in planted.values() for item in copies)]
-    pairs, seconds = find(everything, folder / "fingerprints.sqlite")
-    recall, wrong = judge(pairs, planted)
-    print(f"\n{title}: {len(items):,} different films, {len(everything) - len(items):,} copies\n")
-    print("| copy | found | planted | recall |\n|---|---|---|---|")
-    for kind, (found, number) in recall.items():
-        print(f"| {kind} | {found} | {number} | {found / number:.1%} |")
-    print(
-        f"\nfalse pairs: {len(wrong)}; seconds: {', '.join(f'{name} {value:.1f}' for name, value in seconds.items())}"
-    )
+    pairs, seconds = find_pairs(everything, folder / "fingerprints.sqlite")
+    recall, wrong = score(pairs, planted)
+    print(f"\n{title}: {len(items):,} different images, {len(everything) - len(items):,} copies\n")
+    print("| copy | hits | planted | recall |\n|---|---|---|---|")
+    for kind, (hits, number) in recall.items():
+        print(f"| {kind} | {hits} | {number} | {hits / number:.1%} |")
+    times = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    print(f"\nfalse positives: {len(wrong)}; seconds: {times}")
     for pair in wrong[:10]:
-        print(f"  {pair.first.path} {pair.second.path} {pair.kind.value} {pair.score:.3f}")
+        print(f"  {pair.first.path} {pair.second.path} {pair.match.value} {pair.score:.3f}")
 
 
-def real_films(folder: Path) -> tuple[list[Item], dict[Path, dict[str, str]]]:
-    """Films of both real collections; for those of the second their row of index.csv. Patients there are not known
-    for the first: a film is its own there."""
+def real_images(folder: Path) -> tuple[list[Item], dict[Path, dict[str, str]]]:
+    """Images of both real collections, and the rows of index.csv for the first. Patients of the second are unknown:
+    each image that index.csv does not name counts as a patient."""
     multi, single = folder / "cxr_multi", folder / "cxr_real" / "images"
     with open(multi / "index.csv", newline="", encoding="utf-8") as stream:
         rows = {multi / row["file"].removeprefix("dev/"): row for row in csv.DictReader(stream)}
@@ -184,13 +183,13 @@ def real_films(folder: Path) -> tuple[list[Item], dict[Path, dict[str, str]]]:
 
 
 def show_overlap(items: Sequence[Item], rows: dict[Path, dict[str, str]], folder: Path) -> None:
-    """Compares the collections and holds what is found against index.csv: names of originals, patients."""
-    pairs, _ = find(items, folder / "fingerprints.sqlite")
+    """Compares the collections, and the pairs with index.csv: names of originals, patients."""
+    pairs, _ = find_pairs(items, folder / "fingerprints.sqlite")
     original = {
         item.path: Path(rows[item.path]["original_name"] if item.path in rows else item.image).stem for item in items
     }
     apart = [pair for pair in pairs if "cxr_real" in (pair.first.dataset, pair.second.dataset)]
-    found = {(pair.first.path, pair.second.path) for pair in pairs}
+    paired = {(pair.first.path, pair.second.path) for pair in pairs}
     named = [
         (a, b)
         for a in items
@@ -198,12 +197,12 @@ def show_overlap(items: Sequence[Item], rows: dict[Path, dict[str, str]], folder
         for b in items
         if b.path not in rows and original[a.path] == original[b.path]
     ]
-    missed = [(a, b) for a, b in named if (a.path, b.path) not in found and (b.path, a.path) not in found]
-    kinds = Counter(pair.kind for pair in apart)
-    print(f"\nreal collections, {len(items)} films; films of one name in both: {len(named)}, missed {len(missed)}")
-    print(f"pairs over both: {', '.join(f'{kinds[kind]} {kind.value}' for kind in Kind if kinds[kind])}")
+    missed = [(a, b) for a, b in named if (a.path, b.path) not in paired and (b.path, a.path) not in paired]
+    matches = Counter(pair.match for pair in apart)
+    print(f"\nreal collections, {len(items)} images; images of one name in both: {len(named)}, missed {len(missed)}")
+    print(f"pairs over both: {', '.join(f'{matches[match]} {match.value}' for match in Match if matches[match])}")
     other = [pair for pair in pairs if original[pair.first.path] != original[pair.second.path]]
-    print(f"pairs of films with different names: {len(other)}")
+    print(f"pairs of images with different names: {len(other)}")
     for pair in other:
         names = f"{pair.first.path.name} ({pair.first.patient}), {pair.second.path.name} ({pair.second.patient})"
         print(f"  {names}: {pair.score:.3f}")
@@ -212,20 +211,20 @@ def show_overlap(items: Sequence[Item], rows: dict[Path, dict[str, str]], folder
 def main() -> None:
     """Runs all and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=2000)
-    parser.add_argument("--copies", type=int, default=100, help="of each kind")
+    parser.add_argument("--images", type=int, default=2000, help="generated images")
+    parser.add_argument("--copies", type=int, default=100, help="copies of each kind")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--real", type=Path, help="folder of real data (cxr_multi and cxr_real)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        items = write_films(folder, options.films, options.size)
+        items = write_images(folder, options.images, options.size)
         originals = [item for item in items if item.dataset == "a"]
         show("generated", items, plant(originals, folder, "b", options.copies), folder)
         if options.real is not None:
-            films, rows = real_films(options.real)
-            show_overlap(films, rows, folder)
-            distinct = [item for item in films if item.path in rows]
+            images, rows = real_images(options.real)
+            show_overlap(images, rows, folder)
+            distinct = [item for item in images if item.path in rows]
             show("real", distinct, plant(distinct, folder, "copies", options.copies), folder)
 
 

@@ -27,6 +27,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def usable_cores() -> int:
+    """Number of CPU cores that this process may use, which a container can limit."""
+    return len(os.sched_getaffinity(0))
+
+
 def share_cores(workers: int) -> int:
     """Leaves a core to each worker that reads data and takes the others for computing; gives their number.
 
@@ -34,5 +39,5 @@ def share_cores(workers: int) -> int:
     run ten times slower. ``OMP_NUM_THREADS``, where it is set, stands.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - workers))
+        torch.set_num_threads(max(1, usable_cores() - workers))
     return torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""The audit: pairs of patients and images, its store, its tables, and a run that obeys its list."""
+"""The audit: pairs of patients and images, its store, its tables, and a run that applies its list."""
 
 import csv
 import json
@@ -16,10 +16,11 @@ from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split, Task, TaskKey
-from foundationx.curation.audit.audit import Audit, audit, exclusions, items_of, unseen
+from foundationx.curation.audit.audit import Audit, audit, exclusions, items_of, leaks, unrelated_names
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint, fingerprint_all
-from foundationx.curation.audit.pairs import Item, Kind, Pair, image_pairs, patient_pairs
-from foundationx.curation.audit.report import SIDES, counts, picture_sheet, write_audit
+from foundationx.curation.audit.pairs import Item, Match, Pair, image_pairs, patient_pairs
+from foundationx.curation.audit.report import SPLIT_PAIRS, counts, picture_sheet, write_audit
+from foundationx.curation.issues import Severity
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.exclusion import read_exclusions
 from foundationx.phantoms.phantom import make_phantom
@@ -34,7 +35,7 @@ def item(name, split=TRAIN, patient=None, dataset="a", folder=Path()):
 
 
 def named(pairs):
-    return {(pair.kind, *sorted((pair.first.image, pair.second.image))) for pair in pairs}
+    return {(pair.match, *sorted((pair.first.image, pair.second.image))) for pair in pairs}
 
 
 def test_patients_pair_every_two_places_once():
@@ -47,43 +48,43 @@ def test_patients_pair_every_two_places_once():
         item("6", VAL, "q", "a"),
     ]
     pairs = patient_pairs(items)
-    assert named(pairs) == {(Kind.PATIENT, "1", "3"), (Kind.PATIENT, "1", "4"), (Kind.PATIENT, "3", "4")}
+    assert named(pairs) == {(Match.PATIENT, "1", "3"), (Match.PATIENT, "1", "4"), (Match.PATIENT, "3", "4")}
     assert [pair.crosses for pair in pairs] == [True, False, True]
 
 
 @pytest.fixture(scope="module")
-def film():
+def radiograph():
     return make_phantom(8_000, size=128).image
 
 
-def test_kinds_of_equal_images(tmp_path, film):
-    cv2.imwrite(str(tmp_path / "a.png"), film)
+def test_kinds_of_equal_images(tmp_path, radiograph):
+    cv2.imwrite(str(tmp_path / "a.png"), radiograph)
     shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
-    cv2.imwrite(str(tmp_path / "c.bmp"), film)
-    cv2.imwrite(str(tmp_path / "d.jpg"), film, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    cv2.imwrite(str(tmp_path / "c.bmp"), radiograph)
+    cv2.imwrite(str(tmp_path / "d.jpg"), radiograph, [cv2.IMWRITE_JPEG_QUALITY, 70])
     cv2.imwrite(str(tmp_path / "e.png"), make_phantom(8_001, size=128).image)
     items = [item(name, folder=tmp_path, dataset=name) for name in ("a.png", "b.png", "c.bmp", "d.jpg", "e.png")]
     pairs = image_pairs(items, [fingerprint(entry.path) for entry in items])
     assert named(pairs) == {
-        (Kind.EXACT, "a.png", "b.png"),
-        (Kind.PIXELS, "a.png", "c.bmp"),
-        (Kind.PIXELS, "b.png", "c.bmp"),
-        (Kind.PERCEPTUAL, "a.png", "d.jpg"),
-        (Kind.PERCEPTUAL, "b.png", "d.jpg"),
-        (Kind.PERCEPTUAL, "c.bmp", "d.jpg"),
+        (Match.EXACT, "a.png", "b.png"),
+        (Match.PIXELS, "a.png", "c.bmp"),
+        (Match.PIXELS, "b.png", "c.bmp"),
+        (Match.PERCEPTUAL, "a.png", "d.jpg"),
+        (Match.PERCEPTUAL, "b.png", "d.jpg"),
+        (Match.PERCEPTUAL, "c.bmp", "d.jpg"),
     }
-    assert [pair.kind for pair in pairs] == sorted((pair.kind for pair in pairs), key=list(Kind).index)
+    assert [pair.match for pair in pairs] == sorted((pair.match for pair in pairs), key=list(Match).index)
 
 
 def test_even_images_are_equal_only_by_their_hashes(tmp_path):
     for name, value in (("a.png", 10), ("b.png", 11), ("c.png", 10)):
         cv2.imwrite(str(tmp_path / name), np.full((40, 40), value, np.uint8))
     items = [item(name, folder=tmp_path) for name in ("a.png", "b.png", "c.png")]
-    assert named(image_pairs(items, [fingerprint(entry.path) for entry in items])) == {(Kind.EXACT, "a.png", "c.png")}
+    assert named(image_pairs(items, [fingerprint(entry.path) for entry in items])) == {(Match.EXACT, "a.png", "c.png")}
 
 
-def test_many_equal_images_give_few_pairs_and_each_meets_its_worst_company(tmp_path, film):
-    cv2.imwrite(str(tmp_path / "one.png"), film)
+def test_many_equal_images_give_few_pairs_and_each_is_paired_with_its_leak(tmp_path, radiograph):
+    cv2.imwrite(str(tmp_path / "one.png"), radiograph)
     value = fingerprint(tmp_path / "one.png")
     items = [item(f"{number}", TRAIN) for number in range(200)] + [item("t", TEST, dataset="b")]
     pairs = image_pairs(items, [value] * len(items))
@@ -92,21 +93,22 @@ def test_many_equal_images_give_few_pairs_and_each_meets_its_worst_company(tmp_p
     assert len(pairs) == 199 + 200  # each with the first of its own place, and with the test image
 
 
-def test_what_cannot_be_read_is_listed_and_left_out(tmp_path, film):
-    cv2.imwrite(str(tmp_path / "a.png"), film)
+def test_what_cannot_be_read_is_listed_and_left_out(tmp_path, radiograph):
+    cv2.imwrite(str(tmp_path / "a.png"), radiograph)
     (tmp_path / "torn.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
     paths = [tmp_path / "a.png", tmp_path / "torn.png", tmp_path / "gone.png"]
     store = FingerprintStore(tmp_path / "store")
-    found, faults = fingerprint_all(paths, store)
+    prints, errors = fingerprint_all(paths, store)
     store.close()
-    assert found[0] is not None and found[1:] == [None, None]
-    assert set(faults) == set(paths[1:]) and "torn" in faults[paths[1]] and "cannot be opened" in faults[paths[2]]
-    assert image_pairs([item(path.name) for path in paths], found) == []
+    assert prints[0] is not None and prints[1:] == [None, None]
+    assert set(errors) == set(paths[1:])
+    assert "torn" in errors[paths[1]].found and "cannot be opened" in errors[paths[2]].found
+    assert image_pairs([item(path.name) for path in paths], prints) == []
 
 
-def test_a_stored_fingerprint_is_used_until_the_file_changes(tmp_path, film):
+def test_a_stored_fingerprint_is_used_until_the_file_changes(tmp_path, radiograph):
     path = tmp_path / "a.bmp"
-    cv2.imwrite(str(path), film)
+    cv2.imwrite(str(path), radiograph)
     store = FingerprintStore(tmp_path / "store")
     (first,), _ = fingerprint_all([path], store)
     store.close()
@@ -114,21 +116,21 @@ def test_a_stored_fingerprint_is_used_until_the_file_changes(tmp_path, film):
     path.write_bytes(b"x" * status.st_size)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     store = FingerprintStore(tmp_path / "store")
-    (again,), faults = fingerprint_all([path], store)
-    assert not faults and (again.content, again.pixels) == (first.content, first.pixels)
+    (again,), errors = fingerprint_all([path], store)
+    assert not errors and (again.content, again.pixels) == (first.content, first.pixels)
     np.testing.assert_array_equal(again.thumbnail, first.thumbnail)
-    cv2.imwrite(str(path), film[::-1])
+    cv2.imwrite(str(path), radiograph[::-1])
     os.utime(path, ns=(0, 1))
     (other,), _ = fingerprint_all([path], store)
     store.close()
     assert other.pixels != first.pixels
 
 
-def test_an_interrupted_audit_goes_on_where_it_was(tmp_path, film):
+def test_an_interrupted_audit_continues_where_it_stopped(tmp_path, radiograph):
     paths = []
     for number in range(130):
         paths.append(tmp_path / f"{number:03}.bmp")
-        cv2.imwrite(str(paths[-1]), film[: 32 + number % 7, : 32 + number // 7])
+        cv2.imwrite(str(paths[-1]), radiograph[: 32 + number % 7, : 32 + number // 7])
 
     def stop(count):
         if count:
@@ -138,16 +140,16 @@ def test_an_interrupted_audit_goes_on_where_it_was(tmp_path, film):
     with pytest.raises(KeyboardInterrupt):
         fingerprint_all(paths, store, stop)
     store.close()
-    told = []
+    advances = []
     store = FingerprintStore(tmp_path / "store")
-    found, _ = fingerprint_all(paths, store, told.append)
+    prints, _ = fingerprint_all(paths, store, advances.append)
     store.close()
-    assert told[0] >= 64 and sum(told) == 130 and None not in found
+    assert advances[0] >= 64 and sum(advances) == 130 and None not in prints
 
 
 @pytest.mark.parametrize("spoil", ["version", "other file"])
-def test_a_store_that_does_not_fit_is_made_anew(tmp_path, film, spoil):
-    cv2.imwrite(str(tmp_path / "a.png"), film)
+def test_a_store_that_does_not_fit_is_made_anew(tmp_path, radiograph, spoil):
+    cv2.imwrite(str(tmp_path / "a.png"), radiograph)
     store = FingerprintStore(tmp_path / "store")
     fingerprint_all([tmp_path / "a.png"], store)
     store.close()
@@ -166,29 +168,32 @@ def test_a_store_that_does_not_fit_is_made_anew(tmp_path, film, spoil):
 def test_exclusions_name_training_images_only():
     one, two, three = item("1", TRAIN, "p"), item("2", TRAIN, "p"), item("3", TEST, "q", "b")
     four = item("4", VAL, "p", "b")
-    pairs = [Pair(Kind.PERCEPTUAL, three, one, 0.91234), Pair(Kind.EXACT, one, two), Pair(Kind.PATIENT, two, four)]
-    rows = exclusions(Audit([one, two, three, four], pairs))
+    pairs = [Pair(Match.PERCEPTUAL, three, one, 0.91234), Pair(Match.EXACT, one, two), Pair(Match.PATIENT, two, four)]
+    rows = exclusions([one, two, three, four], pairs)
     assert [(row.image, row.reason, row.of_dataset, row.of_image, row.of_split) for row in rows] == [
         ("1", "perceptual 0.912", "b", "3", "test"),
         ("1", "patient", "b", "4", "val"),
         ("2", "patient", "b", "4", "val"),
     ]
+    (leak,) = leaks([one, two, three, four], pairs)
+    assert (leak.severity, leak.where) == (Severity.FAULT, "a") and leak.found.startswith("2 training images")
+    assert "exclude" in leak.fix
 
 
-def test_counts_by_kind_datasets_and_sides():
+def test_counts_by_match_datasets_and_splits():
     a, b, c = item("1", TRAIN), item("2", TEST, dataset="b"), item("3", TRAIN, dataset="b")
-    rows = counts([Pair(Kind.PATIENT, b, a), Pair(Kind.PATIENT, a, c), Pair(Kind.EXACT, b, c)])
+    rows = counts([Pair(Match.PATIENT, b, a), Pair(Match.PATIENT, a, c), Pair(Match.EXACT, b, c)])
     assert rows == [
-        {"kind": "exact", "datasets": "b", "pairs": 1, "sides": {"train - test": 1}},
-        {"kind": "patient", "datasets": "a - b", "pairs": 2, "sides": {"train - test": 1, "train - train": 1}},
+        {"match": "exact", "datasets": "b", "pairs": 1, "splits": {"train - test": 1}},
+        {"match": "patient", "datasets": "a - b", "pairs": 2, "splits": {"train - test": 1, "train - train": 1}},
     ]
-    assert {side for row in rows for side in row["sides"]} <= set(SIDES) and len(SIDES) == 6
+    assert {splits for row in rows for splits in row["splits"]} <= set(SPLIT_PAIRS) and len(SPLIT_PAIRS) == 6
 
 
-def test_a_sheet_shows_each_pair_and_none_without_pairs(tmp_path, film):
-    cv2.imwrite(str(tmp_path / "a.png"), film)
-    pair = Pair(Kind.EXACT, item("a.png", folder=tmp_path), item("a.png", TEST, folder=tmp_path))
-    assert picture_sheet([]) is None and picture_sheet([Pair(Kind.PATIENT, pair.first, pair.second)]) is None
+def test_a_sheet_shows_each_pair_and_none_without_pairs(tmp_path, radiograph):
+    cv2.imwrite(str(tmp_path / "a.png"), radiograph)
+    pair = Pair(Match.EXACT, item("a.png", folder=tmp_path), item("a.png", TEST, folder=tmp_path))
+    assert picture_sheet([]) is None and picture_sheet([Pair(Match.PATIENT, pair.first, pair.second)]) is None
     one, five = picture_sheet([pair]), picture_sheet([pair] * 5)
     assert five.shape == (3 * one.shape[0], one.shape[1])
     assert (one[:, : one.shape[1] // 2] < 255).mean() > 0.7  # two pictures fill most of the first tile
@@ -196,7 +201,7 @@ def test_a_sheet_shows_each_pair_and_none_without_pairs(tmp_path, film):
 
 @pytest.fixture(scope="module")
 def leaking(tmp_path_factory):
-    """Two phantom datasets; a held-out film of the first is, as JPEG, also a training film of the second."""
+    """Two phantom datasets; a held-out image of the first is, as JPEG, also a training image of the second."""
     tmp_path = tmp_path_factory.mktemp("leaking")
     write_phantom_datasets(tmp_path / "data", {"phantom_labels": 12, "phantom_boxes": 12}, size=128, processes=1)
     values = load_config(TINY).model_dump() | {"datasets": [{"card": "phantom_labels"}, {"card": "phantom_boxes"}]}
@@ -220,9 +225,11 @@ def test_a_leak_is_found_listed_and_no_more_trained_on(leaking, capsys):
     (entry,) = read_exclusions(folder / "out" / "exclude.csv")
     assert (entry.dataset, entry.image, entry.of_image, entry.of_split) == ("phantom_boxes", trained, held, "test")
     summary = json.loads((folder / "out" / "audit.json").read_text())
-    assert summary["images"] == 24 and summary["left_out"] == 1 and summary["unreadable"] == {}
+    assert summary["images"] == 24 and summary["excluded"] == 1
+    assert summary["counts"] == {"fault": {"training images that are held out elsewhere": 1}}
+    assert [issue["where"] for issue in summary["issues"]] == ["phantom_boxes"]
     with open(folder / "out" / "audit.csv", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["kind"] == "perceptual"]
+        rows = [row for row in csv.DictReader(stream) if row["match"] == "perceptual"]
     crossing = [row for row in rows if {row["split_a"], row["split_b"]} == {"train", "test"}]
     assert {crossing[0]["image_a"], crossing[0]["image_b"]} == {held, trained} and float(crossing[0]["score"]) > 0.95
     assert cv2.imread(str(folder / "out" / "pairs.png")) is not None
@@ -233,7 +240,7 @@ def test_a_leak_is_found_listed_and_no_more_trained_on(leaking, capsys):
     left = set(before.indices[key][TRAIN]) - set(after.indices[key][TRAIN])
     assert [before.annotations[key].images[index] for index in left] == [trained]
     again = audit(after, folder / "out" / "fingerprints.sqlite", {})
-    assert exclusions(again) == []
+    assert exclusions(again.items, again.pairs) == [] and again.issues == []
     assert len(again.items) == 23
 
 
@@ -249,7 +256,7 @@ def test_a_configuration_is_audited_whole_whatever_it_leaves_out(leaking, capsys
     assert "pairs among 24 images" in capsys.readouterr().out
 
 
-def test_an_image_of_several_tasks_is_one_item_on_its_strictest_side(leaking):
+def test_an_image_of_several_tasks_is_one_item_on_its_strictest_split(leaking):
     folder, config, *_ = leaking
     data_module = open_datasets(config, folder / "data")
     key = TaskKey("phantom_boxes", Task.DETECTION)
@@ -257,9 +264,9 @@ def test_an_image_of_several_tasks_is_one_item_on_its_strictest_side(leaking):
     data_module.annotations[other] = data_module.annotations[key]
     everything = np.arange(len(data_module.annotations[key]))
     data_module.indices[other] = {TRAIN: everything, VAL: everything[:0], TEST: everything[:0]}
-    sides = {entry.image: entry.split for entry in items_of(data_module) if entry.dataset == "phantom_boxes"}
+    splits = {entry.image: entry.split for entry in items_of(data_module) if entry.dataset == "phantom_boxes"}
     held = {data_module.annotations[key].images[index] for index in data_module.indices[key][TEST]}
-    assert len(sides) == 12 and all(sides[image] is TEST for image in held)
+    assert len(splits) == 12 and all(splits[image] is TEST for image in held)
 
 
 def test_related_datasets_that_share_no_patient_are_noted():
@@ -268,11 +275,11 @@ def test_related_datasets_that_share_no_patient_are_noted():
         item("2", patient="q", dataset="b"),
         item("3", patient="p", dataset="c"),
     ]
-    parent_and_child = unseen(items, {"b": "a"})
-    assert len(parent_and_child) == 1 and "a and b" in parent_and_child[0]
-    assert unseen(items, {"c": "a"}) == unseen(items, {}) == []
-    (siblings,) = unseen(items, {"b": "x", "c": "x"})
-    assert "b and c re-use the images of one dataset" in siblings
+    (parent_and_child,) = unrelated_names(items, {"b": "a"})
+    assert "a and b" in parent_and_child.found and parent_and_child.severity is Severity.NOTE
+    assert list(unrelated_names(items, {"c": "a"})) == list(unrelated_names(items, {})) == []
+    (siblings,) = unrelated_names(items, {"b": "x", "c": "x"})
+    assert "b and c reuse the images of one dataset" in siblings.found
 
 
 def test_fingerprint_of_a_missing_file_names_it(tmp_path):

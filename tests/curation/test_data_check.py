@@ -10,8 +10,8 @@ import pytest
 
 from foundationx.apps.cli.main import FAULT, main
 from foundationx.curation.check import pixels
-from foundationx.curation.check.findings import Kind, Severity
 from foundationx.curation.check.run import check_card
+from foundationx.curation.issues import IssueKind, Severity
 from foundationx.datasets.annotations import reader_names
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.layouts import LAYOUTS, write_layout
@@ -22,7 +22,7 @@ from tests.helpers.layouts.films import write_image
 def test_a_whole_folder_in_its_published_layout_has_no_fault(name, tmp_path):
     card = write_layout(name, tmp_path)
     report = check_card(card, tmp_path)
-    assert [finding for finding in report.findings if finding.severity is not Severity.NOTE] == []
+    assert [issue for issue in report.issues if issue.severity is not Severity.NOTE] == []
     assert report.decoded == report.images > 0
 
 
@@ -35,8 +35,8 @@ def check(name: str, tmp_path, card=None, **options):
     return check_card(card or write_layout(name, tmp_path), tmp_path, **options)
 
 
-def found(report, kind: Kind) -> list[str]:
-    return [f"{finding.severity}: {finding.found}" for finding in report.findings if finding.kind is kind]
+def issues(report, kind: IssueKind) -> list[str]:
+    return [f"{issue.severity}: {issue.found}" for issue in report.issues if issue.kind is kind]
 
 
 def test_of_a_partial_download_missing_images_are_one_warning(tmp_path):
@@ -44,23 +44,23 @@ def test_of_a_partial_download_missing_images_are_one_warning(tmp_path):
     for image in sorted((tmp_path / "nih" / "images_001" / "images").iterdir()):
         image.unlink()  # patients 2, 4 and 6
     whole, partial = check("nih", tmp_path, card), check("nih", tmp_path, card, partial=True)
-    assert len(found(whole, Kind.ABSENT)) == 3
-    assert "fault: found 3 of 6 images (3 more cannot be used)" in found(whole, Kind.COUNTS)
+    assert len(issues(whole, IssueKind.ABSENT)) == 3
+    assert "fault: found 3 of 6 images (3 more cannot be used)" in issues(whole, IssueKind.COUNTS)
     assert partial.count(Severity.FAULT) == 0
-    assert found(partial, Kind.ABSENT) == [
-        "warning: 3 annotated images or masks are not there; the first is 00000002_000.png"
+    assert issues(partial, IssueKind.ABSENT) == [
+        "warning: 3 annotated images or masks are missing; the first is 00000002_000.png"
     ]
-    assert "warning: found 3 of 6 images (3 more cannot be used)" in found(partial, Kind.COUNTS)
+    assert "warning: found 3 of 6 images (3 more cannot be used)" in issues(partial, IssueKind.COUNTS)
 
 
 def test_more_than_published_is_a_fault_of_a_partial_download_too(tmp_path):
     card = write_layout("nih", tmp_path)
     expected = card.expected.model_copy(update={"images": 5})
     report = check("nih", tmp_path, card.model_copy(update={"expected": expected}), partial=True)
-    assert found(report, Kind.COUNTS) == ["fault: found 6 of 5 images"]
+    assert issues(report, IssueKind.COUNTS) == ["fault: found 6 of 5 images"]
 
 
-def test_in_haste_a_sample_of_each_folder_is_decoded_and_empty_files_are_found_everywhere(tmp_path, monkeypatch):
+def test_fast_decodes_a_sample_of_each_folder_and_empty_files_are_found_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "SAMPLE", 2)
     card = write_layout("nih", tmp_path)
     folder = tmp_path / "nih" / "images_001" / "images"  # holds patients 2, 4 and 6: the first and last are decoded
@@ -70,7 +70,7 @@ def test_in_haste_a_sample_of_each_folder_is_decoded_and_empty_files_are_found_e
     (folder / "00000006_000.png").write_bytes(b"torn")
     report = check("nih", tmp_path, card, fast=True)
     assert report.decoded == 4
-    assert [text.partition("(")[0].strip() for text in found(report, Kind.IMAGES)] == [
+    assert [text.partition("(")[0].strip() for text in issues(report, IssueKind.IMAGES)] == [
         "fault: the file is empty",
         "fault: is not an image that can be read",
     ]
@@ -82,7 +82,7 @@ def test_smoothed_masks_are_a_warning(tmp_path):
     mask[10:20], mask[20] = 255, 128
     write_image(tmp_path / "shenzhen" / "mask" / "CHNCXR_0001_1_mask.png", mask)
     name = "mask/CHNCXR_0001_1_mask.png"
-    assert found(check("shenzhen", tmp_path, card), Kind.TARGETS) == [
+    assert issues(check("shenzhen", tmp_path, card), IssueKind.TARGETS) == [
         f"warning: {name} holds 1 values that the card does not name, e.g. 128"
     ]
 
@@ -95,49 +95,49 @@ def test_labels_are_counted_by_class(tmp_path):
 
 def test_a_class_without_negatives_cannot_be_scored(tmp_path):
     card = write_layout("kermany", tmp_path)
-    for side in ("train", "test"):
-        for image in (tmp_path / "kermany" / "chest_xray" / side / "NORMAL").iterdir():
+    for split in ("train", "test"):
+        for image in (tmp_path / "kermany" / "chest_xray" / split / "NORMAL").iterdir():
             image.unlink()
-    assert found(check("kermany", tmp_path, card), Kind.CLASSES) == [
+    assert issues(check("kermany", tmp_path, card), IssueKind.CLASSES) == [
         "warning: Pneumonia has no known negative: it cannot be scored"
     ]
 
 
-def test_twins_of_one_patient_say_so(tmp_path):
+def test_duplicates_of_one_patient_are_reported_as_such(tmp_path):
     card = write_layout("nih", tmp_path)
     folder = tmp_path / "nih"
     other = "images_002/images/00000001_001.png"
     (folder / other).write_bytes((folder / "images_002/images/00000001_000.png").read_bytes())
     with open(folder / "Data_Entry_2017_v2020.csv", "a") as stream:
         stream.write("00000001_001.png,No Finding,1\n")
-    assert found(check("nih", tmp_path, card), Kind.TWINS) == [
+    assert issues(check("nih", tmp_path, card), IssueKind.DUPLICATES) == [
         "warning: holds the same bytes as images_002/images/00000001_000.png, of the same patient"
     ]
 
 
-def test_looks_come_in_order_and_few_are_under_way(tmp_path):
-    under_way, most, lock = 0, 0, threading.Lock()
+def test_results_are_in_order_and_few_are_in_flight(tmp_path):
+    in_flight, most, lock = 0, 0, threading.Lock()
 
     class Slow:
-        places = dict.fromkeys(f"{index}.png" for index in range(60))
+        indices = dict.fromkeys(f"{index}.png" for index in range(60))
 
-        def decode(self, image):
-            nonlocal under_way, most
+        def check(self, image):
+            nonlocal in_flight, most
             with lock:
-                under_way += 1
-                most = max(most, under_way)
-            return pixels.Look(image)
+                in_flight += 1
+                most = max(most, in_flight)
+            return pixels.ImageResult(image)
 
-    def watched(looks, count):
-        nonlocal under_way
+    def watched(results, count):
+        nonlocal in_flight
         assert count == 60
-        for look in looks:
+        for result in results:
             with lock:
-                under_way -= 1
-            yield look
+                in_flight -= 1
+            yield result
 
-    looks = list(pixels.inspect(Slow(), 3, False, watched))
-    assert [look.image for look in looks] == list(Slow.places)
+    results = list(pixels.check_images(Slow(), 3, False, watched))
+    assert [result.image for result in results] == list(Slow.indices)
     assert most <= 3 * pixels.AHEAD
 
 
@@ -160,9 +160,9 @@ def test_five_of_a_kind_are_shown_and_all_are_in_the_report(tmp_path, capsys):
     (report,) = json.loads(target.read_text())
     assert report["dataset"] == "phantom_masks" and report["images"] == 12 and report["decoded"] == 4
     assert report["counts"]["fault"] == {"images": 8}
-    empty = [finding for finding in report["findings"] if finding["kind"] == "images"]
-    assert [finding["file"] for finding in empty] == [f"images/{image.name}" for image in images[:8]]
-    assert all(finding["fix"] == "download it again" and finding["severity"] == "fault" for finding in empty)
+    empty = [issue for issue in report["issues"] if issue["kind"] == "images"]
+    assert [issue["file"] for issue in empty] == [f"images/{image.name}" for image in images[:8]]
+    assert all(issue["fix"] == "download it again" and issue["severity"] == "fault" for issue in empty)
 
 
 def test_all_of_nothing_is_a_fault_of_the_call(tmp_path, capsys):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foundationx.curation.check.findings import Kind
 from foundationx.curation.check.run import check_card
+from foundationx.curation.issues import IssueKind
 from tests.helpers.layouts import write_layout
 from tests.helpers.layouts.place_faults import PLACE_FAULTS
 from tests.helpers.layouts.table_faults import TABLE_FAULTS
@@ -19,17 +19,21 @@ def test_a_planted_fault_is_named_with_its_place_and_what_to_do(fault, tmp_path)
         card = _with(card, *fault.card)
     report = check_card(card, tmp_path)
     matching = [
-        finding
-        for finding in report.findings
-        if finding.kind is fault.kind and finding.severity is fault.severity and fault.found in finding.found
+        issue
+        for issue in report.issues
+        if issue.kind is fault.kind and issue.severity is fault.severity and fault.found in issue.found
     ]
-    assert len(matching) == 1, report.findings
+    assert len(matching) == 1, report.issues
     assert fault.file in matching[0].file
     assert fault.where in matching[0].where
     assert matching[0].fix
-    consequences = {Kind.COUNTS, Kind.CLASSES, Kind.UNNAMED}  # what is lost is also missing in the sums
-    further = [finding for finding in report.findings if finding is not matching[0]]
-    assert {finding.kind for finding in further} <= consequences
+    consequences = {
+        IssueKind.COUNTS,
+        IssueKind.CLASSES,
+        IssueKind.UNANNOTATED,
+    }  # what is lost is also missing in the sums
+    further = [issue for issue in report.issues if issue is not matching[0]]
+    assert {issue.kind for issue in further} <= consequences
 
 
 def _with(card, key, value):

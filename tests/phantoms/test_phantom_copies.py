@@ -10,8 +10,8 @@ import pytest
 from foundationx.apps.cli.main import main
 from foundationx.core.errors import CardError, DataError
 from foundationx.core.types import Task
-from foundationx.curation.check.findings import Kind, Severity
 from foundationx.curation.check.run import check_card
+from foundationx.curation.issues import IssueKind, Severity
 from foundationx.data.dataset import CardDataset
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
@@ -65,7 +65,7 @@ def test_the_cards_reader_finds_every_class_present_and_absent(copies, name):
 def test_the_check_finds_nothing_wrong_but_the_published_counts(copies, name):
     report = check_card(CATALOG.card(name), copies)
     assert report.images >= 4 and report.decoded == report.images
-    wrong = [found for found in report.findings if found.kind is not Kind.COUNTS and found.severity != Severity.NOTE]
+    wrong = [found for found in report.issues if found.kind is not IssueKind.COUNTS and found.severity != Severity.NOTE]
     assert wrong == []
 
 
@@ -204,7 +204,7 @@ def test_a_card_of_a_users_own_registry_is_copied(tmp_path):
     assert {pair for pair in known if not np.isnan(pair).any()} >= {(1.0, 1.0), (0.0, 0.0)}
     assert not any(pair == (0.0, 1.0) for pair in known)
     report = check_card(card, tmp_path / "data")
-    assert [found for found in report.findings if found.severity != Severity.NOTE] == []
+    assert [found for found in report.issues if found.severity != Severity.NOTE] == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints what was found and writes it; exit code 1 where something that is held out is trained on."""
     from foundationx.curation.audit.audit import audit, exclusions
-    from foundationx.curation.audit.report import SIDES, counts, write_audit
+    from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
+    from foundationx.curation.issues import report_lines
     from foundationx.data.datamodule import open_datasets
     from foundationx.datasets.cards.catalog import Catalog
 
@@ -39,22 +40,20 @@ def run(options: argparse.Namespace) -> int:
                 stages[stage] = progress.add_task(stage, total=total)
             progress.update(stages[stage], advance=advance, total=total)
 
-        found = audit(data_module, options.out / "fingerprints.sqlite", parents, watch)
-    table = Table(title=f"pairs among {len(found.items):,} images")
-    for column in ("kind", "datasets", *SIDES):
-        table.add_column(column, justify="right" if column in SIDES else "left")
-    for row in counts(found.pairs):
-        table.add_row(row["kind"], row["datasets"], *(str(row["sides"].get(sides, "")) for sides in SIDES))
+        result = audit(data_module, options.out / "fingerprints.sqlite", parents, watch)
+    table = Table(title=f"pairs among {len(result.items):,} images")
+    for column in ("match", "datasets", *SPLIT_PAIRS):
+        table.add_column(column, justify="right" if column in SPLIT_PAIRS else "left")
+    for row in counts(result.pairs):
+        table.add_row(row["match"], row["datasets"], *(str(row["splits"].get(splits, "")) for splits in SPLIT_PAIRS))
     console.print(table)
-    for path, reason in found.unreadable.items():
-        console.print(f"not compared: {path}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    for note in found.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    written = write_audit(found, options.out)
-    leave_out = {(entry.dataset, entry.image) for entry in exclusions(found)}
-    console.print(f"{len(leave_out):,} training images to leave out: {options.out / 'exclude.csv'}", highlight=False)
+    for line in report_lines(result.issues, "audit.json lists all"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    written = write_audit(result, options.out)
+    excluded = {(entry.dataset, entry.image) for entry in exclusions(result.items, result.pairs)}
+    console.print(f"{len(excluded):,} training images to leave out: {options.out / 'exclude.csv'}", highlight=False)
     console.print("written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
-    return 1 if leave_out else 0
+    return 1 if excluded else 0
 
 
 def _config(what: list[str]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,7 @@ from foundationx.apps.cli.options import add_data_root, wide_console
 from foundationx.core.workdir import write_atomically
 
 if TYPE_CHECKING:
-    from foundationx.curation.check.findings import Finding, Report
-
-SHOWN = 5
-"""Findings of each kind that are printed; the JSON report holds all."""
+    from foundationx.curation.check.report import CheckReport
 
 ALL = "all"
 
@@ -29,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
     parser.add_argument("--fast", action="store_true", help="decode a sample of the images only")
     parser.add_argument("--partial", action="store_true", help="the download is a part: missing images are a warning")
-    parser.add_argument("--report", type=Path, help="write every finding to this JSON file")
+    parser.add_argument("--report", type=Path, help="write every issue to this JSON file")
     add_data_root(parser)
 
 
@@ -41,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from foundationx.core.errors import ConfigError
     from foundationx.curation.check.run import check_card
+    from foundationx.curation.issues import Severity
     from foundationx.datasets.cards.catalog import Catalog
 
     console, catalog = wide_console(), Catalog()
@@ -61,45 +58,23 @@ def run(options: argparse.Namespace) -> int:
             root=options.root,
             fast=options.fast,
             partial=options.partial,
-            progress=lambda looks, count, name=name: track(
-                looks, name, total=count, console=console, transient=True, disable=not console.is_terminal
+            progress=lambda results, count, name=name: track(
+                results, name, total=count, console=console, transient=True, disable=not console.is_terminal
             ),
         )
         _print(report, console)
         reports.append(report)
     if options.report is not None:
         write_atomically(options.report, json.dumps([report.as_json() for report in reports], indent=1) + "\n")
-        console.print(f"every finding: {options.report}", highlight=False, markup=False)
-    return 1 if any(finding.severity == "fault" for report in reports for finding in report.findings) else 0
+        console.print(f"all issues: {options.report}", highlight=False, markup=False)
+    return 1 if any(report.count(Severity.FAULT) for report in reports) else 0
 
 
-def _print(report: Report, console: Console) -> None:
-    from foundationx.curation.check.findings import Severity
+def _print(report: CheckReport, console: Console) -> None:
+    from foundationx.curation.issues import Severity, report_lines
 
     counts = ", ".join(f"{report.count(severity):,} {severity.value}s" for severity in Severity)
     decoded = "" if report.decoded == report.images else f" ({report.decoded:,} decoded)"
     head = f"{report.dataset}: {report.images:,} images{decoded}, {report.patients:,} patients; {counts}"
-    console.print(head, highlight=False, markup=False)
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in report.findings:
-        groups.setdefault((finding.severity.value, finding.kind.value), []).append(finding)
-    for (severity, kind), findings in groups.items():
-        console.print(f"  {severity}s, {kind}: {len(findings):,}", highlight=False, markup=False)
-        for line in _lines(findings):
-            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _lines(findings: list[Finding]) -> Iterable[str]:
-    for finding in findings[:SHOWN]:
-        yield _line(finding)
-    if len(findings) > SHOWN:
-        yield f"and {len(findings) - SHOWN:,} more (--report lists all)"
-
-
-def _line(finding: Finding) -> str:
-    """A finding in one line: file (row): what was found; expected: ...; fix: ..."""
-    place = f"{finding.file} ({finding.where})" if finding.file and finding.where else finding.file or finding.where
-    parts = [f"{place}: {finding.found}"]
-    parts += [f"expected: {finding.expected}"] if finding.expected else []
-    parts += [f"fix: {finding.fix}"] if finding.fix else []
-    return "; ".join(parts)
+    for line in (head, *report_lines(report.issues, "--report lists all")):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,108 +1,112 @@
-"""The audit of a run: who and what stands on two sides of the split, or in two datasets."""
+"""The audit of a run: patients and images that are in two splits, or in two datasets."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Protocol
 
+from foundationx.core.errors import DataError
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
-from foundationx.curation.audit.pairs import HELD_OUT, Item, Kind, Pair, image_pairs, patient_pairs
+from foundationx.curation.audit.pairs import HELD_OUT, Item, Match, Pair, image_pairs, patient_pairs
+from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.data.datamodule import DataModule
 from foundationx.datasets.exclusion import Exclusion
 
 
 @dataclass
 class Audit:
-    """What was found.
+    """The result of an audit.
 
     Attributes:
-        items: every image of every dataset.
-        pairs: of images, then of patients.
-        unreadable: files that could not be compared, and why.
-        notes: what the audit could not see, for people.
+        items: All images of all datasets.
+        pairs: Pairs of images, then of patients.
+        issues: Leaks, files that could not be compared, and the limits of the audit.
     """
 
     items: list[Item]
     pairs: list[Pair]
-    unreadable: dict[Path, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
 
 
-class Watch(Protocol):
-    """Is told how far each stage is."""
+class StageProgress(Protocol):
+    """Progress callback of an audit."""
 
     def __call__(self, stage: str, advance: int, total: int) -> None:
-        """``advance`` more of ``total`` images or pairs of a stage are done."""
+        """Called when ``advance`` more of the ``total`` images or pairs of a stage are done."""
 
 
-def no_watch(stage: str, advance: int, total: int) -> None:
-    """For those who do not want to know."""
+def no_progress(stage: str, advance: int, total: int) -> None:
+    """Shows nothing."""
 
 
 def items_of(data_module: DataModule) -> list[Item]:
-    """Every image of a run once, with its side; an image that several tasks use is on the strictest side of these.
+    """Every image of a run once, with its split; an image that several tasks use is in the strictest of their splits.
 
-    Images that the run leaves out (nothing known, limits, exclusion list) are not in it.
+    Images that the run leaves out (without annotation, limits, exclusion list) are not included.
     """
-    found: dict[tuple[str, str], Item] = {}
+    items: dict[tuple[str, str], Item] = {}
     for split in (*HELD_OUT, Split.TRAIN):
         for key, table in data_module.annotations.items():
             for index in data_module.indices[key][split]:
                 name = table.images[index]
                 path = data_module.roots[key.dataset] / name
-                found.setdefault((key.dataset, name), Item(key.dataset, name, table.patients[index], split, path))
-    return sorted(found.values(), key=lambda item: (item.dataset, item.image))
+                items.setdefault((key.dataset, name), Item(key.dataset, name, table.patients[index], split, path))
+    return sorted(items.values(), key=lambda item: (item.dataset, item.image))
 
 
-def audit(data_module: DataModule, store: Path, parents: Mapping[str, str | None], watch: Watch = no_watch) -> Audit:
+def audit(
+    data_module: DataModule, store: Path, parents: Mapping[str, str | None], progress: StageProgress = no_progress
+) -> Audit:
     """Compares all images and patients of a run.
 
     Args:
-        data_module: datasets of the run, best opened without exclusion list and limits.
-        store: file of fingerprints; made or reused.
-        parents: of each dataset the one whose images it re-uses, or None.
-        watch: told of the stages.
+        data_module: Datasets of the run, best opened without exclusion list and limits.
+        store: File of fingerprints; created or reused.
+        parents: Dataset -> dataset whose images it reuses, or None.
+        progress: Callback for the progress of each stage.
 
     Returns:
-        Pairs of images and patients. What cannot be read is listed, not compared.
+        Pairs of images and patients. Files that cannot be read are issues and are not compared.
     """
     items = items_of(data_module)
     total = len(items)
     with closing(FingerprintStore(store)) as fingerprints:
         prints, unreadable = fingerprint_all(
-            [item.path for item in items], fingerprints, lambda count: watch("fingerprints", count, total)
+            [item.path for item in items], fingerprints, lambda count: progress("fingerprints", count, total)
         )
     pairs = image_pairs(
         items,
         prints,
-        lambda count: watch("search", count, total),
-        lambda count, number: watch("comparison", count, number),
+        lambda count: progress("search", count, total),
+        lambda count, number: progress("comparison", count, number),
     )
-    return Audit(items, pairs + patient_pairs(items), unreadable, unseen(items, parents))
+    pairs += patient_pairs(items)
+    issues = [*leaks(items, pairs), *_unreadable(unreadable), *unrelated_names(items, parents)]
+    return Audit(items, pairs, issues)
 
 
-def exclusions(found: Audit) -> list[Exclusion]:
+def exclusions(items: Sequence[Item], pairs: Sequence[Pair]) -> list[Exclusion]:
     """A row for every training image and held-out image (of any dataset) that are one picture or one patient.
 
-    Patients are on one side by construction of the split; their rows appear where ``allow_test`` breaks it.
+    The split puts each patient into one split; rows for patients occur only if ``allow_test`` overrides it.
     """
     by_patient: dict[tuple[str, str, Split], list[Item]] = defaultdict(list)
-    for item in found.items:
+    for item in items:
         by_patient[item.dataset, item.patient, item.split].append(item)
     rows = []
-    for pair in found.pairs:
+    for pair in pairs:
         if not pair.crosses:
             continue
         train, held = (pair.first, pair.second) if pair.first.split is Split.TRAIN else (pair.second, pair.first)
-        shared = pair.kind is Kind.PATIENT
+        shared = pair.match is Match.PATIENT
         images = by_patient[train.dataset, train.patient, Split.TRAIN] if shared else [train]
-        reason = pair.kind.value if pair.kind is not Kind.PERCEPTUAL else f"{pair.kind.value} {pair.score:.3f}"
+        reason = pair.match.value if pair.match is not Match.PERCEPTUAL else f"{pair.match.value} {pair.score:.3f}"
         rows += [
             Exclusion(item.dataset, item.image, reason, held.dataset, held.image, held.split.value, row="")
             for item in images
@@ -110,16 +114,30 @@ def exclusions(found: Audit) -> list[Exclusion]:
     return sorted(rows, key=lambda row: (row.dataset, row.image, row.of_dataset, row.of_image))
 
 
-def unseen(items: Sequence[Item], parents: Mapping[str, str | None]) -> list[str]:
-    """Datasets that re-use images but share no patient: only pictures can tell there, which the reader should know."""
+def leaks(items: Sequence[Item], pairs: Sequence[Pair]) -> Iterator[Issue]:
+    """A fault for every dataset with training images that are held out in it or in another dataset."""
+    images = {(row.dataset, row.image) for row in exclusions(items, pairs)}
+    for dataset, count in sorted(Counter(dataset for dataset, _ in images).items()):
+        found = f"{count:,} training images show a held-out picture or patient"
+        fix = "leave them out: exclude = 'exclude.csv' of this audit in the configuration"
+        yield Issue(IssueKind.LEAKS, Severity.FAULT, "", dataset, found, "none", fix)
+
+
+def _unreadable(errors: Mapping[Path, DataError]) -> Iterator[Issue]:
+    for path, error in errors.items():
+        yield Issue.from_error(error, IssueKind.IMAGES, str(path), "not compared", severity=Severity.WARNING)
+
+
+def unrelated_names(items: Sequence[Item], parents: Mapping[str, str | None]) -> Iterator[Issue]:
+    """A note for datasets that reuse images but share no patient name: only the pictures can reveal shared patients."""
     patients: dict[str, set[str]] = defaultdict(set)
     for item in items:
         patients[item.dataset].add(item.patient)
-    notes = []
     for first, second in combinations(sorted(patients), 2):
         related = second == parents.get(first) or first == parents.get(second)
         siblings = parents.get(first) is not None and parents.get(first) == parents.get(second)
         if (related or siblings) and not patients[first] & patients[second]:
-            what = "re-use the images of one dataset" if siblings else "share images by their cards"
-            notes.append(f"{first} and {second} {what} but no patient by name: only the pictures can tell")
-    return notes
+            what = "reuse the images of one dataset" if siblings else "share images according to their cards"
+            found = f"{first} and {second} {what}, but no patient name: only the pictures can reveal shared patients"
+            fix = "none needed; if a table maps the patients, name it in the cards (patient.table, patient.namespace)"
+            yield Issue(IssueKind.PATIENT_NAMES, Severity.NOTE, "", f"{first}, {second}", found, fix=fix)

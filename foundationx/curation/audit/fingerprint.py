@@ -1,9 +1,8 @@
-"""What the audit stores of an image, in a file that a second audit reuses."""
+"""Fingerprints of images, in a file that a second audit reuses."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from foundationx.core.device import usable_cores
 from foundationx.core.errors import DataError
 from foundationx.data.pixels.read import read_grey
 
@@ -20,23 +20,23 @@ SIDE = 128
 """Side of a thumbnail in pixels."""
 
 VERSION = 1
-"""Of the stored fingerprints: raised when a fingerprint of the same image changes."""
+"""Version of the stored fingerprints: increased when the fingerprint of an image changes."""
 
 _BLANK = 2.0
-"""Standard deviation of grey values below which a thumbnail shows nothing that could be recognised."""
+"""Standard deviation of grey values below which a thumbnail has nothing to recognise."""
 
 _AT_ONCE = 64
-"""Images between two writes to the store: at most these are read again after an interruption."""
+"""Images per write to the store: at most these are read again after an interruption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Of one image file.
+    """Fingerprint of one image file.
 
     Attributes:
         content: SHA-256 of the file's bytes.
-        pixels: SHA-256 of size and values of the decoded grey image: the same for lossless copies in other formats.
-        thumbnail: (SIDE, SIDE) uint8, the whole image shrunk without keeping its proportions.
+        pixels: SHA-256 of size and values of the decoded grey image: equal for lossless copies in other formats.
+        thumbnail: Whole image resized without keeping its proportions, (SIDE, SIDE) uint8.
     """
 
     content: bytes
@@ -45,12 +45,16 @@ class Fingerprint:
 
     @property
     def blank(self) -> bool:
-        """Whether the image is so even that only its hashes can say what it is."""
+        """Whether the image is so uniform that only its hashes can identify it."""
         return float(self.thumbnail.std()) < _BLANK
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Reads and hashes one image. Raises DataError where it cannot be read."""
+    """Reads and hashes one image.
+
+    Raises:
+        DataError: The image cannot be read.
+    """
     image = read_grey(path)
     content = hashlib.sha256(path.read_bytes()).digest()
     pixels = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
@@ -58,14 +62,17 @@ def fingerprint(path: Path) -> Fingerprint:
 
 
 def shrink(image: np.ndarray) -> np.ndarray:
-    """The thumbnail of an (H, W) uint8 image: (SIDE, SIDE) uint8."""
+    """Resizes an (H, W) uint8 image to a (SIDE, SIDE) uint8 thumbnail."""
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 class FingerprintStore:
-    """Fingerprints in an SQLite file, by path, size and time of change of the image.
+    """Fingerprints in an SQLite file, by path, size and modification time of the image.
 
-    A file of another version, or that is no such file, is replaced. About 10 kB an image.
+    A file of another version or format is replaced. About 10 kB per image.
+
+    Args:
+        path: SQLite file.
     """
 
     def __init__(self, path: Path):
@@ -86,7 +93,7 @@ class FingerprintStore:
         self._base.close()
 
     def get(self, path: Path) -> Fingerprint | None:
-        """The stored fingerprint of a file that has not changed since."""
+        """The stored fingerprint of a file; None if there is none or the file has changed since."""
         key, size, changed = _identity(path)
         row = self._base.execute(
             "SELECT content, pixels, thumbnail FROM fingerprints WHERE path = ? AND size = ? AND changed = ?",
@@ -95,21 +102,21 @@ class FingerprintStore:
         if row is None:
             return None
         thumbnail = cv2.imdecode(np.frombuffer(row[2], np.uint8), cv2.IMREAD_GRAYSCALE)
-        return Fingerprint(row[0], row[1], thumbnail)
+        return None if thumbnail is None else Fingerprint(row[0], row[1], thumbnail)
 
     def put(self, path: Path, value: Fingerprint) -> None:
-        """Stores a fingerprint; written by the next ``commit``."""
+        """Adds a fingerprint; the next ``commit`` writes it."""
         packed = cv2.imencode(".png", value.thumbnail)[1].tobytes()
         row = (*_identity(path), value.content, value.pixels, packed)
         self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def commit(self) -> None:
-        """Writes what was put."""
+        """Writes the added fingerprints."""
         self._base.commit()
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
-    """Path, size and time of change of a file; of a missing one, numbers that no file has."""
+    """Path, size and modification time of a file; -1 for both of a missing one."""
     try:
         status = path.stat()
     except OSError:
@@ -132,41 +139,41 @@ def _is_current(path: Path) -> bool:
 
 def fingerprint_all(
     paths: Sequence[Path], store: FingerprintStore, advance: Callable[[int], None] = lambda count: None
-) -> tuple[list[Fingerprint | None], dict[Path, str]]:
+) -> tuple[list[Fingerprint | None], dict[Path, DataError]]:
     """Fingerprints of many files; those in the store are not read again.
 
-    An interrupted call goes on where it was. Cost: one decoding an image (about 20 ms at 2,500 pixels a side), on all
-    cores, and SIDE * SIDE bytes an image of memory.
+    A call after an interruption continues where it stopped. Cost per image: one decoding (about 20 ms for 2,500 x 2,500
+    pixels) on all cores, and SIDE * SIDE bytes of memory.
 
     Args:
-        paths: of images.
-        store: read and filled.
-        advance: told of every few images that are done.
+        paths: Image files.
+        store: Store that is read and filled.
+        advance: Callback with the number of further images done.
 
     Returns:
-        A fingerprint a path, None where the file cannot be read; and why, by path.
+        One fingerprint per path, None if the file cannot be read; and the errors by path.
     """
-    found: list[Fingerprint | None] = [store.get(path) for path in paths]
-    missing = [index for index, value in enumerate(found) if value is None]
+    prints: list[Fingerprint | None] = [store.get(path) for path in paths]
+    missing = [index for index, value in enumerate(prints) if value is None]
     advance(len(paths) - len(missing))
-    faults: dict[Path, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    errors: dict[Path, DataError] = {}
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]
             for index, value in zip(part, pool.map(lambda index: _attempt(paths[index]), part), strict=True):
                 if isinstance(value, Fingerprint):
-                    found[index] = value
+                    prints[index] = value
                     store.put(paths[index], value)
                 else:
-                    faults[paths[index]] = value
+                    errors[paths[index]] = value
             store.commit()
             advance(len(part))
-    return found, faults
+    return prints, errors
 
 
-def _attempt(path: Path) -> Fingerprint | str:
-    """The fingerprint, or what is wrong with the file."""
+def _attempt(path: Path) -> Fingerprint | DataError:
+    """The fingerprint, or the error that prevents it."""
     try:
         return fingerprint(path)
     except DataError as error:
-        return error.found
+        return error

@@ -1,50 +1,56 @@
-"""Which images could be one image: every image's nearest neighbours by a compact descriptor.
+"""Candidate pairs of equal images: the nearest neighbours of every image by a compact descriptor.
 
-The descriptor is the thumbnail with even contrast, blurred to 16 x 16 numbers of length 1: brightness, contrast, size
-and compression hardly change it. Turning and cropping do; so every image also asks in the forms that it would have
-if it had been turned by up to about 3 degrees or cropped by up to about 5 % a side.
+The descriptor is the thumbnail with local contrast normalised, blurred to 16 x 16 numbers and scaled to length 1:
+brightness, contrast, size and compression hardly change it. Rotation and cropping do; so every image is also searched
+for in variants that are rotated by up to about 3 degrees or cropped by up to about 5 % per side.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from foundationx.core.device import usable_cores
 
 GRID = 16
-"""Numbers a side of a descriptor."""
+"""A descriptor has GRID x GRID numbers."""
 
-FORMS = tuple((degrees, scale) for scale in (1.0, 1.07) for degrees in (0.0, -2.0, 2.0))
-"""Rotation and enlargement in which an image asks. Not their inverses: the other image of a pair asks too."""
+VARIANTS = tuple((degrees, scale) for scale in (1.0, 1.07) for degrees in (0.0, -2.0, 2.0))
+"""Rotation in degrees and enlargement of a query. Not their inverses: the other image of a pair is a query too."""
 
 NEIGHBOURS = 5
-"""Candidates of each image in all its forms."""
+"""Candidates per image, over all its variants."""
 
 FLOOR = 0.9
 """Cosine below which a neighbour is no candidate (measured: copies 0.93 and more, nearly all above 0.98)."""
 
 _BLOCK = 256
-"""Images that ask at once: a block of similarities takes 2 * _BLOCK * N * 4 bytes."""
+"""Queries per block: a block of similarities takes 2 * _BLOCK * N * 4 bytes."""
 
 
 def descriptor(thumbnail: np.ndarray) -> np.ndarray:
-    """(GRID * GRID,) float32 of length 1, from an (S, S) uint8 thumbnail."""
+    """The descriptor of an (S, S) uint8 thumbnail: (GRID * GRID,) float32 of length 1."""
     values, side = thumbnail.astype(np.float32), thumbnail.shape[0]
-    values -= cv2.GaussianBlur(values, (0, 0), side / 8)
-    values /= np.sqrt(cv2.GaussianBlur(values * values, (0, 0), side / 8)) + 2
-    values = cv2.GaussianBlur(values, (0, 0), side / GRID / 2.5)
-    small = cv2.resize(values, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()
+    values -= _blurred(values, side / 8)
+    values /= np.sqrt(_blurred(values * values, side / 8)) + 2
+    resized = cv2.resize(_blurred(values, side / GRID / 2.5), (GRID, GRID), interpolation=cv2.INTER_AREA)
+    small = np.asarray(resized, np.float32).ravel()
     small -= small.mean()
     return small / (np.linalg.norm(small) + 1e-9)
 
 
-def forms(thumbnail: np.ndarray) -> np.ndarray:
-    """(len(FORMS), GRID * GRID): descriptors of the thumbnail turned and enlarged."""
+def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+
+
+def variants(thumbnail: np.ndarray) -> np.ndarray:
+    """Descriptors of the thumbnail rotated and enlarged: (len(VARIANTS), GRID * GRID) float32."""
     middle = (thumbnail.shape[0] - 1) / 2
-    turned = [
+    rotated = [
         cv2.warpAffine(
             thumbnail,
             cv2.getRotationMatrix2D((middle, middle), degrees, scale),
@@ -52,47 +58,47 @@ def forms(thumbnail: np.ndarray) -> np.ndarray:
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        for degrees, scale in FORMS
+        for degrees, scale in VARIANTS
     ]
-    return np.stack([descriptor(image) for image in turned])
+    return np.stack([descriptor(image) for image in rotated])
 
 
 def candidates(
     thumbnails: Sequence[np.ndarray], advance: Callable[[int], None] = lambda count: None
 ) -> list[tuple[int, int]]:
-    """Pairs of images worth a closer look: at most NEIGHBOURS an image, in any of its forms at least FLOOR alike.
+    """Pairs of images to compare in detail: at most NEIGHBOURS per image, with a cosine of at least FLOOR.
 
-    Cost for N images: 2 ms an image for descriptors, then len(FORMS) * N * N * GRID * GRID multiplications in blocks of
-    matrix products (N = 100,000: 1.5e13, ten minutes of one core); memory 5 kB an image and 2 blocks.
+    Cost for N images: 2 ms per image for descriptors, then len(VARIANTS) * N * N * GRID * GRID multiplications in
+    blocks of matrix products (N = 100,000: 1.5e13, ten minutes on one core); memory 5 kB per image and 2 blocks.
 
     Args:
-        thumbnails: N of (S, S) uint8.
-        advance: told of every few images that have asked.
+        thumbnails: N thumbnails, (S, S) uint8.
+        advance: Callback with the number of further images searched for.
 
     Returns:
         Pairs (i, j), i < j, each once, ascending.
     """
     small = _in_threads(_half, thumbnails)
     plain = np.stack(_in_threads(descriptor, small)) if small else np.zeros((0, GRID * GRID))
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     for start in range(0, len(plain), _BLOCK):
-        asking = np.stack(_in_threads(forms, small[start : start + _BLOCK]))
-        alike = asking[:, 0] @ plain.T
-        for form in range(1, asking.shape[1]):
-            np.maximum(alike, asking[:, form] @ plain.T, out=alike)
-        rows = np.arange(len(asking))
-        alike[rows, start + rows] = -1
-        found |= _best(alike, start)
-        advance(len(asking))
-    return sorted(found)
+        queries = np.stack(_in_threads(variants, small[start : start + _BLOCK]))
+        cosines = queries[:, 0] @ plain.T
+        for variant in range(1, queries.shape[1]):
+            np.maximum(cosines, queries[:, variant] @ plain.T, out=cosines)
+        rows = np.arange(len(queries))
+        cosines[rows, start + rows] = -1
+        pairs |= _best(cosines, start)
+        advance(len(queries))
+    return sorted(pairs)
 
 
-def _best(alike: np.ndarray, start: int) -> set[tuple[int, int]]:
+def _best(cosines: np.ndarray, start: int) -> set[tuple[int, int]]:
     """The nearest of each row of an (M, N) block of similarities whose first row is image ``start``."""
-    count = min(NEIGHBOURS, alike.shape[1])
-    nearest = np.argpartition(alike, -count, axis=1)[:, -count:]
-    rows, places = np.nonzero(np.take_along_axis(alike, nearest, axis=1) >= FLOOR)
-    pairs = zip((start + rows).tolist(), nearest[rows, places].tolist(), strict=True)
+    count = min(NEIGHBOURS, cosines.shape[1])
+    nearest = np.argpartition(cosines, -count, axis=1)[:, -count:]
+    rows, columns = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= FLOOR)
+    pairs = zip((start + rows).tolist(), nearest[rows, columns].tolist(), strict=True)
     return {(min(pair), max(pair)) for pair in pairs}
 
 
@@ -102,6 +108,6 @@ def _half(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def _in_threads(function: Callable[[np.ndarray], np.ndarray], images: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """OpenCV works without Python's lock: threads are enough."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """Applies a function to all images; OpenCV releases Python's lock, so threads are enough."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(function, images))

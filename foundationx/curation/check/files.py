@@ -1,4 +1,4 @@
-"""Whether the files and folders that a card names are there, and which files nobody names."""
+"""Whether the files and folders that a card names exist, and which image files have no annotation."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from pathlib import Path, PurePosixPath
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Annotations, Task
-from foundationx.curation.check.findings import Finding, Kind, Severity
+from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.readers._images import Images
 
 
-def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Finding]:
+def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Issue]:
     """A fault for every annotation file, joined table, patient table, split list and image folder that is missing."""
     if not folder.is_dir():
-        fix = f"download {card.title}{f' from {card.home}' if card.home else ''}, or give its folder by --root"
-        yield Finding(Kind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", fix)
+        fix = f"download {card.title}{f' from {card.home}' if card.home else ''}, or name its folder with --root"
+        yield Issue(IssueKind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", fix)
         return
     for file, key, tasks in _named_files(card):
         if not (folder / file).is_file():
-            found, fix = "there is no such file", "download it, or correct the card"
-            yield Finding(Kind.FILES, Severity.FAULT, file, f"card: {key}", found, f"a file in {folder}", fix, tasks)
+            found, expected, fix = "there is no such file", f"a file in {folder}", "download it, or correct the card"
+            yield Issue(IssueKind.FILES, Severity.FAULT, file, f"card: {key}", found, expected, fix, tasks)
     listing = Images(folder, data_root)
     for task, spec in card.tasks.items():
-        for pattern in {pattern: None for part in spec.files for pattern in part.images}:
+        for pattern in {pattern: None for part in spec.files for pattern in part.images or ()}:
             try:
                 listing.matching(pattern)
             except DataError as error:
-                yield Finding.of(error, Kind.FILES, pattern, "card: images", (task.value,))
+                yield Issue.from_error(error, IssueKind.FILES, pattern, "card: images", (task.value,))
 
 
 def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """File, the card's key that names it, and the tasks that need it."""
-    everything = tuple(task.value for task in card.tasks)
+    every_task = tuple(task.value for task in card.tasks)
     for task, spec in card.tasks.items():
         for part in spec.files:
             if part.file:
@@ -41,22 +41,22 @@ def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         for join in spec.join:
             yield join.file, "join", (task.value,)
     if card.patient is not None and card.patient.table is not None:
-        yield card.patient.table, "patient.table", everything
+        yield card.patient.table, "patient.table", every_task
     if card.splits is not None:
-        for side, file in card.splits.lists.items():
-            yield file, f"splits.lists.{side.value}", everything
+        for split, file in card.splits.lists.items():
+            yield file, f"splits.lists.{split.value}", every_task
 
 
-def unnamed_files(
-    tables: Mapping[Task, Annotations], known: Iterable[str], folders: Iterable[str], images: Images
+def unannotated_files(
+    tables: Mapping[Task, Annotations], skipped: Iterable[str], folders: Iterable[str], images: Images
 ) -> list[str]:
     """Files beside the annotated images, with one of their suffixes, that no annotation names.
 
     Args:
-        tables: annotations by task.
-        known: names or paths of images that were left out; they are named, if not usable.
-        folders: of the images, relative to the dataset's folder.
-        images: lists folders.
+        tables: Annotations by task.
+        skipped: Names or paths of images that were skipped because of a fault; they are annotated, but unusable.
+        folders: Image folders relative to the dataset's folder.
+        images: Listing of the dataset's folder.
 
     Returns:
         Paths relative to the dataset's folder, in alphabetical order.
@@ -64,12 +64,12 @@ def unnamed_files(
     named = {image for table in tables.values() for image in table.images}
     suffixes = {PurePosixPath(image).suffix for image in named}
     named |= {part.file for table in tables.values() for parts in table.masks or () for part in parts if part.file}
-    left_out = {PurePosixPath(name).name for name in known}
-    found = []
+    skipped_names = {PurePosixPath(name).name for name in skipped}
+    paths = []
     for folder in sorted({image.rpartition("/")[0] for image in named} | set(folders)):
         for name in images.files(folder):
             path = f"{folder}/{name}" if folder else name
             stem = PurePosixPath(name).stem
-            if PurePosixPath(name).suffix in suffixes and not {name, stem} & left_out and path not in named:
-                found.append(path)
-    return sorted(found)
+            if PurePosixPath(name).suffix in suffixes and not {name, stem} & skipped_names and path not in named:
+                paths.append(path)
+    return sorted(paths)

@@ -1,4 +1,4 @@
-"""What the annotations of a dataset say as a whole: published counts, classes, official sides."""
+"""Checks over all annotations of a dataset: published counts, classes, official splits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from foundationx.core.types import Annotations, Split, Task
-from foundationx.curation.check.findings import Finding, Kind, Severity
+from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.cards.card import Card
 
 
 def label_counts(table: Annotations) -> dict[str, dict[str, int]]:
-    """Images in which each class is present, absent and unknown; soft labels count by the nearer side."""
+    """Number of images in which each class is present, absent and unknown; soft labels are rounded."""
     unknown = np.isnan(table.labels)
     present = np.nan_to_num(table.labels) >= 0.5
     return {
@@ -25,43 +25,45 @@ def label_counts(table: Annotations) -> dict[str, dict[str, int]]:
     }
 
 
-def count_findings(
-    card: Card, tables: Mapping[Task, Annotations], unnamed: int, left_out: int, partial: bool
-) -> Iterator[Finding]:
-    """A finding for every published count that the files do not give.
+def count_issues(
+    card: Card, tables: Mapping[Task, Annotations], unannotated: int, skipped: int, partial: bool
+) -> Iterator[Issue]:
+    """An issue for every published count that differs from the files.
 
     Args:
-        card: with the published counts.
-        tables: annotations by task.
-        unnamed: images on disk that no annotation names; they are part of a release.
-        left_out: images that were left out because of a fault.
-        partial: the download is known to be a part: too few is a warning.
+        card: Card with the published counts.
+        tables: Annotations by task.
+        unannotated: Number of image files without annotation; they are part of a release.
+        skipped: Number of images that were skipped because of a fault.
+        partial: Whether the download is known to be partial, so that too few images are only a warning.
     """
     patients = {
         image: who for table in tables.values() for image, who in zip(table.images, table.patients, strict=True)
     }
-    sides = {image: side for table in tables.values() for image, side in zip(table.images, table.splits, strict=True)}
-    further = f" ({left_out:,} more cannot be used)" if left_out else ""
+    splits = {
+        image: split for table in tables.values() for image, split in zip(table.images, table.splits, strict=True)
+    }
+    further = f" ({skipped:,} more cannot be used)" if skipped else ""
     expected = card.expected
 
     def compare(
-        key: str, what: str, found: int, published: int | None, tasks: tuple[str, ...] = ()
-    ) -> Iterator[Finding]:
-        if published is None or found == published:
+        key: str, what: str, number: int, published: int | None, tasks: tuple[str, ...] = ()
+    ) -> Iterator[Issue]:
+        if published is None or number == published:
             return
-        severity = Severity.WARNING if partial and found < published else Severity.FAULT
-        text = f"found {found:,} of {published:,} {what}{further}"
-        fix = "complete the download, or check with --partial" if found < published else "correct the card's count"
+        severity = Severity.WARNING if partial and number < published else Severity.FAULT
+        text = f"found {number:,} of {published:,} {what}{further}"
+        fix = "complete the download, or check with --partial" if number < published else "correct the card's count"
         where = f"{card.file.name}: {key}"
-        yield Finding(Kind.COUNTS, severity, "", where, text, f"{published:,} as published", fix, tasks)
+        yield Issue(IssueKind.COUNTS, severity, "", where, text, f"{published:,} as published", fix, tasks)
 
-    if expected.images not in (None, len(patients) + unnamed):
+    if expected.images not in (None, len(patients) + unannotated):
         yield from compare("expected.images", "images", len(patients), expected.images)
     if card.patient is not None:
         yield from compare("expected.patients", "patients", len(set(patients.values())), expected.patients)
-    for side, published in expected.splits.items():
-        number = sum(found is side for found in sides.values())
-        yield from compare(f"expected.splits.{side.value}", f"{side.value} images", number, published)
+    for split, images in expected.splits.items():
+        number = sum(actual is split for actual in splits.values())
+        yield from compare(f"expected.splits.{split.value}", f"{split.value} images", number, images)
     for task, table in tables.items():
         key, published, name = f"tasks.{task.value}.expected", card.tasks[task].expected, (task.value,)
         yield from compare(f"{key}.images", f"images of {task.value}", len(table), published.images, name)
@@ -74,33 +76,33 @@ def count_findings(
             yield from compare(f"{key}.positives.{class_name}", f"images with {class_name}", number, positives, name)
 
 
-def class_findings(table: Annotations) -> Iterator[Finding]:
-    """A warning for every class that no image has, that is unknown everywhere, or that has no negative."""
+def class_issues(table: Annotations) -> Iterator[Issue]:
+    """A warning for every class that no image has, that is unknown in every image, or that has no negative."""
     task = table.key.task
     for name, count in label_counts(table).items():
         if count["unknown"] == len(table):
             found, fix = "is unknown in every image", "check the class's published names in the card"
         elif count["present"] == 0:
-            found, fix = "occurs in no image", "check the class's published names, or leave the class out"
+            found, fix = "occurs in no image", "check the class's published names, or remove the class from the card"
         elif count["absent"] == 0 and task is Task.CLASSIFICATION:
             found, fix = "has no known negative: it cannot be scored", "check what an absent class means in the card"
         else:
             continue
         where = f"tasks.{task.value}.classes: {name}"
-        yield Finding(Kind.CLASSES, Severity.WARNING, "", where, f"{name} {found}", fix=fix, tasks=(task.value,))
+        yield Issue(IssueKind.CLASSES, Severity.WARNING, "", where, f"{name} {found}", fix=fix, tasks=(task.value,))
 
 
-def side_findings(tables: Mapping[Task, Annotations]) -> Iterator[Finding]:
-    """A warning for every patient whose images are officially on several sides."""
-    seen: dict[str, dict[Split, tuple[str, str]]] = {}
+def split_issues(tables: Mapping[Task, Annotations]) -> Iterator[Issue]:
+    """A warning for every patient whose images are officially in several splits."""
+    first: dict[str, dict[Split, tuple[str, str]]] = {}
     for table in tables.values():
-        for image, patient, row, side in zip(table.images, table.patients, table.rows, table.splits, strict=True):
-            if side is not None:
-                seen.setdefault(patient, {}).setdefault(side, (image, row))
-    for patient, sides in seen.items():
-        if len(sides) > 1:
-            shown = ", ".join(f"{side.value} ({image})" for side, (image, _) in sides.items())
-            image, row = list(sides.values())[-1]
-            fix = "training puts the patient on the strictest side: test, then val, then train"
-            found = f"{patient} is on several sides: {shown}"
-            yield Finding(Kind.SIDES, Severity.WARNING, image, row, found, "one side a patient", fix)
+        for image, patient, row, split in zip(table.images, table.patients, table.rows, table.splits, strict=True):
+            if split is not None:
+                first.setdefault(patient, {}).setdefault(split, (image, row))
+    for patient, splits in first.items():
+        if len(splits) > 1:
+            shown = ", ".join(f"{split.value} ({image})" for split, (image, _) in splits.items())
+            image, row = list(splits.values())[-1]
+            fix = "none needed: training puts the patient into the strictest split (test, then val, then train)"
+            found = f"{patient} is in several splits: {shown}"
+            yield Issue(IssueKind.SPLITS, Severity.WARNING, image, row, found, "one split per patient", fix)

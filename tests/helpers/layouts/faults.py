@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.curation.check.findings import Kind, Severity
+from foundationx.curation.issues import IssueKind, Severity
 from tests.helpers.layouts.films import write_image
 
 Plant = Callable[[Path], None]
@@ -19,12 +19,12 @@ Plant = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, and the finding it must give: kind, file, place and a part of the words."""
+    """A fault, and the issue it must give: kind, file, place and a part of the words."""
 
     name: str
     layout: str
     plant: Plant
-    kind: Kind
+    kind: IssueKind
     file: str
     where: str
     found: str
