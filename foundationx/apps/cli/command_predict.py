@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from foundationx.core.errors import ConfigError
-
 HELP = "run a checkpoint's heads on images; writes JSON and an overlay picture for each"
 
 
@@ -26,24 +24,22 @@ def run(options: argparse.Namespace) -> None:
     """Predicts."""
     import cv2
 
-    from foundationx.apps.run.predict import predict_images, predicting_heads
+    from foundationx.apps.run.predict import heads_named, predict_images
     from foundationx.core.device import pick_device
-    from foundationx.core.errors import nearest
     from foundationx.engine.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(options.checkpoint)
-    by_name = {str(key): key for key in predicting_heads(checkpoint)}
-    for name in options.head:
-        if name not in by_name:
-            raise ConfigError("--head", f"the model has no head {name!r} that predicts", nearest(name, by_name))
+    checkpoint, device = load_checkpoint(options.checkpoint), pick_device(options.device)
+    model = checkpoint.model(options.model).to(device)
+    heads = heads_named(model, options.head)
     options.out.mkdir(parents=True, exist_ok=True)
     found = predict_images(
-        checkpoint,
+        model,
+        checkpoint.config,
         options.model,
         options.images,
-        heads=[by_name[name] for name in options.head],
+        heads=heads,
         threshold=options.threshold,
-        device=pick_device(options.device),
+        device=device,
     )
     for finding in found:
         json_file = options.out / f"{finding.path.name}.json"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -71,6 +72,36 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
     return [*written, folder / TABLE]
 
 
+def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Reads ``heads.safetensors`` of an import.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tensors, the class names of each head, and the names of the heads whose classes exclude each other.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
+            described = json.loads((stored.metadata() or {})["heads"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        expected = f"{HEADS} as `foundationx import` writes it"
+        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__}: {error})", expected) from error
+    classes = {head["name"]: tuple(head["classes"]) for head in described}
+    return tensors, classes, tuple(head["name"] for head in described if head["exclusive"])
+
+
+def projector_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """``model.projector`` of a configuration that fits the tensors of ``heads.safetensors``; None: there is none."""
+    if "projector.0.weight" not in tensors:
+        return None
+    return {"features": tensors["projector.0.weight"].shape[0], "hidden": "projector.2.weight" in tensors}
+
+
 def load_heads(model: FoundationModel, path: Path, heads: Mapping[str, str]) -> None:
     """Loads the projector and classification heads into a model.
 
@@ -83,14 +114,7 @@ def load_heads(model: FoundationModel, path: Path, heads: Mapping[str, str]) -> 
         CheckpointError: the file cannot be read; a head is not in it or not in the model; class names differ or stand
             in another order; the projector is another.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
-            described = json.loads((stored.metadata() or {})["heads"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        expected = f"{HEADS} as `foundationx import` writes it"
-        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__}: {error})", expected) from error
-    classes = {head["name"]: tuple(head["classes"]) for head in described}
+    tensors, classes, _ = read_heads(path)
     keys = {_fitting(model, key, name, classes, path): name for key, name in heads.items()}
     projector = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
     trunk = model.trunks[Task.CLASSIFICATION.value]
@@ -139,6 +163,7 @@ def _load(module: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str
 
 def _projector_config(projector: Mapping[str, Tensor]) -> str:
     """``model.projector`` for an imported projector."""
-    if not projector:
+    section = projector_of({f"projector.{name}": value for name, value in projector.items()})
+    if section is None:
         return "set model.projector=None"
-    return f"set model.projector=dict(features={projector['0.weight'].shape[0]}, hidden={'2.weight' in projector})"
+    return f"set model.projector=dict(features={section['features']}, hidden={section['hidden']})"

@@ -4,40 +4,77 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
+from foundationx.core.types import Task, TaskKey
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import load_backbone
-from foundationx.weights.imports.imported import BACKBONE
+from foundationx.weights.imports.imported import BACKBONE, HEADS, load_heads, projector_of, read_heads
 
 
 def open_subject(path: Path, card: str) -> Checkpoint:
     """A checkpoint of a run, or one made of the folder (or ``backbone.safetensors``) that an import wrote.
 
     Args:
-        path: checkpoint, work directory, folder of an import or its backbone.
-        card: dataset to judge on: the configuration of an import names no other.
+        path: Checkpoint, work directory, folder of an import or its backbone.
+        card: Dataset to evaluate on; the configuration of an import names no other.
 
     Raises:
-        CheckpointError: there is none, it is torn, or an import does not tell its image size.
+        CheckpointError: There is none, it is torn, or an import does not record its image size.
     """
-    stored = path / BACKBONE if path.is_dir() else path
-    if stored.suffix != ".safetensors" or not stored.is_file():
+    stored = _imported_backbone(path)
+    if stored is None:
         return load_checkpoint(path)
-    config = _config(stored, card)
-    model = FoundationModel(config.model, {})
+    config = _config(stored, (card,))
+    return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+
+
+def open_with_heads(path: Path) -> Checkpoint:
+    """As :func:`open_subject`, together with the classification heads of an import.
+
+    Args:
+        path: Checkpoint, work directory, folder of an import, or a file written by ``export --to backbone``.
+
+    Raises:
+        CheckpointError: There is none, it is torn, or an import does not record its image size.
+    """
+    stored = _imported_backbone(path)
+    if stored is None:
+        return load_checkpoint(path)
+    heads = stored.with_name(HEADS)
+    if stored.name != BACKBONE or not heads.is_file():
+        config = _config(stored, (stored.stem,))
+        return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+    tensors, named, exclusive = read_heads(heads)
+    classes = {TaskKey(name, Task.CLASSIFICATION): names for name, names in named.items()}
+    softmax = [str(TaskKey(name, Task.CLASSIFICATION)) for name in exclusive]
+    config = _config(stored, tuple(named) or (stored.stem,), projector=projector_of(tensors), softmax=softmax)
+    model = FoundationModel(config.model, classes)
+    if classes:
+        load_heads(model, heads, {str(key): key.dataset for key in classes})
+    return _as_checkpoint(model, config, stored)
+
+
+def _imported_backbone(path: Path) -> Path | None:
+    """The safetensors file of an import or export; None for anything else, which a checkpoint has to be."""
+    stored = path / BACKBONE if path.is_dir() else path
+    return stored if stored.suffix == ".safetensors" and stored.is_file() else None
+
+
+def _as_checkpoint(model: FoundationModel, config: RunConfig, stored: Path) -> Checkpoint:
     load_backbone(model.backbone.net, stored)
     weights = model.state_dict()
-    return Checkpoint(config, {}, 0, 0, weights, weights, {}, {})
+    return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
 
 
-def _config(path: Path, card: str) -> RunConfig:
-    """The configuration that the file's metadata tell, all else as it is by default."""
+def _config(path: Path, cards: tuple[str, ...], **model: Any) -> RunConfig:
+    """The configuration that the file's metadata describe; everything else has its default."""
     try:
         with safe_open(path, framework="pt") as stored:
             facts = stored.metadata() or {}
@@ -51,8 +88,8 @@ def _config(path: Path, card: str) -> RunConfig:
     content = {
         "name": path.parent.name,
         "image_size": int(facts["image_size"]),
-        "model": {"backbone": backbone, "mean": mean, "std": std},
-        "datasets": [{"card": card}],
+        "model": {"backbone": backbone, "mean": mean, "std": std} | model,
+        "datasets": [{"card": card} for card in cards],
         "schedule": {"cycles": 1},
     }
     return parse_config(content, str(path))

@@ -127,7 +127,8 @@ def test_a_run_mixes_labels_and_images(phantoms, tmp_path):
     assert "self_supervision" in folder.report.read_text()
     picture = tmp_path / "image.png"
     cv2.imwrite(str(picture), np.zeros((80, 80), np.uint8))
-    (finding,) = predict_images(load_checkpoint(tmp_path), "teacher", [picture])
+    stored = load_checkpoint(tmp_path)
+    (finding,) = predict_images(stored.model("teacher"), stored.config, "teacher", [picture])
     assert set(finding.values["heads"]) == {"phantom_labels/classification", "phantom_masks/segmentation"}
 
 
