@@ -22,7 +22,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
-from foundationx.tasks.self_supervision.objective import objective_classes, open_objective
+from foundationx.tasks.self_supervision.objective import OBJECTIVES, open_objective
 
 SIDE, FILMS = 2500, 4
 SIZES = (512, 224)
@@ -58,7 +58,7 @@ def main() -> None:
             table(COLUMNS, rows)
         title = "Decoded once (self-supervised views)"
         heading(title, "The same films, kept whole; the published views of an image, not put into a batch.")
-        rows = [views_row(name, films, folder, runs) for name in sorted(objective_classes())]
+        rows = [views_row(name, films, folder, runs) for name in OBJECTIVES.names()]
         table(["objective", "views an image", *COLUMNS[1:4]], rows)
 
 

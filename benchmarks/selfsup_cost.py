@@ -28,7 +28,7 @@ from foundationx.core.types import Split
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import in_order, make_loader, usable
 from foundationx.engine.step import look_at_views
-from foundationx.tasks.self_supervision.objective import objective_classes
+from foundationx.tasks.self_supervision.objective import OBJECTIVES
 
 NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "whole_width": 8, "place_width": 8}
 CARD, BATCH, MOMENTS, TIMED = "phantom_labels", 2, 20, 8
@@ -73,7 +73,7 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
         name: of the objective.
         data: folder with at least ``BATCH`` films of ``CARD`` on the training side.
     """
-    options = objective_classes()[name].Options
+    options = OBJECTIVES.get(name).Options
     narrow: dict[str, Any] = {key: width for key, width in NARROW.items() if key in options.model_fields}
     changes = {
         "model.objective": {"_delete_": True, "type": name, **narrow},

@@ -58,6 +58,10 @@ class ConfigError(FoundationXError):
     """A configuration with an unknown key, a wrong value or a combination that makes no sense."""
 
 
+class ExtensionError(FoundationXError):
+    """An extension (head, objective, reader, metric ...) that cannot be loaded, or two of one name."""
+
+
 class CompileError(FoundationXError):
     """A part of the network that cannot be compiled, or has to be compiled more often than planned."""
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gc
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -15,22 +12,21 @@ from typing import Literal
 from pydantic import ValidationError
 
 from foundationx.core.errors import CardError, nearest
+from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import Annotations, Task
 from foundationx.core.validation import validation_error
-from foundationx.datasets import readers
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.readers._bounds import dataset_folder
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
+READERS: Extensions[ModuleType] = Extensions(
+    "reader", "foundationx.datasets.readers", module_with("TASKS", "Options", "read")
+)
+"""Published formats that can be read.
 
-@cache
-def reader_names() -> tuple[str, ...]:
-    """Published formats that can be read: the files of ``foundationx/data/readers``.
-
-    A reader is one file there with ``TASKS`` (what it can be read as), ``Options`` (its options, a ReaderOptions) and
-    ``read(source, options)``, which adds every image to the source. Files that begin with ``_`` are their common tools.
-    """
-    return tuple(item.name for item in pkgutil.iter_modules(readers.__path__) if not item.name.startswith("_"))
+A reader is one file of ``foundationx/datasets/readers`` with ``TASKS`` (what it can be read as), ``Options`` (its
+options, a ReaderOptions) and ``read(source, options)``, which adds every image to the source.
+"""
 
 
 def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions, ...]]:
@@ -43,9 +39,7 @@ def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions
     if task not in card.tasks:
         raise CardError(f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks))
     name = card.tasks[task].reader
-    if name not in reader_names():
-        raise CardError(f"{where}.reader", f"found {name!r}", nearest(name, reader_names()), "correct the reader")
-    reader = import_module(f"{readers.__name__}.{name}")
+    reader = READERS.get(name, f"{where}.reader", CardError)
     if task not in reader.TASKS:
         expected = f"a task among {', '.join(sorted(reader.TASKS))}"
         raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")

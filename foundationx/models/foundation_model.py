@@ -18,7 +18,7 @@ from foundationx.core.types import Batch, Prediction, Task, TaskKey
 from foundationx.models.backbone import Backbone
 from foundationx.models.compile import plainly, run_part
 from foundationx.models.parameter_groups import head_owner, head_slug
-from foundationx.tasks.base import Head, head_classes
+from foundationx.tasks.base import Head, open_head
 from foundationx.tasks.segmentation.region_gate import gate_features
 
 
@@ -44,12 +44,12 @@ class FoundationModel(BaseModel):
         self.trunks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for key, names in self.classes.items():
-            head_class = head_classes()[key.task]
+            head_class, options = open_head(key.task, config)
             if key.task.value not in self.trunks:
                 self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
             slug = head_slug(head_owner(key, config))
             if slug not in self.heads:
-                self.heads[slug] = head_class.build(self.trunks[key.task.value], len(names), config)
+                self.heads[slug] = head_class.build(self.trunks[key.task.value], len(names), config, options)
         self._set_exclusive()
         self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
 

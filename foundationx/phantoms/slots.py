@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from pathlib import PurePosixPath
 from types import ModuleType
 from typing import Any, Literal
 
 from foundationx.core.errors import CardError
+from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import Split, Task
 from foundationx.datasets.annotations import open_reader
 from foundationx.datasets.cards.card import Card
@@ -21,7 +21,8 @@ from foundationx.datasets.cards.vocabulary import Vocabulary
 from foundationx.datasets.readers._source import ReaderOptions
 from foundationx.phantoms.truth import Choice, is_anatomy, meaning
 
-LAYOUTS = "foundationx.phantoms.layouts"
+LAYOUTS: Extensions[ModuleType] = Extensions("layout", "foundationx.phantoms.layouts", module_with("MANNER", "write"))
+"""How phantoms are written in each published format: one file of ``layouts/`` per reader, of the reader's name."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,7 @@ def slots_of(card: Card, vocabulary: Vocabulary) -> list[Slot]:
     found = []
     for task, spec in card.tasks.items():
         _, options = open_reader(card, task)
-        name = f"{LAYOUTS}.{spec.reader}"
-        try:
-            layout = import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-            where = f"{card.file}: tasks.{task.value}.reader"
-            fix = "write foundationx/phantoms/layouts/" + f"{spec.reader}.py"
-            raise CardError(where, f"no copy can be made for {spec.reader}", "a reader with a layout", fix) from None
+        layout = LAYOUTS.get(spec.reader, f"{card.file}: tasks.{task.value}.reader", CardError)
         for index, (part, chosen) in enumerate(zip(spec.files, options, strict=True)):
             found.append(Slot(card, task, index, part, chosen, layout, vocabulary))
     return found

@@ -1,25 +1,31 @@
-"""What every head offers. A head is one file of this folder; the model finds it by its ``task``."""
+"""What every head offers. The default head of a task is ``TASK/head.py``; ``model.heads.TASK.type`` chooses another."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
+from pathlib import PurePath
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from foundationx import tasks as room
-from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.model import HeadConfig, ModelConfig, Section
+from foundationx.core.errors import ConfigError
+from foundationx.core.extensions import Extensions, one_class
 from foundationx.core.types import Batch, Prediction, Task
+from foundationx.core.validation import validation_error
+
+
+class HeadOptions(Section):
+    """Options of a head, ``model.heads.TASK.options``; the shipped heads have none."""
 
 
 class Head(nn.Module, ABC):
     """One task of one dataset, on top of the trunk that all datasets of the task share."""
 
     task: ClassVar[Task]
+    Options: ClassVar[type[HeadOptions]] = HeadOptions
 
     @classmethod
     @abstractmethod
@@ -28,8 +34,15 @@ class Head(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, trunk: nn.Module, num_classes: int, config: ModelConfig) -> Head:
-        """A head with ``num_classes`` outputs for this trunk."""
+    def build(cls, trunk: nn.Module, num_classes: int, config: ModelConfig, options: Any) -> Head:
+        """A head for this trunk.
+
+        Args:
+            trunk: Output of :meth:`build_trunk`.
+            num_classes: Number of outputs, K.
+            config: Configuration of the network.
+            options: Instance of the head's ``Options``.
+        """
 
     @abstractmethod
     def forward(self, feature: Any, trunk: nn.Module, batch: Batch | None = None) -> Any:
@@ -44,15 +57,33 @@ class Head(nn.Module, ABC):
         """What the head says, for input images of ``size`` (H, W)."""
 
 
-@cache
-def head_classes() -> dict[Task, type[Head]]:
-    """Every head of this folder by its task."""
-    found: dict[Task, type[Head]] = {}
-    for module in pkgutil.iter_modules(room.__path__):
-        if not module.ispkg:
-            continue
-        members = vars(importlib.import_module(f"{room.__name__}.{module.name}.head")).values()
-        for member in members:
-            if isinstance(member, type) and issubclass(member, Head) and "task" in vars(member):
-                found[member.task] = member
-    return found
+def _head_name(path: PurePath) -> str:
+    return path.parent.name if path.stem == "head" else path.stem.removeprefix("head_")
+
+
+HEADS: Extensions[type[Head]] = Extensions(
+    "head",
+    "foundationx.tasks",
+    one_class(Head),  # type: ignore[type-abstract]  # the base of those that are looked for
+    pattern="*/head*.py",
+    name_of=_head_name,
+)
+"""Every head: ``TASK/head.py`` is the task's default, of the task's name; ``TASK/head_NAME.py`` are others."""
+
+
+def open_head(task: Task, config: ModelConfig) -> tuple[type[Head], HeadOptions]:
+    """The head that a configuration chooses for a task, and its checked options.
+
+    Raises:
+        ConfigError: There is no such head, it is one of another task, or an option is unknown or wrong.
+    """
+    where = f"model.heads.{task.value}"
+    chosen = config.heads.get(task, HeadConfig(type=task.value))
+    head = HEADS.get(chosen.type, f"{where}.type")
+    if head.task != task:
+        fix = f"choose a head of {task.value}"
+        raise ConfigError(f"{where}.type", f"{chosen.type!r} is a head of {head.task.value}", f"of {task.value}", fix)
+    try:
+        return head, head.Options.model_validate(chosen.options)
+    except ValidationError as error:
+        raise validation_error(error, head.Options, "", ConfigError, f"{where}.options") from None

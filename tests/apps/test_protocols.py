@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from foundationx.apps.cli.main import main
-from foundationx.apps.protocols import protocol_names
+from foundationx.apps.protocols import PROTOCOLS
 from foundationx.apps.protocols.base import Request, Subject, open_protocol
 from foundationx.apps.protocols.embedding import Embeddings, LinearProbe, best_probe, embed, mean_auroc
 from foundationx.apps.protocols.finetune import finetuning_config
@@ -193,7 +193,7 @@ def test_what_there_is_not_is_named(trained, data):
         open_protocol("linear", {"project": True})
     with pytest.raises(ConfigError, match="has no head phantom_all/classification"):
         run_subgroups(request(trained, data, "phantom_all"), open_protocol("subgroups", {})[1])
-    assert set(protocol_names()) >= {"linear", "few-shot", "zero-shot", "finetune", "subgroups"}
+    assert set(PROTOCOLS.names()) >= {"linear", "few-shot", "zero-shot", "finetune", "subgroups"}
 
 
 def test_ten_crops_are_corners_centre_and_their_mirrors():

@@ -12,7 +12,7 @@ from foundationx.apps.cli.main import FAULT, main
 from foundationx.curation.check import pixels
 from foundationx.curation.check.run import check_card
 from foundationx.curation.issues import IssueKind, Severity
-from foundationx.datasets.annotations import reader_names
+from foundationx.datasets.annotations import READERS
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.layouts import LAYOUTS, write_layout
 from tests.helpers.layouts.films import write_image
@@ -28,7 +28,7 @@ def test_a_whole_folder_in_its_published_layout_has_no_fault(name, tmp_path):
 
 def test_every_reader_has_a_layout(tmp_path):
     cards = [write_layout(name, tmp_path) for name in LAYOUTS]
-    assert {spec.reader for card in cards for spec in card.tasks.values()} == set(reader_names())
+    assert {spec.reader for card in cards for spec in card.tasks.values()} == set(READERS.names())
 
 
 def check(name: str, tmp_path, card=None, **options):

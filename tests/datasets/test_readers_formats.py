@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foundationx.core.types import ANNOTATED, Split, Task
-from foundationx.datasets.annotations import reader_names
+from foundationx.datasets.annotations import READERS
 from tests.helpers.reader_cards import Folder, make_card
 
 NAN = math.nan
@@ -28,7 +28,7 @@ FINDINGS = {"image_column": "file", "findings_column": "found", "negative": ["No
 
 def test_the_readers_are_the_files_of_their_folder():
     expected = {"findings_csv", "label_columns_csv", "coco", "mask_folder", "mask_table", "class_folders"}
-    assert expected | {"chestx_det", "bbox_csv"} <= set(reader_names())
+    assert expected | {"chestx_det", "bbox_csv"} <= set(READERS.names())
 
 
 def test_findings_are_present_absent_or_unknown(folder):

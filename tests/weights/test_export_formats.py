@@ -21,7 +21,7 @@ from foundationx.engine.checkpoint import save_checkpoint
 from foundationx.models.backbone import Backbone
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import load_backbone, shift_rule
-from foundationx.weights.exports.formats import formats
+from foundationx.weights.exports.formats import FORMATS
 from foundationx.weights.exports.onnx import NEEDED
 from tests.helpers.plain_swin import PlainSwin, randomise
 
@@ -70,7 +70,7 @@ def pooled(model, images):
 
 def write(name, trained, path):
     model, config = trained
-    return formats()[name].write(model, config, "teacher", path)
+    return FORMATS.get(name).write(model, config, "teacher", path)
 
 
 def test_only_the_last_stage_tells_the_two_rules_of_shifting_apart(images):
@@ -84,14 +84,14 @@ def test_only_the_last_stage_tells_the_two_rules_of_shifting_apart(images):
     assert gaps[:3] == [0, 0, 0] and gaps[3] > 0.1
 
 
-@pytest.mark.parametrize("name", ["timm", "timm-0.6"])
+@pytest.mark.parametrize("name", ["timm", "timm06"])
 def test_timm_names_fit_strictly_and_give_equal_features(name, trained, images, tmp_path):
     use = write(name, trained, tmp_path / "b.safetensors")
     always = shift_rule(trained[0].backbone.net) == "always"
     reference = PlainSwin(**SWIN, merge_first=name == "timm", always_shift=always).eval()
     tensors = load_file(tmp_path / "b.safetensors")
     indices = [key for key in tensors if key.endswith("relative_position_index")]
-    assert bool(indices) == (name == "timm-0.6")  # timm 0.6 stores them, later versions do not
+    assert bool(indices) == (name == "timm06")  # timm 0.6 stores them, later versions do not
     reference.load_state_dict({key: value for key, value in tensors.items() if key not in indices}, strict=True)
     torch.testing.assert_close(reference(images), pooled(trained[0], images), atol=1e-5, rtol=1e-5)
     assert ("always_partition=True" in use) == (always and name == "timm")
@@ -172,7 +172,7 @@ def test_other_backbones_go_to_openmmlab_but_not_under_swin_names(tmp_path):
     net.eval()
     with torch.no_grad():
         torch.testing.assert_close(net(small)[-1], resnet[0].backbone(small)[-1])
-    for name in ("timm", "timm-0.6", "huggingface"):
+    for name in ("timm", "timm06", "huggingface"):
         with pytest.raises(ConfigError, match="a Swin"):
             write(name, resnet, tmp_path / "x")
     with pytest.raises(ConfigError, match="backbone of mmseg"):
@@ -231,7 +231,7 @@ def test_absolute_positions_are_refused_not_dropped(tmp_path):
 
 def test_a_last_map_below_one_window_is_refused_where_it_would_shrink_the_window(tmp_path):
     narrow = build(swin("mmdet.PublishedSwin") | {"window_size": 4})
-    for name in ("timm", "timm-0.6", "huggingface"):
+    for name in ("timm", "timm06", "huggingface"):
         with pytest.raises(ConfigError, match="2 tokens wide at 64 pixels, the window 4"):
             write(name, narrow, tmp_path / "b")
 

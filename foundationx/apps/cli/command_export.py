@@ -18,19 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Exports, and prints where to and how the result is used."""
-    from foundationx.core.errors import ConfigError, nearest
     from foundationx.engine.checkpoint import load_checkpoint
-    from foundationx.weights.exports.formats import formats
+    from foundationx.weights.exports.formats import FORMATS
 
-    known = formats()
     if options.to == "list":
-        for name, kind in sorted(known.items()):
+        for name, kind in FORMATS.all().items():
             print(f"{name:<14}{kind.use}")
         return
-    if options.to not in known:
-        raise ConfigError("--to", f"found {options.to!r}", "a known format", nearest(options.to, known))
+    kind = FORMATS.get(options.to, "--to")
     checkpoint = load_checkpoint(options.checkpoint)
-    kind = known[options.to]
     path = options.out or Path(f"backbone_{options.model}{kind.suffix}")
     use = kind.write(checkpoint.model(options.model), checkpoint.config, options.model, path)
     print(f"{path}\n\n{use}")

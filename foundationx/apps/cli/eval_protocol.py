@@ -7,13 +7,13 @@ import argparse
 from rich.table import Table
 
 from foundationx.apps.cli.options import parse_options, wide_console
-from foundationx.apps.protocols import protocol_names
+from foundationx.apps.protocols import PROTOCOLS
 
 
 def add_protocols(parser: argparse.ArgumentParser) -> None:
     """Arguments of protocols; the options of each are named in docs/protocols.md."""
     group = parser.add_argument_group("protocols")
-    group.add_argument("--protocol", choices=protocol_names(), help="judge the model on a dataset that --card names")
+    group.add_argument("--protocol", choices=PROTOCOLS.names(), help="judge the model on a dataset that --card names")
     group.add_argument("--card", help="dataset to judge it on; the model need not have seen it")
     group.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
     group.add_argument(

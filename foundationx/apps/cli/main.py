@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from foundationx import __version__
-from foundationx.apps import cli as room
 from foundationx.core.errors import FoundationXError
+from foundationx.core.extensions import Extensions, module_with
 
 FAULT = 2
 """Exit code for an error that the user can fix."""
@@ -18,20 +17,27 @@ STOPPED = 130
 """Exit code of training that was asked to stop before its end."""
 
 
+COMMANDS: Extensions[ModuleType] = Extensions(
+    "command",
+    "foundationx.apps.cli",
+    module_with("HELP", "add_arguments", "run"),
+    pattern="command_*.py",
+    name_of=lambda path: path.stem.removeprefix("command_"),
+)
+"""Every command: a module with ``HELP``, ``add_arguments(parser)`` and ``run(options)``."""
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command of this folder: a module with ``HELP``, ``add_arguments`` and ``run``."""
+    """The parser with every command that can be loaded."""
     parser = argparse.ArgumentParser(
         prog="foundationx", description="One foundation model on many differently annotated chest X-ray datasets."
     )
     parser.add_argument("--version", action="version", version=f"foundationx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for module_info in pkgutil.iter_modules(room.__path__):
-        if module_info.name.startswith("command_"):
-            name = module_info.name.removeprefix("command_")
-            module = importlib.import_module(f"{room.__name__}.{module_info.name}")
-            command = commands.add_parser(name, help=module.HELP, description=module.HELP)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+    for name, module in COMMANDS.all().items():
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 

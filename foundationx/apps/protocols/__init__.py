@@ -1,12 +1,14 @@
-"""Ways of judging a pretrained model beyond its own heads: one file a protocol, found by scanning the folder."""
+"""Ways of judging a pretrained model beyond its own heads: one file per protocol."""
 
-import pkgutil
+from types import ModuleType
 
-SHARED = ("base", "embedding")
-"""Files of the folder that are no protocols."""
+from foundationx.core.extensions import Extensions, module_with
 
-
-def protocol_names() -> tuple[str, ...]:
-    """Names of all protocols, as on the command line."""
-    names = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
-    return tuple(sorted(name.replace("_", "-") for name in names))
+PROTOCOLS: Extensions[ModuleType] = Extensions(
+    "protocol",
+    "foundationx.apps.protocols",
+    module_with("Options", "run"),
+    shared=("base", "embedding"),
+    name_of=lambda path: path.stem.replace("_", "-"),
+)
+"""Every protocol, by its name on the command line."""

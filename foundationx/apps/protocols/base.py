@@ -6,7 +6,6 @@ gives a Result. Everything is chosen on training and validation patients; test i
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from foundationx.apps import protocols as room
-from foundationx.apps.protocols import protocol_names
+from foundationx.apps.protocols import PROTOCOLS
 from foundationx.core.config.model import Section
 from foundationx.core.config.run import DatasetConfig
 from foundationx.core.device import pick_device, share_cores
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split, TaskKey
 from foundationx.core.validation import validation_error
 from foundationx.data.datamodule import DataModule, open_datasets
@@ -113,9 +111,7 @@ def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Se
     Raises:
         ConfigError: there is no such protocol, or an option is unknown or wrong.
     """
-    if name not in protocol_names():
-        raise ConfigError("--protocol", f"found {name!r}", nearest(name, protocol_names()))
-    module = importlib.import_module(f"{room.__name__}.{name.replace('-', '_')}")
+    module = PROTOCOLS.get(name, "--protocol")
     try:
         return module, module.Options.model_validate(options)
     except ValidationError as error:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from foundationx.core.types import Task
+
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are refused, values do not change after loading."""
@@ -49,6 +51,13 @@ class RegionGateConfig(Section):
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
 
 
+class HeadConfig(Section):
+    """The head of one task: which one, and its options."""
+
+    type: str = Field(description="name of a head; the default head of a task has the task's name")
+    options: PlainDict = Field(default_factory=dict, description="options of that head")
+
+
 class ModelConfig(Section):
     """The network. ``backbone`` is any backbone of mmdet's or mmseg's registry, ``detection`` a DetectionConfig."""
 
@@ -72,6 +81,9 @@ class ModelConfig(Section):
     )
     objective: dict[str, Any] | None = Field(
         None, description="self-supervision: `type` names a file of foundationx/objectives, the others are its options"
+    )
+    heads: dict[Task, HeadConfig] = Field(
+        default_factory=dict, description="head of each task; a task that is not named has the head of its own name"
     )
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)

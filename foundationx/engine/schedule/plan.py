@@ -6,16 +6,14 @@ A plan is a list of visits; a visit trains one task of one dataset in a lock pha
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from foundationx.core.config.run import RunConfig
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.errors import ConfigError
+from foundationx.core.extensions import Extensions, one_function
 from foundationx.core.types import ANNOTATED, PhaseName, TaskKey
-from foundationx.engine import schedule as room
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,12 @@ class Plan:
         return {"order": self.order, "visits": list(visits.values()), "total_steps": self.total_steps}
 
 
+SCHEDULES: Extensions[Callable[[RunConfig, Mapping[TaskKey, int]], Iterable[Phase]]] = Extensions(
+    "schedule", "foundationx.engine.schedule", one_function("plan"), shared=("curves", "plan")
+)
+"""Every schedule: a function ``plan(config, sizes)`` that yields the phases of a run."""
+
+
 def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
     """The plan of a run.
 
@@ -118,14 +122,10 @@ def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
     Raises:
         ConfigError: there is no such schedule, or a head has no training image.
     """
-    names = [module.name for module in pkgutil.iter_modules(room.__path__) if module.name not in ("curves", "plan")]
-    if config.schedule.type not in names:
-        hint = nearest(config.schedule.type, names)
-        raise ConfigError("schedule.type", f"no schedule is called {config.schedule.type!r}", hint)
+    plan = SCHEDULES.get(config.schedule.type, "schedule.type")
     for key, size in sizes.items():
         if size == 0:
             raise ConfigError(
                 f"dataset {key}", "no image is left to train on", "at least one", "check splits and limits"
             )
-    module = importlib.import_module(f"foundationx.engine.schedule.{config.schedule.type}")
-    return Plan(tuple(module.plan(config, sizes)), config.schedule.order)
+    return Plan(tuple(plan(config, sizes)), config.schedule.order)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, Prediction, Task
-from foundationx.tasks.base import Head
+from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.classification.losses import masked_bce, masked_ce
 from foundationx.tasks.classification.trunk import ClassificationTrunk
 
@@ -36,7 +36,9 @@ class ClassificationHead(Head):
         return ClassificationTrunk(channels, config.projector)
 
     @classmethod
-    def build(cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig) -> ClassificationHead:
+    def build(
+        cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions
+    ) -> ClassificationHead:
         """A linear layer on the trunk's feature."""
         return cls(trunk.out_features, num_classes)
 

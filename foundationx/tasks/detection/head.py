@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foundationx.core import compat, distributed
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, Prediction, Task
-from foundationx.tasks.base import Head
+from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.detection.boxes import to_corners
 from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
@@ -72,7 +72,7 @@ class DetectionHead(Head):
         return DetectionTrunk(channels, DetectionConfig.from_dict(config.detection))
 
     @classmethod
-    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig) -> DetectionHead:
+    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> DetectionHead:
         """A head for this trunk."""
         return cls(num_classes, trunk.config)
 

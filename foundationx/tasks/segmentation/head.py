@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import UNKNOWN_PIXEL, Batch, Prediction, Task
-from foundationx.tasks.base import Head
+from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.classification.losses import masked_bce
 from foundationx.tasks.segmentation.losses import soft_dice_loss
 from foundationx.tasks.segmentation.trunk import SegmentationTrunk
@@ -40,7 +40,9 @@ class SegmentationHead(Head):
         return SegmentationTrunk(channels, config.segmentation)
 
     @classmethod
-    def build(cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig) -> SegmentationHead:
+    def build(
+        cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions
+    ) -> SegmentationHead:
         """A convolution on the trunk's map."""
         return cls(trunk.out_channels, num_classes)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, Prediction, Task
-from foundationx.tasks.base import Head
+from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.self_supervision.objective import Objective, ObjectiveBatch, ObjectiveOutput, open_objective
 from foundationx.tasks.self_supervision.tokens import LastStage, encoder
 
@@ -32,7 +32,9 @@ class SelfSupervisionHead(Head):
         return LastStage(channels[-1])
 
     @classmethod
-    def build(cls, trunk: LastStage, num_classes: int, config: ModelConfig) -> SelfSupervisionHead:
+    def build(
+        cls, trunk: LastStage, num_classes: int, config: ModelConfig, options: HeadOptions
+    ) -> SelfSupervisionHead:
         """The configured objective. Raises ConfigError where it is unknown or an option is wrong."""
         chosen, options = open_objective(config.objective)
         return cls(chosen(trunk.features, options))

@@ -1,4 +1,4 @@
-"""What every self-supervised objective offers. An objective is one file of this folder, found by its file's name.
+"""What every self-supervised objective offers. An objective is one file of ``objectives/``, named by its file.
 
 It says which views of an image it wants at a point of training, holds its heads and what it remembers, and gives named
 losses. It knows neither files nor datasets nor a backbone: ``data/transforms/view_sets.py`` cuts the pixels and the
@@ -7,12 +7,9 @@ tokens are passed in.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,11 +18,11 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from foundationx.core.config.model import Section
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.errors import ConfigError
+from foundationx.core.extensions import Extensions, one_class
 from foundationx.core.geometry.boxes import Grid
 from foundationx.core.geometry.views import TrainingProgress, View, ViewBatch
 from foundationx.core.validation import validation_error
-from foundationx.tasks import self_supervision as room
 
 CLEAN = "_clean"
 """Ends the name of the teacher's copy of a view: the same box without any change of its pixels."""
@@ -154,16 +151,10 @@ def _look(encoder: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> li
     return [seen[place * count : (place + 1) * count] for place in range(len(views))]
 
 
-@cache
-def objective_classes() -> dict[str, type[Objective]]:
-    """Every objective of this folder by its file's name."""
-    found: dict[str, type[Objective]] = {}
-    for module in pkgutil.iter_modules(room.__path__):
-        members = vars(importlib.import_module(f"{room.__name__}.{module.name}")).values()
-        for member in members:
-            if isinstance(member, type) and issubclass(member, Objective) and "Options" in vars(member):
-                found[module.name] = member
-    return found
+OBJECTIVES: Extensions[type[Objective]] = Extensions(
+    "objective", "foundationx.tasks.self_supervision.objectives", one_class(Objective)
+)
+"""Every objective: the files of ``objectives/`` and the entry points of ``foundationx.objectives``."""
 
 
 def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], Any]:
@@ -173,12 +164,9 @@ def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], A
         ConfigError: there is none, its ``type`` is unknown or an option is wrong.
     """
     if config is None:
-        fix = f"set model.objective=dict(type=...), one of {', '.join(sorted(objective_classes()))}"
+        fix = f"set model.objective=dict(type=...), one of {', '.join(OBJECTIVES.names())}"
         raise ConfigError("model.objective", "is missing, though a dataset's tasks name self_supervision", fix=fix)
-    if config["type"] not in objective_classes():
-        found = f"no objective is called {config['type']!r}"
-        raise ConfigError("model.objective.type", found, nearest(str(config["type"]), objective_classes()))
-    chosen = objective_classes()[config["type"]]
+    chosen = OBJECTIVES.get(str(config["type"]), "model.objective.type")
     try:
         return chosen, chosen.Options.model_validate(config)
     except ValidationError as error:

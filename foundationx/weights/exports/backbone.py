@@ -95,4 +95,4 @@ def load_backbone(net: nn.Module, path: Path) -> None:
     net.load_state_dict(tensors)
 
 
-FORMATS = {"backbone": Format(write_backbone, ".safetensors", "model.init of another run")}
+FORMAT = Format(write_backbone, ".safetensors", "model.init of another run")

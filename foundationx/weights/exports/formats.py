@@ -1,17 +1,14 @@
-"""Formats of the exported backbone. A format is an entry of ``FORMATS`` in a file of this folder."""
+"""Formats of the exported backbone. A format is one file of this folder with a ``FORMAT``."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from foundationx.core.config.run import RunConfig
+from foundationx.core.extensions import Extensions, one_value
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights import exports as room
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +27,11 @@ class Format:
     use: str
 
 
-@cache
-def formats() -> dict[str, Format]:
-    """Every format of this folder by its name."""
-    found: dict[str, Format] = {}
-    for module in pkgutil.iter_modules(room.__path__):
-        found |= getattr(importlib.import_module(f"{room.__name__}.{module.name}"), "FORMATS", {})
-    return found
+FORMATS: Extensions[Format] = Extensions(
+    "format",
+    "foundationx.weights.exports",
+    one_value("FORMAT", Format),
+    shared=("formats",),
+    name_of=lambda path: path.stem.replace("_", "-"),
+)
+"""Every format: the files of this folder and the entry points of ``foundationx.formats``."""

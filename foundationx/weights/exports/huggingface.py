@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from foundationx.core.config.run import RunConfig
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports._swin_names import to_hugging_face
 from foundationx.weights.exports.backbone import describe, shift_rule
 from foundationx.weights.exports.formats import Format
-from foundationx.weights.exports.swin_names import to_hugging_face
 from foundationx.weights.imports.swin_shape import PATCH_SIZE, swin_weights
 
 
@@ -65,4 +65,4 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
     return f"from transformers import {name}\nnet = {name}.from_pretrained({str(path)!r})"
 
 
-FORMATS = {"huggingface": Format(write_hugging_face, "_huggingface", "Hugging Face transformers")}
+FORMAT = Format(write_hugging_face, "_huggingface", "Hugging Face transformers")

@@ -40,4 +40,4 @@ def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path
     )
 
 
-FORMATS = {"onnx": Format(write_onnx, ".onnx", "ONNX Runtime and what reads its graphs")}
+FORMAT = Format(write_onnx, ".onnx", "ONNX Runtime and what reads its graphs")

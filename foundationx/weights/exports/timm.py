@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from foundationx.core.config.run import RunConfig
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports._swin_names import to_timm
 from foundationx.weights.exports.backbone import describe, shift_rule
 from foundationx.weights.exports.formats import Format
-from foundationx.weights.exports.swin_names import to_timm
 from foundationx.weights.imports.swin_shape import swin_weights
 
 
@@ -23,7 +23,7 @@ def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path
         config: of the run.
         which: ``student`` or ``teacher``, noted in the metadata.
         path: where to.
-        merge_first: timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``swin_names.py``).
+        merge_first: timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``_swin_names.py``).
 
     Raises:
         ConfigError: the backbone is no Swin, or its last map is smaller than a window.
@@ -42,11 +42,4 @@ def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path
     )
 
 
-FORMATS = {
-    "timm": Format(partial(write_timm, merge_first=True), "_timm.safetensors", "timm from 0.9 on"),
-    "timm-0.6": Format(
-        partial(write_timm, merge_first=False),
-        "_timm06.safetensors",
-        "timm to 0.6, Ark, Foundation X, microsoft's Swin",
-    ),
-}
+FORMAT = Format(partial(write_timm, merge_first=True), "_timm.safetensors", "timm from 0.9 on")

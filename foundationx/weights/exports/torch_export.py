@@ -69,4 +69,4 @@ def _window_reverse(size: int, windows: Tensor, height: int, width: int) -> Tens
     return rows.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
 
 
-FORMATS = {"torch-export": Format(write_program, ".pt2", "PyTorch without foundationx; AOTInductor")}
+FORMAT = Format(write_program, ".pt2", "PyTorch without foundationx; AOTInductor")

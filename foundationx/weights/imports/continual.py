@@ -18,7 +18,7 @@ from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import head_owner, head_slug
-from foundationx.tasks.base import head_classes
+from foundationx.tasks.base import open_head
 
 HEADS = "heads."
 
@@ -121,7 +121,8 @@ def _head(
 
 def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
     """Names of a head's tensors that have a row for each class: those that grow with the number of classes."""
-    trunk, build = model.trunks[key.task.value], head_classes()[key.task].build
+    trunk = model.trunks[key.task.value]
+    head_class, options = open_head(key.task, model.config)
     count = len(model.classes[key])
-    one, other = (build(trunk, number, model.config).state_dict() for number in (count, count + 1))
+    one, other = (head_class.build(trunk, n, model.config, options).state_dict() for n in (count, count + 1))
     return {name for name, value in one.items() if value.shape != other[name].shape}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from foundationx.core.errors import CheckpointError
-from foundationx.weights.exports.swin_names import from_timm
+from foundationx.weights.exports._swin_names import from_timm
 from foundationx.weights.imports.networks import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.released_file import pick_weights, read_file, reason_for
 from foundationx.weights.imports.released_heads import ReleasedHead, name_heads

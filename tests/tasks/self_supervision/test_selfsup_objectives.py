@@ -17,7 +17,7 @@ from foundationx.core.geometry.views import CELL, TrainingProgress
 from foundationx.core.types import Annotations, Task, TaskKey
 from foundationx.data.loader import collate
 from foundationx.data.transforms.view_sets import ViewSetDataset
-from foundationx.tasks.self_supervision.objective import ObjectiveBatch, Tokens, objective_classes, open_objective
+from foundationx.tasks.self_supervision.objective import OBJECTIVES, ObjectiveBatch, Tokens, open_objective
 from foundationx.tasks.self_supervision.parts.losses import regress
 from foundationx.tasks.self_supervision.tokens import as_tokens, encoder
 from tests.helpers.selfsup_tiny import OBJECTIVES as TINY
@@ -45,7 +45,7 @@ def batch_of(folder, name, options, training_progress=START, seed=0):
     table = Annotations(KEY, (), images, images, images, np.zeros((4, 0), np.float32), [None] * 4)
 
     def plan(size, at, random):
-        return objective_classes()[name].views(options, size, at, random)
+        return OBJECTIVES.get(name).views(options, size, at, random)
 
     dataset = ViewSetDataset(table, folder, plan, options.photometry)
     return collate([(dataset.sample(n, 10 * seed + n, training_progress), []) for n in range(4)])
@@ -242,7 +242,7 @@ def test_the_teacher_sees_clean_views_but_not_as_released(folder, name, released
                 batch.views, batch.training_progress, encoder(backbone, normalise), watch, objective, normalise
             )
         )
-        views = objective_classes()[name].views(options, (256, 256), training_progress, np.random.default_rng(0))
+        views = OBJECTIVES.get(name).views(options, (256, 256), training_progress, np.random.default_rng(0))
         names = {view.name for view in views if not (view.toned or view.rotate or view.distorted)}
         clean = [batch.views[name].images for name in names - {"one", "shuffled"}]
         changed += sum(not any(torch.equal(images, view) for view in clean) for images in seen)
@@ -305,4 +305,4 @@ def test_faults_of_options_are_told():
 
 
 def test_objectives_are_found_by_their_files():
-    assert set(objective_classes()) == set(TINY)
+    assert set(OBJECTIVES.all()) == set(TINY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +10,6 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe, shift_rule
-from foundationx.weights.exports.formats import Format
 
 
 def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path: Path, *, library: str) -> str:
@@ -49,9 +47,3 @@ def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path:
         f"data_preprocessor: mean={[round(255 * v, 3) for v in config.model.mean]}, "
         f"std={[round(255 * v, 3) for v in config.model.std]}, bgr_to_rgb=True"
     )
-
-
-FORMATS = {
-    library: Format(partial(write_openmmlab, library=library), f"_{library}.pth", f"configurations of {library}")
-    for library in ("mmdet", "mmseg")
-}

@@ -1,0 +1,10 @@
+"""The backbone for configurations of mmseg."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from foundationx.weights.exports._openmmlab import write_openmmlab
+from foundationx.weights.exports.formats import Format
+
+FORMAT = Format(partial(write_openmmlab, library="mmseg"), "_mmseg.pth", "configurations of mmseg")
