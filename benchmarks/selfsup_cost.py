@@ -87,7 +87,7 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
     student, teacher = build_model(config, data_module, "cpu"), build_model(config, data_module, "cpu")
     seen: tuple[Counter, Counter] = (Counter(), Counter())
     for model, counts in zip((student, teacher), seen, strict=True):
-        model.backbone.register_forward_pre_hook(
+        model.backbone.net.register_forward_pre_hook(
             lambda _, inputs, counts=counts: counts.update({inputs[0].shape[-1]: len(inputs[0])})
         )
     plain = next(iter(in_order(key, data_module.indices[key][Split.TRAIN], BATCH)))

@@ -1,4 +1,4 @@
-"""Lock phases that use a batch several times: what lies below the head is computed once (``anchors.md`` section 2.7).
+"""Lock phases: what lies below the head is computed without a graph, and once for a batch that is used several times.
 
 In a lock phase everything below the head is frozen and in evaluation mode, without dropout or drop path, so a batch's
 features do not change as long as its pixels do not. With ``schedule.reuse`` a phase of n steps reads ceil(n / k)
@@ -26,7 +26,7 @@ from foundationx.core.types import Batch, TaskKey
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.step import precision
-from foundationx.models.compile import plainly
+from foundationx.models.compile import eager_mode
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock
 
@@ -97,15 +97,16 @@ class FeatureCache:
         return again[0].first_step + chunk_of(again[0], step, capacities[0]).first
 
     def of_step(self, phase: Phase, step: int, read: Callable[[], Batch]) -> tuple[Batch, Any]:
-        """The batch of a step on the model's device, with the output of its task's trunk, or None where none is kept.
+        """The batch of a step on the model's device, and the output of its trunk, or None if the trunk is trained.
 
         Args:
-            phase: under its lock.
-            step: global steps done.
-            read: gives the next batch; called only where the step needs one that was not read.
+            phase: Phase of the step, under its lock.
+            step: Global steps done.
+            read: Gives the next batch; called only if the step needs one that was not read.
         """
         if phase.uses == 1:
-            return read(), None
+            batch = read()
+            return batch, self._look(batch.images, batch.key) if phase.is_head_only else None
         chunk = chunk_of(phase, step, self.capacity(phase.key))
         if self._begins != phase.first_step + chunk.first:
             self.drop()
@@ -158,7 +159,7 @@ class FeatureCache:
         size = self.config.image_size
         black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
         found: list[int] = []
-        with plainly(self.model):
+        with eager_mode(self.model):
             map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
         return sum(found)
 

@@ -43,13 +43,12 @@ def training_losses(
         normalise: makes the network's input.
         batch: on the model's device.
         phase: gives the weight c.
-        trunk_output: what the student's trunk said of the batch, where it is known (``features.py``).
+        trunk_output: what the student's trunk gave for the batch, if it is known (``feature_cache.py``).
     """
     if batch.views is not None:
         return self_supervised_losses(student, teacher, normalise, batch)
-    if trunk_output is None:
-        trunk_output = student.trunk(normalise(batch.images), batch.key)
-    parts = student.head_loss(trunk_output, batch)
+    images = normalise(batch.images) if trunk_output is None else None
+    trunk_output, parts = student.losses(images, batch, trunk_output)
     task = torch.stack([part.float() for part in parts.values()]).sum()
     logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
     loss = task

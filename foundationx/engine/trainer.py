@@ -34,6 +34,7 @@ from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
 from foundationx.engine.step import precision, training_losses
+from foundationx.models.compile import compile_errors
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock
@@ -88,6 +89,7 @@ class Trainer:
 
     # ---------------------------------------------------------------- the loop
 
+    @compile_errors()
     def train(self) -> bool:
         """Runs the plan from the present step to its end. Returns False where it was asked to stop before.
 
@@ -96,6 +98,7 @@ class Trainer:
                 is saved first.
             DivergenceError: too many steps in a row had no finite loss and gradient; the last checkpoint stays.
             CheckpointError: the last state could not be saved.
+            CompileError: a part cannot be compiled, or had to be compiled more often than planned.
         """
         self._tell("on_start", self.plan, self.step)
         self.checkpoint_manager.start_clock(self.step)

@@ -1,4 +1,4 @@
-"""The foundation model: one backbone, one trunk a task, one head for each task of each dataset."""
+"""The foundation model: one backbone, one trunk per task, one head for each task of each dataset."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Batch, Prediction, Task, TaskKey
 from foundationx.models.backbone import Backbone
-from foundationx.models.compile import plainly, run_part
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import Head, open_head
 from foundationx.tasks.segmentation.region_gate import gate_features
 
 
 class FoundationModel(BaseModel):
-    """Backbone, trunks and heads; which of them are trained is the schedule's business (``models/scopes.py``).
+    """Backbone, trunks and heads; which of them are trained is decided by the plan (``models/parameter_groups.py``).
 
-    Follows mmengine's model protocol: ``forward(inputs, data_samples, mode)``.
+    From a batch to its loss there is one way in, :meth:`losses`; the teacher is asked for :meth:`trunk`. Follows
+    mmengine's model protocol as well: ``forward(inputs, data_samples, mode)``.
 
     Args:
-        config: the network's configuration.
-        heads: the classes of each head, by name; their order is the order of the head's outputs.
+        config: Configuration of the network.
+        heads: Class names of each head; their order is the order of the head's outputs.
 
     Raises:
-        ConfigError: the backbone or an argument of it is unknown, or ``softmax`` names no classification head.
+        ConfigError: The backbone or one of its arguments is unknown, or ``softmax`` names no classification head.
     """
 
     def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
@@ -70,19 +70,24 @@ class FoundationModel(BaseModel):
     def trunk(
         self, images: Tensor, key: TaskKey, *, gate: bool = True, features: Sequence[Tensor] | None = None
     ) -> Any:
-        """(B, 3, H, W) normalised images to the output of the task's trunk, where consistency is measured.
+        """Output of the task's trunk, at which student and teacher are compared.
 
-        ``gate`` lets the dataset's own detection head guide its segmentation, where the configuration has a
-        ``region_gate`` and the dataset such a head. ``features`` are the backbone's of these images, where known.
+        Args:
+            images: Normalised images, (B, 3, H, W).
+            key: Head whose trunk is run.
+            gate: Whether the dataset's own detection head guides its segmentation, if the configuration has a
+                ``region_gate`` and the dataset such a head.
+            features: The backbone's feature maps of these images, if they are known.
         """
-        if key.task is Task.SELF_SUPERVISION:
-            with plainly(self):  # the shapes of its views change with its curriculum
-                return self.trunks[key.task.value](self.backbone(images))
+        trunk = self.trunks[key.task.value]
+        if key.task is Task.SELF_SUPERVISION:  # the sizes of its views vary: it passes by what may be compiled
+            return trunk(self.backbone.forward(images))
         if features is None:
-            features = run_part(self.backbone, images, self.trunks[key.task.value].stages)
+            # Stages that the trunk does not use stay out of the graph: their norms get no gradient, not one of zero.
+            features = self.backbone(images, trunk.stages if torch.is_grad_enabled() else None)
         if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
             features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
-        return run_part(self.trunks[key.task.value], features)
+        return trunk(features)
 
     def _gated(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
         guide = TaskKey(key.dataset, Task.DETECTION)
@@ -90,9 +95,21 @@ class FoundationModel(BaseModel):
             return features
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
-            memory = run_part(trunk, tuple(feature.detach() for feature in features))
+            memory = trunk(tuple(feature.detach() for feature in features))
             found = head.predict(head(memory, trunk), size)
         return gate_features(features, found.boxes, found.scores, size, self.config.region_gate)
+
+    def losses(self, images: Tensor | None, batch: Batch, trunk_output: Any = None) -> tuple[Any, dict[str, Tensor]]:
+        """Output of the batch's trunk and the named losses of its head.
+
+        Args:
+            images: Normalised images of the batch, (B, 3, H, W); None if the trunk's output is known.
+            batch: Targets, on the model's device.
+            trunk_output: Output of :meth:`trunk` for the batch, if it is known.
+        """
+        if trunk_output is None:
+            trunk_output = self.trunk(images, batch.key)
+        return trunk_output, self.head_loss(trunk_output, batch)
 
     def head_loss(self, trunk_output: Any, batch: Batch) -> dict[str, Tensor]:
         """Named losses of the batch's head."""
@@ -116,7 +133,7 @@ class FoundationModel(BaseModel):
         if mode == "tensor":
             return self.backbone(inputs)
         if mode == "loss":
-            return self.head_loss(self.trunk(inputs, data_samples.key), data_samples)
+            return self.losses(inputs, data_samples)[1]
         if mode == "predict":
             return self.predict(inputs, data_samples)
         raise ValueError(f"mode is 'tensor', 'loss' or 'predict', not {mode!r}")

@@ -19,13 +19,14 @@ from foundationx.engine.hooks import Hook
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.compile import (
     check_backend,
+    compile_errors,
     compile_parts,
+    eager_mode,
     is_compiled,
     parts_of,
-    plainly,
     predict_full,
-    run_part,
 )
+from foundationx.models.parameter_groups import lock
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
 
@@ -184,15 +185,30 @@ def test_what_is_frozen_is_one_graph_whatever_is_marked_as_trained_above_it():
     parts, backend, values = Parts(), Counting(), torch.ones(2)
     compile_parts(parts, backend, 8)
     parts.requires_grad_(False)
-    assert not run_part(parts.backbone, values).requires_grad
     with torch.no_grad():
-        run_part(parts.backbone, values)
+        assert not parts.backbone(values).requires_grad
+        parts.backbone(values)
     assert len(backend.graphs) == 1
     parts.requires_grad_(True)
-    assert run_part(parts.backbone, values).requires_grad
+    assert parts.backbone(values).requires_grad
     assert len(backend.graphs) == 2
     parts.requires_grad_(False)
-    assert run_part(parts.backbone, values.clone().requires_grad_()).requires_grad, "something is trained below it"
+    assert parts.backbone(values.clone().requires_grad_()).requires_grad, "something is trained below it"
+
+
+def test_all_lock_phases_share_one_graph_of_the_backbone(phantoms, tmp_path):
+    """Their trunk's output has no graph; it makes no difference which head above it is trained."""
+    trainer = tiny_trainer(phantoms, tmp_path, **OPTIONS | {"schedule__lock__classification": 1.0})
+    backend, tasks = Counting(), set()
+    compile_parts(trainer.model, backend, 8)
+    for phase in [phase for phase in trainer.plan.phases if phase.is_head_only]:
+        batch = next(iter(trainer.batches(phase.first_step)))
+        with lock(trainer.model, phase.trainable):
+            _, output = trainer.features.of_step(phase, phase.first_step, lambda batch=batch: batch)
+        assert not (output.memory if phase.key.task is Task.DETECTION else output).requires_grad
+        tasks.add(phase.key.task)
+    assert tasks == set(ANNOTATED)
+    assert sum(shapes[0] == (2, 3, 64, 64) for shapes in backend.graphs) == 1 < len(backend.graphs)
 
 
 def test_more_graphs_than_planned_are_an_error_and_not_a_slow_run():
@@ -200,11 +216,11 @@ def test_more_graphs_than_planned_are_an_error_and_not_a_slow_run():
     with dynamo.config.patch(recompile_limit=1):
         compile_parts(parts, backend, 2)
         for size in (1, 2, 1, 2):
-            run_part(parts.backbone, torch.ones(size))
-        with pytest.raises(CompileError, match="one graph more than the 2 that the plan needs"):
-            run_part(parts.backbone, torch.ones(3))
-        with plainly(parts):
-            assert torch.equal(run_part(parts.backbone, torch.ones(3)), torch.ones(3))
+            parts.backbone(torch.ones(size))
+        with pytest.raises(CompileError, match="one graph more than the 2 that the plan needs"), compile_errors():
+            parts.backbone(torch.ones(3))
+        with eager_mode(parts):
+            assert torch.equal(parts.backbone(torch.ones(3)), torch.ones(3))
     assert len(backend.graphs) == 2
 
 
@@ -217,7 +233,7 @@ def test_a_filled_up_batch_predicts_as_it_is(model, task):
     compile_parts(model, "eager", 8)
     seen = []
     model.backbone.register_forward_pre_hook(lambda part, values: seen.append(len(values[0])))
-    with plainly(model):
+    with eager_mode(model):
         filled = predict_full(model, images, key, 5)
     assert seen == [5]
     for item in fields(plain):

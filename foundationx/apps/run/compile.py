@@ -34,15 +34,16 @@ def compile_trainer(trainer: Trainer, plan: Plan, backend: Backend | None = None
 def graphs_needed(config: RunConfig, model: FoundationModel, plan: Plan) -> dict[str, int]:
     """How often each part may be compiled, student's and teacher's uses together.
 
-    Once for each task and each set of its scopes that some phase trains, with a graph. And without: for batches of
+    Once for each task and each set of its parameters that some phase trains, with a graph. And without: for batches of
     training and of evaluation (which differ in size or precision), once for the student and once for the teacher.
     """
     prefixes = scope_prefixes(model)
     batches = 2 if (config.evaluate.every or config.evaluate.final) else 1
+    phases = [phase for phase in plan.phases if phase.key.task is not Task.SELF_SUPERVISION and not phase.is_head_only]
     needed = {}
     for part in parts_of(model):
         own = {scope for prefix, scope in prefixes.items() if prefix == part or prefix.startswith(f"{part}.")}
-        phases = [phase for phase in plan.phases if phase.key.task is not Task.SELF_SUPERVISION]
-        trained = {(phase.key.task, frozenset(own & set(phase.trainable))) for phase in phases}
-        needed[part] = sum(bool(scopes) for _, scopes in trained) + 2 * batches
+        users = [phase for phase in phases if part in ("backbone", f"trunks.{phase.key.task.value}")]
+        with_graph = {(phase.key.task, frozenset(own & set(phase.trainable))) for phase in users}
+        needed[part] = len(with_graph) + 2 * batches
     return needed
