@@ -4,7 +4,7 @@ A part is compiled in place (``nn.Module.compile``): whoever calls it afterwards
 module knows. It is compiled anew for every combination of what is trained, evaluation or training mode, graph or none,
 precision and shape. So that these stay few:
 
-- lock phases run what is below the head without gradients: then they share what was compiled, whatever is trained above;
+- lock phases run what is below the head without gradients: they share what was compiled, whatever is trained above;
 - shapes are fixed: batches of training are full, the last batch of an evaluation is filled up;
 - how many are needed is known from the plan. One more is an error: torch would go on uncompiled and only warn.
 
