@@ -24,6 +24,7 @@ from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device
 from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.resources import find_config
 from foundationx.core.types import Batch, MetricRow, Sample, Split, Task
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import collate
@@ -227,7 +228,7 @@ def train(
     """
     from foundationx.apps.run.train import train as run_training
 
-    file = Path(config) if isinstance(config, str | Path) else None
+    file = find_config(config) if isinstance(config, str | Path) else None
     if file is None and changes:
         raise ConfigError("changes", "given without a configuration file", "a file", "change the configuration itself")
     checked = load_config(file, dict(changes or {})) if file is not None else _checked(config)

@@ -37,7 +37,7 @@ def test_every_command_has_a_file_and_help(capsys):
     with pytest.raises(SystemExit):
         build_parser().parse_args(["--help"])
     shown = capsys.readouterr().out
-    for path in (ROOT / "foundationx" / "cli").glob("command_*.py"):
+    for path in (ROOT / "foundationx" / "apps" / "cli").glob("command_*.py"):
         assert path.stem.removeprefix("command_") in shown
 
 

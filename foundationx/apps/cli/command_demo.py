@@ -10,19 +10,26 @@ from rich.table import Table
 
 from foundationx.apps.cli.options import wide_console
 from foundationx.core.config.load import load_config
-from foundationx.core.errors import ConfigError
+from foundationx.core.resources import find_config
 
 HELP = "the main job on generated radiographs: train, evaluate, report, export, predict (minutes on two cores)"
-CONFIG = Path(__file__).resolve().parents[3] / "configs" / "quickstart" / "phantom.py"
+CONFIG = "quickstart/phantom"
 IMAGES = {"phantom_labels": 900, "phantom_boxes": 500, "phantom_masks": 200, "phantom_all": 8}
-"""Films in each phantom dataset: more for harder tasks. The last is not trained on: it gives the film to predict."""
+"""Images in each phantom dataset: more for harder tasks. The last is not trained on: it gives the image to predict."""
 SIZE = 192
-"""Side of a film in pixels."""
+"""Height and width of a generated image in pixels."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--folder", type=Path, default=Path("work_dirs/demo"), help="everything goes here; made anew")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("work_dirs/demo"), metavar="DIR", help="output folder (overwritten)"
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="images per generated dataset (900, 500, 200 and 8)")
+    parser.add_argument(
+        "--size", type=int, default=SIZE, metavar="PIXELS", help="height and width of the generated images"
+    )
+    parser.add_argument("--cycles", type=int, metavar="N", help="cycles to train (those of the configuration)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,20 +38,19 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.apps.run.train import train
     from foundationx.phantoms.write import write_phantom_datasets
 
-    if not CONFIG.is_file():
-        raise ConfigError(str(CONFIG), "is not there", "the configurations of a clone", "run the demo inside a clone")
     data, run_folder = options.folder / "phantoms", options.folder / "run"
     for folder in (data, run_folder):
         shutil.rmtree(folder, ignore_errors=True)
     console = wide_console()
     console.print(f"generating phantom radiographs in {data}")
-    write_phantom_datasets(data, IMAGES, size=SIZE)
-    config = load_config(CONFIG)
-    if not train(config, data, run_folder, config_file=CONFIG):
+    write_phantom_datasets(data, options.images or IMAGES, size=options.size)
+    config_file = find_config(CONFIG)
+    config = load_config(config_file, {"schedule.cycles": options.cycles} if options.cycles else {})
+    if not train(config, data, run_folder, config_file=config_file):
         return 1
     console.print(_gains(run_folder))
-    film = sorted((data / "phantom_all" / "images").glob("*.png"))[0]
-    main(["predict", str(run_folder), str(film), "--out", str(options.folder / "predictions")])
+    image = sorted((data / "phantom_all" / "images").glob("*.png"))[0]
+    main(["predict", str(run_folder), str(image), "--out", str(options.folder / "predictions")])
     console.print(f"open {run_folder / 'report.html'}")
     return 0
 

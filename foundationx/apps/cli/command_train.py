@@ -9,6 +9,7 @@ from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.options import add_config, parse_options
 from foundationx.core import distributed
 from foundationx.core.config.load import load_config
+from foundationx.core.resources import find_config
 
 HELP = "train over a configuration's datasets; evaluate, report and export"
 
@@ -25,14 +26,15 @@ def run(options: argparse.Namespace) -> int:
     """Trains."""
     from foundationx.apps.run.train import train
 
-    config = load_config(options.config, parse_options(options.cfg_options))
+    config_file = find_config(options.config)
+    config = load_config(config_file, parse_options(options.cfg_options))
     work_dir = options.work_dir or Path("work_dirs") / config.name
     if options.profile:
         from foundationx.apps.run.profiling import profile_run
 
         profile_run(config, options.data_root, work_dir / "profile")
         return 0
-    finished = train(config, options.data_root, work_dir, config_file=options.config, resume=options.resume)
+    finished = train(config, options.data_root, work_dir, config_file=config_file, resume=options.resume)
     if not finished and distributed.is_main_process():
         print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
     return 0 if finished else STOPPED

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes the folder and prints what was decided; the exit code is 0 where there is a configuration."""
     from foundationx.core.errors import DataError
+    from foundationx.core.resources import find_config
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.datasets.fusion.fuse import fuse, write_fusion
     from foundationx.datasets.fusion.recipe import load_recipe
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         found = "there is no such folder"
         raise DataError(str(options.data_root), found, "the folder that holds the datasets", "--data-root")
     catalog = Catalog()
-    recipe = load_recipe(options.recipe, catalog.vocabulary)
+    recipe = load_recipe(find_config(options.recipe), catalog.vocabulary)
     fusion = fuse(recipe, catalog, options.table, options.data_root)
     console = wide_console()
     try:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
+from foundationx.core.resources import find_config
 from foundationx.core.validation import validation_error
 
 
@@ -32,9 +33,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunC
     """
     from foundationx.core import compat  # noqa: F401  (silences mm* start-up noise; must come before mmengine)
 
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(str(path), "there is no such file", "a Python configuration file", "check the path")
+    path = find_config(path)
     from mmengine.config import Config
 
     try:

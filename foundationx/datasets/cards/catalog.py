@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import foundationx
 from foundationx.core.errors import CardError, nearest
+from foundationx.core.resources import resource_folder
 from foundationx.datasets.cards.card import Card, load_card
 from foundationx.datasets.cards.vocabulary import Vocabulary
 
@@ -17,9 +17,8 @@ ENVIRONMENT = "FOUNDATIONX_REGISTRY"
 
 def default_folders() -> tuple[Path, ...]:
     """The project's own ``data_registry``, then the folders that ``FOUNDATIONX_REGISTRY`` names."""
-    own = Path(foundationx.__file__).resolve().parent.parent / "data_registry"
     further = [Path(folder) for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
-    return (own, *further)
+    return (resource_folder("data_registry"), *further)
 
 
 class Catalog:

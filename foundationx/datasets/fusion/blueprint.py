@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import foundationx
 from foundationx.core.config.load import parse_config
 from foundationx.core.errors import RecipeError
+from foundationx.core.resources import resource_folder
 from foundationx.core.types import Task
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
@@ -119,7 +119,7 @@ def _base_values(recipe: Recipe) -> list[dict[str, Any]]:
     from mmengine.config import Config
 
     if recipe.run.base is None:
-        folder = Path(foundationx.__file__).resolve().parent.parent / "configs" / "_base_"
+        folder = resource_folder("configs") / "_base_"
         paths = [folder / name for name in BASE]
     else:
         paths = [recipe.file.parent / name for name in recipe.run.base]

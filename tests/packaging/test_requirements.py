@@ -1,0 +1,64 @@
+"""What the package imports is what it declares."""
+
+import ast
+import configparser
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def declared(*extras):
+    """Distributions that setup.cfg names: required, and of extras."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    text = parser["options"]["install_requires"] + "".join(parser["options.extras_require"][name] for name in extras)
+    names = (re.match(r"[\w.-]+", line.strip()) for line in text.splitlines())
+    return {normal(name.group()) for name in names if name}
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports(tree):
+    """Top-level names of modules that a file imports when it runs, and whether at its top."""
+    top = {id(node) for node in tree.body}
+    typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for node in typing for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], id(node) in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.partition(".")[0], id(node) in top
+
+
+FOUND = {}
+for path in sorted((ROOT / "foundationx").rglob("*.py")):
+    for module, at_top in imports(ast.parse(path.read_text())):
+        if module not in sys.stdlib_module_names and module != "foundationx":
+            FOUND.setdefault((module, at_top), path)
+
+
+@pytest.mark.parametrize(("module", "at_top"), sorted(FOUND))
+def test_every_import_is_declared(module, at_top):
+    distributions = {normal(name) for name in packages_distributions().get(module, ())}
+    known = declared() if at_top else declared("dicom", "onnx", "tensorboard")
+    if not distributions and not at_top:
+        pytest.skip(f"{module} is not installed here")
+    assert distributions & known, (
+        f"{FOUND[module, at_top]} imports {module} of {distributions}: declare it in setup.cfg"
+    )
+
+
+def test_the_check_itself_sees_imports_and_requirements():
+    text = "import os.path\nfrom PIL import Image\ndef f():\n    import onnx.checker\n"
+    tree = ast.parse(text + "if TYPE_CHECKING:\n    import pandas\n")
+    assert list(imports(tree)) == [("os", True), ("PIL", True), ("onnx", False)]
+    assert {"torch", "pillow", "onedl-mmengine"} <= declared() and "onnx" not in declared()
