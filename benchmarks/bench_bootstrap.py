@@ -19,8 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.evaluation.bootstrap import estimate, resamples
-from foundationx.evaluation.metrics.ranking import statistics
-from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.metrics.auroc import statistics
 from foundationx.evaluation.predictions import Predictions
 
 IMAGES, PATIENTS, CLASSES, SEED = 25_596, 2_797, 14, 0
@@ -42,17 +41,17 @@ def draw() -> Predictions:
         np.array([f"{image}.png" for image in range(IMAGES)]),
         np.array([f"{owner:05d}" for owner in owners]),
         labels,
-        probabilities=scores.astype(np.float32),
+        {"probabilities": scores.astype(np.float32)},
     )
 
 
 def loop(predictions: Predictions, weights: np.ndarray) -> np.ndarray:
     """AUROC (K, R) of each draw by scikit-learn."""
-    units, _ = number_patients(predictions.patients)
+    units = predictions.units
     rows = []
     for column in weights.T.astype(int):
         drawn = np.repeat(np.arange(len(units)), column[units])
-        labels, scores = predictions.labels[drawn], predictions.probabilities[drawn]
+        labels, scores = predictions.labels[drawn], predictions.array("probabilities")[drawn]
         rows.append([roc_auc_score(labels[:, k], scores[:, k]) for k in range(CLASSES)])
     return np.array(rows).T
 

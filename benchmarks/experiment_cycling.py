@@ -39,7 +39,8 @@ from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.plan import Phase, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.metrics.score import HEADLINE, MEAN
+from foundationx.evaluation.measure import HEADLINE
+from foundationx.evaluation.statistic import MEAN
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 

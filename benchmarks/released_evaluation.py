@@ -22,9 +22,9 @@ from foundationx.core.types import Batch, Prediction, Split, Task, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import in_order, make_loader
 from foundationx.data.normalise import Normaliser
-from foundationx.evaluation.metrics.average_precision import IOUS
-from foundationx.evaluation.recorder import true_boxes
+from foundationx.evaluation.matching import IOUS
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.detection.record import true_boxes
 
 Kept = list[tuple[Prediction, Batch]]
 

@@ -117,6 +117,11 @@ class WorkDir:
         return self.root / "report.html"
 
     @property
+    def spill(self) -> Path:
+        """Folder of predictions while an evaluation runs."""
+        return self.root / "predictions.partial"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.root / "checkpoints"

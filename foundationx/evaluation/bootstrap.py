@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foundationx.evaluation.metrics.score import MEAN
-from foundationx.evaluation.metrics.statistic import Statistic
+from foundationx.evaluation.statistic import MEAN, Statistic
 
 LEVEL = 0.95
 """Share of the draws that an interval holds."""

@@ -10,7 +10,8 @@ from foundationx.core.types import MetricRow, Split
 from foundationx.data.datamodule import open_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.stored import measure, missing_rows
+from foundationx.evaluation.stored import store, stored_thresholds
+from foundationx.evaluation.thresholds import Thresholds
 
 
 def evaluate_checkpoint(
@@ -21,20 +22,20 @@ def evaluate_checkpoint(
     device: str = "auto",
     out: Path | None = None,
 ) -> list[MetricRow]:
-    """Metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
+    """All metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
 
     Args:
-        path: a checkpoint or a work directory.
-        data_root: folder that holds the datasets.
-        split: the side to evaluate.
-        models: student, teacher or both.
-        device: where to compute.
-        out: folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other sides stays.
-            Metrics of called labels need the predictions of the validation side in it.
+        path: Checkpoint or work directory.
+        data_root: Folder that holds the datasets.
+        split: Split to evaluate.
+        models: Student, teacher or both.
+        device: Device to compute on.
+        out: Folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other splits stays.
+            Metrics at a threshold need the predictions of the validation split in it.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or the cards have changed since.
-        DataError: a file is missing or bad.
+        CheckpointError: The checkpoint cannot be read, or the cards have changed since.
+        DataError: A file is missing or bad.
         DiskError: ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
@@ -42,10 +43,13 @@ def evaluate_checkpoint(
     if data_module.classes != checkpoint.classes:
         fix = "use the cards that the model was trained with"
         raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
-    where = pick_device(device)
+    target = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
-    built = {name: checkpoint.model(name).to(where) for name in models}
-    found = evaluate(data_module, built, split, checkpoint.visit, record=True)
+    built = {name: checkpoint.model(name).to(target) for name in models}
+    thresholds: Thresholds = {}
+    if out is not None and split is not Split.VAL:
+        thresholds = stored_thresholds(out, list(data_module.classes), models, checkpoint.visit)
+    evaluation = evaluate(data_module, built, split, checkpoint.visit, thresholds=thresholds)
     if out is not None:
-        return measure(out, found)
-    return found.rows + [row for stored in found.predictions for row in missing_rows(found.rows, stored, {})]
+        store(out, evaluation)
+    return evaluation.rows

@@ -1,88 +1,53 @@
-"""What a model said of every image beside the truth: enough to compute any metric without the model.
+"""What a model predicted for every image beside the truth: enough to compute any metric without the model.
 
-One ``.npz`` a head, model and side: ``predictions/{dataset}/{task}.{split}.{model}.npz``, arrays only, nothing pickled.
-``docs/evaluation.md`` lists its arrays.
+One ``.npz`` per head, model and split: ``predictions/{dataset}/{task}.{split}.{model}.npz``, arrays only, nothing
+pickled. ``docs/evaluation.md`` lists its arrays.
 """
 
 from __future__ import annotations
 
-import io
+import os
 import zipfile
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-from pycocotools import mask as rle
 
-from foundationx.core.errors import DataError
+from foundationx.core.arrays import AnyArray, Masks, PartsView, Ragged, Recorded, parts_of
+from foundationx.core.errors import DataError, DiskError
 from foundationx.core.types import Split, Task, TaskKey
-from foundationx.core.workdir import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout."""
 
+PLAIN = ("model", "split", "visit", "classes", "images", "patients", "labels")
+"""Fields that are stored under their own name."""
 
-@dataclass(frozen=True)
-class Masks:
-    """Binary masks of all images and classes, compressed run by run as in COCO.
+PREFIX = "recorded."
+"""Stands before the names of the arrays that the task records."""
 
-    Attributes:
-        size: (2,) height and width in pixels.
-        runs: compressed runs of all masks, one after another, uint8; image by image, class by class.
-        ends: (N * K,) where each mask's runs end.
-    """
-
-    size: np.ndarray
-    runs: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def encode(cls, masks: np.ndarray) -> Masks:
-        """Compresses (N, K, H, W) masks, bool."""
-        flat = masks.reshape(-1, *masks.shape[2:])
-        counts = [rle.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"] for mask in flat]
-        runs = np.frombuffer(b"".join(counts), dtype=np.uint8)
-        ends = np.cumsum([len(part) for part in counts], dtype=np.int64)
-        return cls(np.array(masks.shape[2:]), runs, ends)
-
-    def decode(self, first: int, number: int) -> np.ndarray:
-        """``number`` masks from the ``first`` on, (number, H, W) bool."""
-        starts = np.concatenate([[0], self.ends])
-        height, width = (int(side) for side in self.size)
-        stack = [
-            rle.decode({"size": [height, width], "counts": self.runs[starts[place] : self.ends[place]].tobytes()})
-            for place in range(first, first + number)
-        ]
-        return np.stack(stack).astype(bool)
-
-    @classmethod
-    def join(cls, parts: list[Masks]) -> Masks:
-        """The masks of all parts, which have one size."""
-        offsets = np.cumsum([0, *(len(part.runs) for part in parts[:-1])])
-        ends = [part.ends + offset for part, offset in zip(parts, offsets, strict=True)]
-        return cls(parts[0].size, np.concatenate([part.runs for part in parts]), np.concatenate(ends))
+Derived = TypeVar("Derived")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
-    """One head of one model on one side of the split. Only the fields of its task are set.
+    """One head of one model on one split.
 
     Attributes:
-        key: dataset and task.
-        model: student or teacher.
-        split: the side.
-        visit: visits trained so far.
+        key: Dataset and task.
+        model: Name of the model: student or teacher.
+        split: Split that the images belong to.
+        visit: Visits trained so far.
         classes: K names.
         images: (N,) paths relative to the dataset's root.
         patients: (N,) patient names.
         labels: (N, K) float32 tri-state truth.
-        probabilities: (N, K) float32 in [0, 1]; classification.
-        sizes: (N, 2) height and width of the source images in pixels; detection.
-        boxes, scores, box_classes, box_images: predicted boxes (M, 4) x1 y1 x2 y2 in pixels of the source, their
-            scores in [0, 1], class and image indices, image by image; detection.
-        true_boxes, true_classes, true_images: (T, 4), (T,), (T,) likewise; detection.
-        predicted_masks, true_masks, known_masks: N * K masks at the network's size; a pixel is predicted from
-            probability 0.5 on, and known where the truth says anything of it; segmentation.
+        recorded: What the task records, by name; ``foundationx/tasks/*/record.py`` lists it.
+        thresholds: Scores from which on an image counts as positive, by class. They are chosen on the validation split
+            of the same head and model; empty if there is none. Not stored in the file.
     """
 
     key: TaskKey
@@ -90,60 +55,100 @@ class Predictions:
     split: Split
     visit: int
     classes: tuple[str, ...]
-    images: np.ndarray
-    patients: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray | None = None
-    sizes: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    box_classes: np.ndarray | None = None
-    box_images: np.ndarray | None = None
-    true_boxes: np.ndarray | None = None
-    true_classes: np.ndarray | None = None
-    true_images: np.ndarray | None = None
-    predicted_masks: Masks | None = None
-    true_masks: Masks | None = None
-    known_masks: Masks | None = None
+    images: AnyArray
+    patients: AnyArray
+    labels: AnyArray
+    recorded: Mapping[str, Recorded]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    _derived: dict[Callable[[Any], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def masks_of(self, image: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Predicted, true and known pixels of one image, (K, H, W) bool each; unknown pixels are in neither mask."""
-        number = len(self.classes)
-        stacks = (self.predicted_masks, self.true_masks, self.known_masks)
-        predicted, true, known = (stack.decode(image * number, number) for stack in stacks)
-        return predicted & known, true & known, known
+    def array(self, name: str) -> AnyArray:
+        """A recorded array with one entry per image, (N, ...)."""
+        value = self.recorded[name]
+        assert isinstance(value, np.ndarray), f"{name} is no plain array"
+        return value
 
-    def path(self, folder: Path) -> Path:
-        """Where a work directory keeps it."""
-        return folder / "predictions" / self.key.dataset / f"{self.key.task.value}.{self.split.value}.{self.model}.npz"
+    def ragged(self, name: str) -> Ragged:
+        """Recorded values of a varying number per image."""
+        value = self.recorded[name]
+        assert isinstance(value, Ragged), f"{name} is not ragged"
+        return value
+
+    def masks(self, name: str) -> Masks:
+        """Recorded masks."""
+        value = self.recorded[name]
+        assert isinstance(value, Masks), f"{name} are no masks"
+        return value
+
+    @cached_property
+    def _patients(self) -> tuple[AnyArray, int]:
+        unique, index = np.unique(self.patients, return_inverse=True)
+        return index, len(unique)
+
+    @property
+    def units(self) -> AnyArray:
+        """(N,) index of each image's patient; patients are numbered in alphabetical order."""
+        return self._patients[0]
+
+    @property
+    def patient_count(self) -> int:
+        """U, the number of patients."""
+        return self._patients[1]
+
+    def derive(self, function: Callable[[Predictions], Derived]) -> Derived:
+        """``function(self)``, computed once: what several metrics rest on."""
+        if function not in self._derived:
+            self._derived[function] = function(self)
+        return self._derived[function]
+
+    def take(self, chosen: AnyArray) -> Predictions:
+        """Some of the images, by index or by a (N,) bool mask, in that order."""
+        recorded = {
+            name: value[chosen] if isinstance(value, np.ndarray) else value.take(chosen)
+            for name, value in self.recorded.items()
+        }
+        parts = {name: getattr(self, name)[chosen] for name in ("images", "patients", "labels")}
+        return replace(self, **parts, recorded=recorded)
 
     def write(self, folder: Path) -> Path:
-        """Writes it into a work directory and returns the file's path.
+        """Writes it into a work directory, array by array, and returns the file's path.
 
         Raises:
-            DiskError: the disk does not take it.
+            DiskError: The disk does not take the file; an older one stays.
         """
         arrays = {"format": np.array(FORMAT), "dataset": np.array(self.key.dataset), "task": np.array(self.key.task)}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Masks):
-                arrays |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
-            elif value is not None and item.name != "key":
-                arrays[item.name] = np.array(value)
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
-        write_atomically(self.path(folder), packed.getvalue())
-        return self.path(folder)
+        arrays |= {name: np.asarray(getattr(self, name)) for name in PLAIN}
+        for name, value in self.recorded.items():
+            arrays |= parts_of(PREFIX + name, value)
+        path = predictions_path(folder, self.key, self.split, self.model)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "wb") as stream:
+                np.savez_compressed(stream, **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            fix = "free disk space or make it writable, then go on with --resume"
+            raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
+        return path
+
+
+def predictions_path(folder: Path, key: TaskKey, split: Split, model: str) -> Path:
+    """File of the predictions of one head of one model on one split in a work directory."""
+    return folder / "predictions" / key.dataset / f"{key.task.value}.{split.value}.{model}.npz"
 
 
 def read_predictions(path: Path) -> Predictions:
     """Reads what ``Predictions.write`` wrote.
 
     Raises:
-        DataError: the file is torn, is none of ours, or was written by another version.
+        DataError: The file is torn, holds something else, or was written by another version.
     """
     fix = "evaluate again: foundationx eval CHECKPOINT --out FOLDER"
     try:
@@ -156,16 +161,19 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
 
 
-def _unpack(arrays: dict[str, np.ndarray]) -> Predictions:
-    key = TaskKey(str(arrays["dataset"]), Task(str(arrays["task"])))
-    names = tuple(str(name) for name in arrays["classes"])
-    values = {item.name: arrays[item.name] for item in fields(Predictions) if item.name in arrays}
-    for item in fields(Predictions):
-        parts = {part.name: arrays.get(f"{item.name}.{part.name}") for part in fields(Masks)}
-        if all(part is not None for part in parts.values()):
-            values[item.name] = Masks(**parts)
-    plain = {"model": str(values["model"]), "split": Split(str(values["split"])), "visit": int(values["visit"])}
-    return Predictions(**values | plain | {"key": key, "classes": names})
+def _unpack(arrays: dict[str, AnyArray]) -> Predictions:
+    recorded = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    return Predictions(
+        key=TaskKey(str(arrays["dataset"]), Task(str(arrays["task"]))),
+        model=str(arrays["model"]),
+        split=Split(str(arrays["split"])),
+        visit=int(arrays["visit"]),
+        classes=tuple(str(name) for name in arrays["classes"]),
+        images=arrays["images"],
+        patients=arrays["patients"],
+        labels=arrays["labels"],
+        recorded=PartsView(recorded),
+    )
 
 
 def find_predictions(folder: Path) -> list[Path]:

@@ -1,79 +1,160 @@
-"""Keeps what a model said of every image, batch by batch."""
+"""Records what models predict for one head, batch by batch; what grows large goes to files."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from foundationx.core.types import UNKNOWN_PIXEL, Batch, Prediction, Split, Task, TaskKey
-from foundationx.evaluation.predictions import Masks, Predictions
+from foundationx.core.arrays import AnyArray, PartsView, Recorded, parts_of
+from foundationx.core.errors import DiskError
+from foundationx.core.types import Batch, Prediction, Split, TaskKey
+from foundationx.evaluation.predictions import Predictions
 
-FOREGROUND = 0.5
-"""Probability from which a pixel counts as predicted."""
+BUFFER = 1 << 18
+"""Bytes of one array that stay in memory; beyond them it is appended to its file."""
+
+
+class SpillFolder:
+    """A folder of arrays that lives as long as somebody reads them.
+
+    Args:
+        parent: Folder to make it in; the system's temporary folder if None.
+
+    Raises:
+        DiskError: The folder cannot be made.
+    """
+
+    def __init__(self, parent: Path | None = None):
+        try:
+            if parent is not None:
+                parent.mkdir(parents=True, exist_ok=True)
+            self.path = Path(tempfile.mkdtemp(prefix="predictions.", dir=parent))
+        except OSError as error:
+            raise _disk_error(parent or Path(tempfile.gettempdir()), error) from error
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class GrowingArray:
+    """An array that grows along its first axis: in memory first, then in a file.
+
+    Args:
+        folder: Folder of its file.
+        name: Name of its file.
+    """
+
+    def __init__(self, folder: SpillFolder, name: str):
+        self.folder, self.file = folder, folder.path / name
+        self._waiting = bytearray()
+        self._shape: tuple[int, ...] = (0,)
+        self._dtype = np.dtype(float)
+
+    def append(self, values: AnyArray) -> None:
+        """Adds values (n, ...), which have one type and one shape beyond the first axis.
+
+        Raises:
+            DiskError: The disk does not take them.
+        """
+        self._shape, self._dtype = (self._shape[0] + len(values), *values.shape[1:]), values.dtype
+        self._waiting += values.tobytes()
+        if len(self._waiting) > BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            with open(self.file, "ab") as stream:
+                stream.write(self._waiting)
+        except OSError as error:
+            raise _disk_error(self.file, error) from error
+        self._waiting = bytearray()
+
+    def read(self) -> AnyArray:
+        """All values, (N, ...); from the file without loading it, if there is one."""
+        if not self.file.exists():
+            return np.frombuffer(bytes(self._waiting), self._dtype).reshape(self._shape)
+        if self._waiting:
+            self._flush()
+        return np.memmap(self.file, dtype=self._dtype, mode="r", shape=self._shape)
+
+
+class GrowingArrays(Mapping[str, AnyArray]):
+    """Growing arrays by name.
+
+    Args:
+        folder: Folder of their files.
+        prefix: Stands before the files' names.
+    """
+
+    def __init__(self, folder: SpillFolder, prefix: str):
+        self._folder, self._prefix = folder, prefix
+        self._arrays: dict[str, GrowingArray] = {}
+
+    def append(self, recorded: Mapping[str, Recorded]) -> None:
+        """Adds a batch. Raises DiskError."""
+        for name, value in recorded.items():
+            for part, array in parts_of(name, value).items():
+                if part not in self._arrays:
+                    self._arrays[part] = GrowingArray(self._folder, f"{self._prefix}.{part}")
+                self._arrays[part].append(array)
+
+    def __getitem__(self, name: str) -> AnyArray:
+        return self._arrays[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 class Recorder:
-    """Collects one head's predictions of one model.
+    """Records one head: the truth once, and the predictions of every model beside it.
 
     Args:
-        key: dataset and task.
+        key: Dataset and task.
         classes: K names.
+        models: Names of the models.
+        folder: Folder for arrays that grow large.
     """
 
-    def __init__(self, key: TaskKey, classes: tuple[str, ...]):
+    def __init__(self, key: TaskKey, classes: tuple[str, ...], models: Sequence[str], folder: SpillFolder):
         self.key, self.classes = key, classes
-        self._parts: list[dict[str, Any]] = []
-        self._count = 0
+        self.task = importlib.import_module(f"foundationx.tasks.{key.task.value}.record")
+        self._images: list[str] = []
+        self._patients: list[str] = []
+        self._labels = GrowingArray(folder, f"{key.dataset}.{key.task.value}.labels")
+        self._truth = GrowingArrays(folder, f"{key.dataset}.{key.task.value}.truth")
+        self._models = {name: GrowingArrays(folder, f"{key.dataset}.{key.task.value}.model.{name}") for name in models}
 
-    def add(self, prediction: Prediction, batch: Batch) -> None:
-        """One batch, on the host."""
-        names = {"images": [meta.image for meta in batch.metas], "patients": [meta.patient for meta in batch.metas]}
-        part = {name: np.array(value) for name, value in names.items()} | {"labels": batch.labels.numpy()}
-        if self.key.task is Task.CLASSIFICATION:
-            part["probabilities"] = prediction.probabilities.float().numpy()
-        elif self.key.task is Task.DETECTION:
-            part |= _boxes(prediction, batch, self._count)
-        else:
-            masks = batch.masks.numpy()
-            part["predicted_masks"] = Masks.encode(prediction.masks.numpy() >= FOREGROUND)
-            part["true_masks"] = Masks.encode(masks == 1)
-            part["known_masks"] = Masks.encode(masks != UNKNOWN_PIXEL)
-        self._parts.append(part)
-        self._count += len(batch)
+    def add(self, predictions: Mapping[str, Prediction], batch: Batch) -> None:
+        """One batch on the host, with what each model predicts for it.
 
-    def predictions(self, model: str, split: Split, visit: int) -> Predictions | None:
-        """All that was added; None where that is nothing (every image was unreadable)."""
-        if not self._parts:
-            return None
-        joined = {}
-        for name, first in self._parts[0].items():
-            values = [part[name] for part in self._parts]
-            joined[name] = Masks.join(values) if isinstance(first, Masks) else np.concatenate(values)
-        return Predictions(self.key, model, split, visit, self.classes, **joined)
+        Raises:
+            DiskError: The disk does not take it.
+        """
+        self._images += [meta.image for meta in batch.metas]
+        self._patients += [meta.patient for meta in batch.metas]
+        self._labels.append(batch.labels.numpy())
+        self._truth.append(self.task.record_truth(batch))
+        for name, prediction in predictions.items():
+            self._models[name].append(self.task.record_prediction(prediction, batch))
 
-
-def _boxes(prediction: Prediction, batch: Batch, first: int) -> dict[str, np.ndarray]:
-    """Predicted and true boxes of a batch in pixels of the source; images count on from ``first``."""
-    sizes = np.array([(meta.height, meta.width) for meta in batch.metas])
-    scale = sizes[:, [1, 0, 1, 0]].astype(np.float32)
-    number, queries = prediction.scores.shape
-    true = [true_boxes(batch, place) for place in range(number)]
-    return {
-        "sizes": sizes,
-        "boxes": (prediction.boxes.float().numpy() * scale[:, None]).reshape(-1, 4),
-        "scores": prediction.scores.float().numpy().reshape(-1),
-        "box_classes": prediction.box_classes.numpy().reshape(-1),
-        "box_images": np.repeat(np.arange(first, first + number), queries),
-        "true_boxes": np.concatenate([boxes * size for (boxes, _), size in zip(true, scale, strict=True)]),
-        "true_classes": np.concatenate([classes for _, classes in true]),
-        "true_images": np.repeat(np.arange(first, first + number), [len(classes) for _, classes in true]),
-    }
+    def predictions(self, split: Split, visit: int) -> list[Predictions]:
+        """All that was added, one entry per model; none if nothing was added (every image was unreadable)."""
+        if not self._images:
+            return []
+        common = (np.array(self._images), np.array(self._patients), self._labels.read())
+        return [
+            Predictions(self.key, name, split, visit, self.classes, *common, PartsView(self._truth, arrays))
+            for name, arrays in self._models.items()
+        ]
 
 
-def true_boxes(batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """True boxes (N, 4) x1 y1 x2 y2 as shares of the image, and their classes (N,), without the padding."""
-    classes = batch.box_classes[place].numpy()
-    boxes = batch.boxes[place].numpy()[classes >= 0]
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    fix = "free disk space or make it writable, then go on with --resume"
+    return DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix)

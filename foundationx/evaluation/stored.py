@@ -1,90 +1,75 @@
-"""All metrics that stored predictions give, thresholds chosen on validation among them; no model is needed."""
+"""Predictions in a work directory: written with all metrics, and read back with the thresholds of validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from foundationx.core.types import MetricRow, Split, Task
+from foundationx.core.types import Split, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.evaluator import Evaluation
-from foundationx.evaluation.metrics.measure import statistics
-from foundationx.evaluation.metrics.statistic import number_patients
-from foundationx.evaluation.predictions import Predictions, read_predictions
-from foundationx.evaluation.thresholds import Threshold, choose_thresholds
-
-DEFAULT_RULE = "youden"
-"""What thresholds maximise unless the user says otherwise."""
+from foundationx.evaluation.predictions import Predictions, predictions_path, read_predictions
+from foundationx.evaluation.thresholds import DEFAULT_RULE, Threshold, Thresholds, choose_thresholds, with_thresholds
 
 
-def measure(folder: Path, evaluation: Evaluation) -> list[MetricRow]:
-    """Writes the predictions of an evaluation into a work directory, and what can be said from them.
+def store(folder: Path, evaluation: Evaluation) -> None:
+    """Writes the predictions of an evaluation, its thresholds (``thresholds.json``) and rows (``metrics.json``).
 
-    ``metrics.json`` gets the evaluation's rows and those that it lacks. Thresholds of image labels are chosen on the
-    validation side, which must have been written before or at the same time, and kept in ``thresholds.json``.
+    Rows of other splits, models and visits stay.
 
     Args:
-        folder: the work directory.
-        evaluation: with predictions.
-
-    Returns:
-        The evaluation's rows, as they are, and those added.
+        folder: Work directory.
+        evaluation: What ``evaluate`` or ``measure`` returned.
 
     Raises:
-        DataError: a file of predictions in the folder cannot be read.
-        DiskError: the disk does not take a file.
+        DiskError: The disk does not take a file.
     """
     for predictions in evaluation.predictions:
         predictions.write(folder)
-    chosen: dict[str, dict[str, dict[str, Any]]] = {}
-    rows = list(evaluation.rows)
-    for predictions in evaluation.predictions:
-        thresholds = validation_thresholds(predictions, folder, DEFAULT_RULE)
+    as_json: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
+    for (key, model), thresholds in evaluation.thresholds.items():
         if thresholds:
-            as_json = {name: asdict(threshold) for name, threshold in thresholds.items()}
-            chosen.setdefault(str(predictions.key), {})[predictions.model] = as_json
-        rows += missing_rows(evaluation.rows, predictions, thresholds)
+            by_class = {name: asdict(threshold) for name, threshold in thresholds.items()}
+            as_json.setdefault(str(key), {})[model] = by_class
     work = WorkDir(folder)
-    if chosen:
-        work.write_json("thresholds.json", chosen)
-    work.add_metrics(rows)
-    return rows
+    if as_json:
+        work.write_json("thresholds.json", as_json)
+    work.add_metrics(evaluation.rows)
 
 
-def missing_rows(
-    rows: Iterable[MetricRow], predictions: Predictions, thresholds: Mapping[str, Threshold]
-) -> list[MetricRow]:
-    """Metrics of the predictions that ``rows`` does not hold."""
-    present = {replace(row, value=None, n=0) for row in rows}
-    return [row for row in measure_head(predictions, thresholds) if replace(row, value=None, n=0) not in present]
-
-
-def measure_head(predictions: Predictions, thresholds: Mapping[str, Threshold]) -> list[MetricRow]:
-    """Values of all metrics of one head and model."""
-    key = predictions.key
-    _, patients = number_patients(predictions.patients)
-    model, visit, split = predictions.model, predictions.visit, predictions.split.value
-    return [
-        MetricRow(key.dataset, key.task.value, e.metric, e.class_name, e.value, e.n, model, visit, split)
-        for e in estimate(statistics(predictions, thresholds), patients, repeats=0)
-    ]
-
-
-def validation_thresholds(predictions: Predictions, folder: Path, rule: str) -> dict[str, Threshold]:
-    """Thresholds by class from the validation side of the same head, model and visit; none where that is not there.
-
-    Validation itself gets none: what was chosen on it would be counted on it.
+def stored_thresholds(folder: Path, heads: Sequence[TaskKey], models: Sequence[str], visit: int) -> Thresholds:
+    """Thresholds from the validation predictions of a work directory, as far as there are any of this visit.
 
     Raises:
-        DataError: the file of predictions cannot be read, or there is no such rule.
+        DataError: A file of predictions cannot be read.
     """
-    if predictions.key.task is not Task.CLASSIFICATION or predictions.split is Split.VAL:
-        return {}
-    path = predictions.path(folder).with_name(f"{predictions.key.task.value}.{Split.VAL.value}.{predictions.model}.npz")
+    found = {(key, model): _thresholds(folder, key, model, visit, DEFAULT_RULE) for key in heads for model in models}
+    return {name: thresholds for name, thresholds in found.items() if thresholds}
+
+
+def read_with_thresholds(path: Path, folder: Path, rule: str = DEFAULT_RULE) -> Predictions:
+    """Reads predictions, with thresholds from the validation predictions of the same head, model and visit.
+
+    Validation itself gets none: a metric at a threshold that was chosen on the same images would be too good.
+
+    Args:
+        path: File of predictions.
+        folder: Work directory that holds the validation predictions.
+        rule: What thresholds maximise on validation.
+
+    Raises:
+        DataError: A file of predictions cannot be read, or there is no such rule.
+    """
+    stored = read_predictions(path)
+    if stored.split is Split.VAL:
+        return stored
+    return with_thresholds(stored, _thresholds(folder, stored.key, stored.model, stored.visit, rule))
+
+
+def _thresholds(folder: Path, key: TaskKey, model: str, visit: int, rule: str) -> dict[str, Threshold]:
+    path = predictions_path(folder, key, Split.VAL, model)
     if not path.exists():
         return {}
     stored = read_predictions(path)
-    return choose_thresholds(stored, rule) if stored.visit == predictions.visit else {}
+    return choose_thresholds(stored, rule) if stored.visit == visit else {}

@@ -11,7 +11,7 @@ from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.step import look_at_views
-from foundationx.evaluation.metrics.collapse import ViewScores, merged
+from foundationx.evaluation.collapse import ViewScores, merged
 from foundationx.models.foundation_model import FoundationModel
 
 

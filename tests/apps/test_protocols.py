@@ -104,7 +104,7 @@ def test_linear_probe_by_the_command_gives_predictions_that_compare_reads(traine
     for k, name in enumerate(stored.classes):
         known = ~np.isnan(stored.labels[:, k])
         if len(set(stored.labels[known, k])) == 2:
-            expected = roc_auc_score(stored.labels[known, k], stored.probabilities[known, k])
+            expected = roc_auc_score(stored.labels[known, k], stored.array("probabilities")[known, k])
             assert float(rows["AUROC", name]["value"]) == pytest.approx(expected, abs=1e-4)
     assert main(["compare", str(out), str(out)]) == 0
 
@@ -216,6 +216,6 @@ def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data
         with torch.no_grad():
             both = [subject.model.predict(view, KEY).probabilities for view in (images, images.flip(-1))]
         places = [found.images.tolist().index(meta.image) for meta in batch.metas]
-        assert found.probabilities[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
+        assert found.array("probabilities")[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
     with pytest.raises(ConfigError, match="the network's input"):
         module.run(request(trained, data), open_protocol("ten-crop", {"resize": 32})[1])

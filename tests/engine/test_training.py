@@ -22,8 +22,9 @@ from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.exclusion import read_exclusions
 from foundationx.engine.checkpoint import load_checkpoint, newest_checkpoint
 from foundationx.evaluation.checkpoint import evaluate_checkpoint
-from foundationx.evaluation.predictions import find_predictions, read_predictions
-from foundationx.evaluation.stored import measure_head, validation_thresholds
+from foundationx.evaluation.measure import metric_rows
+from foundationx.evaluation.predictions import find_predictions
+from foundationx.evaluation.stored import read_with_thresholds
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.weights.exports.backbone import export_backbone, load_backbone
@@ -75,12 +76,28 @@ def test_a_run_keeps_predictions_that_give_its_own_figures(finished):
     assert len(paths) == len(HEADS) * 4, "two sides of two models"
     metrics = set()
     for path in paths:
-        stored = read_predictions(path)
-        for row in measure_head(stored, validation_thresholds(stored, finished, "youden")):
+        for row in metric_rows(read_with_thresholds(path, finished)):
             recorded = rows[replace(row, value=None)]
             assert row.value == (None if recorded is None else pytest.approx(recorded, abs=1e-9)), row
             metrics.add(row.metric)
     assert metrics >= {"AUROC", "F1", "ECE", "AP40", "FROC", "Dice", "HD95"}
+
+
+def test_every_metric_is_there_at_every_evaluation(finished):
+    rows = WorkDir(finished).read_metrics()
+    last = max(row.visit for row in rows)
+    visits = {row.visit for row in rows if row.split == "val"}
+    assert len(visits) > 2
+    for task, metrics in {
+        "classification": {"AUROC", "AUPRC", "ECE"}, "detection": {"AP40", "FROC", "FROC 1/8"},
+        "segmentation": {"Dice", "HD95", "ASD"},
+    }.items():  # fmt: skip
+        for visit in visits:
+            assert metrics <= {row.metric for row in rows if (row.task, row.visit, row.split) == (task, visit, "val")}
+    for visit in (0, last):
+        found = {r.metric for r in rows if (r.task, r.visit, r.split) == ("classification", visit, "test")}
+        assert {"F1", "MCC", "Accuracy"} <= found, "thresholds are those of validation at the same visit"
+    assert not (finished / "predictions.partial").exists() or not list((finished / "predictions.partial").iterdir())
 
 
 def test_the_split_is_by_patient_and_recorded(finished):

@@ -8,9 +8,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from foundationx.evaluation import bootstrap
 from foundationx.evaluation.bootstrap import estimate, interval, paired_p, resamples
-from foundationx.evaluation.metrics.auroc import Auroc
-from foundationx.evaluation.metrics.ranking import statistics
-from foundationx.evaluation.metrics.statistic import Statistic, mean_over, number_patients
+from foundationx.evaluation.metrics.auroc import statistics
+from foundationx.evaluation.statistic import Statistic, mean_over
 from tests.helpers.predicted import labelled
 
 NAN = float("nan")
@@ -32,7 +31,7 @@ def test_weighted_statistics_are_those_of_copied_rows(seed, number, digits, prev
     labels[rng.random(labels.shape) < 0.2] = NAN
     probabilities = rng.random((number, 2)).round(digits).astype(np.float32)
     patients = rng.choice(list("xyzuvw"), size=number)
-    units, count = number_patients(patients)
+    units, count = np.unique(patients, return_inverse=True)[1], len(np.unique(patients))
     weights = rng.integers(0, 4, size=(count, 5)).astype(float)
     for statistic in statistics(labelled(labels, probabilities, patients)):
         function = {"AUROC": roc_auc_score, "AUPRC": average_precision_score}[statistic.metric]
@@ -42,17 +41,25 @@ def test_weighted_statistics_are_those_of_copied_rows(seed, number, digits, prev
         assert statistic.n == (~np.isnan(labels[:, k])).sum()
 
 
-def test_values_are_those_of_the_evaluation():
+def test_values_are_those_of_scikit_learn():
     rng = np.random.default_rng(5)
     labels = rng.choice([0, 1, NAN], size=(80, 3))
     labels[:, 2] = 1
     probabilities = rng.random((80, 3)).astype(np.float32).round(2)
-    metric = Auroc(("a", "b", "c"))
-    metric.add(probabilities, labels)
     found = estimate(statistics(labelled(labels, probabilities)), 80, repeats=0)
-    for entry, row in zip(found, metric.rows(), strict=True):
-        assert (entry.metric, entry.class_name, entry.n) == (row.metric, row.class_name, row.n)
-        assert entry.value == (None if row.value is None else pytest.approx(row.value, abs=1e-12))
+    rows = []
+    for metric, function in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score)):
+        counts, values = [], []
+        for k in range(3):
+            known = ~np.isnan(labels[:, k])
+            counts.append(known.sum())
+            if 0 < labels[known, k].sum() < known.sum():
+                values.append(function(labels[known, k], probabilities[known, k]))
+            rows.append((metric, "abc"[k], counts[-1], values[-1] if len(values) == k + 1 else None))
+        rows.append((metric, "mean", sum(counts), np.mean(values)))
+    for entry, (metric, name, n, value) in zip(found, rows, strict=True):
+        assert (entry.metric, entry.class_name, entry.n) == (metric, name, n)
+        assert entry.value == (None if value is None else pytest.approx(value, abs=1e-12))
         assert entry.low is None and entry.high is None, "no draws, no interval"
 
 

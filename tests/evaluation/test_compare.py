@@ -15,8 +15,8 @@ from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.compare.compare import compare
 from foundationx.evaluation.compare.table import as_csv, chosen, escape, latex, markdown
 from foundationx.evaluation.delong import delong
-from foundationx.evaluation.evaluator import Evaluation
-from foundationx.evaluation.stored import measure
+from foundationx.evaluation.evaluator import measure
+from foundationx.evaluation.stored import store, stored_thresholds
 from tests.helpers.predicted import boxed, labelled, masked
 
 NUMBER = 120
@@ -62,9 +62,7 @@ def test_a_better_run_differs_and_an_equal_one_does_not(runs):
 def test_differences_are_paired(runs):
     """Both runs see the same draws, whatever the order of their images."""
     shifted = draw(1.2)
-    order = np.arange(NUMBER)[::-1]
-    turned = {name: getattr(shifted, name)[order] for name in ("images", "patients", "labels", "probabilities")}
-    replace(shifted, **turned).write(runs[1])
+    shifted.take(np.arange(NUMBER)[::-1]).write(runs[1])
     same = cells(compare(runs[:2], repeats=50), "AUROC")[1]
     assert same.difference_low == pytest.approx(0, abs=1e-12) and same.p == 1
 
@@ -73,7 +71,7 @@ def test_auroc_of_a_class_is_tested_by_delong_over_known_labels(runs):
     found = cells(compare(runs, repeats=50), "AUROC")[1]
     one, two = draw(1.2), draw(0.3)
     known = ~np.isnan(one.labels[:, 0])
-    scores = [stored.probabilities[known, 0].astype(float) for stored in (one, two)]
+    scores = [stored.array("probabilities")[known, 0].astype(float) for stored in (one, two)]
     expected = delong(one.labels[known, 0] == 1, *scores, np.unique(one.patients[known], return_inverse=True)[1])
     assert found.test == "DeLong" and found.p == pytest.approx(expected.p)
     assert found.difference == pytest.approx(expected.difference)
@@ -131,9 +129,8 @@ def test_other_truth_patients_or_classes_are_refused(runs):
 
 def test_classes_are_matched_by_name(runs):
     stored = draw(1.2)
-    replace(
-        stored, classes=("b", "a"), labels=stored.labels[:, ::-1], probabilities=stored.probabilities[:, ::-1]
-    ).write(runs[1])
+    turned = {"probabilities": stored.array("probabilities")[:, ::-1]}
+    replace(stored, classes=("b", "a"), labels=stored.labels[:, ::-1], recorded=turned).write(runs[1])
     found = compare(runs[:2], repeats=20)
     for name in "ab":
         assert cells(found, "AUROC", name)[1].difference == 0
@@ -205,18 +202,29 @@ def test_command_prints_and_writes(runs, tmp_path, capsys):
         assert "ConfigError" in capsys.readouterr().err
 
 
-def test_measure_writes_thresholds_and_adds_rows_but_keeps_the_evaluation_s(tmp_path):
+def test_thresholds_of_validation_are_written_and_used_for_test(tmp_path):
     val, test = draw(0.5, Split.VAL, seed=1), draw(0.5)
-    rows = measure(tmp_path, Evaluation(predictions=[test, val]))
-    kept = [replace(row, value=0.123) for row in rows if row.metric == "AUROC" and row.split == "test"]
-    again = measure(tmp_path, Evaluation(kept, predictions=[test]))
-    assert {row.value for row in again if row.metric == "AUROC"} == {0.123}
-    stored = {(r.metric, r.split) for r in WorkDir(tmp_path).read_metrics()}
+    evaluation = measure([test, val])
+    store(tmp_path, evaluation)
+    rows = WorkDir(tmp_path).read_metrics()
+    assert rows == evaluation.rows, "the file holds the evaluation's own rows"
+    assert [row for row in rows if row.split == "val"] == measure([val]).rows
+    stored = {(r.metric, r.split) for r in rows}
     assert ("F1", "test") in stored and ("F1", "val") not in stored and ("ECE", "val") in stored
     threshold = json.loads((tmp_path / "thresholds.json").read_text())[str(HEAD)]["teacher"]["a"]
     assert threshold["split"] == "val" and threshold["rule"] == "youden"
-    labels, scores = val.labels[:, 0], val.probabilities[:, 0]
+    labels, scores = val.labels[:, 0], val.array("probabilities")[:, 0]
     best = max((scores >= t)[labels == 1].mean() - (scores >= t)[labels == 0].mean() for t in scores[~np.isnan(labels)])
     value = threshold["value"]
     assert (scores >= value)[labels == 1].mean() - (scores >= value)[labels == 0].mean() == pytest.approx(best)
     assert threshold["positives"] == (labels == 1).sum()
+
+
+def test_metrics_of_one_split_stay_when_the_other_is_stored(tmp_path):
+    store(tmp_path, measure([draw(0.5, Split.VAL, seed=1)]))
+    thresholds = stored_thresholds(tmp_path, [HEAD], ["teacher", "student"], visit=3)
+    assert list(thresholds) == [(HEAD, "teacher")]
+    assert not stored_thresholds(tmp_path, [HEAD], ["teacher"], visit=2), "of another visit"
+    store(tmp_path, measure([draw(0.5)], thresholds))
+    found = {(row.metric, row.split) for row in WorkDir(tmp_path).read_metrics()}
+    assert {("AUROC", "val"), ("AUROC", "test"), ("F1", "test")} <= found

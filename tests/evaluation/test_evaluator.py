@@ -1,6 +1,6 @@
 """Every head and model is judged on every image once; exact figures come from a model that knows the truth."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,12 +16,12 @@ from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.pixels.read import read_grey
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.evaluation.images import image_batches
-from foundationx.evaluation.judges import SHOWN_SCORE
-from foundationx.evaluation.metrics.average_precision import AveragePrecision
-from foundationx.evaluation.metrics.dice import Dice
-from foundationx.evaluation.predictions import Masks, Predictions
+from foundationx.evaluation.measure import metric_rows
+from foundationx.evaluation.metrics import froc
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.detection.record import SHOWN_SCORE
+from tests.evaluation.test_predictions import equal
 
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 OPTIONS = {"split.train": 0.4, "split.val": 0.6, "split.test": 0.0}
@@ -54,29 +54,33 @@ def found(data_module, models):
     return evaluate(data_module, models, Split.VAL, 3)
 
 
-HEADLINES = {Task.CLASSIFICATION: ("AUROC", "AUPRC"), Task.DETECTION: ("AP40", "AP50", "AP"),
-             Task.SEGMENTATION: ("Dice", "Dice positives", "Dice empty", "IoU")}  # fmt: skip
+METRICS = {
+    Task.CLASSIFICATION: ("AUROC", "AUPRC", "ECE"),
+    Task.DETECTION: ("AP40", "AP50", "AP", "FROC", *froc.POINTS),
+    Task.SEGMENTATION: ("Dice", "Dice positives", "Dice empty", "IoU", "HD95", "ASD", "HD95 defined"),
+}
+"""Metrics of each task on validation: those at a threshold need one that was chosen elsewhere."""
 
 
 def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, found):
     expected = {
         (key.dataset, key.task.value, metric, name, model)
         for key, classes in data_module.classes.items()
-        for metric in HEADLINES[key.task]
+        for metric in METRICS[key.task]
         for name in (*classes, "mean")
         for model in ("student", "teacher")
     }
     assert {(r.dataset, r.task, r.metric, r.class_name, r.model) for r in found.rows} == expected
     assert len(found.rows) == len(expected)
     assert {(row.visit, row.split) for row in found.rows} == {(3, "val")}
-    assert all(row.value is None or 0 <= row.value <= 1 for row in found.rows)
+    assert all(row.value is None or 0 <= row.value <= 1 for row in found.rows if row.metric not in ("HD95", "ASD"))
 
 
 def test_n_counts_images_and_true_boxes_of_the_side(data_module, found):
     for key, table in data_module.annotations.items():
         side = data_module.indices[key][Split.VAL]
         for row in found.rows:
-            if (row.dataset, row.metric) == (key.dataset, HEADLINES[key.task][0]) and row.class_name != "mean":
+            if (row.dataset, row.metric) == (key.dataset, METRICS[key.task][0]) and row.class_name != "mean":
                 k = table.classes.index(row.class_name)
                 boxes = sum((table.box_classes[i] == k).sum() for i in side) if key.task is Task.DETECTION else None
                 assert row.n == (len(side) if boxes is None else boxes) > 0
@@ -189,17 +193,14 @@ def test_boxes_of_less_height_fail_where_their_overlap_says(odd):
     assert (most["AP50"][0], most["AP"][0]) == pytest.approx((1, 0.5)), "0.50 to 0.70 of ten thresholds"
 
 
-def test_boxes_are_scored_in_pixels_of_the_source(odd, monkeypatch):
-    received = []
-    original = AveragePrecision.add
-
-    def add(self, *arguments):
-        received.append(arguments)
-        original(self, *arguments)
-
-    monkeypatch.setattr(AveragePrecision, "add", add)
-    evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
-    for size, (boxes, _, _, true_boxes, _, _) in zip(SIZES, received, strict=True):
+def test_boxes_are_scored_in_pixels_of_the_source(odd):
+    (stored,) = [
+        kept
+        for kept in evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0).predictions
+        if kept.key.task is Task.DETECTION
+    ]
+    for image, size in enumerate(SIZES):
+        boxes, true_boxes = stored.ragged("boxes").image(image), stored.ragged("true_boxes").image(image)
         assert np.allclose(true_boxes, [film_box(*size)], atol=1e-3) and np.allclose(boxes[0], true_boxes, atol=1e-3)
 
 
@@ -262,20 +263,12 @@ def test_heads_together_say_what_each_says_alone(odd):
     """Bit for bit: a head's batches are the same, and so is what the backbone makes of them."""
     torch.manual_seed(0)
     models = {"student": FoundationModel(odd.config.model, odd.classes)}
-    together = evaluate(odd, models, Split.VAL, 0, record=True)
+    together = evaluate(odd, models, Split.VAL, 0)
     for key, stored in zip(odd.annotations, together.predictions, strict=True):
         alone_book = replace(odd, annotations={key: odd.annotations[key]})
-        alone = evaluate(alone_book, models, Split.VAL, 0, record=True)
+        alone = evaluate(alone_book, models, Split.VAL, 0)
         assert alone.rows == [row for row in together.rows if row.task == key.task.value]
-        for item in fields(Predictions):
-            one, two = getattr(alone.predictions[0], item.name), getattr(stored, item.name)
-            assert same(one, two), item.name
-
-
-def same(one, two):
-    if isinstance(one, Masks):
-        return all(np.array_equal(getattr(one, part.name), getattr(two, part.name)) for part in fields(Masks))
-    return np.array_equal(one, two) if isinstance(one, np.ndarray) else one == two
+        equal(alone.predictions[0], stored)
 
 
 def test_heads_that_look_at_some_files_together_see_each_image_once(odd):
@@ -310,15 +303,28 @@ def test_a_head_without_one_image_that_can_be_used_is_an_error(odd):
         evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
 
 
-def test_what_is_kept_grows_with_images_alone_not_with_their_size():
-    """Bytes of all arrays that the metrics hold after N and 2 N batches of small and of large masks."""
-    sizes = []
-    for side in (16, 64):
-        judge = Dice(("a", "b"))
-        for _ in range(2):
-            for _ in range(5):
-                judge.add(np.ones((3, 2, side, side), np.float32), np.ones((3, 2, side, side), np.uint8))
-            kept = [array for parts in (judge._dice, judge._iou, judge._present) for array in parts]
-            assert all(array.base is None for array in kept), "no view on a larger array"
-            sizes.append(sum(array.nbytes for array in kept))
-    assert sizes == [15 * 2 * (8 + 8 + 1), 30 * 2 * (8 + 8 + 1)] * 2
+def test_every_row_is_a_statistic_of_the_predictions(found):
+    assert [row for stored in found.predictions for row in metric_rows(stored)] == found.rows
+
+
+def test_thresholds_chosen_on_validation_give_the_other_split_its_metrics(odd):
+    """Labels are 1 on every second image; the scores know them, so that a threshold parts them."""
+    models = {"knows": Knowing(odd.config)}
+    val = evaluate(odd, models, Split.VAL, 0)
+    key = KEYS[Task.CLASSIFICATION]
+    assert val.thresholds[key, "knows"]["thing"].value == pytest.approx(0.9) and "F1" not in values(val)
+    for sides in odd.indices.values():
+        sides[Split.TEST] = sides[Split.VAL]
+    test = evaluate(odd, models, Split.TEST, 0, thresholds=val.thresholds)
+    assert {metric: values(test)[metric] for metric in ("F1", "MCC", "Accuracy")} == {
+        "F1": (1, 5), "MCC": (1, 5), "Accuracy": (1, 5)}  # fmt: skip
+    assert "F1" not in values(evaluate(odd, models, Split.TEST, 0)), "without a threshold there is no such metric"
+
+
+def test_models_are_compared_on_a_truth_that_is_recorded_once(found):
+    student, teacher = (
+        {stored.key: stored for stored in found.predictions if stored.model == model}
+        for model in ("student", "teacher")
+    )
+    for key, stored in student.items():
+        assert stored.images is teacher[key].images and stored.patients is teacher[key].patients

@@ -1,6 +1,7 @@
 """Stored predictions hold what was said and known of every image, and come back as they were written."""
 
-from dataclasses import fields
+import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from foundationx.core.errors import DataError
+from foundationx.core.arrays import Masks, Ragged, parts_of
+from foundationx.core.errors import DataError, DiskError
 from foundationx.core.types import Batch, Prediction, SampleMeta, Split, Task, TaskKey
-from foundationx.evaluation.predictions import Masks, find_predictions, read_predictions
-from foundationx.evaluation.recorder import Recorder
+from foundationx.evaluation import recorder
+from foundationx.evaluation.predictions import find_predictions, predictions_path, read_predictions
+from foundationx.evaluation.recorder import BUFFER, Recorder, SpillFolder
 from tests.helpers.predicted import boxed, labelled, masked
 
 NAN = float("nan")
@@ -22,15 +25,25 @@ STORED = {
 }
 
 
+NAMES = ("key", "model", "split", "visit", "classes")
+
+
+def arrays_of(stored):
+    """Every array by name."""
+    found = {name: getattr(stored, name) for name in ("images", "patients", "labels")}
+    for name, value in stored.recorded.items():
+        found |= parts_of(name, value)
+    return found
+
+
 def equal(one, two):
-    for item in fields(one):
-        a, b = getattr(one, item.name), getattr(two, item.name)
-        if isinstance(a, Masks):
-            equal(a, b)
-        elif isinstance(a, np.ndarray):
-            assert a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), item.name
-        else:
-            assert a == b and type(a) is type(b), item.name
+    assert [getattr(one, name) for name in NAMES] == [getattr(two, name) for name in NAMES]
+    assert all(type(getattr(one, name)) is type(getattr(two, name)) for name in NAMES)
+    first, second = arrays_of(one), arrays_of(two)
+    assert set(first) == set(second)
+    for name, a in first.items():
+        b = second[name]
+        assert a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
 
 
 @pytest.mark.parametrize("task", list(STORED))
@@ -62,10 +75,32 @@ def test_torn_foreign_and_later_files_are_named(tmp_path):
 @settings(deadline=None, max_examples=40)
 @given(arrays(bool, (3, 2, 5, 7)))
 def test_masks_come_back(masks):
-    parts = [Masks.encode(masks[:1]), Masks.encode(masks[1:])]
-    for stack in (Masks.encode(masks), Masks.join(parts)):
-        assert np.array_equal(stack.decode(0, 6).reshape(masks.shape), masks)
-        assert np.array_equal(stack.decode(3, 2), masks.reshape(6, 5, 7)[3:5])
+    whole, parts = Masks.encode(masks), [Masks.encode(masks[:1]).parts(), Masks.encode(masks[1:]).parts()]
+    joined = Masks(*(np.concatenate([part[name] for part in parts]) for name in ("runs", "counts", "sizes")))
+    for stack in (whole, joined):
+        assert len(stack) == 3 and all(np.array_equal(stack.image(index), masks[index]) for index in range(3))
+    taken = joined.take(np.array([2, 0]))
+    assert np.array_equal(taken.image(0), masks[2]) and np.array_equal(taken.image(1), masks[0])
+
+
+def test_ragged_values_are_taken_image_by_image():
+    ragged = Ragged.of([np.array([1, 2]), np.zeros(0, int), np.array([3])])
+    assert ragged.images.tolist() == [0, 0, 2] and [part.tolist() for part in map(ragged.image, range(3))] == [
+        [1, 2], [], [3]
+    ]  # fmt: skip
+    for chosen in (np.array([2, 1, 0]), np.array([True, False, True])):
+        taken = ragged.take(chosen)
+        expected = [ragged.image(index).tolist() for index in np.arange(3)[chosen]]
+        assert [taken.image(index).tolist() for index in range(len(taken))] == expected
+
+
+def recorded_by(key, batches, folder=None):
+    """Predictions of one model after batches of (prediction, batch)."""
+    kept = Recorder(key, ("a",), ["student"], SpillFolder(folder))
+    for said, batch in batches:
+        kept.add({"student": said}, batch)
+    (found,) = kept.predictions(Split.VAL, 4)
+    return found
 
 
 def batch_of(key, sizes, **targets):
@@ -80,7 +115,7 @@ def batch_of(key, sizes, **targets):
 
 def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batches():
     key = TaskKey("d", Task.DETECTION)
-    recorder = Recorder(key, ("a",))
+    batches = []
     for size, true in (((100, 200), [[0.5, 0.5, 0.2, 0.4]]), ((50, 50), [])):
         target = {"boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
         for place, box in enumerate(true):
@@ -89,24 +124,80 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
             boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
             box_classes=torch.zeros(1, 1, dtype=torch.long),
         )  # fmt: skip
-        recorder.add(said, batch_of(key, [size], **target))
-    kept = recorder.predictions("student", Split.VAL, 4)
+        batches.append((said, batch_of(key, [size], **target)))
+    kept = recorded_by(key, batches)
     assert kept.images.tolist() == ["100x200.png", "50x50.png"] and kept.patients.tolist() == ["p0", "p0"]
-    assert np.allclose(kept.true_boxes, [[80, 30, 120, 70]]) and kept.true_images.tolist() == [0]
-    assert np.allclose(kept.boxes, [[0, 0, 100, 100], [0, 0, 25, 50]]) and kept.box_images.tolist() == [0, 1]
+    true, boxes = kept.ragged("true_boxes"), kept.ragged("boxes")
+    assert np.allclose(true.values, [[80, 30, 120, 70]]) and true.images.tolist() == [0]
+    assert np.allclose(boxes.values, [[0, 0, 100, 100], [0, 0, 25, 50]]) and boxes.images.tolist() == [0, 1]
     assert (kept.model, kept.split, kept.visit, len(kept)) == ("student", Split.VAL, 4, 2)
 
 
 def test_pixels_are_predicted_from_one_half_on_and_unknown_ones_are_in_no_mask():
     key = TaskKey("d", Task.SEGMENTATION)
-    recorder = Recorder(key, ("a",))
     masks = torch.tensor([[[[0, 1, 255, 255]]]], dtype=torch.uint8)
     said = Prediction(masks=torch.tensor([[[[0.5, 0.49, 0.9, 0.1]]]]))
-    recorder.add(said, batch_of(key, [(1, 4)], masks=masks))
-    predicted, true, known = recorder.predictions("teacher", Split.TEST, 1).masks_of(0)
-    assert predicted.tolist() == [[[True, False, False, False]]]
+    kept = recorded_by(key, [(said, batch_of(key, [(1, 4)], masks=masks))])
+    predicted, true, known = (kept.masks(f"{name}_masks").image(0) for name in ("predicted", "true", "known"))
+    assert (predicted & known).tolist() == [[[True, False, False, False]]]
     assert true.tolist() == [[[False, True, False, False]]] and known.tolist() == [[[True, True, False, False]]]
 
 
 def test_nothing_recorded_is_nothing():
-    assert Recorder(TaskKey("d", Task.CLASSIFICATION), ("a",)).predictions("teacher", Split.TEST, 1) is None
+    assert Recorder(TaskKey("d", Task.CLASSIFICATION), ("a",), ["teacher"], SpillFolder()).predictions(
+        Split.TEST, 1
+    ) == []  # fmt: skip
+
+
+def detected(number, queries=100):
+    """Batches of one image with many boxes."""
+    key, rng = TaskKey("d", Task.DETECTION), np.random.default_rng(0)
+    for _ in range(number):
+        said = Prediction(
+            boxes=torch.from_numpy(rng.random((1, queries, 4), dtype=np.float32)),
+            scores=torch.from_numpy(rng.random((1, queries), dtype=np.float32)),
+            box_classes=torch.zeros(1, queries, dtype=torch.long),
+        )
+        target = {"boxes": torch.full((1, 1, 4), 0.5), "box_classes": torch.zeros(1, 1, dtype=torch.long)}
+        yield said, batch_of(key, [(90, 80)], **target)
+
+
+def test_what_is_recorded_goes_to_files_and_comes_back_in_order(tmp_path, monkeypatch):
+    key = TaskKey("d", Task.DETECTION)
+    whole = recorded_by(key, detected(20))
+    monkeypatch.setattr(recorder, "BUFFER", 3000)
+    spilled = recorded_by(key, detected(20), tmp_path)
+    boxes = spilled.ragged("boxes").values
+    assert isinstance(boxes, np.memmap) and len(list(tmp_path.glob("*/d.detection.*boxes*"))) >= 1
+    equal(whole, spilled)
+    equal(whole, read_predictions(spilled.write(tmp_path)))
+    assert predictions_path(tmp_path, key, Split.VAL, "student").is_file()
+    del spilled, boxes
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"], "the files go with the last reader"
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    """Of an image only its names stay in memory; 100 boxes with scores and classes are 2.8 kB."""
+    peaks, key = [], TaskKey("d", Task.DETECTION)
+    for number in (400, 1600):
+        tracemalloc.start()
+        found = recorded_by(key, detected(number), tmp_path)
+        assert len(found) == number and found.ragged("boxes").values.nbytes == 1600 * number
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 1200 * 400, f"bytes: {peaks}"
+    assert 400 * 400 < BUFFER < 1600 * 400, "scores fill the buffer between the two, boxes in both"
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "BUFFER", 100)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="cannot be written"):
+        SpillFolder(tmp_path / "file")
+    folder = SpillFolder(tmp_path)
+    folder.path.rmdir()
+    kept = Recorder(TaskKey("d", Task.DETECTION), ("a",), ["student"], folder)
+    said, batch = next(detected(1))
+    with pytest.raises(DiskError, match=r"cannot be written.*\n.*free disk space"):
+        kept.add({"student": said}, batch)

@@ -11,9 +11,8 @@ from sklearn import metrics as sk
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
 from foundationx.evaluation.metrics.confusion import METRICS, statistics
-from foundationx.evaluation.metrics.statistic import number_patients
-from foundationx.evaluation.thresholds import Threshold, choose_threshold, choose_thresholds
-from tests.helpers.predicted import labelled
+from foundationx.evaluation.thresholds import Threshold, choose_threshold, choose_thresholds, with_thresholds
+from tests.helpers.predicted import labelled, values_of
 
 NAN = float("nan")
 
@@ -23,8 +22,8 @@ def at(value):
 
 
 def values(predictions, thresholds):
-    _, patients = number_patients(predictions.patients)
-    return {(s.metric, s.class_name): s.value(patients) for s in statistics(predictions, thresholds)}
+    found = values_of(statistics, with_thresholds(predictions, thresholds))
+    return {name: value for name, (value, _) in found.items()}
 
 
 def test_hand_worked_youden_and_f1():

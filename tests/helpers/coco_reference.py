@@ -7,7 +7,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from foundationx.evaluation.metrics.average_precision import IOUS
+from foundationx.evaluation.matching import IOUS
 
 
 def coco_evaluator(images, known, k):

@@ -1,9 +1,13 @@
 """Predictions built from arrays, for the tests of metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from foundationx.core.arrays import Masks, Ragged
 from foundationx.core.types import Split, Task, TaskKey
-from foundationx.evaluation.predictions import Masks, Predictions
+from foundationx.evaluation.bootstrap import estimate
+from foundationx.evaluation.predictions import Predictions
 
 
 def _common(task, labels, patients, split=Split.TEST):
@@ -19,26 +23,32 @@ def _common(task, labels, patients, split=Split.TEST):
 
 def labelled(labels, probabilities, patients=None, **more):
     """Classification: (N, K) tri-state labels and (N, K) probabilities."""
-    return Predictions(
-        **_common(Task.CLASSIFICATION, labels, patients, **more), probabilities=np.asarray(probabilities, np.float32)
-    )
+    recorded = {"probabilities": np.asarray(probabilities, np.float32)}
+    return Predictions(**_common(Task.CLASSIFICATION, labels, patients, **more), recorded=recorded)
 
 
 def boxed(images, classes=1, known=None, patients=None):
-    """Detection. ``images``: of each image the true (box, class) and the found (box, class, score)."""
+    """Detection. ``images``: of each image the true (box, class) and the predicted (box, class, score)."""
     labels = np.ones((len(images), classes)) if known is None else np.where(known, 1.0, np.nan)
-    true = [(box, label, place) for place, (real, _) in enumerate(images) for box, label in real]
-    seen = [(*entry, place) for place, (_, found) in enumerate(images) for entry in found]
-    columns = [np.array([entry[column] for entry in seen]) for column in (1, 2, 3)] if seen else [np.zeros(0)] * 3
+    columns = {"true_boxes": [], "true_classes": [], "boxes": [], "box_classes": [], "scores": []}
+    for true, predicted in images:
+        columns["true_boxes"].append(np.array([box for box, _ in true], np.float32).reshape(-1, 4))
+        columns["true_classes"].append(np.array([label for _, label in true], dtype=int))
+        columns["boxes"].append(np.array([box for box, _, _ in predicted], np.float32).reshape(-1, 4))
+        columns["box_classes"].append(np.array([label for _, label, _ in predicted], dtype=int))
+        columns["scores"].append(np.array([score for _, _, score in predicted], np.float32))
+    recorded = {name: Ragged.of(parts) for name, parts in columns.items()}
     return Predictions(
-        **_common(Task.DETECTION, labels, patients),
-        sizes=np.full((len(images), 2), 100),
-        boxes=np.array([entry[0] for entry in seen], np.float32).reshape(-1, 4),
-        box_classes=columns[0].astype(int), scores=columns[1].astype(np.float32), box_images=columns[2].astype(int),
-        true_boxes=np.array([entry[0] for entry in true], np.float32).reshape(-1, 4),
-        true_classes=np.array([entry[1] for entry in true], dtype=int),
-        true_images=np.array([entry[2] for entry in true], dtype=int),
-    )  # fmt: skip
+        **_common(Task.DETECTION, labels, patients), recorded={"sizes": np.full((len(images), 2), 100)} | recorded
+    )
+
+
+def boxed_arrays(images, classes=1, known=None):
+    """Detection. ``images``: boxes (M, 4), scores, classes, true boxes (T, 4), true classes of each, kept exactly."""
+    found = boxed([((), ())] * len(images), classes, known)
+    names = ("boxes", "scores", "box_classes", "true_boxes", "true_classes")
+    columns = zip(names, zip(*images, strict=True), strict=True)
+    return replace(found, recorded={name: Ragged.of([np.asarray(part) for part in parts]) for name, parts in columns})
 
 
 def masked(predicted, true, known=None, patients=None):
@@ -46,6 +56,17 @@ def masked(predicted, true, known=None, patients=None):
     predicted, true = np.asarray(predicted, dtype=bool), np.asarray(true, dtype=bool)
     known = np.ones_like(true) if known is None else np.asarray(known, dtype=bool)
     labels = np.where(known.any((2, 3)), (true & known).any((2, 3)), np.nan)
-    stacks = (Masks.encode(stack) for stack in (predicted, true, known))
-    names = ("predicted_masks", "true_masks", "known_masks")
-    return Predictions(**_common(Task.SEGMENTATION, labels, patients), **dict(zip(names, stacks, strict=True)))
+    stacks = {"predicted_masks": predicted, "true_masks": true, "known_masks": known}
+    recorded = {name: Masks.encode(stack) for name, stack in stacks.items()}
+    return Predictions(**_common(Task.SEGMENTATION, labels, patients), recorded=recorded)
+
+
+def values_of(statistics, predictions):
+    """Value and n of each metric and class."""
+    return {(s.metric, s.class_name): (s.value(predictions.patient_count), s.n) for s in statistics(predictions)}
+
+
+def scores_of(statistics, predictions, metric):
+    """Value and n by class of one metric, the mean over classes included."""
+    found = estimate(statistics(predictions), predictions.patient_count, repeats=0)
+    return {entry.class_name: (entry.value, entry.n) for entry in found if entry.metric == metric}

@@ -58,10 +58,9 @@ def run(options: argparse.Namespace) -> int:
 def _gains(run_folder: Path) -> Table:
     """The test side: untrained model and teacher, head by head."""
     from foundationx.core.workdir import WorkDir
-    from foundationx.evaluation.metrics.score import HEADLINE
+    from foundationx.evaluation.measure import is_headline
 
-    rows = [r for r in WorkDir(run_folder).read_metrics() if r.split == "test" and r.class_name == "mean"]
-    rows = [row for row in rows if row.metric == HEADLINE[row.task]]
+    rows = [row for row in WorkDir(run_folder).read_metrics() if row.split == "test" and is_headline(row)]
     last = max(row.visit for row in rows)
     table = Table(title="held-out phantoms")
     for column in ("head", "metric", "untrained", "teacher"):

@@ -24,9 +24,9 @@ from foundationx.core.types import Split, TaskKey
 from foundationx.core.validation import validation_error
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.evaluation.evaluator import Evaluation
+from foundationx.evaluation.evaluator import measure
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.stored import measure
+from foundationx.evaluation.stored import store
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.imports.imported_model import open_subject
 
@@ -67,7 +67,7 @@ class Result:
     def write(self, folder: Path) -> None:
         """Writes predictions and the metrics that they give. Raises DiskError."""
         if self.predictions:
-            measure(folder, Evaluation(rows=[], predictions=self.predictions))
+            store(folder, measure(self.predictions))
 
 
 class Subject:

@@ -15,9 +15,9 @@ from foundationx.apps.protocols.base import Subject
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser
-from foundationx.evaluation.metrics.auroc import Auroc
-from foundationx.evaluation.metrics.score import MEAN
+from foundationx.evaluation.metrics.auroc import auroc
 from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.ranking import POSITIVE, Steps
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))
 """Inverse strengths C of regularisation that are tried on validation; of equal ones the smallest is taken."""
@@ -113,9 +113,14 @@ def best_probe(train: Embeddings, val: Embeddings, strengths: Sequence[float] = 
 
 def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Mean over classes with known labels of both kinds; None where there is no such class."""
-    metric = Auroc([str(k) for k in range(labels.shape[1])])
-    metric.add(probabilities, labels)
-    return next(row.value for row in metric.rows() if (row.metric, row.class_name) == ("AUROC", MEAN))
+    values = []
+    for k in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, k])
+        units = np.zeros(int(known.sum()), dtype=int)
+        steps = Steps.of(probabilities[known, k].astype(float), labels[known, k] >= POSITIVE, units, 1)
+        values.append(float(auroc(steps, np.ones((1, 1)))[0]))
+    defined = [value for value in values if not np.isnan(value)]
+    return sum(defined) / len(defined) if defined else None
 
 
 def predictions_of(
@@ -131,5 +136,5 @@ def predictions_of(
         images=embeddings.images,
         patients=embeddings.patients,
         labels=embeddings.labels,
-        probabilities=probabilities,
+        recorded={"probabilities": probabilities},
     )

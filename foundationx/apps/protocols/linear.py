@@ -13,8 +13,7 @@ from foundationx.apps.protocols.embedding import best_probe, embed, predictions_
 from foundationx.core.config.model import Section
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.evaluation.bootstrap import estimate
-from foundationx.evaluation.metrics.measure import statistics
-from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.measure import statistics
 from foundationx.evaluation.predictions import Predictions
 
 SHOWN = ("AUROC", "AUPRC")
@@ -53,10 +52,9 @@ def run(request: Request, options: Options) -> Result:
 
 def interval_rows(predictions: Predictions, shown: tuple[str, ...] = SHOWN) -> list[tuple[str, ...]]:
     """Metric, class, n, value and percentile interval by patient."""
-    _, patients = number_patients(predictions.patients)
     return [
         (item.metric, item.class_name, str(item.n), _number(item.value), _interval(item.low, item.high))
-        for item in estimate(statistics(predictions), patients)
+        for item in estimate(statistics(predictions), predictions.patient_count)
         if item.metric in shown
     ]
 

@@ -20,10 +20,9 @@ from foundationx.datasets.attributes import read_attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.metrics.measure import statistics
-from foundationx.evaluation.metrics.score import MEAN
-from foundationx.evaluation.metrics.statistic import number_patients
+from foundationx.evaluation.measure import statistics
 from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.statistic import MEAN
 
 LEAST = 10
 """Patients that a group needs to be shown."""
@@ -48,7 +47,7 @@ def run(request: Request, options: Options) -> Result:
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), known))
     subject.need(key, (Split.TEST,))
     data_module = replace(subject.data_module, annotations={key: subject.data_module.annotations[key]})
-    found = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit, record=True)
+    found = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit)
     predictions = found.predictions[0]
     card = Catalog().card(request.card)
     attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
@@ -77,7 +76,7 @@ def _group(attribute: str, value: str, ages: tuple[int, ...]) -> str:
 def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) -> list[tuple[str, ...]]:
     scores = {}
     for group in sorted(set(groups) - {""}):
-        part = _part(predictions, groups == group)
+        part = predictions.take(groups == group)
         if len(set(part.patients)) >= LEAST:
             scores[group] = _scores(part)
     values = [float(mean) for _, mean, _ in scores.values() if mean != "-"]
@@ -88,14 +87,9 @@ def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) ->
     ]
 
 
-def _part(predictions: Predictions, chosen: np.ndarray) -> Predictions:
-    parts = ("images", "patients", "labels", "probabilities")
-    return replace(predictions, **{name: getattr(predictions, name)[chosen] for name in parts})
-
-
 def _scores(predictions: Predictions) -> tuple[str, str, str]:
     """Patients, mean AUROC and its interval, as text."""
-    _, patients = number_patients(predictions.patients)
+    patients = predictions.patient_count
     found = next(
         item
         for item in estimate(statistics(predictions), patients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -16,9 +17,10 @@ from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import Evaluation, evaluate
-from foundationx.evaluation.metrics.score import HEADLINE
+from foundationx.evaluation.measure import is_headline
 from foundationx.evaluation.report import write_report
-from foundationx.evaluation.stored import measure
+from foundationx.evaluation.stored import store
+from foundationx.evaluation.thresholds import Thresholds
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import export_backbone
 
@@ -63,7 +65,8 @@ class EvaluateAndReport(Hook):
         self.config = trainer.config.evaluate
 
     def on_start(self, plan: Plan, step: int) -> None:
-        """The untrained model, on every side that will be reported; or the evaluation that a run was stopped in."""
+        """The untrained model, on every split that will be reported; or the evaluation that a run was stopped in."""
+        shutil.rmtree(self.folder.spill, ignore_errors=True)  # of an evaluation that was killed
         self.folder.keep_metrics(self.trainer.visit)
         self._note_best()
         if step == 0:
@@ -99,20 +102,14 @@ class EvaluateAndReport(Hook):
         self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
     ) -> None:
         """Metrics, pictures and report. A disk without room for a report ends the run only where it is the last one."""
-        record = last and self.config.predictions
-        rows, kept = [], []
-        for split in splits:
-            found = evaluate(self.data_module, models, split, visit, self._show, record=record)
-            self.folder.add_metrics(found.rows)
-            self._note_best()
-            self._keep_pictures(found, list(models)[-1])
-            for entry in found.bad:
-                self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
-            kept += found.predictions
-            rows += found.rows
-            self.progress.table(f"after visit {visit}, {split.value}", *headline_table(found.rows))
-        if record:
-            measure(self.folder.root, Evaluation(rows, predictions=kept))
+        thresholds: Thresholds = {}
+        for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
+            evaluation = evaluate(
+                self.data_module, models, split, visit, self._show, thresholds=thresholds, spill=self.folder.spill
+            )
+            thresholds = evaluation.thresholds
+            self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
+            self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
         try:
             self._write_bad()
             write_report(self.folder.root)
@@ -134,10 +131,17 @@ class EvaluateAndReport(Hook):
         if done == total:
             self.progress.message(f"evaluated {key}")
 
-    def _keep_pictures(self, found: Evaluation, model: str) -> None:
-        """Curves and examples of the newest evaluation."""
-        self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | found.curves)
-        for key, examples in found.examples.items():
+    def _keep(self, evaluation: Evaluation, model: str, predictions: bool) -> None:
+        """Rows, curves and examples of the newest evaluation, and its predictions if they are wanted."""
+        if predictions:
+            store(self.folder.root, evaluation)
+        else:
+            self.folder.add_metrics(evaluation.rows)
+        self._note_best()
+        for entry in evaluation.bad:
+            self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+        self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | evaluation.curves)
+        for key, examples in evaluation.examples.items():
             self.folder.write_examples(key, self.data_module.classes[key], model, examples)
 
     def _write_bad(self) -> None:
@@ -169,8 +173,7 @@ def best_visits(rows: Iterable[MetricRow], split: Split, model: str) -> dict[Tas
     """
     best: dict[TaskKey, MetricRow] = {}
     for row in sorted(rows, key=lambda row: row.visit):
-        is_headline = row.class_name == "mean" and row.metric == HEADLINE[row.task]
-        if is_headline and row.visit and row.value is not None and (row.split, row.model) == (split.value, model):
+        if is_headline(row) and row.visit and row.value is not None and (row.split, row.model) == (split.value, model):
             key = TaskKey(row.dataset, Task(row.task))
             if key not in best or row.value > best[key].value:
                 best[key] = row
@@ -182,7 +185,7 @@ def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str]]]:
     models = list(dict.fromkeys(row.model for row in rows))
     table: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        if row.class_name == "mean" and row.metric == HEADLINE[row.task]:
+        if is_headline(row):
             value = "-" if row.value is None else f"{row.value:.3f}"
             table.setdefault((f"{row.dataset}/{row.task}", row.metric), {})[row.model] = value
     return ["head", "metric", *models], [[*name, *(v.get(m, "-") for m in models)] for name, v in table.items()]

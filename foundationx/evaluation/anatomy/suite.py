@@ -27,7 +27,7 @@ from foundationx.evaluation.anatomy.space import (
     silhouettes,
     symmetry,
 )
-from foundationx.evaluation.metrics.score import MEAN
+from foundationx.evaluation.statistic import MEAN
 
 RADIUS = 0.1
 """Of the image's side: a landmark is found where its match lies as near as that (PCK)."""

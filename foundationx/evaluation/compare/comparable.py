@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import Task
 from foundationx.evaluation.predictions import Predictions
 
 SHOWN = 3
@@ -30,7 +29,7 @@ def check_same_test(heads: Sequence[tuple[Path, Predictions]]) -> None:
         pairs = {"patients": (first.patients[order], other.patients[other_order])}
         place = [other.classes.index(name) for name in first.classes]
         pairs["labels"] = (first.labels[order], other.labels[other_order][:, place])
-        if first.key.task is Task.DETECTION:
+        if "true_classes" in first.recorded:
             pairs["numbers of true boxes"] = (_box_counts(first)[order], _box_counts(other)[other_order][:, place])
         for what, (one, two) in pairs.items():
             _check_equal(where, what, first.images[order], one, two)
@@ -65,5 +64,6 @@ def _check_equal(where: str, what: str, images: np.ndarray, one: np.ndarray, two
 def _box_counts(predictions: Predictions) -> np.ndarray:
     """Number of true boxes by image and class, (N, K)."""
     counts = np.zeros((len(predictions), len(predictions.classes)), dtype=int)
-    np.add.at(counts, (predictions.true_images, predictions.true_classes), 1)
+    true = predictions.ragged("true_classes")
+    np.add.at(counts, (true.images, true.values), 1)
     return counts

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.bootstrap import Estimate, estimate, interval, paired_p
 from foundationx.evaluation.compare.comparable import check_same_test
 from foundationx.evaluation.delong import delong
-from foundationx.evaluation.metrics.measure import statistics
-from foundationx.evaluation.metrics.ranking import known_labels
-from foundationx.evaluation.metrics.score import MEAN
-from foundationx.evaluation.metrics.statistic import number_patients
-from foundationx.evaluation.predictions import Predictions, find_predictions, read_predictions
-from foundationx.evaluation.stored import DEFAULT_RULE, validation_thresholds
+from foundationx.evaluation.measure import statistics
+from foundationx.evaluation.predictions import Predictions, find_predictions
+from foundationx.evaluation.ranking import known_labels
+from foundationx.evaluation.statistic import MEAN
+from foundationx.evaluation.stored import read_with_thresholds
+from foundationx.evaluation.thresholds import DEFAULT_RULE
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,13 @@ def compare(
     Raises:
         DataError: a run has no predictions of that side and model, or runs were evaluated on different test sets.
     """
-    stored = [_read(folder, split, model) for folder in runs]
+    stored = [_read(folder, split, model, rule) for folder in runs]
     rows = []
     for key in dict.fromkeys(key for heads in stored for key in heads):
         heads = [found.get(key) for found in stored]
         present = [(folder, head) for folder, head in zip(runs, heads, strict=True) if head is not None]
         check_same_test(present)
-        estimates = [
-            None if head is None else _estimates(head, folder, repeats, seed, rule)
-            for folder, head in zip(runs, heads, strict=True)
-        ]
+        estimates = [None if head is None else _estimates(head, repeats, seed) for head in heads]
         names = dict.fromkeys(name for found in estimates if found for name in found)
         rows += [Row(key, *name, _cells(name, heads, estimates)) for name in names]
     return Comparison(_names(runs), split.value, repeats, rows)
@@ -109,23 +106,19 @@ def _names(runs: Sequence[Path]) -> tuple[str, ...]:
     return names if len(set(names)) == len(names) else tuple(str(folder) for folder in runs)
 
 
-def _read(folder: Path, split: Split, model: str) -> dict[TaskKey, Predictions]:
-    """Predictions of every head of a run."""
+def _read(folder: Path, split: Split, model: str, rule: str) -> dict[TaskKey, Predictions]:
+    """Predictions of every head of a run, with thresholds of image labels."""
     paths = [path for path in find_predictions(folder) if path.name.endswith(f".{split.value}.{model}.npz")]
     if not paths:
         fix = f"foundationx eval {folder} --split {split.value} --out {folder}"
         raise DataError(str(folder), f"holds no predictions of the {model} on {split.value}", "predictions/", fix)
-    found = [read_predictions(path) for path in paths]
+    found = [read_with_thresholds(path, folder, rule) for path in paths]
     return {predictions.key: predictions for predictions in found}
 
 
-def _estimates(
-    predictions: Predictions, folder: Path, repeats: int, seed: int, rule: str
-) -> dict[tuple[str, str], Estimate]:
+def _estimates(predictions: Predictions, repeats: int, seed: int) -> dict[tuple[str, str], Estimate]:
     """Estimates by metric and class."""
-    thresholds = validation_thresholds(predictions, folder, rule)
-    _, patients = number_patients(predictions.patients)
-    found = estimate(statistics(predictions, thresholds), patients, repeats, seed)
+    found = estimate(statistics(predictions), predictions.patient_count, repeats, seed)
     return {(entry.metric, entry.class_name): entry for entry in found}
 
 
@@ -152,7 +145,7 @@ def _difference(first: Estimate, other: Estimate, head: Predictions, other_head:
     """A cell with its difference from the first run's."""
     low, high = interval(other.draws - first.draws) or (None, None)
     test, p = "bootstrap", paired_p(first.draws, other.draws)
-    if first.metric == "AUROC" and first.class_name != MEAN and head.key.task is Task.CLASSIFICATION:
+    if first.metric == "AUROC" and first.class_name != MEAN:
         test, p = "DeLong", _delong_p(head, other_head, first.class_name)
     value = (other.n, other.value, other.low, other.high)
     return Cell(*value, other.value - first.value, low, high, p, None if p is None else test)
@@ -160,11 +153,9 @@ def _difference(first: Estimate, other: Estimate, head: Predictions, other_head:
 
 def _delong_p(one: Predictions, two: Predictions, class_name: str) -> float | None:
     """DeLong's p of one class; the images of both are put in one order, by name."""
-    scores = []
-    for predictions in (one, two):
-        known, truth, probability = known_labels(predictions, predictions.classes.index(class_name))
-        order = np.argsort(predictions.images[known])
-        scores.append(probability[order])
-        truth, patients = truth[order], predictions.patients[known][order]
-    found = delong(truth, *scores, number_patients(patients)[0])
+    one, two = (stored.take(np.argsort(stored.images)) for stored in (one, two))
+    known, truth, first = known_labels(one, one.classes.index(class_name))
+    _, _, second = known_labels(two, two.classes.index(class_name))
+    units = np.unique(one.units[known], return_inverse=True)[1]
+    found = delong(truth, first, second, units)
     return None if found is None else found.p

@@ -10,13 +10,11 @@ from dataclasses import fields, replace
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.evaluation.bootstrap import LEVEL
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
-from foundationx.evaluation.metrics.froc import POINTS as FROC_POINTS
-from foundationx.evaluation.metrics.score import MEAN
+from foundationx.evaluation.measure import is_detail, is_lower_better
+from foundationx.evaluation.statistic import MEAN
 
 SIGNIFICANT = 0.05
 """p values below this are marked."""
-
-LOWER_IS_BETTER = ("ECE", "HD95", "ASD")
 
 DIGITS = 3
 """Decimals in tables for people; CSV has all of them."""
@@ -37,7 +35,7 @@ def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: 
     for name in metrics or ():
         if name not in known:
             raise ConfigError("--metric", f"found {name!r}", fix=nearest(name, known))
-    wanted = set(metrics) if metrics is not None else known if everything else known - set(FROC_POINTS)
+    wanted = set(metrics) if metrics is not None else known if everything else {m for m in known if not is_detail(m)}
     rows = [row for row in comparison.rows if row.metric in wanted and (everything or row.class_name == MEAN)]
     return replace(comparison, rows=rows)
 
@@ -101,7 +99,7 @@ def latex(comparison: Comparison) -> str:
             lines.append(r"\midrule")
         title = "" if row.head == head else escape(str(row.head))
         head = row.head
-        metric = escape(row.metric) + (r" $\downarrow$" if row.metric in LOWER_IS_BETTER else "")
+        metric = escape(row.metric) + (r" $\downarrow$" if is_lower_better(row.metric) else "")
         cells = [_latex_cell(cell) for cell in row.cells]
         lines.append(" & ".join([title, metric, escape(row.class_name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {note(comparison)}", ""])
@@ -120,7 +118,7 @@ def escape(text: str) -> str:
 
 def metric_name(metric: str) -> str:
     """The metric, marked where lower is better."""
-    return f"{metric} (lower)" if metric in LOWER_IS_BETTER else metric
+    return f"{metric} (lower)" if is_lower_better(metric) else metric
 
 
 def count(row: Row) -> str:

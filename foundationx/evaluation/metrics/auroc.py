@@ -2,67 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
-from foundationx.evaluation.metrics.score import Score, with_mean
+from foundationx.core.arrays import AnyArray
+from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.ranking import Steps, known_labels
+from foundationx.evaluation.statistic import Statistic, ratio
 
-POSITIVE = 0.5
-"""Soft labels from here on count as positive."""
+NEEDS = ("probabilities",)
 
 CURVE_POINTS = 200
+"""Most points of an ROC curve."""
 
 
-class Auroc:
-    """Collects probabilities and labels; scikit-learn computes.
+def statistics(predictions: Predictions) -> list[Statistic]:
+    """``AUROC`` and ``AUPRC`` of each class; not defined for one-sided classes."""
+    cut = []
+    for k, name in enumerate(predictions.classes):
+        known, truth, probability = known_labels(predictions, k)
+        steps = Steps.of(probability, truth, predictions.units[known], predictions.patient_count)
+        cut.append((name, len(known), steps))
+    return [
+        Statistic(metric, name, n, lambda weights, function=function, steps=steps: function(steps, weights))
+        for metric, function in (("AUROC", auroc), ("AUPRC", auprc))
+        for name, n, steps in cut
+    ]
 
-    Args:
-        classes: K names.
-    """
 
-    def __init__(self, classes: Sequence[str]):
-        self.classes = tuple(classes)
-        self._probabilities: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
+def auroc(steps: Steps, weights: AnyArray) -> AnyArray:
+    """Share of (positive, negative) pairs in the right order, ties counting half, (R,); NaN for one-sided labels."""
+    positive, negative = steps.weighted(weights)
+    below = negative.sum(0) - np.cumsum(negative, axis=0) + negative / 2
+    return ratio((positive * below).sum(0), positive.sum(0) * negative.sum(0))
 
-    def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """One batch: (B, K) probabilities and (B, K) tri-state labels."""
-        self._probabilities.append(np.asarray(probabilities, dtype=np.float64))
-        self._labels.append(np.asarray(labels, dtype=np.float64))
 
-    def rows(self) -> list[Score]:
-        """AUROC and AUPRC of each class and their means; None for a class with one side only, which no mean holds."""
-        rows = []
-        for metric, function in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score)):
-            scores = []
-            for name, truth, probability in self._known():
-                defined = 0 < truth.sum() < len(truth)
-                value = float(function(truth, probability)) if defined else None
-                scores.append(Score(metric, name, value, len(truth)))
-            rows += with_mean(metric, scores)
-        return rows
+def auprc(steps: Steps, weights: AnyArray) -> AnyArray:
+    """Average precision without interpolation, as scikit-learn's, (R,); NaN for one-sided labels."""
+    positive, negative = steps.weighted(weights)
+    true = np.cumsum(positive, axis=0)
+    precision = true / np.maximum(true + np.cumsum(negative, axis=0), np.finfo(float).tiny)
+    total = positive.sum(0)
+    return ratio((positive * precision).sum(0), np.where(negative.sum(0) > 0, total, 0.0))
 
-    def curves(self) -> dict[str, dict[str, Any]]:
-        """ROC curve of each class where it is defined, thinned to a few hundred points."""
-        curves = {}
-        for name, truth, probability in self._known():
-            if 0 < truth.sum() < len(truth):
-                fpr, tpr, _ = roc_curve(truth, probability)
-                chosen = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), CURVE_POINTS)).astype(int))
-                points = {"fpr": fpr[chosen].round(4).tolist(), "tpr": tpr[chosen].round(4).tolist()}
-                curves[name] = points | {"auroc": float(roc_auc_score(truth, probability))}
-        return curves
 
-    def _known(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Class, truth (n,) of 0 and 1, and probability (n,), over the images where it is known."""
-        if not self._labels:
-            return [(name, np.zeros(0), np.zeros(0)) for name in self.classes]
-        labels, probabilities = np.concatenate(self._labels), np.concatenate(self._probabilities)
-        known = ~np.isnan(labels)
-        return [
-            (name, (labels[known[:, k], k] >= POSITIVE).astype(int), probabilities[known[:, k], k])
-            for k, name in enumerate(self.classes)
-        ]
+def curves(predictions: Predictions) -> dict[str, dict[str, Any]]:
+    """ROC curve of each class that is not one-sided, thinned to ``CURVE_POINTS``, with its area."""
+    areas = {
+        statistic.class_name: statistic.value(predictions.patient_count)
+        for statistic in statistics(predictions)
+        if statistic.metric == "AUROC"
+    }
+    found = {}
+    for k, name in enumerate(predictions.classes):
+        if areas[name] is not None:
+            _, truth, probability = known_labels(predictions, k)
+            fpr, tpr, _ = roc_curve(truth, probability)
+            chosen = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), CURVE_POINTS)).astype(int))
+            points = {"fpr": fpr[chosen].round(4).tolist(), "tpr": tpr[chosen].round(4).tolist()}
+            found[name] = points | {"auroc": areas[name]}
+    return found

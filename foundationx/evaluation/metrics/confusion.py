@@ -1,44 +1,44 @@
-"""Accuracy, F1, MCC, sensitivity and specificity of image labels at thresholds that were chosen elsewhere."""
+"""Accuracy, F1, MCC, sensitivity and specificity of image labels at thresholds that were chosen on validation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from foundationx.evaluation.metrics.ranking import known_labels
-from foundationx.evaluation.metrics.statistic import Statistic, number_patients, ratio, sum_by
+from foundationx.core.arrays import AnyArray
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.thresholds import Threshold
+from foundationx.evaluation.ranking import known_labels
+from foundationx.evaluation.statistic import Statistic, ratio, sum_by
+
+NEEDS = ("probabilities",)
 
 # Each takes the table of counts (4, R): true negatives, false positives, false negatives, true positives.
 
 
-def accuracy(table: np.ndarray) -> np.ndarray:
-    """Share of images that are called right."""
+def accuracy(table: AnyArray) -> AnyArray:
+    """Share of images that are classified correctly."""
     return ratio(table[0] + table[3], table.sum(0))
 
 
-def f1(table: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and sensitivity; not defined where nothing is positive and nothing is called so."""
+def f1(table: AnyArray) -> AnyArray:
+    """Harmonic mean of precision and sensitivity; not defined if nothing is positive and nothing predicted so."""
     return ratio(2 * table[3], 2 * table[3] + table[1] + table[2])
 
 
-def mcc(table: np.ndarray) -> np.ndarray:
-    """Matthews' correlation coefficient in [-1, 1]; 0 where all images are called alike, not defined for one side."""
+def mcc(table: AnyArray) -> AnyArray:
+    """Matthews' correlation coefficient in [-1, 1]; 0 if every prediction is the same, not defined for one side."""
     tn, fp, fn, tp = table
     sides, calls = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
     value = np.where(calls == 0, 0.0, (tp * tn - fp * fn) / np.sqrt(np.maximum(sides * calls, 1.0)))
     return np.where((tp + fn == 0) | (tn + fp == 0), np.nan, value)
 
 
-def sensitivity(table: np.ndarray) -> np.ndarray:
-    """Share of the positive images that are called positive."""
+def sensitivity(table: AnyArray) -> AnyArray:
+    """Share of the positive images that are predicted positive."""
     return ratio(table[3], table[2] + table[3])
 
 
-def specificity(table: np.ndarray) -> np.ndarray:
-    """Share of the negative images that are called negative."""
+def specificity(table: AnyArray) -> AnyArray:
+    """Share of the negative images that are predicted negative."""
     return ratio(table[0], table[0] + table[1])
 
 
@@ -51,15 +51,15 @@ METRICS = {
 }
 
 
-def statistics(predictions: Predictions, thresholds: Mapping[str, Threshold]) -> list[Statistic]:
+def statistics(predictions: Predictions) -> list[Statistic]:
     """Every metric of each class that has a threshold, over the images whose label is known."""
-    units, patients = number_patients(predictions.patients)
     tables = []
     for k, name in enumerate(predictions.classes):
-        if name in thresholds:
+        if name in predictions.thresholds:
             known, truth, probability = known_labels(predictions, k)
-            cell = 2 * truth + (probability >= thresholds[name].value)
-            tables.append((name, len(known), sum_by(cell.astype(int), units[known], (4, patients))))
+            cell = 2 * truth + (probability >= predictions.thresholds[name])
+            counts = sum_by(cell.astype(int), predictions.units[known], (4, predictions.patient_count))
+            tables.append((name, len(known), counts))
     return [
         Statistic(metric, name, n, lambda weights, function=function, counts=counts: function(counts @ weights))
         for metric, function in METRICS.items()

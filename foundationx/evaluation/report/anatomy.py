@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from foundationx.evaluation.anatomy.measures import correspondence, cosines_of, grid_of
 from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Settings
-from foundationx.evaluation.metrics.score import MEAN
 from foundationx.evaluation.report.charts import GRID, INK, QUIET, STYLE, TEACHER
+from foundationx.evaluation.statistic import MEAN
 
 FOLDER = "anatomy"
 MOST_LANDMARKS = 10

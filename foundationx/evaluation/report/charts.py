@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from foundationx.core.types import TaskKey
-from foundationx.evaluation.metrics.score import HEADLINE
+from foundationx.evaluation.measure import HEADLINE
 from foundationx.evaluation.report.facts import Facts, own_step
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"

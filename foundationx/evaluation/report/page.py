@@ -10,12 +10,12 @@ from html import escape
 from pathlib import Path
 
 from foundationx.core.types import Example, Split, Task, TaskKey
-from foundationx.evaluation.judges import SHOWN_SCORE
-from foundationx.evaluation.metrics.score import HEADLINE
+from foundationx.evaluation.measure import HEADLINE
 from foundationx.evaluation.report import charts, data
 from foundationx.evaluation.report.facts import Facts
 from foundationx.evaluation.report.html import DIGITS, details, head_of, rounded, section, table_of
 from foundationx.evaluation.report.pictures import Finding, findings, picture
+from foundationx.tasks.detection.record import SHOWN_SCORE
 
 STYLE = Path(__file__).with_name("style.css")
 

@@ -1,18 +1,21 @@
 """AUROC and AUPRC of tri-state labels: scikit-learn, counting pairs, and properties."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from foundationx.evaluation.metrics.auroc import CURVE_POINTS, Auroc
+from foundationx.evaluation.metrics.auroc import CURVE_POINTS, curves, statistics
+from tests.helpers.predicted import labelled, scores_of
 
 NAN = float("nan")
 
 
-def scores(metric, name="AUROC"):
-    return {row.class_name: (row.value, row.n) for row in metric.rows() if row.metric == name}
+def scores(predictions, name="AUROC"):
+    return scores_of(statistics, predictions, name)
 
 
 def pairs_auroc(truth, probability):
@@ -22,9 +25,7 @@ def pairs_auroc(truth, probability):
 
 
 def measure(labels, probabilities, classes=("a",)):
-    metric = Auroc(classes)
-    metric.add(np.asarray(probabilities), np.asarray(labels))
-    return metric
+    return replace(labelled(labels, probabilities), classes=classes)
 
 
 def test_hand_worked():
@@ -35,19 +36,17 @@ def test_hand_worked():
     assert scores(metric, "AUPRC")["a"] == (pytest.approx((1 + 2 / 3) / 2), 4)
 
 
-def test_equals_scikit_learn_over_the_known_labels_and_over_batches():
+def test_equals_scikit_learn_over_the_known_labels():
     rng = np.random.default_rng(0)
     labels = rng.choice([0.0, 1.0, NAN], size=(90, 3), p=[0.5, 0.3, 0.2])
     probabilities = rng.random((90, 3)).round(1)  # rounded: ties
-    metric = Auroc(("a", "b", "c"))
-    for start in range(0, 90, 16):
-        metric.add(probabilities[start : start + 16], labels[start : start + 16])
+    metric = measure(labels, probabilities, ("a", "b", "c"))
     for name, function in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score)):
         found = scores(metric, name)
         expected = []
         for k, label in enumerate("abc"):
             known = ~np.isnan(labels[:, k])
-            expected.append(function(labels[known, k], probabilities[known, k]))
+            expected.append(function(labels[known, k], probabilities[known, k].astype(np.float32)))
             assert found[label] == (pytest.approx(expected[-1]), known.sum())
         assert found["mean"][0] == pytest.approx(np.mean(expected))
 
@@ -61,7 +60,8 @@ def test_unknown_is_not_negative():
 def test_soft_labels_are_positive_from_one_half_on():
     soft = measure([[0.5], [0.7], [0.49], [0.0]], [[0.9], [0.4], [0.6], [0.1]])
     hard = measure([[1], [1], [0], [0]], [[0.9], [0.4], [0.6], [0.1]])
-    assert soft.rows() == hard.rows()
+    for name in ("AUROC", "AUPRC"):
+        assert scores(soft, name) == scores(hard, name)
 
 
 def test_one_sided_classes_have_no_value_and_are_in_no_mean():
@@ -73,13 +73,13 @@ def test_one_sided_classes_have_no_value_and_are_in_no_mean():
         assert scores(metric, name) == {
             "both": (1.0, 3), "ones": (None, 2), "none": (None, 0), "zeros": (None, 3), "mean": (1.0, 8)
         }  # fmt: skip
-    assert list(metric.curves()) == ["both"]
+    assert list(curves(metric)) == ["both"]
 
 
-def test_nothing_added():
-    metric = Auroc(("a", "b"))
+def test_nothing_known():
+    metric = measure([[NAN, NAN]], [[0.1, 0.2]], ("a", "b"))
     assert scores(metric) == {"a": (None, 0), "b": (None, 0), "mean": (None, 0)}
-    assert metric.curves() == {}
+    assert curves(metric) == {}
 
 
 def test_curves_are_thin_run_from_corner_to_corner_and_hold_the_area():
@@ -87,7 +87,7 @@ def test_curves_are_thin_run_from_corner_to_corner_and_hold_the_area():
     labels = rng.integers(0, 2, (5000, 1)).astype(float)
     probabilities = np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1)
     metric = measure(labels, probabilities)
-    curve = metric.curves()["a"]
+    curve = curves(metric)["a"]
     fpr, tpr = np.array(curve["fpr"]), np.array(curve["tpr"])
     assert len(fpr) == len(tpr) <= CURVE_POINTS
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)

@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from foundationx.evaluation.metrics.average_precision import IOUS, AveragePrecision, as_xywh, match_image
+from foundationx.evaluation.matching import IOUS, as_xywh, match_boxes, match_image
+from foundationx.evaluation.metrics.average_precision import statistics
 from tests.helpers.coco_reference import coco_evaluator, coco_values
+from tests.helpers.predicted import boxed_arrays, scores_of
 
-ALL = np.array([True])
 NO_BOXES = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
 
 
-def scores(metric, name="AP50"):
-    return {row.class_name: (row.value, row.n) for row in metric.rows() if row.metric == name}
+def scores(predictions, name="AP50"):
+    return scores_of(statistics, predictions, name)
 
 
 def iou(one, other):
@@ -60,11 +61,8 @@ def random_images(rng, count):
     return images
 
 
-def measure(images, classes=("a",)):
-    metric = AveragePrecision(classes)
-    for boxes, confidences, truth in images:
-        metric.add(boxes, confidences, np.zeros(len(boxes), int), truth, np.zeros(len(truth), int), ALL)
-    return metric
+def measure(images):
+    return boxed_arrays([(b, c, np.zeros(len(b), int), truth, np.zeros(len(truth), int)) for b, c, truth in images])
 
 
 def test_hand_worked():
@@ -127,9 +125,7 @@ def test_equals_pycocotools_over_all_classes_at_once(seed):
         (boxes, confidences, rng.integers(0, 2, len(boxes)), truth, rng.integers(0, 2, len(truth)))
         for boxes, confidences, truth in random_images(rng, 25)
     ]
-    metric = AveragePrecision(("a", "b"))
-    for image in images:
-        metric.add(*image, np.array([True, True]))
+    metric = boxed_arrays(images, 2)
     ap, ap50 = plain_coco(images)
     for k, name in enumerate("ab"):
         assert scores(metric, "AP")[name][0] == pytest.approx(ap[k])
@@ -145,18 +141,17 @@ def test_second_box_on_one_truth_is_a_false_positive():
 
 def test_box_of_another_class_does_not_count():
     box = np.array([[0, 0, 100, 100.0]])
-    metric = AveragePrecision(("a", "b"))
-    metric.add(box, np.array([0.9]), np.array([1]), box, np.array([0]), np.array([True, True]))
+    metric = boxed_arrays([(box, np.array([0.9]), np.array([1]), box, np.array([0]))], 2)
     assert scores(metric) == {"a": (0.0, 1), "b": (None, 0), "mean": (0.0, 1)}
 
 
 def test_image_where_a_class_was_not_annotated_is_left_out_for_that_class_alone():
     box = np.array([[0, 0, 100, 100.0]])
-    both, known = np.array([0, 1]), np.array([True, True])
-    metric = AveragePrecision(("a", "b"))
-    metric.add(np.repeat(box, 2, 0), np.array([0.5, 0.5]), both, np.repeat(box, 2, 0), both, known)
+    both = np.array([0, 1])
+    marked = (np.repeat(box, 2, 0), np.array([0.5, 0.5]), both, np.repeat(box, 2, 0), both)
     # Class b may be there unmarked: the confident box is no mistake. Class a was looked for: its box is one.
-    metric.add(np.repeat(box, 2, 0), np.array([0.9, 0.9]), both, box, both[1:], np.array([True, False]))
+    unmarked = (np.repeat(box, 2, 0), np.array([0.9, 0.9]), both, box, both[1:])
+    metric = boxed_arrays([marked, unmarked], 2, known=[[True, True], [True, False]])
     assert scores(metric) == {
         "a": (pytest.approx(0.5), 1),
         "b": (pytest.approx(1.0), 1),
@@ -166,7 +161,7 @@ def test_image_where_a_class_was_not_annotated_is_left_out_for_that_class_alone(
 
 def test_degenerate_cases(capfd):
     box = np.array([[0, 0, 100, 100.0]])
-    assert scores(AveragePrecision(("a",))) == {"a": (None, 0), "mean": (None, 0)}
+    assert scores(boxed_arrays([(*NO_BOXES, *NO_BOXES[::2])], known=[[False]])) == {"a": (None, 0), "mean": (None, 0)}
     assert scores(measure([(box, np.array([0.9]), NO_BOXES[0])])) == {"a": (None, 0), "mean": (None, 0)}
     assert scores(measure([(NO_BOXES[0], NO_BOXES[1], box)])) == {"a": (0.0, 1), "mean": (0.0, 1)}
     assert scores(measure([(box, np.array([0.9]), box)])) == {
@@ -203,9 +198,8 @@ def drawn(seed, ties):
 @pytest.mark.parametrize("seed", range(4))
 def test_every_value_and_every_hit_is_that_of_pycocotools(seed, ties):
     images, known = drawn(seed, ties)
-    metric = AveragePrecision(("a", "b"))
-    for image, yes in zip(images, known, strict=True):
-        metric.add(*image, yes)
+    metric = boxed_arrays(images, 2, known=known)
+    matches = metric.derive(match_boxes)
     for k, name in enumerate("ab"):
         values = [scores(metric, which)[name][0] for which in ("AP40", "AP50", "AP")]
         assert values == pytest.approx(coco_values(images, known, k), abs=1e-12)
@@ -214,6 +208,8 @@ def test_every_value_and_every_hit_is_that_of_pycocotools(seed, ties):
             seen, true = classes == k, truth[true_classes == k]
             _, hits = match_image(as_xywh(boxes[seen]), confidences[seen], as_xywh(true), IOUS)
             assert (hits == (judged["dtMatches"].reshape(len(IOUS), -1) > 0)).all()
+            of_image = matches[k].box_images == judged["image_id"]
+            assert all((matches[k].hits(iou)[of_image] == hits[iou]).all() for iou in range(len(IOUS)))
 
 
 def test_only_the_best_hundred_boxes_of_an_image_count():
@@ -222,28 +218,22 @@ def test_only_the_best_hundred_boxes_of_an_image_count():
     boxes = np.concatenate([random_boxes(rng, 120), truth])
     classes = np.zeros(len(boxes), int)
     images = [(boxes, np.linspace(1, 0.1, len(boxes)), classes, truth, classes[:5])]
-    metric = AveragePrecision(("a",))
-    metric.add(*images[0], ALL)
-    assert scores(metric)["a"][0] == pytest.approx(coco_values(images, ALL[None], 0)[1], abs=1e-12)
-    metric.add(truth, np.full(5, 0.05), classes[:5], truth, classes[:5], ALL)
-    assert scores(metric)["a"][0] > 0, "the same boxes count in an image of their own"
+    expected = coco_values(images, np.array([[True]]), 0)[1]
+    assert scores(boxed_arrays(images))["a"][0] == pytest.approx(expected, abs=1e-12)
+    images.append((truth, np.full(5, 0.05), classes[:5], truth, classes[:5]))
+    assert scores(boxed_arrays(images))["a"][0] > 0, "the same boxes count in an image of their own"
 
 
-def test_an_image_keeps_a_score_and_eleven_bits_a_box():
-    """Neither the true boxes nor the overlaps are kept, and what is kept grows by the image."""
+def test_matches_keep_a_score_an_image_and_eleven_bits_of_a_box():
+    """Neither the boxes nor the overlaps are kept, and what is kept grows by the image."""
     sizes = []
     for count in (1, 8):
-        metric = AveragePrecision(("a",))
-        for images in (10, 10):
-            for _ in range(images):
-                boxes = np.tile([0, 0, 50, 50.0], (300, 1))
-                truth, labels = np.tile([0, 0, 50, 50.0], (count, 1)), np.zeros(count, int)
-                metric.add(boxes, np.ones(300), np.zeros(300, int), truth, labels, ALL)
-            sizes.append(bytes_of(metric))
-    assert sizes == [10 * 100 * (8 + 2) + 8, 20 * 100 * (8 + 2) + 8] * 2
-
-
-def bytes_of(metric):
-    kept = [array for parts in (*metric._scores, *metric._hits) for array in parts]
-    assert all(array.base is None for array in kept), "no view on a larger array"
-    return sum(array.nbytes for array in kept) + metric._true.nbytes
+        for number in (10, 20):
+            boxes, truth = np.tile([0, 0, 50, 50.0], (300, 1)), np.tile([0, 0, 50, 50.0], (count, 1))
+            image = (boxes, np.ones(300, np.float32), np.zeros(300, int), truth, np.zeros(count, int))
+            (matches,) = match_boxes(boxed_arrays([image] * number))
+            kept = [matches.scores, matches.box_images, matches.packed_hits]
+            assert all(array.base is None for array in kept), "no view on a larger array"
+            assert len(matches.images) == number and len(matches.true_images) == number * count
+            sizes.append(sum(array.nbytes for array in kept))
+    assert sizes == [10 * 100 * (4 + 4 + 2), 20 * 100 * (4 + 4 + 2)] * 2

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundationx.evaluation.metrics.calibration import BINS, statistics
-from foundationx.evaluation.metrics.statistic import number_patients
 from tests.helpers.predicted import labelled
 
 NAN = float("nan")
@@ -17,7 +16,7 @@ def ece(labels, probabilities, weights=None, patients=None):
     (statistic,) = statistics(predictions)
     if weights is not None:
         return statistic.of(weights)
-    return statistic.value(number_patients(predictions.patients)[1])
+    return statistic.value(predictions.patient_count)
 
 
 def slow(truth, probabilities):
@@ -37,13 +36,27 @@ def test_hand_worked():
     assert ece([0, 1], [1.0, 0.0]) == 1.0
 
 
+def test_there_are_fifteen_bins():
+    """0.61 and 0.65 lie in one fifteenth, [9/15, 10/15), whose mean is 0.63: half positive gives 0.13, twice.
+
+    Of ten bins they would share one as well, of twelve not. 0.30 and 0.35 lie in two fifteenths, [4/15, 5/15) and
+    [5/15, 6/15), but in one tenth: apart the gaps are 0.70 and 0.35, together they would be |0.325 - 0.5| = 0.175.
+    """
+    assert ece([1, 0], [0.61, 0.65]) == pytest.approx(0.13, abs=1e-6)
+    assert ece([1, 0], [0.30, 0.35]) == pytest.approx((0.70 + 0.35) / 2, abs=1e-6)
+    # One image on either side of every edge b / 15, the left one positive: no two images of 30 share a bin's half.
+    left, right = np.arange(15) / 15 + 0.005, np.arange(1, 16) / 15 - 0.005
+    gaps = [abs(a + b - 1) for a, b in zip(left, right, strict=True)]  # sums of a bin's two images, one positive
+    assert ece([1] * 15 + [0] * 15, [*left, *right]) == pytest.approx(sum(gaps) / 30, abs=1e-6)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 60))
 def test_equals_a_loop_over_bins_also_with_weights(seed, number):
     rng = np.random.default_rng(seed)
     truth, probabilities = rng.random(number) < 0.5, rng.random(number).astype(np.float32).astype(float)
     patients = rng.integers(4, size=number)
-    units, count = number_patients(patients)
+    units, count = np.unique(patients, return_inverse=True)[1], len(np.unique(patients))
     weights = rng.integers(0, 3, size=(count, 3)).astype(float)
     assert ece(truth.astype(float), probabilities, patients=patients) == pytest.approx(slow(truth, probabilities))
     for value, column in zip(ece(truth.astype(float), probabilities, weights, patients), weights.T, strict=True):

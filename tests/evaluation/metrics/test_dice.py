@@ -6,19 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from foundationx.evaluation.metrics.dice import Dice
+from foundationx.evaluation.metrics.dice import statistics
+from foundationx.tasks.segmentation.record import FOREGROUND
+from tests.helpers.predicted import masked, scores_of
 
 METRICS = ("Dice", "Dice positives", "Dice empty", "IoU")
 
 
-def scores(metric, name="Dice"):
-    return {row.class_name: (row.value, row.n) for row in metric.rows() if row.metric == name}
+def scores(predictions, name="Dice"):
+    return scores_of(statistics, predictions, name)
 
 
-def measure(probabilities, masks, classes=("a",), **options):
-    metric = Dice(classes, **options)
-    metric.add(np.asarray(probabilities, dtype=np.float32), np.asarray(masks, dtype=np.uint8))
-    return metric
+def measure(probabilities, masks):
+    masks = np.asarray(masks, dtype=np.uint8)
+    return masked(np.asarray(probabilities, dtype=np.float32) >= FOREGROUND, masks == 1, masks != 255)
 
 
 def slow(probabilities, masks):
@@ -61,7 +62,7 @@ def test_unknown_pixels_count_on_neither_side():
 
 def test_image_of_a_class_that_is_wholly_unknown_does_not_count():
     masks = np.stack([np.stack([np.eye(2), np.full((2, 2), 255)]), np.stack([np.eye(2), np.eye(2)])])
-    metric = measure(masks == 1, masks, ("a", "b"))
+    metric = measure(masks == 1, masks)
     assert scores(metric) == {"a": (1.0, 2), "b": (1.0, 1), "mean": (1.0, 3)}
     only_unknown = measure(np.ones((1, 1, 2, 2)), np.full((1, 1, 2, 2), 255))
     for name in METRICS:
@@ -70,17 +71,7 @@ def test_image_of_a_class_that_is_wholly_unknown_does_not_count():
 
 def test_class_without_value_is_in_no_mean():
     masks = np.stack([np.ones((2, 2)), np.full((2, 2), 255)])[None]
-    assert scores(measure(np.ones((1, 2, 2, 2)), masks, ("a", "b")))["mean"] == (1.0, 1)
-
-
-def test_nothing_added():
-    assert scores(Dice(("a",))) == {"a": (None, 0), "mean": (None, 0)}
-
-
-def test_threshold_is_reached_not_passed():
-    probabilities, masks = [[[[0.7, 0.2]]]], [[[[1, 0]]]]
-    assert scores(measure(np.float32(probabilities), masks, threshold=0.8))["a"][0] == 0.0
-    assert scores(measure([[[[0.5, 0.0]]]], masks, threshold=0.5))["a"][0] == 1.0
+    assert scores(measure(np.ones((1, 2, 2, 2)), masks))["mean"] == (1.0, 1)
 
 
 shape = (3, 2, 3, 4)
@@ -89,11 +80,8 @@ shape = (3, 2, 3, 4)
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.float32, shape, elements=st.sampled_from([0.0, 0.3, 0.5, 1.0])),
        arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255])), st.permutations(range(3)))  # fmt: skip
-def test_equals_a_slow_loop_in_any_order_and_in_any_batches(probabilities, masks, order):
-    whole = measure(probabilities, masks, ("a", "b"))
-    single = Dice(("a", "b"))
-    for place in order:
-        single.add(probabilities[place : place + 1], masks[place : place + 1])
+def test_equals_a_slow_loop_in_any_order(probabilities, masks, order):
+    whole, single = measure(probabilities, masks), measure(probabilities[order], masks[order])
     for k, label in enumerate("ab"):
         expected = slow(probabilities[:, k], masks[:, k])
         for name in METRICS:

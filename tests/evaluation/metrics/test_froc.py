@@ -5,24 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundationx.evaluation.metrics import box_precision, froc
-from foundationx.evaluation.metrics.average_precision import IOUS, AveragePrecision
+from foundationx.evaluation.matching import match_boxes
+from foundationx.evaluation.metrics import average_precision, froc
 from foundationx.evaluation.metrics.froc import RATES
-from foundationx.evaluation.metrics.matching import match
-from foundationx.evaluation.metrics.statistic import number_patients
-from tests.helpers.predicted import boxed
+from tests.helpers.coco_reference import coco_values
+from tests.helpers.predicted import boxed, values_of
 
 BOX, FAR = [10, 10, 30, 30], [60, 60, 80, 80]
 
 
 def values(predictions, module=froc):
-    _, patients = number_patients(predictions.patients)
-    return {(s.metric, s.class_name): (s.value(patients), s.n) for s in _statistics(predictions, module)}
-
-
-def _statistics(predictions, module):
-    matches = [match(predictions, k, IOUS) for k in range(len(predictions.classes))]
-    return module.statistics(predictions.classes, predictions.patients, matches)
+    return values_of(module.statistics, predictions)
 
 
 def draw_images(rng, number, classes=2, digits=2):
@@ -108,7 +101,7 @@ def test_a_second_box_on_one_object_is_a_false_alarm():
 
 
 def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zero():
-    for module in (froc, box_precision):
+    for module in (froc, average_precision):
         nothing = values(boxed([([], [(BOX, 0, 0.5)]), ([], [])]), module)
         assert set(nothing.values()) == {(None, 0)}
         silent = values(boxed([([(BOX, 0)], []), ([], [])]), module)
@@ -118,23 +111,31 @@ def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zer
 
 
 def evaluated(images, known):
-    """Rows of the evaluation, held against pycocotools in test_average_precision.py."""
-    metric = AveragePrecision(("a", "b"))
-    for (true, found), yes in zip(images, known, strict=True):
-        metric.add(
+    """AP40, AP50 and AP of each class by pycocotools' own evaluator."""
+    plain = [
+        (
             np.array([e[0] for e in found], np.float32).reshape(-1, 4), np.float32([e[2] for e in found]),
             np.array([e[1] for e in found], int), np.array([e[0] for e in true], np.float32).reshape(-1, 4),
-            np.array([e[1] for e in true], int), yes,
-        )  # fmt: skip
-    return {(row.metric, row.class_name): (row.value, row.n) for row in metric.rows() if row.class_name != "mean"}
+            np.array([e[1] for e in true], int),
+        )
+        for true, found in images
+    ]  # fmt: skip
+    rows = {(metric, name): (None, 0) for metric in ("AP40", "AP50", "AP") for name in "ab"}
+    for k, name in enumerate("ab"):
+        counts = [(image[4] == k).sum() for image, yes in zip(plain, known[:, k], strict=True) if yes]
+        boxes = [(image[2] == k).sum() for image, yes in zip(plain, known[:, k], strict=True) if yes]
+        n = int(sum(counts))
+        found = coco_values(plain, known, k) if n and sum(boxes) else (0.0 if n else None,) * 3
+        rows |= {(metric, name): (value, n) for metric, value in zip(("AP40", "AP50", "AP"), found, strict=True)}
+    return rows
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 100_000), st.integers(1, 6), st.sampled_from([1, 6]))
-def test_precision_is_that_of_the_evaluation(seed, number, digits):
+def test_precision_is_that_of_pycocotools(seed, number, digits):
     rng = np.random.default_rng(seed)
     images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
-    found, expected = values(boxed(images, 2, known), box_precision), evaluated(images, known)
+    found, expected = values(boxed(images, 2, known), average_precision), evaluated(images, known)
     assert list(found) == list(expected)
     for name, (value, n) in expected.items():
         assert found[name] == (value if value is None else pytest.approx(value, abs=1e-9), n), name
@@ -146,14 +147,14 @@ def test_weights_are_copies_of_images(seed):
     """Scores differ, so that copies of an image stand together in the ranking."""
     rng = np.random.default_rng(seed)
     images, patients = draw_images(rng, 5, digits=9), rng.choice(list("xyz"), size=5)
-    units, count = number_patients(patients)
+    units, count = np.unique(patients, return_inverse=True)[1], len(np.unique(patients))
     weights = rng.integers(0, 4, size=(count, 3)).astype(float)
-    for statistic in _statistics(boxed(images, 2, patients=patients), box_precision):
+    for statistic in average_precision.statistics(boxed(images, 2, patients=patients)):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):
             drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
             expected = evaluated(drawn, np.ones((len(drawn), 2), bool))[statistic.metric, statistic.class_name][0]
             assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True, abs=1e-9)
-    for statistic in _statistics(boxed(images, 2, patients=patients), froc):
+    for statistic in froc.statistics(boxed(images, 2, patients=patients)):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):
             drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
             expected = values(boxed(drawn, 2))[statistic.metric, statistic.class_name][0] if drawn else None
@@ -162,7 +163,7 @@ def test_weights_are_copies_of_images(seed):
 
 def test_more_than_a_hundred_boxes_an_image_do_not_count():
     images = [([(BOX, 0)], [(FAR, 0, 0.9)] * 100 + [(BOX, 0, 0.1)]), ([], [(FAR, 0, 0.5)] * 120)]
-    matches = match(boxed(images), 0, IOUS)
-    assert len(matches.scores) == 200 and not matches.hits.any()
-    alone = match(boxed([([], [(FAR, 0, s / 200) for s in range(150)])]), 0, IOUS)
+    (matches,) = match_boxes(boxed(images))
+    assert len(matches.scores) == 200 and not matches.packed_hits.any()
+    (alone,) = match_boxes(boxed([([], [(FAR, 0, s / 200) for s in range(150)])]))
     assert len(alone.scores) == 100 and alone.scores.min() == pytest.approx(0.25)

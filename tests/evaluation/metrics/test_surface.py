@@ -10,10 +10,8 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from scipy.ndimage import gaussian_filter
 
 from foundationx.evaluation.metrics import dice
-from foundationx.evaluation.metrics.dice import Dice
-from foundationx.evaluation.metrics.statistic import number_patients
 from foundationx.evaluation.metrics.surface import border, statistics, surface_distances
-from tests.helpers.predicted import masked
+from tests.helpers.predicted import masked, values_of
 
 MASK = arrays(bool, (7, 9))
 
@@ -37,11 +35,6 @@ def slow_distances(predicted, true, known):
         return None
     directed = [[min(np.hypot(y - v, x - u) for v, u in b) for y, x in a] for a, b in ((one, two), (two, one))]
     return max(np.percentile(part, 95) for part in directed), np.mean(directed[0] + directed[1])
-
-
-def values(predictions, module):
-    _, patients = number_patients(predictions.patients)
-    return {(s.metric, s.class_name): (s.value(patients), s.n) for s in module(predictions)}
 
 
 @settings(deadline=None, max_examples=40)
@@ -78,10 +71,10 @@ def test_empty_masks_have_no_distance_and_are_counted():
     square[2:5, 2:5] = True
     empty = np.zeros_like(square)
     pairs = [(square, square), (empty, square), (square, empty), (empty, empty)]
-    found = values(masked(*zip(*[([one], [two]) for one, two in pairs], strict=True)), statistics)
+    found = values_of(statistics, masked(*zip(*[([one], [two]) for one, two in pairs], strict=True)))
     assert found["HD95", "a"] == found["ASD", "a"] == (0.0, 1)
     assert found["HD95 defined", "a"] == (pytest.approx(1 / 3), 3)
-    nothing = values(masked([[empty]], [[empty]]), statistics)
+    nothing = values_of(statistics, masked([[empty]], [[empty]]))
     assert set(nothing.values()) == {(None, 0)}
 
 
@@ -89,20 +82,38 @@ def test_unknown_images_do_not_count():
     full = np.ones((2, 1, 5, 5), bool)
     known = full.copy()
     known[1] = False
-    found = values(masked(full, full, known), statistics)
+    found = values_of(statistics, masked(full, full, known))
     assert found["HD95", "a"] == (0.0, 1) and found["HD95 defined", "a"] == (1.0, 1)
+
+
+def plain_dice(predicted, masks):
+    """Values (N, K) of every metric of ``dice`` from the pixels themselves."""
+    known, truth = masks != 255, masks == 1
+    predicted = predicted & known
+    overlap, total = (truth & predicted).sum((2, 3)), truth.sum((2, 3)) + predicted.sum((2, 3))
+    overlapping = np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
+    union = np.where(total == 0, 1.0, overlap / np.maximum(total - overlap, 1))
+    counted, present = known.any((2, 3)), truth.any((2, 3))
+    return {
+        "Dice": np.where(counted, overlapping, np.nan),
+        "Dice positives": np.where(counted & present, overlapping, np.nan),
+        "Dice empty": np.where(counted, ~present, np.nan),
+        "IoU": np.where(counted, union, np.nan),
+    }
 
 
 @settings(deadline=None, max_examples=30)
 @given(arrays(bool, (3, 2, 4, 5)), arrays(np.uint8, (3, 2, 4, 5), elements=st.sampled_from([0, 1, 255])))
-def test_stored_masks_give_the_dice_of_the_evaluation(predicted, masks):
-    metric = Dice(("a", "b"))
-    metric.add(predicted.astype(np.float32), masks)
-    rows = {(r.metric, r.class_name): (r.value, r.n) for r in metric.rows() if r.class_name != "mean"}
-    found = values(masked(predicted, masks == 1, masks != 255), dice.statistics)
+def test_packed_masks_give_the_dice_of_their_pixels(predicted, masks):
+    rows = {
+        (metric, "ab"[k]): (table[~np.isnan(table[:, k]), k].mean() if (~np.isnan(table[:, k])).any() else None,
+                            (~np.isnan(table[:, k])).sum())
+        for metric, table in plain_dice(predicted, masks).items() for k in range(2)
+    }  # fmt: skip
+    found = values_of(dice.statistics, masked(predicted, masks == 1, masks != 255))
     assert list(found) == list(rows)
     for name, (value, n) in rows.items():
-        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-12), n)
+        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-12), n), name
 
 
 def test_weights_count_patients():

@@ -12,11 +12,11 @@ import pytest
 
 from foundationx.core.types import BadSample, Example, MetricRow, Task, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.evaluation.judges import SHOWN_SCORE
 from foundationx.evaluation.report import write_report
 from foundationx.evaluation.report.data import MOST_SKIPPED
 from foundationx.evaluation.report.facts import own_step, read_facts
 from foundationx.evaluation.report.pictures import SIDE, findings, picture
+from foundationx.tasks.detection.record import SHOWN_SCORE
 
 LABELS = TaskKey("labels_set", Task.CLASSIFICATION)
 BOXES = TaskKey("boxes_set", Task.DETECTION)

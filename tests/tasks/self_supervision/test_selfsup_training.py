@@ -20,8 +20,8 @@ from foundationx.datasets.unlabelled import read_images
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.collapse import ViewScores, effective_rank, margin, merged, spread
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.metrics.collapse import ViewScores, effective_rank, margin, merged, spread
 from foundationx.models.parameter_groups import scopes_of
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.self_supervision.objective import open_objective

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from foundationx.evaluation.metrics.score import MEAN, Score
+from foundationx.evaluation.statistic import MEAN
+
+
+@dataclass(frozen=True)
+class Score:
+    """Value of one loss or monitor of a head; None if it is not defined. ``n`` is the number of images."""
+
+    metric: str
+    class_name: str
+    value: float | None
+    n: int
 
 
 class ViewScores:

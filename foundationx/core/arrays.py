@@ -1,0 +1,164 @@
+"""Arrays with one entry per image that a task records of its predictions: plain ones, ragged ones, packed masks.
+
+All three are appended batch by batch, taken image by image, and stored as a few NumPy arrays by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+
+AnyArray: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Values of a varying number per image, such as boxes.
+
+    Attributes:
+        values: (M, ...) values, image by image.
+        counts: (N,) int64, number of values of each image.
+    """
+
+    values: AnyArray
+    counts: AnyArray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def of(cls, parts: Sequence[AnyArray]) -> Self:
+        """Joins one array per image; at least one image."""
+        return cls(np.concatenate(parts), np.array([len(part) for part in parts], dtype=np.int64))
+
+    @cached_property
+    def starts(self) -> AnyArray:
+        """(N + 1,) index at which each image's values begin; the last entry is M."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+
+    @cached_property
+    def images(self) -> AnyArray:
+        """(M,) index of the image that each value belongs to."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def image(self, index: int) -> AnyArray:
+        """The values of one image."""
+        return self.values[self.starts[index] : self.starts[index + 1]]
+
+    def take(self, chosen: AnyArray) -> Self:
+        """Some of the images, by index or by a (N,) bool mask, in that order."""
+        indices = np.arange(len(self))[chosen]
+        return type(self)(self.values[_spans(self.starts, indices)], self.counts[indices])
+
+    def parts(self) -> dict[str, AnyArray]:
+        """The arrays that make it, by name; each grows along its first axis."""
+        return {"values": self.values, "counts": self.counts}
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """K binary masks per image, compressed run by run as in COCO.
+
+    Attributes:
+        runs: (R,) uint8, compressed runs of all masks, image by image, class by class.
+        counts: (N, K) int64, bytes of each mask's runs.
+        sizes: (N, 2) int64, height and width of each image's masks in pixels.
+    """
+
+    runs: AnyArray
+    counts: AnyArray
+    sizes: AnyArray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def encode(cls, masks: AnyArray) -> Self:
+        """Compresses (N, K, H, W) masks, bool."""
+        number, classes, height, width = masks.shape
+        flat = masks.reshape(number * classes, height, width)
+        columns = np.ascontiguousarray(flat.transpose(0, 2, 1), dtype=np.uint8).transpose(2, 1, 0)  # Fortran order
+        coded = [mask["counts"] for mask in rle.encode(columns)]
+        counts = np.array([len(part) for part in coded], dtype=np.int64).reshape(number, classes)
+        sizes = np.tile(np.array([height, width], dtype=np.int64), (number, 1))
+        return cls(np.frombuffer(b"".join(coded), dtype=np.uint8), counts, sizes)
+
+    @cached_property
+    def starts(self) -> AnyArray:
+        """(N * K + 1,) index at which each mask's runs begin; the last entry is R."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+
+    def coded(self, image: int) -> list[dict[str, Any]]:
+        """The K masks of one image as pycocotools takes them: ``size`` and ``counts``."""
+        classes = self.counts.shape[1]
+        ends = self.starts[image * classes : (image + 1) * classes + 1].tolist()
+        runs = self.runs[ends[0] : ends[-1]].tobytes()
+        size = self.sizes[image].tolist()
+        return [{"size": size, "counts": runs[start - ends[0] : end - ends[0]]} for start, end in pairwise(ends)]
+
+    def image(self, index: int) -> AnyArray:
+        """The masks of one image, (K, H, W) bool."""
+        decoded = rle.decode(self.coded(index))
+        return np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(bool)
+
+    def take(self, chosen: AnyArray) -> Self:
+        """Some of the images, by index or by a (N,) bool mask, in that order."""
+        indices = np.arange(len(self))[chosen]
+        by_image = self.starts[:: self.counts.shape[1]]
+        return type(self)(self.runs[_spans(by_image, indices)], self.counts[indices], self.sizes[indices])
+
+    def parts(self) -> dict[str, AnyArray]:
+        """The arrays that make it, by name; each grows along its first axis."""
+        return {"runs": self.runs, "counts": self.counts, "sizes": self.sizes}
+
+
+Recorded: TypeAlias = AnyArray | Ragged | Masks
+"""What a task records under one name: (N, ...) values, ragged values, or masks."""
+
+
+def parts_of(name: str, value: Recorded) -> dict[str, AnyArray]:
+    """The plain arrays of a recorded value: ``name`` alone, or ``name.values``, ``name.counts`` and so on."""
+    if isinstance(value, Ragged | Masks):
+        return {f"{name}.{part}": array for part, array in value.parts().items()}
+    return {name: value}
+
+
+class PartsView(Mapping[str, Recorded]):
+    """Recorded values by name, put together from plain arrays whenever one is asked for.
+
+    Args:
+        parts: Plain arrays as ``parts_of`` names them; they may open a file when an array is read.
+    """
+
+    def __init__(self, *parts: Mapping[str, AnyArray]):
+        self._owners = {name: arrays for arrays in parts for name in arrays}
+        self._names = list(dict.fromkeys(name.partition(".")[0] for name in self._owners))
+
+    def __getitem__(self, name: str) -> Recorded:
+        if f"{name}.runs" in self._owners:
+            return Masks(*(self._part(f"{name}.{part}") for part in ("runs", "counts", "sizes")))
+        if f"{name}.values" in self._owners:
+            return Ragged(*(self._part(f"{name}.{part}") for part in ("values", "counts")))
+        return self._part(name)
+
+    def _part(self, name: str) -> AnyArray:
+        return self._owners[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _spans(starts: AnyArray, indices: AnyArray) -> AnyArray:
+    """Indices of all values of the chosen images, image by image."""
+    spans = [np.arange(starts[index], starts[index + 1]) for index in indices]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *spans])

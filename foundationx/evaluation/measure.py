@@ -1,0 +1,78 @@
+"""Every metric of one head from its predictions. A metric is one file in ``metrics/``, found by scanning the folder.
+
+Such a file defines:
+
+``NEEDS``: Names of the recorded arrays that the metric is computed from. It is computed of every task that records
+    them (``foundationx/tasks/*/record.py`` lists what each task records).
+``statistics(predictions)``: Its Statistics, one per metric and class.
+``LOWER_IS_BETTER`` (optional): Names of its metrics that improve downwards.
+``DETAILS`` (optional): Names of its metrics that short tables leave out.
+``curves(predictions)`` (optional): Points of a curve by class, for ``curves.json`` and the report.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from foundationx.core.types import MetricRow, Task
+from foundationx.evaluation import metrics as folder
+from foundationx.evaluation.bootstrap import estimate
+from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.statistic import Statistic
+
+HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice", "self_supervision": "margin"}
+"""Metric that stands for each task."""
+
+
+@cache
+def metric_files() -> tuple[ModuleType, ...]:
+    """Every file of ``metrics/``, by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+    return tuple(importlib.import_module(f"{folder.__name__}.{name}") for name in names)
+
+
+def fitting(predictions: Predictions) -> list[ModuleType]:
+    """The metrics whose arrays the predictions hold."""
+    return [module for module in metric_files() if all(name in predictions.recorded for name in module.NEEDS)]
+
+
+def statistics(predictions: Predictions) -> list[Statistic]:
+    """All metrics of one head and model, the classes of a metric together."""
+    return [statistic for module in fitting(predictions) for statistic in module.statistics(predictions)]
+
+
+def curves(predictions: Predictions) -> dict[str, Any]:
+    """Curves by class, of the first metric that has some."""
+    for module in fitting(predictions):
+        if hasattr(module, "curves") and (found := module.curves(predictions)):
+            return found
+    return {}
+
+
+def metric_rows(predictions: Predictions) -> list[MetricRow]:
+    """Values of all metrics of one head and model, by class and their mean."""
+    key = predictions.key
+    model, visit, split = predictions.model, predictions.visit, predictions.split.value
+    return [
+        MetricRow(key.dataset, key.task.value, e.metric, e.class_name, e.value, e.n, model, visit, split)
+        for e in estimate(statistics(predictions), predictions.patient_count, repeats=0)
+    ]
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric improves downwards."""
+    return any(metric in getattr(module, "LOWER_IS_BETTER", ()) for module in metric_files())
+
+
+def is_detail(metric: str) -> bool:
+    """Whether short tables leave a metric out."""
+    return any(metric in getattr(module, "DETAILS", ()) for module in metric_files())
+
+
+def is_headline(row: MetricRow) -> bool:
+    """Whether a row is the mean over classes of its task's headline metric."""
+    return row.class_name == "mean" and row.metric == HEADLINE[Task(row.task).value]

@@ -1,0 +1,28 @@
+"""What is recorded of image labels, and shown of them in the report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.types import Batch, Example, Prediction
+
+
+def record_truth(batch: Batch) -> dict[str, Recorded]:
+    """Nothing: the labels that every task records are the truth."""
+    return {}
+
+
+def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+    """``probabilities``: (B, K) float32 in [0, 1]."""
+    return {"probabilities": prediction.probabilities.float().numpy()}
+
+
+def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+    """Image ``index`` of a batch with its probabilities."""
+    return Example(
+        image=batch.images[index, 0].numpy(),
+        name=batch.metas[index].image,
+        labels=batch.labels[index].numpy(),
+        probabilities=np.asarray(prediction.probabilities[index].numpy()),
+    )

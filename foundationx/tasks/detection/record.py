@@ -1,0 +1,66 @@
+"""What is recorded of boxes, and shown of them in the report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foundationx.core.arrays import AnyArray, Ragged, Recorded
+from foundationx.core.types import Batch, Example, Prediction
+
+SHOWN_SCORE = 0.3
+"""Least score of a box that the report's pictures show."""
+
+
+def record_truth(batch: Batch) -> dict[str, Recorded]:
+    """``sizes``: (B, 2) height and width of the source images in pixels. ``true_boxes``, ``true_classes``: per image
+    (T, 4) float32 x1 y1 x2 y2 in pixels of the source image and (T,) class indices."""
+    sizes = np.array([(meta.height, meta.width) for meta in batch.metas])
+    true = [true_boxes(batch, index) for index in range(len(batch))]
+    boxes = [corners * _scale(size) for (corners, _), size in zip(true, sizes, strict=True)]
+    return {"sizes": sizes, "true_boxes": Ragged.of(boxes), "true_classes": Ragged.of([classes for _, classes in true])}
+
+
+def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+    """``boxes``, ``scores``, ``box_classes``: per image (Q, 4) float32 x1 y1 x2 y2 in pixels of the source image, (Q,)
+    float32 in [0, 1] and (Q,) class indices."""
+    scale = np.stack([_scale((meta.height, meta.width)) for meta in batch.metas])
+    number, queries = prediction.scores.shape
+    counts = np.full(number, queries)
+    boxes = prediction.boxes.float().numpy() * scale[:, None]
+    return {
+        "boxes": Ragged(boxes.reshape(-1, 4), counts),
+        "scores": Ragged(prediction.scores.float().numpy().reshape(-1), counts),
+        "box_classes": Ragged(prediction.box_classes.numpy().reshape(-1), counts),
+    }
+
+
+def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+    """Image ``index`` of a batch with its true boxes, and the predicted ones from a score of ``SHOWN_SCORE`` on."""
+    image = batch.images[index, 0].numpy()
+    scale = _scale(image.shape)
+    corners, classes = true_boxes(batch, index)
+    shown = prediction.scores[index] >= SHOWN_SCORE
+    return Example(
+        image=image,
+        name=batch.metas[index].image,
+        labels=batch.labels[index].numpy(),
+        boxes=corners * scale,
+        box_classes=classes,
+        pred_boxes=prediction.boxes[index][shown].numpy() * scale,
+        pred_scores=prediction.scores[index][shown].numpy(),
+        pred_classes=prediction.box_classes[index][shown].numpy(),
+    )
+
+
+def true_boxes(batch: Batch, index: int) -> tuple[AnyArray, AnyArray]:
+    """True boxes (T, 4) x1 y1 x2 y2 as shares of the image, and their classes (T,), without the padding."""
+    classes = batch.box_classes[index].numpy()
+    boxes = batch.boxes[index].numpy()[classes >= 0]
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
+
+
+def _scale(size: AnyArray | tuple[int, ...]) -> AnyArray:
+    """(4,) float32 that turns shares of an image of ``size`` (height, width) into pixels."""
+    height, width = size
+    return np.array([width, height, width, height], dtype=np.float32)

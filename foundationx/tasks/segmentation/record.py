@@ -1,0 +1,34 @@
+"""What is recorded of masks, and shown of them in the report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foundationx.core.arrays import Masks, Recorded
+from foundationx.core.types import UNKNOWN_PIXEL, Batch, Example, Prediction
+
+FOREGROUND = 0.5
+"""Probability from which on a pixel counts as predicted."""
+
+
+def record_truth(batch: Batch) -> dict[str, Recorded]:
+    """``true_masks``, ``known_masks``: K masks per image at the network's input size; a pixel is known unless the
+    truth says nothing of it."""
+    masks = batch.masks.numpy()
+    return {"true_masks": Masks.encode(masks == 1), "known_masks": Masks.encode(masks != UNKNOWN_PIXEL)}
+
+
+def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+    """``predicted_masks``: K masks per image at the network's input size."""
+    return {"predicted_masks": Masks.encode(prediction.masks.numpy() >= FOREGROUND)}
+
+
+def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+    """Image ``index`` of a batch with its true and predicted masks."""
+    return Example(
+        image=batch.images[index, 0].numpy(),
+        name=batch.metas[index].image,
+        labels=batch.labels[index].numpy(),
+        masks=batch.masks[index].numpy(),
+        pred_masks=(prediction.masks[index] >= FOREGROUND).numpy().astype(np.uint8),
+    )
