@@ -15,7 +15,8 @@ import numpy as np
 from films import KEY, write_films
 from measuring import heading, in_turns, options, table, times
 
-from foundationx.core.types import Annotations, TrainingProgress
+from foundationx.core.geometry.views import TrainingProgress
+from foundationx.core.types import Annotations
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
@@ -79,7 +80,7 @@ def sample_row(
     def views(number: int) -> None:
         image = cache.read(0).image
         for seed in range(number):
-            cached.view(image, None, None, None, seed)
+            cached.view(image, None, seed)
 
     count = BATCHES * BATCH
     things = {

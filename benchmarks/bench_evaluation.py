@@ -23,7 +23,7 @@ from small_world import CONFIG as SMALL
 
 from foundationx.apps.run.train import build_model
 from foundationx.core.config.load import load_config
-from foundationx.core.types import ANNOTATED, Split
+from foundationx.core.types import Split, annotated_tasks
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.foundation_model import FoundationModel
@@ -31,7 +31,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 
 TINY = Path(__file__).parents[1] / "tests" / "helpers" / "tiny_config.py"
 FILMS, BATCH = 16, 8
-TABLES = ("All three tasks", *(task.value.capitalize() for task in ANNOTATED))
+TABLES = ("All three tasks", *(task.value.capitalize() for task in annotated_tasks()))
 NETWORKS = {"tiny": {}, "small": {"model": SMALL.model_dump(), "image_size": 128}}
 WORLDS = (("tiny", 1024), ("small", 1024), ("small", 2500))
 """Networks, and pixels a side of the films: NIH ChestX-ray14 has 1024, MIMIC-CXR and CheXpert have about 2500."""
@@ -57,12 +57,12 @@ def main() -> None:
             if not folder.exists():
                 write_phantom_datasets(folder / "data", {"phantom_all": FILMS}, size=side, processes=1)
             name = f"{network}, films of {side}"
-            for what, tasks in zip(TABLES, (ANNOTATED, *((task,) for task in ANNOTATED)), strict=True):
+            for what, tasks in zip(TABLES, (annotated_tasks(), *((task,) for task in annotated_tasks())), strict=True):
                 decoded, cached = (data_modules(folder, network, tasks, cache) for cache in (False, True))
                 models = dict.fromkeys(("student", "teacher"), build_model(decoded.config, decoded, "cpu"))
                 check_equal(decoded, models)
                 rows.append([f"{name}, {what.lower()}", *timed(decoded, cached, models, runs)])
-                if tasks == ANNOTATED:
+                if tasks == annotated_tasks():
                     peaks.append([name, *memory(decoded, models)])
     columns = ["network, films, heads", "released logic, s", "foundationx, s", "times faster"]
     table([*columns, "cached, s", "times faster, cached"], rows)

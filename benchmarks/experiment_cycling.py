@@ -33,13 +33,12 @@ import torch
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
-from foundationx.core.types import Split, TaskKey
+from foundationx.core.types import Split, Task, TaskKey
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.plan import Phase, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.measure import HEADLINE
 from foundationx.evaluation.statistic import MEAN
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
@@ -107,7 +106,7 @@ class Examiner(Hook):
         )
         rows = evaluate(data_module, self.models, Split.TEST, 1).rows
         for row in rows:
-            if row.class_name == MEAN and row.metric == HEADLINE[row.task]:
+            if row.class_name == MEAN and row.metric == Task(row.task).facts.headline:
                 into = getattr(self.scores[row.model], when)
                 into.setdefault(f"{row.dataset}/{row.task}", []).append(row.value or 0.0)
 
@@ -171,7 +170,7 @@ def spread(values: list[float]) -> str:
 def tables(results: dict[str, list[Scores]]) -> str:
     """Markdown: final scores and forgetting, in percent."""
     heads = heads_of(results)
-    names = [f"{head} ({HEADLINE[head.split('/')[1]]})" for head in heads]
+    names = [f"{head} ({TaskKey.parse(head).task.facts.headline})" for head in heads]
     lines = ["| final score | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
     for arm, runs in results.items():
         lines.append(f"| {arm} | " + " | ".join(spread([run.after_cycle[h][-1] for run in runs]) for h in heads) + " |")
@@ -201,7 +200,7 @@ def draw(results: dict[str, list[Scores]], path: Path) -> None:
                 below.bar(place, lost.mean(), color=colour, alpha=0.35 if dashed == "--" else 0.7)
                 below.plot([place] * len(lost), lost, "o", color=colour, markersize=4)
         above.set_title(head, fontsize=10)
-        above.set(xlabel="cycle", xticks=cycles, ylabel=f"{HEADLINE[head.split('/')[1]]} (%)")
+        above.set(xlabel="cycle", xticks=cycles, ylabel=f"{TaskKey.parse(head).task.facts.headline} (%)")
         if is_last:  # no other head comes between its visit and the cycle's end
             below.axis("off")
             below.legend(*above.get_legend_handles_labels(), loc="center", frameon=False)

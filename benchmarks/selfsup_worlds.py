@@ -66,7 +66,7 @@ class World:
     def _film(self, dataset: CardDataset, index: int) -> Film:
         sample = dataset.sample(index, 0)
         classes = dataset.annotations.classes
-        points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.masks, strict=True)]
+        points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.target.masks, strict=True)]
         return Film(sample.image, {name: place for found in points for name, place in found.items()})
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import ANNOTATED, Batch, PhaseName, SampleMeta, Task, TaskKey
+from foundationx.core.types import Batch, PhaseName, SampleMeta, Task, TaskKey, annotated_tasks
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import head_scope, lock, task_scopes
+from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.segmentation.target import SegmentationBatch
 
 SIZE, CLASSES, OBJECTS = 128, 5, 3
 CONFIG = ModelConfig(
@@ -41,7 +43,7 @@ DESCRIPTION = (
 )
 
 
-def keys(datasets: int, tasks: Sequence[Task] = ANNOTATED) -> list[TaskKey]:
+def keys(datasets: int, tasks: Sequence[Task] = annotated_tasks()) -> list[TaskKey]:
     """Heads of so many datasets."""
     return [TaskKey(f"dataset{number}", task) for number in range(datasets) for task in tasks]
 
@@ -57,13 +59,13 @@ def draw_batch(key: TaskKey, images: int = 2) -> Batch:
     torch.manual_seed(1)
     pixels = torch.randint(256, (images, 1, SIZE, SIZE), dtype=torch.uint8)
     metas = tuple(SampleMeta(key, str(place), str(place), "", SIZE, SIZE) for place in range(images))
-    batch = Batch(key, pixels, pixels, torch.randint(2, (images, CLASSES)).float(), metas)
+    common = (key, pixels, pixels, torch.randint(2, (images, CLASSES)).float(), metas)
     if key.task is Task.DETECTION:
-        batch.boxes = torch.rand(images, OBJECTS, 4) * 0.3 + 0.2
-        batch.box_classes = torch.randint(CLASSES, (images, OBJECTS))
+        boxes = torch.rand(images, OBJECTS, 4) * 0.3 + 0.2
+        return DetectionBatch(*common, boxes=boxes, box_classes=torch.randint(CLASSES, (images, OBJECTS)))
     if key.task is Task.SEGMENTATION:
-        batch.masks = torch.randint(2, (images, CLASSES, SIZE, SIZE), dtype=torch.uint8)
-    return batch
+        return SegmentationBatch(*common, masks=torch.randint(2, (images, CLASSES, SIZE, SIZE), dtype=torch.uint8))
+    return Batch(*common)
 
 
 def phase_of(key: TaskKey, name: PhaseName) -> Phase:

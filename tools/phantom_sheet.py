@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from foundationx.evaluation.report.overlay import COLOURS
 from foundationx.phantoms.findings import FINDINGS
 from foundationx.phantoms.phantom import ORGANS, Phantom, make_phantom
+from foundationx.tasks.drawing import COLOURS
 
 SIZE = 184
 CASES = [(), *((name,) for name in FINDINGS)]

@@ -17,6 +17,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.card import Card
+from foundationx.tasks.detection.target import Boxes
 
 READ, REFUSED, QUARANTINED = "read", "clear error", "quarantined"
 CRASH, OUT, SLOW, MEMORY = "crash", "out of bounds", "too slow", "too much memory"
@@ -133,7 +134,10 @@ def _impossible(found: Annotations) -> Verdict | None:
         return Verdict(CRASH, "labels beyond 0 and 1")
     if len(set(found.images)) != len(labels):
         return Verdict(CRASH, "an image stands twice")
-    if any(not np.isfinite(boxes).all() for boxes in found.boxes or ()):
+    if any(
+        not np.isfinite(boxes).all()
+        for boxes in (target.boxes for target in found.targets if isinstance(target, Boxes))
+    ):
         return Verdict(CRASH, "boxes that are no numbers")
     return None
 
@@ -153,7 +157,7 @@ def _samples(found: Annotations, folder: Path, planted: Path, names: list[str], 
                 return verdict
             outcome = QUARANTINED
             continue
-        boxes = sample.boxes if sample.boxes is not None else np.zeros((0, 4))
+        boxes = sample.target.boxes if isinstance(sample.target, Boxes) else np.zeros((0, 4))
         if sample.image.shape != (32, 32) or not ((boxes >= 0) & (boxes <= 32)).all():
             return Verdict(CRASH, "a sample of another size, or with boxes out of it")
     return Verdict(outcome)

@@ -16,29 +16,92 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewPixels
+from foundationx.core.task import TASKS, TaskFacts, facts_of
 from foundationx.core.tensors import map_tensors
 
 UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
 
 
-class Task(StrEnum):
-    """What a head predicts. The order of the members is the order of tasks inside a dataset's turn."""
+class Task(str):
+    """Name of a task. Equal names are one object, so that ``is`` compares them.
 
-    CLASSIFICATION = "classification"
-    DETECTION = "detection"
-    SEGMENTATION = "segmentation"
-    SELF_SUPERVISION = "self_supervision"
+    Raises:
+        ValueError: No task has this name.
+    """
+
+    __slots__ = ()
+    CLASSIFICATION: ClassVar[Task]
+    DETECTION: ClassVar[Task]
+    SEGMENTATION: ClassVar[Task]
+    SELF_SUPERVISION: ClassVar[Task]
+
+    def __new__(cls, name: str) -> Task:
+        """The one object of this name."""
+        if name not in _known:
+            if name not in TASKS.names():
+                raise ValueError(f"{name!r} is not a task; tasks: {', '.join(TASKS.names())}")
+            _known[str(name)] = str.__new__(cls, name)
+        return _known[name]
+
+    @property
+    def value(self) -> str:
+        """The plain name."""
+        return str.__str__(self)
+
+    @property
+    def facts(self) -> TaskFacts:
+        """What is known of the task."""
+        return facts_of(self.value)
+
+    def __repr__(self) -> str:
+        return f"Task({self.value!r})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def parse(value: Any) -> Task:
+            try:
+                return cls(value)
+            except (TypeError, ValueError):
+                *others, last = (repr(name) for name in task_names())
+                expected = f"{', '.join(others)} or {last}"
+                raise PydanticCustomError("enum", "Input should be {expected}", {"expected": expected}) from None
+
+        to_text = core_schema.plain_serializer_function_ser_schema(str.__str__)
+        return core_schema.no_info_plain_validator_function(parse, serialization=to_text)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": list(task_names())}
 
 
-ANNOTATED = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
-"""Tasks that are learned from annotations. Self-supervision needs images alone."""
+_known: dict[str, Task] = {}
+for _name in ("classification", "detection", "segmentation", "self_supervision"):
+    _known[_name] = str.__new__(Task, _name)
+    setattr(Task, _name.upper(), _known[_name])
+
+
+def all_tasks() -> tuple[Task, ...]:
+    """Every task, in the order of tasks inside a dataset's turn: those of this package, then others, each by name."""
+    own = {name: not kind.__module__.startswith("foundationx.") for name, kind in TASKS.all().items()}
+    return tuple(Task(name) for name in sorted(own, key=lambda name: (own[name], name)))
+
+
+def annotated_tasks() -> tuple[Task, ...]:
+    """Tasks that are learned from annotations, in the same order."""
+    return tuple(task for task in all_tasks() if task.facts.needs_annotations)
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of all tasks, in the same order."""
+    return tuple(task.value for task in all_tasks())
 
 
 class PhaseName(StrEnum):
@@ -128,8 +191,7 @@ class Annotations:
         rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
         labels: (N, K) float32: 1 present, 0 absent, NaN unknown (of boxes and masks: not annotated in the image).
         splits: N official splits, None where the card names none.
-        boxes, box_classes: N arrays (n, 4) float32 x1 y1 x2 y2 in source pixels, and (n,) int64; detection only.
-        masks: N tuples of MaskPart; segmentation only.
+        targets: N targets of the task's own type in source pixels; empty if labels say everything.
         bad: what was left out under ``on_bad_sample='skip'``.
         sizes: height and width in pixels by image, where the annotation file says them; not of labels alone.
     """
@@ -141,9 +203,7 @@ class Annotations:
     rows: list[str]
     labels: np.ndarray
     splits: list[Split | None]
-    boxes: list[np.ndarray] | None = None
-    box_classes: list[np.ndarray] | None = None
-    masks: list[tuple[MaskPart, ...]] | None = None
+    targets: list[Any] = field(default_factory=list)
     bad: list[BadSample] = field(default_factory=list)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -163,44 +223,62 @@ class SampleMeta:
     width: int
 
 
+class Move(Protocol):
+    """What one view does to a square image: a target is moved by the same."""
+
+    @property
+    def size(self) -> int:
+        """Side of the image and of the view in pixels."""
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 2), x and y in pixels from the image's corner, to points of the view; also outside of it."""
+
+    def masks(self, masks: np.ndarray) -> np.ndarray:
+        """Masks (K, size, size) uint8 to masks of the view; what comes in from outside the image is unknown."""
+
+
+class Target(Protocol):
+    """What is to be predicted of one image, in that image's pixels."""
+
+    def resized(self, size: tuple[int, int], side: int) -> Self:
+        """The target of the image of ``size`` (height, width) after it was stretched to a square of ``side`` pixels."""
+
+    def moved(self, move: Move) -> Self:
+        """The target in the view; what is no longer seen of it is gone."""
+
+
 @dataclass(slots=True)
 class Sample:
     """One image with its target, on the host.
 
     Attributes:
         image: (H, W) uint8, the student's view.
-        teacher_image: (H, W) uint8, the teacher's view; None where it is the student's.
         labels: (K,) float32, tri-state.
-        boxes, box_classes: (N, 4) float32 x1 y1 x2 y2 in pixels of ``image``, and (N,) int64; detection only.
-        masks: (K, H, W) uint8, 0, 1 or 255 (unknown); segmentation only.
-        views, training_progress: what an objective asked for, by name, and when; self-supervision only. ``image`` is
-            the first.
+        meta: Source of the sample.
+        teacher_image: (H, W) uint8, the teacher's view; None if it is the student's.
+        target: Target of the task's own type in pixels of ``image``; None if labels say everything.
     """
 
     image: np.ndarray
     labels: np.ndarray
     meta: SampleMeta
     teacher_image: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    box_classes: np.ndarray | None = None
-    masks: np.ndarray | None = None
-    views: dict[str, ViewPixels] | None = None
-    training_progress: TrainingProgress | None = None
+    target: Any = None
 
 
 @dataclass(slots=True)
 class Batch:
-    """Samples of one task of one dataset. Grey uint8 until ``data.device.prepare`` makes the network's input of it.
+    """Samples of one task of one dataset; a task with a target has a subclass that holds it.
+
+    Images are grey uint8 until ``data.normalise.Normaliser`` makes the network's input of them.
 
     Attributes:
+        key: Dataset and task.
         images: (B, 1, H, W) uint8, the student's view.
-        teacher_images: (B, 1, H, W) uint8; the same tensor as ``images`` where both see one view.
+        teacher_images: (B, 1, H, W) uint8; the same tensor as ``images`` if both see one view.
         labels: (B, K) float32, tri-state.
-        boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image; detection only.
-        box_classes: (B, T) int64, -1 in the padding.
-        masks: (B, K, H, W) uint8, 0, 1 or 255; segmentation only.
-        bad: samples that were skipped while this batch was read.
-        views, training_progress: of an objective, by name, and when it asked for them; self-supervision only.
+        metas: Source of each sample.
+        bad: Samples that were skipped while this batch was read.
     """
 
     key: TaskKey
@@ -208,21 +286,16 @@ class Batch:
     teacher_images: Tensor
     labels: Tensor
     metas: tuple[SampleMeta, ...]
-    boxes: Tensor | None = None
-    box_classes: Tensor | None = None
-    masks: Tensor | None = None
     bad: tuple[BadSample, ...] = ()
-    views: dict[str, ViewBatch] | None = None
-    training_progress: TrainingProgress | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
         """The same batch with its tensors on ``device``; views that were one tensor stay one."""
         return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Self:
         """Page-locked copy, so that the copy to a CUDA device can overlap with computing."""
         return map_tensors(self, Tensor.pin_memory)
 

@@ -1,9 +1,9 @@
-"""Decoded once: grey bytes and masks at the training size, kept on disk and mapped into memory.
+"""Decoded once: grey bytes and targets at the training size, kept on disk and mapped into memory.
 
 Images from which self-supervised views are cut are kept as they are, in a folder ``v1-whole``. This, and a folder
 ``v1-224`` for each size, holds
 
-    pixels.bin    entries one after another: an image is its bytes row by row, a mask is deflated
+    pixels.bin    entries one after another: an image is its bytes row by row, a target is packed by its task
     index.bin     one record an entry: key, where it stands, how long it is, height and width of the source image
     lock          held by whoever adds entries; others wait
 
@@ -20,15 +20,16 @@ import fcntl
 import functools
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from foundationx.core.errors import DiskError
-from foundationx.core.types import MaskPart
+from foundationx.core.types import Target
+from foundationx.tasks.definition import TaskDefinition
 
 VERSION = 1
 """Raise it where decoding or resizing gives other bytes than before."""
@@ -42,7 +43,7 @@ class Key(bytes):
 
 @dataclass(frozen=True)
 class Entry:
-    """Bytes of one image or mask, and the size of the source image in pixels."""
+    """Bytes of one image or target, and the size of the source image in pixels."""
 
     key: Key
     content: bytes
@@ -60,20 +61,9 @@ def image_key(path: Path) -> Key:
     return _digest(_state(path))
 
 
-def mask_key(image: Key, parts: Sequence[MaskPart], labels: np.ndarray, root: Path) -> Key:
-    """Key of an image's masks: the image's, and all that is drawn. Raises OSError where a mask file is missing."""
-    facts = [image.hex(), np.isnan(labels).tobytes().hex()]
-    for part in parts:
-        facts.append(repr((part.class_index, part.positive, part.ignore, part.scaled)))
-        if part.file is not None:
-            facts.append(_state(root / part.file))
-        if part.polygon is not None:
-            facts.append(part.polygon.tobytes().hex())
-        if part.runs is not None:
-            runs = part.runs
-            facts += [runs.starts.tobytes().hex(), runs.lengths.tobytes().hex()]
-            facts.append(repr((runs.order, runs.height, runs.width)))
-    return _digest(*facts)
+def target_key(image: Key, task: TaskDefinition, annotation: Any, labels: np.ndarray, root: Path) -> Key:
+    """Key of an image's target: the image's, and all that it is drawn from. Raises OSError if a file is missing."""
+    return _digest(image.hex(), *task.target_facts(annotation, labels, lambda file: _state(root / file)))
 
 
 def _state(path: Path) -> str:
@@ -184,41 +174,40 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cached:
-    """An image (S, S) uint8 and its masks (K, S, S) uint8, as resizing the decoded file gives them, or a whole image.
+    """An image (S, S) uint8 and its target, as resizing the decoded file gives them, or a whole image.
 
     Read from the cache, the image cannot be written to: nothing is copied before samples are put into a batch.
+    ``height`` and ``width`` are those of the source image in pixels.
     """
 
     image: np.ndarray
-    masks: np.ndarray | None
+    target: Target | None
     height: int
     width: int
 
 
 @dataclass(frozen=True)
 class TaskCache:
-    """What is cached of one task of one dataset: a record for each image and, where there are masks, for its masks."""
+    """What is cached of one task of one dataset.
 
+    Attributes:
+        task: The task.
+        store: Entries of the dataset's size.
+        images: A record per image.
+        targets: A record per target; None if the task's targets are not cached.
+    """
+
+    task: TaskDefinition
     store: Store
     images: np.ndarray
-    masks: np.ndarray | None
+    targets: np.ndarray | None
 
     def read(self, index: int) -> Cached | None:
-        """Image ``index`` with its masks; None where one of them is not cached."""
-        place = self.images[index]
-        if not place["length"] or (self.masks is not None and not self.masks[index]["length"]):
+        """Image ``index`` with its target; None if one of them is not cached."""
+        record, size = self.images[index], self.store.size
+        if not record["length"] or (self.targets is not None and not self.targets[index]["length"]):
             return None
-        size, source = self.store.size, (int(place["height"]), int(place["width"]))
-        image = self.store.read(place).reshape((size, size) if size else source)
-        masks = None if self.masks is None else inflate(self.store.read(self.masks[index]), size)
-        return Cached(image, masks, *source)
-
-
-def deflate(masks: np.ndarray) -> bytes:
-    """Masks (K, S, S) as bytes; a mask is mostly one value, so the quickest level takes little room."""
-    return zlib.compress(np.ascontiguousarray(masks).tobytes(), level=1)
-
-
-def inflate(content: np.ndarray, size: int) -> np.ndarray:
-    """The masks of :func:`deflate`, to be written to."""
-    return np.frombuffer(bytearray(zlib.decompress(content)), np.uint8).reshape(-1, size, size)
+        source = (int(record["height"]), int(record["width"]))
+        image = self.store.read(record).reshape((size, size) if size else source)
+        packed = None if self.targets is None else self.store.read(self.targets[index])
+        return Cached(image, None if packed is None or size is None else self.task.unpack(packed, size), *source)

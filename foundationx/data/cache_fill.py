@@ -1,4 +1,4 @@
-"""Fills the cache: every image and mask of a run is decoded once, in several processes; what is there stays."""
+"""Fills the cache: every image and target of a run is decoded once, in several processes; what is there stays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import TaskKey
-from foundationx.data.cache import Adder, Entry, Key, Store, TaskCache, deflate, image_key, mask_key
-from foundationx.data.dataset import CardDataset
+from foundationx.data.cache import Adder, Entry, Key, Store, TaskCache, image_key, target_key
+from foundationx.data.dataset import ImageDataset
 from foundationx.data.loader import one_thread
+from foundationx.tasks.definition import task_of
 
 TOGETHER = 2**25
 """Bytes that are written and made safe at once."""
@@ -20,26 +21,26 @@ TOGETHER = 2**25
 
 @dataclass(frozen=True)
 class _Keys:
-    """Keys of a task's images and masks, one an image of its table; None where it is not wanted or not there."""
+    """Keys of a task's images and targets, one per image of its table; None if it is not wanted or missing."""
 
     images: list[Key | None]
-    masks: list[Key | None] | None
+    targets: list[Key | None] | None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image to decode, and under which keys its pixels and masks are missing."""
+    """One image to decode, and the keys under which its pixels and its target are missing."""
 
     task: TaskKey
     index: int
     image: Key | None
-    masks: Key | None
+    target: Key | None
 
 
 class _Decoder(Dataset):
     """Jobs to entries; none where a file cannot be used: whoever asks for it in training is told why."""
 
-    def __init__(self, datasets: Mapping[TaskKey, CardDataset], jobs: Sequence[_Job]):
+    def __init__(self, datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job]):
         self.datasets, self.jobs = datasets, jobs
 
     def __len__(self) -> int:
@@ -48,17 +49,18 @@ class _Decoder(Dataset):
     def __getitem__(self, number: int) -> list[Entry]:
         job = self.jobs[number]
         try:
-            found = self.datasets[job.task].decode(job.index)
+            decoded = self.datasets[job.task].decode(job.index)
         except DataError:
             return []
-        size = (found.height, found.width)
-        entries = [Entry(job.image, found.image.tobytes(), *size)] if job.image else []
-        return entries + ([Entry(job.masks, deflate(found.masks), *size)] if job.masks else [])
+        size = (decoded.height, decoded.width)
+        entries = [Entry(job.image, decoded.image.tobytes(), *size)] if job.image else []
+        packed = task_of(job.task.task).pack(decoded.target) if job.target else b""
+        return entries + ([Entry(job.target, packed, *size)] if job.target else [])
 
 
 def fill(
     store: Store,
-    datasets: Mapping[TaskKey, CardDataset],
+    datasets: Mapping[TaskKey, ImageDataset],
     indices: Mapping[TaskKey, np.ndarray],
     limit: int,
     workers: int = 0,
@@ -86,38 +88,38 @@ def fill(
         with store.adding() as adder:
             jobs = _missing(keys, store)  # what is missing now that nobody else adds
             _add(adder, _decoded(datasets, jobs, workers), len(jobs), limit, tell)
-    return {task: _task_cache(store, found) for task, found in keys.items()}
+    return {task: _task_cache(task, store, of_task) for task, of_task in keys.items()}
 
 
-def _keys(dataset: CardDataset, wanted: np.ndarray) -> _Keys:
-    table, root = dataset.annotations, dataset.root.resolve()
+def _keys(dataset: ImageDataset, wanted: np.ndarray) -> _Keys:
+    table, root, task = dataset.annotations, dataset.root.resolve(), task_of(dataset.annotations.key.task)
     images: list[Key | None] = [None] * len(table)
-    masks: list[Key | None] | None = None if table.masks is None else [None] * len(table)
+    targets: list[Key | None] | None = [None] * len(table) if task.is_cached else None
     for index in map(int, wanted):
         try:
-            images[index] = image_key(root / table.images[index])
-            if masks is not None:
-                masks[index] = mask_key(images[index], table.masks[index], table.labels[index], root)
-        except OSError:  # the file is missing: whoever asks for it is told
+            key = images[index] = image_key(root / table.images[index])
+            if targets is not None:
+                targets[index] = target_key(key, task, table.targets[index], table.labels[index], root)
+        except OSError:  # the file is missing: whoever reads it gets the error
             continue
-    return _Keys(images, masks)
+    return _Keys(images, targets)
 
 
 def _missing(keys: Mapping[TaskKey, _Keys], store: Store) -> list[_Job]:
-    """Images to decode; tasks with masks come first, so that no file is decoded for its pixels and again for them."""
+    """Images to decode; tasks with targets come first, so that no file is decoded for its pixels and again for them."""
     present = {record.tobytes() for record in store.records()["key"]}
     jobs = []
-    for task, found in sorted(keys.items(), key=lambda item: item[1].masks is None):
-        for index, image in enumerate(found.images):
-            masks = found.masks[index] if found.masks is not None else None
-            image, masks = (key if key not in present else None for key in (image, masks))
-            if image or masks:
-                jobs.append(_Job(task, index, image, masks))
-                present.update(key for key in (image, masks) if key)
+    for task, of_task in sorted(keys.items(), key=lambda item: item[1].targets is None):
+        for index, image in enumerate(of_task.images):
+            target = of_task.targets[index] if of_task.targets is not None else None
+            image, target = (key if key not in present else None for key in (image, target))
+            if image or target:
+                jobs.append(_Job(task, index, image, target))
+                present.update(key for key in (image, target) if key)
     return jobs
 
 
-def _decoded(datasets: Mapping[TaskKey, CardDataset], jobs: Sequence[_Job], workers: int) -> Iterator[list[Entry]]:
+def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], workers: int) -> Iterator[list[Entry]]:
     """Entries of the jobs, in order. Raises DataError where a worker dies."""
     loader = DataLoader(
         _Decoder(datasets, jobs),
@@ -158,5 +160,6 @@ def _add(
         adder.add(waiting)  # also of whoever is stopped
 
 
-def _task_cache(store: Store, keys: _Keys) -> TaskCache:
-    return TaskCache(store, store.places(keys.images), None if keys.masks is None else store.places(keys.masks))
+def _task_cache(task: TaskKey, store: Store, keys: _Keys) -> TaskCache:
+    targets = None if keys.targets is None else store.places(keys.targets)
+    return TaskCache(task_of(task.task), store, store.places(keys.images), targets)

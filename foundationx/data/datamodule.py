@@ -12,13 +12,12 @@ import numpy as np
 
 from foundationx.core.config.run import RunConfig, ViewConfig
 from foundationx.core.errors import ConfigError, DataError
-from foundationx.core.types import ANNOTATED, Annotations, BadSample, Split, Task, TaskKey
+from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
-from foundationx.data.last_read import LastRead
 from foundationx.data.loader import PooledDataset
-from foundationx.data.pixels.read import read_grey
+from foundationx.data.pixels.read import read_grey, read_shared
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
@@ -68,12 +67,12 @@ class DataModule:
 
     def training(self) -> PooledDataset:
         """Augmented samples of the training side."""
-        views = {task: getattr(self.config.views, task.value) for task in ANNOTATED}
-        return self._pool(Split.TRAIN, views)
+        return self._pool(Split.TRAIN, self.config.views)
 
     def evaluation(self, split: Split) -> PooledDataset:
         """Plain resized samples of one side; for self-supervision, views as in training."""
-        return self._pool(split, dict.fromkeys(ANNOTATED, ViewConfig(teacher="same")), LastRead())
+        same = dict.fromkeys(self.config.views, ViewConfig(teacher="same"))
+        return self._pool(split, same, functools.lru_cache(maxsize=1)(read_shared))
 
     def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Decodes every image once, where the configuration names a cache; later runs find it there.
@@ -89,7 +88,7 @@ class DataModule:
         annotated = {
             key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size))
             for key, table in self.annotations.items()
-            if key.task in ANNOTATED
+            if key.task.facts.needs_annotations
         }
         bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
         for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
@@ -98,7 +97,7 @@ class DataModule:
             left -= store.bytes_used()
 
     def _pool(
-        self, split: Split, views: dict[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
+        self, split: Split, views: Mapping[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
     ) -> PooledDataset:
         size = self.config.image_size
         datasets = {
@@ -170,10 +169,8 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
         for task in _tasks(card.tasks, dataset.tasks, card.name):
             key = TaskKey(card.name, task)
             options = {"root": dataset.root, "on_bad_sample": config.runtime.on_bad_sample}
-            if task is Task.SELF_SUPERVISION:
-                annotations[key] = read_images(card, data_root, **options)
-            else:
-                annotations[key] = read_annotations(card, task, data_root, **options)
+            read = read_annotations if task.facts.needs_annotations else read_images
+            annotations[key] = read(card, task, data_root, **options)
     if config.model.shared_head:
         annotations = shared_classes(annotations, catalog)
     tables, allowed = list(annotations.values()), config.allow_test
@@ -189,13 +186,13 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
 
 
 def _tasks(available: Collection[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
-    """Tasks to train, in the fixed order of ``Task``; self-supervision needs no annotation, but has to be named."""
-    possible = {*available, Task.SELF_SUPERVISION}
+    """Tasks to train, in the fixed order of tasks; one that needs no annotations has to be named."""
+    possible = {*available, *(task for task in all_tasks() if not task.facts.needs_annotations)}
     missing = [task.value for task in wanted or () if task not in possible]
     if missing:
         found = f"card {card} has no {', '.join(missing)}"
         raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(possible))}", "correct `tasks`")
-    return [task for task in Task if task in (available if wanted is None else wanted)]
+    return [task for task in all_tasks() if task in (available if wanted is None else wanted)]
 
 
 def _side_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:

@@ -17,8 +17,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import BadSample, Batch, Sample, TaskKey, TrainingProgress, ViewBatch
-from foundationx.data.dataset import CardDataset
+from foundationx.core.geometry.views import START, TrainingProgress
+from foundationx.core.types import BadSample, Batch, Sample, TaskKey
+from foundationx.data.dataset import ImageDataset
+from foundationx.tasks.definition import task_of
 
 
 class SampleRef(NamedTuple):
@@ -27,7 +29,7 @@ class SampleRef(NamedTuple):
     key: TaskKey
     index: int
     seed: int
-    training_progress: TrainingProgress = TrainingProgress()
+    training_progress: TrainingProgress = START
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class PooledDataset(Dataset):
     stack trace.
     """
 
-    def __init__(self, datasets: Mapping[TaskKey, CardDataset], indices: Mapping[TaskKey, np.ndarray]):
+    def __init__(self, datasets: Mapping[TaskKey, ImageDataset], indices: Mapping[TaskKey, np.ndarray]):
         self.datasets, self.indices = datasets, indices
 
     def __getitem__(self, ref: SampleRef) -> tuple[Sample | None, list[BadSample]]:
@@ -140,31 +142,24 @@ class PooledDataset(Dataset):
 
 
 def collate(items: Sequence[tuple[Sample | None, list[BadSample]]]) -> Batch | tuple[BadSample, ...]:
-    """Samples of one head to a Batch; boxes become shares of the image and are padded to the batch's largest count.
-
-    Where a dataset has no readable image at all there is no batch, only the list of what is wrong.
-    """
+    """Samples of one head to a batch of its task; the list of what is wrong if no image is readable."""
     bad = tuple(entry for _, entries in items for entry in entries)
     samples = [sample for sample, _ in items if sample is not None]
     if not samples:
         return bad
     images = _stack([sample.image for sample in samples])[:, None]
-    own_view = samples[0].teacher_image is not None
-    teacher_images = _stack([sample.teacher_image for sample in samples])[:, None] if own_view else images
-    boxes, box_classes = _pad_boxes(samples)
-    return Batch(
-        key=samples[0].meta.key,
-        images=images,
-        teacher_images=teacher_images,
-        labels=_stack([sample.labels for sample in samples]),
-        metas=tuple(sample.meta for sample in samples),
-        boxes=boxes,
-        box_classes=box_classes,
-        masks=_stack([sample.masks for sample in samples]) if samples[0].masks is not None else None,
-        bad=bad,
-        views=_stack_views(samples),
-        training_progress=samples[0].training_progress,
-    )
+    own_views = [sample.teacher_image for sample in samples if sample.teacher_image is not None]
+    key = samples[0].meta.key
+    common = {
+        "key": key,
+        "images": images,
+        "teacher_images": _stack(own_views)[:, None] if own_views else images,
+        "labels": _stack([sample.labels for sample in samples]),
+        "metas": tuple(sample.meta for sample in samples),
+        "bad": bad,
+    }
+    height, width = samples[0].image.shape
+    return task_of(key.task).batch(common, [sample.target for sample in samples], (height, width))
 
 
 def usable(batch: Batch | tuple[BadSample, ...], on_bad_sample: str) -> Batch:
@@ -182,37 +177,6 @@ def usable(batch: Batch | tuple[BadSample, ...], on_bad_sample: str) -> Batch:
 
 def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays))
-
-
-def _stack_views(samples: Sequence[Sample]) -> dict[str, ViewBatch] | None:
-    """Views of one name beside each other; None where the samples have none."""
-    if samples[0].views is None:
-        return None
-    return {
-        name: ViewBatch(
-            images=_stack([sample.views[name].image for sample in samples])[:, None],
-            boxes=_stack([sample.views[name].box for sample in samples]),
-            order=_stack([sample.views[name].order for sample in samples]),
-        )
-        for name in samples[0].views
-    }
-
-
-def _pad_boxes(samples: Sequence[Sample]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Boxes (B, T, 4) as centre and size in shares of the image, classes (B, T) with -1 in the padding."""
-    if samples[0].boxes is None:
-        return None, None
-    most = max(len(sample.boxes) for sample in samples)
-    boxes = np.zeros((len(samples), most, 4), dtype=np.float32)
-    classes = np.full((len(samples), most), -1, dtype=np.int64)
-    for place, sample in enumerate(samples):
-        height, width = sample.image.shape
-        corners = sample.boxes / np.array([width, height, width, height], dtype=np.float32)
-        count = len(corners)
-        boxes[place, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
-        boxes[place, :count, 2:] = corners[:, 2:] - corners[:, :2]
-        classes[place, :count] = sample.box_classes
-    return torch.from_numpy(boxes), torch.from_numpy(classes)
 
 
 def make_loader(

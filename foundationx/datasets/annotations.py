@@ -13,19 +13,19 @@ from pydantic import ValidationError
 
 from foundationx.core.errors import CardError, nearest
 from foundationx.core.extensions import Extensions, module_with
-from foundationx.core.types import Annotations, Task
+from foundationx.core.types import Annotations, Task, annotated_tasks
 from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.readers._bounds import dataset_folder
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
 READERS: Extensions[ModuleType] = Extensions(
-    "reader", "foundationx.datasets.readers", module_with("TASKS", "Options", "read")
+    "reader", "foundationx.datasets.readers", module_with("GIVES", "Options", "read")
 )
 """Published formats that can be read.
 
-A reader is one file of ``foundationx/datasets/readers`` with ``TASKS`` (what it can be read as), ``Options`` (its
-options, a ReaderOptions) and ``read(source, options)``, which adds every image to the source.
+A reader is one file of ``foundationx/datasets/readers`` with ``GIVES`` (the parts of an annotation that it reads),
+``Options`` (its options, a ReaderOptions) and ``read(source, options)``, which adds every image to the source.
 """
 
 
@@ -40,8 +40,9 @@ def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions
         raise CardError(f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks))
     name = card.tasks[task].reader
     reader = READERS.get(name, f"{where}.reader", CardError)
-    if task not in reader.TASKS:
-        expected = f"a task among {', '.join(sorted(reader.TASKS))}"
+    if task.facts.part not in reader.GIVES:
+        possible = [other.value for other in annotated_tasks() if other.facts.part in reader.GIVES]
+        expected = f"a task among {', '.join(possible)}"
         raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")
     try:
         return reader, tuple(reader.Options.model_validate(part.options) for part in card.tasks[task].files)

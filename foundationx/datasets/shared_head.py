@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from foundationx.core.types import Annotations, Task, TaskKey
+from foundationx.core.types import Annotations, TaskKey
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.cards.tasks import ClassSpec
 
@@ -21,7 +21,7 @@ def shared_classes(annotations: Mapping[TaskKey, Annotations], catalog: Catalog)
 
     What a dataset does not annotate is unknown there.
     """
-    tables = {key: table for key, table in annotations.items() if key.task is Task.CLASSIFICATION}
+    tables = {key: table for key, table in annotations.items() if key.task.facts.shares_head}
     names = {key: _names(key, table, catalog) for key, table in tables.items()}
     union = tuple(dict.fromkeys(name for own in names.values() for name in own))
     pooled = {

@@ -14,7 +14,12 @@ from foundationx.datasets.cards.splits import STRICTEST
 
 
 def read_images(
-    card: Card, data_root: Path, *, root: str | None = None, on_bad_sample: Literal["raise", "skip"] = "raise"
+    card: Card,
+    task: Task,
+    data_root: Path,
+    *,
+    root: str | None = None,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
 ) -> Annotations:
     """Every image that any task of a card names, once, with its patient and without classes.
 
@@ -22,7 +27,8 @@ def read_images(
     bad in a task but not in another is used: what is wrong is its annotation.
 
     Args:
-        card: of the dataset.
+        card: Card of the dataset.
+        task: Task that learns from images alone.
         data_root: folder that holds the datasets.
         root: the dataset's folder under it; the card's own where it is None.
         on_bad_sample: as of ``read_annotations``.
@@ -30,7 +36,7 @@ def read_images(
     Raises:
         CardError, DataError: as ``read_annotations``.
     """
-    tables = [read_annotations(card, task, data_root, root=root, on_bad_sample=on_bad_sample) for task in card.tasks]
+    tables = [read_annotations(card, own, data_root, root=root, on_bad_sample=on_bad_sample) for own in card.tasks]
     found: dict[str, tuple[str, str, Split | None]] = {}
     for table in tables:
         for image, patient, row, side in zip(table.images, table.patients, table.rows, table.splits, strict=True):
@@ -39,7 +45,7 @@ def read_images(
             found[image] = (*(before[:2] if before else (patient, row)), strictest)
     bad = {entry.file: entry for table in tables for entry in table.bad if entry.file not in found}
     return Annotations(
-        key=TaskKey(card.name, Task.SELF_SUPERVISION),
+        key=TaskKey(card.name, task),
         classes=(),
         images=list(found),
         patients=[patient for patient, _, _ in found.values()],

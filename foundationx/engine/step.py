@@ -45,7 +45,7 @@ def training_losses(
         phase: gives the weight c.
         trunk_output: what the student's trunk gave for the batch, if it is known (``feature_cache.py``).
     """
-    if batch.views is not None:
+    if not batch.key.task.facts.needs_annotations:
         return self_supervised_losses(student, teacher, normalise, batch)
     images = normalise(batch.images) if trunk_output is None else None
     trunk_output, parts = student.losses(images, batch, trunk_output)

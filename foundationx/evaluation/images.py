@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import ANNOTATED, BadSample, Batch, Sample, Split
+from foundationx.core.types import BadSample, Batch, Sample, Split
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, SampleRef, collate
 
@@ -54,7 +54,7 @@ def image_batches(data_module: DataModule, split: Split, size: int) -> list[list
     """
     by_file: dict[Path, dict] = {}
     for key, table in data_module.annotations.items():
-        if key.task in ANNOTATED:
+        if key.task.facts.needs_annotations:
             root = data_module.roots[key.dataset]
             for index in data_module.indices[key][split].tolist():
                 by_file.setdefault(root / table.images[index], {}).setdefault(key, SampleRef(key, index, index))

@@ -24,9 +24,6 @@ from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.statistic import Statistic
 
-HEADLINE = {"classification": "AUROC", "detection": "AP40", "segmentation": "Dice", "self_supervision": "margin"}
-"""Metric that stands for each task."""
-
 
 @cache
 def metric_files() -> tuple[ModuleType, ...]:
@@ -75,4 +72,4 @@ def is_detail(metric: str) -> bool:
 
 def is_headline(row: MetricRow) -> bool:
     """Whether a row is the mean over classes of its task's headline metric."""
-    return row.class_name == "mean" and row.metric == HEADLINE[Task(row.task).value]
+    return row.class_name == "mean" and row.metric == Task(row.task).facts.headline

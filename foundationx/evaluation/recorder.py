@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import tempfile
 import weakref
@@ -15,6 +14,7 @@ from foundationx.core.arrays import AnyArray, PartsView, Recorded, parts_of
 from foundationx.core.errors import DiskError
 from foundationx.core.types import Batch, Prediction, Split, TaskKey
 from foundationx.evaluation.predictions import Predictions
+from foundationx.tasks.definition import task_of
 
 BUFFER = 1 << 18
 """Bytes of one array that stay in memory; beyond them it is appended to its file."""
@@ -124,7 +124,7 @@ class Recorder:
 
     def __init__(self, key: TaskKey, classes: tuple[str, ...], models: Sequence[str], folder: SpillFolder):
         self.key, self.classes = key, classes
-        self.task = importlib.import_module(f"foundationx.tasks.{key.task.value}.record")
+        self.task = task_of(key.task)
         self._images: list[str] = []
         self._patients: list[str] = []
         self._labels = GrowingArray(folder, f"{key.dataset}.{key.task.value}.labels")

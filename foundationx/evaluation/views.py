@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from foundationx.core.types import BadSample, MetricRow, Split, TaskKey, TrainingProgress
+from foundationx.core.geometry.views import TrainingProgress
+from foundationx.core.types import BadSample, MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.types import Batch, Prediction, Task, TaskKey
+from foundationx.core.types import Batch, Prediction, TaskKey
 from foundationx.models.backbone import Backbone
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import Head, open_head
-from foundationx.tasks.segmentation.region_gate import gate_features
+from foundationx.tasks.definition import task_of
 
 
 class FoundationModel(BaseModel):
@@ -55,7 +55,7 @@ class FoundationModel(BaseModel):
 
     def _set_exclusive(self) -> None:
         """Heads whose classes exclude each other, as the configuration names them."""
-        known = {str(key): key for key in self.classes if key.task is Task.CLASSIFICATION}
+        known = {str(key): key for key in self.classes if self.head(key).exclusive is not None}
         for name in self.config.softmax:
             if name not in known:
                 raise ConfigError("model.softmax", f"{name!r} is no classification head", nearest(name, known))
@@ -80,24 +80,26 @@ class FoundationModel(BaseModel):
             features: The backbone's feature maps of these images, if they are known.
         """
         trunk = self.trunks[key.task.value]
-        if key.task is Task.SELF_SUPERVISION:  # the sizes of its views vary: it passes by what may be compiled
+        if not key.task.facts.has_fixed_shape:  # its images vary in size: they bypass what may be compiled
             return trunk(self.backbone.forward(images))
         if features is None:
             # Stages that the trunk does not use stay out of the graph: their norms get no gradient, not one of zero.
             features = self.backbone(images, trunk.stages if torch.is_grad_enabled() else None)
-        if gate and key.task is Task.SEGMENTATION and self.config.region_gate is not None:
-            features = self._gated(features, key, (images.shape[-2], images.shape[-1]))
+        if gate:
+            features = self._guided(features, key, (images.shape[-2], images.shape[-1]))
         return trunk(features)
 
-    def _gated(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
-        guide = TaskKey(key.dataset, Task.DETECTION)
-        if guide not in self.classes:
+    def _guided(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
+        task = task_of(key.task)
+        guide_task = task.guide(self.config)
+        if guide_task is None or TaskKey(key.dataset, guide_task) not in self.classes:
             return features
+        guide = TaskKey(key.dataset, guide_task)
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
             memory = trunk(tuple(feature.detach() for feature in features))
             found = head.predict(head(memory, trunk), size)
-        return gate_features(features, found.boxes, found.scores, size, self.config.region_gate)
+        return task.guided(features, found, size, self.config)
 
     def losses(self, images: Tensor | None, batch: Batch, trunk_output: Any = None) -> tuple[Any, dict[str, Tensor]]:
         """Output of the batch's trunk and the named losses of its head.

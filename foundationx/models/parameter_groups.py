@@ -7,6 +7,7 @@ Every parameter of the model is in exactly one scope. A scope is a set of module
     neck, encoder           of the shared detection trunk
     decoder.detection       the shared detection decoder (``sharing='queries'``, Foundation X+)
     decoder.segmentation    the shared PPM + FPN
+    trunk.<task>            the trunk of a task of another package
     head.shared/<task>      the one head of all datasets (``model.shared_head``)
     head.<dataset>/<task>   one dataset's head, with its own decoder where ``sharing='decoder'`` (Foundation X)
 """
@@ -19,21 +20,13 @@ from contextlib import contextmanager
 from torch import nn
 
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Task, TaskKey
-
-_TRUNK_SCOPES = {
-    "backbone": "backbone",
-    "trunks.classification": "projector",
-    "trunks.detection.neck": "neck",
-    "trunks.detection": "encoder",
-    "trunks.detection.decoder": "decoder.detection",
-    "trunks.segmentation": "decoder.segmentation",
-}
+from foundationx.core.types import Task, TaskKey, all_tasks
+from foundationx.tasks.definition import task_of
 
 
 def head_owner(key: TaskKey, config: ModelConfig) -> TaskKey:
     """The key under which a key's head stands: its own, or that of the head that all datasets share."""
-    return TaskKey("shared", key.task) if config.shared_head and key.task is Task.CLASSIFICATION else key
+    return TaskKey("shared", key.task) if config.shared_head and key.task.facts.shares_head else key
 
 
 def head_scope(key: TaskKey) -> str:
@@ -54,14 +47,7 @@ def head_key(slug: str) -> TaskKey:
 
 def shared_scopes(task: Task, config: ModelConfig) -> tuple[str, ...]:
     """Scopes below the heads that a task uses, from the image upwards."""
-    if task is Task.SELF_SUPERVISION:
-        return ("backbone",)
-    if task is Task.CLASSIFICATION:
-        return ("backbone", "projector") if config.projector else ("backbone",)
-    if task is Task.DETECTION:
-        shared = ("backbone", "neck", "encoder")
-        return (*shared, "decoder.detection") if config.detection.get("sharing") == "queries" else shared
-    return ("backbone", "decoder.segmentation")
+    return ("backbone", *task_of(task).shared_scopes(config))
 
 
 def lock_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
@@ -77,7 +63,12 @@ def task_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
 def scope_prefixes(model: nn.Module) -> dict[str, str]:
     """Module prefix to scope, for the modules that this model has."""
     modules = {name for name, _ in model.named_modules()}
-    prefixes = {prefix: scope for prefix, scope in _TRUNK_SCOPES.items() if prefix in modules}
+    prefixes = {"backbone": "backbone"}
+    for task in all_tasks():
+        scopes = {
+            f"trunks.{task.value}.{part}".rstrip("."): scope for part, scope in task_of(task).trunk_scopes().items()
+        }
+        prefixes |= {prefix: scope for prefix, scope in scopes.items() if prefix in modules}
     for slug in model.heads:
         prefixes[f"heads.{slug}"] = head_scope(head_key(slug))
     return prefixes

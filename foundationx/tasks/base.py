@@ -26,6 +26,7 @@ class Head(nn.Module, ABC):
 
     task: ClassVar[Task]
     Options: ClassVar[type[HeadOptions]] = HeadOptions
+    exclusive: bool | None = None  # whether classes exclude each other; None if the head knows no such choice
 
     @classmethod
     @abstractmethod

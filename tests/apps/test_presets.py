@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foundationx.core.config.load import load_config
-from foundationx.core.types import Task, TaskKey
+from foundationx.core.types import Task, TaskKey, all_tasks
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.optim import learning_rate
 from foundationx.engine.schedule.plan import build_plan
@@ -44,7 +44,7 @@ def heads_of(config):
     return {
         TaskKey(dataset.card, task): tuple(item.name for item in catalog.card(dataset.card).tasks[task].classes)
         for dataset in config.datasets
-        for task in Task
+        for task in all_tasks()
         if task in (dataset.tasks or ())
     }
 

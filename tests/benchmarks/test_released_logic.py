@@ -8,7 +8,7 @@ from released_evaluation import evaluate_plainly
 from run_all import tables
 
 from foundationx.apps.run.train import build_model
-from foundationx.core.types import ANNOTATED, Split
+from foundationx.core.types import Split, annotated_tasks
 from foundationx.phantoms.write import write_phantom_datasets
 
 
@@ -17,14 +17,14 @@ def world(tmp_path_factory):
     """One card with three tasks, and two untrained models of other weights."""
     folder = tmp_path_factory.mktemp("released")
     write_phantom_datasets(folder / "data", {"phantom_all": 14}, size=96, processes=1)
-    data_module = data_modules(folder, "tiny", ANNOTATED, cache=False)
+    data_module = data_modules(folder, "tiny", annotated_tasks(), cache=False)
     return data_module, {name: build_model(data_module.config, data_module, "cpu") for name in ("student", "teacher")}
 
 
 def test_the_plain_evaluation_gives_our_numbers(world):
     check_equal(*world)
     plain = evaluate_plainly(*world, Split.TRAIN)
-    assert len(plain) == 2 * len(ANNOTATED)
+    assert len(plain) == 2 * len(annotated_tasks())
     assert all(np.isfinite(values).any() for values in plain.values()), "there is something to compare"
 
 
@@ -38,10 +38,10 @@ def test_other_numbers_are_noticed(world, monkeypatch):
 def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
     """A visit of 4 images: 3 s and 1 s; an image: 0.1 s and 0.05 s; lists: 6 s; reading: 50 ms and 1 ms. A tenth are
     test images."""
-    monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(ANNOTATED, 40_000))
+    monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(annotated_tasks(), 40_000))
     monkeypatch.setattr(bench_cycle, "TEST_SHARE", 0.1)
-    visits = {task: {"released logic": 3.0, "foundationx": 1.0} for task in ANNOTATED}
-    looks = {task: {"released logic": 0.1, "foundationx": 0.05} for task in ANNOTATED}
+    visits = {task: {"released logic": 3.0, "foundationx": 1.0} for task in annotated_tasks()}
+    looks = {task: {"released logic": 0.1, "foundationx": 0.05} for task in annotated_tasks()}
     bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {"released logic": 0.05, "foundationx": 0.001}})
     rows = {row["part"]: (row["released logic, h"], row["foundationx, h"]) for row in tables(capsys.readouterr().out)}
     training = 30_000 * 3 / 3600, 30_000 * 1 / 3600

@@ -15,7 +15,7 @@ from foundationx.core.errors import ConfigError
 
 @pytest.mark.slow
 def test_mm_packages_import_without_a_word():
-    code = "from foundationx import compat; compat.import_mmdet(); import mmcv.ops, mmseg.models"
+    code = "from foundationx.core import compat; compat.import_mmdet(); import mmcv.ops, mmseg.models"
     done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

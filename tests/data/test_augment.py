@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError
-from foundationx.data.transforms.augment import MIN_VISIBLE, ViewPipeline
+from foundationx.tasks.detection.target import MIN_VISIBLE
+from tests.helpers.targets import Pipeline
 
 FULL_GEOMETRY = {"hflip": 0.5, "rotate": 12.0, "scale": 0.15, "shift": 0.08, "crop_scale": (0.5, 1.0)}
 FULL_PHOTOMETRY = {"brightness": 0.2, "contrast": 0.2, "gamma": 0.2, "noise": 0.05, "blur": 1.0}
@@ -52,7 +53,7 @@ def films(draw):
 def test_a_box_stays_the_bounds_of_its_mask(film, geometry, seed):
     height, width, box = film
     boxes, classes = np.array([box], np.float32), np.array([3])
-    view = ViewPipeline(96, geometry)(noise((height, width)), boxes, classes, rectangle(height, width, box), seed)
+    view = Pipeline(96, geometry)(noise((height, width)), boxes, classes, rectangle(height, width, box), seed)
     rows, columns = np.nonzero(view.masks[0] == 1)
     assert len(view.boxes) == len(view.box_classes) <= 1
     if len(view.boxes):
@@ -75,7 +76,7 @@ def test_a_turned_box_that_leaves_the_view_is_the_bounds_of_what_is_seen():
     """Turned corners stand further out than the part that stays: the bounds of the corners would be too tall."""
     box, worst = (60, 20, 100, 80), 0.0
     for seed in range(40):
-        pipeline = ViewPipeline(100, {"rotate": 20.0, "shift": 0.15})
+        pipeline = Pipeline(100, {"rotate": 20.0, "shift": 0.15})
         view = pipeline(
             noise((100, 100)), np.array([box], np.float32), np.zeros(1, int), rectangle(100, 100, box), seed
         )
@@ -90,7 +91,7 @@ def test_unknown_never_becomes_foreground_and_comes_in_from_outside(geometry, se
     image = np.full((80, 120), 255, np.uint8)
     unknown, empty = np.full((80, 120), 255, np.uint8), np.zeros((80, 120), np.uint8)
     striped = np.where(np.arange(120) % 24 < 12, 255, 0).astype(np.uint8) * np.ones((80, 1), np.uint8)
-    view = ViewPipeline(64, geometry)(image, None, None, np.stack([unknown, empty, striped]), seed)
+    view = Pipeline(64, geometry)(image, None, None, np.stack([unknown, empty, striped]), seed)
     assert (view.masks[0] == 255).all()
     assert set(np.unique(view.masks)) <= {0, 255}
     outside = view.image < 5  # the film is white, what comes in is black
@@ -100,7 +101,7 @@ def test_unknown_never_becomes_foreground_and_comes_in_from_outside(geometry, se
 
 
 def test_a_shift_brings_in_black_and_unknown():
-    view = ViewPipeline(64, {"shift": 0.3})(
+    view = Pipeline(64, {"shift": 0.3})(
         np.full((64, 64), 200, np.uint8), None, None, np.zeros((1, 64, 64), np.uint8), 1
     )
     assert (view.image == 0).any() and (view.masks == 255).any()
@@ -111,7 +112,7 @@ def dump(view):
 
 
 def full(size=64):
-    return ViewPipeline(size, FULL_GEOMETRY, FULL_PHOTOMETRY, teacher="clean")
+    return Pipeline(size, FULL_GEOMETRY, FULL_PHOTOMETRY, teacher="clean")
 
 
 def inputs():
@@ -154,26 +155,26 @@ def test_a_view_is_the_same_in_another_process():
 def test_a_clean_teacher_sees_the_same_geometry_without_photometry():
     image = noise((80, 100))
     for seed in range(10):
-        clean = ViewPipeline(64, FULL_GEOMETRY, FULL_PHOTOMETRY, teacher="clean")(image, None, None, None, seed)
-        bare = ViewPipeline(64, FULL_GEOMETRY, None)(image, None, None, None, seed)
+        clean = Pipeline(64, FULL_GEOMETRY, FULL_PHOTOMETRY, teacher="clean")(image, None, None, None, seed)
+        bare = Pipeline(64, FULL_GEOMETRY, None)(image, None, None, None, seed)
         assert np.array_equal(clean.teacher_image, bare.image)
         assert not np.array_equal(clean.image, clean.teacher_image)
-        same = ViewPipeline(64, FULL_GEOMETRY, FULL_PHOTOMETRY)(image, None, None, None, seed)
+        same = Pipeline(64, FULL_GEOMETRY, FULL_PHOTOMETRY)(image, None, None, None, seed)
         assert same.teacher_image is None and np.array_equal(same.image, clean.image)
-    assert ViewPipeline(64, FULL_GEOMETRY, None, teacher="clean")(image, None, None, None, 0).teacher_image is None
+    assert Pipeline(64, FULL_GEOMETRY, None, teacher="clean")(image, None, None, None, 0).teacher_image is None
 
 
 def test_the_teacher_of_the_whole_sees_the_plain_resize():
     image = noise((80, 100))
-    whole = ViewPipeline(64, {"crop_scale": (0.2, 0.4)}, FULL_PHOTOMETRY, teacher="whole")(image, None, None, None, 5)
-    plain = ViewPipeline(64)(image, None, None, None, 5)
+    whole = Pipeline(64, {"crop_scale": (0.2, 0.4)}, FULL_PHOTOMETRY, teacher="whole")(image, None, None, None, 5)
+    plain = Pipeline(64)(image, None, None, None, 5)
     assert np.array_equal(whole.teacher_image, plain.image) and not np.array_equal(whole.image, plain.image)
 
 
 def test_brightness_does_not_follow_the_geometry():
     image = np.full((32, 32), 100, np.uint8)
     image[:, 16:] = 120
-    pipeline = ViewPipeline(32, {"shift": 0.2}, {"brightness": 0.2}, teacher="clean")
+    pipeline = Pipeline(32, {"shift": 0.2}, {"brightness": 0.2}, teacher="clean")
     moved, toned = [], []
     for seed in range(150):
         view = pipeline(image, None, None, None, seed)
@@ -191,7 +192,7 @@ def test_the_plain_view_averages_areas_and_scales_boxes():
     image = np.kron(np.array([[0, 200], [100, 50]], np.uint8), np.ones((8, 16), np.uint8))
     image[0, 0] = 64
     boxes = np.array([[16, 4, 32, 8], [0, 0, 32, 16]], np.float32)
-    view = ViewPipeline(4)(image, boxes, np.array([1, 0]), (image[None] == 200).astype(np.uint8), 0)
+    view = Pipeline(4)(image, boxes, np.array([1, 0]), (image[None] == 200).astype(np.uint8), 0)
     assert view.image.tolist() == [[2, 0, 200, 200], [0, 0, 200, 200], [100, 100, 50, 50], [100, 100, 50, 50]]
     assert view.boxes.tolist() == [[2, 1, 4, 2], [0, 0, 4, 4]] and view.box_classes.tolist() == [1, 0]
     assert np.array_equal(view.masks[0], (view.image == 200).astype(np.uint8))
@@ -200,20 +201,20 @@ def test_the_plain_view_averages_areas_and_scales_boxes():
 def test_masks_are_taken_from_the_middle_of_each_area():
     mask = np.zeros((1, 40, 40), np.uint8)
     mask[0, 15:25, 15:25] = 1  # symmetric: so must the small one be
-    small = ViewPipeline(8)(mask[0], None, None, mask, 0).masks[0]
+    small = Pipeline(8)(mask[0], None, None, mask, 0).masks[0]
     assert small.any() and np.array_equal(small, small[::-1, ::-1])
 
 
 def test_flipping_mirrors_pixels_boxes_and_masks():
     image, boxes = noise((64, 64)), np.array([[4, 10, 20, 30]], np.float32)
-    view = ViewPipeline(64, {"hflip": 1.0})(image, boxes, np.array([0]), rectangle(64, 64, (4, 10, 20, 30)), 0)
+    view = Pipeline(64, {"hflip": 1.0})(image, boxes, np.array([0]), rectangle(64, 64, (4, 10, 20, 30)), 0)
     assert np.array_equal(view.image, image[:, ::-1]) and view.boxes.tolist() == [[44, 10, 60, 30]]
     assert np.array_equal(view.masks, rectangle(64, 64, (44, 10, 60, 30)))
 
 
 def test_a_box_of_the_whole_image_stays_one():
     whole = np.array([[0, 0, 80, 60]], np.float32)
-    view = ViewPipeline(64, {"hflip": 1.0})(noise((60, 80)), whole, np.array([0]), None, 0)
+    view = Pipeline(64, {"hflip": 1.0})(noise((60, 80)), whole, np.array([0]), None, 0)
     assert np.allclose(view.boxes, [[0, 0, 64, 64]])
 
 
@@ -221,7 +222,7 @@ def test_a_box_is_dropped_where_less_than_a_quarter_is_seen():
     thin, wide = [0, 0, 4, 64], [0, 0, 64, 64]
     seen = [0, 0]
     for seed in range(60):
-        pipeline = ViewPipeline(64, {"shift": 0.2})
+        pipeline = Pipeline(64, {"shift": 0.2})
         view = pipeline(
             noise((64, 64)), np.array([thin, wide], np.float32), np.array([0, 1]), rectangle(64, 64, thin), seed
         )
@@ -238,31 +239,31 @@ def test_a_box_is_dropped_where_less_than_a_quarter_is_seen():
 def test_masks_move_with_the_pixels(geometry, seed):
     mask = rectangle(100, 140, (30, 20, 90, 75))
     image = np.where(mask[0] == 1, 220, 30).astype(np.uint8)
-    view = ViewPipeline(96, geometry)(image, None, None, mask, seed)
+    view = Pipeline(96, geometry)(image, None, None, mask, seed)
     assert ((view.image > 125) == (view.masks[0] == 1)).mean() > 0.96
 
 
 def test_photometry_changes_tones_alone_and_within_its_range():
     image = np.full((64, 64), 100, np.uint8)
-    toned = [ViewPipeline(64, {}, {"brightness": 0.2})(image, None, None, None, seed).image for seed in range(30)]
+    toned = [Pipeline(64, {}, {"brightness": 0.2})(image, None, None, None, seed).image for seed in range(30)]
     assert all(len(np.unique(view)) == 1 for view in toned)
     levels = [int(view[0, 0]) - 100 for view in toned]
     assert max(map(abs, levels)) <= 52 and np.std(levels) > 10, "a share of the whole range, both ways"
 
 
 def test_no_boxes_stay_no_boxes():
-    view = ViewPipeline(64, FULL_GEOMETRY)(noise((64, 64)), np.zeros((0, 4), np.float32), np.zeros(0, int), None, 0)
+    view = Pipeline(64, FULL_GEOMETRY)(noise((64, 64)), np.zeros((0, 4), np.float32), np.zeros(0, int), None, 0)
     assert view.boxes.shape == (0, 4) and view.box_classes.shape == (0,)
 
 
 @pytest.mark.parametrize("section", ["geometry", "photometry"])
 def test_an_unknown_option_is_named(section):
     with pytest.raises(ConfigError, match=rf"views: {section}\.(rotat|brightnes): unknown option\n.*did you mean"):
-        ViewPipeline(64, **{section: {"rotat" if section == "geometry" else "brightnes": 1.0}})
+        Pipeline(64, **{section: {"rotat" if section == "geometry" else "brightnes": 1.0}})
 
 
 def test_every_image_has_a_teacher_view_where_tones_change_by_chance():
-    view = ViewPipeline(32, None, {"brightness": 0.5, "contrast": 0.5, "chance": 0.5}, teacher="clean")
+    view = Pipeline(32, None, {"brightness": 0.5, "contrast": 0.5, "chance": 0.5}, teacher="clean")
     views = [view(noise((32, 32)), None, None, None, seed) for seed in range(20)]
     assert all(found.teacher_image is not None for found in views)
     changed = [not np.array_equal(found.image, found.teacher_image) for found in views]
@@ -270,7 +271,7 @@ def test_every_image_has_a_teacher_view_where_tones_change_by_chance():
 
 
 def test_the_affine_move_by_chance():
-    view = ViewPipeline(32, {"rotate": 30, "affine_chance": 0.5})
+    view = Pipeline(32, {"rotate": 30, "affine_chance": 0.5})
     image = noise((32, 32))
     still = [np.array_equal(view(image, None, None, None, seed).image, image) for seed in range(20)]
     assert any(still) and not all(still)

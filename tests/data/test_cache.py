@@ -11,13 +11,16 @@ import pytest
 
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError, DiskError
-from foundationx.core.types import Annotations, MaskPart, Runs, Task, TaskKey, TrainingProgress
-from foundationx.data.cache import RECORD, Entry, Key, Store, deflate, image_key, inflate
+from foundationx.core.geometry.views import TrainingProgress
+from foundationx.core.types import Annotations, MaskPart, Runs, Task, TaskKey
+from foundationx.data.cache import RECORD, Entry, Key, Store, image_key
 from foundationx.data.cache_fill import fill
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.detection.target import Boxes
+from foundationx.tasks.segmentation.target import ImageMasks, pack, unpack
 from tests.helpers.selfsup_tiny import OBJECTIVES, tiny_selfsup
 
 SIZE, IMAGES = 64, 6
@@ -56,8 +59,8 @@ def tables():
     common["labels"] = np.array([[1, 0, np.nan]] * IMAGES, np.float32)
     targets = {
         Task.CLASSIFICATION: {},
-        Task.DETECTION: {"boxes": boxes, "box_classes": [np.zeros(1, np.int64)] * IMAGES},
-        Task.SEGMENTATION: {"masks": masks},
+        Task.DETECTION: {"targets": [Boxes(corners, np.zeros(1, np.int64)) for corners in boxes]},
+        Task.SEGMENTATION: {"targets": masks},
     }
     keys = {TaskKey("a", task): target for task, target in targets.items()}
     return {key: Annotations(key, ("one", "two", "three"), **common, **target) for key, target in keys.items()}
@@ -83,7 +86,10 @@ def no_decoding(*anything):
 def assert_equal_samples(one, other):
     for item in dataclasses.fields(one):
         left, right = getattr(one, item.name), getattr(other, item.name)
-        if isinstance(left, np.ndarray):
+        if dataclasses.is_dataclass(left):
+            assert type(left) is type(right)
+            assert_equal_samples(left, right)
+        elif isinstance(left, np.ndarray):
             assert left.dtype == right.dtype, item.name
             np.testing.assert_array_equal(left, right, err_msg=item.name)
         else:
@@ -136,7 +142,7 @@ def test_an_image_that_cannot_be_read_is_told_of_by_whoever_asks_for_it(root, tm
     for index in (1, 3):
         with pytest.raises(DataError, match=f"t.csv row {index}"):
             dataset.sample(index, seed=0)
-    assert (caches[TaskKey("a", Task.SEGMENTATION)].masks["length"] > 0).tolist() == [
+    assert (caches[TaskKey("a", Task.SEGMENTATION)].targets["length"] > 0).tolist() == [
         True,
         False,
         True,
@@ -169,9 +175,9 @@ def test_self_supervised_views_are_cut_from_whole_cached_images(tmp_path, object
     monkeypatch.setattr("foundationx.data.pixels.read.read_bytes", no_decoding)
     for seed, training_progress in enumerate(moments):
         found = other[key].sample(seed % 4, seed, training_progress)
-        assert expected[seed].views.keys() == found.views.keys()
-        for name, view in expected[seed].views.items():
-            assert_equal_samples(found.views[name], view)
+        assert expected[seed].target.views.keys() == found.target.views.keys()
+        for name, view in expected[seed].target.views.items():
+            assert_equal_samples(found.target.views[name], view)
 
 
 def test_whole_images_take_what_the_others_leave_of_the_room(tmp_path):
@@ -260,7 +266,7 @@ def test_a_folder_that_cannot_be_written_is_named(root, tmp_path):
 
 def test_masks_survive_deflating():
     masks = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (3, SIZE, SIZE))
-    back = inflate(np.frombuffer(deflate(masks), np.uint8), SIZE)
+    back = unpack(np.frombuffer(pack(ImageMasks(masks)), np.uint8), SIZE).masks
     np.testing.assert_array_equal(back, masks)
     back[0] = 0  # masks are drawn into
 

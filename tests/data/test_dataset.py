@@ -8,6 +8,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import UNKNOWN_PIXEL, Annotations, MaskPart, Task, TaskKey
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.tasks.detection.target import Boxes
 
 SIZE = (40, 60)
 
@@ -38,23 +39,21 @@ def test_a_labelled_image(root):
     found = sample(annotations(Task.CLASSIFICATION), root)
     assert found.image.shape == (64, 64) and found.labels[0] == 1 and np.isnan(found.labels[1])
     assert (found.meta.height, found.meta.width) == SIZE and found.meta.row == "table.csv row 7"
-    assert found.boxes is None and found.masks is None
+    assert found.target is None
 
 
 def boxed(*boxes):
-    return annotations(
-        Task.DETECTION, boxes=[np.array(boxes, np.float32)], box_classes=[np.zeros(len(boxes), np.int64)]
-    )
+    return annotations(Task.DETECTION, targets=[Boxes(np.array(boxes, np.float32), np.zeros(len(boxes), np.int64))])
 
 
 def test_boxes_follow_the_resize_and_rounding_is_forgiven(root):
     found = sample(boxed([-0.5, 10, 30, 40.9]), root)
-    np.testing.assert_allclose(found.boxes, [[0, 16, 32, 64]])
+    np.testing.assert_allclose(found.target.boxes, [[0, 16, 32, 64]])
 
 
 @pytest.mark.parametrize("box", [[-2, 0, 10, 10], [0, 0, 62, 10], [0, 0, 10, 300]])
 def test_a_box_outside_its_image_names_file_row_and_size(root, box):
-    with pytest.raises(DataError, match="stands out of the image of 60 x 40 pixels") as caught:
+    with pytest.raises(DataError, match="lies outside the image of 60 x 40 pixels") as caught:
         sample(boxed([0, 0, 5, 5], box), root)
     assert "table.csv row 7" in str(caught.value) and "images/x.png" in str(caught.value)
     assert str(float(box[3])) in str(caught.value)
@@ -68,32 +67,32 @@ def test_a_box_of_which_nothing_is_left_in_the_image_is_refused(root):
 
 def test_no_box_is_a_known_negative(root):
     found = sample(boxed(), root)
-    assert found.boxes.shape == (0, 4) and found.box_classes.shape == (0,)
+    assert found.target.boxes.shape == (0, 4) and found.target.box_classes.shape == (0,)
 
 
 def masked(*parts, labels=(1.0, np.nan)):
-    return annotations(Task.SEGMENTATION, masks=[tuple(parts)], labels=np.array([labels], np.float32))
+    return annotations(Task.SEGMENTATION, targets=[tuple(parts)], labels=np.array([labels], np.float32))
 
 
 def test_a_class_that_was_not_annotated_is_unknown_everywhere(root):
     values = np.zeros(SIZE, np.uint8)
     values[10:20, 5:25] = 255
     found = sample(masked(MaskPart(0, file=write_mask(root, values))), root, size=60)
-    assert found.masks[0].sum() == 15 * 20 and (found.masks[1] == UNKNOWN_PIXEL).all()
+    assert found.target.masks[0].sum() == 15 * 20 and (found.target.masks[1] == UNKNOWN_PIXEL).all()
 
 
 def test_positive_and_ignored_values(root):
     values = np.zeros(SIZE, np.uint8)
     values[:10], values[10:20], values[20:30] = 255, 127, 9
     found = sample(masked(MaskPart(0, file=write_mask(root, values), positive=255, ignore=127)), root, size=40)
-    assert (found.masks[0][:10] == 1).all() and (found.masks[0][10:20] == UNKNOWN_PIXEL).all()
-    assert not found.masks[0][20:].any(), "another value is background where one is named"
+    assert (found.target.masks[0][:10] == 1).all() and (found.target.masks[0][10:20] == UNKNOWN_PIXEL).all()
+    assert not found.target.masks[0][20:].any(), "another value is background where one is named"
 
 
 def test_the_ignored_value_is_unknown_also_where_any_other_is_foreground(root):
     values = np.zeros(SIZE, np.uint8)
     values[:10], values[10:20], values[20:30] = 255, 127, 9
-    found = sample(masked(MaskPart(0, file=write_mask(root, values), ignore=127)), root, size=40).masks[0]
+    found = sample(masked(MaskPart(0, file=write_mask(root, values), ignore=127)), root, size=40).target.masks[0]
     assert (found[:10] == 1).all() and (found[10:20] == UNKNOWN_PIXEL).all() and (found[20:30] == 1).all()
     assert not found[30:].any()
 
@@ -106,14 +105,14 @@ def test_what_one_part_marks_is_known_though_another_ignores_it(root, first):
         MaskPart(0, file=write_mask(root, values, name), positive=255, ignore=127)
         for values, name in ((marked, "marked.png"), (ignored, "ignored.png"))
     ]
-    found = sample(masked(parts[first], parts[1 - first]), root, size=40).masks[0]
+    found = sample(masked(parts[first], parts[1 - first]), root, size=40).target.masks[0]
     assert (found[:20] == 1).all() and (found[20:30] == UNKNOWN_PIXEL).all() and not found[30:].any()
 
 
 def test_a_polygon_outside_its_image_names_file_row_and_size(root):
     square = np.array([[0, 0], [60.9, 0], [60.9, 40], [-0.9, 40]], np.float32)
-    assert sample(masked(MaskPart(0, polygon=square)), root).masks[0].all(), "rounding is forgiven"
-    with pytest.raises(DataError, match=r"row 7 \(images/x\.png\): polygon of 4 points stands out .* 60 x 40 pixels"):
+    assert sample(masked(MaskPart(0, polygon=square)), root).target.masks[0].all(), "rounding is forgiven"
+    with pytest.raises(DataError, match=r"row 7 \(images/x\.png\): polygon of 4 points lies outside .* 60 x 40 pixels"):
         sample(masked(MaskPart(0, polygon=square * 2)), root)
 
 
@@ -122,13 +121,13 @@ def test_parts_of_a_class_are_united_and_classes_may_overlap(root):
     middle = np.array([[20, 0], [30, 0], [30, 39], [20, 39]], np.float32)
     parts = MaskPart(0, polygon=left), MaskPart(0, polygon=middle), MaskPart(1, polygon=left)
     found = sample(masked(*parts, labels=(1.0, 1.0)), root, size=60)
-    assert found.masks[0][:, [5, 25]].all() and not found.masks[0][:, [15, 40]].any()
-    assert found.masks[1][:, 5].all() and not found.masks[1][:, 25].any()
+    assert found.target.masks[0][:, [5, 25]].all() and not found.target.masks[0][:, [15, 40]].any()
+    assert found.target.masks[1][:, 5].all() and not found.target.masks[1][:, 25].any()
 
 
 def test_a_known_negative_is_an_empty_mask(root):
     found = sample(masked(labels=(0.0, 0.0)), root)
-    assert not found.masks.any()
+    assert not found.target.masks.any()
 
 
 def test_a_mask_of_another_size_names_both(root):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from foundationx.core.errors import DataError
 from foundationx.core.types import BadSample, Sample, SampleMeta, Task, TaskKey
 from foundationx.data.loader import PlanSampler, PooledDataset, SampleRef, SamplerSegment, collate, in_order, usable
+from foundationx.tasks.detection.target import Boxes
 
 A, B = TaskKey("a", Task.CLASSIFICATION), TaskKey("b", Task.DETECTION)
 INDICES = {A: np.arange(10, 17), B: np.array([3, 4])}
@@ -53,7 +54,7 @@ def sample(boxes, size=(40, 80), key=B):
     meta = SampleMeta(key, "x.png", "p", "row 1", *size)
     image = np.zeros(size, np.uint8)
     classes = np.arange(len(boxes), dtype=np.int64)
-    return Sample(image, np.zeros(2, np.float32), meta, boxes=boxes, box_classes=classes)
+    return Sample(image, np.zeros(2, np.float32), meta, target=Boxes(boxes, classes))
 
 
 def test_collate_makes_shares_of_the_image_and_pads():
@@ -85,7 +86,7 @@ class Flaky:
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
     pool = PooledDataset({B: Flaky({3})}, {B: np.array([3, 5, 9])})
     replaced, bad = pool[SampleRef(B, 3, 0)]
-    assert replaced.boxes[0, 2] == 5 and [entry.file for entry in bad] == ["file 3"]
+    assert replaced.target.boxes[0, 2] == 5 and [entry.file for entry in bad] == ["file 3"]
     batch = collate([(replaced, bad)])
     assert usable(batch, "skip") is batch
     with pytest.raises(DataError, match="file 3: broken"):

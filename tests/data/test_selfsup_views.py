@@ -50,15 +50,17 @@ def dataset(tmp_path_factory):
 
 def test_views_are_a_function_of_seed_and_moment(dataset):
     first, again, other = (dataset.sample(0, seed, TrainingProgress()) for seed in (7, 7, 8))
-    for name, view in first.views.items():
-        assert np.array_equal(view.image, again.views[name].image) and np.array_equal(view.box, again.views[name].box)
-        assert not np.array_equal(view.box, other.views[name].box)
-    assert first.views["plain"].image.shape == (64, 64) and first.labels.shape == (0,)
-    assert dataset.sample(0, 7, TrainingProgress(0, 0.5)).views["plain"].image.shape == (128, 128)
+    for name, view in first.target.views.items():
+        assert np.array_equal(view.image, again.target.views[name].image) and np.array_equal(
+            view.box, again.target.views[name].box
+        )
+        assert not np.array_equal(view.box, other.target.views[name].box)
+    assert first.target.views["plain"].image.shape == (64, 64) and first.labels.shape == (0,)
+    assert dataset.sample(0, 7, TrainingProgress(0, 0.5)).target.views["plain"].image.shape == (128, 128)
 
 
 def test_tones_change_pixels_and_nothing_else_does_where_it_should_not(dataset):
-    views = dataset.sample(1, 3).views
+    views = dataset.sample(1, 3).target.views
     plain, toned = views["plain"].image.astype(float), views["toned"].image.astype(float)
     assert not np.array_equal(plain, toned)
     assert np.corrcoef(plain.ravel(), toned.ravel())[0, 1] > 0.95  # in place

@@ -122,7 +122,7 @@ def test_vindr_cxr_by_majority(download):
     assert present(labels) == [{"Pleural effusion"}, {"Other diseases"}]
     assert [set(VINDR) - set(row) for row in known(labels)] == [{"Pneumonia", "No finding"}, set()]
     boxes = data.read("detection")
-    assert [found.tolist() for found in boxes.boxes] == [[[105, 100, 205, 200]], []]
+    assert [found.boxes.tolist() for found in boxes.targets] == [[[105, 100, 205, 200]], []]
     assert set(boxes.classes) - set(known(boxes)[0]) == {"Nodule/Mass"}  # one of three says so
     assert present(boxes)[1] == set() and len(known(boxes)[1]) == 22
 
@@ -156,8 +156,8 @@ def test_rsna_pneumonia(download):
     )
     assert present(data.read("classification")) == [{"Lung Opacity"}, {"No Lung Opacity / Not Normal"}, {"Normal"}]
     boxes = data.read("detection")
-    assert [len(found) for found in boxes.boxes] == [2, 0, 0]
-    assert boxes.boxes[0].tolist() == [[264, 152, 477, 531], [562, 152, 818, 605]]
+    assert [len(found) for found in boxes.targets] == [2, 0, 0]
+    assert boxes.targets[0].boxes.tolist() == [[264, 152, 477, 531], [562, 152, 818, 605]]
     assert boxes.labels.tolist() == [[1], [0], [0]]
 
 
@@ -176,11 +176,11 @@ def test_pneumothorax_as_relative_runs_down_the_columns(download, card, file, he
     masks = data.read("segmentation")
     assert masks.labels.tolist() == [[1], [0]]
     drawn = np.zeros(1024 * 1024, dtype=bool)
-    for start, length in zip(masks.masks[0][0].runs.starts, masks.masks[0][0].runs.lengths, strict=True):
+    for start, length in zip(masks.targets[0][0].runs.starts, masks.targets[0][0].runs.lengths, strict=True):
         drawn[start : start + length] = True
     ys, xs = np.nonzero(drawn.reshape(1024, 1024).T)
     assert sorted(zip(xs.tolist(), ys.tolist(), strict=True)) == [(2, 5), (2, 6), (2, 7), (3, 4), (3, 5)]
-    assert data.read("detection").boxes[0].tolist() == [[2, 4, 4, 8]]
+    assert data.read("detection").targets[0].boxes.tolist() == [[2, 4, 4, 8]]
     assert data.read("classification").labels.tolist() == [[1], [0]]
 
 
@@ -227,7 +227,7 @@ def test_shenzhen_and_its_masks(download):
     labels, drawn = data.read("classification"), masks.read("segmentation")
     assert labels.labels.tolist() == [[0], [1]]
     assert drawn.images == labels.images[1:] and drawn.patients == labels.patients[1:] == ["shenzhen:0327"]
-    assert drawn.masks[0][0].file == "mask/CHNCXR_0327_1_mask.png"
+    assert drawn.targets[0][0].file == "mask/CHNCXR_0327_1_mask.png"
 
 
 def test_montgomery(download):
@@ -237,7 +237,7 @@ def test_montgomery(download):
         *(f"{folder}/{name}" for folder in ("CXR_png", "ManualMask/leftMask", "ManualMask/rightMask") for name in names)
     )
     assert data.read("classification").labels.tolist() == [[0], [1]]
-    parts = data.read("segmentation").masks[1]
+    parts = data.read("segmentation").targets[1]
     assert {part.class_index: part.file.split("/")[1] for part in parts} == {0: "leftMask", 1: "rightMask"}
 
 
@@ -256,9 +256,9 @@ def test_jsrt_and_the_masks_of_scr(download):
     assert labels.labels.tolist() == [[1], [0]]
     assert labels.patients == ["jsrt:JPCLN001", "jsrt:JPCNN002"]
     for k, fold in enumerate(("fold1", "fold2")):
-        assert [part.file.split("/")[0] for part in drawn.masks[k]] == [fold] * 5
-        assert {part.file.split("/")[2].title() for part in drawn.masks[k]} == set(drawn.classes)
-        assert all(part.scaled for part in drawn.masks[k])
+        assert [part.file.split("/")[0] for part in drawn.targets[k]] == [fold] * 5
+        assert {part.file.split("/")[2].title() for part in drawn.targets[k]} == set(drawn.classes)
+        assert all(part.scaled for part in drawn.targets[k])
 
 
 def test_vindr_ribcxr(download):
@@ -271,9 +271,9 @@ def test_vindr_ribcxr(download):
         data.write(f"Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
     found = data.read("detection")
     assert found.splits == [Split.TRAIN, Split.VAL]
-    assert [boxes.tolist() for boxes in found.boxes] == [[[10, 20, 30, 50]]] * 2
+    assert [target.boxes.tolist() for target in found.targets] == [[[10, 20, 30, 50]]] * 2
     assert known(found) == [{"L3": 1.0}] * 2  # ribs that nobody drew are unknown
-    assert data.read("segmentation").masks[0][0].polygon.tolist() == [[10, 20], [30, 20], [30, 50], [10, 50]]
+    assert data.read("segmentation").targets[0][0].polygon.tolist() == [[10, 20], [30, 20], [30, 50], [10, 50]]
 
 
 def test_object_cxr(download):
@@ -282,7 +282,7 @@ def test_object_cxr(download):
     data.write("train.csv", "image_name,annotation", "1.jpg,0 10 20 30 60;2 5 5 9 5 9 9", "2.jpg,")
     data.write("dev.csv", "image_name,annotation", "3.jpg,1 0 0 8 4")
     found = data.read("detection")
-    assert [boxes.tolist() for boxes in found.boxes] == [[[10, 20, 30, 60], [5, 5, 9, 9]], [], [[0, 0, 8, 4]]]
+    assert [target.boxes.tolist() for target in found.targets] == [[[10, 20, 30, 60], [5, 5, 9, 9]], [], [[0, 0, 8, 4]]]
     assert data.read("classification").labels.tolist() == [[1], [0], [1]]
     assert found.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
 
@@ -340,7 +340,10 @@ def test_organs_of_nih_keep_its_patients_and_sides(download):
     )
     found = data.read("detection")
     assert (found.images, found.patients, found.splits) == (["images_001/images/00000013_005.png"], ["nih:13"], [None])
-    boxes = {found.classes[k]: box for k, box in zip(found.box_classes[0], found.boxes[0].tolist(), strict=True)}
+    boxes = {
+        found.classes[k]: box
+        for k, box in zip(found.targets[0].box_classes, found.targets[0].boxes.tolist(), strict=True)
+    }
     assert boxes == {"Left Lung": [5, 1, 7, 3], "Right Lung": [1, 1, 3, 3], "Heart": [3, 2, 5, 3]}
 
 

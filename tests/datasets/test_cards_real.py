@@ -75,7 +75,7 @@ def test_nih_labels_and_boxes_in_both_published_layouts(shared_data, tmp_path, l
 
     boxes = read("nih_bbox", Task.DETECTION, tmp_path)
     expected = CATALOG.card("nih_bbox").tasks[Task.DETECTION].expected
-    assert (len(boxes), sum(map(len, boxes.boxes))) == (expected.images, expected.boxes) == (880, 984)
+    assert (len(boxes), sum(map(len, boxes.targets))) == (expected.images, expected.boxes) == (880, 984)
     per_class = Counter(kind for _, kind in {(line[0], line[1]) for line in boxed})
     assert expected.positives == {{"Infiltrate": "Infiltration"}.get(k, k): n for k, n in per_class.items()}
     same = set(labels.patients) & set(boxes.patients)
@@ -83,7 +83,7 @@ def test_nih_labels_and_boxes_in_both_published_layouts(shared_data, tmp_path, l
     for name in dozen(sorted({line[0] for line in boxed})):
         i = boxes.images.index(places[name])
         corners = [[x, y, x + w, y + h] for x, y, w, h in (map(float, b[2:6]) for b in boxed if b[0] == name)]
-        np.testing.assert_allclose(boxes.boxes[i], corners, rtol=1e-6)
+        np.testing.assert_allclose(boxes.targets[i].boxes, corners, rtol=1e-6)
 
 
 @pytest.fixture
@@ -108,12 +108,12 @@ def test_chestx_det_on_both_sides(chestx_det, tmp_path):
         assert table.splits == [Split.TRAIN] + [Split.TEST] * published
         assert dict(zip(table.classes, table.labels.sum(axis=0), strict=True)) == dict(positives)
     detection, segmentation = tables[Task.DETECTION], tables[Task.SEGMENTATION]
-    assert sum(map(len, detection.boxes)) == sum(len(record["syms"]) for record in chestx_det) == 1734
+    assert sum(map(len, detection.targets)) == sum(len(record["syms"]) for record in chestx_det) == 1734
     for record in dozen(chestx_det):
         i = detection.images.index(f"test_data/{record['file_name']}")
-        assert [detection.classes[k] for k in detection.box_classes[i]] == record["syms"]
-        np.testing.assert_allclose(detection.boxes[i].reshape(-1), np.ravel(record["boxes"]))
-        for part, finding, points in zip(segmentation.masks[i], record["syms"], record["polygons"], strict=True):
+        assert [detection.classes[k] for k in detection.targets[i].box_classes] == record["syms"]
+        np.testing.assert_allclose(detection.targets[i].boxes.reshape(-1), np.ravel(record["boxes"]))
+        for part, finding, points in zip(segmentation.targets[i], record["syms"], record["polygons"], strict=True):
             assert segmentation.classes[part.class_index] == finding
             np.testing.assert_allclose(part.polygon, points)
 
@@ -123,7 +123,7 @@ def test_boxes_of_chestx_det_are_the_bounds_of_its_polygons_or_twenty_pixels(che
     detection, segmentation = (read("chestx_det", task, tmp_path) for task in (Task.DETECTION, Task.SEGMENTATION))
     assert detection.images == segmentation.images
     widened = 0
-    for boxes, parts in zip(detection.boxes, segmentation.masks, strict=True):
+    for boxes, parts in zip((target.boxes for target in detection.targets), segmentation.targets, strict=True):
         for box, part in zip(boxes.reshape(-1, 2, 2), parts, strict=True):
             low, high = part.polygon.min(axis=0), part.polygon.max(axis=0)
             differs = (box[0] != low) | (box[1] != high)
@@ -148,11 +148,11 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
         assert len(found) == expected.images == len({row["name"] for row in rows})
         assert found.labels.sum() == expected.positives["Nodule"] == len({r["name"] for r in rows if r["nodule"]})
         assert not np.isnan(found.labels).any()
-    assert sum(map(len, found.boxes)) == expected.boxes == sum(row["nodule"] for row in rows) == 1476
+    assert sum(map(len, found.targets)) == expected.boxes == sum(row["nodule"] for row in rows) == 1476
     for row in dozen(rows):
         i = found.images.index(f"images/{row['name']}")
         mine = [tuple(map(float, r["box"])) for r in rows if r["name"] == row["name"] and r["nodule"]]
-        assert found.boxes[i].tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
+        assert found.targets[i].boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
     who = dict(zip(found.images, found.patients, strict=True))
     for old, base, new in origin[1:]:
         patient = {"chestxray14": f"nih:{old[:8].lstrip('0')}", "jsrt": f"jsrt:{old}"}.get(base, f"node21:{old}")
@@ -185,9 +185,11 @@ def test_tbx11k(shared_data, tmp_path):
     for image in content["images"]:
         mine = [item for item in content["annotations"] if item["image_id"] == image["id"]]
         i = detection.images.index(f"imgs/{image['file_name']}")
-        assert [detection.classes[k] for k in detection.box_classes[i]] == [kinds[m["category_id"]] for m in mine]
+        assert [detection.classes[k] for k in detection.targets[i].box_classes] == [
+            kinds[m["category_id"]] for m in mine
+        ]
         corners = [[x, y, x + w, y + h] for x, y, w, h in (item["bbox"] for item in mine)]
-        np.testing.assert_allclose(detection.boxes[i].reshape(-1), np.ravel(corners), rtol=1e-6)
+        np.testing.assert_allclose(detection.targets[i].boxes.reshape(-1), np.ravel(corners), rtol=1e-6)
     labels = read("tbx11k", Task.CLASSIFICATION, tmp_path)
     sides = dict(zip(labels.images, labels.splits, strict=True))
     assert sides.pop("imgs/health/h0002.png") is Split.VAL
@@ -225,9 +227,9 @@ def test_organs_of_chexmask(shared_data, tmp_path):
     found = read("chexmask_vindr", Task.SEGMENTATION, tmp_path)
     assert (found.images, found.splits) == (["train/a1.dicom"], [Split.TRAIN])  # the second is of too low a quality
     detection = read("chexmask_vindr", Task.DETECTION, tmp_path)
-    names = [detection.classes[k] for k in detection.box_classes[0]]
-    boxes = dict(zip(names, detection.boxes[0].tolist(), strict=True))
-    for part in found.masks[0]:
+    names = [detection.classes[k] for k in detection.targets[0].box_classes]
+    boxes = dict(zip(names, detection.targets[0].boxes.tolist(), strict=True))
+    for part in found.targets[0]:
         drawn = np.zeros(height * width, dtype=bool)
         for start, length in zip(part.runs.starts.tolist(), part.runs.lengths.tolist(), strict=True):
             drawn[start : start + length] = True

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from foundationx.core.types import ANNOTATED, Split, Task
+from foundationx.core.types import Split, Task, annotated_tasks
 from foundationx.datasets.annotations import READERS
+from foundationx.tasks.detection.target import Boxes
 from tests.helpers.reader_cards import Folder, make_card
 
 NAN = math.nan
@@ -40,7 +41,7 @@ def test_findings_are_present_absent_or_unknown(folder):
     assert found.labels.dtype == np.float32
     assert found.rows[3] == "f.csv row 5"
     assert found.patients[0] == "tiny:a.png"
-    assert found.boxes is found.box_classes is found.masks is None
+    assert found.targets == []
 
 
 def test_a_byte_order_mark_spaces_and_crlf_do_no_harm(folder):
@@ -127,10 +128,10 @@ def test_coco_boxes_become_corners_and_classes_go_by_name(folder):
     found = folder.read(coco_card())
     assert found.images == ["b.png", "a.png"]  # c.png is not listed: unannotated
     assert_labels(found.labels, [[0, 0], [0, 1]])  # b.png is listed without a box: a known negative
-    assert found.boxes[0].shape == (0, 4)
-    np.testing.assert_allclose(found.boxes[1], [[10, 20, 40, 25.5], [-0.5, 0, 100.5, 50.9]])
-    assert found.box_classes[1].tolist() == [1, 1]
-    assert found.box_classes[1].dtype == np.int64
+    assert found.targets[0].boxes.shape == (0, 4)
+    np.testing.assert_allclose(found.targets[1].boxes, [[10, 20, 40, 25.5], [-0.5, 0, 100.5, 50.9]])
+    assert found.targets[1].box_classes.tolist() == [1, 1]
+    assert found.targets[1].box_classes.dtype == np.int64
 
 
 def test_a_crowd_region_alone_says_neither_present_nor_absent(folder):
@@ -141,7 +142,7 @@ def test_a_crowd_region_alone_says_neither_present_nor_absent(folder):
     folder.write("f.json", coco([{"category_id": 3, "bbox": [1, 1, 5, 5]}, crowd]))
     found = folder.read(coco_card())
     assert_labels(found.labels, [[0, 1]])
-    assert len(found.boxes[0]) == 1
+    assert len(found.targets[0].boxes) == 1
 
 
 def test_coco_polygons(folder):
@@ -150,10 +151,10 @@ def test_coco_polygons(folder):
     folder.write("f.json", coco([outlined, {"category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": []}]))
     found = folder.read(coco_card("segmentation"))
     assert_labels(found.labels, [[1, NAN]])  # the nodule is boxed, but nobody drew its outline
-    assert [part.class_index for part in found.masks[0]] == [0, 0]
-    assert found.masks[0][0].polygon.tolist() == [[1, 1], [6, 1], [6, 6]]
-    assert found.masks[0][1].polygon.shape == (4, 2)
-    assert found.boxes is None
+    assert [part.class_index for part in found.targets[0]] == [0, 0]
+    assert found.targets[0][0].polygon.tolist() == [[1, 1], [6, 1], [6, 6]]
+    assert found.targets[0][1].polygon.shape == (4, 2)
+    assert not hasattr(found.targets[0], "boxes")
 
 
 def test_patient_and_split_stand_in_the_record_of_the_image(folder):
@@ -180,21 +181,21 @@ CHESTX = [
 ]
 
 
-@pytest.mark.parametrize("task", ANNOTATED)
+@pytest.mark.parametrize("task", annotated_tasks())
 def test_chestx_det(folder, task):
     folder.files("a.png", "b.png")
     folder.write("f.json", CHESTX)
     card = make_card("chestx_det", ["Nodule", "Mass"], task.value, file="f.json", options={"ignore": ["Other"]})
     found = folder.read(card)
     assert_labels(found.labels, [[0, 1], [0, 0]])
-    assert (found.boxes is not None) == (task is Task.DETECTION)
-    assert (found.masks is not None) == (task is Task.SEGMENTATION)
+    kinds = {Task.CLASSIFICATION: set(), Task.DETECTION: {Boxes}, Task.SEGMENTATION: {tuple}}
+    assert {type(target) for target in found.targets} == kinds[task]
     if task is Task.DETECTION:
-        assert found.boxes[0].tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]]
-        assert found.box_classes[0].tolist() == [1, 1]
+        assert found.targets[0].boxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]]
+        assert found.targets[0].box_classes.tolist() == [1, 1]
     if task is Task.SEGMENTATION:
-        assert [len(part.polygon) for part in found.masks[0]] == [3, 4]
-        assert found.masks[1] == ()
+        assert [len(part.polygon) for part in found.targets[0]] == [3, 4]
+        assert found.targets[1] == ()
 
 
 BBOX = {"image_column": "Image Index", "class_column": "Finding Label", "box_columns": ["Bbox [x", "y", "w", "h]"]}
@@ -211,8 +212,8 @@ def test_a_list_of_boxes_says_nothing_of_what_is_not_boxed(folder):
     found = folder.read(card)
     assert found.images == ["a.png", "b.png"]
     assert_labels(found.labels, [[1, 1], [NAN, 1]])
-    assert found.boxes[0].tolist() == [[1.5, 2, 11.5, 22], [3, 3, 7, 7]]
-    assert found.box_classes[0].tolist() == [0, 1]
+    assert found.targets[0].boxes.tolist() == [[1.5, 2, 11.5, 22], [3, 3, 7, 7]]
+    assert found.targets[0].box_classes.tolist() == [0, 1]
 
 
 def test_a_mask_that_is_missing_is_not_an_empty_mask(folder):
@@ -223,11 +224,11 @@ def test_a_mask_that_is_missing_is_not_an_empty_mask(folder):
     found = folder.read(make_card("mask_folder", classes, "segmentation", images="images", options=options))
     assert found.images == ["images/a.jpg", "images/b.jpg"]  # c.jpg has no mask at all
     assert_labels(found.labels, [[1, 1], [1, NAN]])
-    assert {(part.class_index, part.file) for part in found.masks[0]} == {
+    assert {(part.class_index, part.file) for part in found.targets[0]} == {
         (0, "m/right/a_mask.png"),
         (1, "m/left/a_mask.png"),
     }
-    assert {(part.positive, part.ignore) for parts in found.masks for part in parts} == {(255, None)}
+    assert {(part.positive, part.ignore) for parts in found.targets for part in parts} == {(255, None)}
 
 
 @pytest.mark.parametrize(("absent", "value"), [("unknown", NAN), ("negative", 0)])
@@ -237,7 +238,7 @@ def test_a_table_of_masks(folder, absent, value):
     options = {"image_column": "image", "class_column": "kind", "mask_column": "mask", "absent": absent, "ignore": 127}
     found = folder.read(make_card("mask_table", ["Tube", "Lung"], "segmentation", file="f.csv", options=options))
     assert_labels(found.labels, [[1, 1], [value, 1]])
-    assert [(part.class_index, part.file, part.ignore) for part in found.masks[0]] == [
+    assert [(part.class_index, part.file, part.ignore) for part in found.targets[0]] == [
         (1, "m/1.png", 127),
         (0, "m/3.png", 127),
     ]

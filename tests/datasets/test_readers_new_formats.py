@@ -233,12 +233,12 @@ def test_boxes_of_three_readers(folder):
     )
     with_one = "a,R1,none,,,,\n"
     found = folder.read(boxes_card())
-    np.testing.assert_allclose(found.boxes[0], [[1, 0, 11, 10]])
-    assert found.box_classes[0].tolist() == [0]
+    np.testing.assert_allclose(found.targets[0].boxes, [[1, 0, 11, 10]])
+    assert found.targets[0].box_classes.tolist() == [0]
     assert_labels(found.labels, [[1, NAN], [0, 0]])
-    assert len(folder.read(boxes_card(agreement="all")).boxes[0]) == 0
-    assert len(folder.read(boxes_card(agreement="any")).boxes[0]) == 2
-    assert len(folder.read(boxes_card(agreement="any", agreement_iou=0.7)).boxes[0]) == 3
+    assert len(folder.read(boxes_card(agreement="all")).targets[0].boxes) == 0
+    assert len(folder.read(boxes_card(agreement="any")).targets[0].boxes) == 2
+    assert len(folder.read(boxes_card(agreement="any", agreement_iou=0.7)).targets[0].boxes) == 3
     folder.write("f.csv", (folder.path / "f.csv").read_text() + with_one)
     error = fault(folder, boxes_card())
     assert error.where == "f.csv row 9" and "a has no box" in error.found

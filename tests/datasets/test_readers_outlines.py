@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
 from foundationx.core.errors import DataError
-from foundationx.data.dataset import CardDataset, paint
+from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.readers._runs import bounds, runs_from_coco, runs_from_text, runs_of_mask
+from foundationx.tasks.segmentation.target import paint
 from tests.helpers.layouts.films import runs as write_runs
 from tests.helpers.reader_cards import Folder, fault, make_card
 
@@ -29,7 +30,7 @@ def folder(tmp_path) -> Folder:
 
 def masks_of(folder: Folder, card, index: int = 0, size: tuple[int, int] = (3, 4)) -> np.ndarray:
     """(K, H, W) of one image."""
-    return CardDataset(folder.read(card), folder.path, ViewPipeline(32)).target(index, size)[2]
+    return CardDataset(folder.read(card), folder.path, ViewPipeline(32)).target(index, size).masks
 
 
 def runs_card(task: str = "segmentation", classes=("Air",), **options):
@@ -130,7 +131,7 @@ def test_several_rows_of_one_image_are_several_objects(folder):
     folder.files("a")
     folder.write("f.csv", "ImageId,Air\na,1 2 5 2\na,8 1\n")
     found = folder.read(runs_card("detection"))
-    np.testing.assert_array_equal(found.boxes[0], [[1, 0, 3, 2], [0, 2, 1, 3]])
+    np.testing.assert_array_equal(found.targets[0].boxes, [[1, 0, 3, 2], [0, 2, 1, 3]])
     (mask,) = masks_of(folder, runs_card())
     assert ["".join(map(str, row)) for row in mask] == ["0110", "0110", "1000"]
 
@@ -158,7 +159,7 @@ def test_runs_that_are_none_name_their_row(folder, cell, words):
 def test_runs_of_an_unknown_size_must_lie_in_the_image(folder):
     folder.files("a")
     folder.write("f.csv", "ImageId,Air\na,10 3\n")
-    with pytest.raises(DataError, match="stands out of the image of 4 x 3 pixels") as caught:
+    with pytest.raises(DataError, match="lies outside the image of 4 x 3 pixels") as caught:
         masks_of(folder, runs_card(height=None, width=None))
     assert caught.value.where == "f.csv row 2 (a)"
 
@@ -200,8 +201,8 @@ def test_objects_in_one_cell(folder):
     folder.write("f.csv", "image_name,annotation\na,0 2 3 10 5;1 20 20 40 30;2 1 1 5 1 5 9\nb,\n")
     found = folder.read(objects_card("detection"))
     np.testing.assert_array_equal(found.labels, [[1], [0]])
-    np.testing.assert_allclose(found.boxes[0], [[2, 3, 10, 5], [20, 20, 40, 30], [1, 1, 5, 9]], atol=1e-5)
-    assert found.boxes[1].shape == (0, 4)
+    np.testing.assert_allclose(found.targets[0].boxes, [[2, 3, 10, 5], [20, 20, 40, 30], [1, 1, 5, 9]], atol=1e-5)
+    assert found.targets[1].boxes.shape == (0, 4)
     (mask,) = masks_of(folder, objects_card("segmentation"), size=(50, 50))
     ellipse = mask[15:35, 15:45].sum()
     assert 0 < ellipse - math.pi * 10 * 5 < 35  # the edge counts too: half a pixel along a way of 48

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foundationx.core.types import ANNOTATED, Annotations, Split, Task
+from foundationx.core.types import Annotations, Split, Task, annotated_tasks
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog, default_folders
 from foundationx.datasets.cards.splits import assign_splits
@@ -111,15 +111,15 @@ def test_nih_boxes(shared_data, tmp_path, folder):
         assert (len(lines), len(found)) == (984, 880)
     else:
         found = read("multi_nih_boxes", Task.DETECTION, shared_data / "cxr_multi")
-    assert sum(map(len, found.boxes)) == len(lines)
+    assert sum(map(len, found.targets)) == len(lines)
     for name in dozen(sorted({line[0] for line in lines})):
         mine = [line for line in lines if line[0] == name]
         i = found.images.index(f"images/{name}")
         assert found.patients[i] == f"nih:{int(name.split('_')[0])}"
         classes = [{"Infiltrate": "Infiltration"}.get(line[1], line[1]) for line in mine]
-        assert [found.classes[k] for k in found.box_classes[i]] == classes
+        assert [found.classes[k] for k in found.targets[i].box_classes] == classes
         corners = [[float(x), float(y), float(x) + float(w), float(y) + float(h)] for _, _, x, y, w, h, *_ in mine]
-        np.testing.assert_allclose(found.boxes[i], corners, rtol=1e-6)
+        np.testing.assert_allclose(found.targets[i].boxes, corners, rtol=1e-6)
         assert named(found, f"images/{name}") == {k: 1.0 if k in classes else None for k in found.classes}
 
 
@@ -150,15 +150,17 @@ def test_coco_lung_boxes(shared_data, name, root, file, images, boxes):
     found = read(name, Task.DETECTION, shared_data / Path(root).parent)
     content = json.loads((shared_data / root / file).read_text())
     assert len(found) == images
-    assert sum(map(len, found.boxes)) == boxes
+    assert sum(map(len, found.targets)) == boxes
     assert found.classes == ("Right Lung", "Left Lung")
     categories = {item["id"]: item["name"] for item in content["categories"]}
     for image in dozen(content["images"]):
         mine = [item for item in content["annotations"] if item["image_id"] == image["id"]]
         i = found.images.index(f"images/{image['file_name']}")
-        assert [found.classes[k] for k in found.box_classes[i]] == [categories[item["category_id"]] for item in mine]
+        assert [found.classes[k] for k in found.targets[i].box_classes] == [
+            categories[item["category_id"]] for item in mine
+        ]
         corners = [[x, y, x + w, y + h] for x, y, w, h in (item["bbox"] for item in mine)]
-        np.testing.assert_allclose(found.boxes[i], corners, rtol=1e-5)
+        np.testing.assert_allclose(found.targets[i].boxes, corners, rtol=1e-5)
 
 
 def test_the_right_lung_is_on_the_left_of_the_picture(shared_data):
@@ -166,7 +168,7 @@ def test_the_right_lung_is_on_the_left_of_the_picture(shared_data):
     found = read("multi_lung_boxes", Task.DETECTION, shared_data / "cxr_multi")
     right_of = [
         boxes[classes == 1][0, 0] - boxes[classes == 0][0, 0]
-        for boxes, classes in zip(found.boxes, found.box_classes, strict=True)
+        for boxes, classes in ((target.boxes, target.box_classes) for target in found.targets)
     ]
     assert min(right_of) > 0
 
@@ -178,17 +180,17 @@ def test_coco_of_another_project_with_sub_folders(shared_data):
     found = read_annotations(card, Task.DETECTION, shared_data / "annotations", root="tbx11k")
     assert found.images == ["imgs/tb/tb0005.png", "imgs/tb/tb0007.png", "imgs/health/h0001.png"]
     assert found.labels.tolist() == [[0, 1], [1, 0], [0, 0]]
-    assert [len(boxes) for boxes in found.boxes] == [1, 2, 0]
-    np.testing.assert_allclose(found.boxes[0], [[381.83371, 126.87339, 422.07062, 171.43916]], rtol=1e-6)
+    assert [len(boxes) for boxes in found.targets] == [1, 2, 0]
+    np.testing.assert_allclose(found.targets[0].boxes, [[381.83371, 126.87339, 422.07062, 171.43916]], rtol=1e-6)
 
 
 def test_chestx_det(shared_data):
     """The whole published test side is read in test_cards_real.py."""
     records = json.loads((shared_data / "cxr_multi/C_chestxdet_det/ChestX_Det.json").read_text())
-    found = {task: read("multi_chestx_det", task, shared_data / "cxr_multi") for task in ANNOTATED}
+    found = {task: read("multi_chestx_det", task, shared_data / "cxr_multi") for task in annotated_tasks()}
     detection, segmentation = found[Task.DETECTION], found[Task.SEGMENTATION]
     assert [len(table) for table in found.values()] == [36] * 3
-    assert sum(map(len, detection.boxes)) == sum(map(len, segmentation.masks)) == 89
+    assert sum(map(len, detection.targets)) == sum(map(len, segmentation.targets)) == 89
     assert set(detection.classes) >= {finding for record in records for finding in record["syms"]}
     positives = Counter(finding for record in records for finding in set(record["syms"]))
     for table in found.values():
@@ -197,9 +199,9 @@ def test_chestx_det(shared_data):
         }
     for record in dozen(records):
         i = detection.images.index(f"images/{record['file_name']}")
-        assert [detection.classes[k] for k in detection.box_classes[i]] == record["syms"]
-        np.testing.assert_allclose(detection.boxes[i].reshape(-1), np.ravel(record["boxes"]))
-        for part, finding, points in zip(segmentation.masks[i], record["syms"], record["polygons"], strict=True):
+        assert [detection.classes[k] for k in detection.targets[i].box_classes] == record["syms"]
+        np.testing.assert_allclose(detection.targets[i].boxes.reshape(-1), np.ravel(record["boxes"]))
+        for part, finding, points in zip(segmentation.targets[i], record["syms"], record["polygons"], strict=True):
             assert segmentation.classes[part.class_index] == finding
             np.testing.assert_allclose(part.polygon, points)
 
@@ -209,7 +211,7 @@ def test_lung_masks_of_the_covid_images(shared_data):
     stems = [Path(image).stem for image in found.images]
     assert set(stems) == {path.stem for path in (shared_data / "cxr_real/lung_masks").iterdir()}
     assert len(stems) == 78
-    assert [[part.file for part in parts] for parts in found.masks] == [[f"lung_masks/{stem}.png"] for stem in stems]
+    assert [[part.file for part in parts] for parts in found.targets] == [[f"lung_masks/{stem}.png"] for stem in stems]
     patients = {Path(row["filename"]).stem: row["patientid"] for row in rows_of(shared_data / "cxr_real/findings.csv")}
     assert found.patients == [f"covid:{patients[stem]}" for stem in stems]
 
@@ -218,7 +220,7 @@ def test_lung_masks_with_pixels_nobody_can_tell(shared_data):
     found = read("multi_lung_masks", Task.SEGMENTATION, shared_data / "cxr_multi")
     rows = rows_of(shared_data / "cxr_multi/B_v7_lungseg/index.csv")
     assert found.images == [row["image"] for row in rows]
-    parts = [part for (part,) in found.masks]
+    parts = [part for (part,) in found.targets]
     assert [part.file for part in parts] == [row["mask"] for row in rows]
     assert {(part.positive, part.ignore) for part in parts} == {(255, 127)}
 
@@ -227,10 +229,10 @@ def test_overlapping_structures(shared_data):
     found = read("multi_covid_structures", Task.SEGMENTATION, shared_data / "cxr_multi")
     rows = rows_of(shared_data / "cxr_multi/F_covid_multiseg/structure.csv")
     assert set(found.classes) == {row["Template Name"] for row in rows}
-    assert sum(map(len, found.masks)) == len(rows) == 153
+    assert sum(map(len, found.targets)) == len(rows) == 153
     for image in dozen(found.images):
         mine = {(row["Template Name"], row["Mask"]) for row in rows if row["Image"] == image}
-        parts = found.masks[found.images.index(image)]
+        parts = found.targets[found.images.index(image)]
         assert {(found.classes[part.class_index], part.file) for part in parts} == mine
         drawn = {name for name, _ in mine}
         assert named(found, image) == {name: 1.0 if name in drawn else None for name in found.classes}

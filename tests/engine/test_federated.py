@@ -25,6 +25,7 @@ from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock
 from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.segmentation.target import SegmentationBatch
 
 C, S = Task.CLASSIFICATION, Task.SEGMENTATION
 CLASSES = {
@@ -61,8 +62,10 @@ def batch_of(key: TaskKey, cycle: int, place: int) -> Batch:
     images = torch.randint(0, 256, (2, 1, 64, 64), generator=random, dtype=torch.uint8)
     classes = len(CLASSES[key])
     labels = torch.randint(0, 2, (2, classes), generator=random).float()
-    masks = torch.randint(0, 2, (2, classes, 64, 64), generator=random, dtype=torch.uint8) if key.task is S else None
-    return Batch(key, images, images, labels, (), masks=masks)
+    if key.task is not S:
+        return Batch(key, images, images, labels, ())
+    masks = torch.randint(0, 2, (2, classes, 64, 64), generator=random, dtype=torch.uint8)
+    return SegmentationBatch(key, images, images, labels, (), masks=masks)
 
 
 def batches(plan, start=0):

@@ -11,7 +11,7 @@ from torch import nn
 
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError
-from foundationx.core.types import ANNOTATED, Annotations, MaskPart, Prediction, Split, Task, TaskKey
+from foundationx.core.types import Annotations, MaskPart, Prediction, Split, Task, TaskKey, annotated_tasks
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.pixels.read import read_grey
 from foundationx.evaluation.evaluator import evaluate
@@ -21,11 +21,12 @@ from foundationx.evaluation.metrics import froc
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.detection.record import SHOWN_SCORE
+from foundationx.tasks.detection.target import Boxes
 from tests.evaluation.test_predictions import equal
 
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 OPTIONS = {"split.train": 0.4, "split.val": 0.6, "split.test": 0.0}
-KEYS = {task: TaskKey("odd", task) for task in ANNOTATED}
+KEYS = {task: TaskKey("odd", task) for task in annotated_tasks()}
 SIZES = [(40, 100), (96, 48), (70, 70), (30, 120), (64, 50)]
 """Height and width of the films that the truth-telling model is judged on."""
 
@@ -82,7 +83,9 @@ def test_n_counts_images_and_true_boxes_of_the_side(data_module, found):
         for row in found.rows:
             if (row.dataset, row.metric) == (key.dataset, METRICS[key.task][0]) and row.class_name != "mean":
                 k = table.classes.index(row.class_name)
-                boxes = sum((table.box_classes[i] == k).sum() for i in side) if key.task is Task.DETECTION else None
+                boxes = (
+                    sum((table.targets[i].box_classes == k).sum() for i in side) if key.task is Task.DETECTION else None
+                )
                 assert row.n == (len(side) if boxes is None else boxes) > 0
 
 
@@ -128,8 +131,8 @@ def odd(tmp_path):
         cv2.imwrite(str(tmp_path / f"m{place}.png"), mask)
     targets = {
         Task.CLASSIFICATION: {},
-        Task.DETECTION: {"boxes": boxes, "box_classes": [np.zeros(1, np.int64)] * number},
-        Task.SEGMENTATION: {"masks": [(MaskPart(0, file=f"m{place}.png"),) for place in range(number)]},
+        Task.DETECTION: {"targets": [Boxes(corners, np.zeros(1, np.int64)) for corners in boxes]},
+        Task.SEGMENTATION: {"targets": [(MaskPart(0, file=f"m{place}.png"),) for place in range(number)]},
     }
     tables = {
         key: Annotations(
@@ -231,7 +234,7 @@ def test_an_unreadable_film_is_listed_and_none_is_judged_twice(odd):
     names = [example.name for example in found.examples[KEYS[Task.DETECTION]]]
     assert names == ["0.png", "2.png", "3.png", "4.png"]
     assert [(entry.file, entry.row, entry.task) for entry in found.bad] == [
-        ("1.png", "row 1", task.value) for task in ANNOTATED
+        ("1.png", "row 1", task.value) for task in annotated_tasks()
     ]
 
 
@@ -249,7 +252,8 @@ def test_a_side_without_images_has_no_rows(odd):
 
 def test_a_file_is_decoded_once_for_all_heads_and_a_backbone_looks_once(odd, monkeypatch):
     read, looks = [], []
-    monkeypatch.setattr("foundationx.data.last_read.read_grey", lambda path: read.append(path.name) or read_grey(path))
+    reader = "foundationx.data.pixels.read.read_grey"
+    monkeypatch.setattr(reader, lambda path: read.append(path.name) or read_grey(path))
     torch.manual_seed(0)
     models = {name: FoundationModel(odd.config.model, odd.classes) for name in ("student", "teacher")}
     for model in models.values():

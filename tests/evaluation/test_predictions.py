@@ -11,10 +11,12 @@ from hypothesis.extra.numpy import arrays
 
 from foundationx.core.arrays import Masks, Ragged, parts_of
 from foundationx.core.errors import DataError, DiskError
-from foundationx.core.types import Batch, Prediction, SampleMeta, Split, Task, TaskKey
+from foundationx.core.types import Prediction, SampleMeta, Split, Task, TaskKey
 from foundationx.evaluation import recorder
 from foundationx.evaluation.predictions import find_predictions, predictions_path, read_predictions
 from foundationx.evaluation.recorder import BUFFER, Recorder, SpillFolder
+from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers.predicted import boxed, labelled, masked
 
 NAN = float("nan")
@@ -110,7 +112,8 @@ def batch_of(key, sizes, **targets):
         for place, (height, width) in enumerate(sizes)
     )
     images = torch.zeros(number, 1, 4, 6, dtype=torch.uint8)
-    return Batch(key, images, images, torch.ones(number, 1), metas, **targets)
+    kind = DetectionBatch if key.task is Task.DETECTION else SegmentationBatch
+    return kind(key, images, images, torch.ones(number, 1), metas, **targets)
 
 
 def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batches():

@@ -2,8 +2,9 @@
 
 import torch
 
-from foundationx.core.types import Batch, Task, TaskKey
+from foundationx.core.types import Task, TaskKey
 from foundationx.tasks.detection.head import DetectionHead
+from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk
 
 CHANNELS = (4, 6, 8, 10)
@@ -33,7 +34,7 @@ def draw_batch(counts=(2, 1), classes=CLASSES):
     size = torch.rand(len(counts), most, 2) * 0.3 + 0.1
     centre = size / 2 + torch.rand(len(counts), most, 2) * (1 - size)
     images = torch.zeros(len(counts), 1, 4, 4, dtype=torch.uint8)
-    return Batch(
+    return DetectionBatch(
         TaskKey("drawn", Task.DETECTION),
         images,
         images,

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from foundationx.core import distributed
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, PhaseName, Task, TaskKey
+from foundationx.core.types import Batch, PhaseName, Task, TaskKey, all_tasks
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_scopes
+from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.segmentation.target import SegmentationBatch
 
 BACKBONE = {
     "type": "mmdet.SwinTransformer",
@@ -33,7 +35,7 @@ BACKBONE = {
 DETECTION = {"embed_dims": 16, "num_heads": 2, "ffn_dims": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8}
 HEADS = {
     TaskKey(task.value, task): ("x", "y")
-    for task in Task
+    for task in all_tasks()
     if task.value in ("classification", "detection", "segmentation")
 }
 IMAGES = 8
@@ -45,16 +47,17 @@ def make_batch(key: TaskKey) -> Batch:
     images = torch.randint(0, 255, (IMAGES, 1, 64, 64), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 2, (IMAGES, 2), generator=generator).float()
     labels[1::2] = float("nan")  # with two ranks, rank 1 knows nothing at all
-    batch = Batch(key, images, images, labels, ())
     if key.task is Task.DETECTION:
-        batch.boxes = 0.2 + 0.3 * torch.rand(IMAGES, 2, 4, generator=generator)
-        batch.box_classes = torch.zeros(IMAGES, 2, dtype=torch.int64)
-        batch.box_classes[1::2] = -1
-        batch.labels[1::2] = 0.0  # known negatives: images without boxes
+        boxes = 0.2 + 0.3 * torch.rand(IMAGES, 2, 4, generator=generator)
+        classes = torch.zeros(IMAGES, 2, dtype=torch.int64)
+        classes[1::2] = -1
+        labels[1::2] = 0.0  # known negatives: images without boxes
+        return DetectionBatch(key, images, images, labels, (), boxes=boxes, box_classes=classes)
     if key.task is Task.SEGMENTATION:
-        batch.masks = torch.randint(0, 2, (IMAGES, 2, 64, 64), dtype=torch.uint8, generator=generator)
-        batch.masks[1::2, 0] = 255
-    return batch
+        masks = torch.randint(0, 2, (IMAGES, 2, 64, 64), dtype=torch.uint8, generator=generator)
+        masks[1::2, 0] = 255
+        return SegmentationBatch(key, images, images, labels, (), masks=masks)
+    return Batch(key, images, images, labels, ())
 
 
 def share(batch: Batch) -> Batch:

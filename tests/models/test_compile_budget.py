@@ -13,7 +13,7 @@ from torch import nn
 from foundationx.apps.run.compile import compile_trainer, graphs_needed
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CompileError, ConfigError
-from foundationx.core.types import ANNOTATED, Split, Task
+from foundationx.core.types import Split, Task, annotated_tasks
 from foundationx.data.datamodule import open_datasets
 from foundationx.engine.hooks import Hook
 from foundationx.evaluation.evaluator import evaluate
@@ -141,7 +141,7 @@ def test_names_copies_and_what_is_saved_do_not_change(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ANNOTATED)
+@pytest.mark.parametrize("task", annotated_tasks())
 def test_gradients_through_a_traced_backward_pass_are_equal(model, task):
     """In double precision; drop path draws the same numbers. What is not used has no gradient, not one of zero."""
     plain, images = copy.deepcopy(model).double().train(), torch.randn(2, 3, 64, 64).double()
@@ -207,7 +207,7 @@ def test_all_lock_phases_share_one_graph_of_the_backbone(phantoms, tmp_path):
             _, output = trainer.features.of_step(phase, phase.first_step, lambda batch=batch: batch)
         assert not (output.memory if phase.key.task is Task.DETECTION else output).requires_grad
         tasks.add(phase.key.task)
-    assert tasks == set(ANNOTATED)
+    assert tasks == set(annotated_tasks())
     assert sum(shapes[0] == (2, 3, 64, 64) for shapes in backend.graphs) == 1 < len(backend.graphs)
 
 
@@ -224,7 +224,7 @@ def test_more_graphs_than_planned_are_an_error_and_not_a_slow_run():
     assert len(backend.graphs) == 2
 
 
-@pytest.mark.parametrize("task", ANNOTATED)
+@pytest.mark.parametrize("task", annotated_tasks())
 def test_a_filled_up_batch_predicts_as_it_is(model, task):
     key = next(key for key in model.classes if key.task is task)
     images = torch.randn(2, 3, 64, 64)

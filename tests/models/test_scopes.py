@@ -18,6 +18,8 @@ from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock, scopes_of, task_scopes
+from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.segmentation.target import SegmentationBatch
 
 BACKBONE = {
     "type": "mmdet.SwinTransformer",
@@ -55,13 +57,14 @@ def model_config(sharing="decoder", projector=False):
 def make_batch(key, classes, size=64, count=2):
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(0, 255, (count, 1, size, size), dtype=torch.uint8, generator=generator)
-    batch = Batch(key, images, images, torch.ones(count, len(classes)), ())
+    common = (key, images, images, torch.ones(count, len(classes)), ())
     if key.task is Task.DETECTION:
-        batch.boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4]], [[0.3, 0.6, 0.2, 0.3]]])
-        batch.box_classes = torch.zeros(count, 1, dtype=torch.int64)
+        boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4]], [[0.3, 0.6, 0.2, 0.3]]])
+        return DetectionBatch(*common, boxes=boxes, box_classes=torch.zeros(count, 1, dtype=torch.int64))
     if key.task is Task.SEGMENTATION:
-        batch.masks = torch.randint(0, 2, (count, len(classes), size, size), dtype=torch.uint8, generator=generator)
-    return batch
+        masks = torch.randint(0, 2, (count, len(classes), size, size), dtype=torch.uint8, generator=generator)
+        return SegmentationBatch(*common, masks=masks)
+    return Batch(*common)
 
 
 VARIANTS = [("decoder", False), ("queries", True)]

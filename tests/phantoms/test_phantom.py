@@ -196,21 +196,24 @@ def samples(name, task, folder):
 def test_boxes_and_pixels_come_back_as_drawn(written):
     for film, sample, table in samples("phantom_boxes", Task.DETECTION, written):
         np.testing.assert_array_equal(sample.image, film.image)
-        found = [(table.classes[label], *box) for label, box in zip(sample.box_classes, sample.boxes, strict=True)]
+        found = [
+            (table.classes[label], *box)
+            for label, box in zip(sample.target.box_classes, sample.target.boxes, strict=True)
+        ]
         assert sorted(found) == sorted((name, *box) for name in table.classes for box in film.boxes(name))
 
 
 def test_masks_come_back_as_drawn(written):
     for film, sample, table in samples("phantom_masks", Task.SEGMENTATION, written):
-        for name, mask in zip(table.classes, sample.masks, strict=True):
+        for name, mask in zip(table.classes, sample.target.masks, strict=True):
             np.testing.assert_array_equal(mask, film.mask(name))
 
 
 def test_outlines_are_the_masks_but_for_thinning(written):
     for film, sample, table in samples("phantom_all", Task.SEGMENTATION, written):
-        assert {name for name, mask in zip(table.classes, sample.masks, strict=True) if mask.any()} == set(
+        assert {name for name, mask in zip(table.classes, sample.target.masks, strict=True) if mask.any()} == set(
             film.findings
         )
         for name in film.findings:
-            mask, outline = film.mask(name), sample.masks[table.classes.index(name)] == 1
+            mask, outline = film.mask(name), sample.target.masks[table.classes.index(name)] == 1
             assert (mask & outline).sum() > 0.9 * (mask | outline).sum(), name

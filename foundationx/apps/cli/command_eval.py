@@ -39,9 +39,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_heads(options: argparse.Namespace) -> None:
     """Every class of the headline metrics, means of the others."""
+    from foundationx.core.types import Task
     from foundationx.core.workdir import write_metrics
     from foundationx.evaluation.checkpoint import evaluate_checkpoint
-    from foundationx.evaluation.measure import HEADLINE, is_detail
+    from foundationx.evaluation.measure import is_detail
     from foundationx.evaluation.statistic import MEAN
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
@@ -53,7 +54,7 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
     lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
     heads = list(dict.fromkeys((row.dataset, row.task) for row in rows))
     for row in sorted(rows, key=lambda row: heads.index((row.dataset, row.task))):
-        brief = row.metric == HEADLINE[row.task] or (row.class_name == MEAN and not is_detail(row.metric))
+        brief = row.metric == Task(row.task).facts.headline or (row.class_name == MEAN and not is_detail(row.metric))
         if options.all or brief:
             lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
     for name, found in lines.items():

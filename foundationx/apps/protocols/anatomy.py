@@ -21,7 +21,7 @@ from foundationx.apps.protocols.base import Request, Result, Subject
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError
 from foundationx.core.geometry.views import CELL
-from foundationx.core.types import ANNOTATED, Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.data.dataset import CardDataset
 from foundationx.data.normalise import Normaliser
 from foundationx.data.transforms.augment import ViewPipeline
@@ -34,6 +34,8 @@ from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Setti
 from foundationx.evaluation.bootstrap import resamples
 from foundationx.evaluation.report.anatomy import Correspondences, draw_all
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.detection.target import Boxes
+from foundationx.tasks.segmentation.target import ImageMasks
 from foundationx.tasks.self_supervision.tokens import encoder
 
 COLUMNS = (
@@ -134,15 +136,15 @@ def source_of(subject: Subject) -> tuple[TaskKey, tuple[str, ...]]:
     Findings are no landmarks: they are somewhere else in every patient.
     """
     catalog = Catalog()
-    for task in (Task.SEGMENTATION, Task.DETECTION):
+    for part in ("masks", "boxes"):
         for key in subject.data_module.annotations:
-            if key.task is task:
-                specs = {spec.name: spec for spec in catalog.card(key.dataset).tasks[task].classes}
+            if key.task.facts.part == part:
+                specs = {spec.name: spec for spec in catalog.card(key.dataset).tasks[key.task].classes}
                 classes = subject.data_module.classes[key]
                 organs = [name for name in classes if name in specs and _is_organ(specs[name], catalog.vocabulary)]
                 if organs:
                     return key, tuple(organs)
-    return next(key for key in subject.data_module.annotations if key.task in ANNOTATED), ()
+    return next(key for key in subject.data_module.annotations if key.task.facts.needs_annotations), ()
 
 
 def _is_organ(spec: ClassSpec, vocabulary: Vocabulary) -> bool:
@@ -172,10 +174,10 @@ def read_films(
         sample = dataset.sample(index, 0)
         points: Points = {}
         for place, name in places.items():
-            if sample.masks is not None:
-                points |= mask_landmarks(name, sample.masks[place])
-            elif sample.boxes is not None:
-                points |= box_landmarks(name, sample.boxes[sample.box_classes == place])
+            if isinstance(sample.target, ImageMasks):
+                points |= mask_landmarks(name, sample.target.masks[place])
+            elif isinstance(sample.target, Boxes):
+                points |= box_landmarks(name, sample.target.boxes[sample.target.box_classes == place])
         films.append(Film(sample.image, points, sample.meta.image))
     return films
 

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from foundationx.apps.protocols.base import Request, Result, Subject
 from foundationx.apps.run.train import train
 from foundationx.core.config.model import Section
-from foundationx.core.config.run import ConsistencyConfig, RunConfig, TaskShares
+from foundationx.core.config.run import ConsistencyConfig, RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split
 from foundationx.core.workdir import WorkDir
@@ -59,18 +59,16 @@ def run(request: Request, options: Options) -> Result:
 
 def finetuning_config(config: RunConfig, start: Path, epochs: int, lr: float) -> RunConfig:
     """The configuration of the run: the model's own, without lock, teacher view or consistency."""
-    nothing = TaskShares()
+    nothing = dict.fromkeys(config.schedule.lock, 0.0)
     schedule = {"cycles": epochs, "lock": nothing, "type": "cyclic"}
-    views = {
-        task: view.model_copy(update={"teacher": "same"}) for task, view in config.views if hasattr(view, "teacher")
-    }
+    views = {task: view.model_copy(update={"teacher": "same"}) for task, view in config.views.items()}
     return config.model_copy(
         update={
             "name": f"finetune_{config.datasets[0].card}",
             "model": config.model.model_copy(update={"init": start, "init_heads": {}, "softmax": ()}),
             "schedule": config.schedule.model_copy(update=schedule),
             "consistency": ConsistencyConfig(weight=0.0),
-            "views": config.views.model_copy(update=views),
+            "views": views,
             "optimizer": config.optimizer.model_copy(update={"lr": lr}),
             "evaluate": config.evaluate.model_copy(
                 update={"every": 1, "during": Split.VAL, "final": (Split.VAL,), "models": ("student",)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from foundationx.core.config.run import RunConfig
-from foundationx.core.types import Task
 from foundationx.engine.schedule.plan import Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.compile import Backend, check_backend, compile_parts, parts_of
@@ -39,7 +38,7 @@ def graphs_needed(config: RunConfig, model: FoundationModel, plan: Plan) -> dict
     """
     prefixes = scope_prefixes(model)
     batches = 2 if (config.evaluate.every or config.evaluate.final) else 1
-    phases = [phase for phase in plan.phases if phase.key.task is not Task.SELF_SUPERVISION and not phase.is_head_only]
+    phases = [phase for phase in plan.phases if phase.key.task.facts.has_fixed_shape and not phase.is_head_only]
     needed = {}
     for part in parts_of(model):
         own = {scope for prefix, scope in prefixes.items() if prefix == part or prefix.startswith(f"{part}.")}

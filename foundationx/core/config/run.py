@@ -6,12 +6,12 @@ An unknown key or a wrong value is refused (``configfile.py`` reads the files).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from foundationx.core.config.model import ModelConfig, PlainDict, Section
-from foundationx.core.types import ANNOTATED, Split, Task
+from foundationx.core.types import Split, Task, all_tasks, annotated_tasks
 
 
 class CurveConfig(Section):
@@ -72,21 +72,23 @@ class ViewConfig(Section):
     teacher: Literal["same", "clean", "whole"] = "clean"
 
 
-class ViewsConfig(Section):
-    """Views of each task."""
+def _views_of_all(views: dict[Task, ViewConfig]) -> dict[Task, ViewConfig]:
+    """Views of every task that is learned from annotations, in the order of tasks."""
+    if others := [task.value for task in views if not task.facts.needs_annotations]:
+        raise ValueError(f"{', '.join(others)} has no views of its own: its objective asks for them")
+    return {task: views.get(task, ViewConfig()) for task in annotated_tasks()}
 
-    classification: ViewConfig = ViewConfig()
-    detection: ViewConfig = ViewConfig()
-    segmentation: ViewConfig = ViewConfig()
+
+def _lock_of_all(shares: dict[Task, float]) -> dict[Task, float]:
+    return {task: shares.get(task, task.facts.lock_share) for task in all_tasks()}
 
 
-class TaskShares(Section):
-    """A share of the training images for each task; 1 is one full pass."""
+def _release_of_all(shares: dict[Task, float]) -> dict[Task, float]:
+    return {task: shares.get(task, task.facts.release_share) for task in all_tasks()}
 
-    classification: float = Field(0.0, ge=0)
-    detection: float = Field(0.0, ge=0)
-    segmentation: float = Field(0.0, ge=0)
-    self_supervision: float = Field(0.0, ge=0)
+
+Share = Annotated[float, Field(ge=0)]
+"""Share of the training images; 1 is one full pass."""
 
 
 class ReuseConfig(Section):
@@ -115,15 +117,23 @@ class ScheduleConfig(Section):
     order: Literal["fixed", "shuffled", "temperature", "capped"] = "fixed"
     temperature: float = Field(1.0, ge=1, description="1: in proportion to size; very large: all heads alike")
     cap: int | None = Field(None, gt=0, description="images of a pass at most, for order `capped`")
-    lock: TaskShares = TaskShares(classification=0.5, detection=0.5, segmentation=0.5)
-    release: TaskShares = TaskShares(classification=1.0, detection=1.0, segmentation=1.0, self_supervision=1.0)
+    lock: Annotated[dict[Task, Share], AfterValidator(_lock_of_all)] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="share of a pass in lock phases, by task; each task has a default of its own",
+    )
+    release: Annotated[dict[Task, Share], AfterValidator(_release_of_all)] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="share of a pass in release phases, by task; each task has a default of its own",
+    )
     max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
     reuse: ReuseConfig | None = Field(None, description="features that lock phases use again; None: none are kept")
 
     @model_validator(mode="after")
     def _every_task_is_trained(self) -> ScheduleConfig:
-        for task in ANNOTATED:
-            if getattr(self.lock, task.value) + getattr(self.release, task.value) == 0:
+        for task in annotated_tasks():
+            if self.lock[task] + self.release[task] == 0:
                 raise ValueError(f"lock and release of {task.value} are both 0: its visits would be empty")
         return self
 
@@ -235,7 +245,9 @@ class RunConfig(Section):
     split: SplitConfig = SplitConfig()
     exclude: Path | None = Field(None, description="list of training images to leave out (`foundationx data audit`)")
     allow_test: tuple[str, ...] = Field((), description="datasets whose test side the others may train on")
-    views: ViewsConfig = ViewsConfig()
+    views: Annotated[dict[Task, ViewConfig], AfterValidator(_views_of_all)] = Field(
+        default_factory=dict, validate_default=True, description="views of each task"
+    )
     teacher: TeacherConfig = TeacherConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -248,8 +260,9 @@ class RunConfig(Section):
         twice = sorted({card for card in cards if cards.count(card) > 1})
         if twice:
             raise ValueError(f"datasets lists {', '.join(twice)} more than once")
-        if any(Task.SELF_SUPERVISION in (dataset.tasks or ()) for dataset in self.datasets):
-            self._check_self_supervision()
+        for task in {task for dataset in self.datasets for task in dataset.tasks or ()}:
+            if not task.facts.needs_annotations:
+                self._check_without_annotations(task)
         if others := sorted(set(self.allow_test) - set(cards)):
             raise ValueError(f"allow_test names {', '.join(others)}, which datasets does not list")
         return self
@@ -267,8 +280,8 @@ class RunConfig(Section):
             raise ValueError("optimizer.sharded: every client has an optimizer of its own, which cannot be shared out")
         return self
 
-    def _check_self_supervision(self) -> None:
+    def _check_without_annotations(self, task: Task) -> None:
         if self.model.objective is None:
-            raise ValueError("self_supervision stands among the tasks of a dataset, but model.objective is not set")
-        if self.schedule.lock.self_supervision + self.schedule.release.self_supervision == 0:
-            raise ValueError("schedule.release.self_supervision is 0: its visits would be empty; set it to 1.0")
+            raise ValueError(f"{task.value} stands among the tasks of a dataset, but model.objective is not set")
+        if self.schedule.lock[task] + self.schedule.release[task] == 0:
+            raise ValueError(f"schedule.release.{task.value} is 0: its visits would be empty; set it to 1.0")

@@ -22,6 +22,10 @@ class TrainingProgress(NamedTuple):
     done: float = 0.0
 
 
+START = TrainingProgress()
+"""Before a head's first batch."""
+
+
 @dataclass(frozen=True)
 class View:
     """One view that an objective asks for.

@@ -63,7 +63,7 @@ def unannotated_files(
     """
     named = {image for table in tables.values() for image in table.images}
     suffixes = {PurePosixPath(image).suffix for image in named}
-    named |= {part.file for table in tables.values() for parts in table.masks or () for part in parts if part.file}
+    named |= {file for task, table in tables.items() for target in table.targets for file in task.facts.files(target)}
     skipped_names = {PurePosixPath(name).name for name in skipped}
     paths = []
     for folder in sorted({image.rpartition("/")[0] for image in named} | set(folders)):

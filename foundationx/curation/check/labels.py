@@ -67,8 +67,8 @@ def count_issues(
     for task, table in tables.items():
         key, published, name = f"tasks.{task.value}.expected", card.tasks[task].expected, (task.value,)
         yield from compare(f"{key}.images", f"images of {task.value}", len(table), published.images, name)
-        if table.boxes is not None:
-            number = sum(map(len, table.boxes))
+        if task.facts.part == "boxes":
+            number = sum(task.facts.count(target) for target in table.targets)
             yield from compare(f"{key}.boxes", "boxes", number, published.boxes, name)
         counts = label_counts(table)
         for class_name, positives in published.positives.items():
@@ -84,7 +84,7 @@ def class_issues(table: Annotations) -> Iterator[Issue]:
             found, fix = "is unknown in every image", "check the class's published names in the card"
         elif count["present"] == 0:
             found, fix = "occurs in no image", "check the class's published names, or remove the class from the card"
-        elif count["absent"] == 0 and task is Task.CLASSIFICATION:
+        elif count["absent"] == 0 and task.facts.part == "labels":
             found, fix = "has no known negative: it cannot be scored", "check what an absent class means in the card"
         else:
             continue

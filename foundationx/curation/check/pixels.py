@@ -108,12 +108,12 @@ class ImageChecker:
         image, row = dataset.annotations.images[index], dataset.annotations.rows[index]
         try:
             dataset.target(index, (height, width))
-            if dataset.annotations.masks is not None:
-                yield from self._mask_values(dataset.annotations.masks[index], image, row)
+            if task.facts.part == "masks":
+                yield from self._mask_values(task, dataset.annotations.targets[index], image, row)
         except DataError as error:
             yield Issue.from_error(error, IssueKind.TARGETS, image, error.where, (task.value,))
 
-    def _mask_values(self, parts: Sequence[MaskPart], image: str, row: str) -> Iterator[Issue]:
+    def _mask_values(self, task: Task, parts: Sequence[MaskPart], image: str, row: str) -> Iterator[Issue]:
         """Values in mask files that the card does not name: such pixels count as background."""
         by_file: dict[str, list[MaskPart]] = {}
         for part in parts:
@@ -132,7 +132,7 @@ class ImageChecker:
             found = f"{file} holds {len(unknown)} values that the card does not name, e.g. {shown}"
             expected = f"0 and {', '.join(map(str, sorted(positives)))}"
             fix = "correct positive and ignore in the card, or store the mask without smoothing and JPEG"
-            yield Issue(IssueKind.TARGETS, severity, image, row, found, expected, fix, (Task.SEGMENTATION.value,))
+            yield Issue(IssueKind.TARGETS, severity, image, row, found, expected, fix, (task.value,))
 
 
 def sample_images(images: Iterable[str]) -> frozenset[str]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from foundationx.core.errors import DataError
 from foundationx.data.pixels.raw_images import MAX_SIDE, check_size, is_metaimage, read_jsrt, read_metaimage, too_large
 
-__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "scale_to_bytes"]
+__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared", "scale_to_bytes"]
 
 MAX_BYTES = 2**30
 """Of an image file; the largest pixels that are read, unpacked and of 16 bits, take less than a third of it."""
@@ -40,6 +40,13 @@ def read_grey(path: Path) -> np.ndarray:
         DataError: the file is missing, empty, torn, too large or not an image.
     """
     return decode_grey(path, read_bytes(path))
+
+
+def read_shared(path: Path) -> np.ndarray:
+    """As :func:`read_grey`, for several heads: the image cannot be written to."""
+    image = read_grey(path)
+    image.flags.writeable = False
+    return image
 
 
 def decode_grey(path: Path, content: bytes) -> np.ndarray:

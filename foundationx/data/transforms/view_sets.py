@@ -10,27 +10,28 @@ from typing import Any
 import cv2
 import numpy as np
 
-from foundationx.core.geometry.views import View, identity_order
-from foundationx.core.types import Annotations, Sample, SampleMeta, TrainingProgress, ViewPixels
+from foundationx.core.geometry.views import START, TrainingProgress, View, ViewPixels, identity_order
+from foundationx.core.types import Annotations, Sample, SampleMeta
 from foundationx.data.cache import Cached, TaskCache
-from foundationx.data.dataset import CardDataset
+from foundationx.data.dataset import ImageDataset
 from foundationx.data.pixels.read import read_grey
-from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.data.transforms.augment import PHOTOMETRY, ViewPipeline, with_defaults
 from foundationx.data.transforms.distort import distort
+from foundationx.tasks.self_supervision.target import ViewSet
 
 ViewPlan = Callable[[tuple[int, int], TrainingProgress, np.random.Generator], Sequence[View]]
-"""Height and width of an image, the training_progress and a source of chance to the views of that image."""
+"""Height and width of an image, training progress and a random generator -> the views of that image."""
 
 
-class ViewSetDataset(CardDataset):
+class ViewSetDataset(ImageDataset):
     """Images of a dataset, each as the set of views that an objective asks for; labels are not read.
 
     Args:
-        annotations: the dataset's images, without classes.
-        root: the dataset's folder.
-        plan: says which views.
-        photometry: options of ``augment.PHOTOMETRY``, for views that are toned.
-        cache: whole images that were decoded before; what is not in it is decoded.
+        annotations: Images of the dataset, without classes.
+        root: Folder of the dataset.
+        plan: Gives the views of an image.
+        photometry: Options of ``augment.PHOTOMETRY``, for views with photometric transforms.
+        cache: Whole images that were decoded before; what is not in it is decoded.
     """
 
     def __init__(
@@ -41,27 +42,21 @@ class ViewSetDataset(CardDataset):
         photometry: Mapping[str, Any],
         cache: TaskCache | None = None,
     ):
-        super().__init__(annotations, root, ViewPipeline(1, photometry=dict(photometry)), cache)
-        self.plan, self.photometry = plan, dict(photometry)
+        super().__init__(annotations, root, cache)
+        self.plan, self.photometry = plan, with_defaults(dict(photometry), PHOTOMETRY, "photometry")
         self._pipelines: dict[tuple[int, float, bool], ViewPipeline] = {}
 
-    def sample(self, index: int, seed: int, training_progress: TrainingProgress | None = None) -> Sample:
-        """The views of image ``index``: a function of ``seed`` and progress. Raises DataError as its base."""
+    def sample(self, index: int, seed: int, training_progress: TrainingProgress = START) -> Sample:
+        """The views of image ``index``: a function of ``seed`` and training progress. Raises DataError."""
         source = self.annotations
-        training_progress = training_progress or TrainingProgress()
         cached = self.cache.read(index) if self.cache is not None else None
         image = self.decode(index).image if cached is None else cached.image
         random = np.random.default_rng(seed)
-        views = {
-            view.name: self._show(image, view, random) for view in self.plan(image.shape, training_progress, random)
-        }
-        meta = SampleMeta(
-            source.key, source.images[index], source.patients[index], source.rows[index], image.shape[0], image.shape[1]
-        )
+        size = (image.shape[0], image.shape[1])
+        views = {view.name: self._show(image, view, random) for view in self.plan(size, training_progress, random)}
+        meta = SampleMeta(source.key, source.images[index], source.patients[index], source.rows[index], *size)
         first = next(iter(views.values())).image
-        return Sample(
-            image=first, labels=source.labels[index], meta=meta, views=views, training_progress=training_progress
-        )
+        return Sample(first, source.labels[index], meta, target=ViewSet(views, training_progress))
 
     def decode(self, index: int) -> Cached:
         """Image ``index`` whole. Raises DataError as :meth:`sample`."""
@@ -73,7 +68,7 @@ class ViewSetDataset(CardDataset):
         pixels = crop(image, view.box, view.size)
         seed = int(random.integers(2**32))
         if view.rotate or view.toned:
-            pixels = self._pipeline(view)(pixels, None, None, None, seed).image
+            pixels = self._pipeline(view)(pixels, None, seed).image
         if view.distorted:
             pixels = distort(pixels, random)
         order = identity_order(view.cells) if view.order is None else view.order

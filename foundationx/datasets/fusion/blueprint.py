@@ -11,7 +11,7 @@ from typing import Any
 from foundationx.core.config.load import parse_config
 from foundationx.core.errors import RecipeError
 from foundationx.core.resources import resource_folder
-from foundationx.core.types import Task
+from foundationx.core.types import Task, all_tasks
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.fusion.recipe import Recipe
@@ -40,7 +40,7 @@ class Entry:
 
 def wanted_tasks(recipe: Recipe) -> tuple[Task, ...]:
     """Tasks of the recipe that there are heads for; all where the recipe names none."""
-    return tuple(task for task in Task if not recipe.task_types or task.value in recipe.task_types)
+    return tuple(task for task in all_tasks() if not recipe.task_types or task.value in recipe.task_types)
 
 
 def entries_of(

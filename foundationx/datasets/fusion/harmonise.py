@@ -13,15 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from foundationx.core.types import Task
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.vocabulary import Vocabulary
 from foundationx.datasets.fusion.licences import same_licence
 from foundationx.datasets.fusion.record import Record
 from foundationx.datasets.fusion.spellings import compact, modalities_of
-
-ANNOTATION = {Task.CLASSIFICATION: "image label", Task.DETECTION: "box", Task.SEGMENTATION: "mask"}
-"""What is annotated for a task."""
 
 FILLED = (
     *("released", "organisations", "challenge", "dimensions", "modalities", "modality_detail"),
@@ -80,7 +76,7 @@ def record_of_card(card: Card, vocabulary: Vocabulary) -> Record:
         label_presence=survey.label_presence or "labelled",
         tasks=tuple(task.value for task in card.tasks),
         classes_per_task={task.value: len(spec.classes) for task, spec in card.tasks.items()},
-        annotations=tuple(ANNOTATION[task] for task in card.tasks),
+        annotations=tuple(task.facts.noun for task in card.tasks),
         storage_gb=survey.storage_gb,
         parent=card.parent,
         notes=card.notes,

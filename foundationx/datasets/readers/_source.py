@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import Annotations, BadSample, MaskPart, Split, Task, TaskKey
+from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import template_fields
 from foundationx.datasets.cards.tasks import AnnotationFile
@@ -51,6 +51,7 @@ class Source:
         if not os.path.isdir(folder):
             raise DataError(str(folder), "there is no such folder", f"the folder of {card.name}", "check root")
         self.card, self.task, self.folder, self.skip = card, task, folder, skip
+        self.facts = task.facts
         self.spec = card.tasks[task]
         self.classes = tuple(item.name for item in self.spec.classes)
         self.part = AnnotationFile()
@@ -63,9 +64,7 @@ class Source:
         self._labels: list[np.ndarray] = []
         self._names: list[str] = []
         self._sides: list[Split | None] = []
-        self._boxes: list[np.ndarray] = []
-        self._box_classes: list[np.ndarray] = []
-        self._masks: list[tuple[MaskPart, ...]] = []
+        self._targets: list[Any] = []
         self._sizes: dict[str, tuple[int, int]] = {}
         self.faults: list[tuple[str, DataError]] = []
         """What was left out under ``skip``: image as published, and why."""
@@ -152,6 +151,10 @@ class Source:
         """Whether a published name stands for a class."""
         return published in self._index
 
+    def wants(self, part: str) -> bool:
+        """Whether the task learns from this part of an image's annotation (``boxes``, ``masks``)."""
+        return self.facts.part == part
+
     def labels(self, value: float) -> np.ndarray:
         """(K,) float32, every class ``value`` (NaN: unknown)."""
         return np.full(len(self.classes), value, dtype=np.float32)
@@ -174,22 +177,19 @@ class Source:
         where: str,
         labels: np.ndarray,
         cells: Mapping[str, object] | None = None,
-        boxes: Sequence[Sequence[float]] = (),
-        box_classes: Sequence[int] = (),
-        masks: Sequence[MaskPart] = (),
         size: tuple[int, int] | None = None,
+        **parts: Any,
     ) -> None:
-        """Adds one image. Call inside :meth:`guard`.
+        """Adds one image; of its parts the task keeps those that it learns from. Call inside :meth:`guard`.
 
         Args:
             image: path as :meth:`image` gives it.
             where: place of its annotation.
             labels: (K,) tri-state.
             cells: its row or record, in which the card's patient and split columns are looked up.
-            boxes: n boxes x1 y1 x2 y2 in pixels.
-            box_classes: n class indices.
-            masks: parts of masks.
             size: height and width of the image in pixels, where the file says them.
+            parts: what else the file says of the image, by name: ``boxes``, n boxes x1 y1 x2 y2 in pixels, with
+                ``box_classes``, n class indices; ``masks``, parts of masks; or whatever another task takes.
 
         Raises:
             DataError: the image was added before or does not exist, or patient or split cannot be told.
@@ -205,13 +205,10 @@ class Source:
         self._labels.append(labels)
         self._names.append(patient)
         self._sides.append(side)
-        if size is not None and self.task is not Task.CLASSIFICATION:
+        if size is not None and self.facts.has_targets:
             self._sizes[image] = size
-        if self.task is Task.DETECTION:
-            self._boxes.append(np.asarray(boxes, dtype=np.float32).reshape(-1, 4))
-            self._box_classes.append(np.asarray(box_classes, dtype=np.int64))
-        if self.task is Task.SEGMENTATION:
-            self._masks.append(tuple(masks))
+        if self.facts.has_targets:
+            self._targets.append(self.facts.annotation(parts))
 
     def finish(self) -> Annotations:
         """The annotations read. Raises DataError where no image is left."""
@@ -219,7 +216,6 @@ class Source:
             reason = f"; the first of {len(self.faults)} bad ones: {self.faults[0][1].found}" if self.faults else ""
             where = str(self.folder / self.file)
             raise DataError(where, f"no image can be used{reason}", "annotated images", "check the card and the files")
-        detection, segmentation = self.task is Task.DETECTION, self.task is Task.SEGMENTATION
         return Annotations(
             key=TaskKey(self.card.name, self.task),
             classes=self.classes,
@@ -228,9 +224,7 @@ class Source:
             rows=list(self._rows.values()),
             labels=np.stack(self._labels).astype(np.float32),
             splits=self._sides,
-            boxes=self._boxes if detection else None,
-            box_classes=self._box_classes if detection else None,
-            masks=self._masks if segmentation else None,
+            targets=self._targets,
             bad=[
                 BadSample(self.card.name, self.task.value, image, error.where, error.found)
                 for image, error in self.faults

@@ -9,13 +9,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from foundationx.core.errors import CardError, DataError
-from foundationx.core.types import Task
 from foundationx.datasets.readers._agreement import Agreement, agreed_boxes, votes_needed
 from foundationx.datasets.readers._geometry import box
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
-TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION})
+GIVES = frozenset({"labels", "boxes"})
 
 
 class Options(ReaderOptions):
@@ -86,7 +85,9 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     labels[sorted(disputed)] = np.nan
     labels[classes] = 1.0
     first = rows[0]
-    source.add(source.image(name, first.where, first.cells), first.where, labels, first.cells, boxes, classes)
+    source.add(
+        source.image(name, first.where, first.cells), first.where, labels, first.cells, boxes=boxes, box_classes=classes
+    )
 
 
 def _class(source: Source, options: Options, row: Row) -> int | None:

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION})
+GIVES = frozenset({"labels", "boxes", "masks"})
 LISTS = ("syms", "boxes", "polygons")
 
 
@@ -51,9 +51,9 @@ def _add(source: Source, options: Options, record: Mapping[str, Any], name: str,
         labels[index] = 1.0
         boxes.append(box(corners, "xyxy", place))
         box_classes.append(index)
-        if source.task is Task.SEGMENTATION:
+        if source.wants("masks"):
             masks.append(MaskPart(index, polygon=polygon(points, place)))
-    source.add(path, where, labels, record, boxes, box_classes, masks)
+    source.add(path, where, labels, record, boxes=boxes, box_classes=box_classes, masks=masks)
 
 
 def _findings(record: Mapping[str, Any], where: str) -> list[tuple[Any, Any, Any]]:

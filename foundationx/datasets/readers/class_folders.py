@@ -5,10 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import Task
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION})
+GIVES = frozenset({"labels"})
 
 
 class Options(ReaderOptions):

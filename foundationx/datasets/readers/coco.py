@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, numbers, polygon
 from foundationx.datasets.readers._runs import runs_from_coco
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION})
+GIVES = frozenset({"labels", "boxes", "masks"})
 
 
 class Options(ReaderOptions):
@@ -54,7 +54,8 @@ def read(source: Source, options: Options) -> None:
             for annotation in annotations.get(number, ()):
                 found.take(annotation, f"{file} annotation {annotation.get('id')}")
             size = (round(frame[1]), round(frame[0])) if frame else None
-            source.add(path, where, found.labels(), image, found.boxes, found.box_classes, found.masks, size)
+            parts = {"boxes": found.boxes, "box_classes": found.box_classes, "masks": found.masks}
+            source.add(path, where, found.labels(), image, size, **parts)
 
 
 class _Found:
@@ -73,21 +74,21 @@ class _Found:
         if index is None:
             return
         outlines = annotation.get("segmentation") or []
-        segmentation = self.source.task is Task.SEGMENTATION
-        if annotation.get("iscrowd") or (segmentation and not outlines):
+        wants_masks = self.source.wants("masks")
+        if annotation.get("iscrowd") or (wants_masks and not outlines):
             # Something of the class is here, but not exactly where: what is not marked is unknown.
             self.vague.add(index)
             return
         self.boxes.append(box(annotation.get("bbox"), "xywh", where, *self.frame))
         self.box_classes.append(index)
-        if segmentation:
+        if wants_masks:
             self.masks += _outlines(outlines, index, where)
 
     def labels(self) -> np.ndarray:
         """(K,) present, absent or unknown."""
         labels = self.source.labels(0.0)
         labels[self.box_classes] = 1.0
-        hidden = self.vague if self.source.task is Task.SEGMENTATION else self.vague - set(self.box_classes)
+        hidden = self.vague if self.source.wants("masks") else self.vague - set(self.box_classes)
         labels[sorted(hidden)] = np.nan
         return labels
 

@@ -7,10 +7,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from foundationx.core.types import Task
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION})
+GIVES = frozenset({"labels"})
 
 
 class Options(ReaderOptions):

@@ -10,12 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import Task
 from foundationx.datasets.readers._agreement import Agreement, agreed_labels
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Table
 
-TASKS = frozenset({Task.CLASSIFICATION})
+GIVES = frozenset({"labels"})
 
 SOFT_LOW, SOFT_HIGH = 0.55, 0.85
 """Range of the soft labels of ``lsr_ones`` (``foundation_x.md`` section 4)."""

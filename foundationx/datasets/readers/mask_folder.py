@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.cards.schema import check_names
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.SEGMENTATION})
+GIVES = frozenset({"masks"})
 
 
 class Options(ReaderOptions):

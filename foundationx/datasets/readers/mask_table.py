@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import CardError
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
-TASKS = frozenset({Task.SEGMENTATION})
+GIVES = frozenset({"masks"})
 
 
 class Options(ReaderOptions):

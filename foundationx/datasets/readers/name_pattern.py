@@ -8,11 +8,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import Task
 from foundationx.datasets.cards.schema import check_expression
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION})
+GIVES = frozenset({"labels"})
 
 
 class Options(ReaderOptions):

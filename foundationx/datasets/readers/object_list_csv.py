@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundationx.core.errors import CardError, DataError
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import numbers, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION})
+GIVES = frozenset({"labels", "boxes", "masks"})
 
 RECTANGLE, ELLIPSE, POLYGON = "0", "1", "2"
 """Kinds of outline; rectangle and ellipse are given by two opposite corners of their box."""
@@ -43,7 +43,7 @@ def read(source: Source, options: Options) -> None:
             boxes = [[*outline.min(axis=0), *outline.max(axis=0)] for outline in outlines]
             masks = [MaskPart(0, polygon=outline) for outline in outlines]
             image = source.image(name, row.where, row.cells)
-            source.add(image, row.where, labels, row.cells, boxes, [0] * len(boxes), masks)
+            source.add(image, row.where, labels, row.cells, boxes=boxes, box_classes=[0] * len(boxes), masks=masks)
 
 
 def _outline(text: str, where: str) -> np.ndarray:

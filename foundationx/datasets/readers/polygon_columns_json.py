@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-TASKS = frozenset({Task.DETECTION, Task.SEGMENTATION})
+GIVES = frozenset({"boxes", "masks"})
 
 
 class Options(ReaderOptions):
@@ -58,7 +58,7 @@ def _add(source: Source, options: Options, content: Mapping[str, Any], key: str,
             classes.append(index)
             masks.append(MaskPart(index, polygon=outline))
     path = source.image(name.rpartition("/")[2] if options.strip_folders else name, where)
-    source.add(path, where, labels, {}, boxes, classes, masks)
+    source.add(path, where, labels, {}, boxes=boxes, box_classes=classes, masks=masks)
 
 
 def _pairs(points: Any) -> Any:

@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import MaskPart, Runs, Task
+from foundationx.core.types import MaskPart, Runs
 from foundationx.datasets.readers._runs import bounds, runs_from_text
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
-TASKS = frozenset({Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION})
+GIVES = frozenset({"labels", "boxes", "masks"})
 
 
 class Options(ReaderOptions):
@@ -68,13 +68,14 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
             if not absent:
                 found.append((index, _runs(row, cell, options)))
     boxes, masks = [], []
-    if source.task is Task.DETECTION:
+    if source.wants("boxes"):
         boxes = [_box(runs, rows[0].where) for _, runs in found]
-    if source.task is Task.SEGMENTATION:
+    if source.wants("masks"):
         masks = [MaskPart(index, runs=runs, scaled=options.scaled) for index, runs in found]
     first = rows[0]
     image = source.image(name, first.where, first.cells)
-    source.add(image, first.where, labels, first.cells, boxes, [index for index, _ in found], masks)
+    classes = [index for index, _ in found]
+    source.add(image, first.where, labels, first.cells, boxes=boxes, box_classes=classes, masks=masks)
 
 
 def _runs(row: Row, cell: str, options: Options) -> Runs:

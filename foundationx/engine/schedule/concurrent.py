@@ -15,7 +15,7 @@ import numpy as np
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
-from foundationx.core.types import PhaseName, Task, TaskKey
+from foundationx.core.types import PhaseName, TaskKey
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.cyclic import pass_sizes, phase_lengths
 from foundationx.engine.schedule.plan import Phase
@@ -49,7 +49,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
                 first_step=step,
                 steps=1,
                 trainable=task_scopes(key, config.model),
-                consistency=weight(done) if key.task is not Task.SELF_SUPERVISION else 0.0,
+                consistency=weight(done) if key.task.facts.has_consistency else 0.0,
                 momentum=momentum(done) if moves else None,
                 closes_visit=True,
                 closes_cycle=closes,

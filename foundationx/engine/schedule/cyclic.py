@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from foundationx.core.config.run import RunConfig, ScheduleConfig
-from foundationx.core.types import ANNOTATED, PhaseName, Task, TaskKey
+from foundationx.core.types import PhaseName, TaskKey
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase
 from foundationx.models.parameter_groups import lock_scopes, task_scopes
@@ -56,8 +56,8 @@ def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Pha
         closes_cycle = closes_visit and visit.closes_cycle
         moves = {"phase": True, "visit": closes_visit, "cycle": closes_cycle, "step": False}[config.teacher.update]
         locked = name is PhaseName.LOCK
-        again = config.schedule.reuse if locked and visit.key.task in ANNOTATED else None
-        tied = not locked and visit.key.task is not Task.SELF_SUPERVISION  # that one has a teacher of its own
+        again = config.schedule.reuse if locked and visit.key.task.facts.needs_annotations else None
+        tied = not locked and visit.key.task.facts.has_consistency
         yield Phase(
             name=name,
             key=visit.key,
@@ -107,7 +107,7 @@ def phase_lengths(schedule: ScheduleConfig, key: TaskKey, size: int, batch_size:
     one_pass = -(-size // batch_size)
     lengths = {}
     for name, shares in ((PhaseName.LOCK, schedule.lock), (PhaseName.RELEASE, schedule.release)):
-        share = getattr(shares, key.task.value)
+        share = shares[key.task]
         if share > 0:
             steps = max(1, int(one_pass * share + 1e-9))
             lengths[name] = min(steps, schedule.max_steps or steps)

@@ -13,7 +13,7 @@ from typing import Any
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.extensions import Extensions, one_function
-from foundationx.core.types import ANNOTATED, PhaseName, TaskKey
+from foundationx.core.types import PhaseName, TaskKey
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Phase:
     @property
     def is_head_only(self) -> bool:
         """It learns a head from annotations and nothing else moves; its steps do not ask the teacher."""
-        return self.name is PhaseName.LOCK and self.key.task in ANNOTATED
+        return self.name is PhaseName.LOCK and self.key.task.facts.needs_annotations
 
     @property
     def reads(self) -> int:

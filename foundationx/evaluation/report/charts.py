@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from foundationx.core.types import TaskKey
-from foundationx.evaluation.measure import HEADLINE
 from foundationx.evaluation.report.facts import Facts, own_step
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
@@ -85,7 +84,7 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
 
 def metric_curves(facts: Facts) -> str:
     """Headline metric of every head by visit, a line a model; the head's own visits are marked."""
-    keys = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task])]
+    keys = [key for key in facts.heads if facts.rows(key, key.task.facts.headline)]
     with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys))
         for axis, key in zip(axes, keys, strict=False):
@@ -94,7 +93,7 @@ def metric_curves(facts: Facts) -> str:
 
 
 def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
-    metric = HEADLINE[key.task]
+    metric = key.task.facts.headline
     split = "val" if facts.rows(key, metric, split="val") else facts.split
     rows = [row for row in facts.rows(key, metric, split=split) if row.class_name == "mean" and row.value is not None]
     for visit in facts.plan.get("visits", []):

@@ -8,6 +8,7 @@ from typing import Any
 
 from foundationx.core.types import Example, MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
+from foundationx.tasks.definition import task_of
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,9 @@ class Facts:
 
     def trivial(self, key: TaskKey, split: str) -> float | None:
         """What the headline metric would be without looking: guessing, no boxes, empty masks."""
-        if key.task is Task.SEGMENTATION:
-            rows = [row for row in self.rows(key, "Dice empty", split=split) if row.class_name == "mean"]
-            return rows[-1].value if rows else None
-        return 0.5 if key.task is Task.CLASSIFICATION else 0.0
+        name = f"{key.task.facts.headline} empty"
+        rows = [row for row in self.rows(key, name, split=split) if row.class_name == "mean"]
+        return task_of(key.task).chance(rows[-1].value if rows else None)
 
 
 def read_facts(folder: Path) -> Facts:

@@ -9,13 +9,13 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from foundationx.core.types import Example, Split, Task, TaskKey
-from foundationx.evaluation.measure import HEADLINE
+from foundationx.core.types import Example, Split, TaskKey
 from foundationx.evaluation.report import charts, data
 from foundationx.evaluation.report.facts import Facts
 from foundationx.evaluation.report.html import DIGITS, details, head_of, rounded, section, table_of
-from foundationx.evaluation.report.pictures import Finding, findings, picture
-from foundationx.tasks.detection.record import SHOWN_SCORE
+from foundationx.evaluation.report.pictures import picture
+from foundationx.tasks.definition import task_of
+from foundationx.tasks.drawing import ClassSummary
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -75,7 +75,7 @@ def _headline(facts: Facts) -> str:
     if not facts.metrics:
         return section("What was learned", "<p class='quiet'>No evaluation yet.</p>")
     split = facts.split
-    scored = [key for key in facts.heads if facts.rows(key, HEADLINE[key.task], split=split)]
+    scored = [key for key in facts.heads if facts.rows(key, key.task.facts.headline, split=split)]
     lines = "".join(_headline_row(facts, key, split) for key in scored)
     models = ("untrained", *facts.models)
     columns = ("head", "metric", "images", "trivial", *models)
@@ -94,7 +94,7 @@ def _headline(facts: Facts) -> str:
 
 
 def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
-    metric = HEADLINE[key.task]
+    metric = key.task.facts.headline
     trivial = facts.trivial(key, split)
     before = facts.value(key, metric, "mean", "student", split, last=False)
     trained = {model: facts.value(key, metric, "mean", model, split, last=True) for model in facts.models}
@@ -172,36 +172,27 @@ def _pictures(facts: Facts) -> str:
     blocks = []
     for key in (key for key in facts.heads if key in facts.examples):
         classes, model, examples = facts.examples[key]
-        items = "".join(_picture(example, classes) for example in examples)
-        note = _PICTURE_NOTES[key.task]
+        items = "".join(_picture(key, example, classes) for example in examples)
+        note = task_of(key.task).legend
         blocks.append(
             f"<h3>{head_of(key)} <small>{escape(model)}. {note}</small></h3><div class='pictures'>{items}</div>"
         )
     return section("Pictures", "".join(blocks))
 
 
-_PICTURE_NOTES = {
-    Task.CLASSIFICATION: "Filled dot: present, ring: absent, no dot: unknown; bar: probability.",
-    Task.DETECTION: "Solid box: true, dashed box: predicted, with its score. "
-    f"Drawn from a score of {SHOWN_SCORE:g} on; AP counts the lower ones too.",
-    Task.SEGMENTATION: "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown.",
-}
-
-
-def _picture(example: Example, classes: tuple[str, ...]) -> str:
+def _picture(key: TaskKey, example: Example, classes: tuple[str, ...]) -> str:
     name = escape(example.name)
-    lines = (
-        "".join(_finding(finding) for finding in findings(example, classes)) or "<li>nothing true, nothing found</li>"
-    )
-    image = f"<img alt='{name}' src='{picture(example)}'>"
+    summaries = task_of(key.task).findings(example, classes)
+    lines = "".join(_class_line(summary) for summary in summaries) or "<li>nothing true, nothing found</li>"
+    image = f"<img alt='{name}' src='{picture(key.task, example)}'>"
     return f"<figure>{image}<figcaption><ul>{lines}</ul><span>{name}</span></figcaption></figure>"
 
 
-def _finding(finding: Finding) -> str:
-    kind = {True: "present", False: "absent", None: "unknown"}[finding.true]
-    swatch = f"<i class='swatch' style='background:{finding.colour}'></i>" if finding.colour else "<i class='dot'></i>"
-    bar = f"<u style='width:{100 * finding.share:.0f}%'></u>" if finding.share is not None else ""
-    return f"<li class='{kind}'>{swatch}<span>{escape(finding.name)}</span><b>{escape(finding.words)}</b>{bar}</li>"
+def _class_line(summary: ClassSummary) -> str:
+    kind = {True: "present", False: "absent", None: "unknown"}[summary.true]
+    swatch = f"<i class='swatch' style='background:{summary.colour}'></i>" if summary.colour else "<i class='dot'></i>"
+    bar = f"<u style='width:{100 * summary.share:.0f}%'></u>" if summary.share is not None else ""
+    return f"<li class='{kind}'>{swatch}<span>{escape(summary.name)}</span><b>{escape(summary.words)}</b>{bar}</li>"
 
 
 def _config(facts: Facts) -> str:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from foundationx.core.config.load import parse_config
 from foundationx.core.errors import ConfigError
-from foundationx.core.types import ANNOTATED, PhaseName, Task, TaskKey
+from foundationx.core.types import PhaseName, Task, TaskKey, all_tasks, annotated_tasks
 from foundationx.engine.schedule.cyclic import phase_lengths
 from foundationx.engine.schedule.plan import build_plan
 
@@ -75,7 +75,7 @@ def test_foundation_x_plus_locks_everywhere():
 def test_trainable_scopes():
     plan = build_plan(config(), SIZES)
     by = {(phase.key, phase.name): phase for phase in plan.phases}
-    candid = {task: TaskKey("candid", task) for task in ANNOTATED}
+    candid = {task: TaskKey("candid", task) for task in annotated_tasks()}
     assert by[candid[D], "lock"].trainable == ("head.candid/detection",)
     assert by[candid[D], "release"].trainable == ("backbone", "neck", "encoder", "head.candid/detection")
     assert by[candid[S], "lock"].trainable == ("head.candid/segmentation",)
@@ -118,7 +118,7 @@ def test_update_per_visit_and_per_step():
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=6), st.integers(1, 64), st.integers(1, 3), st.integers(1, 9))
 def test_phases_follow_each_other_without_gaps(counts, batch, cycles, cap):
-    sizes = {TaskKey(f"d{n}", list(Task)[n % 3]): count for n, count in enumerate(counts)}
+    sizes = {TaskKey(f"d{n}", all_tasks()[n % 3]): count for n, count in enumerate(counts)}
     plan = build_plan(config(schedule={"cycles": cycles, "max_steps": cap}, runtime={"batch_size": batch}), sizes)
     step = 0
     for phase in plan.phases:
@@ -142,7 +142,7 @@ def test_faults_are_named():
     with pytest.raises(ConfigError, match="did you mean 'cyclic'"):
         build_plan(config(schedule={"type": "cyclc"}), SIZES)
     with pytest.raises(ConfigError, match="would be empty"):
-        config(schedule={"lock": {"detection": 0}, "release": {"classification": 1, "segmentation": 1}})
+        config(schedule={"lock": {"detection": 0}, "release": {"classification": 1, "detection": 0, "segmentation": 1}})
 
 
 def test_json_has_every_phase():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from foundationx.evaluation.report.overlay import COLOURS, LEAST_SIDE, Overlay
+from foundationx.tasks.drawing import COLOURS, LEAST_SIDE, Overlay
 
 
 def grey_film(height, width, level=60):

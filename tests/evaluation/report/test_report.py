@@ -15,8 +15,10 @@ from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.report import write_report
 from foundationx.evaluation.report.data import MOST_SKIPPED
 from foundationx.evaluation.report.facts import own_step, read_facts
-from foundationx.evaluation.report.pictures import SIDE, findings, picture
+from foundationx.evaluation.report.pictures import picture
+from foundationx.tasks.definition import task_of
 from foundationx.tasks.detection.record import SHOWN_SCORE
+from foundationx.tasks.drawing import SIDE
 
 LABELS = TaskKey("labels_set", Task.CLASSIFICATION)
 BOXES = TaskKey("boxes_set", Task.DETECTION)
@@ -256,6 +258,10 @@ def test_incidents_are_listed_with_head_and_images(tmp_path):
     assert NASTY in shown and "disk is full" in shown
 
 
+def findings(key, shown, classes):
+    return task_of(key.task).findings(shown, classes)
+
+
 def example(run, key):
     classes, _, (only,) = WorkDir(run).read_examples()[key]
     return only, classes
@@ -264,7 +270,7 @@ def example(run, key):
 def drawn(run, key):
     """The picture as (H, W) saturation, and its scale: the image itself is grey."""
     only, _ = example(run, key)
-    data = np.frombuffer(base64.b64decode(picture(only).split(",")[1]), np.uint8)
+    data = np.frombuffer(base64.b64decode(picture(key.task, only).split(",")[1]), np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(int)
     return pixels.max(axis=2) - pixels.min(axis=2), SIDE / 64
 
@@ -301,7 +307,7 @@ def test_true_masks_are_tinted_predicted_ones_outlined_and_unknown_pixels_stripe
 
 
 def test_findings_of_labels_put_what_is_true_first_and_tell_unknown_from_absent(run):
-    rows = findings(*example(run, LABELS))
+    rows = findings(LABELS, *example(run, LABELS))
     assert [(row.name, row.true, row.words) for row in rows] == [
         (NASTY, True, "0.25"), ("Mass", False, "0.90"), ("Edema", None, "0.50")
     ]  # fmt: skip
@@ -309,7 +315,7 @@ def test_findings_of_labels_put_what_is_true_first_and_tell_unknown_from_absent(
 
 
 def test_findings_of_boxes_count_true_and_found_by_class(run):
-    rows = findings(*example(run, BOXES))
+    rows = findings(BOXES, *example(run, BOXES))
     assert [(row.name, row.words) for row in rows] == [
         ("Nodule", "1 true, 0 drawn"),
         ("Mass", "0 true, 1 drawn (0.60)"),
@@ -318,7 +324,7 @@ def test_findings_of_boxes_count_true_and_found_by_class(run):
 
 
 def test_findings_of_masks_leave_unknown_pixels_out(run):
-    rows = findings(*example(run, MASKS))
+    rows = findings(MASKS, *example(run, MASKS))
     assert [(row.name, row.true, row.words) for row in rows] == [
         ("Lung", True, "Dice 0.50"), ("1 class", False, "neither true nor found"), ("1 class", None, "unknown")
     ]  # fmt: skip
@@ -327,7 +333,7 @@ def test_findings_of_masks_leave_unknown_pixels_out(run):
 def test_a_prediction_for_a_class_that_was_not_annotated_is_named_since_it_is_drawn(run):
     masks, classes = example(run, MASKS)
     masks.pred_masks[1, :5] = 1
-    heart = findings(masks, classes)[1]
+    heart = findings(MASKS, masks, classes)[1]
     assert (heart.name, heart.true, heart.words, heart.share) == ("Heart", None, "unknown", None)
     assert heart.colour is not None
 
@@ -337,7 +343,7 @@ def test_a_dozen_classes_have_a_colour_each():
     image, boxes = np.zeros((64, 64), np.uint8), np.tile(np.float32([[5, 5, 9, 9]]), (count, 1))
     many = Example(image, "m", np.ones(count, np.float32), boxes=boxes, box_classes=np.arange(count))
     many.pred_boxes, many.pred_scores, many.pred_classes = boxes[:0], np.zeros(0), np.zeros(0, int)
-    rows = findings(many, [f"class {k}" for k in range(count)])
+    rows = findings(BOXES, many, [f"class {k}" for k in range(count)])
     assert len({row.colour for row in rows}) == count
 
 

@@ -41,7 +41,7 @@ PLACE_FAULTS = [
         IssueKind.TARGETS,
         "stage_2_train_images/0004cfab-1.dcm",
         "stage_2_train_labels.csv row 2",
-        "stands out of the image of 48 x 48",
+        "lies outside the image of 48 x 48",
     ),
     Fault(
         "no numbers",

@@ -1,0 +1,29 @@
+"""Image labels in the report and in ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foundationx.core.types import Example, Prediction
+from foundationx.tasks.drawing import ClassSummary, Overlay, is_present
+
+MOST_CLASSES = 5
+
+
+def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
+    """What is present, then what was thought most likely."""
+    likely = example.probabilities
+    order = sorted(range(len(classes)), key=lambda k: (not example.labels[k] >= 0.5, -likely[k]))
+    return [
+        ClassSummary(classes[k], is_present(example.labels, k), f"{likely[k]:.2f}", float(likely[k]), None)
+        for k in order[:MOST_CLASSES]
+    ]
+
+
+def describe(
+    prediction: Prediction, classes: Sequence[str], threshold: float, overlay: Overlay, head: str
+) -> dict[str, float]:
+    """Probability of every class; those of at least ``threshold`` are noted in the picture."""
+    values = dict(zip(classes, prediction.probabilities[0].tolist(), strict=True))
+    overlay.note([f"{name} {value:.2f}" for name, value in values.items() if value >= threshold], head)
+    return {name: round(value, 4) for name, value in values.items()}

@@ -1,0 +1,24 @@
+"""What a classification head predicts, and what the report keeps of an evaluated image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from foundationx.core.types import Example, Prediction
+
+
+@dataclass(slots=True)
+class ClassificationPrediction(Prediction):
+    """Probabilities (B, K) in [0, 1]."""
+
+    probabilities: Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class ClassificationExample(Example):
+    """Probabilities (K,) float32."""
+
+    probabilities: np.ndarray

@@ -1,0 +1,63 @@
+"""Image labels: classes that are present, absent or unknown in an image as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Batch, Example
+from foundationx.tasks.classification import draw, record
+from foundationx.tasks.definition import TaskDefinition
+from foundationx.tasks.drawing import ClassSummary, Overlay
+
+
+class ClassificationTask(TaskDefinition):
+    """Image labels."""
+
+    name = "classification"
+    noun = "image label"
+    headline = "AUROC"
+    shares_head = True
+    legend = "Filled dot: present, ring: absent, no dot: unknown; bar: probability."
+
+    def trunk_scopes(self) -> Mapping[str, str]:
+        """The projector between pooled feature and heads."""
+        return {"": "projector"}
+
+    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+        """The projector, if there is one."""
+        return ("projector",) if config.projector else ()
+
+    def record_truth(self, batch: Batch) -> dict[str, Recorded]:
+        """Nothing beside the labels."""
+        return record.record_truth(batch)
+
+    def record_prediction(self, prediction: Any, batch: Batch) -> dict[str, Recorded]:
+        """Probabilities."""
+        return record.record_prediction(prediction, batch)
+
+    def example(self, prediction: Any, batch: Batch, index: int) -> Example:
+        """An image with its probabilities."""
+        return record.example(prediction, batch, index)
+
+    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+        """Present classes, then the most likely ones."""
+        return draw.findings(example, classes)
+
+    def chance(self, empty: float | None) -> float | None:
+        """AUROC of guessing."""
+        return 0.5
+
+    def describe(
+        self,
+        prediction: Any,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        threshold: float,
+        overlay: Overlay,
+        head: str,
+    ) -> dict[str, float]:
+        """Probability of every class."""
+        return draw.describe(prediction, classes, threshold, overlay, head)

@@ -1,0 +1,167 @@
+"""The contract of a task: one class in ``task.py`` of its folder answers what everything outside asks about it.
+
+Facts that configuration, cards and readers need are those of ``core/task.py``; what is here concerns pixels, tensors,
+networks, evaluation and the report. Defaults are those of a task whose labels say everything.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from torch import Tensor
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.errors import DataError
+from foundationx.core.task import TaskFacts
+from foundationx.core.types import Batch, Example, Target, Task
+from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
+
+OUTSIDE_TOLERANCE = 1.0
+"""Pixels by which a published coordinate may lie outside its image (rounding); more is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """The image that an annotation belongs to, as published.
+
+    Attributes:
+        file: Path relative to the dataset's folder.
+        row: Position of the annotation, for messages.
+        size: Height and width in pixels.
+        labels: (K,) float32, tri-state.
+        read_mask: Pixels (H, W) uint8 of a mask file relative to the dataset's folder; errors name the row.
+    """
+
+    file: str
+    row: str
+    size: tuple[int, int]
+    labels: np.ndarray
+    read_mask: Callable[[str], np.ndarray]
+
+    def outside(self, what: str) -> DataError:
+        """The error that ``what`` lies outside this image."""
+        return DataError(
+            f"{self.row} ({self.file})",
+            f"{what} lies outside the image of {self.size[1]} x {self.size[0]} pixels",
+            "all coordinates inside the image",
+            "check that annotation and image have the same size, or train with on_bad_sample='skip'",
+        )
+
+
+class TaskDefinition(TaskFacts, ABC):
+    """Everything that is particular to one task.
+
+    Attributes:
+        is_cached: Whether targets are kept in the image cache, because drawing them takes long.
+        legend: What solid, dashed and so on mean in the report's pictures.
+    """
+
+    is_cached: ClassVar[bool] = False
+    legend: ClassVar[str] = ""
+
+    def target(self, annotation: Any, source: SourceImage) -> Target | None:
+        """The target of one image in its own pixels; None if labels say everything.
+
+        Raises:
+            DataError: The annotation does not fit the image, or a file of it cannot be used.
+        """
+        return None
+
+    def target_facts(self, annotation: Any, labels: np.ndarray, file_state: Callable[[str], str]) -> list[str]:
+        """All that a cached target is drawn from, as text; ``file_state`` gives the state of one of its files."""
+        raise NotImplementedError
+
+    def pack(self, target: Any) -> bytes:
+        """A resized target as the cache keeps it."""
+        raise NotImplementedError
+
+    def unpack(self, content: np.ndarray, side: int) -> Target:
+        """The target, for a square of ``side`` pixels, of what :meth:`pack` made."""
+        raise NotImplementedError
+
+    def batch(self, common: Mapping[str, Any], targets: Sequence[Any], size: tuple[int, int]) -> Batch:
+        """A batch of samples.
+
+        Args:
+            common: Fields of ``Batch``.
+            targets: One target per image.
+            size: Height and width of the images in pixels.
+        """
+        return Batch(**common)
+
+    def trunk_scopes(self) -> Mapping[str, str]:
+        """Submodule of the trunk ("" for all of it) -> name of its parameters' scope; the longest prefix wins."""
+        return {"": f"trunk.{self.name}"}
+
+    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+        """Scopes of the trunk that this configuration trains, from the image upwards."""
+        return tuple(dict.fromkeys(self.trunk_scopes().values()))
+
+    def guide(self, config: ModelConfig) -> Task | None:
+        """Task of the same dataset whose prediction guides this one's features; None for none."""
+        return None
+
+    def guided(
+        self, features: Sequence[Tensor], prediction: Any, size: tuple[int, int], config: ModelConfig
+    ) -> Sequence[Tensor]:
+        """The backbone's feature maps, changed by what the guide's head predicts for images of ``size`` (H, W)."""
+        return features
+
+    @abstractmethod
+    def record_truth(self, batch: Any) -> dict[str, Recorded]:
+        """What stored predictions hold of the truth beside labels: arrays with one entry per image, by name."""
+
+    @abstractmethod
+    def record_prediction(self, prediction: Any, batch: Any) -> dict[str, Recorded]:
+        """What stored predictions hold of a head's output, likewise."""
+
+    @abstractmethod
+    def example(self, prediction: Any, batch: Any, index: int) -> Example:
+        """Image ``index`` of a batch as the report shows it."""
+
+    def draw(self, canvas: Canvas, example: Any) -> None:
+        """Draws truth and prediction over an example's image."""
+        return
+
+    @abstractmethod
+    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+        """Truth and prediction in words, class by class."""
+
+    def chance(self, empty: float | None) -> float | None:
+        """The headline metric without looking at the image; None if it is not known.
+
+        Args:
+            empty: Value of the metric ``"{headline} empty"``, if there is one: nothing is predicted.
+        """
+        return 0.0
+
+    @abstractmethod
+    def describe(
+        self,
+        prediction: Any,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        threshold: float,
+        overlay: Overlay,
+        head: str,
+    ) -> Any:
+        """The prediction for one image as values for JSON, drawn on the overlay as well.
+
+        Args:
+            prediction: For a batch of one image.
+            classes: K names.
+            size: Height and width of the source image in pixels.
+            threshold: Least score or probability that is named.
+            overlay: Picture of the source image.
+            head: The head's name, ``dataset/task``.
+        """
+
+
+def task_of(task: Task) -> TaskDefinition:
+    """The definition of a task."""
+    return cast(TaskDefinition, task.facts)

@@ -1,0 +1,48 @@
+"""Boxes in the report and in ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from foundationx.core.types import Example, Prediction
+from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay, colour_of, css_of, is_present
+
+
+def draw(canvas: Canvas, example: Example) -> None:
+    """True boxes solid, predicted ones dashed with their score in a corner."""
+    for box, label in zip(example.boxes, example.box_classes, strict=True):
+        canvas.box(box, colour_of(label))
+    for box, label, score in zip(example.pred_boxes, example.pred_classes, example.pred_scores, strict=True):
+        canvas.dashed_box(box, f"{score:.2f}", colour_of(label))
+
+
+def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
+    """Number of true and drawn boxes of each class, with the best scores."""
+    rows = []
+    for k, name in enumerate(classes):
+        true, scores = int((example.box_classes == k).sum()), example.pred_scores[example.pred_classes == k]
+        if true or len(scores):
+            best = f" ({', '.join(f'{score:.2f}' for score in scores[:3])})" if len(scores) else ""
+            words = f"{true} true, {len(scores)} drawn{best}"
+            rows.append(ClassSummary(name, is_present(example.labels, k), words, None, css_of(k)))
+    return rows
+
+
+def describe(
+    prediction: Prediction, classes: Sequence[str], size: tuple[int, int], threshold: float, overlay: Overlay
+) -> list[dict[str, Any]]:
+    """Boxes of at least ``threshold``, x1 y1 x2 y2 in pixels of the source image."""
+    height, width = size
+    scale = np.array([width, height, width, height])
+    rows = []
+    for box, score, label in zip(
+        prediction.boxes[0].tolist(), prediction.scores[0].tolist(), prediction.box_classes[0].tolist(), strict=True
+    ):
+        if score >= threshold:
+            corners = np.round(np.clip(box, 0, 1) * scale, 1)
+            overlay.box(corners, f"{classes[label]} {score:.2f}", label)
+            rows.append({"class": classes[label], "score": round(score, 4), "box": corners.tolist()})
+    return rows

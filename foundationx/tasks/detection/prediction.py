@@ -1,0 +1,44 @@
+"""What a detection head predicts, and what the report keeps of an evaluated image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from foundationx.core.types import Example, Prediction
+
+
+@dataclass(slots=True)
+class DetectionPrediction(Prediction):
+    """The best boxes of every image, best first.
+
+    Attributes:
+        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
+        scores: (B, Q) in [0, 1].
+        box_classes: (B, Q) int64.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    box_classes: Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class DetectionExample(Example):
+    """True and predicted boxes, x1 y1 x2 y2 in pixels of ``image``.
+
+    Attributes:
+        boxes: (N, 4), true.
+        box_classes: (N,).
+        pred_boxes: (M, 4), from a certain score on.
+        pred_scores: (M,).
+        pred_classes: (M,).
+    """
+
+    boxes: np.ndarray
+    box_classes: np.ndarray
+    pred_boxes: np.ndarray
+    pred_scores: np.ndarray
+    pred_classes: np.ndarray

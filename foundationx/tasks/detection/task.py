@@ -1,0 +1,87 @@
+"""Boxes around findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Example
+from foundationx.tasks.definition import SourceImage, TaskDefinition
+from foundationx.tasks.detection import draw, record
+from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate
+from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
+
+
+class DetectionTask(TaskDefinition):
+    """Boxes."""
+
+    name = "detection"
+    noun = "box"
+    headline = "AP40"
+    part = "boxes"
+    legend = (
+        "Solid box: true, dashed box: predicted, with its score. "
+        f"Drawn from a score of {record.SHOWN_SCORE:g} on; AP counts the lower ones too."
+    )
+
+    def annotation(self, parts: Mapping[str, Any]) -> Boxes:
+        """Published boxes, not checked yet."""
+        corners = np.asarray(parts.get("boxes", ()), dtype=np.float32).reshape(-1, 4)
+        return Boxes(corners, np.asarray(parts.get("box_classes", ()), dtype=np.int64))
+
+    def count(self, annotation: Boxes) -> int:
+        """Boxes."""
+        return len(annotation)
+
+    def target(self, annotation: Boxes, source: SourceImage) -> Boxes:
+        """Boxes inside the image."""
+        return checked(annotation, source)
+
+    def batch(self, common: Mapping[str, Any], targets: Sequence[Boxes], size: tuple[int, int]) -> DetectionBatch:
+        """Boxes as shares of the image, padded."""
+        return collate(common, targets, size)
+
+    def trunk_scopes(self) -> Mapping[str, str]:
+        """Neck, encoder and, if it is shared, the decoder."""
+        return {"neck": "neck", "": "encoder", "decoder": "decoder.detection"}
+
+    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+        """The decoder only if datasets share it."""
+        shared = ("neck", "encoder")
+        return (*shared, "decoder.detection") if config.detection.get("sharing") == "queries" else shared
+
+    def record_truth(self, batch: DetectionBatch) -> dict[str, Recorded]:
+        """True boxes and the sizes of the source images."""
+        return record.record_truth(batch)
+
+    def record_prediction(self, prediction: Any, batch: DetectionBatch) -> dict[str, Recorded]:
+        """Predicted boxes with classes and scores."""
+        return record.record_prediction(prediction, batch)
+
+    def example(self, prediction: Any, batch: DetectionBatch, index: int) -> Example:
+        """An image with true boxes and the better predicted ones."""
+        return record.example(prediction, batch, index)
+
+    def draw(self, canvas: Canvas, example: Any) -> None:
+        """True boxes solid, predicted ones dashed with their score."""
+        draw.draw(canvas, example)
+
+    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+        """Number of true and predicted boxes of each class."""
+        return draw.findings(example, classes)
+
+    def describe(
+        self,
+        prediction: Any,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        threshold: float,
+        overlay: Overlay,
+        head: str,
+    ) -> list[dict[str, Any]]:
+        """Boxes in pixels of the source image."""
+        return draw.describe(prediction, classes, size, threshold, overlay)

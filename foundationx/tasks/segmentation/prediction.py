@@ -1,0 +1,25 @@
+"""What a segmentation head predicts, and what the report keeps of an evaluated image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from foundationx.core.types import Example, Prediction
+
+
+@dataclass(slots=True)
+class SegmentationPrediction(Prediction):
+    """Probabilities (B, K, H, W) in [0, 1] at the network's input size."""
+
+    masks: Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class SegmentationExample(Example):
+    """Masks (K, H, W) uint8: true ones 0, 1 or 255 (unknown), predicted ones 0 or 1."""
+
+    masks: np.ndarray
+    pred_masks: np.ndarray

@@ -1,0 +1,144 @@
+"""Masks of one image and of a batch: drawn from their parts, resized, moved with the pixels, cached, collated."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from foundationx.core.errors import DataError
+from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, Runs
+from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMasks:
+    """Masks (K, H, W) uint8 of one image: 0, 1 or 255 (unknown)."""
+
+    masks: np.ndarray
+
+    def resized(self, size: tuple[int, int], side: int) -> Self:
+        """Masks stretched to a square of ``side`` pixels; those of that size stay as they are."""
+        if self.masks.shape[1:] == (side, side):
+            return self
+        # Exact: plain nearest takes the first pixel of each area, half a pixel beside what the image shows.
+        return type(self)(
+            np.stack([cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST_EXACT) for mask in self.masks])
+        )
+
+    def moved(self, move: Move) -> Self:
+        """Masks of the view."""
+        return type(self)(move.masks(self.masks))
+
+
+@dataclass(slots=True, kw_only=True)
+class SegmentationBatch(Batch):
+    """Images with masks (B, K, H, W) uint8: 0, 1 or 255 (unknown)."""
+
+    masks: Tensor
+
+
+def draw(parts: Sequence[MaskPart], source: SourceImage) -> ImageMasks:
+    """Draws published parts; a class that was not annotated in the image is unknown everywhere.
+
+    Raises:
+        DataError: A mask file cannot be read or has another size than its image, or a part lies outside.
+    """
+    masks = np.zeros((len(source.labels), *source.size), dtype=np.uint8)
+    masks[np.isnan(source.labels)] = UNKNOWN_PIXEL
+    for part in parts:
+        _draw_part(masks[part.class_index], part, source)
+    return ImageMasks(masks)
+
+
+def facts(parts: Sequence[MaskPart], labels: np.ndarray, file_state: Callable[[str], str]) -> list[str]:
+    """All that the masks are drawn from, as text."""
+    texts = [np.isnan(labels).tobytes().hex()]
+    for part in parts:
+        texts.append(repr((part.class_index, part.positive, part.ignore, part.scaled)))
+        if part.file is not None:
+            texts.append(file_state(part.file))
+        if part.polygon is not None:
+            texts.append(part.polygon.tobytes().hex())
+        if part.runs is not None:
+            runs = part.runs
+            texts += [runs.starts.tobytes().hex(), runs.lengths.tobytes().hex()]
+            texts.append(repr((runs.order, runs.height, runs.width)))
+    return texts
+
+
+def pack(target: ImageMasks) -> bytes:
+    """Masks as compressed bytes; a mask is mostly one value, so the quickest level suffices."""
+    return zlib.compress(np.ascontiguousarray(target.masks).tobytes(), level=1)
+
+
+def unpack(content: np.ndarray, side: int) -> ImageMasks:
+    """The masks of :func:`pack`; they may be written to."""
+    return ImageMasks(np.frombuffer(bytearray(zlib.decompress(content)), np.uint8).reshape(-1, side, side))
+
+
+def collate(common: Mapping[str, Any], targets: Sequence[ImageMasks], size: tuple[int, int]) -> SegmentationBatch:
+    """Masks one beside the other."""
+    return SegmentationBatch(**common, masks=torch.from_numpy(np.stack([target.masks for target in targets])))
+
+
+def paint(runs: Runs, size: tuple[int, int]) -> np.ndarray:
+    """A run-length mask as (H, W) uint8, 0 and 1.
+
+    Args:
+        runs: Runs of foreground pixels.
+        size: Height and width in pixels, if the runs name none.
+
+    Raises:
+        IndexError: A run goes beyond the last pixel.
+    """
+    height, width = runs.height or size[0], runs.width or size[1]
+    change = np.zeros(height * width + 1, dtype=np.int8)
+    change[runs.starts] += 1
+    change[runs.starts.astype(np.int64) + runs.lengths] -= 1
+    flat = np.cumsum(change[:-1], dtype=np.int8).view(np.uint8)
+    return flat.reshape(height, width) if runs.order == "rows" else flat.reshape(width, height).T.copy()
+
+
+def _draw_part(mask: np.ndarray, part: MaskPart, source: SourceImage) -> None:
+    """Lays one part over a class's mask (H, W)."""
+    if part.polygon is not None:
+        limits = np.array(mask.shape[::-1]) + OUTSIDE_TOLERANCE
+        if ((part.polygon < -OUTSIDE_TOLERANCE) | (part.polygon > limits)).any():
+            raise source.outside(f"polygon of {len(part.polygon)} points")
+        cv2.fillPoly(mask, [np.round(part.polygon).astype(np.int32)], [1])
+        return
+    values = _values(part, source)
+    unknown = values == part.ignore if part.ignore is not None else np.zeros(mask.shape, dtype=bool)
+    foreground = values == part.positive if part.positive is not None else values > 0
+    mask[unknown & (mask != 1)] = UNKNOWN_PIXEL  # what another part calls foreground is known
+    mask[foreground & ~unknown] = 1
+
+
+def _values(part: MaskPart, source: SourceImage) -> np.ndarray:
+    """Pixels (H, W) of a mask file or of runs, of the image's size."""
+    if part.runs is not None:
+        try:
+            values = paint(part.runs, source.size)
+        except IndexError:
+            raise source.outside("a run-length mask") from None
+    else:
+        values = source.read_mask(part.file or "")
+    height, width = source.size
+    if values.shape != source.size and part.scaled:
+        values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    if values.shape != source.size:
+        raise DataError(
+            f"{source.row} ({part.file or 'runs'})",
+            f"the mask has {values.shape[1]} x {values.shape[0]} pixels, "
+            f"its image {source.file} has {width} x {height}",
+            "a mask of its image's size",
+            "resize the mask with nearest-neighbour interpolation, or train with on_bad_sample='skip'",
+        )
+    return values

@@ -1,0 +1,113 @@
+"""Masks of findings and organs, which may overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Example, MaskPart, Task
+from foundationx.tasks.definition import SourceImage, TaskDefinition
+from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
+from foundationx.tasks.segmentation import draw, record, target
+from foundationx.tasks.segmentation.region_gate import gate_features
+from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
+
+
+class SegmentationTask(TaskDefinition):
+    """Masks."""
+
+    name = "segmentation"
+    noun = "mask"
+    headline = "Dice"
+    part = "masks"
+    is_cached = True
+    legend = "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown."
+
+    def annotation(self, parts: Mapping[str, Any]) -> tuple[MaskPart, ...]:
+        """Parts of masks, not drawn yet."""
+        return tuple(parts.get("masks", ()))
+
+    def files(self, annotation: tuple[MaskPart, ...]) -> tuple[str, ...]:
+        """Mask files."""
+        return tuple(part.file for part in annotation if part.file)
+
+    def target(self, annotation: tuple[MaskPart, ...], source: SourceImage) -> ImageMasks:
+        """The masks drawn at the image's size."""
+        return target.draw(annotation, source)
+
+    def target_facts(
+        self, annotation: tuple[MaskPart, ...], labels: np.ndarray, file_state: Callable[[str], str]
+    ) -> list[str]:
+        """Unknown classes and all parts."""
+        return target.facts(annotation, labels, file_state)
+
+    def pack(self, target_: ImageMasks) -> bytes:
+        """Compressed masks."""
+        return target.pack(target_)
+
+    def unpack(self, content: np.ndarray, side: int) -> ImageMasks:
+        """Masks from their compressed bytes."""
+        return target.unpack(content, side)
+
+    def batch(
+        self, common: Mapping[str, Any], targets: Sequence[ImageMasks], size: tuple[int, int]
+    ) -> SegmentationBatch:
+        """Masks one beside the other."""
+        return target.collate(common, targets, size)
+
+    def trunk_scopes(self) -> Mapping[str, str]:
+        """PPM and FPN."""
+        return {"": "decoder.segmentation"}
+
+    def guide(self, config: ModelConfig) -> Task | None:
+        """Detection, with a region gate."""
+        return Task.DETECTION if config.region_gate is not None else None
+
+    def guided(
+        self, features: Sequence[Tensor], prediction: Any, size: tuple[int, int], config: ModelConfig
+    ) -> Sequence[Tensor]:
+        """Features brightened in and around predicted boxes."""
+        if config.region_gate is None:
+            return features
+        return gate_features(features, prediction.boxes, prediction.scores, size, config.region_gate)
+
+    def record_truth(self, batch: SegmentationBatch) -> dict[str, Recorded]:
+        """True and known pixels."""
+        return record.record_truth(batch)
+
+    def record_prediction(self, prediction: Any, batch: SegmentationBatch) -> dict[str, Recorded]:
+        """Predicted pixels."""
+        return record.record_prediction(prediction, batch)
+
+    def example(self, prediction: Any, batch: SegmentationBatch, index: int) -> Example:
+        """An image with true and predicted masks."""
+        return record.example(prediction, batch, index)
+
+    def draw(self, canvas: Canvas, example: Any) -> None:
+        """True masks tinted, predicted ones outlined."""
+        draw.draw(canvas, example)
+
+    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+        """Dice of each class that is drawn."""
+        return draw.findings(example, classes)
+
+    def chance(self, empty: float | None) -> float | None:
+        """Dice of predicting nothing."""
+        return empty
+
+    def describe(
+        self,
+        prediction: Any,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        threshold: float,
+        overlay: Overlay,
+        head: str,
+    ) -> list[dict[str, Any]]:
+        """Covered share of the image and outlines in its pixels."""
+        return draw.describe(prediction, classes, size, overlay)

@@ -1,0 +1,54 @@
+"""Views of one image and of a batch, as an objective asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewPixels
+from foundationx.core.types import Batch, Move
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSet:
+    """The views of one image by name, and the training progress at which they were asked for."""
+
+    views: dict[str, ViewPixels]
+    training_progress: TrainingProgress
+
+    def resized(self, size: tuple[int, int], side: int) -> Self:
+        """The same: views are cut from the source image."""
+        return self
+
+    def moved(self, move: Move) -> Self:
+        """The same: views are moved one by one when they are cut."""
+        return self
+
+
+@dataclass(slots=True, kw_only=True)
+class SelfSupervisionBatch(Batch):
+    """Views of every image by name, and the training progress at which they were asked for."""
+
+    views: dict[str, ViewBatch]
+    training_progress: TrainingProgress
+
+
+def collate(common: Mapping[str, Any], targets: Sequence[ViewSet]) -> SelfSupervisionBatch:
+    """Views of one name one beside the other."""
+    views = {
+        name: ViewBatch(
+            images=_stack([target.views[name].image for target in targets])[:, None],
+            boxes=_stack([target.views[name].box for target in targets]),
+            order=_stack([target.views[name].order for target in targets]),
+        )
+        for name in targets[0].views
+    }
+    return SelfSupervisionBatch(**common, views=views, training_progress=targets[0].training_progress)
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays))

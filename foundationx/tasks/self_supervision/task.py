@@ -1,0 +1,63 @@
+"""Self-supervision: an objective learns from views of images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foundationx.core.arrays import Recorded
+from foundationx.core.types import Batch, Example
+from foundationx.tasks.definition import TaskDefinition
+from foundationx.tasks.drawing import ClassSummary, Overlay
+from foundationx.tasks.self_supervision.target import SelfSupervisionBatch, ViewSet, collate
+
+
+class SelfSupervisionTask(TaskDefinition):
+    """Views. Its objective has a teacher of its own inside; a single image gives no prediction."""
+
+    name = "self_supervision"
+    noun = "image"
+    headline = "margin"
+    part = ""
+    needs_annotations = False
+    has_consistency = False
+    has_fixed_shape = False
+    lock_share = 0.0
+
+    def batch(
+        self, common: Mapping[str, Any], targets: Sequence[ViewSet], size: tuple[int, int]
+    ) -> SelfSupervisionBatch:
+        """Views of one name one beside the other."""
+        return collate(common, targets)
+
+    def trunk_scopes(self) -> Mapping[str, str]:
+        """The trunk has no parameters."""
+        return {}
+
+    def record_truth(self, batch: Batch) -> dict[str, Recorded]:
+        """Nothing."""
+        return {}
+
+    def record_prediction(self, prediction: Any, batch: Batch) -> dict[str, Recorded]:
+        """Nothing."""
+        return {}
+
+    def example(self, prediction: Any, batch: Batch, index: int) -> Example:
+        """The image."""
+        return Example(batch.images[index, 0].numpy(), batch.metas[index].image, batch.labels[index].numpy())
+
+    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+        """None."""
+        return []
+
+    def describe(
+        self,
+        prediction: Any,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        threshold: float,
+        overlay: Overlay,
+        head: str,
+    ) -> None:
+        """Nothing."""
+        return
