@@ -300,22 +300,10 @@ class Batch:
         return map_tensors(self, Tensor.pin_memory)
 
 
-@dataclass(slots=True)
 class Prediction:
-    """What a head says of a batch. Only the fields of its task are set.
+    """What a head predicts for a batch; each task has a dataclass of its own."""
 
-    Attributes:
-        probabilities: (B, K) in [0, 1]; classification.
-        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image, best first; detection.
-        scores, box_classes: (B, Q) in [0, 1] and (B, Q) int64; detection.
-        masks: (B, K, H, W) probabilities in [0, 1] at the input's size; segmentation.
-    """
-
-    probabilities: Tensor | None = None
-    boxes: Tensor | None = None
-    scores: Tensor | None = None
-    box_classes: Tensor | None = None
-    masks: Tensor | None = None
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -348,27 +336,14 @@ class MetricRow:
 
 @dataclass(slots=True)
 class Example:
-    """One evaluated image with truth and prediction, kept for the report's picture pages.
+    """One evaluated image, kept for the report's picture pages; a task's subclass adds truth and prediction as arrays.
 
     Attributes:
         image: (H, W) uint8.
-        name: file the image came from.
+        name: File the image came from.
         labels: (K,) float32 tri-state truth.
-        probabilities: (K,) float32; classification.
-        boxes, box_classes: truth, (N, 4) x1 y1 x2 y2 in pixels of ``image`` and (N,); detection.
-        pred_boxes, pred_scores, pred_classes: (M, 4), (M,), (M,); detection.
-        masks: (K, H, W) uint8 truth, 255 unknown; segmentation.
-        pred_masks: (K, H, W) uint8, 0 or 1; segmentation.
     """
 
     image: np.ndarray
     name: str
     labels: np.ndarray
-    probabilities: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    box_classes: np.ndarray | None = None
-    pred_boxes: np.ndarray | None = None
-    pred_scores: np.ndarray | None = None
-    pred_classes: np.ndarray | None = None
-    masks: np.ndarray | None = None
-    pred_masks: np.ndarray | None = None

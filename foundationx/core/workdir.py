@@ -178,7 +178,8 @@ class WorkDir:
         found = {}
         for path in sorted((self.root / "examples").glob("*.npz")):
             dataset, _, task = path.stem.rpartition(".")
-            found[TaskKey.parse(f"{dataset}/{task}")] = _unpack(path)
+            key = TaskKey.parse(f"{dataset}/{task}")
+            found[key] = _unpack(path, key.task.facts.example_class())
         return found
 
 
@@ -186,12 +187,12 @@ def _identity(row: MetricRow) -> tuple:
     return (row.dataset, row.task, row.metric, row.class_name, row.model, row.visit, row.split)
 
 
-def _unpack(path: Path) -> tuple[tuple[str, ...], str, list[Example]]:
+def _unpack(path: Path, kind: type[Example]) -> tuple[tuple[str, ...], str, list[Example]]:
     with np.load(path, allow_pickle=False) as stored:
         count = 1 + max((int(name.split(".")[0]) for name in stored if name[0].isdigit()), default=-1)
         examples = []
         for index in range(count):
             values = {n.split(".", 1)[1]: stored[n] for n in stored if n.startswith(f"{index}.")}
             values["name"] = str(values["name"])
-            examples.append(Example(**values))
+            examples.append(kind(**values))
         return tuple(str(name) for name in stored["classes"]), str(stored["model"]), examples

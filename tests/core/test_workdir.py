@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from foundationx.core.errors import DiskError
-from foundationx.core.types import Example, MetricRow, Task, TaskKey
+from foundationx.core.types import MetricRow, Task, TaskKey
 from foundationx.core.workdir import WorkDir
+from foundationx.tasks.detection.prediction import DetectionExample
 
 
 def row(value, visit=1, class_name="mean"):
@@ -33,15 +34,17 @@ def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
 def test_examples_come_back_as_they_were(tmp_path):
     work = WorkDir(tmp_path)
     key = TaskKey("two__parts", Task.DETECTION)
-    first = Example(np.arange(6, dtype=np.uint8).reshape(2, 3), "x.png", np.array([1.0, np.nan], np.float32))
-    first.boxes = np.zeros((0, 4), np.float32)
-    second = Example(np.zeros((1, 1), np.uint8), "y.png", np.zeros(2, np.float32))
+    arrays = {name: np.zeros(0) for name in ("box_classes", "pred_boxes", "pred_scores", "pred_classes")}
+    boxes, other = np.zeros((0, 4), np.float32), np.ones((2, 4), np.float32)
+    picture, labels = np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([1.0, np.nan], np.float32)
+    first = DetectionExample(picture, "x.png", labels, boxes=boxes, **arrays)
+    second = DetectionExample(np.zeros((1, 1), np.uint8), "y.png", np.zeros(2, np.float32), boxes=other, **arrays)
     work.write_examples(key, ("Nodule", "Größe"), "teacher", [first, second])
     classes, model, (one, two) = work.read_examples()[key]
     assert classes == ("Nodule", "Größe") and model == "teacher" and (one.name, two.name) == ("x.png", "y.png")
     np.testing.assert_array_equal(one.image, first.image)
     np.testing.assert_array_equal(one.labels, first.labels)
-    assert one.boxes.shape == (0, 4) and two.boxes is None
+    assert type(one) is DetectionExample and one.boxes.shape == (0, 4) and two.boxes.tolist() == other.tolist()
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):

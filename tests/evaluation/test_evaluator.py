@@ -11,7 +11,7 @@ from torch import nn
 
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError
-from foundationx.core.types import Annotations, MaskPart, Prediction, Split, Task, TaskKey, annotated_tasks
+from foundationx.core.types import Annotations, MaskPart, Split, Task, TaskKey, annotated_tasks
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.pixels.read import read_grey
 from foundationx.evaluation.evaluator import evaluate
@@ -20,8 +20,11 @@ from foundationx.evaluation.measure import metric_rows
 from foundationx.evaluation.metrics import froc
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.classification.prediction import ClassificationPrediction
+from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.record import SHOWN_SCORE
 from foundationx.tasks.detection.target import Boxes
+from foundationx.tasks.segmentation.prediction import SegmentationPrediction
 from tests.evaluation.test_predictions import equal
 
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
@@ -159,17 +162,19 @@ class Knowing(nn.Module):
         levels = (images[:, 0].mean((1, 2)) * self.std + self.mean) * 255
         places = ((levels - 10) / 10).round().long()
         if key.task is Task.CLASSIFICATION:
-            return Prediction(probabilities=(places % 2 * 0.8 + 0.1)[:, None])
+            return ClassificationPrediction(probabilities=(places % 2 * 0.8 + 0.1)[:, None])
         boxes = torch.stack([self.box(*SIZES[place]) for place in places])
         if key.task is Task.DETECTION:
             weak = torch.tensor([[0.0, 0.0, 0.1, 0.1]]).expand(len(boxes), 1, 4)
             scores = torch.tensor([[0.9, SHOWN_SCORE / 2]]).expand(len(boxes), 2)
             both = torch.cat([boxes[:, None], weak], dim=1)
-            return Prediction(boxes=both, scores=scores, box_classes=torch.zeros(len(boxes), 2, dtype=torch.long))
+            return DetectionPrediction(
+                boxes=both, scores=scores, box_classes=torch.zeros(len(boxes), 2, dtype=torch.long)
+            )
         x = (torch.arange(images.shape[-1]) + 0.5) / images.shape[-1]
         across = (x > boxes[:, :1]) & (x < boxes[:, 2:3])
         down = (x > boxes[:, 1:2]) & (x < boxes[:, 3:])
-        return Prediction(masks=(down[:, None, :, None] & across[:, None, None, :]).float())
+        return SegmentationPrediction(masks=(down[:, None, :, None] & across[:, None, None, :]).float())
 
     def box(self, height, width):
         x1, y1, x2, y2 = film_box(height, width)

@@ -11,11 +11,13 @@ from hypothesis.extra.numpy import arrays
 
 from foundationx.core.arrays import Masks, Ragged, parts_of
 from foundationx.core.errors import DataError, DiskError
-from foundationx.core.types import Prediction, SampleMeta, Split, Task, TaskKey
+from foundationx.core.types import SampleMeta, Split, Task, TaskKey
 from foundationx.evaluation import recorder
 from foundationx.evaluation.predictions import find_predictions, predictions_path, read_predictions
 from foundationx.evaluation.recorder import BUFFER, Recorder, SpillFolder
+from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.segmentation.prediction import SegmentationPrediction
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers.predicted import boxed, labelled, masked
 
@@ -123,7 +125,7 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
         target = {"boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
         for place, box in enumerate(true):
             target["boxes"][0, place], target["box_classes"][0, place] = torch.tensor(box), 0
-        said = Prediction(
+        said = DetectionPrediction(
             boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
             box_classes=torch.zeros(1, 1, dtype=torch.long),
         )  # fmt: skip
@@ -139,7 +141,7 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
 def test_pixels_are_predicted_from_one_half_on_and_unknown_ones_are_in_no_mask():
     key = TaskKey("d", Task.SEGMENTATION)
     masks = torch.tensor([[[[0, 1, 255, 255]]]], dtype=torch.uint8)
-    said = Prediction(masks=torch.tensor([[[[0.5, 0.49, 0.9, 0.1]]]]))
+    said = SegmentationPrediction(masks=torch.tensor([[[[0.5, 0.49, 0.9, 0.1]]]]))
     kept = recorded_by(key, [(said, batch_of(key, [(1, 4)], masks=masks))])
     predicted, true, known = (kept.masks(f"{name}_masks").image(0) for name in ("predicted", "true", "known"))
     assert (predicted & known).tolist() == [[[True, False, False, False]]]
@@ -156,7 +158,7 @@ def detected(number, queries=100):
     """Batches of one image with many boxes."""
     key, rng = TaskKey("d", Task.DETECTION), np.random.default_rng(0)
     for _ in range(number):
-        said = Prediction(
+        said = DetectionPrediction(
             boxes=torch.from_numpy(rng.random((1, queries, 4), dtype=np.float32)),
             scores=torch.from_numpy(rng.random((1, queries), dtype=np.float32)),
             box_classes=torch.zeros(1, queries, dtype=torch.long),

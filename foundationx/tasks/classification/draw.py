@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foundationx.core.types import Example, Prediction
+from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.drawing import ClassSummary, Overlay, is_present
 
 MOST_CLASSES = 5
 
 
-def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
+def findings(example: ClassificationExample, classes: Sequence[str]) -> list[ClassSummary]:
     """What is present, then what was thought most likely."""
     likely = example.probabilities
     order = sorted(range(len(classes)), key=lambda k: (not example.labels[k] >= 0.5, -likely[k]))
@@ -21,7 +21,7 @@ def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
 
 
 def describe(
-    prediction: Prediction, classes: Sequence[str], threshold: float, overlay: Overlay, head: str
+    prediction: ClassificationPrediction, classes: Sequence[str], threshold: float, overlay: Overlay, head: str
 ) -> dict[str, float]:
     """Probability of every class; those of at least ``threshold`` are noted in the picture."""
     values = dict(zip(classes, prediction.probabilities[0].tolist(), strict=True))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, Prediction, Task
+from foundationx.core.types import Batch, Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.classification.losses import masked_bce, masked_ce
+from foundationx.tasks.classification.prediction import ClassificationPrediction
 from foundationx.tasks.classification.trunk import ClassificationTrunk
 
 
@@ -52,6 +53,7 @@ class ClassificationHead(Head):
             return {"ce": masked_ce(logits, batch.labels)}
         return {"bce": masked_bce(logits, batch.labels)}
 
-    def predict(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> ClassificationPrediction:
         """Probabilities (B, K)."""
-        return Prediction(probabilities=logits.float().softmax(dim=1) if self.exclusive else logits.float().sigmoid())
+        logits = logits.float()
+        return ClassificationPrediction(logits.softmax(dim=1) if self.exclusive else logits.sigmoid())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from foundationx.core.arrays import Recorded
-from foundationx.core.types import Batch, Example, Prediction
+from foundationx.core.types import Batch
+from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 
 
 def record_truth(batch: Batch) -> dict[str, Recorded]:
@@ -13,14 +14,14 @@ def record_truth(batch: Batch) -> dict[str, Recorded]:
     return {}
 
 
-def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+def record_prediction(prediction: ClassificationPrediction, batch: Batch) -> dict[str, Recorded]:
     """``probabilities``: (B, K) float32 in [0, 1]."""
     return {"probabilities": prediction.probabilities.float().numpy()}
 
 
-def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+def example(prediction: ClassificationPrediction, batch: Batch, index: int) -> ClassificationExample:
     """Image ``index`` of a batch with its probabilities."""
-    return Example(
+    return ClassificationExample(
         image=batch.images[index, 0].numpy(),
         name=batch.metas[index].image,
         labels=batch.labels[index].numpy(),

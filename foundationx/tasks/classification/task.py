@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, Example
+from foundationx.core.types import Batch
 from foundationx.tasks.classification import draw, record
+from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
 
@@ -34,15 +34,19 @@ class ClassificationTask(TaskDefinition):
         """Nothing beside the labels."""
         return record.record_truth(batch)
 
-    def record_prediction(self, prediction: Any, batch: Batch) -> dict[str, Recorded]:
+    def record_prediction(self, prediction: ClassificationPrediction, batch: Batch) -> dict[str, Recorded]:
         """Probabilities."""
         return record.record_prediction(prediction, batch)
 
-    def example(self, prediction: Any, batch: Batch, index: int) -> Example:
+    def example_class(self) -> type[ClassificationExample]:
+        """Truth and prediction of one image."""
+        return ClassificationExample
+
+    def example(self, prediction: ClassificationPrediction, batch: Batch, index: int) -> ClassificationExample:
         """An image with its probabilities."""
         return record.example(prediction, batch, index)
 
-    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+    def findings(self, example: ClassificationExample, classes: Sequence[str]) -> list[ClassSummary]:
         """Present classes, then the most likely ones."""
         return draw.findings(example, classes)
 
@@ -52,7 +56,7 @@ class ClassificationTask(TaskDefinition):
 
     def describe(
         self,
-        prediction: Any,
+        prediction: ClassificationPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
         threshold: float,

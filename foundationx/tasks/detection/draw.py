@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.core.types import Example, Prediction
+from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay, colour_of, css_of, is_present
 
 
-def draw(canvas: Canvas, example: Example) -> None:
+def draw(canvas: Canvas, example: DetectionExample) -> None:
     """True boxes solid, predicted ones dashed with their score in a corner."""
     for box, label in zip(example.boxes, example.box_classes, strict=True):
         canvas.box(box, colour_of(label))
@@ -19,7 +19,7 @@ def draw(canvas: Canvas, example: Example) -> None:
         canvas.dashed_box(box, f"{score:.2f}", colour_of(label))
 
 
-def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
+def findings(example: DetectionExample, classes: Sequence[str]) -> list[ClassSummary]:
     """Number of true and drawn boxes of each class, with the best scores."""
     rows = []
     for k, name in enumerate(classes):
@@ -32,7 +32,7 @@ def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
 
 
 def describe(
-    prediction: Prediction, classes: Sequence[str], size: tuple[int, int], threshold: float, overlay: Overlay
+    prediction: DetectionPrediction, classes: Sequence[str], size: tuple[int, int], threshold: float, overlay: Overlay
 ) -> list[dict[str, Any]]:
     """Boxes of at least ``threshold``, x1 y1 x2 y2 in pixels of the source image."""
     height, width = size

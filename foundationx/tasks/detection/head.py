@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from foundationx.core import compat, distributed
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, Prediction, Task
+from foundationx.core.types import Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.detection.boxes import to_corners
 from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
+from foundationx.tasks.detection.prediction import DetectionPrediction
+from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk, Memory, build_decoder, token_centres
 
 PRIOR = 0.01
@@ -76,7 +78,7 @@ class DetectionHead(Head):
         """A head for this trunk."""
         return cls(num_classes, trunk.config)
 
-    def forward(self, feature: Memory, trunk: DetectionTrunk, batch: Batch | None = None) -> DetectionOutputs:
+    def forward(self, feature: Memory, trunk: DetectionTrunk, batch: DetectionBatch | None = None) -> DetectionOutputs:
         """The encoder's memory to class logits and boxes of every layer."""
         logits, boxes, start = self._propose(feature)
         content = self.queries.weight[: start.shape[1]][None].expand(len(start), -1, -1)
@@ -98,7 +100,7 @@ class DetectionHead(Head):
             (layer_logits[:, :, :split], layer_boxes[:, :, :split]) if denoising is not None else None,
         )
 
-    def loss(self, outputs: DetectionOutputs, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: DetectionOutputs, batch: DetectionBatch) -> dict[str, Tensor]:
         """Sums over decoder layers of class, box and GIoU losses; those of proposals and of denoising queries."""
         losses = set_losses(outputs.logits, outputs.boxes, _targets(batch))
         layers = losses[1:].sum(0)
@@ -112,7 +114,7 @@ class DetectionHead(Head):
             distributed.mean_count(losses.new_zeros(len(losses) - 1))
         return parts
 
-    def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> Prediction:
+    def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> DetectionPrediction:
         """The best boxes of the last layer, best first; DINO needs no suppression of doubles."""
         scores = outputs.logits[-1].float().sigmoid()
         num_classes = scores.shape[-1]
@@ -120,7 +122,7 @@ class DetectionHead(Head):
         query = torch.div(flat, num_classes, rounding_mode="floor")
         corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
         chosen = corners.gather(1, query[..., None].expand(-1, -1, 4))
-        return Prediction(boxes=chosen, scores=best, box_classes=flat % num_classes)
+        return DetectionPrediction(boxes=chosen, scores=best, box_classes=flat % num_classes)
 
     def _propose(self, feature: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """The best tokens of the memory: logits (B, Q, K), boxes (B, Q, 4), and the boxes that the decoder starts with.
@@ -137,7 +139,7 @@ class DetectionHead(Head):
         boxes = boxes.gather(1, best.expand(-1, -1, 4))
         return logits, boxes, boxes.detach()
 
-    def _denoising(self, batch: Batch, num_queries: int) -> DenoisingQueries | None:
+    def _denoising(self, batch: DetectionBatch, num_queries: int) -> DenoisingQueries | None:
         config = self.config
         return make_denoising(
             _targets(batch), self.label_embedding, config.denoising, config.label_noise, config.box_noise, num_queries
@@ -187,7 +189,7 @@ def run_decoder(
     return torch.stack(states), torch.stack(references)
 
 
-def _targets(batch: Batch) -> Targets:
+def _targets(batch: DetectionBatch) -> Targets:
     return Targets(batch.boxes, batch.box_classes, ~batch.labels.isnan())
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from foundationx.core.arrays import AnyArray, Ragged, Recorded
-from foundationx.core.types import Batch, Example, Prediction
+from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
+from foundationx.tasks.detection.target import DetectionBatch
 
 SHOWN_SCORE = 0.3
 """Least score of a box that the report's pictures show."""
 
 
-def record_truth(batch: Batch) -> dict[str, Recorded]:
+def record_truth(batch: DetectionBatch) -> dict[str, Recorded]:
     """``sizes``: (B, 2) height and width of the source images in pixels. ``true_boxes``, ``true_classes``: per image
     (T, 4) float32 x1 y1 x2 y2 in pixels of the source image and (T,) class indices."""
     sizes = np.array([(meta.height, meta.width) for meta in batch.metas])
@@ -20,7 +21,7 @@ def record_truth(batch: Batch) -> dict[str, Recorded]:
     return {"sizes": sizes, "true_boxes": Ragged.of(boxes), "true_classes": Ragged.of([classes for _, classes in true])}
 
 
-def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) -> dict[str, Recorded]:
     """``boxes``, ``scores``, ``box_classes``: per image (Q, 4) float32 x1 y1 x2 y2 in pixels of the source image, (Q,)
     float32 in [0, 1] and (Q,) class indices."""
     scale = np.stack([_scale((meta.height, meta.width)) for meta in batch.metas])
@@ -34,13 +35,13 @@ def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorde
     }
 
 
-def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+def example(prediction: DetectionPrediction, batch: DetectionBatch, index: int) -> DetectionExample:
     """Image ``index`` of a batch with its true boxes, and the predicted ones from a score of ``SHOWN_SCORE`` on."""
     image = batch.images[index, 0].numpy()
     scale = _scale(image.shape)
     corners, classes = true_boxes(batch, index)
     shown = prediction.scores[index] >= SHOWN_SCORE
-    return Example(
+    return DetectionExample(
         image=image,
         name=batch.metas[index].image,
         labels=batch.labels[index].numpy(),
@@ -52,7 +53,7 @@ def example(prediction: Prediction, batch: Batch, index: int) -> Example:
     )
 
 
-def true_boxes(batch: Batch, index: int) -> tuple[AnyArray, AnyArray]:
+def true_boxes(batch: DetectionBatch, index: int) -> tuple[AnyArray, AnyArray]:
     """True boxes (T, 4) x1 y1 x2 y2 as shares of the image, and their classes (T,), without the padding."""
     classes = batch.box_classes[index].numpy()
     boxes = batch.boxes[index].numpy()[classes >= 0]

@@ -9,9 +9,9 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Example
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.detection import draw, record
+from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 
@@ -58,25 +58,29 @@ class DetectionTask(TaskDefinition):
         """True boxes and the sizes of the source images."""
         return record.record_truth(batch)
 
-    def record_prediction(self, prediction: Any, batch: DetectionBatch) -> dict[str, Recorded]:
+    def record_prediction(self, prediction: DetectionPrediction, batch: DetectionBatch) -> dict[str, Recorded]:
         """Predicted boxes with classes and scores."""
         return record.record_prediction(prediction, batch)
 
-    def example(self, prediction: Any, batch: DetectionBatch, index: int) -> Example:
+    def example_class(self) -> type[DetectionExample]:
+        """Truth and prediction of one image."""
+        return DetectionExample
+
+    def example(self, prediction: DetectionPrediction, batch: DetectionBatch, index: int) -> DetectionExample:
         """An image with true boxes and the better predicted ones."""
         return record.example(prediction, batch, index)
 
-    def draw(self, canvas: Canvas, example: Any) -> None:
+    def draw(self, canvas: Canvas, example: DetectionExample) -> None:
         """True boxes solid, predicted ones dashed with their score."""
         draw.draw(canvas, example)
 
-    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+    def findings(self, example: DetectionExample, classes: Sequence[str]) -> list[ClassSummary]:
         """Number of true and predicted boxes of each class."""
         return draw.findings(example, classes)
 
     def describe(
         self,
-        prediction: Any,
+        prediction: DetectionPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
         threshold: float,

@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from foundationx.core.types import UNKNOWN_PIXEL, Example, Prediction
+from foundationx.core.types import UNKNOWN_PIXEL
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay, colour_of, css_of
+from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 
 
-def draw(canvas: Canvas, example: Example) -> None:
+def draw(canvas: Canvas, example: SegmentationExample) -> None:
     """True masks tinted with a solid edge, predicted ones as dashed outlines, unknown pixels striped."""
     pixels = canvas.pixels
     size = (pixels.shape[1], pixels.shape[0])
@@ -31,7 +32,7 @@ def draw(canvas: Canvas, example: Example) -> None:
             canvas.dashed(outline[:, 0], colour)
 
 
-def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
+def findings(example: SegmentationExample, classes: Sequence[str]) -> list[ClassSummary]:
     """Classes that are drawn, with their Dice if the truth is known; the others are only counted."""
     rows, absent, unknown = [], 0, 0
     for k, (name, truth, predicted) in enumerate(zip(classes, example.masks, example.pred_masks, strict=True)):
@@ -52,7 +53,7 @@ def findings(example: Example, classes: Sequence[str]) -> list[ClassSummary]:
 
 
 def describe(
-    prediction: Prediction, classes: Sequence[str], size: tuple[int, int], overlay: Overlay
+    prediction: SegmentationPrediction, classes: Sequence[str], size: tuple[int, int], overlay: Overlay
 ) -> list[dict[str, Any]]:
     """Share of the image that each mask covers, with its outline as polygons in pixels of the source image."""
     rows = []

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import UNKNOWN_PIXEL, Batch, Prediction, Task
+from foundationx.core.types import UNKNOWN_PIXEL, Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.classification.losses import masked_bce
 from foundationx.tasks.segmentation.losses import soft_dice_loss
+from foundationx.tasks.segmentation.prediction import SegmentationPrediction
+from foundationx.tasks.segmentation.target import SegmentationBatch
 from foundationx.tasks.segmentation.trunk import SegmentationTrunk
 
 
@@ -46,19 +48,19 @@ class SegmentationHead(Head):
         """A convolution on the trunk's map."""
         return cls(trunk.out_channels, num_classes)
 
-    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+    def forward(self, feature: Tensor, trunk: nn.Module, batch: SegmentationBatch | None = None) -> Tensor:
         """(B, C, h, w) to logits (B, K, h, w)."""
         return self.classifier(feature)
 
-    def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, logits: Tensor, batch: SegmentationBatch) -> dict[str, Tensor]:
         """Soft Dice and binary cross-entropy over the known pixels, at the masks' size."""
         logits = _resize(logits, batch.masks.shape[-2:])
         target = batch.masks.to(logits.dtype).masked_fill(batch.masks == UNKNOWN_PIXEL, float("nan"))
         return {"dice": soft_dice_loss(logits.sigmoid(), target), "bce": masked_bce(logits, target)}
 
-    def predict(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> SegmentationPrediction:
         """Mask probabilities (B, K, H, W) at the input's ``size``."""
-        return Prediction(masks=_resize(logits.float(), size).sigmoid())
+        return SegmentationPrediction(masks=_resize(logits.float(), size).sigmoid())
 
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from foundationx.core.arrays import Masks, Recorded
-from foundationx.core.types import UNKNOWN_PIXEL, Batch, Example, Prediction
+from foundationx.core.types import UNKNOWN_PIXEL
+from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
+from foundationx.tasks.segmentation.target import SegmentationBatch
 
 FOREGROUND = 0.5
 """Probability from which on a pixel counts as predicted."""
 
 
-def record_truth(batch: Batch) -> dict[str, Recorded]:
+def record_truth(batch: SegmentationBatch) -> dict[str, Recorded]:
     """``true_masks``, ``known_masks``: K masks per image at the network's input size; a pixel is known unless the
     truth says nothing of it."""
     masks = batch.masks.numpy()
     return {"true_masks": Masks.encode(masks == 1), "known_masks": Masks.encode(masks != UNKNOWN_PIXEL)}
 
 
-def record_prediction(prediction: Prediction, batch: Batch) -> dict[str, Recorded]:
+def record_prediction(prediction: SegmentationPrediction, batch: SegmentationBatch) -> dict[str, Recorded]:
     """``predicted_masks``: K masks per image at the network's input size."""
     return {"predicted_masks": Masks.encode(prediction.masks.numpy() >= FOREGROUND)}
 
 
-def example(prediction: Prediction, batch: Batch, index: int) -> Example:
+def example(prediction: SegmentationPrediction, batch: SegmentationBatch, index: int) -> SegmentationExample:
     """Image ``index`` of a batch with its true and predicted masks."""
-    return Example(
+    return SegmentationExample(
         image=batch.images[index, 0].numpy(),
         name=batch.metas[index].image,
         labels=batch.labels[index].numpy(),

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Example, MaskPart, Task
+from foundationx.core.types import MaskPart, Task
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.segmentation import draw, record, target
+from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.region_gate import gate_features
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
 
@@ -80,19 +81,23 @@ class SegmentationTask(TaskDefinition):
         """True and known pixels."""
         return record.record_truth(batch)
 
-    def record_prediction(self, prediction: Any, batch: SegmentationBatch) -> dict[str, Recorded]:
+    def record_prediction(self, prediction: SegmentationPrediction, batch: SegmentationBatch) -> dict[str, Recorded]:
         """Predicted pixels."""
         return record.record_prediction(prediction, batch)
 
-    def example(self, prediction: Any, batch: SegmentationBatch, index: int) -> Example:
+    def example_class(self) -> type[SegmentationExample]:
+        """Truth and prediction of one image."""
+        return SegmentationExample
+
+    def example(self, prediction: SegmentationPrediction, batch: SegmentationBatch, index: int) -> SegmentationExample:
         """An image with true and predicted masks."""
         return record.example(prediction, batch, index)
 
-    def draw(self, canvas: Canvas, example: Any) -> None:
+    def draw(self, canvas: Canvas, example: SegmentationExample) -> None:
         """True masks tinted, predicted ones outlined."""
         draw.draw(canvas, example)
 
-    def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
+    def findings(self, example: SegmentationExample, classes: Sequence[str]) -> list[ClassSummary]:
         """Dice of each class that is drawn."""
         return draw.findings(example, classes)
 
@@ -102,7 +107,7 @@ class SegmentationTask(TaskDefinition):
 
     def describe(
         self,
-        prediction: Any,
+        prediction: SegmentationPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
         threshold: float,

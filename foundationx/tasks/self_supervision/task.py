@@ -42,6 +42,10 @@ class SelfSupervisionTask(TaskDefinition):
         """Nothing."""
         return {}
 
+    def example_class(self) -> type[Example]:
+        """The image alone."""
+        return Example
+
     def example(self, prediction: Any, batch: Batch, index: int) -> Example:
         """The image."""
         return Example(batch.images[index, 0].numpy(), batch.metas[index].image, batch.labels[index].numpy())

@@ -10,15 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from foundationx.core.types import BadSample, Example, MetricRow, Task, TaskKey
+from foundationx.core.types import BadSample, MetricRow, Task, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.report import write_report
 from foundationx.evaluation.report.data import MOST_SKIPPED
 from foundationx.evaluation.report.facts import own_step, read_facts
 from foundationx.evaluation.report.pictures import picture
+from foundationx.tasks.classification.prediction import ClassificationExample
 from foundationx.tasks.definition import task_of
+from foundationx.tasks.detection.prediction import DetectionExample
 from foundationx.tasks.detection.record import SHOWN_SCORE
 from foundationx.tasks.drawing import SIDE
+from foundationx.tasks.segmentation.prediction import SegmentationExample
 
 LABELS = TaskKey("labels_set", Task.CLASSIFICATION)
 BOXES = TaskKey("boxes_set", Task.DETECTION)
@@ -122,17 +125,19 @@ def write_metrics(work):
 def write_examples(work):
     image = np.full((64, 48), 100, np.uint8)
     labels = np.array([0, 1, NAN], np.float32)
-    seen = Example(image, NASTY, labels, probabilities=np.array([0.9, 0.25, 0.5], np.float32))
+    seen = ClassificationExample(image, NASTY, labels, probabilities=np.array([0.9, 0.25, 0.5], np.float32))
     work.write_examples(LABELS, ("Mass", NASTY, "Edema"), "teacher", [seen])
     box, label = np.array([[10, 10, 30, 30]], np.float32), np.zeros(1, np.int64)
-    boxes = Example(image, "b.png", np.array([1, 0], np.float32), boxes=box, box_classes=label)
-    boxes.pred_boxes, boxes.pred_scores, boxes.pred_classes = box + 8, np.array([0.6], np.float32), label + 1
+    boxes = DetectionExample(
+        image, "b.png", np.array([1, 0], np.float32), boxes=box, box_classes=label,
+        pred_boxes=box + 8, pred_scores=np.array([0.6], np.float32), pred_classes=label + 1,
+    )  # fmt: skip
     work.write_examples(BOXES, ("Nodule", "Mass"), "teacher", [boxes])
     truth = np.zeros((3, 64, 48), np.uint8)
     truth[0, 10:30, 10:30], truth[0, 50:], truth[1] = 1, 255, 255
     predicted = np.zeros_like(truth)
     predicted[0, 10:30, 20:40], predicted[0, 50:] = 1, 1
-    masks = Example(image, "c.png", np.array([1, NAN, 0], np.float32), masks=truth, pred_masks=predicted)
+    masks = SegmentationExample(image, "c.png", np.array([1, NAN, 0], np.float32), masks=truth, pred_masks=predicted)
     work.write_examples(MASKS, ("Lung", "Heart", "Spine"), "teacher", [masks])
 
 
@@ -341,8 +346,10 @@ def test_a_prediction_for_a_class_that_was_not_annotated_is_named_since_it_is_dr
 def test_a_dozen_classes_have_a_colour_each():
     count = 12
     image, boxes = np.zeros((64, 64), np.uint8), np.tile(np.float32([[5, 5, 9, 9]]), (count, 1))
-    many = Example(image, "m", np.ones(count, np.float32), boxes=boxes, box_classes=np.arange(count))
-    many.pred_boxes, many.pred_scores, many.pred_classes = boxes[:0], np.zeros(0), np.zeros(0, int)
+    many = DetectionExample(
+        image, "m", np.ones(count, np.float32), boxes=boxes, box_classes=np.arange(count),
+        pred_boxes=boxes[:0], pred_scores=np.zeros(0), pred_classes=np.zeros(0, int),
+    )  # fmt: skip
     rows = findings(BOXES, many, [f"class {k}" for k in range(count)])
     assert len({row.colour for row in rows}) == count
 
