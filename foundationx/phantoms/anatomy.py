@@ -1,6 +1,6 @@
-"""A patient's anatomy as outlines in patient coordinates, and how a film was taken of it.
+"""A patient's anatomy as outlines in patient coordinates, and the acquisition of an image.
 
-Patient coordinates: the film's square is (0, 0) to (1, 1), x to the image's right (the patient's left), y downwards.
+Patient coordinates: the image is the square from (0, 0) to (1, 1), x to its right (the patient's left), y downwards.
 """
 
 from __future__ import annotations
@@ -36,23 +36,25 @@ def smooth_outline(points: np.ndarray, count: int = 240) -> np.ndarray:
     """A closed smooth curve (count, 2) through control points (n, 2)."""
     closed = np.vstack([points, points[:1]])
     spline, _ = splprep(closed.T, s=0, per=True)
-    return np.stack(splev(np.linspace(0, 1, count, endpoint=False), spline), axis=1)
+    return np.stack(splev(np.linspace(0, 1, count, endpoint=False), spline), axis=1)  # type: ignore[call-overload]  # the stubs of splprep lack per=True
 
 
 @dataclass(frozen=True)
 class Patient:
-    """Outlines (n, 2) and sizes of one patient.
+    """Outlines (n, 2) and sizes of one patient, in patient coordinates.
 
     Attributes:
-        name: unique within a seed.
-        left_lung, right_lung: outlines with the part behind the heart.
-        heart: outline.
-        width: of the body, 1 for the average patient.
-        rib_start: y of the first posterior rib at the spine; ``rib_step`` between ribs.
-        knob: centre of the aortic knob.
-        stomach: whether gas is seen in the stomach.
-        density: of the soft tissue, 1 on average.
-        vessels: seed of the vessel trees.
+        name: Name, unique within a seed.
+        left_lung: Outline including the part behind the heart.
+        right_lung: Outline including the part behind the heart.
+        heart: Outline.
+        width: Width of the body relative to the average patient.
+        rib_start: y of the first posterior rib at the spine.
+        rib_step: Distance in y between ribs.
+        knob: Centre of the aortic knob.
+        stomach: Whether the stomach shows gas.
+        density: Density of the soft tissue, 1 on average.
+        vessels: Seed of the vessel trees.
     """
 
     name: str
@@ -66,12 +68,6 @@ class Patient:
     stomach: bool
     density: float
     vessels: int
-
-    @property
-    def cardiothoracic_ratio(self) -> float:
-        """Width of the heart over the inner width of the thorax."""
-        thorax = self.left_lung[:, 0].max() - self.right_lung[:, 0].min()
-        return float(np.ptp(self.heart[:, 0]) / thorax)
 
     def landmarks(self) -> dict[str, tuple[float, float]]:
         """Named points in patient coordinates."""
@@ -89,8 +85,17 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Film:
-    """How a film was taken: an affine map from patient coordinates to pixels, and the exposure."""
+class Acquisition:
+    """Acquisition of an image: an affine map from patient coordinates to pixels, and the exposure.
+
+    Attributes:
+        size: Side of the image in pixels.
+        matrix: Affine map from patient coordinates to the unit square, (2, 3).
+        exposure: Factor of the attenuation.
+        gamma: Factor of the exponent of the tone curve.
+        noise: Standard deviation of the noise before blurring.
+        seed: Seed of the noise.
+    """
 
     size: int
     matrix: np.ndarray
@@ -104,16 +109,17 @@ class Film:
         return (points @ self.matrix[:, :2].T + self.matrix[:, 2]) * self.size
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Patient coordinates x and y of every pixel's centre, two arrays (size, size)."""
+        """Patient coordinates x and y of every pixel's centre, two arrays (size, size) float."""
         steps = (np.arange(self.size) + 0.5) / self.size
         x, y = np.meshgrid(steps, steps)
         inverse = np.linalg.inv(self.matrix[:, :2])
         shifted = np.stack([x - self.matrix[0, 2], y - self.matrix[1, 2]])
-        return tuple(np.tensordot(inverse, shifted, axes=1))
+        x, y = np.tensordot(inverse, shifted, axes=1)
+        return x, y
 
 
 def make_patient(seed: int, enlarged_heart: bool) -> Patient:
-    """Draws a patient. An enlarged heart takes more than 0.55 of the thorax, a normal one less than 0.50."""
+    """Samples a patient. The cardiothoracic ratio is above 0.55 for an enlarged heart, below 0.50 for a normal one."""
     random = np.random.default_rng([seed, 1])
     width, height = random.normal(1, 0.035), random.normal(1, 0.035)
     scale = np.array([np.clip(width, 0.9, 1.1), np.clip(height, 0.9, 1.1)])
@@ -148,8 +154,8 @@ def make_patient(seed: int, enlarged_heart: bool) -> Patient:
     )
 
 
-def take_film(seed: int, size: int) -> Film:
-    """Draws position, exposure and noise of one film."""
+def sample_acquisition(seed: int, size: int) -> Acquisition:
+    """Samples position, exposure and noise of one image."""
     random = np.random.default_rng([seed, 2])
     angle = np.deg2rad(random.normal(0, 1.6))
     zoom = random.normal(1.0, 0.03)
@@ -157,7 +163,7 @@ def take_film(seed: int, size: int) -> Film:
     centre = np.array([0.5, 0.5])
     shift = centre - turn @ centre + random.normal(0, 0.012, 2)
     matrix = np.column_stack([turn, shift])
-    return Film(
+    return Acquisition(
         size=size,
         matrix=matrix,
         exposure=float(random.uniform(0.9, 1.1)),

@@ -1,8 +1,8 @@
-"""Phantom copies: a small folder of made-up films for any card, in the layout that the card describes.
+"""Phantom copies: a small folder of generated images for any card, in the layout that the card describes.
 
-A copy is what the card's reader reads backwards: file names, folders, columns, joins, sides and patients are those of
-the published dataset, the films are phantoms. ``foundationx data check`` finds nothing wrong with it but the published
-counts, and a configuration can be tried on copies of its datasets before anything is downloaded.
+A copy is the inverse of the card's reader: file names, folders, columns, joins, splits and patients are as in the
+published dataset, the images are phantoms. ``foundationx data check`` reports only the published counts, and a
+configuration can be tried on copies of its datasets before anything is downloaded.
 """
 
 from __future__ import annotations
@@ -14,72 +14,74 @@ from pathlib import Path
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.phantoms.drafts import Drafts
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.marks import LEAST_SIDE, Picture
-from foundationx.phantoms.pool import Pool
-from foundationx.phantoms.slots import Slot, pools_of, slots_of
-from foundationx.phantoms.truth import Film
+from foundationx.phantoms.copy_writer import CopyWriter
+from foundationx.phantoms.drawing import LEAST_SIDE, DrawnImage
+from foundationx.phantoms.ground_truth import ImageTruth
+from foundationx.phantoms.image_set import ImageSet
+from foundationx.phantoms.layouts._context import LayoutContext
+from foundationx.phantoms.task_files import TaskFile, group_by_images, task_files_of
 
 
 def write_copies(
-    data_root: Path, names: Iterable[str], catalog: Catalog, *, films: int = 24, size: int = 256, seed: int = 0
+    data_root: Path, names: Iterable[str], catalog: Catalog, *, images: int = 24, size: int = 256, seed: int = 0
 ) -> list[str]:
     """Writes copies of datasets; the same arguments give the same bytes.
 
-    Cards that re-use one another's files are written together, whichever of them is named: those of one folder, and
-    those that share a table. So a copy of VinDr-CXR also holds what CheXmask publishes about its images.
+    Cards that share a folder or a table are written together, whichever of them is named. A copy of VinDr-CXR therefore
+    also holds the annotations that CheXmask publishes for its images.
 
     Args:
-        data_root: folder for the datasets.
-        names: of cards.
-        catalog: that holds them.
-        films: to make for each set of images; more where it takes more to show every class on every side.
-        size: side of a film in pixels; some cards hold their images to another.
-        seed: draws other films.
+        data_root: Folder for the datasets.
+        names: Names of cards.
+        catalog: Catalogue with the cards.
+        images: Least number of images per image set; more if every class in every split requires more.
+        size: Side of an image in pixels; some cards prescribe another.
+        seed: Seed; another one gives other images.
 
     Returns:
         Names of all cards that were written, in alphabetical order.
 
     Raises:
-        CardError: a card has something that cannot be imitated; names the key.
-        DataError: a folder or file is there already, and no earlier copy.
+        CardError: A card has a key that cannot be imitated.
+        DataError: A folder or file exists already and is no earlier copy.
     """
     if size < LEAST_SIDE:
-        raise CardError("size", f"{size} pixels", f"at least {LEAST_SIDE}: smaller films show nothing")
-    cards = _with_relatives([catalog.card(name) for name in names], catalog)
-    slots = [slot for card in cards for slot in slots_of(card, catalog.vocabulary)]
-    pools = [Pool(found, films, size, seed) for found in pools_of(slots)]
-    drafts = Drafts(Path(data_root), [card.root for card in cards])
-    for pool in pools:
-        _write_pool(pool, drafts)
+        raise CardError(
+            "size", f"{size} pixels", f"at least {LEAST_SIDE}: smaller images show nothing", "choose a larger size"
+        )
+    cards = _with_sharing([catalog.card(name) for name in names], catalog)
+    task_files = [task_file for card in cards for task_file in task_files_of(card, catalog.vocabulary)]
+    image_sets = [ImageSet(group, images, size, seed) for group in group_by_images(task_files)]
+    writer = CopyWriter(Path(data_root), [card.root for card in cards])
+    for image_set in image_sets:
+        _write_image_set(image_set, writer)
     lists: dict[str, list[str]] = {}
-    for pool in pools:
-        for card in pool.cards:
-            _list_patients(pool, card, drafts)
-            _list_sides(pool, card, lists)
+    for image_set in image_sets:
+        for card in image_set.cards:
+            _list_patients(image_set, card, writer)
+            _list_splits(image_set, card, lists)
     for file, lines in lists.items():
-        drafts.lines(file, lines)
-    drafts.finish()
+        writer.lines(file, lines)
+    writer.finish()
     return sorted(card.name for card in cards)
 
 
-def _with_relatives(cards: Sequence[Card], catalog: Catalog) -> list[Card]:
+def _with_sharing(cards: Sequence[Card], catalog: Catalog) -> list[Card]:
     """The cards and all others of the catalogue that share a folder or a file with one of them."""
-    found = {card.name: card for card in cards}
-    places = set().union(*(_places(card) for card in found.values()))
-    others = [catalog.card(name) for name in catalog.names() if name not in found]
+    chosen = {card.name: card for card in cards}
+    paths = set().union(*(_paths(card) for card in chosen.values()))
+    others = [catalog.card(name) for name in catalog.names() if name not in chosen]
     while others:
-        related = [card for card in others if _places(card) & places]
-        if not related:
+        sharing = [card for card in others if _paths(card) & paths]
+        if not sharing:
             break
-        others = [card for card in others if card not in related]
-        found |= {card.name: card for card in related}
-        places = places.union(*(_places(card) for card in related))
-    return [found[name] for name in sorted(found)]
+        others = [card for card in others if card not in sharing]
+        chosen |= {card.name: card for card in sharing}
+        paths = paths.union(*(_paths(card) for card in sharing))
+    return [chosen[name] for name in sorted(chosen)]
 
 
-def _places(card: Card) -> set[str]:
+def _paths(card: Card) -> set[str]:
     """Folder and files of a card, relative to the data root."""
     files = [part.file for spec in card.tasks.values() for part in spec.files if part.file]
     files += [join.file for spec in card.tasks.values() for join in spec.join]
@@ -87,49 +89,50 @@ def _places(card: Card) -> set[str]:
     return {os.path.normpath(card.root), *(os.path.normpath(f"{card.root}/{file}") for file in files)}
 
 
-def _write_pool(pool: Pool, drafts: Drafts) -> None:
-    """Writes the films of a pool and the annotation files about them, tables aside."""
-    groups: dict[tuple, list[Slot]] = {}
-    for slot in pool.slots:
-        key = (slot.file, slot.spec.reader) if slot.file else (slot.card.name, slot.task, slot.index)
-        groups.setdefault(key, []).append(slot)
-    pictures: dict[int, Picture] = {}
-    for film in pool.films:
-        pictures[film.number] = pool.picture(film)
-        image = pictures[film.number].film(*pool.shape(film))
-        file = f"{pool.root}/{pool.paths[film.number]}"
-        drafts.image(file, image, f"{pool.slots[0].where}.image_suffix")
-    for slots in groups.values():
-        slots[0].layout.write(Request(slots, pool, drafts, pictures))
+def _write_image_set(image_set: ImageSet, writer: CopyWriter) -> None:
+    """Writes the images of a set and their annotation files, except tables, which several sets share."""
+    groups: dict[tuple[object, ...], list[TaskFile]] = {}
+    for task_file in image_set.task_files:
+        own = (task_file.card.name, task_file.task, task_file.index)
+        key = (task_file.file, task_file.spec.reader) if task_file.file else own
+        groups.setdefault(key, []).append(task_file)
+    drawn: dict[int, DrawnImage] = {}
+    for image in image_set.images:
+        drawn[image.number] = image_set.draw(image)
+        pixels = drawn[image.number].resized(*image_set.shape(image))
+        file = f"{image_set.root}/{image_set.paths[image.number]}"
+        writer.image(file, pixels, f"{image_set.task_files[0].where}.image_suffix")
+    for task_files in groups.values():
+        task_files[0].layout.write(LayoutContext(task_files, image_set, writer, drawn))
 
 
-def _list_patients(pool: Pool, card: Card, drafts: Drafts) -> None:
-    """Adds the films to the card's table of patients, beside what stands there of them already."""
+def _list_patients(image_set: ImageSet, card: Card, writer: CopyWriter) -> None:
+    """Adds the images to the card's table of patients."""
     key = card.patient
-    if key is None or key.table is None:
+    if key is None or key.table is None or key.image_column is None or key.value_column is None:
         return
-    table = drafts.table(os.path.normpath(f"{card.root}/{key.table}"))
-    for film in pool.films:
-        if key.unlisted == "own" and film.patient % 2:
+    table = writer.table(os.path.normpath(f"{card.root}/{key.table}"))
+    for image in image_set.images:
+        if key.unlisted == "own" and image.patient % 2:
             continue
-        image, patient = _written(pool.paths[film.number], key.image_value), pool.patient(card, film)
-        same = [row for row in table.rows.values() if row.get(key.image_column) == image]
+        name, patient = _formatted(image_set.paths[image.number], key.image_value), image_set.patient(card, image)
+        same = [row for row in table.rows.values() if row.get(key.image_column) == name]
         for row in same:
             row[key.value_column] = patient
         if not same:
-            table.put((card.name, image), {key.image_column: image, key.value_column: patient})
+            table.put((card.name, name), {key.image_column: name, key.value_column: patient})
 
 
-def _written(path: str, template: str) -> str:
+def _formatted(path: str, template: str) -> str:
     name = path.rpartition("/")[2]
     return template.format(image=path, image_name=name, image_stem=os.path.splitext(name)[0])
 
 
-def _list_sides(pool: Pool, card: Card, lists: dict[str, list[str]]) -> None:
-    """Adds the films to the card's lists of official sides."""
+def _list_splits(image_set: ImageSet, card: Card, lists: dict[str, list[str]]) -> None:
+    """Adds the images to the card's lists of official splits."""
     if card.splits is None:
         return
-    for side, file in card.splits.lists.items():
-        named: Iterable[Film] = (film for film in pool.films if pool.side(card, film) is side)
-        lines = [pool.paths[film.number].rpartition("/")[2] for film in named]
+    for split, file in card.splits.lists.items():
+        named: Iterable[ImageTruth] = (image for image in image_set.images if image_set.split(card, image) is split)
+        lines = [image_set.paths[image.number].rpartition("/")[2] for image in named]
         lists.setdefault(os.path.normpath(f"{card.root}/{file}"), []).extend(lines)

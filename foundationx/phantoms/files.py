@@ -20,15 +20,15 @@ _QUALITY = {".jpg": {"quality": 92}, ".jpeg": {"quality": 92}}
 
 
 def needed_size(suffix: str) -> tuple[int, int] | None:
-    """Height and width that every image of a format has; None where it may have any."""
+    """Height and width that a format prescribes; None for any."""
     return (JSRT_SIDE, JSRT_SIDE) if suffix.lower() == ".img" else None
 
 
 def write_image(path: Path, values: np.ndarray, where: str) -> None:
-    """Writes a radiograph (H, W) uint8 as its name says: an image file, DICOM, MetaImage or JSRT's bare pixels.
+    """Writes a radiograph (H, W) uint8 in the format of its suffix: image file, DICOM, MetaImage or JSRT's raw pixels.
 
     Raises:
-        CardError: the suffix is of no format that can be written; names ``where``.
+        CardError: The suffix belongs to no supported format.
     """
     suffix = path.suffix.lower()
     if suffix in PILLOW:
@@ -41,7 +41,8 @@ def write_image(path: Path, values: np.ndarray, where: str) -> None:
         path.write_bytes((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
     else:
         known = ", ".join([*PILLOW, ".dcm", ".dicom", ".mha", ".IMG"])
-        raise CardError(where, f"images with the suffix {path.suffix!r} cannot be written", f"one of {known}")
+        found = f"images with the suffix {path.suffix!r} cannot be written"
+        raise CardError(where, found, f"one of {known}", "correct the suffix in the card")
 
 
 def _write_dicom(path: Path, values: np.ndarray) -> None:

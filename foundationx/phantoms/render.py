@@ -1,4 +1,4 @@
-"""Projects anatomy onto a film: thickness adds up, intensity follows Beer and Lambert; bone is bright, air is dark."""
+"""Renders anatomy as a radiograph: thickness adds up, intensity follows Beer and Lambert; bone is bright, air dark."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from foundationx.phantoms.anatomy import MIDLINE, Film, Patient
+from foundationx.phantoms.anatomy import MIDLINE, Acquisition, Patient
 
 _SUB = 3  # cv2's sub-pixel bits for smooth outlines
 
 
-def fill(outline: np.ndarray, film: Film) -> np.ndarray:
+def fill(outline: np.ndarray, acquisition: Acquisition) -> np.ndarray:
     """A filled outline in patient coordinates, (size, size) bool."""
-    canvas = np.zeros((film.size, film.size), dtype=np.uint8)
-    points = np.round(film.to_pixels(outline) * (1 << _SUB)).astype(np.int32)
+    canvas = np.zeros((acquisition.size, acquisition.size), dtype=np.uint8)
+    points = np.round(acquisition.to_pixels(outline) * (1 << _SUB)).astype(np.int32)
     cv2.fillPoly(canvas, [points], 1, shift=_SUB)
     return canvas.astype(bool)
 
 
-def soften(mask: np.ndarray, film: Film, width: float = 0.006) -> np.ndarray:
-    """A mask with a soft edge; ``width`` as a share of the film."""
-    return gaussian_filter(mask.astype(np.float32), width * film.size)
+def soften(mask: np.ndarray, acquisition: Acquisition, width: float = 0.006) -> np.ndarray:
+    """A mask with a soft edge; ``width`` as a share of the image."""
+    return gaussian_filter(mask.astype(np.float32), width * acquisition.size)
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:
@@ -32,50 +32,50 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
-def stroke(lines: list[np.ndarray], width: float, film: Film) -> np.ndarray:
+def stroke(lines: list[np.ndarray], width: float, acquisition: Acquisition) -> np.ndarray:
     """Lines (n, 2) of a width in patient coordinates, (size, size) float in [0, 1]."""
-    canvas = np.zeros((film.size, film.size), dtype=np.uint8)
-    points = [np.round(film.to_pixels(line) * (1 << _SUB)).astype(np.int32) for line in lines]
-    cv2.polylines(canvas, points, False, 255, max(1, round(width * film.size)), cv2.LINE_AA, shift=_SUB)
+    canvas = np.zeros((acquisition.size, acquisition.size), dtype=np.uint8)
+    points = [np.round(acquisition.to_pixels(line) * (1 << _SUB)).astype(np.int32) for line in lines]
+    cv2.polylines(canvas, points, False, 255, max(1, round(width * acquisition.size)), cv2.LINE_AA, shift=_SUB)
     return canvas.astype(np.float32) / 255
 
 
-def attenuation(patient: Patient, film: Film) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the healthy body takes away from the beam, and the masks of lungs and heart.
+def attenuation(patient: Patient, acquisition: Acquisition) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Attenuation of the healthy body, and the masks of lungs and heart.
 
     Returns:
-        (size, size) float, 0 in air; masks ``left_lung``, ``right_lung`` (without what the heart covers) and ``heart``,
-        (size, size) bool.
+        (size, size) float, 0 in air; masks ``left_lung``, ``right_lung`` (without the part behind the
+        heart) and ``heart``, (size, size) bool.
     """
-    x, y = film.grid()
-    lungs = {name: fill(getattr(patient, name), film) for name in ("left_lung", "right_lung")}
-    heart = fill(patient.heart, film)
+    x, y = acquisition.grid()
+    lungs = {name: fill(getattr(patient, name), acquisition) for name in ("left_lung", "right_lung")}
+    heart = fill(patient.heart, acquisition)
     total = _soft_tissue(patient, x, y)
-    air = soften(lungs["left_lung"] | lungs["right_lung"], film)
+    air = soften(lungs["left_lung"] | lungs["right_lung"], acquisition)
     total -= air * (0.60 + 0.10 * np.exp(-(((y - 0.42) / 0.25) ** 2))) * np.minimum(patient.density, 1.0)
-    # Where there is no lung around it, the heart is lost in what is dense already.
-    total += 0.50 * soften(heart, film, 0.010) * _dome(heart, film) * (0.2 + 0.8 * air)
+    # Outside the lungs the heart does not stand out from the dense tissue around it.
+    total += 0.50 * soften(heart, acquisition, 0.010) * _dome(heart, acquisition) * (0.2 + 0.8 * air)
     total += _mediastinum(patient, x, y)
-    total += _bones(patient, film, air)
-    total += vessels(patient, film) * air
+    total += _bones(patient, acquisition, air)
+    total += vessels(patient, acquisition) * air
     masks = {name: largest_part(mask & ~heart) for name, mask in lungs.items()} | {"heart": heart}
     return np.maximum(total, 0), masks
 
 
-def expose(total: np.ndarray, film: Film) -> np.ndarray:
-    """Attenuation to a film, (size, size) uint8, with quantum noise, blur and the film's exposure."""
-    random = np.random.default_rng([film.seed, 3])
-    transmitted = np.exp(-1.55 * total * film.exposure)
-    grain = random.normal(0, 1, total.shape) * film.noise * np.sqrt(transmitted + 0.05)
-    bright = 1 - gaussian_filter(transmitted + gaussian_filter(grain, 0.6) * 1.6, 0.5)
+def expose(total: np.ndarray, acquisition: Acquisition) -> np.ndarray:
+    """Converts attenuation to an image, (size, size) uint8, with quantum noise, blur and the exposure."""
+    random = np.random.default_rng([acquisition.seed, 3])
+    transmitted = np.exp(-1.55 * total * acquisition.exposure)
+    noise = random.normal(0, 1, total.shape) * acquisition.noise * np.sqrt(transmitted + 0.05)
+    bright = 1 - gaussian_filter(transmitted + gaussian_filter(noise, 0.6) * 1.6, 0.5)
     bright = np.clip(bright, 0, 1)
     low, high = 0.0, np.quantile(bright, 0.995)
-    tone = np.clip((bright - low) / (high - low), 0, 1) ** (1.5 * film.gamma)
+    tone = np.clip((bright - low) / (high - low), 0, 1) ** (1.5 * acquisition.gamma)
     return np.round(tone * 250).astype(np.uint8)
 
 
 def _soft_tissue(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Neck, shoulders, chest wall and abdomen: thick in the middle, thin at the rim, denser below the diaphragm."""
+    """Neck, shoulders, chest wall and abdomen: thick in the middle, thin at the edge, denser below the diaphragm."""
     heights = [-0.2, 0.0, 0.05, 0.10, 0.16, 0.24, 0.34, 0.60, 0.80, 1.2]
     halves = [0.13, 0.14, 0.17, 0.30, 0.44, 0.475, 0.455, 0.435, 0.440, 0.46]
     half = np.interp(y, heights, halves) * patient.width
@@ -90,9 +90,9 @@ def _soft_tissue(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return tissue * patient.density
 
 
-def _dome(mask: np.ndarray, film: Film) -> np.ndarray:
+def _dome(mask: np.ndarray, acquisition: Acquisition) -> np.ndarray:
     """Thickness of a rounded body over its mask, in [0.55, 1]."""
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / (0.12 * film.size)
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / (0.12 * acquisition.size)
     return 0.55 + 0.45 * np.sqrt(np.clip(inside, 0, 1))
 
 
@@ -114,19 +114,19 @@ def _mediastinum(patient: Patient, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return column + great + knob + aorta - 0.30 * trachea - 0.12 * bronchi
 
 
-def _bones(patient: Patient, film: Film, air: np.ndarray) -> np.ndarray:
-    """Ribs with bright rims, clavicles and the edge of the scapulae. Over the lungs they stand out, elsewhere less."""
+def _bones(patient: Patient, acquisition: Acquisition, air: np.ndarray) -> np.ndarray:
+    """Ribs with bright edges, clavicles and the edge of the scapulae. Their contrast is higher over the lungs."""
     back, front = _ribs(patient)
     width = 0.024
-    canvas = np.zeros((film.size, film.size), dtype=np.float32)
+    canvas = np.zeros((acquisition.size, acquisition.size), dtype=np.float32)
     for lines, strength, thick in ((back, 0.135, width), (front, 0.07, width * 1.25)):
-        outer, inner = stroke(lines, thick, film), stroke(lines, thick * 0.55, film)
-        canvas += strength * gaussian_filter(0.62 * outer + 0.38 * (outer - inner), 0.0022 * film.size)
+        outer, inner = stroke(lines, thick, acquisition), stroke(lines, thick * 0.55, acquisition)
+        canvas += strength * gaussian_filter(0.62 * outer + 0.38 * (outer - inner), 0.0022 * acquisition.size)
     clavicles = [_bone([(s * 0.035, 0.182), (s * 0.15, 0.150), (s * 0.25, 0.138), (s * 0.36, 0.088)]) for s in (-1, 1)]
-    outer, inner = stroke(clavicles, 0.026, film), stroke(clavicles, 0.014, film)
-    canvas += 0.27 * gaussian_filter(0.6 * outer + 0.4 * (outer - inner), 0.0025 * film.size)
+    outer, inner = stroke(clavicles, 0.026, acquisition), stroke(clavicles, 0.014, acquisition)
+    canvas += 0.27 * gaussian_filter(0.6 * outer + 0.4 * (outer - inner), 0.0025 * acquisition.size)
     blades = [_bone([(s * 0.37, 0.15), (s * 0.335, 0.24), (s * 0.345, 0.34), (s * 0.385, 0.42)]) for s in (-1, 1)]
-    canvas += 0.09 * gaussian_filter(stroke(blades, 0.012, film), 0.003 * film.size)
+    canvas += 0.09 * gaussian_filter(stroke(blades, 0.012, acquisition), 0.003 * acquisition.size)
     return canvas * (0.6 + 0.4 * air)
 
 
@@ -140,7 +140,7 @@ def _bone(points: list[tuple[float, float]]) -> np.ndarray:
 
 
 def _ribs(patient: Patient) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Posterior ribs fall gently from the spine to the side; anterior ribs come back steeply towards the sternum."""
+    """Posterior ribs slope gently from the spine outwards; anterior ribs return steeply towards the sternum."""
     back, front = [], []
     way = np.linspace(0, 1, 40)
     for number in range(10):
@@ -158,22 +158,22 @@ def _ribs(patient: Patient) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return back, front
 
 
-def vessels(patient: Patient, film: Film) -> np.ndarray:
-    """Pulmonary vessels: trees that leave the hila and grow thinner, (size, size) attenuation."""
+def vessels(patient: Patient, acquisition: Acquisition) -> np.ndarray:
+    """Pulmonary vessels: trees from the hila outwards, each generation thinner, (size, size) attenuation."""
     random = np.random.default_rng(patient.vessels)
     by_width: dict[float, list[np.ndarray]] = {}
     for side in (-1, 1):
         hilum = np.array([MIDLINE + side * 0.075, patient.knob[1] + 0.125 + 0.012 * side])
         for angle in np.linspace(-1.25, 1.25, 7) + random.normal(0, 0.08, 7):
             _grow(by_width, random, hilum, side, angle, 0.0115, 0.105, 4)
-    canvas = np.zeros((film.size, film.size), dtype=np.float32)
+    canvas: np.ndarray = np.zeros((acquisition.size, acquisition.size), dtype=np.float32)
     for width, lines in by_width.items():
-        canvas = np.maximum(canvas, stroke(lines, width, film) * (0.05 + 11 * width))
-    return gaussian_filter(canvas, 0.0025 * film.size)
+        canvas = np.maximum(canvas, stroke(lines, width, acquisition) * (0.05 + 11 * width))
+    return gaussian_filter(canvas, 0.0025 * acquisition.size)
 
 
 def _grow(
-    found: dict[float, list[np.ndarray]],
+    by_width: dict[float, list[np.ndarray]],
     random: np.random.Generator,
     start: np.ndarray,
     side: int,
@@ -188,10 +188,17 @@ def _grow(
     turns = angle + bend * way
     steps = np.stack([side * np.cos(turns), np.sin(turns)], axis=1) * length / 11
     line = start + np.vstack([np.zeros(2), np.cumsum(steps[1:], axis=0)])
-    found.setdefault(round(width, 4), []).append(line)
+    by_width.setdefault(round(width, 4), []).append(line)
     if generations > 1:
         for spread in (-0.38, 0.38):
             turn = angle + bend + spread + random.normal(0, 0.12)
             _grow(
-                found, random, line[-1], side, turn, width * 0.66, length * random.uniform(0.62, 0.85), generations - 1
+                by_width,
+                random,
+                line[-1],
+                side,
+                turn,
+                width * 0.66,
+                length * random.uniform(0.62, 0.85),
+                generations - 1,
             )

@@ -1,7 +1,7 @@
-"""Writes phantoms as datasets, each in a published layout with a card in ``data_registry``.
+"""Writes the four phantom datasets, each in a published layout with a card in ``data_registry``.
 
 phantom_labels   NIH ChestX-ray14: Data_Entry_2017_v2020.csv, findings joined by |
-phantom_boxes    COCO: annotations.json, films without boxes listed
+phantom_boxes    COCO: annotations.json, images without boxes are listed too
 phantom_masks    a folder of masks for each organ, 0 and 255
 phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
 """
@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,12 +25,12 @@ NIH_HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 BOXED = ("Nodule", "Consolidation", "Heart")
-SECOND_FILM_SHARE = 0.25
-"""Share of patients with a second film."""
+SECOND_IMAGE_SHARE = 0.25
+"""Share of patients with a second image."""
 
 DATASETS = ("phantom_labels", "phantom_boxes", "phantom_masks", "phantom_all")
 _PATIENTS_APART = 1_000_000
-"""Each dataset draws its patients from numbers of its own."""
+"""Patient numbers per dataset, so that no two datasets share a patient."""
 
 _CONTOUR_TOLERANCE = 0.6
 
@@ -40,25 +41,25 @@ def write_phantom_datasets(
     """Writes the datasets under ``root``; the same arguments give the same bytes.
 
     Args:
-        root: the user's data root.
-        images: films in each dataset, or by name; datasets that are not named are left out.
-        size: side of a film in pixels.
-        seed: draws other patients.
-        processes: films are drawn side by side.
+        root: Data root.
+        images: Number of images per dataset, or by dataset name; datasets without a number are not written.
+        size: Side of an image in pixels.
+        seed: Seed; another one gives other patients.
+        processes: Number of processes.
 
     Raises:
-        ValueError: a name in ``images`` is no phantom dataset.
-        OSError: a file cannot be written.
+        ValueError: A name in ``images`` is no phantom dataset.
+        OSError: A file cannot be written.
     """
     jobs = []
     counts = dict.fromkeys(DATASETS, images) if isinstance(images, int) else images
     if unknown := set(counts) - set(DATASETS):
         raise ValueError(f"unknown datasets {sorted(unknown)}; known: {', '.join(DATASETS)}")
-    for place, name in enumerate(DATASETS):
+    for index, name in enumerate(DATASETS):
         if name not in counts:
             continue
-        first = (seed * len(DATASETS) + place + 1) * _PATIENTS_APART
-        jobs.append((Path(root) / name, name, list(_films(first, counts[name])), size))
+        first = (seed * len(DATASETS) + index + 1) * _PATIENTS_APART
+        jobs.append((Path(root) / name, name, list(_numbers(first, counts[name])), size))
     if processes < 2:
         for job in jobs:
             _write(*job)
@@ -67,18 +68,18 @@ def write_phantom_datasets(
         pool.starmap(_write, jobs, chunksize=1)
 
 
-def _films(first_patient: int, count: int) -> Iterator[tuple[int, int]]:
-    """(patient, film) pairs; some patients have two films."""
+def _numbers(first_patient: int, count: int) -> Iterator[tuple[int, int]]:
+    """(patient, image number) pairs; some patients have two images."""
     random = np.random.default_rng(first_patient)
     patient, left = first_patient, count
     while left:
-        films = min(left, 2 if random.random() < SECOND_FILM_SHARE else 1)
-        yield from ((patient, film) for film in range(films))
-        patient, left = patient + 1, left - films
+        images = min(left, 2 if random.random() < SECOND_IMAGE_SHARE else 1)
+        yield from ((patient, number) for number in range(images))
+        patient, left = patient + 1, left - images
 
 
-def _write(folder: Path, name: str, films: list[tuple[int, int]], size: int) -> None:
-    """Draws the films of one dataset and writes it."""
+def _write(folder: Path, name: str, numbers: list[tuple[int, int]], size: int) -> None:
+    """Draws the images of one dataset and writes it."""
     cv2.setNumThreads(1)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     writer = {
@@ -87,7 +88,7 @@ def _write(folder: Path, name: str, films: list[tuple[int, int]], size: int) -> 
         "phantom_masks": _write_masks,
         "phantom_all": _write_all,
     }[name]
-    writer(folder, films, size)
+    writer(folder, numbers, size)
 
 
 def _short(patient: int) -> int:
@@ -100,66 +101,68 @@ def _save(path: Path, values: np.ndarray) -> None:
         raise OSError(f"cannot write {path}")
 
 
-def _write_labels(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+def _write_labels(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
     """NIH ChestX-ray14's table; patient and follow-up are part of the file's name."""
     rows = []
-    for patient, number in films:
-        film = make_phantom(patient, number, size)
+    for patient, number in numbers:
+        phantom = make_phantom(patient, number, size)
         name = f"{_short(patient):08d}_{number:03d}.png"
-        _save(folder / "images" / name, film.image)
+        _save(folder / "images" / name, phantom.image)
         random = np.random.default_rng([patient, 6])
         age, sex = int(random.integers(18, 90)), "MF"[int(random.integers(2))]
-        labels = "|".join(film.findings) or "No Finding"
+        labels = "|".join(phantom.findings) or "No Finding"
         rows.append([name, labels, number, _short(patient), age, sex, "PA", size, size, 0.143, 0.143])
     with open(folder / "Data_Entry_2017_v2020.csv", "w", newline="", encoding="utf-8") as stream:
         stream.write(NIH_HEADER + "\n")
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def _write_boxes(folder: Path, films: list[tuple[int, int]], size: int) -> None:
+def _write_boxes(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
     """COCO boxes."""
-    images, annotations = [], []
-    for patient, number in films:
-        film = make_phantom(patient, number, size)
-        image = {"id": len(images) + 1, "file_name": f"p{_short(patient)}_{number}.png", "width": size, "height": size}
-        images.append(image | {"patient": f"p{_short(patient)}"})
-        _save(folder / "images" / image["file_name"], film.image)
-        for category, name in enumerate(BOXED, start=1):
-            for x1, y1, x2, y2 in film.boxes(name):
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for patient, number in numbers:
+        phantom = make_phantom(patient, number, size)
+        image_id, name = len(images) + 1, f"p{_short(patient)}_{number}.png"
+        entry = {"id": image_id, "file_name": name, "width": size, "height": size, "patient": f"p{_short(patient)}"}
+        images.append(entry)
+        _save(folder / "images" / name, phantom.image)
+        for category, finding in enumerate(BOXED, start=1):
+            for x1, y1, x2, y2 in phantom.boxes(finding):
                 box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
-                ids = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": category}
+                ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category}
                 annotations.append(ids | box)
     categories = [{"id": category, "name": name} for category, name in enumerate(BOXED, start=1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_masks(folder: Path, films: list[tuple[int, int]], size: int) -> None:
-    """One mask a film in a folder for each organ."""
+def _write_masks(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
+    """One mask per image in one folder per organ."""
     rows = [["image", "patient"]]
-    for patient, number in films:
-        film = make_phantom(patient, number, size)
+    for patient, number in numbers:
+        phantom = make_phantom(patient, number, size)
         name = f"{_short(patient):05d}_{number}.png"
-        _save(folder / "images" / name, film.image)
+        _save(folder / "images" / name, phantom.image)
         rows.append([name, f"p{_short(patient)}"])
         for organ in ORGANS:
             target = folder / "masks" / organ.lower().replace(" ", "_") / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _save(target, film.mask(organ).astype(np.uint8) * 255)
+            _save(target, phantom.mask(organ).astype(np.uint8) * 255)
     with open(folder / "index.csv", "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def _write_all(folder: Path, films: list[tuple[int, int]], size: int) -> None:
-    """ChestX-Det's list: a name, a box and an outline for every instance."""
+def _write_all(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
+    """ChestX-Det's list: a name, a box and an outline per instance."""
     entries = []
-    for patient, number in films:
-        film = make_phantom(patient, number, size)
+    for patient, number in numbers:
+        phantom = make_phantom(patient, number, size)
         name = f"p{_short(patient)}_{number}.png"
-        _save(folder / "images" / name, film.image)
-        entry = {"file_name": name, "syms": [], "boxes": [], "polygons": []}
+        _save(folder / "images" / name, phantom.image)
+        entry: dict[str, Any] = {"file_name": name, "syms": [], "boxes": [], "polygons": []}
         for finding in draw_findings(patient):
-            for mask, box in zip(film.instances[finding], film.boxes(finding), strict=True):
+            for mask, box in zip(phantom.instances[finding], phantom.boxes(finding), strict=True):
                 entry["syms"].append(finding)
                 entry["boxes"].append([float(value) for value in box])
                 entry["polygons"].append(_outline(mask))
@@ -168,7 +171,8 @@ def _write_all(folder: Path, films: list[tuple[int, int]], size: int) -> None:
 
 
 def _outline(mask: np.ndarray) -> list[list[float]]:
-    """The largest outline of a mask, thinned, as x and y pairs."""
+    """The largest outline of a mask, simplified, as x and y pairs."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest = max(outlines, key=cv2.contourArea)
-    return cv2.approxPolyDP(largest, _CONTOUR_TOLERANCE, True)[:, 0].astype(float).tolist()
+    points: list[list[float]] = cv2.approxPolyDP(largest, _CONTOUR_TOLERANCE, True)[:, 0].astype(float).tolist()
+    return points

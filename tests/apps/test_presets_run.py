@@ -44,7 +44,7 @@ def copies(tmp_path_factory):
     """Copies of all datasets that any preset names."""
     folder = tmp_path_factory.mktemp("copies")
     names = {dataset.card for path in PRESETS for dataset in load_config(path).datasets}
-    write_copies(folder, sorted(names), Catalog(), films=16, size=64)
+    write_copies(folder, sorted(names), Catalog(), images=16, size=64)
     return folder
 
 

@@ -20,7 +20,7 @@ def copies(tmp_path_factory):
     """Copies of the seven datasets."""
     folder = tmp_path_factory.mktemp("copies")
     names = [dataset.card for dataset in load_config(ARK / "ark_continual.py").datasets]
-    write_copies(folder, names, Catalog(), films=16, size=64)
+    write_copies(folder, names, Catalog(), images=16, size=64)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Phantom copies: every card is written backwards, and its own reader and check say what was meant."""
+"""Phantom copies: every card is copied, and its own reader and check return the ground truth."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.phantoms.copy import write_copies
-from foundationx.phantoms.drafts import RECORD
+from foundationx.phantoms.copy_writer import RECORD
 
 CATALOG = Catalog()
 NAMES = CATALOG.names()
-FILMS, SIDE = 8, 48
+IMAGES, SIDE = 8, 48
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copies")
-    assert write_copies(folder, NAMES, CATALOG, films=FILMS, size=SIDE) == list(NAMES)
+    assert write_copies(folder, NAMES, CATALOG, images=IMAGES, size=SIDE) == list(NAMES)
     return folder
 
 
@@ -54,18 +54,18 @@ def test_the_cards_reader_finds_every_class_present_and_absent(copies, name):
             known = found.labels[:, k][~np.isnan(found.labels[:, k])]
             assert (known == 1).any(), f"{task.value}: {item.name} never occurs"
             if is_anatomy(item):
-                assert (known == 1).all(), f"{task.value}: every film shows {item.name}"
+                assert (known == 1).all(), f"{task.value}: every image shows {item.name}"
             elif can_say_absent(spec):
                 assert (known == 0).any(), f"{task.value}: {item.name} is never absent"
-        for side in set(found.splits):
-            assert len({p for p, s in zip(found.patients, found.splits, strict=True) if s is side}) >= 2
+        for split in set(found.splits):
+            assert len({p for p, s in zip(found.patients, found.splits, strict=True) if s is split}) >= 2
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_check_finds_nothing_wrong_but_the_published_counts(copies, name):
     report = check_card(CATALOG.card(name), copies)
     assert report.images >= 4 and report.decoded == report.images
-    wrong = [found for found in report.issues if found.kind is not IssueKind.COUNTS and found.severity != Severity.NOTE]
+    wrong = [it for it in report.issues if it.kind is not IssueKind.COUNTS and it.severity != Severity.NOTE]
     assert wrong == []
 
 
@@ -85,7 +85,7 @@ def test_samples_have_boxes_inside_and_masks_of_their_size(copies, name):
 
 
 def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
-    said: dict[tuple, dict[float, str]] = {}
+    labels_of: dict[tuple, dict[float, str]] = {}
     for name in NAMES:
         card = CATALOG.card(name)
         for task, spec in card.tasks.items():
@@ -94,19 +94,19 @@ def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
                 for item, label in zip(spec.classes, labels, strict=True):
                     if item.canonical and item.relation == "exact" and not np.isnan(label):
                         key = (card.root, image, item.canonical, item.polarity)
-                        said.setdefault(key, {})[float(label)] = f"{name}/{task.value}"
-    shared = {root for root, *_ in said} - {
+                        labels_of.setdefault(key, {})[float(label)] = f"{name}/{task.value}"
+    shared = {root for root, *_ in labels_of} - {
         CATALOG.card(name).root for name in NAMES if CATALOG.card(name).root == name
     }
     assert shared, "some cards share a folder"
-    assert {key: who for key, who in said.items() if len(who) > 1} == {}
+    assert {key: who for key, who in labels_of.items() if len(who) > 1} == {}
 
 
 def test_several_readers_dispute_some_findings(copies):
     card = CATALOG.card("vindr_cxr")
     found = read_annotations(card, Task.CLASSIFICATION, copies)
     by_any = card.with_options({Task.CLASSIFICATION: {"agreement": "any"}})
-    disputed = np.isnan(found.labels) & (np.array([side == "train" for side in found.splits])[:, None])
+    disputed = np.isnan(found.labels) & (np.array([split == "train" for split in found.splits])[:, None])
     assert disputed.any()
     assert (read_annotations(by_any, Task.CLASSIFICATION, copies).labels[disputed] == 1).all()
 
@@ -129,13 +129,13 @@ def files_of(folder):
 
 def test_the_same_arguments_give_the_same_bytes_and_a_new_copy_replaces_the_old(tmp_path):
     def write(folder, **changes):
-        write_copies(tmp_path / folder, ["node21"], CATALOG, **({"films": 6, "size": 32} | changes))
+        write_copies(tmp_path / folder, ["node21"], CATALOG, **({"images": 6, "size": 32} | changes))
         return files_of(tmp_path / folder)
 
     first = write("a")
     assert write("b") == first
     assert write("c", seed=1) != first
-    assert len(write("c", films=12)) > len(first)
+    assert len(write("c", images=12)) > len(first)
     assert write("c") == first, "what the larger copy left is gone"
 
 
@@ -144,13 +144,13 @@ def test_files_that_are_no_copy_are_left_alone(tmp_path):
     image.parent.mkdir(parents=True)
     image.write_bytes(b"real")
     with pytest.raises(DataError, match="no copy"):
-        write_copies(tmp_path, ["shenzhen_masks"], CATALOG, films=4, size=32)
+        write_copies(tmp_path, ["shenzhen_masks"], CATALOG, images=4, size=32)
     assert files_of(tmp_path) == {"shenzhen/CXR_png/CHNCXR_0001_0.png": b"real"}
     table = tmp_path / "other" / "index.csv"
     table.parent.mkdir()
     table.write_text("mine")
     with pytest.raises(DataError, match="is there already"):
-        write_copies(tmp_path / "other", ["multi_paediatric"], CATALOG, films=4, size=32)
+        write_copies(tmp_path / "other", ["multi_paediatric"], CATALOG, images=4, size=32)
     assert table.read_text() == "mine"
 
 
@@ -193,7 +193,7 @@ def own_catalog(folder, text, name="clinic"):
 
 def test_a_card_of_a_users_own_registry_is_copied(tmp_path):
     catalog = own_catalog(tmp_path / "registry", OWN)
-    assert write_copies(tmp_path / "data", ["clinic"], catalog, films=10, size=SIDE) == ["clinic"]
+    assert write_copies(tmp_path / "data", ["clinic"], catalog, images=10, size=SIDE) == ["clinic"]
     card = catalog.card("clinic")
     labels, boxes = (read_annotations(card, task, tmp_path / "data") for task in card.tasks)
     assert sorted(labels.images) == sorted(boxes.images)
@@ -204,7 +204,7 @@ def test_a_card_of_a_users_own_registry_is_copied(tmp_path):
     assert {pair for pair in known if not np.isnan(pair).any()} >= {(1.0, 1.0), (0.0, 0.0)}
     assert not any(pair == (0.0, 1.0) for pair in known)
     report = check_card(card, tmp_path / "data")
-    assert [found for found in report.issues if found.severity != Severity.NOTE] == []
+    assert [issue for issue in report.issues if issue.severity != Severity.NOTE] == []
 
 
 @pytest.mark.parametrize(
@@ -212,18 +212,18 @@ def test_a_card_of_a_users_own_registry_is_copied(tmp_path):
     [
         (r"case(?P<number>\d{3,6})", r"(?=case)(\w+)", "patient.pattern"),
         (r"-(tr|te)\.mha$", r"-(tr|te)\.nii$", "image_suffix"),
-        (r"/case(?P<number>\d{3,6})[ab]?-", r"^(\d+)$", "no name of a file fits"),
+        (r"/case(?P<number>\d{3,6})[ab]?-", r"^(\d+)$", "no file name matches"),
     ],
 )
 def test_what_cannot_be_imitated_is_named(tmp_path, old, new, key):
     catalog = own_catalog(tmp_path / "registry", OWN.replace(old, new))
     with pytest.raises(CardError, match=key):
-        write_copies(tmp_path / "data", ["clinic"], catalog, films=4, size=32)
+        write_copies(tmp_path / "data", ["clinic"], catalog, images=4, size=32)
 
 
 def test_marks_are_seen_where_they_are_said_to_be(tmp_path):
     """A class that the phantom does not know is a bright spot: its polygon is brighter than what is around it."""
-    write_copies(tmp_path, ["object_cxr"], CATALOG, films=12, size=96)
+    write_copies(tmp_path, ["object_cxr"], CATALOG, images=12, size=96)
     card = CATALOG.card("object_cxr")
     found = read_annotations(card, Task.SEGMENTATION, tmp_path)
     data = CardDataset(found, tmp_path / card.root, ViewPipeline(32))

@@ -1,6 +1,7 @@
-"""Parts of phantom copies: names from regular expressions, runs, outlines, and what films are dealt."""
+"""Parts of phantom copies: names from regular expressions, runs, outlines, and the findings of images."""
 
 import re
+import string
 
 import cv2
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis.extra.numpy import arrays
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.readers._runs import runs_from_text
-from foundationx.phantoms.drafts import Drafts
+from foundationx.phantoms.copy_writer import CopyWriter
+from foundationx.phantoms.expressions import Group, example, parse
+from foundationx.phantoms.ground_truth import FindingAllocator, LabelSpace
 from foundationx.phantoms.layouts._outlines import outline, runs
-from foundationx.phantoms.names import Rule, example, file_name
-from foundationx.phantoms.truth import Choice, Deal
+from foundationx.phantoms.names import Rule, file_name
 
 CARDS = [Catalog().card(name) for name in Catalog().names()]
 EXPRESSIONS = sorted(
@@ -36,11 +38,11 @@ def test_an_example_matches_and_its_group_tells_numbers_apart(expression, inside
 def test_names_by_hand():
     assert example(r"JPC([LN])N\d+\.IMG$", 3, 17, "L") == "JPCLN00017.IMG"
     rules = [Rule("patient", r"(patient\d+)/"), Rule("side", r"_(train|test)\.jpg$", "test")]
-    first, second = (next(file_name("images", rules, ".jpg", 3, film)) for film in (17, 18))
-    assert all(rule.holds(f"images/{name}") for rule in rules for name in (first, second))
+    first, second = (next(file_name("images", rules, ".jpg", 3, number)) for number in (17, 18))
+    assert all(rule.matches(f"images/{name}") for rule in rules for name in (first, second))
     assert first.startswith("patient00003/") and first.endswith("_test.jpg")
     other = next(name for name in file_name("images", rules, ".jpg", 3, 18) if name != first)
-    assert re.search(rules[0].expression, other).group(1) == "patient00003", "a second film of one patient"
+    assert re.search(rules[0].expression, other).group(1) == "patient00003", "a second image of one patient"
     with pytest.raises(CardError, match="cannot be imitated"):
         list(file_name("images", [Rule("patient", r"(?!x)(\d+)")], "", 1, 1))
 
@@ -79,32 +81,55 @@ def test_an_outline_fills_to_its_mask(x, y, width, height):
     count=st.integers(0, 12),
     seed=st.integers(0, 99),
 )
-def test_every_finding_is_dealt_and_one_label_stays_one(free, labels, none, count, seed):
+def test_every_finding_is_allocated_and_one_label_stays_one(free, labels, none, count, seed):
     single = tuple(f"label {k}" for k in range(labels))
-    choices = [Choice(tuple(f"finding {k}" for k in range(free)), one_label=False, none=True)]
-    choices += [Choice(single, one_label=True, none=none)] if labels else []
-    deal = Deal(choices, {})
-    films = deal.findings(deal.least + count, np.random.default_rng(seed))
-    assert set().union(*(present for present, _ in films)) == {*single, *choices[0].findings}
-    for present, doubtful in films:
+    spaces = [LabelSpace(tuple(f"finding {k}" for k in range(free)), one_label=False, none=True)]
+    spaces += [LabelSpace(single, one_label=True, none=none)] if labels else []
+    allocator = FindingAllocator(spaces, {})
+    images = allocator.allocate(allocator.least + count, np.random.default_rng(seed))
+    assert set().union(*(present for present, _ in images)) == {*single, *spaces[0].findings}
+    for present, doubtful in images:
         assert not present & doubtful
         assert len(present & set(single)) <= 1 and (none or not labels or present & set(single))
-    if deal.normal:
-        assert any(not present and not doubtful for present, doubtful in films)
+    if allocator.normal:
+        assert any(not present and not doubtful for present, doubtful in images)
 
 
 def test_a_kind_of_a_label_is_only_where_the_label_is():
-    choices = [Choice(("sick", "tb"), one_label=True, none=True), Choice(("active tb",), one_label=False, none=True)]
-    films = [
-        present for present, _ in Deal(choices, {"active tb": frozenset({"tb"})}).findings(9, np.random.default_rng(0))
+    spaces = [
+        LabelSpace(("sick", "tb"), one_label=True, none=True),
+        LabelSpace(("active tb",), one_label=False, none=True),
     ]
-    assert any("active tb" in film for film in films) and any("sick" in film for film in films)
-    assert all("tb" in film for film in films if "active tb" in film)
+    images = [
+        present
+        for present, _ in FindingAllocator(spaces, {"active tb": frozenset({"tb"})}).allocate(
+            9, np.random.default_rng(0)
+        )
+    ]
+    assert any("active tb" in image for image in images) and any("sick" in image for image in images)
+    assert all("tb" in image for image in images if "active tb" in image)
 
 
 def test_nothing_is_written_outside_the_data_root(tmp_path):
-    drafts = Drafts(tmp_path / "data", [])
+    writer = CopyWriter(tmp_path / "data", [])
     with pytest.raises(CardError, match="leads out"):
-        drafts.json("set/../../elsewhere.json", [])
-    drafts.json("set/../shared.json", [])
+        writer.json("set/../../elsewhere.json", [])
+    writer.json("set/../shared.json", [])
     assert (tmp_path / "data" / "shared.json").is_file() and not (tmp_path / "elsewhere.json").exists()
+
+
+@pytest.mark.parametrize(
+    "members", [r"[]a-]", r"[^]x]", r"[\d.]", r"[^\W_]", r"[a-f0-9]", r"\S", r"\.", r"(?:a|b|[0-3])", "."]
+)
+def test_a_parsed_set_allows_the_characters_that_re_matches(members):
+    (item,) = parse(members)
+    allowed = item.content[0].allows if isinstance(item, Group) else item.allows
+    assert [sign for sign in string.printable if allowed(sign)] == [
+        sign for sign in string.printable if re.fullmatch(members, sign, re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize("expression", [r"(?=case)(\w+)", r"(?i)(a)", r"(a)\1", "(a", "a)b("])
+def test_expressions_beyond_the_parser_are_refused(expression):
+    with pytest.raises(ValueError, match="cannot be imitated"):
+        example(expression, 1, 1)

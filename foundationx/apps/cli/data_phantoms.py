@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.phantoms.copy import write_copies
 
     images = COPIES if options.images is None else options.images
-    written = write_copies(options.folder, names, Catalog(), films=images, size=options.size, seed=options.seed)
+    written = write_copies(options.folder, names, Catalog(), images=images, size=options.size, seed=options.seed)
     print(f"phantom copies of {', '.join(written)}: {options.folder}")
     return 0
 

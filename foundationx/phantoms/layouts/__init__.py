@@ -1,1 +1,1 @@
-"""Layouts: the inverse of each reader. One file a reader, of the same name, found by it; see ``_request.py``."""
+"""Layouts: the inverse of each reader. One file per reader, with the reader's name; see ``_context.py``."""

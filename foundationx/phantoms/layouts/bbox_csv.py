@@ -1,40 +1,40 @@
-"""CSV, one row a box, with rows that say "no box here" where the card knows them."""
+"""CSV, one row per box; images without boxes have a row if the card describes such rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
 
-from foundationx.phantoms.layouts._request import Request
+from foundationx.phantoms.ground_truth import ImageTruth
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts.label_columns_csv import READERS
-from foundationx.phantoms.slots import Manner
-from foundationx.phantoms.truth import Film
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 
-def write(request: Request) -> None:
-    """Adds a row for every box of every film and reader; films without box have a row only where the card has one."""
-    options = request.options
+def write(context: LayoutContext) -> None:
+    """Adds a row for every box of every image and reader."""
+    options = context.options
     readers = READERS if options.reader_column is not None else ("",)
-    for film in request.films:
+    for image in context.images:
         for number, reader in enumerate(readers):
             who = {options.reader_column: reader} if reader else {}
-            rows = _boxes(request, film, doubtful=bool(reader) and number == 0)
+            rows = _boxes(context, image, doubtful=bool(reader) and number == 0)
             if not rows and options.empty_column is not None:
-                rows = [_empty_row(request)]
-            for place, row in enumerate(rows):
-                request.row(film, (reader, place), who | row)
-    request.add_rows_that_do_not_count()
+                rows = [_empty_row(context)]
+            for index, row in enumerate(rows):
+                context.row(image, (reader, index), who | row)
+    context.add_filtered_rows()
 
 
-def _boxes(request: Request, film: Film, doubtful: bool) -> list[dict[str, str]]:
-    """A row a box. What is doubtful has a box of its own, not where anything else is."""
-    options, rows = request.options, []
-    for item in request.classes:
-        boxes: Sequence[tuple[float, ...]] = request.boxes(film, item)
-        if doubtful and request.state(film, item) is None:
-            height, width = request.shape(film)
+def _boxes(context: LayoutContext, image: ImageTruth, doubtful: bool) -> list[dict[str, str]]:
+    """One row per box. A doubtful finding has a box in the corner, apart from all others."""
+    options, rows = context.options, []
+    for item in context.classes:
+        boxes: Sequence[tuple[float, ...]] = context.boxes(image, item)
+        if doubtful and context.state(image, item) is None:
+            height, width = context.shape(image)
             boxes = [(0, 0, width // 4, height // 4)]
         for x1, y1, x2, y2 in boxes:
             numbers = (x1, y1, x2 - x1, y2 - y1) if options.box_layout == "xywh" else (x1, y1, x2, y2)
@@ -42,13 +42,13 @@ def _boxes(request: Request, film: Film, doubtful: bool) -> list[dict[str, str]]
             if options.empty_column is not None:
                 row[options.empty_column] = next(str(n) for n in count(1) if str(n) not in options.empty_values)
             if options.class_column is not None:
-                row[options.class_column] = request.word(film, item)
+                row[options.class_column] = context.word(image, item)
             rows.append(row)
     return rows
 
 
-def _empty_row(request: Request) -> dict[str, str]:
-    options = request.options
+def _empty_row(context: LayoutContext) -> dict[str, str]:
+    options = context.options
     row = dict.fromkeys(options.box_columns, "")
     if options.class_column is not None:
         row[options.class_column] = ""

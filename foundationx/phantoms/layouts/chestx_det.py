@@ -1,27 +1,27 @@
-"""ChestX-Det JSON: a record an image with names, boxes and polygons."""
+"""ChestX-Det JSON: one record per image with names, boxes and polygons."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from foundationx.phantoms.ground_truth import ImageTruth
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts._outlines import outline
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner
-from foundationx.phantoms.truth import Film
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 
-def write(request: Request) -> None:
-    """Writes a record for every film."""
-    request.json([_record(request, film) for film in request.films])
+def write(context: LayoutContext) -> None:
+    """Writes a record for every image."""
+    context.json([_record(context, image) for image in context.images])
 
 
-def _record(request: Request, film: Film) -> dict[str, Any]:
-    record: dict[str, Any] = {"file_name": request.name(film), "syms": [], "boxes": [], "polygons": []}
-    for item in request.classes:
-        for mask, box in zip(request.instances(film, item), request.boxes(film, item), strict=True):
-            record["syms"].append(request.word(film, item))
+def _record(context: LayoutContext, image: ImageTruth) -> dict[str, Any]:
+    record: dict[str, Any] = {"file_name": context.name(image), "syms": [], "boxes": [], "polygons": []}
+    for item in context.classes:
+        for mask, box in zip(context.instances(image, item), context.boxes(image, item), strict=True):
+            record["syms"].append(context.word(image, item))
             record["boxes"].append([float(value) for value in box])
             record["polygons"].append(outline(mask))
-    return request.cells(film) | record
+    return context.cells(image) | record

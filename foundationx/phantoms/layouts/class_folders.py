@@ -1,18 +1,18 @@
-"""One folder of images a class: the films' paths say it all."""
+"""One folder of images per class: the paths of the images encode the labels."""
 
 from __future__ import annotations
 
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner, concrete
+from foundationx.phantoms.layouts._context import LayoutContext
+from foundationx.phantoms.task_files import Capabilities, concrete
 
-MANNER = Manner(
+CAPABILITIES = Capabilities(
     scans=True, label_in="folder", one_label=lambda options: True, none=lambda options: bool(options.negative)
 )
 
 
-def write(request: Request) -> None:
-    """Makes the folders of all classes, with films or without."""
-    for images in request.slot.part.images:
+def write(context: LayoutContext) -> None:
+    """Creates the folders of all classes, with or without images."""
+    for images in context.task_file.part.images or ():
         for folder in concrete(images):
-            for item in request.classes:
-                request.folder(f"{folder}/{item.published[0]}")
+            for item in context.classes:
+                context.folder(f"{folder}/{item.published[0]}")

@@ -1,4 +1,4 @@
-"""COCO JSON with boxes and outlines; films without annotations are listed too."""
+"""COCO JSON with boxes and outlines; images without annotations are listed too."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts._outlines import outline
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 
-def write(request: Request) -> None:
-    """Writes all films, a category for every published name, and an annotation for every instance."""
-    names = [name for item in request.classes for name in item.published] + list(request.options.ignore)
+def write(context: LayoutContext) -> None:
+    """Writes all images, a category for every published name, and an annotation for every instance."""
+    names = [name for item in context.classes for name in item.published] + list(context.options.ignore)
     numbers = {name: number for number, name in enumerate(names, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for film in request.films:
-        height, width = request.shape(film)
-        place = {"id": film.number, "file_name": request.name(film), "width": width, "height": height}
-        images.append(request.cells(film) | place)
-        for item in request.classes:
-            for mask, box in zip(request.instances(film, item), request.boxes(film, item), strict=True):
-                ids = {"id": len(annotations) + 1, "image_id": film.number}
-                annotations.append(ids | {"category_id": numbers[request.word(film, item)]} | _shape(mask, box))
+    for image in context.images:
+        height, width = context.shape(image)
+        entry = {"id": image.number, "file_name": context.name(image), "width": width, "height": height}
+        images.append(context.cells(image) | entry)
+        for item in context.classes:
+            for mask, box in zip(context.instances(image, item), context.boxes(image, item), strict=True):
+                ids = {"id": len(annotations) + 1, "image_id": image.number}
+                annotations.append(ids | {"category_id": numbers[context.word(image, item)]} | _shape(mask, box))
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    request.json({"images": images, "annotations": annotations, "categories": categories})
+    context.json({"images": images, "annotations": annotations, "categories": categories})
 
 
 def _shape(mask: np.ndarray, box: tuple[int, int, int, int]) -> dict[str, Any]:

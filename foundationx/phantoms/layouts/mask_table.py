@@ -1,4 +1,4 @@
-"""CSV, one row a mask file: image, class and mask."""
+"""CSV, one row per mask file: image, class and mask."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from foundationx.phantoms.layouts._request import Request
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts.mask_folder import mask_values
-from foundationx.phantoms.slots import Manner
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 FOLDER = "masks"
-"""Folder of the masks inside the dataset's, where the rows lead to."""
+"""Folder of the masks inside the dataset's folder."""
 
 
-def write(request: Request) -> None:
-    """Writes a mask and a row for every film and class that is present."""
-    options = request.options
-    for film in request.films:
-        stem = PurePosixPath(request.path(film)).stem
-        for number, item in enumerate(request.classes, start=1):
-            masks = request.instances(film, item)
-            if not masks or film.unread:
+def write(context: LayoutContext) -> None:
+    """Writes a mask and a row for every image and class that is present."""
+    options = context.options
+    for image in context.images:
+        stem = PurePosixPath(context.path(image)).stem
+        for number, item in enumerate(context.classes, start=1):
+            masks = context.instances(image, item)
+            if not masks or image.unlabelled:
                 continue
             path = posixpath.join(FOLDER, f"{stem}_{number}.png")
-            request.mask(path, mask_values(np.logical_or.reduce(masks), options.positive, options.ignore))
-            named = {options.class_column: request.word(film, item)} if options.class_column else {}
-            request.row(film, number, {options.mask_column: path} | named)
-    request.add_rows_that_do_not_count()
+            context.mask(path, mask_values(np.logical_or.reduce(masks), options.positive, options.ignore))
+            named = {options.class_column: context.word(image, item)} if options.class_column else {}
+            context.row(image, number, {options.mask_column: path} | named)
+    context.add_filtered_rows()

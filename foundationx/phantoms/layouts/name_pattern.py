@@ -1,14 +1,14 @@
-"""No annotation file: the label stands in the image's path, where the films' names put it."""
+"""No annotation file: the label is part of the image's name."""
 
 from __future__ import annotations
 
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner
+from foundationx.phantoms.layouts._context import LayoutContext
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner(
+CAPABILITIES = Capabilities(
     scans=True, label_in="name", one_label=lambda options: True, none=lambda options: bool(options.negative)
 )
 
 
-def write(request: Request) -> None:
-    """Nothing is left to write."""
+def write(context: LayoutContext) -> None:
+    """Writes nothing: the names of the images hold the labels."""

@@ -1,28 +1,29 @@
-"""CSV, one row an image, all its objects in one cell: rectangles, ellipses and polygons by turns."""
+"""CSV, one row per image, all its objects in one cell: rectangles, ellipses and polygons in turn."""
 
 from __future__ import annotations
 
+from foundationx.datasets.cards.tasks import ClassSpec
 from foundationx.datasets.readers.object_list_csv import ELLIPSE, POLYGON, RECTANGLE
+from foundationx.phantoms.ground_truth import ImageTruth
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts._outlines import outline
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner
-from foundationx.phantoms.truth import Film
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 
-def write(request: Request) -> None:
-    """Adds a row for every film; its cell is empty where there is no object."""
-    for film in request.films:
-        objects = [text for item in request.classes for text in _objects(request, film, item)]
-        request.row(film, "", {}, {request.options.objects_column: ";".join(objects)})
-    request.add_rows_that_do_not_count()
+def write(context: LayoutContext) -> None:
+    """Adds a row for every image; its cell is empty if there is no object."""
+    for image in context.images:
+        objects = [text for item in context.classes for text in _objects(context, image, item)]
+        context.row(image, "", {}, {context.options.objects_column: ";".join(objects)})
+    context.add_filtered_rows()
 
 
-def _objects(request: Request, film: Film, item: object) -> list[str]:
+def _objects(context: LayoutContext, image: ImageTruth, item: ClassSpec) -> list[str]:
     texts = []
-    for mask, box in zip(request.instances(film, item), request.boxes(film, item), strict=True):
-        kind = (RECTANGLE, ELLIPSE, POLYGON)[film.number % 3]
+    for mask, box in zip(context.instances(image, item), context.boxes(image, item), strict=True):
+        kind = (RECTANGLE, ELLIPSE, POLYGON)[image.number % 3]
         points = [value for point in outline(mask) for value in point] if kind == POLYGON else box
         texts.append(" ".join([kind, *(f"{float(value):g}" for value in points)]))
     return texts

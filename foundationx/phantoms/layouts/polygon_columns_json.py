@@ -1,26 +1,26 @@
-"""JSON by columns: one column of images, one column of polygons a class."""
+"""JSON by columns: one column of images, one column of polygons per class."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from foundationx.phantoms.layouts._context import LayoutContext
 from foundationx.phantoms.layouts._outlines import outline
-from foundationx.phantoms.layouts._request import Request
-from foundationx.phantoms.slots import Manner
+from foundationx.phantoms.task_files import Capabilities
 
-MANNER = Manner()
+CAPABILITIES = Capabilities()
 
 
-def write(request: Request) -> None:
-    """Writes all films; a class that a film lacks has no polygon there."""
-    options = request.options
+def write(context: LayoutContext) -> None:
+    """Writes all images; an image without a class has no polygon for it."""
+    options = context.options
     content: dict[str, dict[str, Any]] = {options.image_column: {}}
-    content |= {name: {} for item in request.classes for name in item.published}
-    for number, film in enumerate(request.films):
-        name = request.path(film) if options.strip_folders else request.name(film)
+    content |= {name: {} for item in context.classes for name in item.published}
+    for number, image in enumerate(context.images):
+        name = context.path(image) if options.strip_folders else context.name(image)
         content[options.image_column][str(number)] = name
-        for item in request.classes:
-            masks = [] if film.unread else request.instances(film, item)
+        for item in context.classes:
+            masks = [] if image.unlabelled else context.instances(image, item)
             points = [{"x": x, "y": y} for x, y in outline(masks[0])] if masks else None
             content[item.published[0]][str(number)] = points
-    request.json(content)
+    context.json(content)

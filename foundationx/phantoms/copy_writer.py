@@ -1,4 +1,7 @@
-"""What a copy writes: tables that several cards add to, and a record of every file, so that nothing else is touched."""
+"""Writes the files of copies: tables that several cards extend, and a record of every file.
+
+The record lets a new copy replace an earlier one, and protects all other files.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,23 @@ from foundationx.phantoms.files import write_image
 CSV = TableFormat()
 
 RECORD = ".phantom_copy.json"
-"""File in a dataset's folder that says: this is a copy, and these are its files. Readers pass over hidden files."""
+"""File in a dataset's folder that marks it as a copy and lists its files. Readers ignore hidden files."""
 
 
-class Drafts:
-    """Files of all datasets that are written together.
+class CopyWriter:
+    """Writes the files of all datasets of one call.
 
     Args:
-        root: the data root.
-        folders: of the datasets, relative to it. What an earlier copy left in them is removed.
+        root: Data root.
+        folders: Folders of the datasets, relative to the root. The files of earlier copies in them are removed.
 
     Raises:
-        DataError: a folder holds something that is no copy.
+        DataError: A folder holds files that are no copy.
     """
 
     def __init__(self, root: Path, folders: Iterable[str]):
         self.root, self._folders = root, sorted(set(folders))
-        self._tables: dict[str, TableDraft] = {}
+        self._tables: dict[str, TableBuffer] = {}
         self._written: set[str] = set()
         self._before = {file for folder in self._folders for file in self._files_of(folder)}
         for file in self._before:
@@ -46,18 +49,19 @@ class Drafts:
         """Files of an earlier copy."""
         record = self.root / folder / RECORD
         if record.is_file():
-            return json.loads(record.read_text(encoding="utf-8"))
+            files: list[str] = json.loads(record.read_text(encoding="utf-8"))
+            return files
         if (self.root / folder).is_dir() and any((self.root / folder).iterdir()):
             fix = "choose an empty folder for copies"
             raise DataError(str(self.root / folder), "holds files that are no copy", "a new folder", fix)
         return []
 
-    def place(self, file: str) -> Path:
-        """Where a file is to be written, its path given relative to the data root; its folder is made.
+    def new_file(self, file: str) -> Path:
+        """Path for a new file, given relative to the data root; its folder is created.
 
         Raises:
-            CardError: the path leads out of the data root.
-            DataError: there is such a file, and no copy has written it.
+            CardError: The path leads out of the data root.
+            DataError: The file exists and is not part of a copy.
         """
         file = posixpath.normpath(file)
         if file.startswith(("/", "../")) or "\\" in file:
@@ -70,26 +74,26 @@ class Drafts:
         return path
 
     def image(self, file: str, values: np.ndarray, where: str) -> None:
-        """Writes an image or a mask as its name says. Raises CardError as :func:`write_image`."""
-        write_image(self.place(file), values, where)
+        """Writes an image or a mask in the format of its suffix. Raises CardError as :func:`write_image`."""
+        write_image(self.new_file(file), values, where)
 
     def json(self, file: str, content: Any) -> None:
         """Writes a JSON file."""
-        self.place(file).write_text(json.dumps(content), encoding="utf-8")
+        self.new_file(file).write_text(json.dumps(content), encoding="utf-8")
 
     def lines(self, file: str, lines: Iterable[str]) -> None:
-        """Writes a text file; no line stands in it twice."""
+        """Writes a text file without repeated lines."""
         text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
-        self.place(file).write_text(text, encoding="utf-8")
+        self.new_file(file).write_text(text, encoding="utf-8")
 
-    def table(self, file: str, layout: TableFormat = CSV) -> TableDraft:
-        """The table of a path, begun where it is new."""
-        return self._tables.setdefault(file, TableDraft(file, layout))
+    def table(self, file: str, layout: TableFormat = CSV) -> TableBuffer:
+        """The table of a path; a new one if there is none yet."""
+        return self._tables.setdefault(file, TableBuffer(file, layout))
 
     def finish(self) -> None:
-        """Writes all tables and the record of each folder. Raises CardError as :meth:`TableDraft.write`."""
-        for file, draft in self._tables.items():
-            draft.write(self.place(file))
+        """Writes all tables and the record of each folder. Raises CardError as :meth:`TableBuffer.write`."""
+        for file, table in self._tables.items():
+            table.write(self.new_file(file))
         shared = sorted(file for file in self._written if not any(file.startswith(f"{f}/") for f in self._folders))
         for folder in self._folders:
             own = sorted(file for file in self._written if file.startswith(f"{folder}/"))
@@ -98,44 +102,45 @@ class Drafts:
             record.write_text(json.dumps(own + shared), encoding="utf-8")
 
 
-class TableDraft:
-    """A table that several annotation files' worth of rows are collected for.
+class TableBuffer:
+    """Rows of a table, collected over several annotation files.
 
     Args:
-        name: of the file, for messages.
-        layout: delimiter and header.
+        name: Name of the file, for messages.
+        layout: Delimiter and header.
     """
 
     def __init__(self, name: str, layout: TableFormat):
         self.name, self.layout = name, layout
-        self.rows: dict[tuple, dict[str, str]] = {}
+        self.rows: dict[tuple[object, ...], dict[str, str]] = {}
 
-    def put(self, key: tuple, cells: dict[str, str]) -> None:
+    def put(self, key: tuple[object, ...], cells: dict[str, str]) -> None:
         """Adds a row, or further cells to the row of that key.
 
         Raises:
-            CardError: two cards want different things in one cell.
+            CardError: Two cards require different values in one cell.
         """
         row = self.rows.setdefault(key, {})
         for column, value in cells.items():
             if row.setdefault(column, value) != value:
                 found = f"the column {column!r} would have to hold {row[column]!r} and {value!r} for one image"
-                raise CardError(self.name, found, "columns of one meaning", "give one of the cards another file")
+                raise CardError(self.name, found, "one value", "give one of the cards another file")
 
     def has(self, column: str) -> bool:
         """Whether a row has the column."""
         return any(column in row for row in self.rows.values())
 
     def write(self, path: Path) -> None:
-        """Writes the file; it is packed where its name ends in ``.gz``.
+        """Writes the file; compressed if its name ends in ``.gz``.
 
         Raises:
-            CardError: the card's header lacks a column, or cells cannot be told apart where blanks part them.
+            CardError: The card's header lacks a column, or a cell holds blanks in a table that blanks separate.
         """
-        found = list(dict.fromkeys(column for row in self.rows.values() for column in row))
-        columns = found if self.layout.header is None else list(self.layout.header)
-        if unknown := [column for column in found if column not in columns]:
-            raise CardError(self.name, f"the header has no column {unknown[0]!r}", f"one of {', '.join(columns)}")
+        used = list(dict.fromkeys(column for row in self.rows.values() for column in row))
+        columns = used if self.layout.header is None else list(self.layout.header)
+        if unknown := [column for column in used if column not in columns]:
+            found, expected = f"the header has no column {unknown[0]!r}", f"one of {', '.join(columns)}"
+            raise CardError(self.name, found, expected, "correct table.header in the card")
         rows = [[row.get(column, "") for column in columns] for row in self.rows.values()]
         text = self._text(rows if self.layout.header is not None else [columns, *rows])
         data = text.encode("utf-8")
@@ -145,7 +150,8 @@ class TableDraft:
         if self.layout.delimiter == "whitespace":
             rows = [[cell or "-" for cell in row] for row in rows]
             if odd := next((cell for row in rows for cell in row if len(cell.split()) != 1), None):
-                raise CardError(self.name, f"{odd!r} would be cut at its blanks", "another delimiter in the card")
+                found = f"{odd!r} would be split at its blanks"
+                raise CardError(self.name, found, "another delimiter", "correct table.delimiter in the card")
             return "".join(" ".join(row) + "\n" for row in rows)
         stream = io.StringIO()
         delimiter = "\t" if self.layout.delimiter == "tab" else self.layout.delimiter
