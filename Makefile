@@ -1,4 +1,4 @@
-# foundationx: the menu. `make demo` and `make test` do all the set-up they need.
+# foundationx. `make demo` and `make test` do all the set-up they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,21 +7,23 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # One run uses all cores; more threads than cores slow torch down.
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-fast lint format bench clean
+.PHONY: help setup demo test test-fast lint format docs bench clean
 
 help:  ## show this menu
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## make .venv from the pinned versions
+setup: $(STAMP)  ## create .venv from the pinned versions
 
 $(STAMP): setup.cfg pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c requirements/constraints.txt torch
-	$(PIP) install -c requirements/constraints.txt -e '.[test,tensorboard]'
+	$(PIP) install -c requirements/constraints.txt -e '.[test,docs,tensorboard]'
 	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
 	@touch $(STAMP)
 
-demo: setup  ## the main job on generated radiographs: train, evaluate, report, export (about 7 minutes)
+demo: setup  ## train on generated radiographs, evaluate, report, export, predict (about 7 minutes)
+	@echo 'demo: generates radiographs, trains on them for about 7 minutes (2 cores), then evaluates, exports and predicts.'
+	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
 
 test: setup lint  ## all tests: the fast suite, then the slow ones
@@ -30,16 +32,21 @@ test: setup lint  ## all tests: the fast suite, then the slow ones
 test-fast: setup  ## the fast suite alone (under 5 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow'
 
-lint: setup  ## ruff: lint and format check
+lint: setup  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+#	$(BIN)/mypy  # once it reports 0 errors
 
-format: setup  ## ruff: mend what can be mended
+format: setup  ## fix style and format where that is possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## speed beside what people would use instead; writes docs/performance.md
+docs: setup  ## build the documentation as a site in docs/_site (about 2 minutes)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_site
+	@echo 'open docs/_site/index.html'
+
+bench: setup  ## measure speed against common alternatives; writes docs/performance.md
 	$(BIN)/python benchmarks/run_all.py
 
-clean:  ## remove what the set-up and the runs made
-	rm -rf $(VENV) work_dirs *.egg-info
+clean:  ## remove what the set-up, the runs and the documentation wrote
+	rm -rf $(VENV) work_dirs docs/_site docs/reference *.egg-info

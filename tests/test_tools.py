@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,3 +90,26 @@ def test_any_difference_in_what_was_learned_is_found(tmp_path, log, metrics, sho
     ended = run_tool("compare_logs.py", write_run(tmp_path / "a"), write_run(tmp_path / "b", log, metrics))
     assert ended.returncode == 1 and shown in ended.stdout
     assert len({line.split()[0] for line in ended.stdout.splitlines()[:2]}) == 2
+
+
+def test_text_files_are_checked_for_spaces_and_their_end(tmp_path):
+    texts = {"good": "a\n  b\n", "spaces": "a \nb\n", "no_end": "a", "two_ends": "a\n\n", "empty": ""}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    ended = run_tool("check_text.py", *(tmp_path / name for name in texts))
+    assert ended.returncode == 1
+    assert [line.rpartition("/")[2].partition(":")[0] for line in ended.stdout.splitlines()] == [
+        "spaces",
+        "no_end",
+        "two_ends",
+    ]
+    assert run_tool("check_text.py", tmp_path / "good", tmp_path / "empty").returncode == 0
+
+
+def test_hooks_before_a_commit_run_without_a_network():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]
+    entries = [hook["entry"].split() for hook in hooks[0]["hooks"]]
+    assert all(entry[0].startswith(".venv/bin/") for entry in entries)
+    assert {entry[0].rpartition("/")[2] for entry in entries} == {"ruff", "mypy", "python"}
+    assert all((ROOT / word).exists() for entry in entries for word in entry if word.startswith("tools/"))

@@ -1,5 +1,7 @@
 """Our loop as an mmengine ``Loop``: Runner users have it by configuration, with their own hooks around it.
 
+A configuration of the Runner holds::
+
     custom_imports = dict(imports=["foundationx.apps.mmengine_loop"])
     recipe = dict(config="configs/quickstart/phantom.py", data_root="data/phantoms")
     model = dict(type="RecipeModel", **recipe)

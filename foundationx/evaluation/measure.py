@@ -2,12 +2,12 @@
 
 Such a file defines:
 
-``NEEDS``: Names of the recorded arrays that the metric is computed from. It is computed of every task that records
-    them (``foundationx/tasks/*/record.py`` lists what each task records).
-``statistics(predictions)``: Its Statistics, one per metric and class.
-``LOWER_IS_BETTER`` (optional): Names of its metrics that improve downwards.
-``DETAILS`` (optional): Names of its metrics that short tables leave out.
-``curves(predictions)`` (optional): Points of a curve by class, for ``curves.json`` and the report.
+- ``NEEDS``: Names of the recorded arrays that the metric is computed from. It is computed of every task that records
+  them (``foundationx/tasks/*/record.py`` lists what each task records).
+- ``statistics(predictions)``: Its Statistics, one per metric and class.
+- ``LOWER_IS_BETTER`` (optional): Names of its metrics that improve downwards.
+- ``DETAILS`` (optional): Names of its metrics that short tables leave out.
+- ``curves(predictions)`` (optional): Points of a curve by class, for ``curves.json`` and the report.
 """
 
 from __future__ import annotations
