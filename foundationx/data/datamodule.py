@@ -22,9 +22,9 @@ from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.datasets.cards.splits import assign_splits
 from foundationx.datasets.exclusion import excluded_images, read_exclusions, without_allowed_tests
 from foundationx.datasets.shared_head import shared_classes
+from foundationx.datasets.splits import assign_splits
 from foundationx.datasets.unlabelled import read_images
 from foundationx.tasks.self_supervision.objective import open_objective
 

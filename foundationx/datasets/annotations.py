@@ -1,4 +1,4 @@
-"""From a card and the published files to annotations: the one door to the readers."""
+"""Reads the annotations of a card with the reader that it names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -16,34 +15,36 @@ from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import Annotations, Task, annotated_tasks
 from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.card import Card
-from foundationx.datasets.readers._bounds import dataset_folder
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._paths import dataset_folder
+from foundationx.datasets.readers._source import Reader, ReaderOptions, Source
 
-READERS: Extensions[ModuleType] = Extensions(
-    "reader", "foundationx.datasets.readers", module_with("GIVES", "Options", "read")
+READERS: Extensions[Reader[Any]] = Extensions(
+    "reader", "foundationx.datasets.readers", module_with("PROVIDES", "Options", "read")
 )
 """Published formats that can be read.
 
-A reader is one file of ``foundationx/datasets/readers`` with ``GIVES`` (the parts of an annotation that it reads),
+A reader is one file of ``foundationx/datasets/readers`` with ``PROVIDES`` (the parts of the annotations that it reads),
 ``Options`` (its options, a ReaderOptions) and ``read(source, options)``, which adds every image to the source.
 """
 
 
-def open_reader(card: Card, task: Task) -> tuple[ModuleType, tuple[ReaderOptions, ...]]:
-    """The reader of one task of a card, and its checked options for each annotation file. Reads no data.
+def open_reader(card: Card, task: Task) -> tuple[Reader[Any], tuple[ReaderOptions, ...]]:
+    """The reader of one task of a card, and its validated options for each annotation file. Reads no data.
 
     Raises:
-        CardError: the card has no such task, the reader is unknown or does not give the task, or an option is wrong.
+        CardError: The card has no such task, the reader is unknown or does not support the task, or an option is wrong.
     """
     where = f"{card.file}: tasks.{task.value}"
     if task not in card.tasks:
-        raise CardError(f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks))
+        raise CardError(
+            f"{card.file}: tasks", f"there is no {task.value}", nearest(task.value, card.tasks), "correct the task"
+        )
     name = card.tasks[task].reader
     reader = READERS.get(name, f"{where}.reader", CardError)
-    if task.facts.part not in reader.GIVES:
-        possible = [other.value for other in annotated_tasks() if other.facts.part in reader.GIVES]
-        expected = f"a task among {', '.join(possible)}"
-        raise CardError(f"{where}.reader", f"{name} gives no {task.value}", expected, "choose another reader")
+    if task.facts.part not in reader.PROVIDES:
+        possible = [other.value for other in annotated_tasks() if other.facts.part in reader.PROVIDES]
+        expected = f"one of {', '.join(possible)}"
+        raise CardError(f"{where}.reader", f"{name} does not support {task.value}", expected, "choose another reader")
     try:
         return reader, tuple(reader.Options.model_validate(part.options) for part in card.tasks[task].files)
     except ValidationError as error:
@@ -59,33 +60,33 @@ def read_annotations(
     root: str | None = None,
     on_bad_sample: Literal["raise", "skip"] = "raise",
 ) -> Annotations:
-    """Reads one task of a dataset as its published files say; decodes no pixel.
+    """Reads one task of a dataset from its published files, without decoding any image.
 
     Args:
-        card: of the dataset.
-        task: to read.
-        data_root: folder that holds the datasets; tables of patients may stand anywhere inside it.
-        root: the dataset's folder under ``data_root``; the card's own where it is None.
-        on_bad_sample: ``raise`` at the first image that cannot be used, or ``skip``: leave the image out and list it in
-            ``bad``. A fault of one box or polygon takes its image out: the image without it would teach a false
-            negative. Faults of a whole file (missing, no such column, not JSON) are always raised.
+        card: Card of the dataset.
+        task: Task to read.
+        data_root: Folder of all datasets; tables of patients may be anywhere inside it.
+        root: Folder of the dataset under ``data_root``; None: that of the card.
+        on_bad_sample: ``raise`` at the first invalid image, or ``skip``: leave the image out and list it in ``bad``. An
+            invalid box or polygon makes its image invalid, since the image without it would be a false negative. Errors
+            of a whole file (missing, missing column, not JSON) are always raised.
 
     Returns:
         Annotations with images in the order of the file.
 
     Raises:
-        CardError: reader or options are wrong.
-        DataError: a file or row cannot be used; names file and row.
+        CardError: Reader or options are wrong.
+        DataError: A file or row cannot be used; names file and row.
     """
     return read_source(card, task, data_root, root, skip=on_bad_sample == "skip").finish()
 
 
 def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip: bool) -> Source:
-    """As :func:`read_annotations`; what was read is not finished yet, so that it may hold no image at all."""
+    """Like :func:`read_annotations`, but returns the unfinished source, which may contain no image at all."""
     reader, options = open_reader(card, task)
     folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
     source = Source(card, task, data_root, folder, skip)
-    with _without_collection():
+    with _paused_garbage_collection():
         for part, chosen in zip(card.tasks[task].files, options, strict=True):
             source.open(part)
             reader.read(source, chosen)
@@ -93,12 +94,12 @@ def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """Rests the collector of cycles: it would walk over millions of new rows, which hold none, a third of the time."""
-    was_on = gc.isenabled()
+def _paused_garbage_collection() -> Iterator[None]:
+    """Pauses the garbage collector, which would spend a third of the time on millions of new rows without cycles."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

@@ -8,39 +8,36 @@ from pathlib import Path
 
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.schema import listed_name
 from foundationx.datasets.readers._tables import read_table
 
 
 def read_attributes(card: Card, folder: Path, images: Iterable[str]) -> dict[str, list[str]]:
-    """Each attribute of each image, "" where the table does not say.
+    """Each attribute of each image, "" if the table has none.
 
     Args:
-        card: of the dataset.
-        folder: the dataset's folder.
-        images: paths relative to it.
+        card: Card of the dataset.
+        folder: Folder of the dataset.
+        images: Paths of the images, relative to the folder.
 
     Raises:
-        CardError: the card names no attributes, or a file outside the dataset's folder.
-        DataError: a file or column is missing.
+        CardError: The card names no attributes, or a file outside the dataset's folder.
+        DataError: A file or column is missing.
     """
     source = card.attributes
     if source is None:
         raise CardError(f"{card.file}: attributes", "is not set", "the table of sex, age or view", "add it to the card")
-    found: dict[str, dict[str, str]] = {}
+    cells: dict[str, dict[str, str]] = {}
     for name in source.files:
         path = Path(os.path.normpath(folder / name))
         if not path.is_relative_to(os.path.normpath(folder)):
-            raise CardError(f"{card.file}: attributes.files", f"{name} leads elsewhere", "a file of the dataset")
+            found = f"{name} is outside the dataset's folder"
+            raise CardError(f"{card.file}: attributes.files", found, f"a file in {folder}", "correct the path")
         table = read_table(path, name, [source.image_column, *source.columns.values()])
         for row in table.rows:
-            found[row.cells[source.image_column]] = row.cells
-    names = [_as_listed(image, source.image_value) for image in images]
+            cells[row.cells[source.image_column]] = row.cells
+    names = [listed_name(image, source.image_value) for image in images]
     return {
-        attribute: [found.get(name, {}).get(column, "") for name in names]
+        attribute: [cells.get(name, {}).get(column, "") for name in names]
         for attribute, column in source.columns.items()
     }
-
-
-def _as_listed(image: str, template: str) -> str:
-    name = image.rpartition("/")[2]
-    return template.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])

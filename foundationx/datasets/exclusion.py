@@ -1,13 +1,13 @@
-"""What may not be trained on: the exclusion list of an audit, and test sides that are opened by name.
+"""Images excluded from training: the exclusion list of an audit, and the exceptions of ``allow_test``.
 
-What is guaranteed of a run, for all its datasets together:
+A run guarantees, across all its datasets:
 
-1. A patient on the official test side of any dataset of the run is trained on in none (``registry/splits.py``).
-2. An image that the exclusion list names is trained on in no task of its dataset.
+1. A patient in the official test split of one dataset is not used for training in any dataset (``splits.py``).
+2. An image in the exclusion list is not used for training in any task of its dataset.
 
-Both hold unless ``allow_test`` names the dataset whose test side it is: then the other datasets may train on its test
-patients, and entries that are there only because of its test images are passed over. Its own test images stay its test.
-Not covered: patients whose names differ between datasets, and images that no audit has looked at.
+If ``allow_test`` names a dataset, neither holds for its test split: the other datasets may train on its test patients,
+and entries that exist only because of its test images are ignored. Its own test images remain its test split.
+Not covered: patients whose names differ between datasets, and images that were not audited.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Annotations, Split
 
 COLUMNS = ("dataset", "image", "reason", "of_dataset", "of_image", "of_split")
-"""Of the list: the image to leave out, why, and the held-out image that it shares a picture or patient with."""
+"""Columns of the list: the image to exclude, the reason, and the held-out image with the same picture or patient."""
 
-_MEND = "run `foundationx data audit` again"
+_FIX = "run `foundationx data audit` again"
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """One row of the list; ``row`` says where it stands."""
+    """One row of the list; ``row`` is its location, for messages."""
 
     dataset: str
     image: str
@@ -41,28 +41,30 @@ class Exclusion:
 
 
 def read_exclusions(path: Path) -> list[Exclusion]:
-    """Reads an exclusion list. Only ``dataset`` and ``image`` must be filled, so that one can be written by hand.
+    """Reads an exclusion list. Only ``dataset`` and ``image`` are required, so that a list can be written by hand.
 
     Raises:
-        ConfigError: the file is missing, is not a table, lacks a column or leaves one of the two empty.
+        ConfigError: The file is missing, is not a table, lacks a column or leaves one of the two empty.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream)
             missing = [name for name in COLUMNS[:2] if name not in (rows.fieldnames or ())]
             if missing:
-                raise ConfigError(str(path), f"has no column {', '.join(missing)}", ", ".join(COLUMNS), _MEND)
+                raise ConfigError(str(path), f"has no column {', '.join(missing)}", ", ".join(COLUMNS), _FIX)
             entries = [
-                Exclusion(*((row.get(name) or "").strip() for name in COLUMNS), row=f"{path} row {number}")
+                Exclusion(row=f"{path} row {number}", **{name: (row.get(name) or "").strip() for name in COLUMNS})
                 for number, row in enumerate(rows, start=2)
             ]
     except OSError as error:
-        raise ConfigError(f"exclude: {path}", f"cannot be opened ({error.strerror})", "a list", _MEND) from None
+        raise ConfigError(
+            f"exclude: {path}", f"cannot be opened ({error.strerror})", "an exclusion list", _FIX
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(str(path), f"is not a table ({error})", "comma-separated text in UTF-8", _MEND) from None
+        raise ConfigError(str(path), f"is not a table ({error})", "comma-separated text in UTF-8", _FIX) from None
     for entry in entries:
         if not entry.dataset or not entry.image:
-            raise ConfigError(entry.row, "names no dataset or no image", "both", "fill or remove the row")
+            raise ConfigError(entry.row, "has no dataset or no image", "both", "complete or remove the row")
     return entries
 
 
@@ -73,58 +75,59 @@ def excluded_images(
     allowed: Sequence[str],
     registry: Iterable[str],
 ) -> dict[str, set[str]]:
-    """Images to leave out of training, by dataset.
+    """Images to exclude from training, by dataset.
 
-    Entries of a card that is known but not in the run are passed over: one list may serve several runs.
+    Entries of known cards that are not in the run are ignored, so that one list can serve several runs.
 
     Args:
-        entries: of the list.
-        annotations: all tasks of all datasets of the run.
-        patients: side of every patient.
-        allowed: datasets whose test side may be trained on.
-        registry: names of all known cards.
+        entries: Entries of the list.
+        annotations: All tasks of all datasets of the run.
+        patients: Split of every patient.
+        allowed: Datasets whose test split may be used for training.
+        registry: Names of all known cards.
 
     Raises:
-        ConfigError: an entry names an unknown dataset or image, or was made for another split: what it calls held out
-            is trained on.
+        ConfigError: An entry names an unknown dataset or image, or was made for another split: the run trains on its
+            held-out image.
     """
-    owners: dict[str, dict[str, str]] = {}
+    patient_of: dict[str, dict[str, str]] = {}
     for table in annotations:
-        owners.setdefault(table.key.dataset, {}).update(zip(table.images, table.patients, strict=True))
-    known, found = set(registry) | set(owners), {name: set() for name in owners}
+        patient_of.setdefault(table.key.dataset, {}).update(zip(table.images, table.patients, strict=True))
+    known = set(registry) | set(patient_of)
+    excluded: dict[str, set[str]] = {name: set() for name in patient_of}
     for entry in entries:
         for dataset, image in ((entry.dataset, entry.image), (entry.of_dataset, entry.of_image)):
-            _must_exist(entry, dataset, image, owners, known)
-        if entry.dataset not in owners or (entry.of_split == Split.TEST and entry.of_dataset in allowed):
+            _check_exists(entry, dataset, image, patient_of, known)
+        if entry.dataset not in patient_of or (entry.of_split == Split.TEST and entry.of_dataset in allowed):
             continue
-        _must_be_held_out(entry, owners, patients, allowed)
-        found[entry.dataset].add(entry.image)
-    return found
+        _check_held_out(entry, patient_of, patients, allowed)
+        excluded[entry.dataset].add(entry.image)
+    return excluded
 
 
-def _must_exist(
-    entry: Exclusion, dataset: str, image: str, owners: Mapping[str, Mapping[str, str]], known: Iterable[str]
+def _check_exists(
+    entry: Exclusion, dataset: str, image: str, patient_of: Mapping[str, Mapping[str, str]], known: Iterable[str]
 ) -> None:
     if dataset and dataset not in known:
-        raise ConfigError(entry.row, f"names the unknown dataset {dataset!r}", nearest(dataset, known), _MEND)
-    if image and dataset in owners and image not in owners[dataset]:
-        raise ConfigError(entry.row, f"{dataset} has no image {image!r}", "an image of the dataset", _MEND)
+        raise ConfigError(entry.row, f"names the unknown dataset {dataset!r}", nearest(dataset, known), _FIX)
+    if image and dataset in patient_of and image not in patient_of[dataset]:
+        raise ConfigError(entry.row, f"{dataset} has no image {image!r}", "an image of the dataset", _FIX)
 
 
-def _must_be_held_out(
-    entry: Exclusion, owners: Mapping[str, Mapping[str, str]], patients: Mapping[str, Split], allowed: Sequence[str]
+def _check_held_out(
+    entry: Exclusion, patient_of: Mapping[str, Mapping[str, str]], patients: Mapping[str, Split], allowed: Sequence[str]
 ) -> None:
-    if entry.of_dataset in allowed or entry.of_image not in owners.get(entry.of_dataset, {}):
+    if entry.of_dataset in allowed or entry.of_image not in patient_of.get(entry.of_dataset, {}):
         return
-    if patients[owners[entry.of_dataset][entry.of_image]] is Split.TRAIN:
-        found = f"says that {entry.of_dataset} {entry.of_image} is held out, but this run trains on it"
-        raise ConfigError(entry.row, found, "a list made for this split", _MEND)
+    if patients[patient_of[entry.of_dataset][entry.of_image]] is Split.TRAIN:
+        found = f"states that {entry.of_dataset} {entry.of_image} is held out, but this run trains on it"
+        raise ConfigError(entry.row, found, "a list made for this split", _FIX)
 
 
 def without_allowed_tests(annotations: Sequence[Annotations], allowed: Sequence[str]) -> list[Annotations]:
-    """The annotations as the split shall see them: where a dataset's test side is allowed, it binds no other dataset.
+    """Annotations for assigning splits: the test split of an allowed dataset does not affect other datasets.
 
-    The official test side of an allowed dataset is dropped for patients who are in another dataset too.
+    Its official test split is removed for patients who are in another dataset, too.
     """
     datasets: Counter[str] = Counter()
     for name in {table.key.dataset for table in annotations}:
@@ -133,8 +136,8 @@ def without_allowed_tests(annotations: Sequence[Annotations], allowed: Sequence[
         replace(
             table,
             splits=[
-                None if side is Split.TEST and datasets[patient] > 1 else side
-                for patient, side in zip(table.patients, table.splits, strict=True)
+                None if split is Split.TEST and datasets[patient] > 1 else split
+                for patient, split in zip(table.patients, table.splits, strict=True)
             ],
         )
         if table.key.dataset in allowed

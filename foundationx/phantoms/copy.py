@@ -14,6 +14,7 @@ from pathlib import Path
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.cards.schema import listed_name
 from foundationx.phantoms.copy_writer import CopyWriter
 from foundationx.phantoms.drawing import LEAST_SIDE, DrawnImage
 from foundationx.phantoms.ground_truth import ImageTruth
@@ -115,17 +116,12 @@ def _list_patients(image_set: ImageSet, card: Card, writer: CopyWriter) -> None:
     for image in image_set.images:
         if key.unlisted == "own" and image.patient % 2:
             continue
-        name, patient = _formatted(image_set.paths[image.number], key.image_value), image_set.patient(card, image)
+        name, patient = listed_name(image_set.paths[image.number], key.image_value), image_set.patient(card, image)
         same = [row for row in table.rows.values() if row.get(key.image_column) == name]
         for row in same:
             row[key.value_column] = patient
         if not same:
             table.put((card.name, name), {key.image_column: name, key.value_column: patient})
-
-
-def _formatted(path: str, template: str) -> str:
-    name = path.rpartition("/")[2]
-    return template.format(image=path, image_name=name, image_stem=os.path.splitext(name)[0])
 
 
 def _list_splits(image_set: ImageSet, card: Card, lists: dict[str, list[str]]) -> None:

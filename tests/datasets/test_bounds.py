@@ -17,6 +17,7 @@ from foundationx.datasets.cards.card import Card, load_card
 from foundationx.datasets.exclusion import read_exclusions
 from foundationx.datasets.readers import _files, _tables
 from foundationx.datasets.readers._images import Images
+from foundationx.datasets.readers._paths import DatasetFolder
 from tests.data.test_pixels import RAMP, dicom
 from tests.helpers.reader_cards import Folder, card_values, make_card
 
@@ -110,7 +111,7 @@ def test_patterns_find_what_pathlib_finds(tmp_path):
     (tmp_path / "b" / "up").symlink_to("..")
     for pattern in ("*", "a*", "*/x", "**", "a/**", "**/x", "?", "*b/*", "a/x", "./a//x", "*/*/1"):
         expected = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob(pattern) if path.is_dir())
-        found = Images(tmp_path, tmp_path).matching(pattern)
+        found = Images(DatasetFolder(tmp_path, tmp_path)).matching(pattern)
         assert [name or "." for name in found] == expected, pattern
 
 
@@ -132,9 +133,9 @@ def test_packed_tables_unpack_to_a_bounded_size(folder, monkeypatch):
     rows = b"file,Mass\na.png,1\n" + b"\n" * 3_000_000
     (folder.path / "f.csv.gz").write_bytes(gzip.compress(rows))
     assert folder.read(packed).images == ["images/a.png"]
-    monkeypatch.setattr(_files, "FREE", 2_000_000)
+    monkeypatch.setattr(_files, "ALWAYS_ALLOWED", 2_000_000)
     assert "holds more than 2,000,000 bytes" in read_fault(folder, packed).found
-    monkeypatch.setattr(_files, "FREE", 2**26)
+    monkeypatch.setattr(_files, "ALWAYS_ALLOWED", 2**26)
     monkeypatch.setattr(_tables, "MAX_LINES", 2_000_000)
     assert "has more than 2,000,000 lines" in read_fault(folder, packed).found
 

@@ -14,8 +14,8 @@ from foundationx.core.errors import ConfigError
 from foundationx.core.types import Annotations, Split, Task, TaskKey
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.datasets.cards.splits import assign_splits
 from foundationx.datasets.exclusion import COLUMNS, excluded_images, read_exclusions, without_allowed_tests
+from foundationx.datasets.splits import assign_splits
 
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 CARD = """

@@ -19,7 +19,7 @@ import pytest
 from foundationx.core.types import Annotations, Split, Task, annotated_tasks
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog, default_folders
-from foundationx.datasets.cards.splits import assign_splits
+from foundationx.datasets.splits import assign_splits
 from tests.helpers.reader_cards import make_card
 
 pytestmark = pytest.mark.shared

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Annotations, Split, Task, TaskKey
-from foundationx.datasets.cards.splits import assign_splits
+from foundationx.datasets.splits import assign_splits
 
 SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}
 ORDER = [Split.TRAIN, Split.VAL, Split.TEST]

@@ -31,8 +31,9 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.core.errors import DataError
     from foundationx.core.resources import find_config
     from foundationx.datasets.cards.catalog import Catalog
-    from foundationx.datasets.fusion.fuse import fuse, write_fusion
+    from foundationx.datasets.fusion.fuse import fuse
     from foundationx.datasets.fusion.recipe import load_recipe
+    from foundationx.datasets.fusion.write import write_fusion
 
     if options.data_root is not None and not options.data_root.is_dir():
         found = "there is no such folder"

@@ -10,6 +10,7 @@ from foundationx.core.types import Annotations, Task
 from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.readers._images import Images
+from foundationx.datasets.readers._paths import DatasetFolder
 
 
 def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Issue]:
@@ -22,7 +23,7 @@ def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Issue]:
         if not (folder / file).is_file():
             found, expected, fix = "there is no such file", f"a file in {folder}", "download it, or correct the card"
             yield Issue(IssueKind.FILES, Severity.FAULT, file, f"card: {key}", found, expected, fix, tasks)
-    listing = Images(folder, data_root)
+    listing = Images(DatasetFolder(folder, data_root))
     for task, spec in card.tasks.items():
         for pattern in {pattern: None for part in spec.files for pattern in part.images or ()}:
             try:

@@ -15,8 +15,8 @@ from foundationx.curation.check.report import CheckReport
 from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.annotations import read_source
 from foundationx.datasets.cards.card import Card
-from foundationx.datasets.readers._bounds import dataset_folder
 from foundationx.datasets.readers._files import MissingFileError
+from foundationx.datasets.readers._paths import dataset_folder
 from foundationx.datasets.readers._source import Source
 
 MOST_THREADS = 8

@@ -1,48 +1,193 @@
-"""The dataset card: one YAML file that says all a program must know of a published dataset.
+"""The dataset card: one YAML file that describes everything the code needs to know about a published dataset.
 
-A card names files, columns and classes as they are published, so that no code knows a dataset. Facts that nobody has
-checked are listed under ``unverified`` (``mdfp.md`` A.5: licences and diseases in public tables are often wrong).
+A card names files, columns and classes as they are published, so that no dataset is hard-coded. Facts that nobody has
+checked are listed under ``unverified``, since public tables of datasets often get licences and diseases wrong.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from foundationx.core.errors import CardError
-from foundationx.core.types import Task
+from foundationx.core.types import Split, Task
 from foundationx.core.validation import validation_error
-from foundationx.datasets.cards.identity import Expected, Licence, Survey
-from foundationx.datasets.cards.people import Attributes, PatientKey, SplitSource
-from foundationx.datasets.cards.schema import Part
+from foundationx.datasets.cards.schema import Part, check_expression, check_names, repeated
 from foundationx.datasets.cards.strict_yaml import read_yaml
 from foundationx.datasets.cards.tasks import TaskSource
+
+
+def _yes_or_no(value: Any) -> Any:
+    """The word that a card means: YAML 1.1 reads a bare ``yes`` as true."""
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+def _date_text(value: Any) -> Any:
+    """A date as text: YAML reads a bare 2017 as a number and 2017-09-01 as a date."""
+    return str(value) if isinstance(value, int | datetime.date) and not isinstance(value, bool) else value
+
+
+Permission = Annotated[
+    Literal["yes", "no", "unknown"],
+    BeforeValidator(_yes_or_no, json_schema_input_type=Literal["yes", "no", "unknown"] | bool),
+]
+Date = Annotated[
+    str,
+    Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$"),
+    BeforeValidator(_date_text, json_schema_input_type=str | int),
+]
+
+
+class Licence(Part):
+    """What the licence permits. Write ``unknown`` rather than a guess."""
+
+    name: str
+    spdx: str | None = Field(None, description="SPDX identifier, null if there is none")
+    redistribution: Permission
+    commercial: Permission
+
+
+class Expected(Part):
+    """Published counts, with which ``foundationx data check`` compares the files."""
+
+    images: int | None = Field(None, gt=0, description="images in the release")
+    patients: int | None = Field(None, gt=0)
+    splits: dict[Split, int] = Field(default_factory=dict, description="images of each official split")
+    valid_images: int | None = Field(None, gt=0, description="images left after cleaning, if a survey counted them")
+
+
+class Survey(Part):
+    """How a survey of datasets describes this one; fusion selects datasets by these fields.
+
+    Together with title, home, licence, expected counts and tasks these are the sixteen fields of Project Imaging-X and
+    two that MDFP adds (dimension, storage size). Null is "unknown", never "no".
+    """
+
+    released: Date | None = Field(None, description="YYYY, YYYY-MM or YYYY-MM-DD")
+    organisations: tuple[str, ...] = ()
+    challenge: str | None = Field(None, description="the challenge it was made for")
+    description: str | None = None
+    modality: str | None = Field(None, description="primary modality, e.g. X-ray")
+    modality_detail: str | None = Field(None, description="e.g. computed radiography")
+    dimension: Literal["2D", "3D", "video"] | None = None
+    anatomy: tuple[str, ...] = Field((), description="concepts of the vocabulary, e.g. chest, lung")
+    diseases: tuple[str, ...] = Field(
+        (), description="concepts of the vocabulary; if empty, the findings among its classes"
+    )
+    label_presence: Literal["labelled", "unlabelled", "mixed"] | None = None
+    storage_gb: float | None = Field(None, gt=0, description="size of the download in gigabytes")
+
+
+class PatientKey(Part):
+    """Where the patient of an image is recorded: in a column, in the image's path or in another table.
+
+    Exactly one of ``column``, ``pattern`` and ``table`` is set. The patient's name is ``namespace:value``; datasets
+    that share patients share the namespace, so that a patient is in the same split everywhere.
+    """
+
+    column: str | None = Field(None, description="column of the annotation file (in JSON: key of the image's record)")
+    pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the patient")
+    table: str | None = Field(None, description="CSV file, relative to the dataset's folder, inside the data root")
+    image_column: str | None = Field(None, description="column of the table that names the image")
+    value_column: str | None = Field(None, description="column of the table that names the patient")
+    image_value: str = Field(
+        "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
+    )
+    unlisted: Literal["error", "own"] = Field(
+        "error", description="an image that is not in the table; own: it counts as its own patient"
+    )
+    namespace: str | None = Field(None, description="null: the card's name")
+    namespaces: dict[str, str] = Field(
+        default_factory=dict,
+        description="other namespaces by a regular expression that the whole value must match; group 1 is the patient",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PatientKey:
+        given = [name for name in ("column", "pattern", "table") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of column, pattern and table, found {', '.join(given) or 'none'}")
+        if self.table is not None and not (self.image_column and self.value_column):
+            raise ValueError("a table needs image_column and value_column")
+        if self.unlisted != "error" and self.table is None:
+            raise ValueError("unlisted applies to a table, and no table is given")
+        for expression in [self.pattern, *self.namespaces.values()]:
+            if expression is not None:
+                check_expression(expression)
+        check_names(self.image_value, ("image", "image_name", "image_stem"))
+        return self
+
+
+class SplitSource(Part):
+    """The official split: a column of the annotation file, a part of the image's path, or one list of images per split.
+
+    Images in no list, empty cells and paths that do not match have no official split. If a dataset is published as one
+    file per split, the task's ``parts`` name the splits instead.
+    """
+
+    column: str | None = None
+    pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the value")
+    values: dict[Split, tuple[str, ...]] = Field(
+        default_factory=dict, description="values of the column for each split"
+    )
+    lists: dict[Split, str] = Field(default_factory=dict, description="text file of image names for each split")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SplitSource:
+        given = [name for name in ("column", "pattern", "lists") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError("needs exactly one of column (with values), pattern (with values) and lists")
+        if bool(self.lists) == bool(self.values):
+            raise ValueError("a column or pattern needs values, and lists take none")
+        if self.pattern:
+            check_expression(self.pattern)
+        twice = repeated(value for values in self.values.values() for value in values)
+        if twice:
+            raise ValueError(f"the value {twice[0]!r} stands for two splits")
+        return self
+
+
+class Attributes(Part):
+    """Attributes of the patient or of the acquisition, from a table: for metrics per subgroup.
+
+    All cards use the same names (sex, age, view), so that attributes can be compared across datasets.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1, description="CSV files, relative to the dataset's folder")
+    image_column: str = Field(description="column that names the image")
+    image_value: str = Field(
+        "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
+    )
+    columns: dict[str, str] = Field(min_length=1, description="column of each attribute")
 
 
 class Card(Part):
     """A dataset card. Load one with :func:`load_card`."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$", description="equal to the name of the card's file")
+    name: str = Field(pattern=r"^[a-z0-9_]+$", description="same as the name of the card's file")
     title: str
     home: str | None = None
     licence: Licence
     access: Literal["open", "registration", "credentialed", "generated"]
     citation: str | None = None
-    notes: str | None = Field(None, description="what a user of the data should know")
-    parent: str | None = Field(None, description="card whose images this dataset re-uses")
+    notes: str | None = Field(None, description="what users of the data should know")
+    parent: str | None = Field(None, description="card of the dataset whose images this one re-uses")
     root: str = Field(min_length=1, description="default folder under the user's data root")
     survey: Survey = Survey()
     expected: Expected = Expected()
     evidence: dict[str, str] = Field(
-        default_factory=dict, description="where a fact of the card stands, by key: an address or a citation"
+        default_factory=dict, description="sources of the card's facts, by key: an address or a citation"
     )
-    unverified: tuple[str, ...] = Field((), description="keys whose values nobody has checked, e.g. licence.commercial")
-    patient: PatientKey | None = Field(None, description="null: every image is its own patient")
+    unverified: tuple[str, ...] = Field(
+        (), description="keys with values that nobody has checked, e.g. licence.commercial"
+    )
+    patient: PatientKey | None = Field(None, description="null: each image counts as its own patient")
     splits: SplitSource | None = None
-    attributes: Attributes | None = Field(None, description="sex, age, view of an image, where they are published")
+    attributes: Attributes | None = Field(None, description="sex, age, view of an image, if published")
     tasks: dict[Task, TaskSource] = Field(min_length=1)
 
     _file: Path = PrivateAttr(default=Path("card"))
@@ -57,20 +202,23 @@ class Card(Part):
 
     @property
     def file(self) -> Path:
-        """The YAML file that the card was read from, for messages."""
+        """YAML file that the card was read from, for messages."""
         return self._file
 
     def with_options(self, options: Mapping[Task, Mapping[str, Any]]) -> Card:
-        """The card with other reader options for some tasks, over its own and over those of a task's parts.
+        """A copy with reader options changed for some tasks; they override those of the card and of its parts.
+
+        Args:
+            options: Reader options by task.
 
         Raises:
-            CardError: the card has no such task.
+            CardError: The card has no such task.
         """
         tasks = dict(self.tasks)
         for task, values in options.items():
             if task not in tasks:
-                known = ", ".join(name.value for name in tasks)
-                raise CardError(f"{self.file}: tasks", f"there is no {task.value}", f"a task among {known}")
+                expected = f"one of {', '.join(name.value for name in tasks)}"
+                raise CardError(f"{self.file}: tasks", f"the card has no {task.value}", expected, "correct the task")
             parts = tuple(
                 part.model_copy(update={"options": part.options | dict(values)}) for part in tasks[task].parts
             )
@@ -82,9 +230,9 @@ class Card(Part):
 
     @property
     def diseases(self) -> tuple[str, ...]:
-        """Concepts that the dataset is about: those of the survey, else those of its classes; each once, sorted."""
-        of_classes = (item.canonical for spec in self.tasks.values() for item in spec.classes if item.canonical)
-        return tuple(sorted(set(self.survey.diseases or of_classes)))
+        """Concepts of the survey, or else of the classes: each once, sorted."""
+        from_classes = (item.canonical for spec in self.tasks.values() for item in spec.classes if item.canonical)
+        return tuple(sorted(set(self.survey.diseases or from_classes)))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -96,13 +244,13 @@ def load_card(path: str | Path) -> Card:
     """Reads a dataset card.
 
     Args:
-        path: YAML file whose stem is the card's name.
+        path: YAML file; its stem is the card's name.
 
     Returns:
-        The checked card. What only its reader can check (the reader's name, its options) is checked when it is opened.
+        The checked card. The reader's name and options are checked later, when the reader is opened.
 
     Raises:
-        CardError: the file is missing, is not YAML, repeats a key, or a key or value is wrong; names file and key.
+        CardError: The file is missing, is not YAML, repeats a key, or a key or value is wrong; names file and key.
     """
     path = Path(path)
     values = read_yaml(path)
@@ -111,13 +259,13 @@ def load_card(path: str | Path) -> Card:
     except ValidationError as error:
         raise validation_error(error, Card, str(path), CardError) from None
     if card.name != path.stem:
-        raise CardError(f"{path}: name", f"found {card.name!r}", repr(path.stem), "name card and file alike")
+        raise CardError(f"{path}: name", f"found {card.name!r}", repr(path.stem), "give card and file the same name")
     card._file = path
     return card
 
 
 def _has_key(card: Card, key: str) -> bool:
-    """Whether ``key`` (``licence.commercial``) leads somewhere in the card, if only to null."""
+    """Whether the card has a ``key`` such as ``licence.commercial``, even if its value is null."""
     value: Any = card
     for part in key.split("."):
         if isinstance(value, BaseModel) and part in type(value).model_fields:

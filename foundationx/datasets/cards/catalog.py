@@ -1,4 +1,4 @@
-"""The catalogue: every card of the registry's folders, read when it is asked for."""
+"""The catalog: all cards of the registry's folders, each read on first use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foundationx.datasets.cards.card import Card, load_card
 from foundationx.datasets.cards.vocabulary import Vocabulary
 
 ENVIRONMENT = "FOUNDATIONX_REGISTRY"
-"""Environment variable with further folders of cards, separated as in PATH."""
+"""Environment variable with more folders of cards, separated as in PATH."""
 
 
 def default_folders() -> tuple[Path, ...]:
@@ -22,14 +22,14 @@ def default_folders() -> tuple[Path, ...]:
 
 
 class Catalog:
-    """Dataset cards by name. To add a dataset, put its card into a folder; nothing else.
+    """Dataset cards by name. To add a dataset, put its card into one of the folders.
 
     Args:
-        folders: folders of ``*.yaml`` cards; the default folders where it is None. A card of a later folder replaces
-            one of the same name in an earlier folder.
+        folders: Folders of ``*.yaml`` cards; None: the default folders. A card of a later folder replaces a card of the
+            same name in an earlier folder.
 
     Raises:
-        CardError: a folder does not exist.
+        CardError: A folder does not exist.
     """
 
     def __init__(self, folders: Sequence[str | Path] | None = None):
@@ -44,7 +44,7 @@ class Catalog:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The project's vocabulary with what the folders add to it. Raises CardError where a concept is faulty."""
+        """The project's vocabulary and the additions of the folders. Raises CardError if a concept is invalid."""
         if self._vocabulary is None:
             own = default_folders()[0]
             further = [folder for folder in self._folders if folder != own]
@@ -56,14 +56,16 @@ class Catalog:
         return tuple(sorted(self._files))
 
     def card(self, name: str) -> Card:
-        """The card of that name, parsed once.
+        """The card of that name, parsed on first use.
 
         Raises:
-            CardError: there is no such card, or it is faulty.
+            CardError: There is no such card, or it is invalid.
         """
         if name not in self._cards:
             if name not in self._files:
-                raise CardError(f"card {name!r}", "is not in the registry", nearest(name, self._files), "correct it")
+                raise CardError(
+                    f"card {name!r}", "is not in the registry", nearest(name, self._files), "correct the name"
+                )
             card = load_card(self._files[name])
             self.vocabulary.check(card)
             self._cards[name] = card

@@ -1,9 +1,11 @@
-"""What all parts of a card are made of."""
+"""Base class and validators shared by all parts of a card."""
 
 from __future__ import annotations
 
+import os
 import re
 import string
+from collections import Counter
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
@@ -17,40 +19,47 @@ class Part(BaseModel):
 
 def repeated(names: Iterable[str]) -> list[str]:
     """Names that occur more than once."""
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]
+    counts = Counter(names)
+    return [name for name, count in counts.items() if count > 1]
 
 
 def check_expression(expression: str, groups: int | None = 1) -> None:
-    """Raises ValueError unless it is a regular expression with so many groups (None: any number)."""
+    """Raises ValueError unless it is a regular expression with that many groups (None: any number)."""
     try:
-        found = re.compile(expression).groups
+        count = re.compile(expression).groups
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{expression!r} is not a regular expression: {error}") from None
-    if groups is not None and found != groups:
-        raise ValueError(f"{expression!r} has {found} groups; exactly one must enclose the value")
+    if groups is not None and count != groups:
+        raise ValueError(f"{expression!r} has {count} groups; exactly one must enclose the value")
 
 
 def check_names(template: str, known: Iterable[str]) -> None:
-    """Raises ValueError unless a template names nothing but ``known``."""
+    """Raises ValueError if a template contains names other than ``known``."""
     known = sorted(known)
     if any(name not in known for name in template_fields(template)):
         raise ValueError(f"{template!r} may contain {', '.join(f'{{{name}}}' for name in known)}")
 
 
+def listed_name(image: str, template: str) -> str:
+    """How a table writes an image: a template with ``{image}`` (path), ``{image_name}`` or ``{image_stem}``, filled."""
+    name = image.rpartition("/")[2]
+    return template.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
+
+
 def template_fields(template: str) -> tuple[str, ...]:
-    """Names in the braces of a template such as ``files/p{subject_id:.2}/{dicom_id}``.
+    """Names in braces of a template such as ``files/p{subject_id:.2}/{dicom_id}``.
 
     A name may be followed by ``:.N`` (its first N characters) and by nothing else: a card is data, not a program.
 
     Raises:
-        ValueError: the braces do not match or hold something else.
+        ValueError: The braces do not match or contain something else.
     """
     names = []
     for _, name, cut, conversion in string.Formatter().parse(template):
         if name is None:
             continue
-        if not name or not re.fullmatch(r"(\.[0-9]+)?", cut) or conversion or re.search(r"[.\[]", name):
-            raise ValueError(f"{template!r} may hold {{column}} and {{column:.N}}, found {{{name}{cut and ':' + cut}}}")
+        if not name or not re.fullmatch(r"(\.[0-9]+)?", cut or "") or conversion or re.search(r"[.\[]", name):
+            field = f"{{{name}{cut and ':' + cut}}}"
+            raise ValueError(f"{template!r} may contain {{column}} and {{column:.N}}, but it contains {field}")
         names.append(name)
     return tuple(names)

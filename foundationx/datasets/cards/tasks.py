@@ -1,4 +1,4 @@
-"""What a dataset annotates: files, reader, and the meaning of each class."""
+"""Annotations of a dataset: files, reader, and the meaning of each class."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from foundationx.datasets.cards.schema import Part, repeated, template_fields
 
 
 def _named(value: Any) -> Any:
-    """A class given by its bare name."""
+    """Accepts a class given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> Any:
-    """One folder given without a list."""
+    """Accepts a single folder without a list."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -26,17 +26,17 @@ Folders = Annotated[
 
 
 class ClassSpec(Part):
-    """One class: its name here, the published names it stands for, and what it means in the common vocabulary.
+    """One class: its name in the card, its published names, and its meaning in the common vocabulary.
 
-    ``relation`` and ``polarity`` say whether two datasets' classes may be held to be one: only classes that are
-    ``exact`` and of one polarity may share a target (``mdfp.md`` A.5).
+    ``relation`` and ``polarity`` decide whether classes of two datasets mean the same: only classes that are ``exact``
+    and of one polarity may share a target.
     """
 
     name: str = Field(min_length=1)
-    sources: tuple[str, ...] = Field((), description="published names; the class's own name where there is none")
+    sources: tuple[str, ...] = Field((), description="published names; if empty, the class's own name")
     canonical: str | None = Field(None, description="concept of the vocabulary")
     relation: Literal["exact", "narrower", "broader", "related"] = Field(
-        "exact", description="of this class to the concept: narrower is a kind of it, broader includes more"
+        "exact", description="relation of this class to the concept: narrower is a kind of it, broader includes more"
     )
     polarity: Literal["presence", "absence"] = Field(
         "presence", description="absence: a positive label says that the concept is absent (No Finding)"
@@ -44,7 +44,7 @@ class ClassSpec(Part):
 
     @property
     def published(self) -> tuple[str, ...]:
-        """Names under which the published files know the class."""
+        """Names of the class in the published files."""
         return self.sources or (self.name,)
 
 
@@ -52,35 +52,35 @@ NamedClass = Annotated[ClassSpec, BeforeValidator(_named, json_schema_input_type
 
 
 class TableFormat(Part):
-    """How a table is written: CSV with a header unless something else is said."""
+    """Format of a table: CSV with a header by default."""
 
     delimiter: Literal[",", ";", "tab", "whitespace"] = ","
-    header: tuple[str, ...] | None = Field(None, description="names of the columns of a file without header")
+    header: tuple[str, ...] | None = Field(None, description="column names of a file without header")
 
     @field_validator("header")
     @classmethod
     def _each_once(cls, header: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if header is not None and (twice := repeated(header)):
-            raise ValueError(f"the column {twice[0]!r} stands twice")
+            raise ValueError(f"the column {twice[0]!r} is given twice")
         return header
 
 
 class Join(Part):
-    """A second table whose columns are laid beside those of the first, row by row, where all of ``on`` are equal."""
+    """A second table, joined to the first row by row on the columns ``on``."""
 
     file: str = Field(description="relative to the dataset's folder, inside the data root")
     on: tuple[str, ...] = Field(min_length=1, description="columns that both tables have")
-    missing: Literal["error", "leave_out"] = Field("error", description="a row that has no partner")
+    missing: Literal["error", "leave_out"] = Field("error", description="a row without a match")
 
 
 class AnnotationFile(Part):
-    """One published annotation file, the folder of its images, and the official side of all of them."""
+    """One published annotation file, the folder of its images, and their official split."""
 
     file: str = Field("", description="relative to the dataset's folder, inside the data root; some readers need none")
-    images: Folders | None = Field(None, description="the task's own where it is null")
-    image_suffix: str | None = Field(None, description="the task's own where it is null")
-    split: Split | None = Field(None, description="official side of its images")
-    options: dict[str, Any] = Field(default_factory=dict, description="of the reader, over the task's own")
+    images: Folders | None = Field(None, description="null: the same as the task's")
+    image_suffix: str | None = Field(None, description="null: the same as the task's")
+    split: Split | None = Field(None, description="official split of its images")
+    options: dict[str, Any] = Field(default_factory=dict, description="reader options, which override the task's")
 
 
 class TaskExpected(Part):
@@ -88,28 +88,30 @@ class TaskExpected(Part):
 
     images: int | None = Field(None, gt=0, description="annotated images")
     boxes: int | None = Field(None, gt=0)
-    positives: dict[str, int] = Field(default_factory=dict, description="images with each class, by its name here")
+    positives: dict[str, int] = Field(
+        default_factory=dict, description="images with each class, by its name in the card"
+    )
 
 
 class TaskSource(Part):
-    """One task of a dataset: which files, read how, into which classes."""
+    """One task of a dataset: its annotation files, their reader and the classes."""
 
-    reader: str = Field(description="a file of foundationx/data/readers")
+    reader: str = Field(description="name of a reader, e.g. findings_csv")
     file: str = Field("", description="annotation file; some readers need none")
-    parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, in place of file")
+    parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, instead of file")
     images: Folders = Field(
         ("",), description="folders in front of the image names; * and ? stand for any name, ** for folders in folders"
     )
-    image_suffix: str = Field("", description="put behind the image names, e.g. .png")
+    image_suffix: str = Field("", description="appended to the image names, e.g. .png")
     image_path: str | None = Field(
-        None, description="the image's path made of columns, e.g. files/p{subject_id:.2}/{dicom_id}"
+        None, description="the image's path built from columns, e.g. files/p{subject_id:.2}/{dicom_id}"
     )
     table: TableFormat = TableFormat()
     join: tuple[Join, ...] = ()
     keep: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="rows that count, by values of columns, e.g. modality: [X-ray]; others do not"
+        default_factory=dict, description="rows to use, by values of columns, e.g. modality: [X-ray]"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="of the reader; checked by it")
+    options: dict[str, Any] = Field(default_factory=dict, description="reader options, checked by the reader")
     classes: tuple[NamedClass, ...] = Field(min_length=1)
     expected: TaskExpected = TaskExpected()
 
@@ -124,7 +126,7 @@ class TaskSource(Part):
     @classmethod
     def _each_once(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
         if twice := repeated(item.name for item in classes):
-            raise ValueError(f"the class {twice[0]!r} stands twice")
+            raise ValueError(f"the class {twice[0]!r} is given twice")
         if twice := repeated(source for item in classes for source in item.published):
             raise ValueError(f"the published name {twice[0]!r} belongs to two classes")
         return classes
@@ -135,12 +137,12 @@ class TaskSource(Part):
             raise ValueError("has both file and parts")
         unknown = set(self.expected.positives) - {item.name for item in self.classes}
         if unknown:
-            raise ValueError(f"expected.positives names {sorted(unknown)[0]!r}, which is no class of the task")
+            raise ValueError(f"expected.positives names {sorted(unknown)[0]!r}, which is not a class of the task")
         return self
 
     @property
     def files(self) -> tuple[AnnotationFile, ...]:
-        """The annotation files with all that the task says for them."""
+        """The annotation files, completed by the settings of the task."""
         parts = self.parts or (AnnotationFile(file=self.file),)
         return tuple(
             AnnotationFile(

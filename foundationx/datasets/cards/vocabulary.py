@@ -1,7 +1,6 @@
-"""The common vocabulary: concepts that classes of different datasets stand for, as a hierarchy.
+"""The common vocabulary: a hierarchy of concepts to which the classes of different datasets refer.
 
-Phase 1 of MDFP (``mdfp.md`` A.2) maps free text to a path such as *lung disease > pneumonia > COVID-19*. Here a card
-names the concept and the vocabulary holds the path.
+A card names the concept of a class, and the vocabulary has its path, such as *lung disease > pneumonia > COVID-19*.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from foundationx.datasets.cards.schema import Part
 from foundationx.datasets.cards.strict_yaml import read_yaml
 
 FOLDER = "vocabulary"
-"""Folder of concepts beside the cards of a registry."""
+"""Name of the folder of concepts in a registry."""
 
 
 class Concept(Part):
-    """One meaning."""
+    """One concept."""
 
     title: str
     kind: Literal["state", "finding", "disease", "anatomy", "device"]
-    parent: str | None = Field(None, description="the wider concept")
+    parent: str | None = Field(None, description="the broader concept")
     synonyms: tuple[str, ...] = ()
 
 
@@ -35,10 +34,10 @@ class Vocabulary:
     """Concepts by name.
 
     Args:
-        concepts: by name; every parent is among them.
+        concepts: Concepts by name, including every parent.
 
     Raises:
-        CardError: a parent is missing or leads back to its own concept.
+        CardError: A parent is missing, or a concept is its own ancestor.
     """
 
     def __init__(self, concepts: Mapping[str, Concept]):
@@ -51,7 +50,7 @@ class Vocabulary:
         """The concepts in the vocabulary folders of all registries; a later one replaces a concept of the same name.
 
         Raises:
-            CardError: a file is not YAML or a concept is wrong; names file and concept.
+            CardError: A file is not YAML or a concept is wrong; names file and concept.
         """
         concepts: dict[str, Concept] = {}
         for registry in registries:
@@ -70,36 +69,36 @@ class Vocabulary:
         return self._concepts[name]
 
     def names(self) -> tuple[str, ...]:
-        """All concepts, in the order of the files."""
+        """Names of all concepts, in the order of the files."""
         return tuple(self._concepts)
 
     def path(self, name: str) -> tuple[str, ...]:
-        """The concept with all wider ones, the widest first: ``(lung_disease, pneumonia, covid_19)``."""
+        """The concept and all broader ones, the broadest first: ``(lung_disease, pneumonia, covid_19)``."""
         return self._path(name)
 
-    def within(self, name: str, wider: str) -> bool:
-        """Whether ``name`` is ``wider`` or a kind of it."""
-        return wider in self._path(name)
+    def within(self, name: str, broader: str) -> bool:
+        """Whether ``name`` is ``broader`` or a kind of it."""
+        return broader in self._path(name)
 
     def find(self, text: str) -> str | None:
-        """The concept that a free text names: by its name, title or a synonym; capitals and ``_-`` do not matter."""
-        wanted = _plain(text)
+        """The concept whose name, title or synonym is ``text``, ignoring case and ``_-``; None if there is none."""
+        plain = _plain(text)
         for name, concept in self._concepts.items():
-            if wanted in map(_plain, (name, concept.title, *concept.synonyms)):
+            if plain in map(_plain, (name, concept.title, *concept.synonyms)):
                 return name
         return None
 
     def check(self, card: Card) -> None:
-        """Raises CardError where a card names a concept that there is not."""
-        named = [
-            (f"tasks.{task.value}.classes[{k}].canonical", item.canonical)
+        """Raises CardError if a card names an unknown concept."""
+        concepts = [
+            (f"tasks.{task.value}.classes[{index}].canonical", item.canonical)
             for task, spec in card.tasks.items()
-            for k, item in enumerate(spec.classes)
+            for index, item in enumerate(spec.classes)
             if item.canonical
         ]
-        named += [("survey.anatomy", name) for name in card.survey.anatomy]
-        named += [("survey.diseases", name) for name in card.survey.diseases]
-        for key, name in named:
+        concepts += [("survey.anatomy", name) for name in card.survey.anatomy]
+        concepts += [("survey.diseases", name) for name in card.survey.diseases]
+        for key, name in concepts:
             if name not in self._concepts:
                 expected = nearest(name, self._concepts)
                 fix = f"correct it, or add the concept in a {FOLDER} folder beside your cards"
@@ -110,8 +109,8 @@ class Vocabulary:
         current: str | None = name
         while current is not None:
             if current in path or current not in self._concepts:
-                found = "leads back to itself" if current in path else f"has the parent {current!r}, which there is not"
-                raise CardError(f"vocabulary: {name}", found, "a hierarchy", "correct parent")
+                found = "is its own ancestor" if current in path else f"has the unknown parent {current!r}"
+                raise CardError(f"vocabulary: {name}", found, "a hierarchy of concepts", "correct the parent")
             path.append(current)
             current = self._concepts[current].parent
         return tuple(reversed(path))

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.datasets.fusion import index
 from foundationx.datasets.fusion.align import Alignment, align
-from foundationx.datasets.fusion.blueprint import Entry, config_text, entries_of, run_values
+from foundationx.datasets.fusion.blueprint import Entry, entries_of
 from foundationx.datasets.fusion.grouping import Group, group
 from foundationx.datasets.fusion.harmonise import harmonise
-from foundationx.datasets.fusion.imagingx import meta_of
-from foundationx.datasets.fusion.licences import licence_report
 from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.record import Record
 from foundationx.datasets.fusion.select import Decision, select
@@ -65,25 +62,3 @@ def fuse(recipe: Recipe, catalog: Catalog, tables: Sequence[Path] = (), data_roo
     kept = [decision.record for decision in decisions if decision.kept]
     groups = group(kept, recipe.modalities, recipe.task_types)
     return Fusion(recipe, decisions, entries, align(training, catalog.vocabulary), groups)
-
-
-def write_fusion(fusion: Fusion, folder: Path) -> None:
-    """Writes audit, licences, groups, alignment and index; the configuration last.
-
-    Raises:
-        RecipeError: nothing can be trained; all but ``config.py`` is written.
-        ConfigError: base files and recipe make no valid configuration; all but ``config.py`` is written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "config.py"
-    config.unlink(missing_ok=True)  # one of an earlier recipe would not fit what stands beside it
-    audit = index.audit_rows(fusion.decisions, fusion.entries)
-    index.write_csv(folder / "audit.csv", audit)
-    index.write_json(folder / "audit.json", audit)
-    (folder / "licences.md").write_text(licence_report(*fusion.kept_by_use()), encoding="utf-8")
-    index.write_csv(folder / "groups.csv", index.group_rows(fusion.groups))
-    index.write_csv(folder / "alignment.csv", index.alignment_rows(fusion.alignment))
-    index.write_json(folder / "alignment.json", index.alignment_json(fusion.alignment))
-    index.write_json_lines(folder / "data-meta.jsonl", map(meta_of, fusion.kept))
-    values = run_values(fusion.recipe, fusion.entries)
-    config.write_text(config_text(values, fusion.recipe), encoding="utf-8")

@@ -15,9 +15,9 @@ from typing import Any
 
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.vocabulary import Vocabulary
+from foundationx.datasets.fusion.aliases import compact, modalities_of
 from foundationx.datasets.fusion.licences import same_licence
 from foundationx.datasets.fusion.record import Record
-from foundationx.datasets.fusion.spellings import compact, modalities_of
 
 FILLED = (
     *("released", "organisations", "challenge", "dimensions", "modalities", "modality_detail"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from foundationx.datasets.fusion.aliases import compact
 from foundationx.datasets.fusion.record import Record
-from foundationx.datasets.fusion.spellings import compact
 
 SAME_LICENCE = "adaptations under the same licence"
 """The condition ``SA``."""

@@ -13,11 +13,11 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field
 
 from foundationx.core.errors import RecipeError, nearest
 from foundationx.core.validation import validation_error
-from foundationx.datasets.cards.identity import Date
+from foundationx.datasets.cards.card import Date
 from foundationx.datasets.cards.schema import Part
 from foundationx.datasets.cards.strict_yaml import read_yaml
 from foundationx.datasets.cards.vocabulary import Vocabulary
-from foundationx.datasets.fusion.spellings import DIMENSIONS, MODALITIES, OTHER, TASKS, compact, modalities_of, tasks_of
+from foundationx.datasets.fusion.aliases import DIMENSIONS, MODALITIES, OTHER, TASKS, compact, modalities_of, tasks_of
 
 Policy = Literal["keep", "drop", "warn"]
 Access = Literal["open", "registration", "credentialed", "application", "generated"]

@@ -15,9 +15,7 @@ from typing import Any
 
 from foundationx.core.errors import RecipeError
 from foundationx.datasets.cards.vocabulary import Vocabulary
-from foundationx.datasets.fusion.licences import permissions_of
-from foundationx.datasets.fusion.record import Record
-from foundationx.datasets.fusion.spellings import (
+from foundationx.datasets.fusion.aliases import (
     count_of,
     dimensions_of,
     modalities_of,
@@ -25,6 +23,8 @@ from foundationx.datasets.fusion.spellings import (
     tasks_of,
     words_of,
 )
+from foundationx.datasets.fusion.licences import permissions_of
+from foundationx.datasets.fusion.record import Record
 
 COLUMNS = {
     "title": ("name", "dataset", "dataset_name"),

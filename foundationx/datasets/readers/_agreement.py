@@ -1,4 +1,4 @@
-"""Several readers of one image: what they agree on is known, what they dispute is unknown."""
+"""Several readers per image: what they agree on is known, what they disagree on is unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Agreement = Literal["any", "majority", "all"]
 
 
 def votes_needed(agreement: Agreement, readers: int) -> int:
-    """How many of ``readers`` must say so: one, more than half, or all."""
+    """Number of readers who must agree: one, more than half, or all."""
     return {"any": 1, "majority": readers // 2 + 1, "all": readers}[agreement]
 
 
@@ -19,12 +19,12 @@ def agreed_labels(labels: np.ndarray, agreement: Agreement) -> np.ndarray:
     """Labels of one image from those of its readers.
 
     Args:
-        labels: (readers, K), tri-state.
-        agreement: how many readers make a class present; a reader to whom it is unknown has no vote.
+        labels: Labels (readers, K): 1 present, 0 absent, NaN unknown.
+        agreement: How many readers make a class present; unknown labels are not counted.
 
     Returns:
-        (K,): 1 where enough readers say present, 0 where none does, unknown where some do but too few, or where no
-        reader knows.
+        Labels (K,): 1 if enough readers say present, 0 if none does, and unknown if some but too few do, or if it is
+        unknown to all.
     """
     known = (~np.isnan(labels)).sum(axis=0)
     present = (np.nan_to_num(labels, nan=0.0) >= 0.5).sum(axis=0)
@@ -42,38 +42,38 @@ def agreed_boxes(
 ) -> tuple[list[list[float]], list[int], set[int]]:
     """One box for each object that enough readers marked.
 
-    Boxes of one class that overlap belong to one object, at most one of each reader; the object's box is their mean
-    (weighted box fusion with equal weights). Boxes are taken in the given order, each to the object that it overlaps
-    most.
+    Overlapping boxes of one class belong to one object, at most one per reader; the object's box is their mean
+    (weighted box fusion with equal weights). Boxes are processed in the given order and join the object that they
+    overlap most.
 
     Args:
-        boxes: n boxes x1 y1 x2 y2.
-        classes: n class indices.
-        readers: n names of readers.
-        votes: readers that an object needs.
-        iou: least intersection over union of a box with an object's box, in (0, 1].
+        boxes: Boxes (N, 4), x1 y1 x2 y2.
+        classes: Class indices (N,).
+        readers: Names (N,) of the readers.
+        votes: Number of readers required for an object.
+        iou: Minimum intersection over union of a box with the box of its object, in (0, 1].
 
     Returns:
-        Boxes, their classes, and the classes of objects with too few votes.
+        Boxes, their classes, and the classes of objects with too few readers.
     """
     objects: list[_Object] = []
-    for box, kind, reader in zip(boxes, classes, readers, strict=True):
-        fitting = [item for item in objects if item.kind == kind and reader not in item.readers]
-        best = max(fitting, key=lambda item: _iou(item.box, box), default=None)
+    for box, class_index, reader in zip(boxes, classes, readers, strict=True):
+        candidates = [item for item in objects if item.class_index == class_index and reader not in item.readers]
+        best = max(candidates, key=lambda item: _iou(item.box, box), default=None)
         if best is None or _iou(best.box, box) < iou:
-            objects.append(_Object(kind, box, reader))
+            objects.append(_Object(class_index, box, reader))
         else:
             best.add(box, reader)
     kept = [item for item in objects if len(item.readers) >= votes]
-    disputed = {item.kind for item in objects if len(item.readers) < votes}
-    return [item.box for item in kept], [item.kind for item in kept], disputed
+    disputed = {item.class_index for item in objects if len(item.readers) < votes}
+    return [item.box for item in kept], [item.class_index for item in kept], disputed
 
 
 class _Object:
-    """Boxes of different readers around one thing."""
+    """Boxes of different readers around one object."""
 
-    def __init__(self, kind: int, box: Sequence[float], reader: str):
-        self.kind, self.box, self.readers = kind, list(box), {reader}
+    def __init__(self, class_index: int, box: Sequence[float], reader: str):
+        self.class_index, self.box, self.readers = class_index, list(box), {reader}
 
     def add(self, box: Sequence[float], reader: str) -> None:
         count = len(self.readers)

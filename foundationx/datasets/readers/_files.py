@@ -1,6 +1,6 @@
-"""Published text files as plain values; whatever is wrong with them is a DataError naming file and place.
+"""Published text files as plain values; every problem is a DataError that names file and line.
 
-How much is read is bounded (``docs/safety.md``): a packed file can hold a thousand times its size.
+The amount of data is limited (``docs/safety.md``): a compressed file can expand to a thousand times its size.
 """
 
 from __future__ import annotations
@@ -14,111 +14,120 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from foundationx.core.errors import DataError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 MAX_LINE = 64 * 2**20
-"""Bytes of one line; the longest published ones (reports, run-length masks) have some hundred thousand."""
+"""Maximum bytes per line; the longest published ones (reports, run-length masks) have some hundred thousand."""
 
 MAX_TEXT = 256 * 2**20
-"""Bytes of a file that is held as a whole (JSON, lists). Tables are read in a stream and may be larger."""
+"""Maximum bytes of a file that is read as a whole (JSON, lists). Tables are streamed and may be larger."""
 
-MAX_RATIO, FREE = 200, 64 * 2**20
-"""A ``.gz`` may unpack to so many times its size, and to so many bytes in any case. Published tables reach 40 times."""
+MAX_RATIO, ALWAYS_ALLOWED = 200, 64 * 2**20
+"""Maximum ratio of unpacked to packed size of a ``.gz`` (published tables reach 40), and bytes always allowed."""
 
 _BLOCK = 2**18
-"""Bytes that are read at once."""
+"""Bytes per read."""
 
 
 class MissingFileError(DataError):
-    """A file that the card or a row names does not exist."""
+    """A file named by the card or a row does not exist."""
 
 
-class _Bounded(io.RawIOBase):
-    """The bytes of a file, as long as they keep to the limits.
+class _LimitedStream(io.RawIOBase):
+    """A stream of bytes that raises if a limit is exceeded.
 
     Args:
-        stream: the file, unpacked.
-        name: the file as it is called in messages.
-        most: bytes that it may have, None where any number will do.
+        stream: The unpacked file.
+        name: Name of the file in messages.
+        limit: Maximum size in bytes; None: unlimited.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, most: int | None):
-        self._stream, self._name, self._most = stream, name, most
+    def __init__(self, stream: io.BufferedIOBase, name: str, limit: int | None):
+        self._stream, self._name, self._limit = stream, name, limit
         self._total = self._line = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Raises DataError where a limit is passed."""
-        block = self._stream.read(len(buffer))
-        buffer[: len(block)] = block
+    def readinto(self, buffer: Buffer) -> int:
+        """Fills the buffer and returns the number of bytes. Raises DataError if a limit is exceeded."""
+        view = memoryview(buffer)
+        block = self._stream.read(len(view))
+        view[: len(block)] = block
         self._total += len(block)
         end = block.rfind(b"\n")
         end = block.rfind(b"\r") if end < 0 else end
         self._line = self._line + len(block) if end < 0 else len(block) - end - 1
         if self._line > MAX_LINE:
-            found = f"holds a line of more than {MAX_LINE:,} bytes"
+            found = f"contains a line of more than {MAX_LINE:,} bytes"
             raise DataError(self._name, found, "lines of a published file", "download it again")
-        if self._most is not None and self._total > self._most:
-            found = f"holds more than {self._most:,} bytes"
+        if self._limit is not None and self._total > self._limit:
+            found = f"contains more than {self._limit:,} bytes"
             raise DataError(self._name, found, "the published file", "see the limits in docs/safety.md")
         return len(block)
 
 
 @contextmanager
 def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
-    """A text file to read line by line, without a byte order mark; ``.gz`` is unpacked on the way.
+    """A text file to read line by line, without a byte order mark; ``.gz`` is unpacked.
 
     Args:
-        path: file to read.
-        name: the file as it is called in messages.
-        whole: it will be held as a whole, so that ``MAX_TEXT`` binds it.
+        path: File to read.
+        name: Name of the file in messages.
+        whole: Whether the file will be read as a whole, so that ``MAX_TEXT`` applies.
 
     Raises:
-        DataError: it is missing, or while it is read: it is not UTF-8, its packing is damaged, or it is beyond a limit.
+        DataError: The file is missing, not UTF-8, damaged, or exceeds a limit.
     """
     if not os.path.isfile(path):  # false for a name that is too long, where pathlib raises
         raise MissingFileError(
             name, f"there is no such file ({path})", "the published file", "check root and file of the card"
         )
     packed = path.suffix == ".gz"
-    most = max(FREE, MAX_RATIO * path.stat().st_size) if packed else None
-    most = min(most or MAX_TEXT, MAX_TEXT) if whole else most
+    limit = max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size) if packed else None
+    limit = min(limit or MAX_TEXT, MAX_TEXT) if whole else limit
     try:
         with (gzip.open if packed else open)(path, "rb") as stream:
-            buffered = io.BufferedReader(_Bounded(stream, name, most), _BLOCK)
+            buffered = io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
             yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline="")
     except UnicodeDecodeError:
-        place = "a byte" if packed else f"byte {_first_bad_byte(path)}"
-        raise DataError(name, f"{place} is not UTF-8", "UTF-8 text", "download or convert it again") from None
+        position = "a byte" if packed else f"byte {_first_bad_byte(path)}"
+        found = f"{position} is not UTF-8"
+        raise DataError(name, found, "UTF-8 text", "download or convert it again") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(name, f"is no whole gzip file ({error})", "the published file", "download it again") from None
+        raise DataError(
+            name, f"is not a complete gzip file ({error})", "the published file", "download it again"
+        ) from None
     except PermissionError:
-        raise DataError(name, f"may not be read ({path})", "a readable file", "change its permissions") from None
+        raise DataError(
+            name, f"cannot be read: permission denied ({path})", "a readable file", "change its permissions"
+        ) from None
 
 
 def _first_bad_byte(path: Path) -> int:
-    """Where a file stops being UTF-8; the stream that failed knows only the place inside its buffer."""
-    decoder, place, kept = codecs.getincrementaldecoder("utf-8")(), 0, 0
+    """Position at which a file stops being UTF-8; the failed stream knows only the position inside its buffer."""
+    decoder, position, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(_BLOCK), b""):
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
-                return place - kept + error.start
-            place, kept = place + len(block), len(decoder.getstate()[0])
-    return place - kept
+                return position - pending + error.start
+            position, pending = position + len(block), len(decoder.getstate()[0])
+    return position - pending
 
 
 def read_text(path: Path, name: str) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        DataError: it is missing, empty, larger than ``MAX_TEXT`` or not UTF-8.
+        DataError: The file is missing, empty, larger than ``MAX_TEXT`` or not UTF-8.
     """
     with open_text(path, name, whole=True) as stream:
         text = stream.read()
@@ -131,8 +140,8 @@ def read_json(path: Path, name: str) -> Any:
     """The value of a JSON file.
 
     Raises:
-        DataError: it is missing, empty, too large, not JSON, nested absurdly deep, or holds a number of thousands of
-            digits.
+        DataError: The file is missing, empty, too large, not JSON, nested too deeply, or contains a number with
+            thousands of digits.
     """
     try:
         return json.loads(read_text(path, name))
@@ -141,8 +150,8 @@ def read_json(path: Path, name: str) -> Any:
         raise DataError(where, error.msg, "valid JSON", "the file may be cut off: download it again") from None
     except RecursionError:
         raise DataError(name, "is nested too deeply", "the published format", "download it again") from None
-    except ValueError as error:  # of int, which refuses so many digits
-        raise DataError(name, f"holds no number that can be read ({error})", "valid JSON", "fix the file") from None
+    except ValueError as error:  # int() rejects numbers with that many digits
+        raise DataError(name, f"contains an unreadable number ({error})", "valid JSON", "fix the file") from None
 
 
 def empty(name: str) -> DataError:

@@ -10,23 +10,23 @@ import numpy as np
 from foundationx.core.errors import DataError
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a published box may stand out of its image (rounding); more is an error."""
+"""Pixels by which a published box may extend beyond its image (rounding); more is an error."""
 
 LARGEST = 1e6
-"""No radiograph has a coordinate beyond this; larger numbers would overflow or are damage."""
+"""Maximum coordinate in pixels; no radiograph is larger, and larger numbers indicate damage or would overflow."""
 
 
 def numbers(values: object, count: int, where: str) -> list[float]:
-    """``count`` finite numbers of pixels, from numbers or from text. Raises DataError."""
+    """``count`` finite coordinates in pixels, from numbers or from text. Raises DataError."""
     if not isinstance(values, Sequence) or len(values) != count:
         raise DataError(where, f"found {values!r}", f"{count} numbers", "fix the row")
     try:
-        found = [float(value) for value in values]
+        result = [float(value) for value in values]
     except (TypeError, ValueError, OverflowError):
         raise DataError(where, f"found {values!r}", f"{count} numbers", "fix the row") from None
-    if not all(abs(value) <= LARGEST for value in found):  # false for NaN too
+    if not all(abs(value) <= LARGEST for value in result):  # false for NaN, too
         raise DataError(where, f"found {values!r}", f"{count} finite numbers up to {LARGEST:g}", "fix the row")
-    return found
+    return result
 
 
 def box(
@@ -35,24 +35,26 @@ def box(
     """A published box as x1, y1, x2, y2 in pixels.
 
     Args:
-        values: four numbers.
+        values: Four numbers.
         layout: ``xywh`` (corner and size) or ``xyxy`` (two corners).
-        where: place of the box, for messages.
-        width: of the image in pixels, None where the file does not say.
-        height: of the image in pixels, None where the file does not say.
+        where: Location of the box, for messages.
+        width: Width of the image in pixels, None if unknown.
+        height: Height of the image in pixels, None if unknown.
 
     Raises:
-        DataError: not four finite numbers, no positive size, or more than ``BOX_TOLERANCE`` outside the image.
+        DataError: Not four finite numbers, no positive size, or more than ``BOX_TOLERANCE`` outside the image.
     """
-    x1, y1, third, fourth = numbers(values, 4, where)
-    x2, y2 = (x1 + third, y1 + fourth) if layout == "xywh" else (third, fourth)
-    shown = f"box {list(values)} ({layout})"
+    given = numbers(values, 4, where)
+    x1, y1, x2, y2 = given
+    if layout == "xywh":
+        x2, y2 = x1 + x2, y1 + y2
+    shown = f"box [{', '.join(f'{value:g}' for value in given)}] ({layout})"
     if x2 <= x1 or y2 <= y1:
         raise DataError(where, f"{shown} has no positive size", "x2 > x1 and y2 > y1", "fix or remove the box")
     right, bottom = (math.inf if limit is None else limit + BOX_TOLERANCE for limit in (width, height))
     if x1 < -BOX_TOLERANCE or y1 < -BOX_TOLERANCE or x2 > right or y2 > bottom:
         size = "" if width is None or height is None else f" of {width:g} x {height:g} pixels"
-        raise DataError(where, f"{shown} stands out of its image{size}", "a box inside the image", "fix the box")
+        raise DataError(where, f"{shown} extends beyond its image{size}", "a box inside the image", "fix the box")
     return [x1, y1, x2, y2]
 
 
@@ -60,11 +62,11 @@ def polygon(points: object, where: str) -> np.ndarray:
     """A polygon (P, 2) float32 of x and y in pixels, from P pairs or from 2 P numbers in a row.
 
     Raises:
-        DataError: fewer than three points, or something that is no finite number.
+        DataError: Fewer than three points, or a coordinate that is not a finite number.
     """
     pairs = points if isinstance(points, list) else []
     if pairs and not isinstance(pairs[0], list):
-        pairs = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+        pairs = [pairs[index : index + 2] for index in range(0, len(pairs), 2)]
     if len(pairs) < 3:
-        raise DataError(where, "a polygon of fewer than three points", "at least three points", "fix the polygon")
+        raise DataError(where, "a polygon has fewer than three points", "at least three points", "fix the polygon")
     return np.array([numbers(pair, 2, where) for pair in pairs], dtype=np.float32)

@@ -1,18 +1,17 @@
-"""Which patient an image shows and which official side it is on, as the card says."""
+"""The patient of an image and its official split, as the card describes them."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
-from foundationx.datasets.cards.card import Card
-from foundationx.datasets.cards.people import PatientKey
-from foundationx.datasets.readers._bounds import file_of_card
+from foundationx.datasets.cards.card import Card, PatientKey
+from foundationx.datasets.cards.schema import listed_name
 from foundationx.datasets.readers._files import read_text
+from foundationx.datasets.readers._paths import DatasetFolder
 from foundationx.datasets.readers._tables import read_table
 
 
@@ -20,129 +19,129 @@ class Patients:
     """Names the patient of an image: ``namespace:value``.
 
     Args:
-        card: of the dataset.
-        data_root: folder that a patient table must stand in.
-        folder: the dataset's folder.
+        card: Card of the dataset.
+        folder: Folder of the dataset.
 
     Raises:
-        CardError: the patient table is outside ``data_root``.
-        DataError: the patient table is missing, lacks a column or gives one image two patients.
+        CardError: The patient table is outside the data root.
+        DataError: The patient table is missing, lacks a column or gives one image two patients.
     """
 
-    def __init__(self, card: Card, data_root: Path, folder: Path):
-        self._key: PatientKey | None = card.patient
-        self._namespace = (self._key.namespace if self._key else None) or card.name
+    def __init__(self, card: Card, folder: DatasetFolder):
+        key = card.patient
+        self._key = key
+        self._namespace = (key.namespace if key else None) or card.name
+        self._pattern = re.compile(key.pattern) if key and key.pattern is not None else None
+        namespaces = key.namespaces if key else {}
+        self._other_namespaces = {name: re.compile(expression) for name, expression in namespaces.items()}
         self._table: dict[str, str] = {}
-        if self._key is None:
-            return
-        self._pattern = re.compile(self._key.pattern) if self._key.pattern is not None else None
-        self._others = {name: re.compile(expression) for name, expression in self._key.namespaces.items()}
-        if self._key.table is not None:
-            path = file_of_card(folder, self._key.table, data_root, f"{card.file}: patient.table")
-            self._table = _read_patients(path, self._key)
+        if key is not None and key.table is not None:
+            self._table = _read_patients(folder.file(key.table, f"{card.file}: patient.table"), key)
 
     def name(self, image: str, cells: Mapping[str, object], where: str) -> str:
         """The patient of an image.
 
         Args:
-            image: path relative to the dataset's folder.
-            cells: the image's row or record in the annotation file.
-            where: place of the row, for messages.
+            image: Path relative to the dataset's folder.
+            cells: Row or record of the image in the annotation file.
+            where: Location of the row, for messages.
 
         Raises:
-            DataError: the patient cannot be told.
+            DataError: The patient cannot be determined.
         """
         if self._key is None:
             return f"{self._namespace}:{image}"
-        value = self._value(image, cells, where)
-        for namespace, expression in self._others.items():
+        value = self._value(self._key, image, cells, where)
+        for namespace, expression in self._other_namespaces.items():
             if match := expression.fullmatch(value):
                 return f"{namespace}:{match.group(1)}"
         return f"{self._namespace}:{value}"
 
-    def _value(self, image: str, cells: Mapping[str, object], where: str) -> str:
-        key = self._key
+    def _value(self, key: PatientKey, image: str, cells: Mapping[str, object], where: str) -> str:
         if key.column is not None:
-            value, place = _text(cells.get(key.column)), f"the column {key.column!r}"
+            value, origin = _text(cells.get(key.column)), f"the column {key.column!r}"
         elif self._pattern is not None:
             match = self._pattern.search(image)
-            value, place = match.group(1) if match else "", f"the pattern {key.pattern!r}"
+            value, origin = match.group(1) if match else "", f"the pattern {key.pattern!r}"
         else:
-            name = image.rpartition("/")[2]
-            listed = key.image_value.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
-            value, place = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
+            listed = listed_name(image, key.image_value)
+            value, origin = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
             if not value and key.unlisted == "own":
-                return name
+                return image.rpartition("/")[2]
         if not value:
-            raise DataError(where, f"{place} gives no patient for {image}", "a patient", "correct patient in the card")
+            raise DataError(where, f"{origin} gives no patient for {image}", "a patient", "correct patient in the card")
         return value
 
 
 def _text(value: object) -> str:
-    """A cell as text; JSON may hold a number, or nothing."""
+    """A cell as text; in JSON it may be a number or null."""
     return "" if value is None else str(value)
 
 
 def _read_patients(path: Path, key: PatientKey) -> dict[str, str]:
-    """Patient by image as the table writes it."""
-    found: dict[str, str] = {}
-    for row in read_table(path, path.name, [key.image_column, key.value_column]).rows:
-        image, patient = row.cells[key.image_column], row.cells[key.value_column]
-        if found.setdefault(image, patient) != patient:
-            raise DataError(row.where, f"{image} is of {patient}, before of {found[image]}", "one patient an image")
-    return found
+    """Patients by image, as the table writes the image."""
+    image_column, value_column = key.image_column or "", key.value_column or ""  # a card with a table has both
+    patients: dict[str, str] = {}
+    for row in read_table(path, path.name, [image_column, value_column]).rows:
+        image, patient = row.cells[image_column], row.cells[value_column]
+        if patients.setdefault(image, patient) != patient:
+            other = f"{image} has the patient {patient}, but an earlier row gives {patients[image]}"
+            raise DataError(row.where, other, "one patient per image", "remove one of the rows")
+    return patients
 
 
 class OfficialSplits:
-    """The published side of an image, None where there is none.
+    """The published split of an image, None if there is none.
 
     Args:
-        card: of the dataset.
-        data_root: folder that the lists must stand in.
-        folder: the dataset's folder.
+        card: Card of the dataset.
+        folder: Folder of the dataset.
 
     Raises:
-        CardError: a list is outside ``data_root``.
-        DataError: a list is missing or empty, or an image is in the lists of two sides.
+        CardError: A list is outside the data root.
+        DataError: A list is missing or empty, or an image is in the lists of two splits.
     """
 
-    def __init__(self, card: Card, data_root: Path, folder: Path):
+    def __init__(self, card: Card, folder: DatasetFolder):
         source = card.splits
         self._column = source.column if source else None
         self._pattern = re.compile(source.pattern) if source and source.pattern else None
-        self._values = {value: side for side, values in source.values.items() for value in values} if source else {}
-        self._listed: dict[str, Split] | None = None
-        if source and source.lists:
-            self._listed = {}
-            for side, name in source.lists.items():
-                path = file_of_card(folder, name, data_root, f"{card.file}: splits.lists.{side.value}")
-                self._read_list(path, name, side)
+        self._values = {value: split for split, values in source.values.items() for value in values} if source else {}
+        self._listed: dict[str, Split] = {}
+        self._has_lists = bool(source and source.lists)
+        for split, name in (source.lists if source else {}).items():
+            self._read_list(folder.file(name, f"{card.file}: splits.lists.{split.value}"), name, split)
 
-    def _read_list(self, path: Path, name: str, side: Split) -> None:
+    def _read_list(self, path: Path, name: str, split: Split) -> None:
         for number, line in enumerate(read_text(path, name).splitlines(), start=1):
             image = line.strip()
-            if image and self._listed.setdefault(image, side) != side:
+            if image and self._listed.setdefault(image, split) != split:
                 found = f"{image} is also in the list of {self._listed[image].value}"
-                raise DataError(f"{name} row {number}", found, "each image on one side", "correct the lists")
+                raise DataError(f"{name} row {number}", found, "each image in one list", "correct the lists")
 
-    def side(self, image: str, cells: Mapping[str, object], where: str) -> Split | None:
-        """The official side of an image; lists may name it by its path, by the end of its path or by its file name.
+    def split(self, image: str, cells: Mapping[str, object], where: str) -> Split | None:
+        """The official split of an image; lists may name it by its path, by the end of its path or by its file name.
+
+        Args:
+            image: Path relative to the dataset's folder.
+            cells: Row or record of the image in the annotation file.
+            where: Location of the row, for messages.
 
         Raises:
-            DataError: column or path hold a value that the card does not name.
+            DataError: Column or path have a value that the card does not name.
         """
-        if self._listed is not None:
+        if self._has_lists:
             parts = image.split("/")
             ends = ("/".join(parts[first:]) for first in range(len(parts)))
             return next((self._listed[end] for end in ends if end in self._listed), None)
         if self._pattern is not None:
             match = self._pattern.search(image)
-            value, place = match.group(1) if match else "", "the side in the path"
+            value, origin = match.group(1) if match else "", "the split in the path"
         elif self._column is not None:
-            value, place = _text(cells.get(self._column)), self._column
+            value, origin = _text(cells.get(self._column)), self._column
         else:
             return None
         if value and value not in self._values:
             expected = f"one of {', '.join(self._values)}"
-            raise DataError(where, f"{place} is {value!r}", expected, "add the value to splits.values")
+            raise DataError(where, f"{origin} is {value!r}", expected, "add the value to splits.values in the card")
         return self._values.get(value)

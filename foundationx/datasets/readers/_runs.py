@@ -1,4 +1,4 @@
-"""Run-length masks as published, turned into one form: absolute starts from 0, and lengths."""
+"""Published run-length masks in one common form: absolute starts, counted from 0, and lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import Runs
 
 LARGEST = 2**31 - 1
-"""Greatest pixel number; the largest image that is read has fewer pixels."""
+"""Maximum pixel index; the largest image that can be read has fewer pixels."""
 
 
 def runs_from_text(
@@ -27,57 +27,57 @@ def runs_from_text(
     """A run-length mask from a cell: ``start length start length ...``.
 
     Args:
-        text: numbers separated by spaces.
-        where: place of the cell, for messages.
-        relative: a start counts from the end of the run before it (SIIM-ACR, CANDID-PTX).
-        first: number of the first pixel: 0 or 1.
-        order: pixels are numbered along rows, or down the columns.
-        height: of the mask in pixels; the image's where it is None.
-        width: of the mask in pixels; the image's where it is None.
+        text: Numbers separated by spaces.
+        where: Location of the cell, for messages.
+        relative: Whether starts count from the end of the previous run (SIIM-ACR, CANDID-PTX).
+        first: Index of the first pixel: 0 or 1.
+        order: Whether pixels are numbered along rows or down columns.
+        height: Height of the mask in pixels; None: that of the image.
+        width: Width of the mask in pixels; None: that of the image.
 
     Raises:
-        DataError: no pairs of whole numbers, a run of length 0, runs that overlap, or a run outside the mask.
+        DataError: Not pairs of whole numbers, a run of length 0, overlapping runs, or a run outside the mask.
     """
     try:
         numbers = np.array(text.split(), dtype=np.int64)
     except (ValueError, OverflowError):
-        raise _fault(where, f"{_short(text)} holds something that is no whole number") from None
+        raise _error(where, f"{_short(text)} contains something that is not a whole number") from None
     if len(numbers) == 0 or len(numbers) % 2:
-        raise _fault(where, f"{_short(text)} holds {len(numbers)} numbers")
+        raise _error(where, f"{_short(text)} contains {len(numbers)} numbers")
     starts, lengths = numbers[::2], numbers[1::2]
     if numbers.min() < 0 or numbers.max() > LARGEST or (lengths == 0).any():
-        raise _fault(where, f"{_short(text)} holds a run of no length or a number out of range")
+        raise _error(where, f"{_short(text)} contains a run of length 0 or a number out of range")
     if relative:
         starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     starts = starts - first
     ends = starts + lengths
     size = height * width if height and width else LARGEST
     if starts[0] < 0 or (starts[1:] < ends[:-1]).any() or ends[-1] > size:
-        raise _fault(where, f"{_short(text)} has runs that overlap or lie outside the mask")
+        raise _error(where, f"{_short(text)} has runs that overlap or lie outside the mask")
     return Runs(starts.astype(np.int32), lengths.astype(np.int32), order, height, width)
 
 
 def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
-    """A COCO run-length mask: ``size`` and ``counts``, as numbers or packed into a string.
+    """A COCO run-length mask: ``size`` and ``counts``, as numbers or compressed into a string.
 
     Raises:
-        DataError: it is neither, or its counts do not fill its size.
+        DataError: Not such a mask, or its counts do not add up to its size.
     """
     from pycocotools import mask as coco_mask
 
     size, counts = value.get("size"), value.get("counts")
-    good_size = isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) and 0 < s < 2**16 for s in size)
-    if not good_size or not isinstance(counts, list | str):
-        raise _fault(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
+    is_size = isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) and 0 < s < 2**16 for s in size)
+    if not isinstance(size, list) or not is_size or not isinstance(counts, list | str):
+        raise _error(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
     height, width = size
     if isinstance(counts, str):
         try:
             mask = coco_mask.decode({"size": size, "counts": counts.encode("ascii")})
         except Exception as error:  # the decoder of pycocotools raises several kinds
-            raise _fault(where, f"counts cannot be unpacked ({error})") from None
+            raise _error(where, f"counts cannot be decompressed ({error})") from None
         return runs_of_mask(mask)
     if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
-        raise _fault(where, f"counts do not fill {width} x {height} pixels")
+        raise _error(where, f"counts do not add up to {width} x {height} pixels")
     ends = np.cumsum(counts)
     starts, stops = ends[0::2], ends[1::2]
     starts = starts[: len(stops)]
@@ -86,27 +86,27 @@ def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
 
 
 def runs_of_mask(mask: np.ndarray) -> Runs:
-    """The runs of a mask (H, W), down the columns."""
+    """Runs of a mask (H, W), down the columns."""
     flat = np.concatenate([[0], (mask > 0).ravel(order="F").astype(np.int8), [0]])
     changes = np.diff(flat)
     starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
-    return Runs(starts.astype(np.int32), (ends - starts).astype(np.int32), "columns", *mask.shape)
+    return Runs(starts.astype(np.int32), (ends - starts).astype(np.int32), "columns", mask.shape[0], mask.shape[1])
 
 
-def bounds(runs: Runs) -> list[float]:
-    """The box x1 y1 x2 y2 in pixels around a mask of known size that is not empty."""
-    across = runs.width if runs.order == "rows" else runs.height
-    lines, last = runs.starts // across, (runs.starts + runs.lengths - 1) // across
-    if (last > lines).any():  # a run that goes on in the next line covers all positions
-        low, high = 0, across
+def bounding_box(runs: Runs, height: int, width: int) -> list[float]:
+    """The box x1 y1 x2 y2 in pixels around a non-empty mask of ``height`` x ``width`` pixels."""
+    line_length = width if runs.order == "rows" else height
+    lines, last = runs.starts // line_length, (runs.starts + runs.lengths - 1) // line_length
+    if (last > lines).any():  # a run that continues in the next line covers all positions
+        low, high = 0, line_length
     else:
-        low, high = int((runs.starts % across).min()), int((runs.starts % across + runs.lengths).max())
+        low, high = int((runs.starts % line_length).min()), int((runs.starts % line_length + runs.lengths).max())
     first, end = int(lines.min()), int(last.max()) + 1
     box = (low, first, high, end) if runs.order == "rows" else (first, low, end, high)
     return [float(value) for value in box]
 
 
-def _fault(where: str, found: str, expected: str = "pairs of start and length") -> DataError:
+def _error(where: str, found: str, expected: str = "pairs of start and length") -> DataError:
     return DataError(where, found, expected, "fix the row, or correct relative and first in the card")
 
 

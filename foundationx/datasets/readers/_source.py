@@ -1,11 +1,11 @@
-"""What every reader works with: the card's files going in, checked images coming out."""
+"""Common base of all readers: gives them the files of a card and collects checked annotations."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,68 +15,93 @@ from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import template_fields
 from foundationx.datasets.cards.tasks import AnnotationFile
-from foundationx.datasets.readers._bounds import file_of_card
 from foundationx.datasets.readers._files import read_json
-from foundationx.datasets.readers._images import Images, inside
+from foundationx.datasets.readers._images import Images
+from foundationx.datasets.readers._paths import DatasetFolder, checked_name
 from foundationx.datasets.readers._patients import OfficialSplits, Patients
 from foundationx.datasets.readers._tables import Table, check_columns, join_tables, read_header, read_table
 
 
 class ReaderOptions(BaseModel):
-    """Base of a reader's options: an unknown option is an error."""
+    """Base class of a reader's options: unknown options are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OptionsT = TypeVar("OptionsT", bound=ReaderOptions, contravariant=True)
+
+
+class Reader(Protocol[OptionsT]):
+    """A module that reads one published format.
+
+    Attributes:
+        PROVIDES: Parts of the annotations that the format contains: ``labels``, ``boxes``, ``masks``.
+        Options: Class of its options.
+    """
+
+    PROVIDES: frozenset[str]
+
+    @property
+    def Options(self) -> type[ReaderOptions]:  # noqa: N802
+        """Class of the options."""
+
+    def read(self, source: Source, options: OptionsT, /) -> None:
+        """Adds every image of the annotation file to ``source``."""
 
 
 class Source:
     """The files of one task of a card, and the annotations read from them so far.
 
-    A reader takes tables or JSON from here, and adds its images one by one inside :meth:`guard`, which decides what a
-    fault does: it ends the reading, or it takes the image out and lists it. A task of several annotation files is read
-    file by file; :meth:`open` goes on to the next.
+    A reader gets tables or JSON from here and adds its images one by one inside :meth:`guard`, which either raises an
+    error or skips and lists the image. A task with several annotation files is read file by file; :meth:`open` starts
+    the next one.
 
     Args:
-        card: of the dataset.
-        task: being read.
-        data_root: folder of all datasets.
-        folder: the dataset's folder.
-        skip: leave faulty images out instead of raising.
+        card: Card of the dataset.
+        task: Task to read.
+        data_root: Folder of all datasets.
+        folder: Folder of the dataset.
+        skip: Whether to skip invalid images instead of raising.
 
     Raises:
-        CardError: the patient table or a split list is outside ``data_root``.
-        DataError: the dataset's folder, the patient table or a split list is missing or faulty.
+        CardError: The patient table or a split list is outside ``data_root``.
+        DataError: The dataset's folder, the patient table or a split list is missing or invalid.
     """
 
     def __init__(self, card: Card, task: Task, data_root: Path, folder: Path, skip: bool):
         if not os.path.isdir(folder):
-            raise DataError(str(folder), "there is no such folder", f"the folder of {card.name}", "check root")
+            raise DataError(
+                str(folder), "there is no such folder", f"the folder of {card.name}", "check the card's root"
+            )
         self.card, self.task, self.folder, self.skip = card, task, folder, skip
         self.facts = task.facts
         self.spec = card.tasks[task]
         self.classes = tuple(item.name for item in self.spec.classes)
         self.part = AnnotationFile()
-        self.images = Images(folder, data_root)
-        self._data_root = data_root
-        self._index = {name: k for k, item in enumerate(self.spec.classes) for name in item.published}
-        self._patients = Patients(card, data_root, folder)
-        self._splits = OfficialSplits(card, data_root, folder)
+        self._dataset = DatasetFolder(folder, data_root)
+        self.images = Images(self._dataset)
+        self._index = {name: index for index, item in enumerate(self.spec.classes) for name in item.published}
+        self._patients = Patients(card, self._dataset)
+        self._splits = OfficialSplits(card, self._dataset)
         self._rows: dict[str, str] = {}
         self._labels: list[np.ndarray] = []
-        self._names: list[str] = []
-        self._sides: list[Split | None] = []
+        self._patient_names: list[str] = []
+        self._official_splits: list[Split | None] = []
         self._targets: list[Any] = []
         self._sizes: dict[str, tuple[int, int]] = {}
         self.faults: list[tuple[str, DataError]] = []
-        """What was left out under ``skip``: image as published, and why."""
+        """Skipped images (published names) and their errors."""
 
     def open(self, part: AnnotationFile) -> None:
-        """Goes on to an annotation file. Raises DataError where the folder of its images is missing."""
+        """Starts an annotation file. Raises DataError if the folder of its images is missing."""
         self.part = part
-        self.images.look_in(part.images, part.image_suffix, self.spec.image_path)
+        folders = self.spec.images if part.images is None else part.images
+        suffix = self.spec.image_suffix if part.image_suffix is None else part.image_suffix
+        self.images.set_folders(folders, suffix, self.spec.image_path)
 
     @property
     def file(self) -> str:
-        """The annotation file as it is called in messages."""
+        """Name of the annotation file in messages."""
         return self.part.file
 
     @property
@@ -86,89 +111,94 @@ class Source:
 
     @property
     def row_columns(self) -> tuple[str, ...]:
-        """Columns in which patient, side and path of an image stand."""
-        named = [key.column for key in (self.card.patient, self.card.splits) if key is not None and key.column]
-        return (*named, *(template_fields(self.spec.image_path) if self.spec.image_path else ()))
+        """Columns with the patient, split and path of an image."""
+        columns = [key.column for key in (self.card.patient, self.card.splits) if key is not None and key.column]
+        return (*columns, *(template_fields(self.spec.image_path) if self.spec.image_path else ()))
 
     def table(self, required: Iterable[str], optional: Iterable[str] = ()) -> Table:
-        """The annotation file as a table, with its joined tables: the rows that the card keeps.
+        """The annotation file as a table with its joined tables, and only the rows that the card keeps.
 
         Args:
-            required: columns that the reader needs; those of :attr:`row_columns` are read besides.
-            optional: columns to read where they are there.
+            required: Columns that the reader needs; those of :attr:`row_columns` are read, too.
+            optional: Columns to read if the table has them.
 
         Raises:
-            CardError: a file is outside the data root.
-            DataError: a file or column is missing, or a row has no partner in a joined table.
+            CardError: A file is outside the data root.
+            DataError: A file or column is missing, or a row has no match in a joined table.
         """
         required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep]))
         if self.spec.join:
             table = self._joined(required, optional)
         else:
-            table = read_table(self._inside(self.file), self.file, required, optional, self.spec.table)
-        return table.where_in(self.spec.keep) if self.spec.keep else table
+            table = read_table(self._path(self.file), self.file, required, optional, self.spec.table)
+        return table.select_rows(self.spec.keep) if self.spec.keep else table
 
     def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
-        """The annotation file with the columns of its joined tables beside its own."""
-        path, layout = self._inside(self.file), self.spec.table
+        """The annotation file with the columns of its joined tables."""
+        path, layout = self._path(self.file), self.spec.table
         known = {self.file: read_header(path, self.file, layout)}
-        known |= {join.file: read_header(self._inside(join.file), join.file) for join in self.spec.join}
+        known |= {join.file: read_header(self._path(join.file), join.file) for join in self.spec.join}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
         keys = [column for join in self.spec.join for column in join.on]
         own = [column for column in (*required, *optional) if column in known[self.file]]
         table = read_table(path, self.file, [*own, *keys], (), layout)
         for join in self.spec.join:
-            further = [c for c in (*required, *optional) if c in known[join.file] and c not in table.cells]
-            other = read_table(self._inside(join.file), join.file, [*join.on, *further])
+            columns = [c for c in (*required, *optional) if c in known[join.file] and c not in table.cells]
+            other = read_table(self._path(join.file), join.file, [*join.on, *columns])
             table = join_tables(table, other, join.on, join.missing)
         return table
 
     def json(self) -> Any:
         """The annotation file as JSON. Raises CardError or DataError."""
-        return read_json(self._inside(self.file), self.file)
+        return read_json(self._path(self.file), self.file)
 
-    def _inside(self, file: str) -> Path:
-        """A file of the card, which must stand in the data root."""
-        return file_of_card(self.folder, file, self._data_root, f"{self.card.file}: tasks.{self.task.value}")
+    def _path(self, file: str) -> Path:
+        """Path of a file that the card names; it must be inside the data root."""
+        return self._dataset.file(file, f"{self.card.file}: tasks.{self.task.value}")
 
     def class_index(self, published: str, where: str, known: Iterable[str] = ()) -> int:
-        """Index of the class that a published name stands for.
+        """Index of the class with a published name.
+
+        Args:
+            published: Published name of the class.
+            where: Location of the name, for messages.
+            known: Names that are not classes; the hint suggests them, too.
 
         Raises:
-            DataError: the card has no such class; the hint also looks at ``known``, names with another meaning.
+            DataError: The card has no such class.
         """
         index = self._index.get(published)
         if index is None:
             raise DataError(
                 where,
-                f"{published!r} is no class of {self.card.name}",
+                f"{published!r} is not a class of {self.card.name}",
                 nearest(published, [*self._index, *known]),
-                "correct the row, or add the name to the card's classes or to what it ignores",
+                "correct the row, or add the name to the card's classes or ignored names",
             )
         return index
 
     def has_class(self, published: str) -> bool:
-        """Whether a published name stands for a class."""
+        """Whether a class has this published name."""
         return published in self._index
 
-    def wants(self, part: str) -> bool:
-        """Whether the task learns from this part of an image's annotation (``boxes``, ``masks``)."""
+    def needs(self, part: str) -> bool:
+        """Whether the task uses this part of the annotations (``boxes``, ``masks``)."""
         return self.facts.part == part
 
     def labels(self, value: float) -> np.ndarray:
-        """(K,) float32, every class ``value`` (NaN: unknown)."""
+        """Labels (K,) float32 with every class set to ``value`` (NaN: unknown)."""
         return np.full(len(self.classes), value, dtype=np.float32)
 
     def image(self, name: str, where: str, cells: Mapping[str, object] | None = None) -> str:
-        """Path of a published image relative to the dataset's folder. Raises DataError as :meth:`Images.path`."""
+        """Path of a published image relative to the dataset's folder. Raises DataError like :meth:`Images.path`."""
         return self.images.path(name, where, cells)
 
     def path(self, name: str, where: str, folder: str = "") -> str:
-        """``folder/name`` relative to the dataset's folder. Raises DataError where it is empty or leads elsewhere."""
-        return f"{folder}/{inside(name, where)}" if folder else inside(name, where)
+        """``folder/name``. Raises DataError if it is empty or leads out of the folder."""
+        return f"{folder}/{checked_name(name, where)}" if folder else checked_name(name, where)
 
     def guard(self, where: str, image: str) -> _Guard:
-        """Context for one image: a DataError inside it is raised, or lists the image as bad, as the user asked."""
+        """Context for one image: a DataError inside it is raised, or skips the image if the user chose so."""
         return _Guard(self, where, image)
 
     def add(
@@ -180,50 +210,50 @@ class Source:
         size: tuple[int, int] | None = None,
         **parts: Any,
     ) -> None:
-        """Adds one image; of its parts the task keeps those that it learns from. Call inside :meth:`guard`.
+        """Adds one image; the task keeps the parts that it uses. Call inside :meth:`guard`.
 
         Args:
-            image: path as :meth:`image` gives it.
-            where: place of its annotation.
-            labels: (K,) tri-state.
-            cells: its row or record, in which the card's patient and split columns are looked up.
-            size: height and width of the image in pixels, where the file says them.
-            parts: what else the file says of the image, by name: ``boxes``, n boxes x1 y1 x2 y2 in pixels, with
-                ``box_classes``, n class indices; ``masks``, parts of masks; or whatever another task takes.
+            image: Path as returned by :meth:`image`.
+            where: Location of its annotation, for messages.
+            labels: Labels (K,): 1 present, 0 absent, NaN unknown, or a soft label.
+            cells: Row or record of the image, with the card's patient and split columns.
+            size: Height and width of the image in pixels, if the file gives them.
+            parts: Other annotations of the image by name: ``boxes`` (N, 4), x1 y1 x2 y2 in pixels, with
+                ``box_classes``, class indices (N,); ``masks``, parts of masks; or those of another task.
 
         Raises:
-            DataError: the image was added before or does not exist, or patient or split cannot be told.
+            DataError: The image was added before or does not exist, or its patient or split cannot be determined.
         """
         if image in self._rows:
-            found = f"{image} stands here again, first in {self._rows[image]}"
+            found = f"{image} is repeated, first in {self._rows[image]}"
             raise DataError(where, found, "each image once", "remove one of the two")
         self.images.require(image, where)
         cells = cells or {}
         patient = self._patients.name(image, cells, where)
-        side = self.part.split or self._splits.side(image, cells, where)
+        split = self.part.split or self._splits.split(image, cells, where)
         self._rows[image] = where
         self._labels.append(labels)
-        self._names.append(patient)
-        self._sides.append(side)
+        self._patient_names.append(patient)
+        self._official_splits.append(split)
         if size is not None and self.facts.has_targets:
             self._sizes[image] = size
         if self.facts.has_targets:
             self._targets.append(self.facts.annotation(parts))
 
     def finish(self) -> Annotations:
-        """The annotations read. Raises DataError where no image is left."""
+        """All annotations that were added. Raises DataError if there are none."""
         if not self._rows:
-            reason = f"; the first of {len(self.faults)} bad ones: {self.faults[0][1].found}" if self.faults else ""
+            reason = f"; the first of {len(self.faults)} invalid ones: {self.faults[0][1].found}" if self.faults else ""
             where = str(self.folder / self.file)
             raise DataError(where, f"no image can be used{reason}", "annotated images", "check the card and the files")
         return Annotations(
             key=TaskKey(self.card.name, self.task),
             classes=self.classes,
             images=list(self._rows),
-            patients=self._names,
+            patients=self._patient_names,
             rows=list(self._rows.values()),
             labels=np.stack(self._labels).astype(np.float32),
-            splits=self._sides,
+            splits=self._official_splits,
             targets=self._targets,
             bad=[
                 BadSample(self.card.name, self.task.value, image, error.where, error.found)
@@ -234,7 +264,7 @@ class Source:
 
 
 class _Guard:
-    """See :meth:`Source.guard`. A class, because a generator's context would cost more than reading the row."""
+    """See :meth:`Source.guard`. A class, because a generator-based context would take longer than reading the row."""
 
     __slots__ = ("image", "source", "where")
 
@@ -247,5 +277,7 @@ class _Guard:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if not self.source.skip or not isinstance(error, DataError):
             return False
-        self.source.faults.append((self.image, error.with_traceback(None)))  # a traceback would keep the row's frames
+        self.source.faults.append(
+            (self.image, error.with_traceback(None))
+        )  # a traceback would keep the row's frames alive
         return True

@@ -1,4 +1,4 @@
-"""Published tables, read in a stream and held by columns: only the columns that are asked for take memory."""
+"""Published tables, streamed and stored by columns: only the requested columns take memory."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from foundationx.core.errors import DataError, nearest
 from foundationx.datasets.cards.tasks import TableFormat
 from foundationx.datasets.readers._files import empty, open_text
 
-csv.field_size_limit(2**24)  # reports and run-length masks stand in single cells
+csv.field_size_limit(2**24)  # reports and run-length masks are single cells
 
 CHUNK = 10_000
-"""Rows that are turned into columns at once."""
+"""Rows that are converted to columns at once."""
 
 MAX_LINES = 10_000_000
-"""Lines of a table, empty ones too; the largest published ones have some hundred thousand."""
+"""Maximum lines of a table, including empty ones; the largest published ones have some hundred thousand."""
 
-FEW = 0.5
-"""Share of different cells up to which equal cells of a chunk are worth finding."""
+MAX_DISTINCT = 0.5
+"""Fraction of distinct cells in a chunk up to which equal cells share one string."""
 
 CSV = TableFormat()
 
 _BREAK = re.compile("\r\n|\r|\n")
 _Chunk = tuple[Sequence[int], Sequence[Sequence[str]]]
-"""Lines on which rows end, and the rows' cells."""
+"""The line on which each row ends, and the cells of the rows."""
 
 
 class Row(NamedTuple):
-    """One row of a table: where it stands (``findings.csv row 12``) and its cells by column, stripped of spaces."""
+    """One row of a table: its location (``findings.csv row 12``) and its cells by column, stripped of spaces."""
 
     where: str
     cells: dict[str, str]
@@ -46,10 +46,10 @@ class Table:
     """A table by columns.
 
     Attributes:
-        name: of the file, for messages.
-        columns: all names of the header, in order; not all of them were read.
-        lines: line of each row, counted from 1 as in an editor.
-        cells: the columns that were read.
+        name: Name of the file in messages.
+        columns: All names of the header, in order; not all of them were read.
+        lines: Line of each row, counted from 1 as in an editor.
+        cells: Cells of the columns that were read.
     """
 
     name: str
@@ -61,35 +61,35 @@ class Table:
         return len(self.lines)
 
     def where(self, index: int) -> str:
-        """Place of a row."""
+        """Location of a row, for messages."""
         return f"{self.name} row {self.lines[index]}"
 
     @property
     def rows(self) -> Iterator[Row]:
-        """The rows one by one, with the columns that were read."""
+        """The rows, with all columns that were read."""
         return self.rows_of(self.cells)
 
     def rows_of(self, columns: Iterable[str]) -> Iterator[Row]:
-        """The rows with some of the columns."""
+        """The rows, with some of the columns."""
         columns = tuple(columns)
         values = zip(*(self.cells[column] for column in columns), strict=True) if columns else iter([()] * len(self))
         for line, cells in zip(self.lines, values, strict=True):
             yield Row(f"{self.name} row {line}", dict(zip(columns, cells, strict=True)))
 
-    def where_in(self, values: Mapping[str, Sequence[str]]) -> Table:
-        """The table with only those rows whose cells are among ``values`` in each of these columns."""
-        allowed = {column: frozenset(cells) for column, cells in values.items()}
+    def select_rows(self, values: Mapping[str, Sequence[str]]) -> Table:
+        """The rows whose cells are among ``values`` in each of the columns."""
+        allowed = {column: frozenset(accepted) for column, accepted in values.items()}
         kept = [
             index
             for index in range(len(self))
-            if all(self.cells[column][index] in cells for column, cells in allowed.items())
+            if all(self.cells[column][index] in accepted for column, accepted in allowed.items())
         ]
-        cells = {column: [found[index] for index in kept] for column, found in self.cells.items()}
+        cells = {column: [values[index] for index in kept] for column, values in self.cells.items()}
         return Table(self.name, self.columns, [self.lines[index] for index in kept], cells)
 
 
 def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, ...]:
-    """Names of a table's columns in order. Raises DataError as :func:`read_table`."""
+    """Column names of a table, in order. Raises DataError like :func:`read_table`."""
     with _records(path, name, layout) as (_, header):
         return tuple(_positions(header, name))
 
@@ -97,24 +97,24 @@ def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, 
 def read_table(
     path: Path, name: str, required: Iterable[str], optional: Iterable[str] = (), layout: TableFormat = CSV
 ) -> Table:
-    """A table. Columns without a name are passed over, spaces around names and cells too, empty rows as well.
+    """Reads a table, ignoring columns without a name, empty rows, and spaces around names and cells.
 
     Args:
-        path: file to read; ``.gz`` is unpacked.
-        name: the file as it is called in messages.
-        required: columns that must be there.
-        optional: columns to read where they are there.
-        layout: delimiter and header.
+        path: File to read; ``.gz`` is unpacked.
+        name: Name of the file in messages.
+        required: Columns that the file must have.
+        optional: Columns to read if the file has them.
+        layout: Delimiter and header.
 
     Raises:
-        DataError: it is missing, empty or not UTF-8, a named column stands twice, a required column is missing, or a
-            row has fewer or more cells than the header.
+        DataError: The file is missing, empty or not UTF-8, a column name is repeated, a required column is missing, or
+            a row has fewer or more cells than the header.
     """
     with _records(path, name, layout) as (chunks, header):
         positions = _positions(header, name)
         check_columns(positions, required, name)
-        wanted = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
-        table = Table(name, tuple(positions), cells={column: [] for column in wanted})
+        columns = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
+        table = Table(name, tuple(positions), cells={column: [] for column in columns})
         for lines, rows in chunks:
             if not any(map(any, rows)):
                 continue
@@ -122,17 +122,17 @@ def read_table(
                 kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(row)]
                 lines, rows = [line for line, _ in kept], [row for _, row in kept]
             table.lines.extend(lines)
-            _take(table, rows, positions, len(header))
+            _append(table, rows, positions, len(header))
     return table
 
 
 def check_columns(columns: Iterable[str], required: Iterable[str], name: str) -> None:
-    """Raises DataError where columns are missing; names all of them."""
+    """Raises DataError if columns are missing; names all of them."""
     columns = list(columns)
     missing = [column for column in dict.fromkeys(required) if column not in columns]
     if missing:
-        which = f"is no column {missing[0]!r}" if len(missing) == 1 else f"are no columns {_quoted(missing)}"
-        found = f"there {which}; found {_quoted(columns)}"
+        absent = f"is no column {missing[0]!r}" if len(missing) == 1 else f"are no columns {_quoted(missing)}"
+        found = f"there {absent}; found {_quoted(columns)}"
         raise DataError(f"{name} row 1", found, nearest(missing[0], columns), "correct the card or the file")
 
 
@@ -142,11 +142,11 @@ def _quoted(names: Iterable[str]) -> str:
 
 @contextmanager
 def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Iterator[_Chunk], list[str]]]:
-    """The rows by chunks, and the header."""
+    """The rows in chunks, and the header."""
     with open_text(path, name) as stream:
-        spaced = layout.delimiter == "whitespace"
         delimiter = "\t" if layout.delimiter == "tab" else layout.delimiter
-        reader = _Spaced(stream) if spaced else csv.reader(stream, delimiter=delimiter)
+        spaces = layout.delimiter == "whitespace"
+        reader = _SpaceSeparated(stream) if spaces else csv.reader(stream, delimiter=delimiter)
         try:
             if layout.header is not None:
                 yield _chunks(reader, name), list(layout.header)
@@ -159,13 +159,13 @@ def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Itera
             raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "fix the row") from None
 
 
-class _Spaced:
-    """Reads cells that are apart by spaces, as csv.reader does for other delimiters."""
+class _SpaceSeparated:
+    """Reads cells separated by spaces, as csv.reader does for other delimiters."""
 
     def __init__(self, stream: TextIO):
         self._stream, self.line_num = stream, 0
 
-    def __iter__(self) -> _Spaced:
+    def __iter__(self) -> _SpaceSeparated:
         return self
 
     def __next__(self) -> list[str]:
@@ -175,7 +175,7 @@ class _Spaced:
 
 
 def _chunks(reader: Any, name: str) -> Iterator[_Chunk]:
-    """Rows, many at a time: asking for the line after each would take as long as reading it."""
+    """Rows, many at a time: asking for the line number after each row would take as long as reading it."""
     while True:
         before = reader.line_num
         rows = list(itertools.islice(reader, CHUNK))
@@ -187,7 +187,7 @@ def _chunks(reader: Any, name: str) -> Iterator[_Chunk]:
 
 
 def _lines(before: int, last: int, rows: Sequence[Sequence[str]]) -> Sequence[int]:
-    """The line on which each row ends; a cell may hold line breaks."""
+    """The line on which each row ends; a cell may contain line breaks."""
     if last - before == len(rows):
         return range(before + 1, last + 1)
     spans = (1 + sum(len(_BREAK.findall(cell)) for cell in row) for row in rows)
@@ -195,37 +195,37 @@ def _lines(before: int, last: int, rows: Sequence[Sequence[str]]) -> Sequence[in
 
 
 def _positions(header: Sequence[str], name: str) -> dict[str, int]:
-    """Where each named column stands."""
+    """Index of each named column."""
     positions: dict[str, int] = {}
-    for place, column in enumerate(header):
+    for index, column in enumerate(header):
         if column and column in positions:
-            raise DataError(f"{name} row 1", f"the column {column!r} stands twice", "each column once", "rename one")
+            raise DataError(f"{name} row 1", f"the column {column!r} is given twice", "unique names", "rename one")
         if column:
-            positions[column] = place
+            positions[column] = index
     if not positions:
         raise DataError(f"{name} row 1", "no column has a name", "a header", "add the published header")
     return positions
 
 
-def _take(table: Table, chunk: list[Sequence[str]], positions: dict[str, int], width: int) -> None:
-    """Adds rows to the columns. Equal cells become one string: labels of a million rows are a handful of strings."""
+def _append(table: Table, chunk: Sequence[Sequence[str]], positions: dict[str, int], width: int) -> None:
+    """Appends rows to the columns. Equal cells share one string: labels of a million rows are a handful of strings."""
     if not chunk:
         return
     last = max(positions.values())
     if set(map(len, chunk)) != {width}:
         _check_widths(table, chunk, last, width)
-    by_place = list(zip(*chunk, strict=False))  # rows may end in empty cells that the header does not name
+    columns = list(zip(*chunk, strict=False))  # rows may end in empty cells that the header does not name
     for column, cells in table.cells.items():
-        found = by_place[positions[column]]
-        different = set(found)
-        if len(different) > FEW * len(found):
-            cells.extend(map(str.strip, found))
+        values = columns[positions[column]]
+        distinct = set(values)
+        if len(distinct) > MAX_DISTINCT * len(values):
+            cells.extend(map(str.strip, values))
             continue
-        shared = {cell: sys.intern(cell.strip()) for cell in different}
-        cells.extend(map(shared.__getitem__, found))
+        shared = {cell: sys.intern(cell.strip()) for cell in distinct}
+        cells.extend(map(shared.__getitem__, values))
 
 
-def _check_widths(table: Table, chunk: list[Sequence[str]], last: int, width: int) -> None:
+def _check_widths(table: Table, chunk: Sequence[Sequence[str]], last: int, width: int) -> None:
     for cells, line in zip(chunk, table.lines[-len(chunk) :], strict=True):
         if len(cells) <= last or any(cells[width:]):
             where = f"{table.name} row {line}"
@@ -233,37 +233,41 @@ def _check_widths(table: Table, chunk: list[Sequence[str]], last: int, width: in
 
 
 def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> Table:
-    """The first table with the columns of the other laid beside it.
+    """Joins the columns of another table to a table.
 
     Args:
-        table: one or more rows for each key.
-        other: one row for each key.
-        on: columns that both have read.
-        missing: ``error`` or ``leave_out``: what becomes of a row of ``table`` that has no partner.
+        table: Table with one or more rows per key.
+        other: Table with one row per key.
+        on: Columns that form the key; read in both tables.
+        missing: Treatment of a row of ``table`` without a match: ``error`` or ``leave_out``.
 
     Raises:
-        DataError: a key stands twice in ``other``, a row has no partner, or a column stands in both.
+        DataError: A key is repeated in ``other``, or a row has no match.
     """
-    partners: dict[tuple[str, ...], int] = {}
-    for index, key in enumerate(zip(*(other.cells[column] for column in on), strict=True)):
-        if partners.setdefault(key, index) != index:
-            where, first = other.where(index), other.lines[partners[key]]
-            raise DataError(where, f"{_shown(on, key)} stands here again, first in row {first}", "each once", "fix it")
-    keys = zip(*(table.cells[column] for column in on), strict=True)
-    picks = [partners.get(key) for key in keys]
-    kept = [index for index, pick in enumerate(picks) if pick is not None]
-    if missing == "error" and len(kept) < len(picks):
-        index = picks.index(None)
+    matches = _match_rows(table, other, on)
+    kept = [(index, match) for index, match in enumerate(matches) if match is not None]
+    if missing == "error" and len(kept) < len(matches):
+        index = matches.index(None)
         shown = _shown(on, tuple(table.cells[column][index] for column in on))
-        fix = "complete the file, or let the card's join leave such rows out"
-        raise DataError(table.where(index), f"{other.name} has no row with {shown}", "a row for each", fix)
+        fix = "complete the file, or set missing: leave_out in the card's join"
+        raise DataError(table.where(index), f"{other.name} has no row with {shown}", "a row for each key", fix)
     joined = Table(table.name, table.columns + tuple(c for c in other.columns if c not in table.columns))
-    joined.lines = [table.lines[index] for index in kept]
-    joined.cells = {column: [cells[index] for index in kept] for column, cells in table.cells.items()}
+    joined.lines = [table.lines[index] for index, _ in kept]
+    joined.cells = {column: [cells[index] for index, _ in kept] for column, cells in table.cells.items()}
     for column, cells in other.cells.items():
         if column not in on:
-            joined.cells[column] = [cells[picks[index]] for index in kept]
+            joined.cells[column] = [cells[match] for _, match in kept]
     return joined
+
+
+def _match_rows(table: Table, other: Table, on: Sequence[str]) -> list[int | None]:
+    """Index of the row of ``other`` that matches each row of ``table``. Raises DataError if a key is repeated."""
+    rows: dict[tuple[str, ...], int] = {}
+    for index, key in enumerate(zip(*(other.cells[column] for column in on), strict=True)):
+        if rows.setdefault(key, index) != index:
+            found = f"{_shown(on, key)} is repeated, first in row {other.lines[rows[key]]}"
+            raise DataError(other.where(index), found, "each key once", "remove one of the rows")
+    return [rows.get(key) for key in zip(*(table.cells[column] for column in on), strict=True)]
 
 
 def _shown(on: Sequence[str], key: Sequence[str]) -> str:
@@ -271,7 +275,7 @@ def _shown(on: Sequence[str], key: Sequence[str]) -> str:
 
 
 def group_by_image(rows: Iterable[Row], column: str) -> dict[str, list[Row]]:
-    """Rows of each image, images in the order of their first row."""
+    """Rows by image, in the order of the images' first rows."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.cells[column], []).append(row)

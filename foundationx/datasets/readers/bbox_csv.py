@@ -1,4 +1,4 @@
-"""CSV, one row a box (BBox_List_2017, RSNA, NODE21, VinDr-CXR), with or without rows that say: no box here."""
+"""CSV with one row per box (BBox_List_2017, RSNA, NODE21, VinDr-CXR), and optionally rows for images without boxes."""
 
 from __future__ import annotations
 
@@ -14,45 +14,49 @@ from foundationx.datasets.readers._geometry import box
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
-GIVES = frozenset({"labels", "boxes"})
+PROVIDES = frozenset({"labels", "boxes"})
 
 
 class Options(ReaderOptions):
-    """Columns by name, what the four numbers are, and what is said of an image without a box of a class."""
+    """Columns, format of the boxes, and the meaning of an image without a box of a class."""
 
     image_column: str
     class_column: str | None = Field(None, description="null: every box is of the card's only class")
     box_columns: tuple[str, str, str, str]
     box_layout: Literal["xywh", "xyxy"]
-    ignore: tuple[str, ...] = Field((), description="classes of the file that the card leaves out")
-    absent: Literal["unknown", "negative"] = Field("unknown", description="a class without a box in a listed image")
-    empty_column: str | None = Field(None, description="a row holds no box where this column ...")
-    empty_values: tuple[str, ...] = Field((), description="... holds one of these")
-    reader_column: str | None = Field(None, description="names who read the image; several readers may box one thing")
-    agreement: Agreement = Field("majority", description="how many readers of an image make a box")
-    agreement_iou: float = Field(0.5, gt=0, le=1, description="overlap from which two readers' boxes are one thing")
+    ignore: tuple[str, ...] = Field((), description="classes of the file that are not in the card")
+    absent: Literal["unknown", "negative"] = Field(
+        "unknown", description="meaning of a class without a box in a listed image"
+    )
+    empty_column: str | None = Field(None, description="column that marks rows without a box")
+    empty_values: tuple[str, ...] = Field((), description="values of empty_column that mean that the row has no box")
+    reader_column: str | None = Field(
+        None, description="column of the readers' names; several readers may mark one object"
+    )
+    agreement: Agreement = Field("majority", description="how many readers make an object")
+    agreement_iou: float = Field(0.5, gt=0, le=1, description="minimum IoU of two readers' boxes of one object")
 
     @model_validator(mode="after")
-    def _empty_is_whole(self) -> Options:
+    def _empty_column_has_values(self) -> Options:
         if (self.empty_column is None) != (not self.empty_values):
-            raise ValueError("empty_column and empty_values belong together")
+            raise ValueError("empty_column and empty_values must be given together")
         return self
 
 
 def read(source: Source, options: Options) -> None:
     """Adds every image that has a row, with all its boxes.
 
-    A class is present where it has a box. Elsewhere in a listed image it is absent or unknown as ``absent`` says; where
-    the readers of an image dispute it, it is unknown. Images without any row are left out.
+    A class with a box is present, and one on which the readers disagree is unknown. Any other class of a listed image
+    is absent or unknown, depending on ``absent``. Images without any row are left out.
 
     Raises:
-        CardError: there is no class column, but more than one class.
-        DataError: an unknown class, a box that is no four numbers or has no size, or an image with boxes and a row
-            that says it has none (of one reader).
+        CardError: There are several classes, but no class column.
+        DataError: An unknown class, an invalid box, or an image for which one reader has both boxes and a row without
+            a box.
     """
     if options.class_column is None and len(source.classes) != 1:
         where = f"{source.card.file}: tasks.{source.task.value}.options.class_column"
-        raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "name the column")
+        raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "set class_column")
     named = [options.image_column, options.class_column, *options.box_columns]
     named += [options.empty_column, options.reader_column]
     table = source.table([column for column in named if column is not None])
@@ -63,20 +67,20 @@ def read(source: Source, options: Options) -> None:
 
 def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> None:
     boxes, classes, readers = [], [], []
-    without: dict[str, str] = {}
+    no_box: dict[str, str] = {}
     for row in rows:
         reader = row.cells[options.reader_column] if options.reader_column else ""
         if options.empty_column is not None and row.cells[options.empty_column] in options.empty_values:
-            without[reader] = row.where
+            no_box[reader] = row.where
             continue
         index = _class(source, options, row)
         if index is not None:
             boxes.append(box([row.cells[column] for column in options.box_columns], options.box_layout, row.where))
             classes.append(index)
             readers.append(reader)
-    for reader in without.keys() & set(readers):
-        found = f"says that {name} has no box, but other rows give it one"
-        raise DataError(without[reader], found, "one or the other", "remove one of the rows")
+    for reader in no_box.keys() & set(readers):
+        found = f"states that {name} has no box, but other rows have boxes of it"
+        raise DataError(no_box[reader], found, "rows that agree", "remove one of the rows")
     disputed: set[int] = set()
     if options.reader_column is not None:
         votes = votes_needed(options.agreement, len({row.cells[options.reader_column] for row in rows}))
@@ -91,7 +95,7 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
 
 
 def _class(source: Source, options: Options, row: Row) -> int | None:
-    """Index of the row's class, None where the card leaves it out."""
+    """Index of the row's class, None if the card ignores it."""
     if options.class_column is None:
         return 0
     published = row.cells[options.class_column]

@@ -1,4 +1,4 @@
-"""ChestX-Det JSON: one record an image with lists ``syms``, ``boxes`` (x1 y1 x2 y2) and ``polygons``."""
+"""ChestX-Det JSON: one record per image, with lists ``syms``, ``boxes`` (x1 y1 x2 y2) and ``polygons``."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"labels", "boxes", "masks"})
+PROVIDES = frozenset({"labels", "boxes", "masks"})
 LISTS = ("syms", "boxes", "polygons")
 
 
 class Options(ReaderOptions):
     """Findings that are not classes."""
 
-    ignore: tuple[str, ...] = Field((), description="findings that say nothing about the classes")
+    ignore: tuple[str, ...] = Field((), description="findings that carry no information about the classes")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every record. All classes were looked for in every image: what is not marked is absent.
+    """Adds every record. All images were annotated for all classes: what is not marked is absent.
 
     Raises:
-        DataError: not such a JSON, lists of different lengths, an unknown finding, a faulty box or polygon.
+        DataError: Not such a JSON, lists of different lengths, an unknown finding, an invalid box or polygon.
     """
     file, records = source.file, source.json()
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise DataError(file, "is no list of records", "records of file_name, syms, boxes, polygons", "check the file")
+        raise DataError(
+            file, "is not a list of records", "records of file_name, syms, boxes, polygons", "download it again"
+        )
     for number, record in enumerate(records, start=1):
         name = str(record.get("file_name") or "")
         where = f"{file} record {number}"
@@ -44,25 +46,22 @@ def _add(source: Source, options: Options, record: Mapping[str, Any], name: str,
     boxes, box_classes, masks = [], [], []
     for item, (published, corners, points) in enumerate(_findings(record, where), start=1):
         finding = str(published)
-        place = f"{where} finding {item}"
+        location = f"{where} finding {item}"
         if finding in options.ignore:
             continue
-        index = source.class_index(finding, place, options.ignore)
+        index = source.class_index(finding, location, options.ignore)
         labels[index] = 1.0
-        boxes.append(box(corners, "xyxy", place))
+        boxes.append(box(corners, "xyxy", location))
         box_classes.append(index)
-        if source.wants("masks"):
-            masks.append(MaskPart(index, polygon=polygon(points, place)))
+        if source.needs("masks"):
+            masks.append(MaskPart(index, polygon=polygon(points, location)))
     source.add(path, where, labels, record, boxes=boxes, box_classes=box_classes, masks=masks)
 
 
 def _findings(record: Mapping[str, Any], where: str) -> list[tuple[Any, Any, Any]]:
-    """Finding, box and polygon, item by item. Raises DataError where the lists do not match."""
-    lists = [record.get(key) for key in LISTS]
-    if not all(isinstance(values, list) for values in lists) or len({len(values) for values in lists}) != 1:
-        lengths = ", ".join(
-            f"{key} {len(values) if isinstance(values, list) else 'missing'}"
-            for key, values in zip(LISTS, lists, strict=True)
-        )
-        raise DataError(where, f"lists of different lengths: {lengths}", "one box and polygon a finding", "fix it")
-    return list(zip(*lists, strict=True))
+    """Finding, box and polygon of each item. Raises DataError if the lists differ in length."""
+    lengths = {key: len(record[key]) if isinstance(record.get(key), list) else "missing" for key in LISTS}
+    if "missing" in lengths.values() or len(set(lengths.values())) != 1:
+        found = f"lists of different lengths: {', '.join(f'{key} {length}' for key, length in lengths.items())}"
+        raise DataError(where, found, "one box and one polygon per finding", "fix the record")
+    return list(zip(*(record[key] for key in LISTS), strict=True))

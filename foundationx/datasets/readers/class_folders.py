@@ -1,4 +1,4 @@
-"""One folder of images a class; the folder's name is the label."""
+"""One folder of images per class; the folder's name is the label."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from pydantic import Field
 from foundationx.core.errors import DataError
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"labels"})
+PROVIDES = frozenset({"labels"})
 
 
 class Options(ReaderOptions):
     """Folders that are not classes."""
 
-    negative: tuple[str, ...] = Field((), description="folders that say: none of the classes (NORMAL)")
-    ignore: tuple[str, ...] = Field((), description="folders that are passed over")
+    negative: tuple[str, ...] = Field((), description="folders of images with none of the classes (NORMAL)")
+    ignore: tuple[str, ...] = Field((), description="folders to skip")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every file below the images folder: the class of its folder is present, all others absent.
+    """Adds every file below the images folder: the class of its folder is present, all others are absent.
 
-    Folders and files are read in alphabetical order; hidden files are passed over.
+    Folders and files are read in alphabetical order; hidden files are skipped.
 
     Raises:
-        DataError: a class has no folder, or a folder is neither a class nor negative nor ignored.
+        DataError: A class has no folder, or a folder is neither a class nor negative nor ignored.
     """
     for images in source.images.folders:
         _add_folders(source, options, images)
 
 
 def _add_folders(source: Source, options: Options, images: str) -> None:
-    """Adds the class folders inside one images folder."""
+    """Adds the class folders in one images folder."""
     top = source.folder / images
-    source.images.files(images)  # refuses a folder that is elsewhere
+    source.images.files(images)  # rejects a folder outside the data root
     folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    for k, published in enumerate(source.published):
+    for index, published in enumerate(source.published):
         if not set(published) & set(folders):
-            found = f"there is no folder {' or '.join(published)} for the class {source.classes[k]}"
+            found = f"there is no folder {' or '.join(published)} for the class {source.classes[index]}"
             raise DataError(str(top), found, f"one of {', '.join(folders) or 'no folders'}", "correct the card")
     for folder in folders:
         if folder in options.ignore:

@@ -1,4 +1,4 @@
-"""COCO JSON: boxes, polygons and run-length masks. An image that is listed without annotations is a known negative."""
+"""COCO JSON: boxes, polygons and run-length masks. A listed image without annotations is a known negative."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from foundationx.datasets.readers._geometry import box, numbers, polygon
 from foundationx.datasets.readers._runs import runs_from_coco
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"labels", "boxes", "masks"})
+PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 
 class Options(ReaderOptions):
     """Categories that are not classes."""
 
-    ignore: tuple[str, ...] = Field((), description="categories that say nothing about the classes")
+    ignore: tuple[str, ...] = Field((), description="categories that carry no information about the classes")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every listed image with its boxes (xywh, turned into x1 y1 x2 y2) and outlines: polygons or
-    runs.
+    """Adds every listed image with its boxes (xywh, converted to x1 y1 x2 y2) and outlines: polygons or runs.
 
-    Images on disk that are not listed are unannotated and left out. A class is absent where the image has no
-    annotation of it. It is unknown where only crowd regions of it are marked; in segmentation, where one of its
-    annotations is a crowd region or has no outline (what is outlined is then present, the rest unknown). Keys beside
-    the standard ones may be missing.
+    Images on disk that are not listed are unannotated and left out. A class without annotations in an image is absent.
+    It is unknown if only crowd regions of it are marked; in segmentation, it is unknown if any of its annotations is a
+    crowd region or has no outline (the outlined pixels are then present, the others unknown). Only the required keys
+    of the format must be there.
 
     Raises:
-        DataError: not COCO; no category for a class; a repeated id or image; an annotation of no listed image or of an
-            unknown category; a box without size or more than a pixel outside the declared image; an outline that is
+        DataError: Not COCO; no category for a class; a repeated id or image; an annotation of an unlisted image or of
+            an unknown category; a box without size or more than a pixel outside the declared image; an outline that is
             neither polygons nor runs.
     """
     file, content = source.file, source.json()
     if not isinstance(content, dict):
-        raise DataError(file, f"holds a {type(content).__name__}", "images, annotations and categories", "check file")
+        raise DataError(
+            file, f"contains a {type(content).__name__}", "images, annotations and categories", "download it again"
+        )
     categories = {_id(item, file): str(item.get("name")) for item in _records(content, "categories", file)}
     _check_categories(source, set(categories.values()))
     images = _by_id(_records(content, "images", file), file)
@@ -49,51 +50,62 @@ def read(source: Source, options: Options) -> None:
         where = f"{file} image {number}"
         with source.guard(where, name):
             path = source.image(name, where, image)
-            frame = _frame(image, where)
-            found = _Found(source, options, categories, frame)
+            size = _declared_size(image, where)
+            collected = _ImageAnnotations(source, options, categories, size)
             for annotation in annotations.get(number, ()):
-                found.take(annotation, f"{file} annotation {annotation.get('id')}")
-            size = (round(frame[1]), round(frame[0])) if frame else None
-            parts = {"boxes": found.boxes, "box_classes": found.box_classes, "masks": found.masks}
-            source.add(path, where, found.labels(), image, size, **parts)
+                collected.add(annotation, f"{file} annotation {annotation.get('id')}")
+            collected.add_to_source(path, where, image)
 
 
-class _Found:
-    """What the annotations of one image come to."""
+class _ImageAnnotations:
+    """The annotations of one image.
 
-    def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], frame: Sequence[float]):
-        self.source, self.options, self.categories, self.frame = source, options, categories, frame
-        self.vague: set[int] = set()
+    Args:
+        source: Source that the image is added to.
+        options: Options of the reader.
+        categories: Names of the categories by id.
+        size: Declared width and height of the image; empty if unknown.
+    """
+
+    def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], size: Sequence[float]):
+        self.source, self.options, self.categories, self.size = source, options, categories, size
+        self.incomplete: set[int] = set()
         self.boxes: list[list[float]] = []
         self.box_classes: list[int] = []
         self.masks: list[MaskPart] = []
 
-    def take(self, annotation: Mapping[str, Any], where: str) -> None:
+    def add(self, annotation: Mapping[str, Any], where: str) -> None:
         """Adds one annotation. Raises DataError."""
         index = self._class(annotation, where)
         if index is None:
             return
         outlines = annotation.get("segmentation") or []
-        wants_masks = self.source.wants("masks")
-        if annotation.get("iscrowd") or (wants_masks and not outlines):
-            # Something of the class is here, but not exactly where: what is not marked is unknown.
-            self.vague.add(index)
+        needs_masks = self.source.needs("masks")
+        if annotation.get("iscrowd") or (needs_masks and not outlines):
+            # The class is present, but not all of it is marked: unmarked pixels are unknown.
+            self.incomplete.add(index)
             return
-        self.boxes.append(box(annotation.get("bbox"), "xywh", where, *self.frame))
+        self.boxes.append(box(annotation.get("bbox"), "xywh", where, *self.size))
         self.box_classes.append(index)
-        if wants_masks:
+        if needs_masks:
             self.masks += _outlines(outlines, index, where)
 
     def labels(self) -> np.ndarray:
-        """(K,) present, absent or unknown."""
+        """Labels (K,): 1 present, 0 absent, NaN unknown."""
         labels = self.source.labels(0.0)
         labels[self.box_classes] = 1.0
-        hidden = self.vague if self.source.wants("masks") else self.vague - set(self.box_classes)
-        labels[sorted(hidden)] = np.nan
+        unknown = self.incomplete if self.source.needs("masks") else self.incomplete - set(self.box_classes)
+        labels[sorted(unknown)] = np.nan
         return labels
 
+    def add_to_source(self, path: str, where: str, image: Mapping[str, Any]) -> None:
+        """Adds the image with its annotations to the source."""
+        size = (round(self.size[1]), round(self.size[0])) if self.size else None
+        parts = {"boxes": self.boxes, "box_classes": self.box_classes, "masks": self.masks}
+        self.source.add(path, where, self.labels(), image, size, **parts)
+
     def _class(self, annotation: Mapping[str, Any], where: str) -> int | None:
-        """Index of the annotation's class, None where its category is ignored."""
+        """Index of the annotation's class, None if its category is ignored."""
         number = annotation.get("category_id")
         if not isinstance(number, int | str) or number not in self.categories:
             raise DataError(where, f"category_id is {number!r}", f"one of {list(self.categories)}", "fix the file")
@@ -102,15 +114,15 @@ class _Found:
 
 
 def _check_categories(source: Source, names: set[str]) -> None:
-    """Raises DataError where the file has no category of a class: such a class was never looked for."""
+    """Raises DataError if the file has no category for a class: the class was not annotated at all."""
     for name, published in zip(source.classes, source.published, strict=True):
         if not names & set(published):
             found = f"there is no category {' or '.join(map(repr, published))} for the class {name}"
             raise DataError(f"{source.file} categories", found, nearest(published[0], names), "correct the card")
 
 
-def _frame(image: Mapping[str, Any], where: str) -> list[float]:
-    """Declared width and height of an image; empty where the file does not say. Raises DataError."""
+def _declared_size(image: Mapping[str, Any], where: str) -> list[float]:
+    """Declared width and height of an image; empty if the file does not give them. Raises DataError."""
     size = [image.get("width"), image.get("height")]
     return [] if None in size else numbers(size, 2, where)
 
@@ -125,33 +137,35 @@ def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
 
 
 def _records(content: Mapping[str, Any], key: str, file: str) -> list[Mapping[str, Any]]:
-    """A list of records under ``key``. Raises DataError."""
+    """The list of records under ``key``. Raises DataError."""
     records = content.get(key)
     if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
-        raise DataError(f"{file} {key}", "is no list of records", "the lists of the COCO format", "check the file")
+        raise DataError(
+            f"{file} {key}", "is not a list of records", "the lists of the COCO format", "download it again"
+        )
     return records
 
 
 def _id(record: Mapping[str, Any], file: str) -> Any:
     if not isinstance(record.get("id"), int | str):
-        raise DataError(file, f"a record without id: {str(dict(record))[:80]}", "an id a record", "fix the file")
+        raise DataError(file, f"a record has no id: {str(dict(record))[:80]}", "an id in each record", "fix the file")
     return record["id"]
 
 
 def _by_id(records: list[Mapping[str, Any]], file: str) -> dict[Any, Mapping[str, Any]]:
-    found: dict[Any, Mapping[str, Any]] = {}
+    by_id: dict[Any, Mapping[str, Any]] = {}
     for record in records:
         number = _id(record, file)
-        if number in found:
-            raise DataError(f"{file} image {number}", "the id stands twice", "each id once", "fix the file")
-        found[number] = record
-    return found
+        if number in by_id:
+            raise DataError(f"{file} image {number}", "the id is repeated", "each id once", "fix the file")
+        by_id[number] = record
+    return by_id
 
 
 def _by_image(
     records: list[Mapping[str, Any]], images: Mapping[Any, Any], source: Source
 ) -> dict[Any, list[Mapping[str, Any]]]:
-    """Annotations of each image; one of an image that is not listed is a fault of its own."""
+    """Annotations by image. An annotation of an unlisted image is an error."""
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for record in records:
         number, where = record.get("image_id"), f"{source.file} annotation {record.get('id')}"

@@ -1,4 +1,4 @@
-"""CSV, one column a class: 1, 0, -1 (uncertain) or blank (CheXpert and its kin); one row an image or a reader."""
+"""CSV with one column per class: 1, 0, -1 (uncertain) or blank, as in CheXpert; one row per image, or per reader."""
 
 from __future__ import annotations
 
@@ -14,58 +14,60 @@ from foundationx.datasets.readers._agreement import Agreement, agreed_labels
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Table
 
-GIVES = frozenset({"labels"})
+PROVIDES = frozenset({"labels"})
 
 SOFT_LOW, SOFT_HIGH = 0.55, 0.85
-"""Range of the soft labels of ``lsr_ones`` (``foundation_x.md`` section 4)."""
+"""Range of the soft labels of ``lsr_ones`` (label smoothing regularization, as in Foundation X)."""
 
-_SOFT, _WRONG = 2.0, 3.0
-"""What a cell is until its image is known: a soft label to be drawn, or no label at all."""
+_SOFT, _INVALID = 2.0, 3.0
+"""Marks of cells until the image is processed: a soft label to be drawn, or an invalid label."""
 
 
 class Options(ReaderOptions):
-    """The image's column, and what blank and uncertain cells mean. The classes' published names are the columns."""
+    """Column of the image, and the meaning of blank and uncertain cells. Published class names are columns."""
 
     image_column: str
     blank: Literal["unknown", "negative"] = "unknown"
     uncertain: Literal["ignore", "zeros", "ones", "lsr_ones"] = Field(
-        "ignore", description="unknown, absent, present, or a soft label drawn once for image and class"
+        "ignore", description="unknown, absent, present, or a soft label drawn once per image and class"
     )
     uncertain_value: float = -1.0
-    reader_column: str | None = Field(None, description="names who read the image; one row a reader")
+    reader_column: str | None = Field(None, description="column of the readers' names; one row per image and reader")
     agreement: Agreement = Field("majority", description="how many readers make a class present")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every image. Columns are found by name; further columns are passed over.
+    """Adds every image. Columns are matched by name; other columns are ignored.
 
     Raises:
-        DataError: the column of a class is missing (or two of its published names are columns), a cell is no number in
-            [0, 1] and not the uncertain value, an image is in two rows (of one reader).
+        DataError: The column of a class is missing (or two of its published names are columns), a cell is neither a
+            number in [0, 1] nor the uncertain value, or an image is in two rows (of one reader).
     """
-    who = [options.reader_column] if options.reader_column else []
+    reader_columns = [options.reader_column] if options.reader_column else []
     names = [name for published in source.published for name in published]
-    table = source.table([options.image_column, *who], names)
+    table = source.table([options.image_column, *reader_columns], names)
     columns = [_column(published, table.columns, f"{table.name} row 1") for published in source.published]
     labels = np.stack([_values(table.cells[column], options) for column in columns], axis=1)
     if options.reader_column is None:
         _add_images(source, options, table, columns, labels)
     else:
-        _add_agreed(source, options, table, columns, labels)
+        _add_agreed(source, options, options.reader_column, table, columns, labels)
 
 
 def _add_images(source: Source, options: Options, table: Table, columns: Sequence[str], labels: np.ndarray) -> None:
-    odd = (labels > 1).any(axis=1)
+    unresolved = np.asarray((labels > 1).any(axis=1))
     for index, row in enumerate(table.rows_of([options.image_column, *source.row_columns])):
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
-            if odd[index]:
-                _settle(table, index, columns, labels[index], name, options)
+            if unresolved[index]:
+                _resolve(table, index, columns, labels[index], name, options)
             source.add(source.image(name, row.where, row.cells), row.where, labels[index], row.cells)
 
 
-def _add_agreed(source: Source, options: Options, table: Table, columns: Sequence[str], labels: np.ndarray) -> None:
-    rows = list(table.rows_of([options.image_column, options.reader_column, *source.row_columns]))
+def _add_agreed(
+    source: Source, options: Options, reader_column: str, table: Table, columns: Sequence[str], labels: np.ndarray
+) -> None:
+    rows = list(table.rows_of([options.image_column, reader_column, *source.row_columns]))
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row.cells[options.image_column], []).append(index)
@@ -74,28 +76,29 @@ def _add_agreed(source: Source, options: Options, table: Table, columns: Sequenc
         with source.guard(first.where, name):
             readers: set[str] = set()
             for index in indices:
-                reader, where = rows[index].cells[options.reader_column], rows[index].where
+                reader, where = rows[index].cells[reader_column], rows[index].where
                 if reader in readers:
-                    raise DataError(where, f"{name} stands here again for {reader}", "one row a reader", "remove one")
+                    raise DataError(where, f"{name} is repeated for {reader}", "one row per reader", "remove one")
                 readers.add(reader)
-                _settle(table, index, columns, labels[index], name, options)
+                _resolve(table, index, columns, labels[index], name, options)
             agreed = agreed_labels(labels[indices], options.agreement)
             source.add(source.image(name, first.where, first.cells), first.where, agreed, first.cells)
 
 
 def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str:
     """The one column among the published names of a class."""
-    found = [name for name in names if name in columns]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(where, f"{' and '.join(map(repr, found))} are one class", "one column a class", "fix the card")
-    shown = f"there is no column {' or '.join(map(repr, names))}; found {', '.join(map(repr, columns))}"
-    raise DataError(where, shown, nearest(names[0], columns), "correct the card or the file")
+    present = [name for name in names if name in columns]
+    if len(present) == 1:
+        return present[0]
+    if present:
+        found = f"{' and '.join(map(repr, present))} are one class"
+        raise DataError(where, found, "one column per class", "correct the card")
+    found = f"there is no column {' or '.join(map(repr, names))}; found {', '.join(map(repr, columns))}"
+    raise DataError(where, found, nearest(names[0], columns), "correct the card or the file")
 
 
 def _values(cells: Sequence[str], options: Options) -> np.ndarray:
-    """(N,) float32 of a column. A column holds few different cells: each is understood once."""
+    """Labels (N,) float32 of a column. A column has few distinct cells, and each is parsed once."""
     values = {cell: _value(cell, options) for cell in set(cells)}
     return np.fromiter(map(values.__getitem__, cells), dtype=np.float32, count=len(cells))
 
@@ -106,17 +109,19 @@ def _value(cell: str, options: Options) -> float:
     try:
         value = float(cell)
     except ValueError:
-        return _WRONG
+        return _INVALID
     if value == options.uncertain_value:
         return {"ignore": np.nan, "zeros": 0.0, "ones": 1.0, "lsr_ones": _SOFT}[options.uncertain]
-    return value if 0 <= value <= 1 else _WRONG
+    return value if 0 <= value <= 1 else _INVALID
 
 
-def _settle(table: Table, index: int, columns: Sequence[str], labels: np.ndarray, image: str, options: Options) -> None:
-    """Draws the soft labels of a row, in place. Raises DataError where a cell is no label."""
+def _resolve(
+    table: Table, index: int, columns: Sequence[str], labels: np.ndarray, image: str, options: Options
+) -> None:
+    """Draws the soft labels of a row, in place. Raises DataError if a cell is not a label."""
     for k in np.flatnonzero(labels > 1):
-        if labels[k] == _WRONG:
-            expected = f"a number in [0, 1], {options.uncertain_value:g} or nothing"
+        if labels[k] == _INVALID:
+            expected = f"a number in [0, 1], {options.uncertain_value:g} or an empty cell"
             found = f"{columns[k]} is {table.cells[columns[k]][index]!r}"
             raise DataError(table.where(index), found, expected, "fix the row")
         labels[k] = _soft(image, columns[k])

@@ -1,4 +1,4 @@
-"""One mask file an image and class; one folder of masks a class."""
+"""One mask file per image and class, in one folder of masks per class."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from foundationx.core.types import MaskPart
 from foundationx.datasets.cards.schema import check_names
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"masks"})
+PROVIDES = frozenset({"masks"})
 
 
 class Options(ReaderOptions):
-    """Where the masks are and what their pixels mean."""
+    """Folders of the masks, and the meaning of their pixels."""
 
     folders: dict[str, str] = Field(
-        min_length=1, description="folder of the masks by published class name; * and ? stand for any name"
+        min_length=1, description="folder of the masks for each published class name; * and ? match any name"
     )
-    mask_name: str = Field("{image_stem}.png", description="with {image_stem} or {image_name}")
-    positive: int | None = Field(None, ge=0, le=255, description="pixel of the class; any but 0 where it is null")
-    ignore: int | None = Field(None, ge=0, le=255, description="pixel of which nothing is known")
-    scaled: bool = Field(False, description="a mask may have another size than its image")
+    mask_name: str = Field("{image_stem}.png", description="name of a mask, with {image_stem} or {image_name}")
+    positive: int | None = Field(None, ge=0, le=255, description="pixel value of the class; null: any but 0")
+    ignore: int | None = Field(None, ge=0, le=255, description="pixel value of unknown pixels")
+    scaled: bool = Field(False, description="whether a mask may differ in size from its image")
 
     @field_validator("mask_name")
     @classmethod
@@ -37,11 +37,11 @@ class Options(ReaderOptions):
 def read(source: Source, options: Options) -> None:
     """Adds every image of the images folders that has at least one mask, in alphabetical order.
 
-    A class is unknown where its mask file is missing: nobody drew it, which is not "there is none". Images without any
-    mask are left out. Labels say 1 where a mask file exists; whether it is empty only its pixels tell.
+    A class without a mask file is unknown, not absent: nobody drew it. Images without any mask are left out. A label is
+    1 if a mask file exists, even if all its pixels are 0.
 
     Raises:
-        DataError: a folder is missing, a class has no folder, a mask belongs to no image or stands in two folders.
+        DataError: A folder is missing, a class has no folder, or a mask has no image or is in two folders.
     """
     masks = {k: _masks(source, folders) for k, folders in _folders(source, options).items()}
     unclaimed = {k: dict(files) for k, files in masks.items()}
@@ -57,11 +57,11 @@ def read(source: Source, options: Options) -> None:
         for mask, where in sorted(files.items()):
             with source.guard(where, mask):
                 found = f"no image in {', '.join(map(repr, source.images.folders))} has this mask"
-                raise DataError(where, found, "one", "check mask_name")
+                raise DataError(where, found, "an image for each mask", "correct mask_name in the card")
 
 
 def _add(source: Source, options: Options, image: str, drawn: Mapping[int, str]) -> None:
-    """Adds an image with the masks drawn for it, by class."""
+    """Adds an image with its masks by class."""
     where = next(iter(drawn.values()))
     with source.guard(where, image):
         labels = source.labels(np.nan)
@@ -73,21 +73,25 @@ def _add(source: Source, options: Options, image: str, drawn: Mapping[int, str])
 
 
 def _folders(source: Source, options: Options) -> dict[int, tuple[str, ...]]:
-    """Folders of each class by index. Raises DataError where a class has none or a folder does not exist."""
+    """Folders of the masks by class index. Raises DataError if a class has none or a folder does not exist."""
     where = str(source.folder)
     given = {source.class_index(name, where): folder for name, folder in options.folders.items()}
     for k, name in enumerate(source.classes):
         if k not in given:
-            raise DataError(where, f"the card gives no folder of masks for {name}", "one folder a class", "add it")
+            raise DataError(
+                where, f"the card gives no folder of masks for {name}", "a folder for each class", "add the folder"
+            )
     return {k: source.images.matching(folder, "the published masks") for k, folder in given.items()}
 
 
 def _masks(source: Source, folders: Sequence[str]) -> dict[str, str]:
-    """Path of each mask by its file name."""
+    """Paths of the masks by file name."""
     files: dict[str, str] = {}
     for folder in folders:
         for name in source.images.files(folder):
             path = f"{folder}/{name}" if folder else name
             if files.setdefault(name, path) != path:
-                raise DataError(path, f"stands in {files[name]} as well", "one mask an image", "remove one of the two")
+                raise DataError(
+                    path, f"has the same name as {files[name]}", "one mask per image and class", "remove one of the two"
+                )
     return files

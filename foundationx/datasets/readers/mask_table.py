@@ -1,4 +1,4 @@
-"""CSV, one row a mask file: image, class and mask; masks of one image may overlap."""
+"""CSV with one row per mask file: image, class and mask; masks of one image may overlap."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
-GIVES = frozenset({"masks"})
+PROVIDES = frozenset({"masks"})
 
 
 class Options(ReaderOptions):
-    """Columns, what mask pixels mean, and what a missing row means."""
+    """Columns, the meaning of mask pixels, and the meaning of a missing row."""
 
     image_column: str
     mask_column: str
     class_column: str | None = Field(None, description="null: every mask is of the card's only class")
-    positive: int | None = Field(None, ge=0, le=255, description="pixel of the class; any but 0 where it is null")
-    ignore: int | None = Field(None, ge=0, le=255, description="pixel of which nothing is known")
-    absent: Literal["unknown", "negative"] = Field("unknown", description="a class without a row in an image")
-    leave_out: tuple[str, ...] = Field((), description="classes of the file that the card leaves out")
+    positive: int | None = Field(None, ge=0, le=255, description="pixel value of the class; null: any but 0")
+    ignore: int | None = Field(None, ge=0, le=255, description="pixel value of unknown pixels")
+    absent: Literal["unknown", "negative"] = Field(
+        "unknown", description="meaning of a class without a row for an image"
+    )
+    leave_out: tuple[str, ...] = Field((), description="classes of the file that are not in the card")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every image that has a row. Labels say 1 where a mask is named; whether it is empty only its pixels tell.
+    """Adds every image that has a row. A label is 1 if a mask is named, even if all its pixels are 0.
 
     Raises:
-        CardError: there is no class column, but more than one class.
-        DataError: an unknown class, or a mask that does not exist.
+        CardError: There are several classes, but no class column.
+        DataError: An unknown class, or a mask that does not exist.
     """
     if options.class_column is None and len(source.classes) != 1:
         where = f"{source.card.file}: tasks.segmentation.options.class_column"
-        raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "name the column")
+        raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "set class_column")
     named = [options.image_column, options.mask_column, options.class_column]
     table = source.table([column for column in named if column is not None])
     for name, rows in group_by_image(table.rows, options.image_column).items():

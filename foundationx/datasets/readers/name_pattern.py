@@ -1,4 +1,4 @@
-"""No annotation file: the label stands in the image's path (Shenzhen, Montgomery, JSRT)."""
+"""Labels in the image's path, without an annotation file (Shenzhen, Montgomery, JSRT)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from foundationx.core.errors import DataError
 from foundationx.datasets.cards.schema import check_expression
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"labels"})
+PROVIDES = frozenset({"labels"})
 
 
 class Options(ReaderOptions):
-    """Where the label stands. The classes' published names are its values."""
+    """Position of the label in the path. The classes' published names are its values."""
 
     pattern: str = Field(description="regular expression on the image's path; group 1 is the label")
-    negative: tuple[str, ...] = Field((), description="values that say: none of the classes")
-    unknown: tuple[str, ...] = Field((), description="values that say: not read; every class is unknown")
-    ignore: str | None = Field(None, description="files whose whole name matches this are no images (Thumbs.db)")
+    negative: tuple[str, ...] = Field((), description="values that mean that all classes are absent")
+    unknown: tuple[str, ...] = Field((), description="values that mean that every class is unknown")
+    ignore: str | None = Field(
+        None, description="files to skip, as a regular expression that the whole name must match (Thumbs.db)"
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -37,10 +39,10 @@ class Options(ReaderOptions):
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every file of the images folders in alphabetical order; other classes than that of its label are absent.
+    """Adds every file of the images folders in alphabetical order; all classes but that of its label are absent.
 
     Raises:
-        DataError: a path that does not match, or a value that is neither a class nor negative nor unknown.
+        DataError: A path that does not match, or a value that is neither a class nor negative nor unknown.
     """
     for folder in source.images.folders:
         for name in sorted(source.images.files(folder)):

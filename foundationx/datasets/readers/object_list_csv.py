@@ -1,4 +1,4 @@
-"""CSV, one row an image, all its objects in one cell (Object-CXR): ``kind x y x y ...;kind x y ...``."""
+"""CSV with one row per image and all its objects in one cell (Object-CXR): ``kind x y x y ...;kind x y ...``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import numbers, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"labels", "boxes", "masks"})
+PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 RECTANGLE, ELLIPSE, POLYGON = "0", "1", "2"
-"""Kinds of outline; rectangle and ellipse are given by two opposite corners of their box."""
+"""Kinds of outlines; rectangle and ellipse are given by two opposite corners of their box."""
 
 
 class Options(ReaderOptions):
-    """Columns. All objects are of the card's only class."""
+    """Columns. All objects belong to the card's only class."""
 
     image_column: str
     objects_column: str
@@ -28,12 +28,12 @@ def read(source: Source, options: Options) -> None:
     """Adds every row; an empty cell is a known negative.
 
     Raises:
-        CardError: the card has more than one class.
-        DataError: an object of unknown kind, or with the wrong number of coordinates.
+        CardError: The card has more than one class.
+        DataError: An object of unknown kind, or with the wrong number of coordinates.
     """
     if len(source.classes) != 1:
         where = f"{source.card.file}: tasks.{source.task.value}.classes"
-        raise CardError(where, f"holds {len(source.classes)} classes", "one class", "leave one")
+        raise CardError(where, f"has {len(source.classes)} classes", "one class", "remove the others")
     for row in source.table([options.image_column, options.objects_column]).rows:
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
@@ -47,21 +47,25 @@ def read(source: Source, options: Options) -> None:
 
 
 def _outline(text: str, where: str) -> np.ndarray:
-    """(P, 2) float32 outline of one object. Raises DataError."""
+    """Outline (P, 2) float32 of one object, x and y in pixels. Raises DataError."""
     kind, *values = text.split() or [""]
     if kind == POLYGON:
         if len(values) % 2:
-            raise DataError(where, f"a polygon of {len(values)} coordinates", "pairs of x and y", "fix the row")
-        return polygon([values[place : place + 2] for place in range(0, len(values), 2)], where)
+            raise DataError(where, f"a polygon has {len(values)} coordinates", "pairs of x and y", "fix the row")
+        return polygon([values[index : index + 2] for index in range(0, len(values), 2)], where)
     if kind not in (RECTANGLE, ELLIPSE):
-        raise DataError(where, f"the object {text[:40]!r} is of no known kind", "0, 1 or 2 first", "fix the row")
+        raise DataError(
+            where, f"the object {text[:40]!r} is of an unknown kind", "0, 1 or 2 as first value", "fix the row"
+        )
     return _corners(values, kind, where)
 
 
 def _corners(values: Sequence[str], kind: str, where: str) -> np.ndarray:
     x1, y1, x2, y2 = numbers(values, 4, where)
     if x2 <= x1 or y2 <= y1:
-        raise DataError(where, f"an object from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "fix the row")
+        raise DataError(
+            where, f"an object extends from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "fix the row"
+        )
     if kind == RECTANGLE:
         return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32)
     centre, axes = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)

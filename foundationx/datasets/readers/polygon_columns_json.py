@@ -1,4 +1,4 @@
-"""JSON by columns: ``{images: {"0": path}, CLASS: {"0": polygon}}`` (VinDr-RibCXR)."""
+"""JSON with columns: ``{images: {"0": path}, CLASS: {"0": polygon}}`` (VinDr-RibCXR)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"boxes", "masks"})
+PROVIDES = frozenset({"boxes", "masks"})
 
 
 class Options(ReaderOptions):
-    """The column of image names. The classes' published names are the other columns."""
+    """Column of the image names. The classes' published names are the other columns."""
 
     image_column: str
-    absent: Literal["unknown", "negative"] = Field("unknown", description="an image without polygon of a class")
-    strip_folders: bool = Field(False, description="use only the last part of a published path")
+    absent: Literal["unknown", "negative"] = Field(
+        "unknown", description="meaning of a class without a polygon in an image"
+    )
+    strip_folders: bool = Field(False, description="whether to use only the last part of a published path")
 
 
 def read(source: Source, options: Options) -> None:
-    """Adds every image with one polygon a class, its points as ``{"x": , "y": }`` or as pairs.
+    """Adds every image with one polygon per class, its points as ``{"x": , "y": }`` or as pairs.
 
     Raises:
-        DataError: not such a JSON, a class without column, a faulty polygon.
+        DataError: Not such a JSON, a class without column, or an invalid polygon.
     """
     file, content = source.file, source.json()
     columns = [options.image_column, *(name for published in source.published for name in published)]
     if not isinstance(content, dict):
-        raise DataError(file, f"holds a {type(content).__name__}", "an object of columns", "check the file")
+        raise DataError(file, f"contains a {type(content).__name__}", "an object of columns", "download it again")
     for column in columns:
         if not isinstance(content.get(column), dict):
             raise DataError(file, f"there is no column {column!r}", nearest(column, content), "correct the card")
@@ -62,7 +64,7 @@ def _add(source: Source, options: Options, content: Mapping[str, Any], key: str,
 
 
 def _pairs(points: Any) -> Any:
-    """Points as pairs; what is no such list is left for the check of polygons."""
+    """Points as pairs; anything else is returned as it is, and the check of polygons rejects it."""
     if isinstance(points, list) and all(isinstance(point, dict) for point in points):
         return [[point.get("x"), point.get("y")] for point in points]
     return points

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from foundationx.core.errors import RecipeError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.fusion.aliases import count_of, dimensions_of, modalities_of, tasks_of
 from foundationx.datasets.fusion.harmonise import address_of, harmonise, record_of_card, unite_rows
 from foundationx.datasets.fusion.licences import permissions_of
-from foundationx.datasets.fusion.spellings import count_of, dimensions_of, modalities_of, tasks_of
 from foundationx.datasets.fusion.tables import read_table
 from tests.helpers.reader_cards import card_values
 

@@ -5,10 +5,10 @@ import csv
 import pytest
 
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.fusion.aliases import OTHER, dimensions_of, modalities_of, tasks_of
 from foundationx.datasets.fusion.harmonise import harmonise
 from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.select import select
-from foundationx.datasets.fusion.spellings import OTHER, dimensions_of, modalities_of, tasks_of
 from foundationx.datasets.fusion.tables import read_table
 
 pytestmark = pytest.mark.shared

@@ -14,11 +14,12 @@ from foundationx.core.types import Task
 from foundationx.core.workdir import WorkDir
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.fusion.blueprint import config_text, run_values
-from foundationx.datasets.fusion.fuse import fuse, write_fusion
+from foundationx.datasets.fusion.fuse import fuse
 from foundationx.datasets.fusion.grouping import group
 from foundationx.datasets.fusion.licences import licence_report
 from foundationx.datasets.fusion.recipe import Recipe, load_recipe
 from foundationx.datasets.fusion.record import Record
+from foundationx.datasets.fusion.write import write_fusion
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.reader_cards import card_values
 

@@ -1,4 +1,4 @@
-"""Phase 4 of MDFP (``mdfp.md`` A.2): the audit table, the alignment and the index, as files."""
+"""The files of a fusion: configuration, audit table, licences, groups, alignment and metadata (phase 4 of MDFP)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,44 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foundationx.datasets.fusion.aliases import CLINICAL_USE
 from foundationx.datasets.fusion.align import Alignment, Member
-from foundationx.datasets.fusion.blueprint import Entry
+from foundationx.datasets.fusion.blueprint import Entry, config_text, run_values
+from foundationx.datasets.fusion.fuse import Fusion
 from foundationx.datasets.fusion.grouping import Group
 from foundationx.datasets.fusion.harmonise import address_of
+from foundationx.datasets.fusion.licences import licence_report
 from foundationx.datasets.fusion.record import Record, joined
 from foundationx.datasets.fusion.select import Decision
-from foundationx.datasets.fusion.spellings import CLINICAL_USE
+
+NOT_KNOWN = "NA"
+"""What the published schema writes for an unknown value."""
+
+_PRESENCE = {"labelled": "labeled", "unlabelled": "unlabeled", "mixed": "mixed"}
+_TASKS = {"localisation": "localization"}
+_JOINED = ", "
+
+
+def write_fusion(fusion: Fusion, folder: Path) -> None:
+    """Writes audit, licences, groups, alignment and index; the configuration last.
+
+    Raises:
+        RecipeError: nothing can be trained; all but ``config.py`` is written.
+        ConfigError: base files and recipe make no valid configuration; all but ``config.py`` is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.py"
+    config.unlink(missing_ok=True)  # one of an earlier recipe would not fit what stands beside it
+    audit = audit_rows(fusion.decisions, fusion.entries)
+    write_csv(folder / "audit.csv", audit)
+    write_json(folder / "audit.json", audit)
+    (folder / "licences.md").write_text(licence_report(*fusion.kept_by_use()), encoding="utf-8")
+    write_csv(folder / "groups.csv", group_rows(fusion.groups))
+    write_csv(folder / "alignment.csv", alignment_rows(fusion.alignment))
+    write_json(folder / "alignment.json", alignment_json(fusion.alignment))
+    write_json_lines(folder / "data-meta.jsonl", map(meta_of, fusion.kept))
+    values = run_values(fusion.recipe, fusion.entries)
+    config.write_text(config_text(values, fusion.recipe), encoding="utf-8")
 
 
 def audit_rows(decisions: Sequence[Decision], entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -146,3 +177,29 @@ def write_json(path: Path, values: Any) -> None:
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One object a line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def meta_of(record: Record) -> dict[str, Any]:
+    """The sixteen fields in their published order and spelling.
+
+    ``valid_image_n`` is known only where somebody counted after cleaning; published volumes stand in ``data_volume``.
+    """
+    valid = {"total": record.valid_images} if record.valid_images is not None else NOT_KNOWN
+    return {
+        "dataset_name": record.title,
+        "release_date": record.released or NOT_KNOWN,
+        "homepage_url": record.home or NOT_KNOWN,
+        "organization": _JOINED.join(record.organisations) or NOT_KNOWN,
+        "challenge_series": record.challenge or NOT_KNOWN,
+        "license": record.spdx or record.licence or NOT_KNOWN,
+        "dataset_description": record.description or NOT_KNOWN,
+        "modality_primary": _JOINED.join(record.modalities) or NOT_KNOWN,
+        "modality_secondary": record.modality_detail or NOT_KNOWN,
+        "anatomical_structure": _JOINED.join(record.anatomy) or NOT_KNOWN,
+        "disease": _JOINED.join(record.diseases) or NOT_KNOWN,
+        "data_volume": record.volume or NOT_KNOWN,
+        "valid_image_n": valid,
+        "label_presence": _PRESENCE.get(record.label_presence or "", NOT_KNOWN),
+        "task_type": _JOINED.join(_TASKS.get(task, task) for task in record.tasks) or NOT_KNOWN,
+        "num_classes_per_task": record.classes_per_task or NOT_KNOWN,
+    }
