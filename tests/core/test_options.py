@@ -114,9 +114,9 @@ def test_heads_that_are_to_exclude_classes_must_be_there(phantoms, tmp_path):
 
 def test_reader_options_of_a_run_lie_over_those_of_the_card(phantoms, tmp_path):
     options = [{"card": "phantom_labels", "options": {"classification": {"negative": []}}}]
-    with pytest.raises(DataError, match="'No Finding' is no class of phantom_labels"):
+    with pytest.raises(DataError, match="'No Finding' is not a class of phantom_labels"):
         run(phantoms, tmp_path / "run", datasets=options)
-    with pytest.raises(CardError, match="there is no segmentation"):
+    with pytest.raises(CardError, match="the card has no segmentation"):
         run(phantoms, tmp_path / "run", datasets=[{"card": "phantom_labels", "options": {"segmentation": {}}}])
 
 

@@ -75,7 +75,7 @@ def test_a_loaded_card_cannot_be_changed(tmp_path, values):
         ("patient", {"colum": "a"}, "patient.colum", "did you mean 'column'?"),
         ("splits", {"column": "split"}, "splits", "a column or pattern needs values"),
         ("splits", {}, "splits", "exactly one of"),
-        ("splits", {"column": "s", "values": {"train": ["a"], "test": ["a"]}}, "splits", "two sides"),
+        ("splits", {"column": "s", "values": {"train": ["a"], "test": ["a"]}}, "splits", "two splits"),
         ("unverified", ["licence.comercial"], "", "licence.comercial"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_fault_names_file_and_key(tmp_path, values, key, value, place, words):
     ("classes", "place", "words"),
     [
         ([], "", "at least 1"),
-        (["A", "A"], "", "the class 'A' stands twice"),
+        (["A", "A"], "", "the class 'A' is given twice"),
         (["A", {"name": "B", "sources": ["A"]}], "", "'A' belongs to two classes"),
         (["A", {"nam": "B"}], "[1].nam", "unknown key\n  expected: did you mean 'name'?"),
         (["A", {"name": "B", "canoncal": "b"}], "[1].canoncal", "did you mean 'canonical'?"),
@@ -113,8 +113,8 @@ def test_a_missing_key_is_named(tmp_path, values):
 @pytest.mark.parametrize(
     ("text", "where", "words"),
     [
-        ("name: a\ntitle: b\nname: c\n", "tiny.yaml line 3", "'name' stands twice"),
-        ("name: a\nlicence: {name: x, spdx: y, name: z}\n", "tiny.yaml line 2", "'name' stands twice"),
+        ("name: a\ntitle: b\nname: c\n", "tiny.yaml line 3", "'name' is given twice"),
+        ("name: a\nlicence: {name: x, spdx: y, name: z}\n", "tiny.yaml line 2", "'name' is given twice"),
         ("name: [a\n", "tiny.yaml line 2", "expected"),
         ("", "tiny.yaml", "NoneType"),
         ("- a\n", "tiny.yaml", "list"),

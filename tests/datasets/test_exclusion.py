@@ -129,7 +129,7 @@ def test_a_list_may_name_cards_that_are_not_in_the_run(clinics):
         (("south", "images/s5.png", "exact", "nord", "images/n1.png", "test"), ["row 2", "unknown dataset 'nord'"]),
         (("south", "images/s5.png", "exact", "north", "images/n9.png", "test"), ["north has no image 'images/n9.png'"]),
         (("south", "images/s5.png", "exact", "north", "images/n0.png", "val"), ["row 2", "but this run trains on it"]),
-        (("", "images/s5.png", "", "", "", ""), ["row 2", "names no dataset or no image"]),
+        (("", "images/s5.png", "", "", "", ""), ["row 2", "has no dataset or no image"]),
     ],
 )
 def test_an_entry_that_fits_nothing_is_an_error(clinics, entry, words):

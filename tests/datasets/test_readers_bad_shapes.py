@@ -31,8 +31,8 @@ def folder(tmp_path) -> Folder:
         ({"category_id": 1, "bbox": [1, 1, math.inf, 5]}, "finite"),
         ({"category_id": 1, "bbox": [1, 1, 0, 5]}, "no positive size"),
         ({"category_id": 1, "bbox": [1, 1, 5, -5]}, "no positive size"),
-        ({"category_id": 1, "bbox": [1, 1, 5, 50.5]}, "stands out of its image of 100 x 50 pixels"),
-        ({"category_id": 1, "bbox": [-1.5, 1, 5, 5]}, "stands out"),
+        ({"category_id": 1, "bbox": [1, 1, 5, 50.5]}, "extends beyond its image of 100 x 50 pixels"),
+        ({"category_id": 1, "bbox": [-1.5, 1, 5, 5]}, "extends beyond"),
     ],
 )
 def test_a_bad_box_names_its_annotation_and_takes_its_image_out(folder, annotation, words):
@@ -61,8 +61,8 @@ def test_an_annotation_of_no_image(folder):
         ({"annotations": {}}, "f.json annotations"),
         ({"categories": [3]}, "f.json categories"),
         ({"categories": [{"id": 3, "name": "Nodule"}]}, "no category 'Mass'"),
-        ({"categories": [{"name": "Nodule"}]}, "record without id"),
-        ({"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}]}, "stands twice"),
+        ({"categories": [{"name": "Nodule"}]}, "record has no id"),
+        ({"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}]}, "is repeated"),
     ],
 )
 def test_json_that_is_not_coco(folder, change, words):
@@ -79,7 +79,7 @@ def test_json_that_is_cut_off_or_another(folder, text, words):
 @pytest.mark.parametrize(
     ("outline", "words"),
     [
-        ({"counts": [1, 2], "size": [1, 1]}, "do not fill 1 x 1 pixels"),
+        ({"counts": [1, 2], "size": [1, 1]}, "do not add up to 1 x 1 pixels"),
         ({"counts": "x"}, "size [height, width] and counts"),
         ({"counts": 3, "size": [1, 1]}, "size [height, width] and counts"),
         ("outline", "polygons, or runs"),
@@ -103,7 +103,7 @@ def test_outlines_that_cannot_be_used(folder, outline, words):
         ({"boxes": [[1, 2, 30, 40], [5, 5, 5, 9], [0, 0, 1, 1]]}, "f.json record 1 finding 2", "no positive size"),
         ({"polygons": [[[1, 2], [3, 4]], [], []]}, "f.json record 1 finding 1", "three points"),
         ({"file_name": "z.png"}, "f.json record 1", "z.png does not exist"),
-        ({"file_name": None}, "f.json record 1", "names no file"),
+        ({"file_name": None}, "f.json record 1", "the file name is empty"),
     ],
 )
 def test_a_bad_record_of_chestx_det(folder, change, where, words):

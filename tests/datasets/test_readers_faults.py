@@ -29,7 +29,7 @@ def findings_card(**further):
         ("  \n\n", "f.csv", "is empty"),
         ("file,fond\na.png,Mass\n", "f.csv row 1", "did you mean 'fond'?"),
         ("file,fond\na.png,Mass\n", "f.csv row 1", "found 'file', 'fond'"),
-        ("file,found, found\na.png,Mass,Mass\n", "f.csv row 1", "'found' stands twice"),
+        ("file,found, found\na.png,Mass,Mass\n", "f.csv row 1", "'found' is given twice"),
         (",,\na.png,Mass\n", "f.csv row 1", "no column has a name"),
         ("file,found\na.png\n", "f.csv row 2", "has 1 cells"),
         ("file,found\na.png,Mass\nb.png,Mass,Nodule\n", "f.csv row 3", "has 3 cells"),
@@ -69,14 +69,14 @@ def test_missing_folders_are_named(folder):
 BAD_ROWS = [
     ("b.png,Nodul", "did you mean 'Nodule'?"),
     ("b.png,No finding", "did you mean 'No Finding'?"),
-    ("b.png,", "'' is no class"),
-    (",Mass", "names no file"),
+    ("b.png,", "'' is not a class"),
+    (",Mass", "the file name is empty"),
     ("a.png,Nodule", "first in f.csv row 2"),
     ("missing.png,Mass", "missing.png does not exist"),
-    ("../a.png,Mass", "leads elsewhere"),
-    ("x/../../a.png,Mass", "leads elsewhere"),
-    ("/etc/passwd,Mass", "leads elsewhere"),
-    ("x\\a.png,Mass", "leads elsewhere"),
+    ("../a.png,Mass", "leads out of the dataset's folder"),
+    ("x/../../a.png,Mass", "leads out of the dataset's folder"),
+    ("/etc/passwd,Mass", "leads out of the dataset's folder"),
+    ("x\\a.png,Mass", "leads out of the dataset's folder"),
 ]
 
 
@@ -103,7 +103,7 @@ def test_skip_leaves_the_row_out_and_lists_it(folder, row, words):
 def test_nothing_left_after_skipping_is_an_error(folder):
     folder.write("f.csv", "file,found\nx.png,Mass\ny.png,Mass\n")
     error = fault(folder, findings_card(), skip=True)
-    assert "the first of 2 bad ones: x.png does not exist" in error.found
+    assert "the first of 2 invalid ones: x.png does not exist" in error.found
 
 
 @pytest.mark.parametrize("cell", ["yes", "2", "-0.5", "nan", "inf"])
@@ -154,7 +154,7 @@ def test_tables_of_patients_that_cannot_be_used(folder):
     folder.write("who.csv", "image,who\na.png,p\na.png,q\n")
     error = fault(folder, findings_card(patient=TABLE))
     assert error.where == "who.csv row 3"
-    assert "a.png is of q, before of p" in error.found
+    assert "a.png has the patient q, but an earlier row gives p" in error.found
     assert "did you mean 'who'?" in str(fault(folder, findings_card(patient=TABLE | {"value_column": "whom"})))
     with pytest.raises(CardError, match="outside the data root"):
         folder.read(findings_card(patient=TABLE | {"table": "../../who.csv"}))
@@ -182,7 +182,12 @@ def test_an_image_on_two_lists(folder):
     [
         (make_card("finding_csv", ["A"]), Task.CLASSIFICATION, "tasks.classification.reader", "mean 'findings_csv'?"),
         (make_card("coco", ["A"]), Task.DETECTION, "tasks", "there is no detection"),
-        (make_card("bbox_csv", ["A"], "segmentation"), Task.SEGMENTATION, "tasks.segmentation.reader", "gives no segm"),
+        (
+            make_card("bbox_csv", ["A"], "segmentation"),
+            Task.SEGMENTATION,
+            "tasks.segmentation.reader",
+            "does not support segm",
+        ),
         (
             make_card("findings_csv", ["A"], options=FINDINGS | {"seperator": ","}),
             Task.CLASSIFICATION,

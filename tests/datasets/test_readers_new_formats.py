@@ -95,7 +95,7 @@ def test_a_torn_packed_file_is_no_whole_gzip_file(folder, keep):
     path = folder.path / "labels.csv.gz"
     path.write_bytes(path.read_bytes()[:keep])
     error = fault(folder, joined_card())
-    assert error.where == "labels.csv.gz" and "no whole gzip file" in error.found
+    assert error.where == "labels.csv.gz" and "not a complete gzip file" in error.found
 
 
 def test_several_files_a_task_each_with_its_folder_and_side(folder):
@@ -120,7 +120,7 @@ def test_folders_by_pattern(folder):
     assert folder.read(card).images == ["images_012/images/b.png", "images_001/images/a.png"]
     folder.files("images_001/images/b.png")
     error = fault(folder, card)
-    assert error.where == "f.csv row 2" and "b.png stands in several of" in error.found
+    assert error.where == "f.csv row 2" and "b.png is in several of" in error.found
 
 
 def test_repeated_rows_must_say_the_same(folder):
@@ -169,7 +169,7 @@ def test_labels_in_names(folder):
     assert_labels(folder.read(card).labels, [[1], [0], [NAN]])
     folder.files("x/CHN_0004_7.png")
     error = fault(folder, card)
-    assert error.where == "x/CHN_0004_7.png" and "'7' is no class" in error.found
+    assert error.where == "x/CHN_0004_7.png" and "'7' is not a class" in error.found
 
 
 READERS = ("R1", "R2", "R3")
@@ -211,7 +211,7 @@ def test_a_reader_who_stands_twice_is_a_fault(folder):
     folder.write("f.csv", "image,who,Mass\na,R1,1\na,R2,1\na,R1,0\n")
     options = {"image_column": "image", "reader_column": "who"}
     error = fault(folder, make_card("label_columns_csv", ["Mass"], file="f.csv", options=options))
-    assert error.where == "f.csv row 4" and "again for R1" in error.found
+    assert error.where == "f.csv row 4" and "repeated for R1" in error.found
 
 
 def boxes_card(**options):

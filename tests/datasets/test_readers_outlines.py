@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from foundationx.core.errors import DataError
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
-from foundationx.datasets.readers._runs import bounds, runs_from_coco, runs_from_text, runs_of_mask
+from foundationx.datasets.readers._runs import bounding_box, runs_from_coco, runs_from_text, runs_of_mask
 from foundationx.tasks.segmentation.target import paint
 from tests.helpers.layouts.films import runs as write_runs
 from tests.helpers.reader_cards import Folder, fault, make_card
@@ -74,7 +74,7 @@ def test_a_mask_written_and_read_is_itself(mask, relative, first, order):
     found = runs_from_text(text, "", relative=relative, first=first, order=order, height=height, width=width)
     np.testing.assert_array_equal(paint(found, (99, 99)), mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = bounds(found)
+    box = bounding_box(found, *mask.shape)
     assert box[0] <= columns[0] and box[2] >= columns[-1] + 1 and box[1] <= rows[0] and box[3] >= rows[-1] + 1
     if (mask.sum(axis=1 if order == "rows" else 0) < mask.shape[1 if order == "rows" else 0]).all():
         assert box == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -139,13 +139,13 @@ def test_several_rows_of_one_image_are_several_objects(folder):
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("1 2 x 3", "no whole number"),
-        ("1 2 3", "holds 3 numbers"),
-        ("1 0", "a run of no length"),
+        ("1 2 x 3", "not a whole number"),
+        ("1 2 3", "contains 3 numbers"),
+        ("1 0", "a run of length 0"),
         ("1 3 2 2", "overlap"),
         ("10 3", "outside the mask"),
         ("-5 3", "out of range"),
-        ("99999999999999999999 3", "no whole number"),
+        ("99999999999999999999 3", "not a whole number"),
     ],
 )
 def test_runs_that_are_none_name_their_row(folder, cell, words):
@@ -214,11 +214,11 @@ def test_objects_in_one_cell(folder):
     ("cell", "words"),
     [
         ("0 2 3 10", "4 numbers"),
-        ("0 10 3 2 5", "an object from 10, 3 to 2, 5"),
-        ("2 1 1 5", "a polygon of 3 coordinates"),
+        ("0 10 3 2 5", "an object extends from 10, 3 to 2, 5"),
+        ("2 1 1 5", "a polygon has 3 coordinates"),
         ("2 1 1 5 5", "fewer than three points"),
-        ("3 1 1 5 5", "of no known kind"),
-        ("0 1 1 5 5;", "of no known kind"),
+        ("3 1 1 5 5", "of an unknown kind"),
+        ("0 1 1 5 5;", "of an unknown kind"),
         ("0 1 1 nan 5", "finite numbers"),
     ],
 )

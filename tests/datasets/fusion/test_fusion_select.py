@@ -195,7 +195,7 @@ def test_more_of_the_tasks_asked_for_come_first():
         ("unknown_policy_by_key: {storage: keep}", "'storage' asks for no fact"),
         ("selection: {storage_budget_gb: -1}", "selection.storage_budget_gb"),
         ("anatomy_whitelist: [lungs]", "did you mean 'lung'"),
-        ("name: again", "stands twice"),
+        ("name: again", "is given twice"),
         ("run: {image_size: 100}", "run.image_size"),
     ],
 )

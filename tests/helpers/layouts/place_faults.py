@@ -59,7 +59,7 @@ PLACE_FAULTS = [
         IssueKind.ROWS,
         "0004cfab-1",
         "stage_2_train_labels.csv row ",
-        "has no box, but other rows give it one",
+        "has no box, but other rows have boxes of it",
     ),
     Fault(
         "reader twice",
@@ -68,7 +68,7 @@ PLACE_FAULTS = [
         IssueKind.ROWS,
         f"{1:032x}",
         "annotations/image_labels_train.csv row 14",
-        "stands here again for R9",
+        "is repeated for R9",
     ),
     Fault(
         "odd runs",
@@ -77,7 +77,7 @@ PLACE_FAULTS = [
         IssueKind.ROWS,
         "1.2.276.1",
         "train-rle.csv row ",
-        "'5 3 9' holds 3 numbers",
+        "'5 3 9' contains 3 numbers",
     ),
     Fault(
         "runs outside",
@@ -158,7 +158,7 @@ PLACE_FAULTS = [
         IssueKind.TABLES,
         "all.json",
         "all.json image 2",
-        "the id stands twice",
+        "the id is repeated",
     ),
     Fault(
         "outline",
@@ -204,7 +204,7 @@ PLACE_FAULTS = [
         IssueKind.ROWS,
         "00001.jpg",
         "train.csv row 2",
-        "is of no known kind",
+        "is of an unknown kind",
     ),
     Fault(
         "two points",

@@ -62,7 +62,7 @@ TABLE_FAULTS = [
         IssueKind.ROWS,
         "00000003_000.png",
         f"{NIH} row 4",
-        "'Nodul' is no class",
+        "'Nodul' is not a class",
     ),
     Fault(
         "empty cell",
@@ -71,7 +71,7 @@ TABLE_FAULTS = [
         IssueKind.ROWS,
         "00000003_000.png",
         f"{NIH} row 4",
-        "'' is no class",
+        "'' is not a class",
     ),
     Fault(
         "row twice",
@@ -80,7 +80,7 @@ TABLE_FAULTS = [
         IssueKind.ROWS,
         NAME,
         f"{NIH} row 8",
-        "stands here again, first in Data_Entry_2017_v2020.csv row 2",
+        "is repeated, first in Data_Entry_2017_v2020.csv row 2",
     ),
     Fault(
         "no patient",
@@ -111,7 +111,7 @@ TABLE_FAULTS = [
         f"{NAME} is also in the list of train",
     ),
     Fault(
-        "two sides",
+        "two splits",
         "nih",
         replace(NIH, "Nodule,5", "Nodule,1"),
         IssueKind.SPLITS,
@@ -208,7 +208,7 @@ TABLE_FAULTS = [
         "train.csv row 2",
         "Edema is 'yes'",
     ),
-    Fault("torn gzip", "mimic", cut(MIMIC_SPLIT, 0.8), IssueKind.TABLES, MIMIC, MIMIC_SPLIT, "no whole gzip"),
+    Fault("torn gzip", "mimic", cut(MIMIC_SPLIT, 0.8), IssueKind.TABLES, MIMIC, MIMIC_SPLIT, "not a complete gzip"),
     Fault(
         "image missing",
         "padchest",
@@ -234,7 +234,7 @@ TABLE_FAULTS = [
         IssueKind.TABLES,
         MIMIC,
         f"{MIMIC_SPLIT} row 3",
-        "stands here again, first in row 2",
+        "is repeated, first in row 2",
     ),
     Fault(
         "side",
@@ -252,7 +252,7 @@ TABLE_FAULTS = [
         IssueKind.ROWS,
         "4.png",
         "test.txt row 1",
-        "'unsure' is no class",
+        "'unsure' is not a class",
     ),
     Fault(
         "name",
@@ -279,6 +279,6 @@ TABLE_FAULTS = [
         IssueKind.TABLES,
         "",
         "chest_xray/train/OTHER",
-        "'OTHER' is no class",
+        "'OTHER' is not a class",
     ),
 ]
