@@ -186,7 +186,8 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     (LAUGHS, "too many values"), ("a: &a [*a]", "too deeply"), ("a: " + "[" * 60 + "]" * 60, "too deeply"),
     ("a: " + "[" * 5000, "too deeply"), ("a: 2017-99-99", "malformed value"), ("a: !!int x", "malformed value"),
     ("a: !!bool maybe", "malformed value"), ("a: !!timestamp x", "malformed value"), ("? [a, b]\n: c", "unhashable"),
-    ("a: " + "9" * 5000, "malformed value"), ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    ("a: " + "9" * 5000, "malformed value"),
+    ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
     ("a: b\n#" + "x" * 2**18, "at most 262,144"), ("a: b\na: c", "is given twice"),
 ])  # fmt: skip
 def test_yaml_that_grows_calls_or_is_none_is_refused(tmp_path, text, found):

@@ -160,7 +160,7 @@ def test_without_base_files_it_is_the_project_s_large_network(tmp_path):
     config, base = load_config(tmp_path / "config.py"), ROOT / "configs" / "_base_"
     assert config.image_size == 448 and config.schedule.cycles == 10
     embed_dims = config.model.backbone["embed_dims"]
-    assert f"embed_dims={embed_dims}" in (base / "swin_base.py").read_text() and config.views.detection.geometry
+    assert f"embed_dims={embed_dims}" in (base / "swin_base.py").read_text() and config.views[Task.DETECTION].geometry
 
 
 def test_a_base_file_that_is_not_there_is_told(tmp_path):
