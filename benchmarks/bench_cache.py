@@ -15,13 +15,14 @@ import numpy as np
 from films import KEY, write_films
 from measuring import heading, in_turns, options, table, times
 
+from foundationx.core.config.views import ViewConfig
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import Annotations
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
-from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.tasks.self_supervision.objective import OBJECTIVES, open_objective
 
@@ -70,7 +71,8 @@ def sample_row(
     name: str, view: dict, size: int, films: Annotations, folder: Path, cache: TaskCache, runs: int
 ) -> list[str]:
     """Samples by the Dataset class, views and their copy into a batch included; and views of one image, not kept."""
-    decoding, cached = (CardDataset(films, folder, ViewPipeline(size, **view), kept) for kept in (None, cache))
+    pipeline = view_pipeline(size, ViewConfig(**{"teacher": "same", **view}))
+    decoding, cached = (CardDataset(films, folder, pipeline, kept) for kept in (None, cache))
     np.testing.assert_array_equal(cached.sample(1, 7).image, decoding.sample(1, 7).image)
 
     def batches(dataset: CardDataset, number: int, size: int) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.core.config.run import RunConfig, ViewConfig
+from foundationx.core.config.run import RunConfig
+from foundationx.core.config.views import ViewConfig
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
 from foundationx.data.cache import Store, TaskCache
@@ -18,7 +19,7 @@ from foundationx.data.cache_fill import fill
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import PooledDataset
 from foundationx.data.pixels.read import read_grey, read_shared
-from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
@@ -104,7 +105,7 @@ class DataModule:
             key: CardDataset(
                 table,
                 self.roots[key.dataset],
-                ViewPipeline(size, **views[key.task].model_dump()),
+                view_pipeline(size, views[key.task]),
                 self.caches.get(key),
                 reader,
             )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundationx.core.config.load import parse_config
 from foundationx.core.errors import ConfigError
 from foundationx.tasks.detection.target import MIN_VISIBLE
 from tests.helpers.targets import Pipeline
@@ -256,10 +257,12 @@ def test_no_boxes_stay_no_boxes():
     assert view.boxes.shape == (0, 4) and view.box_classes.shape == (0,)
 
 
-@pytest.mark.parametrize("section", ["geometry", "photometry"])
-def test_an_unknown_option_is_named(section):
-    with pytest.raises(ConfigError, match=rf"views: {section}\.(rotat|brightnes): unknown option\n.*did you mean"):
-        Pipeline(64, **{section: {"rotat" if section == "geometry" else "brightnes": 1.0}})
+@pytest.mark.parametrize(("section", "key"), [("geometry", "rotat"), ("photometry", "brightnes")])
+def test_an_unknown_option_is_named(section, key):
+    run = {"name": "a", "model": {"backbone": {"type": "b"}}, "datasets": [{"card": "c"}], "schedule": {"cycles": 1}}
+    message = rf"run.py: views.detection.{section}.{key}: unknown key\n.*did you mean"
+    with pytest.raises(ConfigError, match=message):
+        parse_config(run | {"views": {"detection": {section: {key: 1.0}}}}, "run.py")
 
 
 def test_every_image_has_a_teacher_view_where_tones_change_by_chance():

@@ -17,11 +17,11 @@ from foundationx.data.cache import RECORD, Entry, Key, Store, image_key
 from foundationx.data.cache_fill import fill
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.dataset import CardDataset
-from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.detection.target import Boxes
 from foundationx.tasks.segmentation.target import ImageMasks, pack, unpack
 from tests.helpers.selfsup_tiny import OBJECTIVES, tiny_selfsup
+from tests.helpers.view_pipelines import make_pipeline
 
 SIZE, IMAGES = 64, 6
 KEY = TaskKey("a", Task.CLASSIFICATION)
@@ -70,7 +70,7 @@ VIEW = {"geometry": {"rotate": 20, "crop_scale": (0.5, 1.0)}, "photometry": {"br
 
 
 def datasets(root, caches=None, view=None):
-    pipeline = ViewPipeline(SIZE, **(view or {}))
+    pipeline = make_pipeline(SIZE, **(view or {}))
     return {key: CardDataset(table, root, pipeline, (caches or {}).get(key)) for key, table in tables().items()}
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.geometry.samplers import scaled_box, whole
 from foundationx.core.geometry.views import TrainingProgress, View
@@ -16,9 +17,10 @@ from foundationx.data.loader import PlanSampler, PooledDataset, SampleRef, Sampl
 from foundationx.data.transforms import distort as distortions
 from foundationx.data.transforms.distort import distort
 from foundationx.data.transforms.view_sets import ViewSetDataset, crop
+from foundationx.tasks.self_supervision.objective import open_objective
 
 KEY = TaskKey("made", Task.SELF_SUPERVISION)
-TONES = {"brightness": 0.3, "contrast": 0.3, "blur": 1.0}
+TONES = PhotometryConfig(brightness=0.3, contrast=0.3, blur=1.0)
 
 
 def plan(size, training_progress, random):
@@ -107,8 +109,11 @@ def test_moments_count_the_turns_of_each_head_alone():
 def test_an_unreadable_image_is_named(dataset):
     with pytest.raises(DataError, match=r"list row 3: .*3\.png"):
         dataset.sample(3, 0)
-    with pytest.raises(ConfigError, match=r"photometry\.brightnes"):
-        ViewSetDataset(dataset.annotations, dataset.root, plan, {"brightnes": 1.0})
+
+
+def test_an_unknown_option_of_photometry_is_named():
+    with pytest.raises(ConfigError, match=r"photometry\.brightnes: unknown key"):
+        open_objective({"type": "peac", "photometry": {"brightnes": 1.0}})
 
 
 # ---------------------------------------------------------------- distortion

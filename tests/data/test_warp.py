@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundationx.data.transforms.augment import GEOMETRY, PHOTOMETRY
+from foundationx.core.config.views import GeometryConfig, PhotometryConfig
 from foundationx.data.transforms.geometric import Move, Moves, warp
 from foundationx.data.transforms.photometric import Tones
 
@@ -26,7 +26,7 @@ class Stream(random.Random):
 
 
 def moves(**options):
-    return Moves(GEOMETRY | options, SIDE)
+    return Moves(GeometryConfig(**options), SIDE)
 
 
 def noise(seed=0):
@@ -136,7 +136,7 @@ def test_a_crop_does_not_follow_the_turn():
 
 def test_gamma_does_not_follow_contrast():
     """A level x becomes 255 (c x / 255)^g: in logarithms a line of slope g through g log c at white."""
-    levels, tones = np.arange(40, 160, dtype=np.uint8), Tones(PHOTOMETRY | {"contrast": 0.2, "gamma": 0.2})
+    levels, tones = np.arange(40, 160, dtype=np.uint8), Tones(PhotometryConfig(contrast=0.2, gamma=0.2))
     toned = [tones(levels[None], random.Random(seed))[0] / 255 for seed in range(400)]
     gamma, white = np.transpose([np.polyfit(np.log(levels / 255), np.log(curve), 1) for curve in toned])
     assert 0.08 < gamma.std() < 0.15 and 0.08 < np.exp(white / gamma).std() < 0.15
@@ -151,7 +151,7 @@ def test_one_table_gives_what_curves_give_one_after_the_other(seed):
     ]
     theirs = A.Compose(curves)
     theirs.set_random_state(np.random.default_rng(), random.Random(seed))
-    ours = Tones(PHOTOMETRY | {"brightness": 0.2, "contrast": 0.3, "gamma": 0.2, "chance": 0.7})
+    ours = Tones(PhotometryConfig(brightness=0.2, contrast=0.3, gamma=0.2, chance=0.7))
     np.testing.assert_array_equal(ours(noise(), random.Random(seed)), theirs(image=noise())["image"])
 
 

@@ -2,16 +2,30 @@
 
 import torch
 
+from foundationx.core.config.load import parse_config
+from foundationx.core.config.model import DetectionConfig
 from foundationx.core.types import Task, TaskKey
 from foundationx.tasks.detection.head import DetectionHead
 from foundationx.tasks.detection.target import DetectionBatch
-from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk
+from foundationx.tasks.detection.trunk import DetectionTrunk
 
 CHANNELS = (4, 6, 8, 10)
 CLASSES = 3
 SMALL = DetectionConfig(
     embed_dims=16, num_heads=2, ffn_dims=32, encoder_layers=2, decoder_layers=3, queries=20, denoising=8
 )
+
+
+def small(**changes):
+    """The small configuration with changes."""
+    return SMALL.model_copy(update=changes)
+
+
+def detection_config(values):
+    """The section model.detection as a run's configuration reads it."""
+    model = {"backbone": {"type": "mmdet.SwinTransformer"}, "detection": values}
+    run = {"name": "run", "model": model, "datasets": [{"card": "phantom_boxes"}], "schedule": {"cycles": 1}}
+    return parse_config(run, "run.py").model.detection
 
 
 def build(config=SMALL, classes=CLASSES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from foundationx.core.config.views import GeometryConfig, PhotometryConfig
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.tasks.detection.target import Boxes
 from foundationx.tasks.segmentation.target import ImageMasks
@@ -24,7 +25,10 @@ class Together:
 
 
 class Pipeline(ViewPipeline):
-    """A pipeline that takes and gives boxes, their classes and masks beside the image."""
+    """A pipeline that takes and gives boxes, their classes and masks beside the image; options are dictionaries."""
+
+    def __init__(self, size, geometry=None, photometry=None, teacher="same"):
+        super().__init__(size, GeometryConfig(**(geometry or {})), PhotometryConfig(**(photometry or {})), teacher)
 
     def __call__(self, image, boxes, box_classes, masks, seed):
         given = (None if boxes is None else Boxes(boxes, box_classes), None if masks is None else ImageMasks(masks))

@@ -1,14 +1,20 @@
-"""The configuration of the network: the section ``model`` of ``config.py``."""
+"""Configuration of the network: the section ``model`` of a run's configuration."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from foundationx.core.types import Task
+
+Whole = Annotated[int, Field(strict=True)]
+"""An integer; neither a truth value nor text."""
+
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A finite number; neither a truth value nor text."""
 
 
 class Section(BaseModel):
@@ -19,34 +25,66 @@ class Section(BaseModel):
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """The dictionary as JSON gives it back (lists for tuples): a stored configuration then equals its source."""
-    return json.loads(json.dumps(value))
+    plain: dict[str, Any] = json.loads(json.dumps(value))
+    return plain
 
 
 PlainDict = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class ProjectorConfig(Section):
-    """Projector between the pooled feature and the classification heads (Ark: ``ark.md`` section 1)."""
+    """Projector between the pooled feature and the classification heads (Ark)."""
 
-    features: int = Field(1376, gt=0)
+    features: int = Field(1376, gt=0, description="width of the projected feature")
     hidden: bool = Field(False, description="Linear-ReLU-Linear (the released Ark-6) instead of one Linear (Ark+)")
 
 
-class SegmentationConfig(Section):
-    """The shared PPM + FPN of segmentation (``foundation_x.md`` section 1.4)."""
+class DetectionConfig(Section):
+    """Sizes and losses of detection (DINO); the defaults are Foundation X's."""
 
-    channels: int = Field(128, gt=0)
-    pool_scales: tuple[int, ...] = (1, 2, 4, 6)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    sharing: Literal["decoder", "queries"] = Field(
+        "decoder",
+        description="decoder: each dataset has a decoder of its own (Foundation X); queries: each dataset has its own "
+        "queries and box and class heads on one shared decoder (Foundation X+)",
+    )
+    embed_dims: Whole = Field(256, ge=1, description="width of tokens and queries")
+    num_heads: Whole = Field(8, ge=1, description="attention heads")
+    ffn_dims: Whole = Field(2048, ge=1, description="width of the hidden layer of the feed-forward networks")
+    encoder_layers: Whole = Field(6, ge=1, description="layers of the encoder")
+    decoder_layers: Whole = Field(6, ge=1, description="layers of the decoder")
+    levels: Whole = Field(4, ge=3, description="feature levels; those beyond the backbone's last 3 are strided")
+    points: Whole = Field(4, ge=1, description="points that a query samples per level and attention head")
+    queries: Whole = Field(900, ge=1, description="queries per image: the most boxes that can be found")
+    temperature: Whole = Field(20, ge=1, description="temperature of the sine position encoding")
+    denoising: Whole = Field(100, ge=0, description="denoising queries per image, about; 0: none")
+    label_noise: Finite = Field(0.5, ge=0, description="share of denoising queries that get a wrong class, times 2")
+    box_noise: Finite = Field(1.0, ge=0, description="greatest shift of a denoising box, in half sides of the box")
+    proposal_loss_weight: Finite = Field(1.0, ge=0, description="weight of the loss of the encoder's proposals")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> DetectionConfig:
+        if self.embed_dims % self.num_heads or self.embed_dims % 4:
+            raise ValueError(
+                f"embed_dims is {self.embed_dims} and num_heads {self.num_heads}: num_heads and 4 have to divide it"
+            )
+        return self
+
+
+class SegmentationConfig(Section):
+    """The shared PPM + FPN (UPerNet) of segmentation."""
+
+    channels: int = Field(128, gt=0, description="channels of the decoder")
+    pool_scales: tuple[int, ...] = Field((1, 2, 4, 6), description="grids of the pyramid pooling, cells per side")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the heads")
 
 
 class RegionGateConfig(Section):
-    """Gating of segmentation features by found boxes (``foundation_x.md`` section 1.5)."""
+    """Gating of segmentation features by detected boxes (Foundation X+)."""
 
     score: float = Field(0.3, ge=0, lt=1, description="boxes above this score are regions")
-    boxes: int = Field(100, gt=0, description="at most this many boxes an image, the best first")
+    boxes: int = Field(100, gt=0, description="most boxes per image, the best first")
     grow: float = Field(1.5, ge=1, description="factor on a box's area")
-    spread: float = Field(1.5, gt=0, description="width of the soft rim, by the box's longer side")
+    spread: float = Field(1.5, gt=0, description="width of the soft rim, in longer sides of the box")
     weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
 
@@ -59,39 +97,45 @@ class HeadConfig(Section):
 
 
 class ModelConfig(Section):
-    """The network. ``backbone`` is any backbone of mmdet's or mmseg's registry, ``detection`` a DetectionConfig."""
+    """The network."""
 
-    backbone: dict[str, Any]
+    backbone: dict[str, Any] = Field(
+        description="`type` is a backbone of mmdet's or mmseg's registry, the other keys are its arguments"
+    )
     init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
     init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")
     init_run: Path | None = Field(
         None, description="checkpoint or work directory of an earlier run: its weights, heads and classes by name"
     )
-    projector: ProjectorConfig | None = None
+    projector: ProjectorConfig | None = Field(None, description="projector of classification; null: none")
     softmax: tuple[str, ...] = Field(
         (), description="heads (dataset/classification) whose classes exclude each other: cross-entropy, as in Ark+"
     )
     shared_head: bool = Field(
         False, description="one classification head for all datasets, over the concepts of all (ablation of Ark)"
     )
-    detection: PlainDict = Field(default_factory=dict)
-    segmentation: SegmentationConfig = SegmentationConfig()
+    detection: DetectionConfig = Field(DetectionConfig(), description="sizes and losses of detection")
+    segmentation: SegmentationConfig = Field(SegmentationConfig(), description="sizes of segmentation")
     region_gate: RegionGateConfig | None = Field(
-        None, description="Foundation X+: a dataset's boxes guide its segmentation"
+        None, description="a dataset's detected boxes guide its segmentation (Foundation X+); null: they do not"
     )
     objective: dict[str, Any] | None = Field(
-        None, description="self-supervision: `type` names a file of foundationx/objectives, the others are its options"
+        None, description="self-supervision: `type` is the name of an objective, the other keys are its options"
     )
     heads: dict[Task, HeadConfig] = Field(
         default_factory=dict, description="head of each task; a task that is not named has the head of its own name"
     )
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = Field(
+        (0.485, 0.456, 0.406), description="mean that is subtracted from pixels in [0, 1], per colour channel"
+    )
+    std: tuple[float, float, float] = Field(
+        (0.229, 0.224, 0.225), description="standard deviation that pixels are divided by, per colour channel"
+    )
 
     @model_validator(mode="after")
-    def _one_beginning(self) -> ModelConfig:
+    def _one_start(self) -> ModelConfig:
         if self.init is not None and self.init_run is not None:
-            raise ValueError("init and init_run are both set: a model begins from one of them")
+            raise ValueError("init and init_run are both set: a model starts from one of them")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The configuration of a run: every key, its type, its default and its meaning.
 
-An unknown key or a wrong value is refused (``configfile.py`` reads the files).
+An unknown key or a wrong value is refused (``load.py`` reads the files).
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from foundationx.core.config.model import ModelConfig, PlainDict, Section
+from foundationx.core.config.views import ViewConfig
 from foundationx.core.types import Split, Task, all_tasks, annotated_tasks
 
 
 class CurveConfig(Section):
-    """A value that changes over training: from ``start`` to ``end`` along a curve of ``schedule/curves.py``."""
+    """A value that changes over training, from ``start`` to ``end``."""
 
-    type: Literal["linear", "cosine"]
-    start: float
-    end: float
+    type: Literal["linear", "cosine"] = Field(description="shape of the curve")
+    start: float = Field(description="value at the start of training")
+    end: float = Field(description="value at the end of training")
 
 
 Curve = float | CurveConfig
@@ -28,26 +29,26 @@ Curve = float | CurveConfig
 class DatasetConfig(Section):
     """One dataset of the cycle: a card of the registry and where its files are."""
 
-    card: str
-    root: str | None = Field(None, description="folder under the data root; the card's own where it is None")
+    card: str = Field(description="name of the card")
+    root: str | None = Field(None, description="folder under the data root; null: the one that the card names")
     tasks: tuple[Task, ...] | None = Field(
         None,
-        description="tasks to train; all of the card's where it is None. `self_supervision` wants the images alone",
+        description="tasks to train; null: all of the card. `self_supervision` needs images only",
     )
     limit: int | None = Field(None, gt=0, description="use at most this many images of each split")
     options: dict[Task, PlainDict] = Field(
         default_factory=dict,
-        description="of a task's reader, over the card's: {'classification': {'uncertain': 'ones'}}",
+        description="options of a task's reader that replace the card's: {'classification': {'uncertain': 'ones'}}",
     )
 
 
 class SplitConfig(Section):
     """Patient-wise split of datasets without an official one."""
 
-    train: float = Field(0.7, gt=0, le=1)
-    val: float = Field(0.15, ge=0, lt=1)
-    test: float = Field(0.15, ge=0, lt=1)
-    seed: int = 0
+    train: float = Field(0.7, gt=0, le=1, description="share of the patients to train on")
+    val: float = Field(0.15, ge=0, lt=1, description="share of the patients to validate on")
+    test: float = Field(0.15, ge=0, lt=1, description="share of the patients to test on")
+    seed: int = Field(0, description="seed of the split")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> SplitConfig:
@@ -56,20 +57,8 @@ class SplitConfig(Section):
         return self
 
     def fractions(self) -> dict[Split, float]:
-        """Share of the patients on each side."""
+        """Share of the patients in each split."""
         return {Split.TRAIN: self.train, Split.VAL: self.val, Split.TEST: self.test}
-
-
-class ViewConfig(Section):
-    """What student and teacher see in training.
-
-    ``teacher``: ``same`` (Foundation X: one view for both), ``clean`` (Ark: the same geometry without photometry) or
-    ``whole`` (Ark+: the whole image resized; classification only).
-    """
-
-    geometry: PlainDict = Field(default_factory=dict)
-    photometry: PlainDict = Field(default_factory=dict)
-    teacher: Literal["same", "clean", "whole"] = "clean"
 
 
 def _views_of_all(views: dict[Task, ViewConfig]) -> dict[Task, ViewConfig]:
@@ -92,43 +81,43 @@ Share = Annotated[float, Field(ge=0)]
 
 
 class ReuseConfig(Section):
-    """Features below a lock phase's head, computed once and used several times (``anchors.md`` section 2.7).
+    """Features below a lock phase's head, computed once and used several times.
 
     A lock phase then reads fewer images: each batch, as it was augmented once, is used ``uses`` times. The phase goes
     through its batches in blocks: round after round over as many batches as ``memory_gb`` holds.
     """
 
     uses: int = Field(4, ge=2, description="steps that share one reading of a batch")
-    memory_gb: float = Field(
-        2.0, gt=0, description="most that kept features may take, over all processes, in 1e9 bytes"
-    )
+    memory_gb: float = Field(2.0, gt=0, description="most memory for kept features, over all processes, in 1e9 bytes")
 
 
 class ScheduleConfig(Section):
-    """Cycle over datasets with Lock-Release (``foundation_x.md`` section 2).
+    """Cycle over datasets with Lock-Release (Foundation X)."""
 
-    ``order``: ``fixed`` (that of ``datasets``), ``shuffled`` (datasets in a new order each cycle, drawn from
-    ``runtime.seed``), ``temperature`` (a pass of a head is long in proportion to its size ** (1 / temperature), a cycle
-    keeps its length) or ``capped`` (a pass has at most ``cap`` images).
-    """
-
-    type: str = "cyclic"
-    cycles: int = Field(ge=1)
-    order: Literal["fixed", "shuffled", "temperature", "capped"] = "fixed"
+    type: str = Field("cyclic", description="name of a schedule (`foundationx list schedules`)")
+    cycles: int = Field(ge=1, description="cycles over all datasets")
+    order: Literal["fixed", "shuffled", "temperature", "capped"] = Field(
+        "fixed",
+        description="fixed: the order of `datasets`; shuffled: a new order each cycle, drawn from runtime.seed; "
+        "temperature: a pass of a head is proportional to its size ** (1 / temperature), the cycle keeps its length; "
+        "capped: a pass has at most `cap` images",
+    )
     temperature: float = Field(1.0, ge=1, description="1: in proportion to size; very large: all heads alike")
-    cap: int | None = Field(None, gt=0, description="images of a pass at most, for order `capped`")
+    cap: int | None = Field(None, gt=0, description="most images of a pass, for order `capped`")
     lock: Annotated[dict[Task, Share], AfterValidator(_lock_of_all)] = Field(
         default_factory=dict,
         validate_default=True,
-        description="share of a pass in lock phases, by task; each task has a default of its own",
+        description="share of a pass in lock phases (only the head is trained), by task; each task has its own default",
     )
     release: Annotated[dict[Task, Share], AfterValidator(_release_of_all)] = Field(
         default_factory=dict,
         validate_default=True,
-        description="share of a pass in release phases, by task; each task has a default of its own",
+        description="share of a pass in release phases (all that the task uses is trained), by task; likewise",
     )
-    max_steps: int | None = Field(None, gt=0, description="cap on the steps of a phase")
-    reuse: ReuseConfig | None = Field(None, description="features that lock phases use again; None: none are kept")
+    max_steps: int | None = Field(None, gt=0, description="most steps of a phase; null: no limit")
+    reuse: ReuseConfig | None = Field(
+        None, description="features that lock phases use several times; null: none are kept"
+    )
 
     @model_validator(mode="after")
     def _every_task_is_trained(self) -> ScheduleConfig:
@@ -149,8 +138,8 @@ class ScheduleConfig(Section):
 class TeacherConfig(Section):
     """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
 
-    momentum: Curve = 0.8
-    update: Literal["phase", "visit", "cycle", "step"] = "phase"
+    momentum: Curve = Field(0.8, description="m: a number in [0, 1], or a curve over training")
+    update: Literal["phase", "visit", "cycle", "step"] = Field("phase", description="after what the teacher is updated")
 
     @field_validator("momentum")
     @classmethod
@@ -164,40 +153,45 @@ class TeacherConfig(Section):
 class ConsistencyConfig(Section):
     """Weight c of the consistency loss: (1 - c) * task + c * consistency."""
 
-    weight: Curve = 0.5
+    weight: Curve = Field(0.5, description="c: a number, or a curve over training")
 
 
 class OptimizerConfig(Section):
     """One optimizer for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
-    type: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, with Nesterov's step")
+    type: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
+    lr: float = Field(1e-4, gt=0, description="peak learning rate")
+    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of AdamW's moments")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     lr_scale: dict[str, float] = Field(
         default_factory=dict,
-        description="factor by group (backbone, projector, neck, encoder, decoder, head) or group.task",
+        description="factor on the learning rate by group (backbone, projector, neck, encoder, decoder, head) "
+        "or group.task",
     )
-    decay_norms_and_biases: bool = False
+    decay_norms_and_biases: bool = Field(False, description="weight decay on normalisation layers and biases too")
     sharded: bool = Field(False, description="each process keeps its share of the optimizer's state (ZeRO, stage 1)")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps")
-    curve: CurveConfig = CurveConfig(type="cosine", start=1.0, end=0.0)
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps for linear warm-up")
+    curve: CurveConfig = Field(
+        CurveConfig(type="cosine", start=1.0, end=0.0), description="factor on the learning rate after warm-up"
+    )
     every_cycle: bool = Field(
         False, description="the rate changes at the start of a cycle only (released Foundation X)"
     )
-    clip_norm: float | None = Field(1.0, gt=0)
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
+    clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: not clipped")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are accumulated before a step")
 
 
 class EvaluateConfig(Section):
-    """When and on what the heads are evaluated. Test is opened once, at the end (and before training, as baseline)."""
+    """When and on what the heads are evaluated. Test is used once, at the end (and before training, as baseline)."""
 
     every: int = Field(1, ge=0, description="cycles between evaluations; 0: only before and after training")
-    during: Split = Split.VAL
-    final: tuple[Split, ...] = (Split.VAL, Split.TEST)
-    models: tuple[Literal["student", "teacher"], ...] = ("student", "teacher")
-    examples: int = Field(8, ge=0, description="images a head kept for the report")
+    during: Split = Field(Split.VAL, description="split that is evaluated during training")
+    final: tuple[Split, ...] = Field((Split.VAL, Split.TEST), description="splits that are evaluated at the end")
+    models: tuple[Literal["student", "teacher"], ...] = Field(
+        ("student", "teacher"), description="models that are evaluated"
+    )
+    examples: int = Field(8, ge=0, description="example images per head in the report")
     predictions: bool = Field(True, description="keep the last evaluation's predictions of every image, for intervals")
 
 
@@ -207,28 +201,32 @@ class RuntimeConfig(Section):
     ``compile`` changes rounding, and with ``inductor`` the random numbers of dropout and drop path.
     """
 
-    batch_size: int = Field(8, gt=0, description="images of a step, over all processes")
-    eval_batch_size: int = Field(16, gt=0)
-    workers: int = Field(1, ge=0)
-    cache: Path | None = Field(None, description="folder that keeps decoded images")
-    cache_gb: float = Field(200.0, gt=0, description="most that the cache may hold; what does not fit is decoded")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: Literal["inductor", "aot_eager", "eager"] | None = Field(
-        None, description="torch.compile's backend for backbone and trunks in training; inductor is the quick one"
+    batch_size: int = Field(8, gt=0, description="images per step, over all processes")
+    eval_batch_size: int = Field(16, gt=0, description="images per batch of evaluation")
+    workers: int = Field(1, ge=0, description="worker processes that read images; 0: the main process reads")
+    cache: Path | None = Field(None, description="folder for decoded images; null: they are decoded each time")
+    cache_gb: float = Field(
+        200.0, gt=0, description="most that the cache may hold, in 1e9 bytes; what does not fit is decoded"
     )
-    device: str = "auto"
-    seed: int = 0
-    log_every: int = Field(10, gt=0)
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, beside the best of every head")
-    checkpoint_every: int | None = Field(None, gt=0, description="steps between checkpoints inside a cycle")
-    checkpoint_minutes: float | None = Field(10.0, gt=0, description="minutes between checkpoints inside a cycle")
-    bad_steps: int = Field(3, gt=0, description="steps in a row without a finite loss and gradient that end the run")
-    tensorboard: bool = False
-    on_bad_sample: Literal["raise", "skip"] = "raise"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of training")
+    compile: Literal["inductor", "aot_eager", "eager"] | None = Field(
+        None, description="backend of torch.compile in training; inductor is the fastest; null: not compiled"
+    )
+    device: str = Field("auto", description="device of torch, such as cpu or cuda:0; auto: a GPU if there is one")
+    seed: int = Field(0, description="seed of everything random but the split")
+    log_every: int = Field(10, gt=0, description="steps between rows of log.jsonl")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep, beside the best of every head")
+    checkpoint_every: int | None = Field(None, gt=0, description="steps between checkpoints within a cycle")
+    checkpoint_minutes: float | None = Field(10.0, gt=0, description="minutes between checkpoints within a cycle")
+    bad_steps: int = Field(3, gt=0, description="consecutive steps with a non-finite loss or gradient that end the run")
+    tensorboard: bool = Field(False, description="write curves for TensorBoard")
+    on_bad_sample: Literal["raise", "skip"] = Field(
+        "raise", description="what to do about an image that cannot be used: end with an error, or leave it out"
+    )
 
 
 class FederationConfig(Section):
-    """Simulated federated training (``ark.md`` section 5): who holds which datasets. A cycle is a round."""
+    """Simulated federated training (Ark+): who holds which datasets. A cycle is a round."""
 
     clients: tuple[tuple[str, ...], ...] = Field(min_length=1, description="cards of each client, each card once")
 
@@ -236,23 +234,25 @@ class FederationConfig(Section):
 class RunConfig(Section):
     """Everything a run needs to know."""
 
-    name: str
-    image_size: int = Field(224, gt=0, multiple_of=32)
-    model: ModelConfig
-    datasets: tuple[DatasetConfig, ...] = Field(min_length=1)
-    schedule: ScheduleConfig
-    federation: FederationConfig | None = None
-    split: SplitConfig = SplitConfig()
-    exclude: Path | None = Field(None, description="list of training images to leave out (`foundationx data audit`)")
-    allow_test: tuple[str, ...] = Field((), description="datasets whose test side the others may train on")
-    views: Annotated[dict[Task, ViewConfig], AfterValidator(_views_of_all)] = Field(
-        default_factory=dict, validate_default=True, description="views of each task"
+    name: str = Field(description="name of the run; its work directory is work_dirs/NAME unless given")
+    image_size: int = Field(224, gt=0, multiple_of=32, description="height and width of the network's input, in pixels")
+    model: ModelConfig = Field(description="the network")
+    datasets: tuple[DatasetConfig, ...] = Field(min_length=1, description="datasets of the cycle, in order")
+    schedule: ScheduleConfig = Field(description="what is trained when")
+    federation: FederationConfig | None = Field(
+        None, description="clients of the schedule `federated`; null: none, as for every other schedule"
     )
-    teacher: TeacherConfig = TeacherConfig()
-    consistency: ConsistencyConfig = ConsistencyConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
+    split: SplitConfig = Field(SplitConfig(), description="split of datasets without an official one")
+    exclude: Path | None = Field(None, description="list of training images to leave out (`foundationx data audit`)")
+    allow_test: tuple[str, ...] = Field((), description="datasets whose test split the others may train on")
+    views: Annotated[dict[Task, ViewConfig], AfterValidator(_views_of_all)] = Field(
+        default_factory=dict, validate_default=True, description="what student and teacher see in training, by task"
+    )
+    teacher: TeacherConfig = Field(TeacherConfig(), description="the EMA teacher")
+    consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the consistency loss")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimizer and learning-rate schedule")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="when and on what the heads are evaluated")
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="how the run is carried out")
 
     @model_validator(mode="after")
     def _each_card_once(self) -> RunConfig:

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.config.views import GeometryConfig, PhotometryConfig, ViewConfig
 from foundationx.core.types import Target
 from foundationx.data.transforms.geometric import Moves
 from foundationx.data.transforms.photometric import Tones
 
-GEOMETRY = {"hflip": 0.0, "rotate": 0.0, "scale": 0.0, "shift": 0.0, "affine_chance": 1.0, "crop_scale": None}
-"""hflip, affine_chance: probabilities; rotate: degrees; scale, shift: shares; crop_scale: share of the area, two."""
-
-PHOTOMETRY = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "blur": 0.0, "chance": 1.0}
-"""brightness, contrast, gamma: greatest relative change; noise: greatest sigma as a share of 255; blur: in pixels;
-chance: of each of the first three."""
+NO_GEOMETRY, NO_PHOTOMETRY = GeometryConfig(), PhotometryConfig()
 
 
 @dataclass(slots=True)
@@ -40,24 +35,21 @@ class ViewPipeline:
 
     Args:
         size: side of the square view in pixels; the image is stretched to it.
-        geometry: options of ``GEOMETRY``; none for a plain resize.
-        photometry: options of ``PHOTOMETRY``.
+        geometry: Geometric transforms; none by default.
+        photometry: Photometric transforms; none by default.
         teacher: ``same`` view, ``clean`` (same geometry, no photometry) or the ``whole`` image resized.
-
-    Raises:
-        ConfigError: an option is unknown.
     """
 
     def __init__(
         self,
         size: int,
-        geometry: dict[str, Any] | None = None,
-        photometry: dict[str, Any] | None = None,
+        geometry: GeometryConfig = NO_GEOMETRY,
+        photometry: PhotometryConfig = NO_PHOTOMETRY,
         teacher: Literal["same", "clean", "whole"] = "same",
     ):
         self.size, self.teacher = size, teacher
-        self._moves = Moves(with_defaults(geometry, GEOMETRY, "geometry"), size)
-        self._tones = Tones(with_defaults(photometry, PHOTOMETRY, "photometry"))
+        self._moves = Moves(geometry, size)
+        self._tones = Tones(photometry)
 
     def __call__(self, image: np.ndarray, target: Target | None, seed: int) -> Views:
         """One view.
@@ -90,17 +82,14 @@ class ViewPipeline:
         return _resize_image(image, self.size), resized
 
 
+def view_pipeline(size: int, config: ViewConfig) -> ViewPipeline:
+    """The views of ``size`` pixels per side that a configuration describes."""
+    return ViewPipeline(size, config.geometry, config.photometry, config.teacher)
+
+
 def _resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Averages areas where the image shrinks; linear where it grows."""
     if image.shape == (size, size):
         return image
     shrinks = image.shape[0] >= size and image.shape[1] >= size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def with_defaults(given: dict[str, Any] | None, defaults: dict[str, Any], section: str) -> dict[str, Any]:
-    """Options laid over their defaults. Raises ConfigError if one is unknown."""
-    for name in given or {}:
-        if name not in defaults:
-            raise ConfigError(f"views: {section}.{name}", "unknown option", nearest(name, defaults))
-    return defaults | (given or {})

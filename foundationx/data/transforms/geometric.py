@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
 
+from foundationx.core.config.views import GeometryConfig
 from foundationx.core.types import UNKNOWN_PIXEL
 
 
@@ -73,26 +73,26 @@ class Moves:
     """Draws the move of a view, with the distributions of albumentations' ``Affine`` and ``RandomResizedCrop``.
 
     Args:
-        options: all of ``augment.GEOMETRY``.
+        options: Which transforms, and how large.
         size: side of the square image and of the view, in pixels.
     """
 
-    def __init__(self, options: dict[str, Any], size: int):
+    def __init__(self, options: GeometryConfig, size: int):
         self._options, self._size = options, size
-        self._turns = bool(options["rotate"] or options["scale"] or options["shift"])
-        scale = options["crop_scale"]
-        self._crop = A.RandomResizedCrop(size=(size, size), scale=tuple(scale), p=1.0) if scale else None
+        self._turns = bool(options.rotate or options.scale or options.shift)
+        scale = options.crop_scale
+        self._crop = A.RandomResizedCrop(size=(size, size), scale=scale, p=1.0) if scale else None
 
     def __bool__(self) -> bool:
         """Whether anything moves."""
-        return bool(self._turns or self._options["hflip"] or self._crop is not None)
+        return bool(self._turns or self._options.hflip or self._crop is not None)
 
     def draw(self, chance: random.Random) -> Move:
         """The next move. One stream for all: with a seed each, the crop would follow the turn."""
         options, turn, crop = self._options, None, (0, 0, self._size, self._size)
-        if self._turns and (options["affine_chance"] >= 1 or chance.random() < options["affine_chance"]):
+        if self._turns and (options.affine_chance >= 1 or chance.random() < options.affine_chance):
             turn = self._turn(chance)
-        flip = bool(options["hflip"]) and chance.random() < options["hflip"]
+        flip = bool(options.hflip) and chance.random() < options.hflip
         if self._crop is not None:
             self._crop.set_random_state(self._crop.random_generator, chance)
             crop = self._crop.get_params_dependent_on_data({"shape": (self._size, self._size)}, {})["crop_coords"]
@@ -103,7 +103,7 @@ class Moves:
 
         Albumentations' ``Affine`` makes the same, but takes longer for it than all other draws together.
         """
-        shift, scale, rotate = (self._options[name] for name in ("shift", "scale", "rotate"))
+        shift, scale, rotate = (self._options.shift, self._options.scale, self._options.rotate)
         right, down = (int(chance.uniform(-shift, shift) * self._size) for _ in range(2))
         across, upright = (chance.uniform(1 - scale, 1 + scale) for _ in range(2))
         angle = math.radians(chance.uniform(-rotate, rotate))

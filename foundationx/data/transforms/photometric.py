@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import albumentations as A
 import numpy as np
 from albucore import sz_lut
+
+from foundationx.core.config.views import PhotometryConfig
 
 LEVELS = np.arange(256, dtype=np.uint8)
 
@@ -16,10 +17,10 @@ class Tones:
     """Brightness, contrast and gamma, then noise, then blur.
 
     Args:
-        options: all of ``augment.PHOTOMETRY``.
+        options: Which transforms, and how large.
     """
 
-    def __init__(self, options: dict[str, Any]):
+    def __init__(self, options: PhotometryConfig):
         curves, grain = _curves(options), _grain(options)
         # Shapes need no check here: there is but one array.
         self._curves = A.Compose(curves, is_check_shapes=False) if curves else None
@@ -40,26 +41,26 @@ class Tones:
         return image
 
 
-def _curves(options: dict[str, Any]) -> list[A.BasicTransform]:
+def _curves(options: PhotometryConfig) -> list[A.BasicTransform]:
     """What gives a pixel of one level another level, whatever lies around it."""
     curves: list[A.BasicTransform] = []
-    if options["brightness"] or options["contrast"]:
+    if options.brightness or options.contrast:
         curves.append(
             A.RandomBrightnessContrast(
-                brightness_limit=options["brightness"], contrast_limit=options["contrast"], p=options["chance"]
+                brightness_limit=options.brightness, contrast_limit=options.contrast, p=options.chance
             )
         )
-    if options["gamma"]:
-        spread = 100 * options["gamma"]
-        curves.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=options["chance"]))
+    if options.gamma:
+        spread = 100 * options.gamma
+        curves.append(A.RandomGamma(gamma_limit=(100 - spread, 100 + spread), p=options.chance))
     return curves
 
 
-def _grain(options: dict[str, Any]) -> list[A.BasicTransform]:
+def _grain(options: PhotometryConfig) -> list[A.BasicTransform]:
     """What differs from pixel to pixel."""
     grain: list[A.BasicTransform] = []
-    if options["noise"]:
-        grain.append(A.GaussNoise(std_range=(0.0, options["noise"]), p=1.0))
-    if options["blur"]:
-        grain.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, options["blur"]), p=0.5))
+    if options.noise:
+        grain.append(A.GaussNoise(std_range=(0.0, options.noise), p=1.0))
+    if options.blur:
+        grain.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, options.blur), p=0.5))
     return grain

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
+from foundationx.core.config.views import GeometryConfig, PhotometryConfig
 from foundationx.core.geometry.views import START, TrainingProgress, View, ViewPixels, identity_order
 from foundationx.core.types import Annotations, Sample, SampleMeta
 from foundationx.data.cache import Cached, TaskCache
 from foundationx.data.dataset import ImageDataset
 from foundationx.data.pixels.read import read_grey
-from foundationx.data.transforms.augment import PHOTOMETRY, ViewPipeline, with_defaults
+from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.distort import distort
 from foundationx.tasks.self_supervision.target import ViewSet
 
@@ -30,7 +30,7 @@ class ViewSetDataset(ImageDataset):
         annotations: Images of the dataset, without classes.
         root: Folder of the dataset.
         plan: Gives the views of an image.
-        photometry: Options of ``augment.PHOTOMETRY``, for views with photometric transforms.
+        photometry: Photometric transforms, for views that have any.
         cache: Whole images that were decoded before; what is not in it is decoded.
     """
 
@@ -39,11 +39,11 @@ class ViewSetDataset(ImageDataset):
         annotations: Annotations,
         root: Path,
         plan: ViewPlan,
-        photometry: Mapping[str, Any],
+        photometry: PhotometryConfig,
         cache: TaskCache | None = None,
     ):
         super().__init__(annotations, root, cache)
-        self.plan, self.photometry = plan, with_defaults(dict(photometry), PHOTOMETRY, "photometry")
+        self.plan, self.photometry = plan, photometry
         self._pipelines: dict[tuple[int, float, bool], ViewPipeline] = {}
 
     def sample(self, index: int, seed: int, training_progress: TrainingProgress = START) -> Sample:
@@ -80,8 +80,8 @@ class ViewSetDataset(ImageDataset):
         """Rotation and tones for views of one kind, made once."""
         kind = (view.size, view.rotate, view.toned)
         if kind not in self._pipelines:
-            geometry = {"rotate": view.rotate} if view.rotate else None
-            self._pipelines[kind] = ViewPipeline(view.size, geometry, self.photometry if view.toned else None)
+            photometry = self.photometry if view.toned else PhotometryConfig()
+            self._pipelines[kind] = ViewPipeline(view.size, GeometryConfig(rotate=view.rotate), photometry)
         return self._pipelines[kind]
 
 

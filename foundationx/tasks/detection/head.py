@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foundationx.core import compat, distributed
-from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.model import DetectionConfig, ModelConfig
 from foundationx.core.types import Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.detection.boxes import to_corners
@@ -21,7 +21,7 @@ from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoisi
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
 from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
-from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk, Memory, build_decoder, token_centres
+from foundationx.tasks.detection.trunk import DetectionTrunk, Memory, build_decoder, token_centres
 
 PRIOR = 0.01
 """Probability that a query holds a class at the start (focal loss)."""
@@ -71,7 +71,7 @@ class DetectionHead(Head):
     @classmethod
     def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> DetectionTrunk:
         """Neck and encoder, with the decoder where it is shared."""
-        return DetectionTrunk(channels, DetectionConfig.from_dict(config.detection))
+        return DetectionTrunk(channels, config.detection)
 
     @classmethod
     def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> DetectionHead:

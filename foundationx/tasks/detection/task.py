@@ -52,7 +52,7 @@ class DetectionTask(TaskDefinition):
     def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
         """The decoder only if datasets share it."""
         shared = ("neck", "encoder")
-        return (*shared, "decoder.detection") if config.detection.get("sharing") == "queries" else shared
+        return (*shared, "decoder.detection") if config.detection.sharing == "queries" else shared
 
     def record_truth(self, batch: DetectionBatch) -> dict[str, Recorded]:
         """True boxes and the sizes of the source images."""

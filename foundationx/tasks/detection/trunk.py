@@ -8,76 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foundationx.core import compat
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.config.model import DetectionConfig
 from foundationx.tasks.detection.deformable import DeformableAttention
 
 NECK_STAGES = 3
 """Stages of the backbone that the neck takes, the coarsest ones; further levels are strided convolutions."""
-
-MAY_BE_ZERO = ("denoising", "label_noise", "box_noise", "proposal_loss_weight")
-"""Numbers of the configuration that switch something off at 0; all others are 1 or more."""
-
-
-@dataclass(frozen=True)
-class DetectionConfig:
-    """Sizes and losses of detection; the defaults are Foundation X's.
-
-    ``sharing``: ``decoder`` gives each dataset a decoder of its own (X), ``queries`` gives it queries and box and class
-    heads of its own on one shared decoder (X+).
-    """
-
-    sharing: Literal["decoder", "queries"] = "decoder"
-    embed_dims: int = 256
-    num_heads: int = 8
-    ffn_dims: int = 2048
-    encoder_layers: int = 6
-    decoder_layers: int = 6
-    levels: int = 4
-    points: int = 4
-    queries: int = 900
-    temperature: int = 20
-    denoising: int = 100
-    label_noise: float = 0.5
-    box_noise: float = 1.0
-    proposal_loss_weight: float = 1.0
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DetectionConfig:
-        """Raises ConfigError for an unknown key, a value that is no number or too small, or sizes that do not fit."""
-        known = [item.name for item in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"model.detection.{name}", "unknown key", nearest(name, known))
-        config = cls(**values)
-        for item in fields(cls):
-            _check_number(item, getattr(config, item.name))
-        if config.sharing not in ("decoder", "queries"):
-            raise ConfigError("model.detection.sharing", f"found {config.sharing!r}", "decoder or queries")
-        if config.embed_dims % config.num_heads or config.embed_dims % 4:
-            found = f"embed_dims {config.embed_dims} with num_heads {config.num_heads}"
-            raise ConfigError("model.detection", found, "embed_dims that num_heads and 4 divide")
-        if config.levels < NECK_STAGES:
-            raise ConfigError("model.detection.levels", f"found {config.levels}", f"{NECK_STAGES} or more")
-        return config
-
-
-def _check_number(item: Field, value: Any) -> None:
-    """Refuses what is no number, or one that is too small; numbers are whole where the default is."""
-    if not isinstance(item.default, (int, float)):
-        return
-    whole = isinstance(item.default, int)
-    least = 0 if item.name in MAY_BE_ZERO else 1
-    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not is_number or not least <= value < math.inf:
-        expected = f"a {'whole ' if whole else ''}number, {least} or more"
-        raise ConfigError(f"model.detection.{item.name}", f"found {value!r}", expected)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from foundationx.core.config.model import Section
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.extensions import Extensions, one_class
 from foundationx.core.geometry.boxes import Grid
@@ -31,11 +32,13 @@ CLEAN = "_clean"
 class ObjectiveOptions(Section):
     """Options of every objective; each adds its own."""
 
-    type: str
+    type: str = Field(description="name of the objective")
     as_released: bool = Field(
-        False, description="as the published code where it differs from what the page on objectives recommends"
+        False, description="follow the published code where it differs from the recommended settings"
     )
-    photometry: dict[str, Any] = Field(default_factory=dict, description="tones of the student's views")
+    photometry: PhotometryConfig = Field(
+        PhotometryConfig(), description="photometric transforms of the student's views"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
 """Denoising inside the whole head: what a group, the padding and unknown classes can and cannot reach."""
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from foundationx.tasks.detection.boxes import generalised_iou, to_corners
 from foundationx.tasks.detection.denoising import make_denoising
 from foundationx.tasks.detection.matching import Targets
-from tests.helpers.detection_samples import CLASSES, SMALL, build, draw_batch, draw_features
+from tests.helpers.detection_samples import CLASSES, SMALL, build, draw_batch, draw_features, small
 
 
 def run(batch, features=None, config=SMALL):
@@ -63,7 +61,7 @@ def test_an_image_is_predicted_the_same_whatever_padding_its_batch_brings():
 def test_padding_teaches_no_label_and_no_box():
     batch = draw_batch((1, 4))
     batch.box_classes[batch.box_classes >= 0] = 1  # padding is looked up as class 0
-    head, outputs = run(batch, config=replace(SMALL, label_noise=0.0))
+    head, outputs = run(batch, config=small(label_noise=0.0))
     loss = head.loss(outputs, batch)["denoising"]
     labels, boxes = torch.autograd.grad(loss, (head.label_embedding.weight, outputs.denoised[1]))
     assert labels.any(1).tolist() == [False, True, False]

@@ -1,15 +1,12 @@
 """The head from batch to losses and predictions: cost in operations and waits, where the decoder is, refusals."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError
 from foundationx.tasks.detection.head import DetectionHead, DetectionOutputs
-from foundationx.tasks.detection.trunk import DetectionConfig
-from tests.helpers.detection_samples import CLASSES, SMALL, build, draw_batch, draw_features
+from tests.helpers.detection_samples import CLASSES, SMALL, build, detection_config, draw_batch, draw_features, small
 from tests.helpers.host_traffic import Dispatched, HostTraffic
 
 WAITS = ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero", "unique")
@@ -17,7 +14,7 @@ WAITS = ("item", "tolist", "cpu", "__bool__", "__int__", "__float__", "nonzero",
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_the_loss_costs_the_same_few_operations_and_waits_at_any_batch(backward):
-    trunk, head = build(replace(SMALL, decoder_layers=6))
+    trunk, head = build(small(decoder_layers=6))
     trunk.train(), head.train()
     seen = []
     for batch_size in (2, 24):
@@ -61,7 +58,7 @@ def test_prediction_by_hand():
 
 
 def test_a_shared_decoder_is_the_one_that_is_used():
-    trunk, head = build(replace(SMALL, sharing="queries"))
+    trunk, head = build(small(sharing="queries"))
     other = DetectionHead(5, trunk.config)
     assert not [name for name, _ in head.named_parameters() if name.startswith("decoder.")]
     memory = trunk.eval()(draw_features())
@@ -79,7 +76,7 @@ def test_model_configuration_reaches_trunk_and_head(sharing):
     values = {name: getattr(SMALL, name) for name in ("embed_dims", "num_heads", "ffn_dims", "queries")}
     config = ModelConfig(backbone={"type": "mmdet.ResNet"}, detection=values | {"sharing": sharing, "levels": 5})
     trunk = DetectionHead.build_trunk((8, 16), config)
-    head = DetectionHead.build(trunk, CLASSES, config)
+    head = DetectionHead.build(trunk, CLASSES, config, DetectionHead.Options())
     memory = trunk.eval()([torch.randn(1, 8, 32, 32), torch.randn(1, 16, 16, 16)])
     assert memory.spatial_shapes == ((32, 32), (16, 16), (8, 8), (4, 4), (2, 2)), "more levels than stages: strided"
     outputs = head.eval()(memory, trunk)
@@ -95,7 +92,7 @@ def test_evaluation_asks_nothing_of_the_truth():
 
 
 def test_more_boxes_than_queries_still_make_a_step():
-    trunk, head = build(replace(SMALL, queries=3))
+    trunk, head = build(small(queries=3))
     trunk.train(), head.train()
     batch = draw_batch((9, 1))
     losses = head.loss(head(trunk(draw_features()), trunk, batch), batch)
@@ -121,10 +118,10 @@ def test_more_boxes_than_queries_still_make_a_step():
 )
 def test_a_number_that_makes_no_sense_is_named(name, value):
     with pytest.raises(ConfigError) as caught:
-        DetectionConfig.from_dict({name: value})
+        detection_config({name: value})
     assert f"model.detection.{name}" in str(caught.value) and repr(value) in str(caught.value)
 
 
 def test_numbers_at_their_least_are_taken():
     values = {"denoising": 0, "box_noise": 0, "label_noise": 0.0, "proposal_loss_weight": 2}
-    assert DetectionConfig.from_dict(values | {"queries": 1, "sharing": "queries"}).queries == 1
+    assert detection_config(values | {"queries": 1, "sharing": "queries"}).queries == 1

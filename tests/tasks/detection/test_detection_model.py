@@ -1,7 +1,5 @@
 """Trunk and head in both ways of sharing: what is trained, predicted, unknown; low precision; drawn rectangles."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -9,15 +7,25 @@ from torch import nn
 from foundationx.core.errors import ConfigError
 from foundationx.tasks.detection.boxes import generalised_iou, to_corners
 from foundationx.tasks.detection.head import DetectionHead
-from foundationx.tasks.detection.trunk import DetectionConfig, DetectionTrunk
-from tests.helpers.detection_samples import CHANNELS, CLASSES, SMALL, build, draw_batch, draw_features, step
+from foundationx.tasks.detection.trunk import DetectionTrunk
+from tests.helpers.detection_samples import (
+    CHANNELS,
+    CLASSES,
+    SMALL,
+    build,
+    detection_config,
+    draw_batch,
+    draw_features,
+    small,
+    step,
+)
 
 SHARINGS = ("decoder", "queries")
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_every_parameter_is_trained_and_the_decoder_is_where_it_belongs(sharing):
-    trunk, head = build(replace(SMALL, sharing=sharing))
+    trunk, head = build(small(sharing=sharing))
     assert hasattr(trunk, "decoder") == (sharing == "queries") and hasattr(head, "decoder") == (sharing == "decoder")
     losses = step(trunk, head, draw_features(), draw_batch())
     assert set(losses) == {"class", "box", "giou", "proposals", "denoising"}
@@ -49,9 +57,7 @@ def test_a_class_unknown_in_all_images_leaves_its_outputs_untrained():
 
 def test_proposals_weigh_what_the_configuration_says():
     values = [
-        step(*build(replace(SMALL, proposal_loss_weight=weight)), [f * 0 + 1 for f in draw_features()], batch)[
-            "proposals"
-        ]
+        step(*build(small(proposal_loss_weight=weight)), [f * 0 + 1 for f in draw_features()], batch)["proposals"]
         for batch in [draw_batch()]
         for weight in (1.0, 0.5, 0.0)
     ]
@@ -59,7 +65,7 @@ def test_proposals_weigh_what_the_configuration_says():
 
 
 def test_queries_are_at_most_the_tokens():
-    trunk, head = build(replace(SMALL, queries=500))
+    trunk, head = build(small(queries=500))
     features = draw_features()
     tokens = 64 + 16 + 4 + 1
     prediction = head.eval().predict(head(trunk.eval()(features), trunk), (64, 64))
@@ -93,7 +99,7 @@ def test_the_start_says_one_percent_and_the_proposals_own_boxes():
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_bfloat16_is_near_single_precision(sharing):
-    trunk, head = build(replace(SMALL, sharing=sharing))
+    trunk, head = build(small(sharing=sharing))
     features, batch = draw_features(), draw_batch()
     expected = step(trunk, head, features, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -117,14 +123,14 @@ def test_purely_half_model_runs():
     ("values", "said"),
     [
         ({"embed_dim": 64}, "did you mean 'embed_dims'?"),
-        ({"sharing": "query"}, "decoder or queries"),
-        ({"embed_dims": 30}, "num_heads and 4 divide"),
-        ({"levels": 2}, "3 or more"),
+        ({"sharing": "query"}, "'decoder' or 'queries'"),
+        ({"embed_dims": 30}, "num_heads and 4 have to divide it"),
+        ({"levels": 2}, "greater than or equal to 3"),
     ],
 )
 def test_a_wrong_configuration_is_named(values, said):
     with pytest.raises(ConfigError) as caught:
-        DetectionConfig.from_dict(values)
+        detection_config(values)
     assert said in str(caught.value)
 
 
@@ -146,7 +152,7 @@ def rectangles(count, side=64):
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_learns_drawn_rectangles_by_heart(sharing):
     torch.manual_seed(0)
-    config = replace(SMALL, embed_dims=32, sharing=sharing, encoder_layers=1, decoder_layers=2, denoising=12)
+    config = small(embed_dims=32, sharing=sharing, encoder_layers=1, decoder_layers=2, denoising=12)
     trunk, head = DetectionTrunk(CHANNELS, config), DetectionHead(2, config)
     stages = nn.ModuleList(
         nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.ReLU())

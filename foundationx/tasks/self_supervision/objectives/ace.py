@@ -6,7 +6,6 @@ The wide crop shows two by two cells a token, the narrow one a single cell; both
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.geometry.boxes import Grid, centres, inside, soft_target
 from foundationx.core.geometry.samplers import lay_lattice, scaled_box, whole
 from foundationx.core.geometry.views import CELL, TrainingProgress, View
@@ -45,14 +45,17 @@ BALANCES = (0.99, 0.9)
 class AceOptions(ObjectiveOptions):
     """ACE's options; the published values are the defaults."""
 
-    photometry: dict[str, Any] = Field({"brightness": 0.5, "contrast": 0.5, "blur": 2.0})
+    photometry: PhotometryConfig = Field(
+        PhotometryConfig(brightness=0.5, contrast=0.5, blur=2.0),
+        description="photometric transforms of the student's views",
+    )
     cells: int = Field(14, gt=1, multiple_of=2, description="tokens a side of both crops")
     shift: int = Field(4, ge=0, description="cells that the wide crop may be moved, down and across")
-    hidden: int = Field(2048, gt=0)
-    bottleneck: int = Field(256, gt=0)
-    prototypes: int = Field(65536, gt=0)
-    whole_weight: float = Field(0.1, ge=0)
-    match_weight: float = Field(0.5, ge=0)
+    hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
+    bottleneck: int = Field(256, gt=0, description="width before the prototypes")
+    prototypes: int = Field(65536, gt=0, description="number of prototypes")
+    whole_weight: float = Field(0.1, ge=0, description="weight of the global loss")
+    match_weight: float = Field(0.5, ge=0, description="weight of the matching loss")
 
 
 class Ace(Objective):

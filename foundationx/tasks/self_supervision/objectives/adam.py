@@ -6,13 +6,12 @@ for they may show the same anatomy of another patient.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.geometry.samplers import scaled_box, tile, whole
 from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.tasks.self_supervision.objective import Objective, ObjectiveBatch, ObjectiveOptions, ObjectiveOutput
@@ -27,14 +26,17 @@ AREA, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 class AdamOptions(ObjectiveOptions):
     """Adam's options; the published values are the defaults."""
 
-    photometry: dict[str, Any] = Field({"brightness": 0.4, "contrast": 0.4, "blur": 2.0})
+    photometry: PhotometryConfig = Field(
+        PhotometryConfig(brightness=0.4, contrast=0.4, blur=2.0),
+        description="photometric transforms of the student's views",
+    )
     size: int = Field(224, multiple_of=32, description="side of a view")
     tiles: tuple[int, ...] = Field((1, 2, 4), description="tiles a side, one entry a stage; 1 is the whole image")
-    rotate: float = Field(30.0, ge=0, description="degrees")
-    hidden: int = Field(2048, gt=0)
-    output: int = Field(128, gt=0)
-    queue: int = Field(65536, gt=0)
-    temperature: float = Field(0.2, gt=0)
+    rotate: float = Field(30.0, ge=0, description="largest rotation, in degrees")
+    hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
+    output: int = Field(128, gt=0, description="width of the embedding")
+    queue: int = Field(65536, gt=0, description="keys in the queue")
+    temperature: float = Field(0.2, gt=0, description="temperature of the contrastive loss")
     prune_above: float = Field(0.8, description="cosine from which a tile of the queue is no negative")
 
 

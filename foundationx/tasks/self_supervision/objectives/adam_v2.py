@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.geometry.samplers import children, scaled_box, square_box, whole
 from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.tasks.self_supervision.objective import (
@@ -44,7 +45,10 @@ STAGES = (
 class AdamV2Options(ObjectiveOptions):
     """Adam-v2's options; the published values are the defaults."""
 
-    photometry: dict[str, Any] = Field({"brightness": 0.4, "contrast": 0.4, "blur": 2.0})
+    photometry: PhotometryConfig = Field(
+        PhotometryConfig(brightness=0.4, contrast=0.4, blur=2.0),
+        description="photometric transforms of the student's views",
+    )
     size: int = Field(224, multiple_of=32, description="side of wholes and parts")
     small_size: int = Field(96, multiple_of=32, description="side of small crops")
     parts: int = Field(2, ge=2, description="parts a side")
@@ -52,9 +56,9 @@ class AdamV2Options(ObjectiveOptions):
         STAGES,
         description="what is learned, at the image's side divided by 2 to which power, for how long in relation",
     )
-    hidden: int = Field(2048, gt=0)
-    bottleneck: int = Field(256, gt=0)
-    prototypes: int = Field(65536, gt=0)
+    hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
+    bottleneck: int = Field(256, gt=0, description="width before the prototypes")
+    prototypes: int = Field(65536, gt=0, description="number of prototypes")
     still: float = Field(0.0015, ge=0, description="share of training in which the prototypes do not learn")
 
 

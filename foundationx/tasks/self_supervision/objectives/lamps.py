@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.geometry.boxes import centres, inside, nearest
 from foundationx.core.geometry.samplers import Lattice, children, inner, lay_lattice, middle_square
 from foundationx.core.geometry.views import CELL, TrainingProgress, View, identity_order
@@ -40,7 +41,10 @@ PLACE_WIDTH = 512
 class LampsOptions(ObjectiveOptions):
     """Lamps' options; the published values are the defaults."""
 
-    photometry: dict[str, Any] = Field({"brightness": 0.5, "contrast": 0.5, "blur": 2.0})
+    photometry: PhotometryConfig = Field(
+        PhotometryConfig(brightness=0.5, contrast=0.5, blur=2.0),
+        description="photometric transforms of the student's views",
+    )
     cells: int = Field(14, gt=1, multiple_of=2, description="tokens a side of a crop")
     shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
     window: int = Field(11, gt=0, description="tokens a side of the window that extrapolation starts from")
@@ -50,11 +54,11 @@ class LampsOptions(ObjectiveOptions):
         description="what each batch learns, in turn",
     )
     depth: int = Field(8, gt=0, description="blocks of the decoder that extrapolates")
-    hidden: int = Field(2048, gt=0)
-    bottleneck: int = Field(256, gt=0)
-    prototypes: int = Field(65536, gt=0)
-    order_weight: float = Field(0.1, ge=0)
-    whole_weight: float = Field(0.1, ge=0)
+    hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
+    bottleneck: int = Field(256, gt=0, description="width before the prototypes")
+    prototypes: int = Field(65536, gt=0, description="number of prototypes")
+    order_weight: float = Field(0.1, ge=0, description="weight of the order loss")
+    whole_weight: float = Field(0.1, ge=0, description="weight of the global loss")
 
 
 class Lamps(Objective):

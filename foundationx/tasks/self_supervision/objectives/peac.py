@@ -32,8 +32,8 @@ class PeacOptions(ObjectiveOptions):
 
     cells: int = Field(14, gt=1, description="tokens a side of a crop")
     shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
-    whole_width: int = Field(8192, gt=0)
-    place_width: int = Field(512, gt=0)
+    whole_width: int = Field(8192, gt=0, description="width of the projector of pooled features")
+    place_width: int = Field(512, gt=0, description="width of the projector of tokens")
     whole_weight: float = Field(24.4, ge=0, description="1e5 of the published mean over 8192 features is this")
 
 

@@ -1,0 +1,45 @@
+"""Configuration of views: how images are moved and toned in training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from foundationx.core.config.model import Section
+
+
+class GeometryConfig(Section):
+    """Random geometric transforms; the default moves nothing."""
+
+    hflip: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
+    rotate: float = Field(0.0, ge=0, description="largest rotation, in degrees")
+    scale: float = Field(0.0, ge=0, lt=1, description="largest relative change of size")
+    shift: float = Field(0.0, ge=0, description="largest shift, as a share of the side")
+    affine_chance: float = Field(1.0, ge=0, le=1, description="probability of rotation, scale and shift together")
+    crop_scale: tuple[float, float] | None = Field(
+        None, description="smallest and largest share of the area that a random crop keeps; null: no crop"
+    )
+
+
+class PhotometryConfig(Section):
+    """Random photometric transforms; the default changes nothing."""
+
+    brightness: float = Field(0.0, ge=0, description="largest relative change of brightness")
+    contrast: float = Field(0.0, ge=0, description="largest relative change of contrast")
+    gamma: float = Field(0.0, ge=0, lt=1, description="largest relative change of gamma")
+    noise: float = Field(0.0, ge=0, le=1, description="largest standard deviation of noise, as a share of 255")
+    blur: float = Field(0.0, ge=0, description="largest sigma of the blur, in pixels")
+    chance: float = Field(1.0, ge=0, le=1, description="probability of brightness with contrast, and of gamma")
+
+
+class ViewConfig(Section):
+    """What student and teacher see of an image in training."""
+
+    geometry: GeometryConfig = Field(GeometryConfig(), description="random geometric transforms")
+    photometry: PhotometryConfig = Field(PhotometryConfig(), description="random photometric transforms")
+    teacher: Literal["same", "clean", "whole"] = Field(
+        "clean",
+        description="same: student's view (Foundation X); clean: its geometry without photometry (Ark); "
+        "whole: the whole image resized (Ark+; classification only)",
+    )
