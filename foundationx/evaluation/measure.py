@@ -1,4 +1,4 @@
-"""Every metric of one head from its predictions. A metric is one file in ``metrics/``, found by scanning the folder.
+"""Every metric of one head from its predictions. A metric is one file in ``metrics/`` or of a package outside.
 
 Such a file defines:
 
@@ -12,24 +12,24 @@ Such a file defines:
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from functools import cache
 from types import ModuleType
 from typing import Any
 
+from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import MetricRow, Task
-from foundationx.evaluation import metrics as folder
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.statistic import Statistic
 
+METRICS: Extensions[ModuleType] = Extensions(
+    "metric", "foundationx.evaluation.metrics", module_with("NEEDS", "statistics")
+)
+"""Every metric: the files of ``metrics/`` and the entry points of ``foundationx.metrics``."""
 
-@cache
+
 def metric_files() -> tuple[ModuleType, ...]:
-    """Every file of ``metrics/``, by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return tuple(importlib.import_module(f"{folder.__name__}.{name}") for name in names)
+    """Every metric by name."""
+    return tuple(METRICS.all().values())
 
 
 def fitting(predictions: Predictions) -> list[ModuleType]:

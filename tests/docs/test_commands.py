@@ -41,9 +41,9 @@ def fault(words):
     parser, rest = build_parser(), list(words[1:])
     while (choices := sub_parsers(parser)) and rest and not rest[0].startswith("-"):
         names = re.split(r"[|,]", rest[0])
-        if unknown := [name for name in names if name not in choices]:
+        if unknown := [name for name in names if name not in choices and name != "NAME"]:
             return f"no command {unknown}"
-        if len(names) > 1:  # `data list|show CARD`: only names
+        if len(names) > 1 or names == ["NAME"]:  # `data list|show CARD`: only names
             return None
         parser, rest = choices[rest[0]], rest[1:]
     known = {option: action for action in parser._actions for option in action.option_strings}
