@@ -33,7 +33,7 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.evaluation.checkpoint import evaluate_checkpoint
 from foundationx.models.backbone import Backbone
-from foundationx.weights.imports.imported_model import open_with_heads
+from foundationx.weights.imports.imported import open_with_heads
 
 PathLike: TypeAlias = str | Path
 Which: TypeAlias = Literal["student", "teacher"]

@@ -54,5 +54,5 @@ def test_ark_continual_after_ark(copies, tmp_path):
     carried_out("train", "ark", copies, tmp_path / "first")
     folder = carried_out("train", "ark_continual", copies, tmp_path / "then", f"model.init_run={tmp_path / 'first'}")
     origin = folder.read_json("run.json")["begins_from"]
-    assert list(origin["fresh"]) == ["covidx/classification"] and len(origin["taken"]) == 6
-    assert not origin["left_behind"]
+    assert list(origin["initialised"]) == ["covidx/classification"] and len(origin["loaded"]) == 6
+    assert not origin["skipped"]

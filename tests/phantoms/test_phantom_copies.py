@@ -77,10 +77,12 @@ def test_samples_have_boxes_inside_and_masks_of_their_size(copies, name):
         data = CardDataset(found, copies / card.root, ViewPipeline(32))
         for index in np.flatnonzero((found.labels == 1).any(axis=1))[:2]:
             height, width = read_grey(copies / card.root / found.images[index]).shape
-            boxes, _, masks = data.target(int(index), (height, width))
+            target = data.target(int(index), (height, width))
             if task is Task.DETECTION:
+                boxes = target.boxes
                 assert len(boxes) and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [width, height]).all()
             else:
+                masks = target.masks
                 assert masks.shape == (len(found.classes), height, width) and (masks == 1).any()
 
 
@@ -229,7 +231,7 @@ def test_marks_are_seen_where_they_are_said_to_be(tmp_path):
     data = CardDataset(found, tmp_path / card.root, ViewPipeline(32))
     for index in np.flatnonzero(found.labels[:, 0] == 1):
         image = read_grey(tmp_path / card.root / found.images[index]).astype(float)
-        mask = data.target(int(index), image.shape)[2][0] == 1
+        mask = data.target(int(index), image.shape).masks[0] == 1
         around = np.zeros_like(mask)
         ys, xs = np.nonzero(mask)
         around[max(ys.min() - 3, 0) : ys.max() + 4, max(xs.min() - 3, 0) : xs.max() + 4] = True

@@ -1,4 +1,4 @@
-"""Going on from an earlier run: by name whatever the order, fresh where there was nothing, refused where it cannot."""
+"""Continuing an earlier run: matched by name in any order, new parts initialised, incompatible ones refused."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from foundationx.weights.imports.continual import load_run
 
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
-FILMS, BOXES, ORGANS = TaskKey("films", C), TaskKey("boxes", D), TaskKey("organs", S)
-EARLIER = {FILMS: ("mass", "nodule", "oedema"), BOXES: ("mass", "heart"), TaskKey("gone", C): ("fracture",)}
+LABELS, BOXES, ORGANS = TaskKey("labels", C), TaskKey("boxes", D), TaskKey("organs", S)
+EARLIER = {LABELS: ("mass", "nodule", "oedema"), BOXES: ("mass", "heart"), TaskKey("gone", C): ("fracture",)}
 SIZE = (64, 64)
 
 
@@ -40,28 +40,28 @@ def earlier(tmp_path_factory):
 
 def test_a_permuted_and_extended_head_says_the_same_of_each_class_by_name(earlier):
     teacher, folder = earlier
-    heads = {ORGANS: ("heart",), BOXES: ("heart", "nodule", "mass"), FILMS: ("oedema", "pneumonia", "mass", "nodule")}
+    heads = {ORGANS: ("heart",), BOXES: ("heart", "nodule", "mass"), LABELS: ("oedema", "pneumonia", "mass", "nodule")}
     model = model_of(heads, 2)
     untouched = {name: value.clone() for name, value in model.state_dict().items() if ORGANS.dataset in name}
     origin = load_run(model, folder)
     images = torch.rand(2, 3, *SIZE)
     with torch.no_grad():
-        ours, theirs = (m.predict(images, FILMS).probabilities for m in (model, teacher))
-        for place, name in enumerate(heads[FILMS]):
+        ours, theirs = (m.predict(images, LABELS).probabilities for m in (model, teacher))
+        for place, name in enumerate(heads[LABELS]):
             if name != "pneumonia":
-                torch.testing.assert_close(ours[:, place], theirs[:, EARLIER[FILMS].index(name)])
+                torch.testing.assert_close(ours[:, place], theirs[:, EARLIER[LABELS].index(name)])
         logits = [m.head(BOXES)(m.trunk(images, BOXES), m.trunks["detection"]) for m in (model, teacher)]
-    assert origin["taken"] == {
+    assert origin["loaded"] == {
         "boxes/detection": ["heart", "mass"],
-        "films/classification": ["oedema", "mass", "nodule"],
+        "labels/classification": ["oedema", "mass", "nodule"],
     }
-    assert origin["fresh"] == {
+    assert origin["initialised"] == {
         "organs/segmentation": ["heart"],
         "boxes/detection": ["nodule"],
-        "films/classification": ["pneumonia"],
+        "labels/classification": ["pneumonia"],
     }
-    assert origin["left_behind"] == {"gone/classification": ["fracture"]}
-    assert origin["fresh_trunks"] == ["segmentation"] and origin["step"] == 7
+    assert origin["skipped"] == {"gone/classification": ["fracture"]}
+    assert origin["initialised_trunks"] == ["segmentation"] and origin["step"] == 7
     assert logits[0] is not None
     for name, value in untouched.items():
         assert torch.equal(model.state_dict()[name], value), name
@@ -86,13 +86,13 @@ def test_class_rows_of_a_detection_head_are_taken_by_name_and_its_padding_row_st
 
 def test_a_head_without_a_class_in_common_and_another_backbone_are_refused(earlier):
     _, folder = earlier
-    with pytest.raises(CheckpointError, match="films/classification has no class in common"):
-        load_run(model_of({FILMS: ("fracture",)}, 2), folder)
-    wider = model_of({FILMS: EARLIER[FILMS]}, 2, **{"model.backbone.embed_dims": 16})
-    with pytest.raises(CheckpointError, match=r"backbone\..* is \(8, 3, 4, 4\) in it"):
+    with pytest.raises(CheckpointError, match="labels/classification has no class in common"):
+        load_run(model_of({LABELS: ("fracture",)}, 2), folder)
+    wider = model_of({LABELS: EARLIER[LABELS]}, 2, **{"model.backbone.embed_dims": 16})
+    with pytest.raises(CheckpointError, match=r"backbone\..* is \(8, 3, 4, 4\) in the earlier run"):
         load_run(wider, folder)
     with pytest.raises(CheckpointError, match="there is no such file"):
-        load_run(model_of({FILMS: ("mass",)}, 2), folder / "nowhere")
+        load_run(model_of({LABELS: ("mass",)}, 2), folder / "nowhere")
 
 
 def test_two_beginnings_are_refused():
@@ -117,7 +117,7 @@ def test_a_run_goes_on_from_another_with_a_dataset_more(tmp_path):
     }
     assert train(load_config(TINY, changes), tmp_path / "data", tmp_path / "second")
     origin = WorkDir(tmp_path / "second").read_json("run.json")["begins_from"]
-    assert list(origin["taken"]) == ["phantom_labels/classification"]
-    assert list(origin["fresh"]) == ["phantom_all/classification"]
+    assert list(origin["loaded"]) == ["phantom_labels/classification"]
+    assert list(origin["initialised"]) == ["phantom_all/classification"]
     first, second = (load_checkpoint(tmp_path / name).teacher for name in ("first", "second"))
     assert all(torch.allclose(second[name], value, atol=1e-12) for name, value in first.items())

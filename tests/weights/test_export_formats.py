@@ -20,9 +20,10 @@ from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.engine.checkpoint import save_checkpoint
 from foundationx.models.backbone import Backbone
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.exports.backbone import load_backbone, shift_rule
+from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.exports.formats import FORMATS
 from foundationx.weights.exports.onnx import NEEDED
+from foundationx.weights.swin import shift_rule
 from tests.helpers.plain_swin import PlainSwin, randomise
 
 SIZE = 64

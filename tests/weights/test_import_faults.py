@@ -35,7 +35,10 @@ FAULTS = {
         _with("layers.0.blocks.0.attn.relative_position_index", torch.zeros(4, 4, dtype=torch.long)),
         "not that of a window of 2",
     ),
-    "a mask is another window's": (_with("layers.0.blocks.1.attn_mask", torch.zeros(9, 9, 9)), "tell the window size"),
+    "a mask is another window's": (
+        _with("layers.0.blocks.1.attn_mask", torch.zeros(9, 9, 9)),
+        "as the bias tables imply",
+    ),
     "a tensor nobody knows": (_with("layers.0.blocks.0.gate", draw(3)), "unexpected: stages.0.blocks.0.gate"),
     "a module nobody knows": (_with("adapter.weight", draw(3)), "does not have: adapter.weight"),
     "numbers that are none": (_with("norm.bias", torch.full((WIDTH,), float("nan"))), "norm.bias that are not finite"),

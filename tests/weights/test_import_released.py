@@ -21,8 +21,7 @@ from foundationx.models.backbone import Backbone
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.imported import check_classes, load_heads, write_imported
-from foundationx.weights.imports.released import convert, read_released
-from foundationx.weights.imports.released_heads import CLASSES, EXCLUSIVE
+from foundationx.weights.imports.released import CLASSES, EXCLUSIVE, convert, read_released
 from tests.helpers.plain_swin import PlainSwin
 from tests.helpers.released_files import SIZE, TINY, WIDTH, ark, foundation_x, save, swin
 
@@ -70,11 +69,11 @@ def test_imported_backbone_gives_the_features_of_a_plain_swin(released, tmp_path
 def test_every_tensor_is_taken_or_dropped_for_a_reason(released):
     _, tensors, path, _ = released
     found = read_released(path)
-    of_file = {name for name in found.dropped if name in tensors}
-    assert found.taken.keys() | of_file == tensors.keys() and not found.taken.keys() & of_file
-    assert all(found.dropped.values()) and all(found.added.values())
-    backbone = {here for here in found.taken.values() if not here.startswith(("heads.", "projector."))}
-    assert backbone | found.added.keys() == found.backbone.keys()
+    of_file = {name for name in found.skipped if name in tensors}
+    assert found.loaded.keys() | of_file == tensors.keys() and not found.loaded.keys() & of_file
+    assert all(found.skipped.values()) and all(found.initialised.values())
+    backbone = {here for here in found.loaded.values() if not here.startswith(("heads.", "projector."))}
+    assert backbone | found.initialised.keys() == found.backbone.keys()
 
 
 def test_measures_are_read_off_the_shapes(released):
@@ -92,7 +91,7 @@ def test_foundation_x_keeps_the_norms_of_the_detector_inside_and_that_of_classif
     found = convert(tensors, "x")
     for ours, theirs in (("norm1", "Locnorm1"), ("norm2", "Locnorm2"), ("norm3", "norm")):
         assert torch.equal(found.backbone[f"{ours}.weight"], tensors[f"backbone.0.{theirs}.weight"])
-    assert torch.equal(found.backbone["norm0.weight"], torch.ones(TINY["dim"])) and "norm0.weight" in found.added
+    assert torch.equal(found.backbone["norm0.weight"], torch.ones(TINY["dim"])) and "norm0.weight" in found.initialised
 
 
 def test_heads_bear_corrected_names(tmp_path):
@@ -158,7 +157,7 @@ def test_a_head_is_not_loaded_under_other_or_permuted_names(tmp_path):
     start(CLASSES["mimic_cxr_jpg"])
     with pytest.raises(CheckpointError, match=r"another order: output 0 is 'Atelectasis', the card's 'No Finding'"):
         start(CLASSES["chexpert"])
-    with pytest.raises(CheckpointError, match="lacks Hernia and has Cyst besides"):
+    with pytest.raises(CheckpointError, match="lacks Hernia and additionally has Cyst"):
         start((*CLASSES["nih_chestxray14"][:-1], "Cyst"), "nih_chestxray14")
     with pytest.raises(CheckpointError, match="did you mean 'mimic_cxr_jpg'"):
         start(CLASSES["mimic_cxr_jpg"], "mimic_cxr")
@@ -215,8 +214,8 @@ def test_later_timm_names_are_taken_too(tmp_path):
 def test_options_and_numbers_beside_the_weights_are_read_without_running_code(tmp_path):
     more = {"args": argparse.Namespace(lr=0.3), "best": np.float32(0.5), "scheduler": {"t": np.int64(3)}}
     found = read_released(save(wrapped(ark()[1], **more), tmp_path / "a.pth.tar"))
-    assert found.dropped["args"] == found.dropped["scheduler"] == "not weights"
-    assert found.dropped["state_dict"].startswith("other weights") and found.entry == "teacher"
+    assert found.skipped["args"] == found.skipped["scheduler"] == "not weights"
+    assert found.skipped["state_dict"].startswith("other weights") and found.entry == "teacher"
 
 
 def test_the_student_is_taken_where_asked(tmp_path):
@@ -231,8 +230,8 @@ def test_command_writes_and_says_what_it_did(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "ImageNet's classifier, unused" in told and "image size: 64 pixels" in told and "window 2" in told
     table = json.loads((tmp_path / "out/import.json").read_text())
-    fates = [line["fate"] for line in table["tensors"]]
-    assert {"taken", "dropped", "added"} == set(fates) and table["heads"][3]["classes"][2] == "Lung Opacity"
+    statuses = [line["status"] for line in table["tensors"]]
+    assert {"loaded", "skipped", "initialised"} == set(statuses) and table["heads"][3]["classes"][2] == "Lung Opacity"
     heads = load_file(tmp_path / "out/heads.safetensors")
     assert heads["projector.0.weight"].shape == (10, WIDTH) and heads["heads.shenzhen.bias"].shape == (1,)
     assert main(["import", str(path), "--out", str(tmp_path / "bare"), "--heads", "none"]) == 0
@@ -256,6 +255,6 @@ def test_real_sizes_have_the_published_number_of_parameters(dim, heads, window, 
         tensors = {name: value.to("meta") for name, value in swin(reference, window, size).items()}
     assert sum("attn_mask" in name for name in tensors) == masks
     found = convert(tensors, "meta")
-    assert sum(tensors[name].numel() for name in found.taken) == parameters
+    assert sum(tensors[name].numel() for name in found.loaded) == parameters
     assert (found.shape.window_size, found.image_size, found.shape.mlp_ratio) == (window, size, 4)
     assert found.shape.shapes() == {name: tuple(value.shape) for name, value in found.backbone.items()}

@@ -53,10 +53,10 @@ def test_every_tensor_and_entry_is_taken_or_dropped_for_a_reason(name, plain, tm
     content = wrap(plain[network][1])
     found = read_released(save(content, tmp_path / "a.pth"))
     stored = {key.removeprefix("module.") for key in content[found.entry]}
-    assert found.taken.keys() | found.dropped.keys() == stored | (content.keys() - {found.entry})
-    assert not found.taken.keys() & found.dropped.keys() and all(found.dropped.values())
-    assert set(found.taken.values()) | found.added.keys() == found.backbone.keys()
-    assert len(set(found.taken.values())) == len(found.taken)
+    assert found.loaded.keys() | found.skipped.keys() == stored | (content.keys() - {found.entry})
+    assert not found.loaded.keys() & found.skipped.keys() and all(found.skipped.values())
+    assert set(found.loaded.values()) | found.initialised.keys() == found.backbone.keys()
+    assert len(set(found.loaded.values())) == len(found.loaded)
 
 
 def test_the_published_branch_is_taken_and_the_other_where_asked(plain, tmp_path):
@@ -68,7 +68,7 @@ def test_the_published_branch_is_taken_and_the_other_where_asked(plain, tmp_path
     path = save(lamps(tensors), tmp_path / "lamps.pth")
     student = read_released(path, kind="lamps", entry="student")
     assert torch.equal(student.backbone["norm3.bias"], tensors["norm.bias"] + 1)
-    assert student.dropped["teacher"].startswith("other weights")
+    assert student.skipped["teacher"].startswith("other weights")
 
 
 def test_each_method_keeps_the_normalisation_of_its_training(plain, tmp_path):
@@ -84,7 +84,7 @@ def test_a_bare_encoder_is_a_resnet_and_adams_where_said(plain, tmp_path):
     path = save(tensors | {"fc.weight": draw(4, 128)}, tmp_path / "best_checkpoint.pth")
     assert read_released(path).kind == "resnet"
     found = read_released(path, kind="adam")
-    assert found.kind == "adam" and set(found.dropped) == {"fc.weight"}
+    assert found.kind == "adam" and set(found.skipped) == {"fc.weight"}
     assert found.shape.config()["depth"] == 50 and found.shape.config()["base_channels"] == 4
 
 
@@ -175,8 +175,10 @@ def test_command_lists_what_was_dropped(plain, tmp_path, capsys):
     assert "adam, state_dict" in told and "momentum encoder" in told and "ResNet: depth 50" in told
     table = json.loads((tmp_path / "out/import.json").read_text())
     assert table["kind"] == "adam" and "shift" not in table and table["backbone"]["type"] == "mmdet.ResNet"
-    fates = {line["name"]: line["fate"] for line in table["tensors"]}
-    assert fates["encoder_q.conv1.weight"] == "taken" and fates["queue_ptr"] == fates["optimizer"] == "dropped"
+    statuses = {line["name"]: line["status"] for line in table["tensors"]}
+    assert (
+        statuses["encoder_q.conv1.weight"] == "loaded" and statuses["queue_ptr"] == statuses["optimizer"] == "skipped"
+    )
     assert not (tmp_path / "out/heads.safetensors").exists()
     assert main(["import", str(path), "--out", str(tmp_path / "x"), "--kind", "peac"]) == 2
     assert "names of peac" in capsys.readouterr().err
@@ -199,7 +201,7 @@ def test_real_sizes_are_read(name, make, parameters, tmp_path):
     count = sum(value.numel() for value in network.parameters())
     assert count == sum(
         network.get_parameter(n.split(".", 1)[1]).numel()
-        for n in found.taken
+        for n in found.loaded
         if "running" not in n and "tracked" not in n
     )
     assert parameters in (None, count)

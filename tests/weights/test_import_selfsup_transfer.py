@@ -15,7 +15,7 @@ from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.phantoms.write import write_phantom_datasets
-from foundationx.weights.imports.imported_model import open_subject
+from foundationx.weights.imports.imported import open_subject
 from tests.helpers.released_files import SIZE, save
 from tests.helpers.selfsup_released import FILES, networks
 from tests.helpers.selfsup_tiny import tiny_selfsup

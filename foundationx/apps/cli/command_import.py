@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Imports, and prints what was taken, dropped and added, by groups of tensors."""
+    """Imports, and prints the tensors that were loaded, skipped and initialised, by groups."""
     from foundationx.core.errors import CheckpointError
     from foundationx.weights.imports.imported import write_imported
     from foundationx.weights.imports.released import KINDS, read_released
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> None:
     released = read_released(options.file, options.kind, options.entry, options.heads)
     released.image_size = _image_size(options.image_size, released.image_size)
     table = Table(title=f"{options.file.name}: {released.kind}, {released.entry or 'bare state dict'}")
-    for column in ("tensors", "number", "fate", "as, or why"):
+    for column in ("tensors", "number", "status", "as, or why"):
         table.add_column(column)
-    for (group, fate, why), number in _groups(released).items():
-        table.add_row(group, str(number), fate, why)
+    for (group, status, why), number in _groups(released).items():
+        table.add_row(group, str(number), status, why)
     console = wide_console()
     console.print(table)
     size = f"{released.image_size} pixels" if released.image_size else "not told by the file"
@@ -68,14 +68,14 @@ def _image_size(asked: int | None, told: int | None) -> int | None:
 
 
 def _groups(released: Released) -> dict[tuple[str, str, str], int]:
-    """Tensors that share a fate, counted; numbers in their names become ``*``."""
+    """Tensors that share a status, counted; numbers in their names become ``*``."""
     counts: dict[tuple[str, str, str], int] = {}
-    fates = [(name, "taken", re.sub(r"\d+", "*", here.split(".")[0])) for name, here in released.taken.items()]
-    fates += [(name, "dropped", reason) for name, reason in released.dropped.items()]
-    fates += [(name, "added", reason) for name, reason in released.added.items()]
-    for name, fate, why in fates:
+    rows = [(name, "loaded", re.sub(r"\d+", "*", here.split(".")[0])) for name, here in released.loaded.items()]
+    rows += [(name, "skipped", reason) for name, reason in released.skipped.items()]
+    rows += [(name, "initialised", reason) for name, reason in released.initialised.items()]
+    for name, status, why in rows:
         parts = re.sub(r"\d+", "*", name).split(".")
         group = ".".join(parts[:3] if parts[0] == "backbone" else parts[:1])
-        key = (group + (".." if len(parts) > 1 else ""), fate, why)
+        key = (group + (".." if len(parts) > 1 else ""), status, why)
         counts[key] = counts.get(key, 0) + 1
     return counts

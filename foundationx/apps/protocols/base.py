@@ -28,7 +28,7 @@ from foundationx.evaluation.evaluator import measure
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.stored import store
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.imports.imported_model import open_subject
+from foundationx.weights.imports.imported import open_subject
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,22 @@ import torch
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.backbone import describe
+from foundationx.weights.swin import shift_rule
 
 
 def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path: Path, *, library: str) -> str:
     """Writes ``{"meta", "state_dict"}`` with the prefix ``backbone.``, which both libraries look for.
 
     Args:
-        model: student or teacher.
-        config: of the run.
-        which: ``student`` or ``teacher``, noted in ``meta``.
-        path: where to.
+        model: Student or teacher.
+        config: Run configuration.
+        which: ``student`` or ``teacher``, recorded in ``meta``.
+        path: Output file.
         library: ``mmdet`` or ``mmseg``.
 
     Raises:
-        ConfigError: the backbone is one that only the other library has.
+        ConfigError: Only the other library has the backbone.
     """
     kind = str(config.model.backbone["type"]).partition(".")[2]
     rule = shift_rule(model.backbone.net)

@@ -1,4 +1,4 @@
-"""Takes the pretrained backbone elsewhere: one safetensors file that says what is in it."""
+"""The backbone as one safetensors file that describes itself, and its loading."""
 
 from __future__ import annotations
 
@@ -14,22 +14,15 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.formats import Format
-
-
-def shift_rule(net: nn.Module) -> str | None:
-    """``always`` (mmdet's Swin) or ``published`` (``models/swin.py``): whether one that covers the map is shifted.
-
-    None where the backbone is no Swin. Names and shapes of the weights do not tell the two apart.
-    """
-    return {"SwinTransformer": "always", "PublishedSwin": "published"}.get(type(net).__name__)
+from foundationx.weights.swin import shift_rule
 
 
 def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str, str]:
-    """What is needed to use exported weights: configuration of the backbone, image size, normalisation, shift rule.
+    """Metadata for the use of exported weights: configuration of the backbone, image size, normalisation, shift rule.
 
     Args:
-        model: student or teacher.
-        config: of the run.
+        model: Student or teacher.
+        config: Run configuration.
         which: ``student`` or ``teacher``.
     """
     rule = shift_rule(model.backbone.net)
@@ -48,13 +41,13 @@ def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str,
 def export_backbone(model: FoundationModel, config: RunConfig, which: str, path: Path) -> Path:
     """Writes the backbone's weights under the names that the mmdet or mmseg backbone itself has.
 
-    The file's metadata holds what ``describe`` says.
+    The file's metadata are those of ``describe``.
 
     Args:
-        model: student or teacher.
-        config: of the run.
-        which: ``student`` or ``teacher``, noted in the metadata.
-        path: where to.
+        model: Student or teacher.
+        config: Run configuration.
+        which: ``student`` or ``teacher``, recorded in the metadata.
+        path: Output file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
@@ -72,15 +65,16 @@ def load_backbone(net: nn.Module, path: Path) -> None:
     """Loads an exported backbone into a network of the same kind, strictly.
 
     Raises:
-        CheckpointError: the file cannot be read, a name or shape does not fit, or a Swin shifts its windows by another
-            rule than the one that the weights were trained under.
+        CheckpointError: The file cannot be read, a name or shape differs, or the Swin shifts its windows by another
+            rule than in training.
     """
     try:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
             stored_rule = (stored.metadata() or {}).get("shift")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(str(path), f"cannot be read ({error})", "a safetensors file") from error
+        fix = "check the path, or export or import it again"
+        raise CheckpointError(str(path), f"cannot be read ({error})", "a safetensors file", fix) from error
     own = net.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape]

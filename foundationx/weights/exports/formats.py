@@ -16,10 +16,10 @@ class Format:
     """One way to write a backbone.
 
     Attributes:
-        write: takes the model, the run's configuration, ``student`` or ``teacher``, and where to; returns what a user
-            writes to use the result.
-        suffix: of the default file (or folder) name.
-        use: for whom it is, in a few words.
+        write: Function of the model, the run configuration, ``student`` or ``teacher``, and the output path; returns
+            the lines of code that use the result.
+        suffix: Suffix of the default file or folder name.
+        use: Users of the format, in a few words.
     """
 
     write: Callable[[FoundationModel, RunConfig, str, Path], str]

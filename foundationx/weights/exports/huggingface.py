@@ -9,21 +9,20 @@ from safetensors.torch import save_file
 
 from foundationx.core.config.run import RunConfig
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.exports._swin_names import to_hugging_face
-from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
-from foundationx.weights.imports.swin_shape import PATCH_SIZE, swin_weights
+from foundationx.weights.swin import PATCH_SIZE, shift_rule, swin_weights, to_hugging_face
 
 
 def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
     """Writes ``model.safetensors``, ``config.json`` and ``preprocessor_config.json`` into the folder ``path``.
 
     The weights hold both the pooled model's last norm (``SwinModel``) and the norm of every stage (``SwinBackbone``);
-    each class reports the other's as unused. ``SwinBackbone`` always shifts, as mmdet does; ``SwinModel`` follows the
-    published rule (``models/swin.py``). The configuration names the one that gives the features of this model.
+    each class reports the other norm as unused. ``SwinBackbone`` always shifts, as mmdet does; ``SwinModel`` follows
+    the published rule (``models/swin.py``). The configuration names the class that gives the features of this model.
 
     Raises:
-        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
+        ConfigError: The backbone is no Swin, or its last map is smaller than a window.
     """
     tensors, shape = swin_weights(model, "huggingface", config.image_size)
     path.mkdir(parents=True, exist_ok=True)

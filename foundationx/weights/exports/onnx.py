@@ -17,10 +17,10 @@ NEEDED = ("onnx", "onnxscript")
 
 
 def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
-    """Writes one ``.onnx`` file with a free batch size; what ``describe`` says stands in its metadata.
+    """Writes one ``.onnx`` file with a free batch size; its metadata are those of ``describe``.
 
     Raises:
-        ConfigError: a package of the extra is missing, or the backbone cannot be traced.
+        ConfigError: A package of the extra is missing, or the backbone cannot be traced.
     """
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
@@ -32,6 +32,8 @@ def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path
     stages = [f"stage{i + 1}" for i in range(len(model.backbone.channels))]
     with compat.quiet():
         graph = torch.onnx.export(trace(model, config), dynamo=True, input_names=["images"], output_names=stages)
+    if graph is None:
+        raise ConfigError("export to onnx", "torch.onnx gave no graph", "a graph", "choose another format")
     graph.model.metadata_props.update(describe(model, config, which))
     graph.save(path)
     return (

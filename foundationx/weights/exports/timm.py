@@ -1,4 +1,4 @@
-"""The backbone for timm, and for all that took over its names (Ark, Foundation X, the Swin authors' own code)."""
+"""The backbone for timm from 0.9 on."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from safetensors.torch import save_file
 
 from foundationx.core.config.run import RunConfig
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.exports._swin_names import to_timm
-from foundationx.weights.exports.backbone import describe, shift_rule
+from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
-from foundationx.weights.imports.swin_shape import swin_weights
+from foundationx.weights.swin import shift_rule, swin_weights, to_timm
 
 
 def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path, *, merge_first: bool) -> str:
     """Writes one safetensors file.
 
     Args:
-        model: student or teacher.
-        config: of the run.
-        which: ``student`` or ``teacher``, noted in the metadata.
-        path: where to.
-        merge_first: timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``_swin_names.py``).
+        model: Student or teacher.
+        config: Run configuration.
+        which: ``student`` or ``teacher``, recorded in the metadata.
+        path: Output file.
+        merge_first: Names of timm from 0.9 on; otherwise timm to 0.6, Ark and Foundation X (``weights/swin.py``).
 
     Raises:
-        ConfigError: the backbone is no Swin, or its last map is smaller than a window.
+        ConfigError: The backbone is no Swin, or its last map is smaller than a window.
     """
     tensors, shape = swin_weights(model, "timm", config.image_size)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The backbone for timm to 0.6, and for all that kept its names: Ark, Foundation X, the Swin authors' own code."""
+"""The backbone for timm to 0.6 and code with its names: Ark, Foundation X, the Swin authors' own code."""
 
 from __future__ import annotations
 

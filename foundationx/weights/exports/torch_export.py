@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +24,24 @@ def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
     """The backbone's program for (B, 3, S, S) normalised images of the run's size S; B is free.
 
     Raises:
-        ConfigError: the backbone does what torch.export cannot follow.
+        ConfigError: The backbone does what torch.export cannot follow.
     """
     backbone = model.backbone.eval()
     images = torch.zeros(2, 3, config.image_size, config.image_size, device=next(backbone.parameters()).device)
     try:
         with torch.no_grad(), compat.quiet(), _free_batch(backbone):
             return torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
-    except Exception as error:  # torch.export fails in as many ways as networks are written
+    except Exception as error:  # torch.export fails with errors of many kinds
         found = f"{config.model.backbone['type']}: {type(error).__name__}: {str(error).splitlines()[0]}"
         fix = "export another format"
         raise ConfigError("torch.export", found, "a backbone that torch.export can follow", fix) from error
 
 
 def write_program(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
-    """Writes a ``.pt2`` file; what ``describe`` says lies in it as extra files.
+    """Writes a ``.pt2`` file; the metadata of ``describe`` are extra files in it.
 
     Raises:
-        ConfigError: the backbone cannot be traced.
+        ConfigError: The backbone cannot be traced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.export.save(trace(model, config), path, extra_files=describe(model, config, which))
@@ -52,18 +53,18 @@ def write_program(model: FoundationModel, config: RunConfig, which: str, path: P
 
 @contextmanager
 def _free_batch(net: nn.Module) -> Iterator[None]:
-    """Swin of mmdet and mmseg computes the batch size by a division of floats, which would fix it in the program."""
+    """Replaces a method of Swin in mmdet and mmseg whose float division would fix the batch size in the program."""
     attentions = [module for module in net.modules() if hasattr(module, "window_reverse")]
     for module in attentions:
-        module.window_reverse = partial(_window_reverse, module.window_size)
+        vars(module)["window_reverse"] = partial(_window_reverse, module.window_size)
     try:
         yield
     finally:
         for module in attentions:
-            del module.window_reverse
+            del vars(module)["window_reverse"]
 
 
-def _window_reverse(size: int, windows: Tensor, height: int, width: int) -> Tensor:
+def _window_reverse(size: Any, windows: Tensor, height: int, width: int) -> Tensor:
     """(B * number, size, size, C) windows, row by row, to maps (B, height, width, C)."""
     rows = windows.view(-1, height // size, width // size, size, size, windows.shape[-1])
     return rows.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])

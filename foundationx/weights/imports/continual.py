@@ -1,12 +1,12 @@
-"""A run that goes on from an earlier one with other datasets: weights are matched by name, heads and classes too.
+"""A run that continues an earlier one with other datasets: weights, heads and classes are matched by name.
 
-The released code matches heads by their place in the list of datasets, so that another order loads the wrong ones
-without a word where they have equally many classes (``ark.md`` section 2, Continual).
+The released code matches heads by their position in the list of datasets, so that another order silently loads wrong
+heads if they have equally many classes (``ark.md`` section 2, Continual).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +27,36 @@ HEADS = "heads."
 def load_run(model: FoundationModel, path: Path) -> dict[str, Any]:
     """Starts a model from the teacher of an earlier run.
 
-    Everything below the heads has to fit. A head that the earlier run had is taken class by class, by name; heads,
-    classes and trunks that it did not have stay as they are.
+    Backbone and trunks have to match. Heads of the earlier run are loaded class by class, by name; heads, classes and
+    trunks that it did not have keep their initialisation.
 
     Args:
-        model: to be filled.
-        path: a checkpoint or a work directory.
+        model: Model to start.
+        path: A checkpoint or a work directory.
 
     Returns:
-        What became of what, for ``run.json``: ``taken`` and ``fresh`` head -> classes, ``left_behind`` head -> classes
-        of the earlier run that are not here, ``fresh_trunks`` tasks.
+        The result for ``run.json``: head -> classes that were ``loaded`` and ``initialised``, head -> classes of the
+        earlier run that were ``skipped``, and tasks with ``initialised_trunks``.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, its backbone or a trunk is another, or a head of the same name
-            has no class in common.
+        CheckpointError: The checkpoint cannot be read, its backbone or a trunk differs, or a head of the same name has
+            no class in common.
     """
     checkpoint = load_checkpoint(path)
     state = _shared(model, checkpoint.teacher, path)
-    taken, fresh = {}, {}
+    loaded: dict[str, list[str]] = {}
+    initialised: dict[str, list[str]] = {}
     for key, classes in model.classes.items():
         earlier = checkpoint.classes.get(key)
         if earlier is None:
-            fresh[str(key)] = classes
+            initialised[str(key)] = list(classes)
             continue
         prefix = HEADS + head_slug(head_owner(key, checkpoint.config.model)) + "."
         stored = {n.removeprefix(prefix): value for n, value in checkpoint.teacher.items() if n.startswith(prefix)}
         state |= _head(model, key, stored, earlier, path)
-        taken[str(key)] = [name for name in classes if name in earlier]
+        loaded[str(key)] = [name for name in classes if name in earlier]
         if new := [name for name in classes if name not in earlier]:
-            fresh[str(key)] = new
+            initialised[str(key)] = new
     model.load_state_dict(model.state_dict() | state)
     left = {
         str(key): [name for name in classes if name not in model.classes.get(key, ())]
@@ -64,16 +65,20 @@ def load_run(model: FoundationModel, path: Path) -> dict[str, Any]:
     return {
         "source": str(path),
         "step": checkpoint.step,
-        "taken": taken,
-        "fresh": {key: list(names) for key, names in fresh.items()},
-        "left_behind": {key: names for key, names in left.items() if names},
-        "fresh_trunks": sorted({key.task.value for key in model.classes} - {k.task.value for k in checkpoint.classes}),
+        "loaded": loaded,
+        "initialised": initialised,
+        "skipped": {key: names for key, names in left.items() if names},
+        "initialised_trunks": sorted(_tasks(model.classes) - _tasks(checkpoint.classes)),
     }
 
 
+def _tasks(keys: Iterable[TaskKey]) -> set[str]:
+    return {key.task.value for key in keys}
+
+
 def _shared(model: FoundationModel, stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Backbone and trunks. A trunk that the earlier run did not have is left out as a whole."""
-    found = {}
+    """Backbone and trunks, except trunks that the earlier run did not have."""
+    shared = {}
     stored_parts = {_part(name) for name in stored}
     for name, own in model.state_dict().items():
         if name.startswith(HEADS) or _part(name) not in stored_parts:
@@ -81,10 +86,10 @@ def _shared(model: FoundationModel, stored: Mapping[str, Tensor], path: Path) ->
         value = stored.get(name)
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else tuple(value.shape)
-            fix = "take the earlier run's model section"
-            raise CheckpointError(str(path), f"{name} is {has} in it", f"{tuple(own.shape)}", fix)
-        found[name] = value
-    return found
+            fix = "use the model section of the earlier run"
+            raise CheckpointError(str(path), f"{name} is {has} in the earlier run", f"{tuple(own.shape)}", fix)
+        shared[name] = value
+    return shared
 
 
 def _part(name: str) -> str:
@@ -95,7 +100,7 @@ def _part(name: str) -> str:
 def _head(
     model: FoundationModel, key: TaskKey, stored: Mapping[str, Tensor], earlier: tuple[str, ...], path: Path
 ) -> dict[str, Tensor]:
-    """A head's tensors under the model's names. Rows that belong to a class are taken by its name."""
+    """A head's tensors under the model's names. Rows of a class are loaded by its name."""
     classes, head = model.classes[key], model.head(key)
     pairs = [(classes.index(name), earlier.index(name)) for name in classes if name in earlier]
     if not pairs:
@@ -109,18 +114,19 @@ def _head(
         wanted = own.shape if name not in by_class else (own.shape[0] + len(earlier) - len(classes), *own.shape[1:])
         if value is None or tuple(value.shape) != tuple(wanted):
             has = "nothing" if value is None else tuple(value.shape)
-            raise CheckpointError(str(path), f"{name} of head {key} is {has}", f"{tuple(wanted)}", "check model")
+            fix = "use the model section of the earlier run"
+            raise CheckpointError(str(path), f"{name} of head {key} is {has}", f"{tuple(wanted)}", fix)
         if name in by_class:
             merged = own.clone()
             merged[here] = value[there].to(own.device)
-            merged[len(classes) :] = value[len(earlier) :].to(own.device)  # rows that are no class, such as padding
+            merged[len(classes) :] = value[len(earlier) :].to(own.device)  # rows without a class, such as padding
             value = merged
         tensors[f"{HEADS}{head_slug(head_owner(key, model.config))}.{name}"] = value
     return tensors
 
 
 def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
-    """Names of a head's tensors that have a row for each class: those that grow with the number of classes."""
+    """Names of a head's tensors with one row per class: those that grow with the number of classes."""
     trunk = model.trunks[key.task.value]
     head_class, options = open_head(key.task, model.config)
     count = len(model.classes[key])

@@ -1,8 +1,8 @@
-"""The folder that an import writes, and how a model starts from it.
+"""The folder that an import writes, and models that start from it.
 
-backbone.safetensors   names and metadata of an exported backbone: ``model.init`` of a run
+backbone.safetensors   as an exported backbone: ``model.init`` of a run
 heads.safetensors      ``projector.*`` and ``heads.DATASET.{weight,bias}``; class names in the metadata
-import.json            what was taken, dropped and added, tensor by tensor, and why
+import.json            every tensor with its status (loaded, skipped, initialised) and the reason
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foundationx import __version__
+from foundationx.core.config.load import parse_config
+from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.types import Task, TaskKey
+from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import Released
-from foundationx.weights.imports.swin_shape import SwinShape
+from foundationx.weights.swin import SwinShape
 
 BACKBONE, HEADS, TABLE = "backbone.safetensors", "heads.safetensors", "import.json"
 
 
 def write_imported(released: Released, source: Path, folder: Path) -> list[Path]:
-    """Writes the folder; ``heads.safetensors`` only where there is a projector or a head.
+    """Writes the folder; ``heads.safetensors`` only if there is a projector or a head.
 
     Args:
-        released: what was read.
-        source: the file it was read from; its name is noted.
-        folder: where to.
+        released: Content of the released file.
+        source: The released file; its name is recorded.
+        folder: Output folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -63,9 +67,11 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
             tensors |= {f"heads.{head.name}.bias": head.bias.contiguous()}
         save_file(tensors, folder / HEADS, metadata={"format": "pt", "heads": json.dumps(heads)} | facts)
         written.append(folder / HEADS)
-    lines = [{"name": name, "fate": "taken", "as": here} for name, here in released.taken.items()]
-    lines += [{"name": name, "fate": "dropped", "reason": reason} for name, reason in released.dropped.items()]
-    lines += [{"name": name, "fate": "added", "reason": reason} for name, reason in released.added.items()]
+    lines = [{"name": name, "status": "loaded", "as": here} for name, here in released.loaded.items()]
+    lines += [{"name": name, "status": "skipped", "reason": reason} for name, reason in released.skipped.items()]
+    lines += [
+        {"name": name, "status": "initialised", "reason": reason} for name, reason in released.initialised.items()
+    ]
     decoded = {key: json.loads(value) if key in ("backbone", "mean", "std") else value for key, value in facts.items()}
     text = json.dumps(decoded | {"heads": heads, "tensors": lines}, indent=1) + "\n"
     (folder / TABLE).write_text(text, encoding="utf-8")
@@ -89,8 +95,11 @@ def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
             described = json.loads((stored.metadata() or {})["heads"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        expected = f"{HEADS} as `foundationx import` writes it"
-        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__}: {error})", expected) from error
+        found, expected = (
+            f"cannot be read ({type(error).__name__}: {error})",
+            f"{HEADS} as `foundationx import` writes it",
+        )
+        raise CheckpointError(str(path), found, expected, "import the released file again") from error
     classes = {head["name"]: tuple(head["classes"]) for head in described}
     return tensors, classes, tuple(head["name"] for head in described if head["exclusive"])
 
@@ -106,49 +115,50 @@ def load_heads(model: FoundationModel, path: Path, heads: Mapping[str, str]) -> 
     """Loads the projector and classification heads into a model.
 
     Args:
-        model: whose heads have classes of the same names in the same order.
+        model: Model whose heads have classes of the same names in the same order.
         path: ``heads.safetensors`` of an import.
         heads: ``dataset/classification`` of the model -> name of the imported head.
 
     Raises:
-        CheckpointError: the file cannot be read; a head is not in it or not in the model; class names differ or stand
-            in another order; the projector is another.
+        CheckpointError: The file cannot be read; a head is not in it or not in the model; class names or their order
+            differ; the projector differs.
     """
     tensors, classes, _ = read_heads(path)
     keys = {_fitting(model, key, name, classes, path): name for key, name in heads.items()}
     projector = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
     trunk = model.trunks[Task.CLASSIFICATION.value]
-    _load(trunk.projector, projector, f"{path}: projector", _projector_config(projector))
+    _load(trunk.get_submodule("projector"), projector, f"{path}: projector", _projector_config(projector))
     for key, name in keys.items():
         parts = {kind: tensors[f"heads.{name}.{kind}"] for kind in ("weight", "bias")}
-        _load(model.head(key).classifier, parts, f"{path}: head {name}", "model.backbone is another")
+        _load(model.head(key).get_submodule("classifier"), parts, f"{path}: head {name}", "check model.backbone")
 
 
 def _fitting(
     model: FoundationModel, text: str, name: str, classes: Mapping[str, tuple[str, ...]], path: Path
 ) -> TaskKey:
-    """The key of the model's head that the imported head ``name`` fits. Raises CheckpointError where it does not."""
+    """The key of the model's head that matches the imported head ``name``. Raises CheckpointError if none does."""
     if name not in classes:
-        raise CheckpointError(str(path), f"has no head {name!r}", nearest(name, classes))
+        raise CheckpointError(str(path), f"has no head {name!r}", "one of its heads", nearest(name, classes))
     key = next((key for key in model.classes if str(key) == text), None)
     if key is None or key.task is not Task.CLASSIFICATION:
         known = [str(key) for key in model.classes if key.task is Task.CLASSIFICATION]
-        raise CheckpointError(str(path), f"the model has no classification head {text!r}", nearest(text, known))
+        found = f"the model has no classification head {text!r}"
+        raise CheckpointError(str(path), found, "dataset/classification of the run", nearest(text, known))
     check_classes(classes[name], model.classes[key], f"{path}: head {name} for {key}")
     return key
 
 
-def check_classes(stored: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:
-    """Refuses other class names, and the same names in another order. Raises CheckpointError."""
-    if stored == wanted:
+def check_classes(stored: tuple[str, ...], expected: tuple[str, ...], where: str) -> None:
+    """Raises CheckpointError if class names or their order differ."""
+    if stored == expected:
         return
-    if sorted(stored) == sorted(wanted):
-        place = next(i for i, (one, other) in enumerate(zip(stored, wanted, strict=True)) if one != other)
-        found = f"the same classes in another order: output {place} is {stored[place]!r}, the card's {wanted[place]!r}"
+    if sorted(stored) == sorted(expected):
+        k = next(i for i, (one, other) in enumerate(zip(stored, expected, strict=True)) if one != other)
+        found = f"the same classes in another order: output {k} is {stored[k]!r}, the card's {expected[k]!r}"
         raise CheckpointError(where, found, ", ".join(stored), "list the card's classes in the head's order")
-    missing, extra = [n for n in stored if n not in wanted], [n for n in wanted if n not in stored]
-    found = f"the card lacks {', '.join(missing) or 'nothing'} and has {', '.join(extra) or 'nothing'} besides"
-    raise CheckpointError(where, found, ", ".join(stored), "take a card with these classes, or leave the head out")
+    missing, extra = [n for n in stored if n not in expected], [n for n in expected if n not in stored]
+    found = f"the card lacks {', '.join(missing) or 'nothing'} and additionally has {', '.join(extra) or 'nothing'}"
+    raise CheckpointError(where, found, ", ".join(stored), "use a card with these classes, or leave the head out")
 
 
 def _load(module: nn.Module, tensors: Mapping[str, Tensor], where: str, fix: str) -> None:
@@ -167,3 +177,81 @@ def _projector_config(projector: Mapping[str, Tensor]) -> str:
     if section is None:
         return "set model.projector=None"
     return f"set model.projector=dict(features={section['features']}, hidden={section['hidden']})"
+
+
+def open_subject(path: Path, card: str) -> Checkpoint:
+    """A checkpoint of a run, or one made of the folder (or ``backbone.safetensors``) that an import wrote.
+
+    Args:
+        path: Checkpoint, work directory, folder of an import or its backbone.
+        card: Dataset to evaluate on; the configuration of an import names no other.
+
+    Raises:
+        CheckpointError: There is none, it is torn, or an import does not record its image size.
+    """
+    stored = _imported_backbone(path)
+    if stored is None:
+        return load_checkpoint(path)
+    config = _config(stored, (card,))
+    return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+
+
+def open_with_heads(path: Path) -> Checkpoint:
+    """As :func:`open_subject`, together with the classification heads of an import.
+
+    Args:
+        path: Checkpoint, work directory, folder of an import, or a file written by ``export --to backbone``.
+
+    Raises:
+        CheckpointError: There is none, it is torn, or an import does not record its image size.
+    """
+    stored = _imported_backbone(path)
+    if stored is None:
+        return load_checkpoint(path)
+    heads = stored.with_name(HEADS)
+    if stored.name != BACKBONE or not heads.is_file():
+        config = _config(stored, (stored.stem,))
+        return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+    tensors, named, exclusive = read_heads(heads)
+    classes = {TaskKey(name, Task.CLASSIFICATION): names for name, names in named.items()}
+    softmax = [str(TaskKey(name, Task.CLASSIFICATION)) for name in exclusive]
+    config = _config(stored, tuple(named) or (stored.stem,), projector=projector_of(tensors), softmax=softmax)
+    model = FoundationModel(config.model, classes)
+    if classes:
+        load_heads(model, heads, {str(key): key.dataset for key in classes})
+    return _as_checkpoint(model, config, stored)
+
+
+def _imported_backbone(path: Path) -> Path | None:
+    """The safetensors file of an import or export; None for anything else, which a checkpoint has to be."""
+    stored = path / BACKBONE if path.is_dir() else path
+    return stored if stored.suffix == ".safetensors" and stored.is_file() else None
+
+
+def _as_checkpoint(model: FoundationModel, config: RunConfig, stored: Path) -> Checkpoint:
+    load_backbone(model.backbone.net, stored)
+    weights = model.state_dict()
+    return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
+
+
+def _config(path: Path, cards: tuple[str, ...], **model: Any) -> RunConfig:
+    """The configuration that the file's metadata describe; everything else has its default."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = stored.metadata() or {}
+        backbone, mean, std = (json.loads(facts[name]) for name in ("backbone", "mean", "std"))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        found = f"cannot be read ({type(error).__name__}: {error})"
+        expected = "a backbone as `foundationx import` or `export --to backbone` writes it"
+        raise CheckpointError(str(path), found, expected, "import or export it again") from error
+    if "image_size" not in facts:
+        fix = "import it again with --image-size (224 for Adam)"
+        raise CheckpointError(str(path), "does not record its image size", "the size of the model's images", fix)
+    content = {
+        "name": path.parent.name,
+        "image_size": int(facts["image_size"]),
+        "model": {"backbone": backbone, "mean": mean, "std": std} | model,
+        "datasets": [{"card": card} for card in cards],
+        "schedule": {"cycles": 1},
+    }
+    return parse_config(content, str(path))

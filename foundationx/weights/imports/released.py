@@ -1,8 +1,11 @@
 """Imports released weights: Ark, Ark+ (``ark.md`` 6), Foundation X, X+ (``foundation_x.md`` 7), the self-supervised
 Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` 7), and backbones alone under published names.
 
-Nothing is passed over in silence: every tensor of the file is taken, or dropped for a reason that is told; a name that
-no rule knows is refused.
+Every tensor of the file is reported as loaded, or as skipped with the reason; a name that no rule knows is refused.
+
+The released files identify heads by number only. Two of the published lists of class names are wrong and corrected
+here: MIMIC's outputs are in alphabetical order (not CheXpert's), RSNA's are normal, no opacity, opacity. Heads have the
+names of this project's cards.
 """
 
 from __future__ import annotations
@@ -16,26 +19,169 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foundationx.core.errors import CheckpointError
-from foundationx.weights.exports._swin_names import from_timm
-from foundationx.weights.imports.networks import FAMILIES, NetworkShape, family_of, read_network
-from foundationx.weights.imports.released_file import pick_weights, read_file, reason_for
-from foundationx.weights.imports.released_heads import ReleasedHead, name_heads
-from foundationx.weights.imports.selfsup_files import METHODS, recognise
-from foundationx.weights.imports.swin_shape import PATCH_SIZE, SwinShape
+from foundationx.core.errors import CheckpointError, nearest
+from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
+from foundationx.weights.imports.self_supervised import METHODS, recognise
+from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
+from foundationx.weights.swin import PATCH_SIZE, SwinShape, from_timm
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "mimic_cxr_jpg": (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Enlarged Cardiomediastinum",
+        "Fracture",
+        "Lung Lesion",
+        "Lung Opacity",
+        "No Finding",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Pneumonia",
+        "Pneumothorax",
+        "Support Devices",
+    ),
+    "chexpert": (
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Opacity",
+        "Lung Lesion",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+        "Atelectasis",
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Fracture",
+        "Support Devices",
+    ),
+    "nih_chestxray14": (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+        "Consolidation",
+        "Edema",
+        "Emphysema",
+        "Fibrosis",
+        "Pleural_Thickening",
+        "Hernia",
+    ),
+    "rsna_pneumonia": ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity"),
+    "vindr_cxr_global": ("PE", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding"),
+    "shenzhen": ("Tuberculosis",),
+    "tbx11k": ("Tuberculosis",),
+    "node21": ("Nodule",),
+    "candid_ptx": ("Pneumothorax",),
+    "siim_acr": ("Pneumothorax",),
+    "chestx_det": (
+        "Atelectasis",
+        "Calcification",
+        "Cardiomegaly",
+        "Consolidation",
+        "Diffuse Nodule",
+        "Effusion",
+        "Emphysema",
+        "Fibrosis",
+        "Fracture",
+        "Mass",
+        "Nodule",
+        "Pleural Thickening",
+        "Pneumothorax",
+    ),
+    "covidx": ("Normal", "Pneumonia", "COVID-19"),
+}
+"""Classes of each dataset's released head, in the order of its outputs."""
+
+EXCLUSIVE = ("rsna_pneumonia", "covidx")
+"""Heads whose classes exclude each other, so that tests apply softmax (``ark.md`` sections 2 and 3)."""
+
+_SIX = ("mimic_cxr_jpg", "chexpert", "nih_chestxray14", "rsna_pneumonia", "vindr_cxr_global", "shenzhen")
+_ELEVEN = (
+    *("tbx11k", "node21", "candid_ptx", "rsna_pneumonia", "chestx_det", "siim_acr"),
+    *("chexpert", "nih_chestxray14", "vindr_cxr_global", "shenzhen", "mimic_cxr_jpg"),
+)
+ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "ark": (_SIX, _SIX[1:], (*_SIX, "covidx")),
+    "foundation_x": (_ELEVEN,),
+    "foundation_x_plus": (_ELEVEN,),
+}
+"""Order of the heads in the released files of a kind: Ark with and without MIMIC and with COVIDx, Foundation X."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedHead:
+    """A linear layer with named outputs.
+
+    Attributes:
+        name: Name of the dataset's card.
+        classes: Names of the K outputs.
+        exclusive: Whether the classes exclude each other.
+        weight: (K, D).
+        bias: (K,).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    exclusive: bool
+    weight: Tensor
+    bias: Tensor
+
+
+def name_heads(
+    layers: Sequence[tuple[Tensor, Tensor]], kind: str, given: Sequence[str] | None, where: str
+) -> list[ReleasedHead]:
+    """Names heads by their numbers of outputs.
+
+    Args:
+        layers: Weight (K, D) and bias (K,) of each head, in the file's order.
+        kind: Kind of the file (``ORDERS``).
+        given: Names in the file's order; None for the released orders.
+        where: File, for messages.
+
+    Raises:
+        CheckpointError: No order of heads with these numbers of outputs is known, or the given names do not match.
+    """
+    outputs = [weight.shape[0] for weight, _ in layers]
+    unknown = [name for name in given or () if name not in CLASSES]
+    if unknown:
+        raise CheckpointError(
+            f"heads of {where}", f"found {unknown[0]!r}", "the name of a card", nearest(unknown[0], CLASSES)
+        )
+    orders = (tuple(given),) if given else ORDERS[kind]
+    order = next((order for order in orders if [len(CLASSES[name]) for name in order] == outputs), None)
+    if order is None:
+        known = "; or ".join(", ".join(f"{name} {len(CLASSES[name])}" for name in order) for order in orders)
+        fix = "if you know the dataset of each head, name them: --heads NAME ...; or skip them: --heads none"
+        raise CheckpointError(f"heads of {where}", f"heads with {outputs} outputs, in this order", known, fix)
+    return [
+        ReleasedHead(name, CLASSES[name], name in EXCLUSIVE, weight, bias)
+        for name, (weight, bias) in zip(order, layers, strict=True)
+    ]
+
 
 KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES)
-"""What a file may hold; ``swin`` and those after it are backbones alone under published names."""
+"""Kinds of files; ``swin`` and those after it are backbones alone under published names."""
 
 _X = "backbone.0."
-_DETECTOR = "detector: arranged differently here (docs/choices.md), trained anew"
-_DROPPED: tuple[tuple[str, str], ...] = (
-    (r"(backbone\.0\.)?layers\..*\.attn_mask", "follows from image and window size, computed anew"),
-    (r"(backbone\.0\.)?layers\..*\.relative_position_index", "follows from the window size, checked, computed anew"),
+_DETECTOR = "detector: structured differently here (docs/choices.md), trained anew"
+_SKIPPED: tuple[tuple[str, str], ...] = (
+    (r"(backbone\.0\.)?layers\..*\.attn_mask", "follows from image and window size, recomputed"),
+    (r"(backbone\.0\.)?layers\..*\.relative_position_index", "follows from the window size; checked and recomputed"),
     (r"head\..*", "ImageNet's classifier, unused"),
     (r"backbone\.0\.head\..*", "spare head, never trained"),
     (r"backbone\.0\.Segnorm\d+\..*", "never used by the released model"),
-    (r"backbone\.0\.segmentation_.*", "PPM, FPN and masks: arranged differently here (docs/choices.md), trained anew"),
+    (
+        r"backbone\.0\.segmentation_.*",
+        "PPM, FPN and masks: structured differently here (docs/choices.md), trained anew",
+    ),
     (r"(transformer|input_proj|label_enc|(bbox|class)_embed_?)\..*", _DETECTOR),
 )
 _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
@@ -43,26 +189,28 @@ _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(w
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _GREY = ((0.5056,) * 3, (0.252,) * 3)
 _OF_RADIOGRAPHS = ("foundation_x", "foundation_x_plus", "peac", "ace", "lamps")
-"""Trained with the mean of radiographs (``foundation_x.md`` 3.4, ``ssl.md`` 3.1, 4.1); Lamps, which cuts as PEAC does,
-is counted here, though its own is not documented. Adam, Adam-v2 and Ark took ImageNet's."""
+"""Trained with the mean grey value of radiographs (``foundation_x.md`` 3.4, ``ssl.md`` 3.1, 4.1); Lamps, which crops
+as PEAC does, is included, though its own is not documented. Adam, Adam-v2 and Ark use ImageNet's."""
 _NORMALISATION = {kind: _GREY if kind in _OF_RADIOGRAPHS else _IMAGENET for kind in KINDS}
 
 
 @dataclass(slots=True)
 class Released:
-    """What a released file holds.
+    """Content of a released file.
 
     Attributes:
-        kind: one of ``KINDS``; ``entry`` is where in the file the weights lay.
-        shape: of the backbone.
-        backbone: state dict under our names, index buffers included.
-        projector: ``0.weight`` ... of ``ClassificationTrunk.projector``; empty where there is none.
-        heads: named classification heads.
-        image_size: of training, where the file tells.
-        mean, std: normalisation of training.
-        taken: name in the file -> name here.
-        dropped: name in the file -> reason.
-        added: name here -> where its values come from, for what the file lacks.
+        kind: One of ``KINDS``.
+        entry: Entry of the file with the weights; empty for a bare state dict.
+        shape: Measures of the backbone.
+        backbone: State dict under our names, including index buffers.
+        projector: ``0.weight`` ... of ``ClassificationTrunk.projector``; empty if there is none.
+        heads: Named classification heads.
+        image_size: Training image size in pixels, if the file records it.
+        mean: Mean of the training normalisation, per channel in [0, 1].
+        std: Standard deviation of the training normalisation, per channel.
+        loaded: Name in the file -> our name.
+        skipped: Name in the file -> reason.
+        initialised: Our name -> origin of the values, for tensors that the file lacks.
     """
 
     kind: str
@@ -74,9 +222,9 @@ class Released:
     image_size: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    taken: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
-    added: dict[str, str] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    initialised: dict[str, str] = field(default_factory=dict)
 
 
 def read_released(
@@ -85,21 +233,21 @@ def read_released(
     """Reads a released file.
 
     Args:
-        path: the file.
-        kind: one of ``KINDS``, or ``auto``.
-        entry: of the file (``released_file.py``).
-        heads: datasets of the heads in the file's order; None for the released orders, ``["none"]`` to drop the heads.
+        path: Released file.
+        kind: One of ``KINDS``, or ``auto``.
+        entry: Entry of the file with the weights; None for the published model.
+        heads: Datasets of the heads in the file's order; None for the released orders, ``["none"]`` to skip the heads.
 
     Raises:
-        CheckpointError: torn, unknown, incomplete or contradicting itself.
+        CheckpointError: The file is damaged, unknown, incomplete or inconsistent.
     """
     content = read_file(path)
     method = recognise(content, kind, entry)
-    wanted = METHODS[method].branch if method and not entry and METHODS[method].branch in content else entry
-    tensors, entry_found, left = pick_weights(content, path, wanted)
+    chosen = METHODS[method].branch if method and not entry and METHODS[method].branch in content else entry
+    tensors, chosen, skipped = pick_weights(content, path, chosen)
     if method is None:
-        return convert(tensors, str(path), kind, heads, entry_found, left)
-    return _of_method(tensors, method, str(path), heads, entry_found, left)
+        return convert(tensors, str(path), kind, heads, chosen, skipped)
+    return _of_method(tensors, method, str(path), heads, chosen, skipped)
 
 
 def _of_method(
@@ -110,25 +258,25 @@ def _of_method(
     entry: str,
     left: dict[str, str],
 ) -> Released:
-    """The backbone of a self-supervised method's file; names in the tables are those of the file."""
+    """The backbone of a self-supervised method's file; the reports use the names in the file."""
     method = METHODS[name]
-    plain, origin, dropped = method.strip(tensors, name, where)
+    plain, origin, skipped = method.strip(tensors, name, where)
     found = convert(plain, where, "auto", heads, entry)
     if found.kind not in method.networks:
         expected = f"the backbones of {name}: {', '.join(method.networks)}"
         raise CheckpointError(where, f"holds a backbone of kind {found.kind}", expected, "correct or leave out --kind")
-    taken = {origin[n]: here for n, here in found.taken.items()}
-    dropped |= {origin[n]: reason for n, reason in found.dropped.items()}
+    loaded = {origin[n]: here for n, here in found.loaded.items()}
+    skipped |= {origin[n]: reason for n, reason in found.skipped.items()}
     mean, std = _NORMALISATION[name]
-    return replace(found, kind=name, mean=mean, std=std, taken=taken, dropped=left | dropped)
+    return replace(found, kind=name, mean=mean, std=std, loaded=loaded, skipped=left | skipped)
 
 
 def _alone(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
-    """A backbone that is no Swin."""
+    """A backbone other than Swin."""
     found = read_network(tensors, kind, where)
-    kept, dropped, (mean, std) = found.tensors, left | found.dropped, _NORMALISATION[kind]
+    kept, skipped, (mean, std) = found.tensors, left | found.skipped, _NORMALISATION[kind]
     size = found.image_size
-    return Released(kind, entry, found.shape, kept, {}, [], size, mean, std, found.taken, dropped, found.added)
+    return Released(kind, entry, found.shape, kept, {}, [], size, mean, std, found.loaded, skipped, found.initialised)
 
 
 def convert(
@@ -139,7 +287,7 @@ def convert(
     entry: str = "",
     left: dict[str, str] | None = None,
 ) -> Released:
-    """The same for a state dict that is already in memory (also on the meta device)."""
+    """As ``read_released``, for a state dict in memory (also on the meta device)."""
     detected = detect_kind(tensors, where)
     if kind not in ("auto", detected):
         raise CheckpointError(where, f"holds {detected} weights", f"{kind} weights", "leave out --kind or correct it")
@@ -147,38 +295,40 @@ def convert(
         _no_heads(heads, detected, where)
     if detected in FAMILIES:
         return _alone(tensors, detected, where, entry, left or {})
-    dropped = dict(left or {})
-    dropped |= {name: reason for name in tensors if (reason := reason_for(_DROPPED, name)) is not None}
-    backbone, taken = _backbone_part(tensors, dropped)
+    skipped = dict(left or {})
+    skipped |= {name: reason for name in tensors if (reason := reason_for(_SKIPPED, name)) is not None}
+    backbone, loaded = _backbone_part(tensors, skipped)
     shape = SwinShape.read(backbone, where)
     image_size = _check_buffers(tensors, shape, where)
-    added = {}
+    initialised = {}
     for name, measures in shape.shapes().items():
         if name not in backbone:
-            backbone[name], added[name] = _missing(name, measures, shape)
+            backbone[name], initialised[name] = _missing(name, measures, shape)
     projector = _projector(tensors, shape, where)
-    taken |= {f"projector.{name}": f"projector.{name if '.' in name else f'0.{name}'}" for name in projector}
+    loaded |= {f"projector.{name}": f"projector.{name if '.' in name else f'0.{name}'}" for name in projector}
     named = []
     if list(heads or ()) == ["none"]:
-        dropped |= {name: "left out as asked (--heads none)" for name in tensors if _HEAD.fullmatch(name)}
+        skipped |= {name: "skipped as requested (--heads none)" for name in tensors if _HEAD.fullmatch(name)}
     elif layers := _head_layers(tensors, where):
         named = name_heads(layers, detected, heads, where)
         heads_here = {name: match for name in tensors if (match := _HEAD.fullmatch(name))}
-        taken |= {name: f"heads.{named[int(match[1])].name}.{match[2]}" for name, match in heads_here.items()}
-    unknown = sorted(tensors.keys() - taken.keys() - dropped.keys())
+        loaded |= {name: f"heads.{named[int(match[1])].name}.{match[2]}" for name, match in heads_here.items()}
+    unknown = sorted(tensors.keys() - loaded.keys() - skipped.keys())
     if unknown:
         found = f"{len(unknown)} tensors that {detected} does not have: {', '.join(unknown[:3])}"
         raise CheckpointError(where, found, "the released names", "the file is of another network")
     _check_widths(projector, named, shape, where)
     projector = {name if "." in name else f"0.{name}": value for name, value in projector.items()}
     mean, std = _NORMALISATION[detected]
-    return Released(detected, entry, shape, backbone, projector, named, image_size, mean, std, taken, dropped, added)
+    return Released(
+        detected, entry, shape, backbone, projector, named, image_size, mean, std, loaded, skipped, initialised
+    )
 
 
 def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
-    """One of ``KINDS`` by the names. Raises CheckpointError where they are none of the released ones."""
+    """The kind of a file by its tensor names. Raises CheckpointError if they are those of no released file."""
     names = list(tensors)
-    vit = any(name.startswith("blocks.0.") for name in names)  # its patches have Swin's name
+    vit = any(name.startswith("blocks.0.") for name in names)  # its patch embedding has Swin's name
     if any(name.startswith(f"{_X}patch_embed.") for name in names):
         shared_decoder = any(re.match(r"transformer\.decoder\.layers\.", name) for name in names)
         return "foundation_x_plus" if shared_decoder else "foundation_x"
@@ -191,22 +341,23 @@ def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
 
 
 def _no_heads(heads: Sequence[str] | None, kind: str, where: str) -> None:
-    """Raises CheckpointError where heads were named for a backbone that stands alone."""
+    """Raises CheckpointError if heads are named for a backbone alone."""
     if heads and list(heads) != ["none"]:
-        raise CheckpointError(where, f"holds no classification heads (a {kind})", "", "leave out --heads")
+        found = f"holds no classification heads (a {kind})"
+        raise CheckpointError(where, found, "classification heads", "leave out --heads")
 
 
-def _backbone_part(tensors: dict[str, Tensor], dropped: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The backbone under our names, and the file's name -> our name. What is left out is entered in ``dropped``."""
+def _backbone_part(tensors: dict[str, Tensor], skipped: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The backbone under our names, and the file's name -> our name. Adds skipped names to ``skipped``."""
     swin, names = {}, []
     last = max((int(match[1]) for name in tensors if (match := re.search(r"layers\.(\d+)\.blocks\.", name))), default=0)
     for name, value in tensors.items():
         plain = name.removeprefix(_X)
         stage_norm = re.fullmatch(r"Locnorm(\d+)\.(weight|bias)", plain)
-        if name in dropped:
+        if name in skipped:
             continue
         if stage_norm and int(stage_norm[1]) == last:
-            dropped[name] = "the last stage's norm here is that of classification"
+            skipped[name] = "the last stage's norm here is that of classification"
         elif stage_norm:
             swin[f"norm{stage_norm[1]}.{stage_norm[2]}"] = value
             names.append(name)
@@ -218,34 +369,33 @@ def _backbone_part(tensors: dict[str, Tensor], dropped: dict[str, str]) -> tuple
 
 
 def _missing(name: str, measures: tuple[int, ...], shape: SwinShape) -> tuple[Tensor, str]:
-    """Value and origin of a tensor that our Swin has and the file need not have."""
+    """Value and origin of a tensor of our Swin that the file may lack."""
     if name.endswith("relative_position_index"):
         return position_index(shape.window_size), "computed from the window size"
     value = torch.ones(measures) if name.endswith("weight") else torch.zeros(measures)
-    return value, "norm of an inner stage, which the released model does not have: starts as a plain norm"
+    return value, "norm of an inner stage, which the released model does not have: initialised as an identity norm"
 
 
 def position_index(window: int) -> Tensor:
-    """(w^2, w^2) int64: row of the bias table for each pair of tokens of a window of side w."""
+    """Row of the bias table for each pair of tokens of a window of side w: (w^2, w^2) int64."""
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    place = (rows * (2 * window - 1) + columns).flatten()
-    return place[:, None] - place[None, :] + place[-1]
+    position = (rows * (2 * window - 1) + columns).flatten()
+    return position[:, None] - position[None, :] + position[-1]
 
 
 def _check_buffers(tensors: dict[str, Tensor], shape: SwinShape, where: str) -> int | None:
-    """Holds index and mask buffers against the window; returns the image size that the first stage's masks tell."""
+    """Checks index and mask buffers against the window; returns the image size implied by the first stage's masks."""
     tokens, size = shape.window_size**2, None
     expected = position_index(shape.window_size)
     for name, value in tensors.items():
         if name.endswith("relative_position_index") and not value.is_meta and not torch.equal(value.long(), expected):
-            found = f"{name} is not that of a window of {shape.window_size} tokens, which the bias tables tell"
+            found = f"{name} is not that of a window of {shape.window_size} tokens, as the bias tables imply"
             raise CheckpointError(where, found, "one window size", "the file is of another network")
         if name.endswith("attn_mask"):
             if value.ndim != 3 or tuple(value.shape[1:]) != (tokens, tokens):
                 found = f"{name} has shape {tuple(value.shape)}"
-                raise CheckpointError(
-                    where, found, f"(windows, {tokens}, {tokens}): the bias tables tell the window size"
-                )
+                shape_text = f"(windows, {tokens}, {tokens}), as the bias tables imply"
+                raise CheckpointError(where, found, shape_text, "the file is of another network")
             side = math.isqrt(value.shape[0])
             if ".0.blocks." in name and side * side == value.shape[0]:
                 size = side * shape.window_size * PATCH_SIZE
@@ -254,12 +404,13 @@ def _check_buffers(tensors: dict[str, Tensor], shape: SwinShape, where: str) -> 
 
 def _projector(tensors: dict[str, Tensor], shape: SwinShape, where: str) -> dict[str, Tensor]:
     """Tensors of the projector by their names in it: one linear layer, or linear, ReLU, linear."""
-    found = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
+    layers = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
     single, hidden = {"weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"}
-    if found and set(found) not in (single, hidden):
+    if layers and set(layers) not in (single, hidden):
         expected = "weight and bias (Ark+), or 0 and 2 with weight and bias each (Ark-6)"
-        raise CheckpointError(where, f"a projector of {', '.join(sorted(found))}", expected)
-    return found
+        found = f"a projector of {', '.join(sorted(layers))}"
+        raise CheckpointError(where, found, expected, "the file is of another network")
+    return layers
 
 
 def _head_layers(tensors: dict[str, Tensor], where: str) -> list[tuple[Tensor, Tensor]]:
@@ -269,21 +420,21 @@ def _head_layers(tensors: dict[str, Tensor], where: str) -> list[tuple[Tensor, T
     count = len({number for number, _ in parts})
     if set(parts) != {(number, kind) for number in range(count) for kind in ("weight", "bias")}:
         found = f"heads {sorted(f'{number}.{kind}' for number, kind in parts)}"
-        raise CheckpointError(where, found, "weight and bias of every head from 0 on", "the file is torn")
+        raise CheckpointError(where, found, "weight and bias of every head from 0 on", "the file is damaged")
     return [(parts[number, "weight"], parts[number, "bias"]) for number in range(count)]
 
 
 def _check_widths(projector: dict[str, Tensor], heads: Sequence[ReleasedHead], shape: SwinShape, where: str) -> None:
-    """Every linear layer takes what the one before it gives."""
+    """Checks that the input width of every linear layer is the output width of the one before."""
     width = shape.embed_dims * 2 ** (len(shape.depths) - 1)
     layers = [(f"projector.{name}", value) for name, value in sorted(projector.items()) if value.ndim == 2]
     for name, value in layers:
         bias = projector[name.removeprefix("projector.").replace("weight", "bias")]
         if value.shape[1] != width or bias.shape != value.shape[:1]:
             found = f"{name} {tuple(value.shape)} with a bias of {tuple(bias.shape)}"
-            raise CheckpointError(where, found, f"a layer that takes {width} features", "the file is torn")
+            raise CheckpointError(where, found, f"a layer that takes {width} features", "the file is damaged")
         width = value.shape[0]
     for head in heads:
         if head.weight.shape[1] != width or head.bias.shape != head.weight.shape[:1]:
             found = f"the head of {head.name} has weight {tuple(head.weight.shape)} and bias {tuple(head.bias.shape)}"
-            raise CheckpointError(where, found, f"weight (K, {width}) and bias (K,)", "the file is torn")
+            raise CheckpointError(where, found, f"weight (K, {width}) and bias (K,)", "the file is damaged")

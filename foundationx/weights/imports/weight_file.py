@@ -1,4 +1,4 @@
-"""Opens a file of weights without running code from it, and finds the state dict inside."""
+"""Opens a weight file without running code from it, and finds the state dict in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import codecs
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,20 @@ from foundationx.core.errors import CheckpointError
 
 TEACHERS = ("teacher", "teacher_model")
 STUDENTS = ("state_dict", "model")
-"""Entries of Ark's and Foundation X's files; the teacher is the published model."""
+"""Entries of the files of Ark and Foundation X; the teacher is the published model."""
 
-_PLAIN_OBJECTS = [
+_NUMPY_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]  # str in the stubs
+"""Function by which NumPy unpickles its numbers."""
+
+_PLAIN_OBJECTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,  # command-line options
     (codecs.encode, "_codecs.encode"),  # how pickle writes the bytes of a NumPy number
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
 ]
-"""What training scripts leave beside the weights and what holds values only: safe to read."""
+"""Types that training scripts store beside the weights and that hold values only: safe to load."""
 
 
 def pick_weights(
@@ -39,16 +42,16 @@ def pick_weights(
     """Finds the state dict.
 
     Args:
-        content: of the file (``read_file``): a state dict, or a dictionary that holds one.
-        path: for messages.
-        entry: which one; None for the teacher where there is one.
+        content: Content of the file (``read_file``): a state dict, or a dictionary that holds one.
+        path: File, for messages.
+        entry: Entry with the weights; None for the teacher, if there is one.
 
     Returns:
-        The tensors without the prefix ``module.``, the name of the entry (empty for a bare state dict), and why each
-        other entry of the file was left.
+        The tensors without the prefix ``module.``, the name of the entry (empty for a bare state dict), and the reason
+        why each other entry of the file is skipped.
 
     Raises:
-        CheckpointError: no such state dict, or numbers that are not finite.
+        CheckpointError: There is no such state dict, or it has values that are not finite.
     """
     if is_state_dict(content):
         return _without_module(content, path), "", {}
@@ -60,7 +63,7 @@ def pick_weights(
         fix = "name the entry: --entry NAME" if holders else "give a file of weights"
         raise CheckpointError(str(path), found, f"weights in one of {', '.join(wanted)}", fix)
     left = {
-        name: f"other weights than those asked for ({chosen})" if name in holders else "not weights"
+        name: f"other weights than the chosen entry ({chosen})" if name in holders else "not weights"
         for name in content
         if name != chosen
     }
@@ -71,13 +74,13 @@ def read_file(path: Path) -> dict[str, Any]:
     """The file's dictionary.
 
     Args:
-        path: a file of torch.save or safetensors.
+        path: File written by torch.save or safetensors.
 
     Raises:
-        CheckpointError: the file is missing or torn, or holds objects that only running code could read.
+        CheckpointError: The file is missing or damaged, or holds objects that cannot be read without running code.
     """
     if not path.is_file():
-        raise CheckpointError(str(path), "there is no such file", "a file of weights", "check the path")
+        raise CheckpointError(str(path), "there is no such file", "a weight file", "check the path")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -88,20 +91,24 @@ def read_file(path: Path) -> dict[str, Any]:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked:
             fix = (
-                "where you trust its source, open it once in an environment of its own with torch.load(FILE, "
+                "if you trust its source, open it once in a separate environment with torch.load(FILE, "
                 "weights_only=False) and save the weights alone: torch.save({'teacher': content['teacher']}, NEW)"
             )
             found = f"holds an object of {blocked[1]}, which cannot be read without running code from the file"
             raise CheckpointError(str(path), found, "tensors, numbers, text", fix) from error
-        found, fix = f"cannot be read ({type(error).__name__})", "it may be torn: fetch it again and compare its size"
-        raise CheckpointError(str(path), found, "a whole file of weights", fix) from error
+        found, fix = (
+            f"cannot be read ({type(error).__name__})",
+            "it may be damaged: fetch it again and compare its size",
+        )
+        raise CheckpointError(str(path), found, "a complete weight file", fix) from error
     if not isinstance(content, dict):
-        raise CheckpointError(str(path), f"holds a {type(content).__name__}", "a dictionary of tensors")
+        found = f"holds a {type(content).__name__}"
+        raise CheckpointError(str(path), found, "a dictionary of tensors", "save the state dict alone")
     return content
 
 
 def _check_sums(path: Path) -> None:
-    """Raises BadZipFile where a part of the archive is not what its checksum says; torch.load does not look."""
+    """Raises BadZipFile if a part of the archive does not match its checksum, which torch.load does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():
@@ -109,19 +116,20 @@ def _check_sums(path: Path) -> None:
 
 
 def is_state_dict(value: Any) -> bool:
-    """Whether it is a dictionary of tensors, and not empty."""
+    """Whether a value is a non-empty dictionary of tensors."""
     return isinstance(value, dict) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
 
 
 def _without_module(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Strips what DataParallel puts before every name. Numbers of half precision become float32."""
+    """Removes DataParallel's prefix from every name. Half-precision values become float32."""
     plain = {str(name).removeprefix("module."): value for name, value in tensors.items()}
     if len(plain) != len(tensors):
-        raise CheckpointError(str(path), "names with and without 'module.' that are otherwise equal", "one model")
+        found = "names with and without 'module.' that are otherwise equal"
+        raise CheckpointError(str(path), found, "one model", "save one model alone")
     broken = [name for name, value in plain.items() if value.is_floating_point() and not _finite(value)]
     if broken:
         raise CheckpointError(
-            str(path), f"numbers in {broken[0]} that are not finite", "finite weights", "the file is torn"
+            str(path), f"values in {broken[0]} that are not finite", "finite weights", "the file is damaged"
         )
     return {name: value.float() if value.is_floating_point() else value for name, value in plain.items()}
 
@@ -131,5 +139,5 @@ def _finite(value: Tensor) -> bool:
 
 
 def reason_for(rules: Sequence[tuple[str, str]], name: str) -> str | None:
-    """The reason beside the first pattern that the whole name matches; None where none does."""
+    """The reason of the first pattern that the whole name matches; None if no pattern matches."""
     return next((reason for pattern, reason in rules if re.fullmatch(pattern, name)), None)

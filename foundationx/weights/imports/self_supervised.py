@@ -1,7 +1,7 @@
-"""Released files of self-supervised methods: how each is recognised, which weights are taken, what is left out.
+"""Released files of self-supervised methods: how each is recognised, which weights are loaded and which skipped.
 
-Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` sections 1.4, 2.6, 3.7, 4.7, 5.5 and 7). Below these prefixes lie plain
-backbones under published names, which are read as any other.
+Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` sections 1.4, 2.6, 3.7, 4.7, 5.5 and 7). Below these prefixes
+are plain backbones under published names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from foundationx.core.errors import CheckpointError
-from foundationx.weights.imports.released_file import is_state_dict, reason_for
+from foundationx.weights.imports.weight_file import is_state_dict, reason_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,53 +22,53 @@ class Method:
     """One method's files.
 
     Attributes:
-        branch: entry of the file that is the published model.
-        sign: pattern of names in that entry as they are stored, by which the file is recognised.
-        networks: kinds of backbone that the method was released with.
-        prefixes: before the backbone's names once ``module.`` is gone; the first that occurs.
-        dropped: patterns of names that are no part of the backbone as it is run, and why they are left out.
+        branch: Entry of the file with the published model.
+        sign: Pattern of the stored names in that entry that identifies the method.
+        networks: Kinds of backbone in the released files.
+        prefixes: Prefixes of the backbone's names after ``module.``; the first that occurs applies.
+        skipped: Patterns of names that are not part of the backbone, with the reason.
     """
 
     branch: str
     sign: str
     networks: tuple[str, ...]
     prefixes: tuple[str, ...]
-    dropped: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
 
     def strip(
         self, tensors: Mapping[str, Tensor], name: str, where: str
     ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-        """Cuts the backbone out.
+        """Extracts the backbone.
 
         Args:
-            tensors: of the entry, without ``module.``.
-            name: of the method, and
-            where: file, for messages.
+            tensors: Tensors of the entry, without ``module.``.
+            name: Name of the method, for messages.
+            where: File, for messages.
 
         Returns:
-            The backbone under its plain names; plain name -> name in the file; what is left out -> reason.
+            The backbone under its plain names; plain name -> name in the file; skipped name -> reason.
 
         Raises:
-            CheckpointError: no name has the prefix, or one outside the backbone is unknown.
+            CheckpointError: No name has the prefix, or one outside the backbone is unknown.
         """
         prefix = next((p for p in self.prefixes if any(n.startswith(p) for n in tensors)), None)
         if prefix is None:
             found = f"names such as {', '.join(list(tensors)[:3])}"
             expected = f"names of {name}: {' or '.join(f'{p}*' for p in self.prefixes)} (module. before them or not)"
             raise CheckpointError(where, found, expected, "leave out --kind, or name another --entry")
-        reasons = {n: reason_for(self.dropped, n) for n in tensors}
-        dropped = {n: reason for n, reason in reasons.items() if reason is not None}
-        inside = {n: n.removeprefix(prefix) for n in tensors if n not in dropped and n.startswith(prefix)}
-        unknown = sorted(tensors.keys() - inside.keys() - dropped.keys())
+        reasons = {n: reason_for(self.skipped, n) for n in tensors}
+        skipped = {n: reason for n, reason in reasons.items() if reason is not None}
+        inside = {n: n.removeprefix(prefix) for n in tensors if n not in skipped and n.startswith(prefix)}
+        unknown = sorted(tensors.keys() - inside.keys() - skipped.keys())
         if unknown:
             found = f"{len(unknown)} tensors that {name} does not have: {', '.join(unknown[:3])}"
             raise CheckpointError(where, found, "the released names", "the file is of another network")
-        return {short: tensors[n] for n, short in inside.items()}, {s: n for n, s in inside.items()}, dropped
+        return {short: tensors[n] for n, short in inside.items()}, {s: n for n, s in inside.items()}, skipped
 
 
 _HEAD = "head of the pre-training, outside the backbone"
 _ANY_HEAD = ((r"(?!backbone\.).*", _HEAD),)
-"""The names of these heads differ from release to release; all that is not the backbone is one."""
+"""The names of these heads differ between releases; everything outside the backbone is one."""
 
 METHODS = {
     "adam": Method(
@@ -104,19 +104,19 @@ METHODS = {
 
 
 def recognise(content: Mapping[str, Any], kind: str, entry: str | None) -> str | None:
-    """The method whose file this is: ``kind`` where it names one, else the first whose sign is there; None if none.
+    """The method of a file: ``kind`` if it names one, otherwise the first whose sign occurs; None if there is none.
 
-    ACE and Lamps differ in one word alone: ACE's teacher was stored with ``module.`` before its names, Lamps's was not.
+    ACE and Lamps differ in one prefix: ACE's teacher was stored with ``module.`` before its names, Lamps's without.
 
     Args:
-        content: of the file: a state dict, or a dictionary that holds some.
+        content: Content of the file: a state dict, or a dictionary that holds some.
         kind: ``auto``, a method, or another kind.
-        entry: which entry of the file the user asked for.
+        entry: Entry of the file that the user chose.
     """
     if kind != "auto":
         return kind if kind in METHODS else None
     for name, method in METHODS.items():
-        weights = content if is_state_dict(content) else content.get(entry or method.branch)
+        weights = content if is_state_dict(content) else content.get(entry or method.branch, {})
         if is_state_dict(weights) and any(re.match(method.sign, str(key)) for key in weights):
             return name
     return None

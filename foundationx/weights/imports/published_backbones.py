@@ -1,7 +1,7 @@
-"""Published backbones other than Swin: what they are is read off names and shapes, their names become ours.
+"""Published backbones other than Swin: their kind and measures are read from names and shapes of the weights.
 
-A ResNet under torchvision's names, a ConvNeXt under its authors' or timm's, a ViT under timm's. What was read is held
-against the network that the configuration builds, tensor by tensor.
+A ResNet under torchvision's names, a ConvNeXt under its authors' or timm's, a ViT under timm's. The result is checked,
+tensor by tensor, against the network that the configuration builds.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from torch import Tensor
 
 from foundationx.core.errors import CheckpointError
 from foundationx.models.backbone import build_net
-from foundationx.weights.imports.released_file import reason_for
+from foundationx.weights.imports.weight_file import reason_for
 
 VIT_HEAD_WIDTH = 64
-"""Of every published ViT; the number of attention heads stands in no shape."""
+"""Channels per attention head of every published ViT; no shape reveals the number of heads."""
 
 Rules = tuple[tuple[str, str], ...]
-"""Patterns and what stands in for them, the first match of each in turn."""
+"""Pairs of a pattern and its replacement or reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What ``SwinShape`` is for a Swin: the kind and ``model.backbone`` of a configuration."""
+    """Kind and ``model.backbone`` configuration of a backbone, as ``SwinShape`` for a Swin.
+
+    Attributes:
+        kind: Name of the kind.
+        backbone: ``model.backbone`` of a configuration.
+    """
 
     kind: str
     backbone: Mapping[str, Any]
@@ -39,27 +44,29 @@ class NetworkShape:
         return dict(self.backbone)
 
     def describe(self) -> str:
-        """For people."""
+        """The measures as text."""
         facts = (f"{name} {value}" for name, value in self.backbone.items() if name not in ("type", "out_indices"))
         return f"{self.kind}: {', '.join(facts)}"
 
 
 @dataclass(slots=True)
 class Network:
-    """A backbone that was read.
+    """A backbone read from a file.
 
     Attributes:
-        shape: its measures.
-        tensors: state dict under our names, whole.
-        taken, dropped, added: as in ``Released``.
-        image_size: of training, where the file tells.
+        shape: Kind and configuration.
+        tensors: Complete state dict under our names.
+        loaded: Name in the file -> our name.
+        skipped: Name in the file -> reason.
+        initialised: Our name -> origin of the values, for tensors that the file lacks.
+        image_size: Training image size in pixels, if the file records it.
     """
 
     shape: NetworkShape
     tensors: dict[str, Tensor]
-    taken: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
-    added: dict[str, str] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    initialised: dict[str, str] = field(default_factory=dict)
     image_size: int | None = None
 
 
@@ -68,24 +75,24 @@ class Family:
     """Networks of one kind.
 
     Attributes:
-        title: for people.
-        sign: pattern of a name that no other kind has.
-        dropped: patterns of names that are left out, and why.
-        renamed: rules from the published names to ours.
-        measure: tensors under our names -> ``model.backbone``; KeyError where a tensor is missing.
-        optional: patterns of names here that a file need not have, and why they may start plainly.
+        title: Name of the kind, for messages.
+        sign: Pattern of a tensor name that no other kind has.
+        skipped: Patterns of names to skip, with the reason.
+        renamed: Rules from the published names to ours.
+        measure: Function from tensors under our names to ``model.backbone``; KeyError if a tensor is missing.
+        optional: Patterns of our names that a file may lack, with the reason.
     """
 
     title: str
     sign: str
-    dropped: Rules
+    skipped: Rules
     renamed: Rules
     measure: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     optional: Rules
 
 
 def family_of(names: Mapping[str, Tensor]) -> str | None:
-    """A key of ``FAMILIES``, or None."""
+    """The kind, a key of ``FAMILIES``, by the names of the tensors; None if there is none."""
     return next((kind for kind, family in FAMILIES.items() if any(re.match(family.sign, n) for n in names)), None)
 
 
@@ -93,28 +100,30 @@ def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Networ
     """Reads a backbone.
 
     Args:
-        tensors: of the backbone and its classifier alone.
-        kind: a key of ``FAMILIES``.
-        where: file, for messages.
+        tensors: Tensors of the backbone and its classifier alone.
+        kind: A key of ``FAMILIES``.
+        where: File, for messages.
 
     Raises:
-        CheckpointError: measures that no such network has; a tensor missing, too many or of another shape.
+        CheckpointError: Measures that no such network has; missing or unexpected tensors, or tensors of another shape.
     """
     family = FAMILIES[kind]
-    reasons = {name: reason_for(family.dropped, name) for name in tensors}
-    dropped = {name: reason for name, reason in reasons.items() if reason is not None}
-    taken = {name: _renamed(name, family.renamed) for name in tensors if name not in dropped}
-    ours = {here: tensors[name].clone() for name, here in taken.items()}
+    reasons = {name: reason_for(family.skipped, name) for name in tensors}
+    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
+    loaded = {name: _renamed(name, family.renamed) for name in tensors if name not in skipped}
+    ours = {here: tensors[name].clone() for name, here in loaded.items()}
     try:
         config = family.measure(ours)
     except KeyError as error:
-        expected = f"the weights of a {family.title}, whole"
+        expected = f"the complete weights of a {family.title}"
         raise CheckpointError(where, f"has no tensor {error}", expected, "fetch the file again") from error
     except ValueError as error:
-        raise CheckpointError(where, str(error), f"a published {family.title}") from error
+        raise CheckpointError(
+            where, str(error), f"a published {family.title}", "other sizes are not supported"
+        ) from error
     if kind == "convnext":
-        ours, taken = _last_norm(ours, taken, len(config["dims"]) - 1)
-    network = Network(NetworkShape(family.title, config), ours, taken, dropped)
+        ours, loaded = _last_norm(ours, loaded, len(config["dims"]) - 1)
+    network = Network(NetworkShape(family.title, config), ours, loaded, skipped)
     _complete(network, family, where)
     if kind == "vit":
         network.image_size = config["img_size"][0]
@@ -122,15 +131,15 @@ def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Networ
 
 
 def _complete(network: Network, family: Family, where: str) -> None:
-    """Adds what a file may lack; refuses all else that differs from the network of that configuration."""
+    """Initialises tensors that a file may lack; refuses any other difference from the configured network."""
     own = build_net(network.shape.config()).state_dict()
     for name in own.keys() - network.tensors.keys():
         if reason := reason_for(family.optional, name):
             network.tensors[name] = (
                 torch.ones_like(own[name]) if name.endswith("weight") else torch.zeros_like(own[name])
             )
-            network.added[name] = reason
-    origin = {here: name for name, here in network.taken.items()}
+            network.initialised[name] = reason
+    origin = {here: name for name, here in network.loaded.items()}
     missing = sorted(own.keys() - network.tensors.keys())
     extra = sorted(origin[name] for name in network.tensors.keys() - own.keys())
     wrong = [
@@ -141,7 +150,7 @@ def _complete(network: Network, family: Family, where: str) -> None:
     parts = (("missing", missing), ("unexpected", extra), ("of another shape", wrong))
     found = "; ".join(f"{len(names)} {what}: {', '.join(names[:3])}" for what, names in parts if names)
     if found:
-        expected = f"a whole {network.shape.describe()}"
+        expected = f"a complete {network.shape.describe()}"
         raise CheckpointError(where, found, expected, "the file may be torn or of another network")
 
 
@@ -183,20 +192,20 @@ def _measure_convnext(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _last_norm(
-    tensors: dict[str, Tensor], taken: dict[str, str], last: int
+    tensors: dict[str, Tensor], loaded: dict[str, str], last: int
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """ConvNeXt's only norm outside its stages is that of the last stage here."""
+    """Renames ConvNeXt's only norm outside its stages to that of the last stage."""
     new = {name: re.sub(r"^norm\.", f"norm{last}.", name) for name in tensors}
-    return {new[n]: value for n, value in tensors.items()}, {name: new[here] for name, here in taken.items()}
+    return {new[n]: value for n, value in tensors.items()}, {name: new[here] for name, here in loaded.items()}
 
 
 def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     (depth,) = _stages({f"0.{name}": value for name, value in tensors.items()}, r"(0)\.layers\.\d+\.ln1\.weight")
     width, _, patch, _ = tensors["patch_embed.projection.weight"].shape
-    places = tensors["pos_embed"].shape[1] - 1
-    side = math.isqrt(places)
-    if side * side != places or width % VIT_HEAD_WIDTH or depth < 3:
-        raise ValueError(f"{places} positions, {depth} blocks of {width} channels")
+    positions = tensors["pos_embed"].shape[1] - 1
+    side = math.isqrt(positions)
+    if side * side != positions or width % VIT_HEAD_WIDTH or depth < 3:
+        raise ValueError(f"{positions} positions, {depth} blocks of {width} channels")
     return {
         "type": "mmseg.VisionTransformer",
         "img_size": [side * patch, side * patch],
@@ -213,7 +222,7 @@ def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-_PLAIN_NORM = "norm of an inner stage, which the published model does not have: starts as a plain norm"
+_PLAIN_NORM = "norm of an inner stage, which the published model does not have: initialised as an identity norm"
 _CLASSIFIER = ((r"(fc|head)\.(?!norm\.).*", "the classifier or projection head, unused"),)
 FAMILIES = {
     "resnet": Family(
