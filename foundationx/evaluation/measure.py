@@ -1,6 +1,7 @@
-"""Every metric of one head from its predictions. A metric is one file in ``metrics/`` or of a package outside.
+"""Every metric of one head from its predictions.
 
-Such a file defines:
+A metric is one file in ``metrics/``, found by scanning the folder, or a module of another package that joins through
+the entry points ``foundationx.metrics``. It defines:
 
 - ``NEEDS``: Names of the recorded arrays that the metric is computed from. It is computed of every task that records
   them (``foundationx/tasks/*/record.py`` lists what each task records).
@@ -19,7 +20,7 @@ from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import MetricRow, Task
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.statistic import Statistic
+from foundationx.evaluation.statistic import MEAN, Statistic
 
 METRICS: Extensions[ModuleType] = Extensions(
     "metric", "foundationx.evaluation.metrics", module_with("NEEDS", "statistics")
@@ -27,14 +28,9 @@ METRICS: Extensions[ModuleType] = Extensions(
 """Every metric: the files of ``metrics/`` and the entry points of ``foundationx.metrics``."""
 
 
-def metric_files() -> tuple[ModuleType, ...]:
-    """Every metric by name."""
-    return tuple(METRICS.all().values())
-
-
 def fitting(predictions: Predictions) -> list[ModuleType]:
-    """The metrics whose arrays the predictions hold."""
-    return [module for module in metric_files() if all(name in predictions.recorded for name in module.NEEDS)]
+    """The metrics whose arrays the predictions hold, by the names of their files."""
+    return [module for module in METRICS.all().values() if all(name in predictions.recorded for name in module.NEEDS)]
 
 
 def statistics(predictions: Predictions) -> list[Statistic]:
@@ -60,16 +56,20 @@ def metric_rows(predictions: Predictions) -> list[MetricRow]:
     ]
 
 
-def is_lower_better(metric: str) -> bool:
-    """Whether a metric improves downwards."""
-    return any(metric in getattr(module, "LOWER_IS_BETTER", ()) for module in metric_files())
+def lower_is_better() -> frozenset[str]:
+    """Names of the metrics that improve downwards."""
+    return _declared("LOWER_IS_BETTER")
 
 
-def is_detail(metric: str) -> bool:
-    """Whether short tables leave a metric out."""
-    return any(metric in getattr(module, "DETAILS", ()) for module in metric_files())
+def details() -> frozenset[str]:
+    """Names of the metrics that short tables leave out."""
+    return _declared("DETAILS")
+
+
+def _declared(attribute: str) -> frozenset[str]:
+    return frozenset(name for module in METRICS.all().values() for name in getattr(module, attribute, ()))
 
 
 def is_headline(row: MetricRow) -> bool:
     """Whether a row is the mean over classes of its task's headline metric."""
-    return row.class_name == "mean" and row.metric == Task(row.task).facts.headline
+    return row.class_name == MEAN and row.metric == Task(row.task).facts.headline

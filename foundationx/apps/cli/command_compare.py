@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         table.add_column(column)
     for row in comparison.rows:
         later = [text(cell) for cell in row.cells[1:] for text in (value, difference, p_value)]
-        table.add_row(str(row.head), metric_name(row.metric), row.class_name, count(row), value(row.cells[0]), *later)
+        table.add_row(str(row.head), metric_name(row), row.class_name, count(row), value(row.cells[0]), *later)
     wide_console().print(table)
     for path in options.out:
         write_atomically(path, FORMATS[path.suffix](comparison))

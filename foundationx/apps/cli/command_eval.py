@@ -42,7 +42,7 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
     from foundationx.core.types import Task
     from foundationx.core.workdir import write_metrics
     from foundationx.evaluation.checkpoint import evaluate_checkpoint
-    from foundationx.evaluation.measure import is_detail
+    from foundationx.evaluation.measure import details
     from foundationx.evaluation.statistic import MEAN
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
@@ -52,9 +52,9 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
     for column in ("head", "metric", "class", "n", *models):
         table.add_column(column)
     lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
-    heads = list(dict.fromkeys((row.dataset, row.task) for row in rows))
+    heads, hidden = list(dict.fromkeys((row.dataset, row.task) for row in rows)), details()
     for row in sorted(rows, key=lambda row: heads.index((row.dataset, row.task))):
-        brief = row.metric == Task(row.task).facts.headline or (row.class_name == MEAN and not is_detail(row.metric))
+        brief = row.metric == Task(row.task).facts.headline or (row.class_name == MEAN and row.metric not in hidden)
         if options.all or brief:
             lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
     for name, found in lines.items():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from foundationx.apps.run.excluded import write_quarantine
-from foundationx.core.errors import DiskError
+from foundationx.core.errors import ConfigError, DiskError, nearest
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule
@@ -17,8 +17,9 @@ from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import Evaluation, evaluate
-from foundationx.evaluation.measure import is_headline
+from foundationx.evaluation.measure import is_headline, lower_is_better
 from foundationx.evaluation.report import write_report
+from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
 from foundationx.evaluation.thresholds import Thresholds
 from foundationx.models.foundation_model import FoundationModel
@@ -121,7 +122,13 @@ class EvaluateAndReport(Hook):
 
     def _note_best(self) -> None:
         """Writes ``best.json``; the checkpoints it names are kept."""
-        best = best_visits(self.folder.read_metrics(), self.config.during, list(self.config.models)[-1])
+        rows = [row for row in self.folder.read_metrics() if row.split == self.config.during.value]
+        for task, metric in self.config.best.items():
+            known = {row.metric for row in rows if row.task == task.value}
+            if known and metric not in known:
+                found = f"{task.value} has no metric {metric!r} on {self.config.during.value}"
+                raise ConfigError("evaluate.best", found, nearest(metric, known), "name one of these metrics")
+        best = best_visits(rows, self.config.during, list(self.config.models)[-1], self.config.best)
         steps = {phase.visit: phase.end_step for phase in self.trainer.plan.phases}
         named = {str(key): asdict(row) | {"step": steps[row.visit]} for key, row in best.items()}
         self.folder.write_json("best.json", named)
@@ -166,17 +173,30 @@ class ExportAtEnd(Hook):
             self.progress.message(f"backbone: {path}")
 
 
-def best_visits(rows: Iterable[MetricRow], split: Split, model: str) -> dict[TaskKey, MetricRow]:
-    """The row of each head's best evaluation by its headline metric, mean over classes; the earlier of equal ones.
+def best_visits(
+    rows: Iterable[MetricRow], split: Split, model: str, metrics: Mapping[Task, str] | None = None
+) -> dict[TaskKey, MetricRow]:
+    """The row of each head's best evaluation, mean over classes; the earlier of equal ones.
 
     The untrained model (visit 0) does not count. A head whose metric is never defined is left out.
+
+    Args:
+        rows: Rows of any evaluations.
+        split: Split that the choice rests on.
+        model: Name of the model.
+        metrics: Metric that a task's choice rests on; its headline if not named.
     """
     best: dict[TaskKey, MetricRow] = {}
+    values: dict[TaskKey, float] = {}
+    downwards = lower_is_better()
     for row in sorted(rows, key=lambda row: row.visit):
-        if is_headline(row) and row.visit and row.value is not None and (row.split, row.model) == (split.value, model):
-            key = TaskKey(row.dataset, Task(row.task))
-            if key not in best or row.value > best[key].value:
-                best[key] = row
+        key = TaskKey(row.dataset, Task(row.task))
+        metric = (metrics or {}).get(key.task, key.task.facts.headline)
+        is_candidate = (row.metric, row.class_name, row.split, row.model) == (metric, MEAN, split.value, model)
+        if is_candidate and row.visit and row.value is not None:
+            merit = -row.value if metric in downwards else row.value
+            if key not in values or merit > values[key]:
+                best[key], values[key] = row, merit
     return best
 
 

@@ -191,6 +191,9 @@ class EvaluateConfig(Section):
     models: tuple[Literal["student", "teacher"], ...] = Field(
         ("student", "teacher"), description="models that are evaluated"
     )
+    best: dict[Task, str] = Field(
+        default_factory=dict, description="metric that chooses each task's best checkpoint; by default its headline"
+    )
     examples: int = Field(8, ge=0, description="example images per head in the report")
     predictions: bool = Field(True, description="keep the last evaluation's predictions of every image, for intervals")
 

@@ -1,4 +1,7 @@
-"""Runs side by side: every head's metrics with intervals, and whether a run differs from the first one."""
+"""Runs side by side: every head's metrics with intervals, and whether a run differs from the first one.
+
+Figures of different test sets compare nothing: runs must have been evaluated on the same images with the same truth.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ import numpy as np
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.bootstrap import Estimate, estimate, interval, paired_p
-from foundationx.evaluation.compare.comparable import check_same_test
 from foundationx.evaluation.delong import delong
-from foundationx.evaluation.measure import statistics
+from foundationx.evaluation.measure import details, lower_is_better, statistics
 from foundationx.evaluation.predictions import Predictions, find_predictions
 from foundationx.evaluation.ranking import known_labels
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import read_with_thresholds
 from foundationx.evaluation.thresholds import DEFAULT_RULE
+
+SHOWN = 3
+"""Names of images in a message."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,11 @@ class Cell:
     """One metric of one run, and its difference from the first run (None in the first run's own cells).
 
     Attributes:
-        n: what the value rests on.
-        value, low, high: value and interval; None where not defined.
-        difference, difference_low, difference_high: this run's value less the first run's, with its interval.
-        p: two-sided, of no difference; None where not defined.
-        test: what p comes from: ``DeLong`` (AUROC of a class) or ``bootstrap`` (paired, by patient).
+        n: Number of images or boxes that the value rests on.
+        value, low, high: Value and interval; None if not defined.
+        difference, difference_low, difference_high: This run's value minus the first run's, with its interval.
+        p: Two-sided p of no difference; None if not defined.
+        test: Test that p comes from: ``DeLong`` (AUROC of a class) or ``bootstrap`` (paired, by patient).
     """
 
     n: int
@@ -46,17 +51,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one head. ``cells`` has one entry a run, None where the run has no such head or metric."""
+    """One metric of one head.
+
+    Attributes:
+        head: Dataset and task.
+        metric, class_name: Names; ``mean`` for the mean over classes.
+        cells: One entry per run, None if the run has no such head or metric.
+        lower_is_better: Whether the metric improves downwards.
+        is_detail: Whether short tables leave the metric out.
+    """
 
     head: TaskKey
     metric: str
     class_name: str
     cells: tuple[Cell | None, ...]
+    lower_is_better: bool
+    is_detail: bool
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Names of the runs, the first one being what the others are compared with, and rows of all heads."""
+    """Names of the runs, the first of which the others are compared with, and rows of all heads."""
 
     runs: tuple[str, ...]
     split: str
@@ -78,30 +93,32 @@ def compare(
     Every head of any run is shown. Heads that several runs have must have been evaluated on the same images.
 
     Args:
-        runs: work directories, or folders written by ``foundationx eval --out``.
-        split: the side.
-        model: student or teacher, of all runs.
-        repeats: bootstrap draws; 0 for values alone.
-        seed: of the draws.
-        rule: what thresholds maximise on validation.
+        runs: Work directories, or folders written by ``foundationx eval --out``.
+        split: Split to compare on.
+        model: Student or teacher, of all runs.
+        repeats: Number of bootstrap draws; 0 for values alone.
+        seed: Seed of the draws.
+        rule: What thresholds maximise on validation.
 
     Raises:
-        DataError: a run has no predictions of that side and model, or runs were evaluated on different test sets.
+        DataError: A run has no predictions of that split and model, or runs were evaluated on different test sets.
     """
     stored = [_read(folder, split, model, rule) for folder in runs]
-    rows = []
+    rows, downwards, hidden = [], lower_is_better(), details()
     for key in dict.fromkeys(key for heads in stored for key in heads):
         heads = [found.get(key) for found in stored]
         present = [(folder, head) for folder, head in zip(runs, heads, strict=True) if head is not None]
         check_same_test(present)
         estimates = [None if head is None else _estimates(head, repeats, seed) for head in heads]
         names = dict.fromkeys(name for found in estimates if found for name in found)
-        rows += [Row(key, *name, _cells(name, heads, estimates)) for name in names]
+        for metric, class_name in names:
+            cells = _cells((metric, class_name), heads, estimates)
+            rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden))
     return Comparison(_names(runs), split.value, repeats, rows)
 
 
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:
-    """The folders' own names, or whole paths where two share one."""
+    """The folders' own names, or whole paths if two share one."""
     names = tuple(folder.resolve().name for folder in runs)
     return names if len(set(names)) == len(names) else tuple(str(folder) for folder in runs)
 
@@ -127,17 +144,17 @@ def _cells(
     heads: Sequence[Predictions | None],
     estimates: Sequence[dict[tuple[str, str], Estimate] | None],
 ) -> tuple[Cell | None, ...]:
-    """Cells of one metric, one a run."""
+    """Cells of one metric, one per run."""
     found = [None if of_run is None else of_run.get(name) for of_run in estimates]
     first = found[0]
-    cells = []
-    for place, entry in enumerate(found):
+    cells: list[Cell | None] = []
+    for run, entry in enumerate(found):
         if entry is None:
             cells.append(None)
-        elif place == 0 or first is None or None in (first.value, entry.value):
+        elif run == 0 or first is None or None in (first.value, entry.value):
             cells.append(Cell(entry.n, entry.value, entry.low, entry.high))
         else:
-            cells.append(_difference(first, entry, heads[0], heads[place]))
+            cells.append(_difference(first, entry, heads[0], heads[run]))
     return tuple(cells)
 
 
@@ -159,3 +176,59 @@ def _delong_p(one: Predictions, two: Predictions, class_name: str) -> float | No
     units = np.unique(one.units[known], return_inverse=True)[1]
     found = delong(truth, first, second, units)
     return None if found is None else found.p
+
+
+def check_same_test(heads: Sequence[tuple[Path, Predictions]]) -> None:
+    """Compares one head of several runs with that of the first.
+
+    Raises:
+        DataError: Classes, images, patients, labels or numbers of boxes differ.
+    """
+    (folder, first), *others = heads
+    for other_folder, other in others:
+        where = f"{other_folder} and {folder}, {first.key}"
+        _check_classes(where, first, other)
+        _check_images(where, first, other)
+        order, other_order = np.argsort(first.images), np.argsort(other.images)
+        pairs = {"patients": (first.patients[order], other.patients[other_order])}
+        columns = [other.classes.index(name) for name in first.classes]
+        pairs["labels"] = (first.labels[order], other.labels[other_order][:, columns])
+        if "true_classes" in first.recorded:
+            pairs["numbers of true boxes"] = (_box_counts(first)[order], _box_counts(other)[other_order][:, columns])
+        for what, (one, two) in pairs.items():
+            _check_equal(where, what, first.images[order], one, two)
+
+
+def _check_classes(where: str, first: Predictions, other: Predictions) -> None:
+    if set(first.classes) != set(other.classes):
+        odd = ", ".join(sorted(set(first.classes) ^ set(other.classes)))
+        found = f"have different classes: {odd} in one only"
+        raise DataError(where, found, "the same classes", "train both with the same card")
+
+
+def _check_images(where: str, first: Predictions, other: Predictions) -> None:
+    odd = sorted(set(first.images) ^ set(other.images))
+    if odd:
+        counts = f"{len(other)} and {len(first)} images, {len(odd)} of them in one only"
+        names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
+        fix = "train with the same split (seed, fractions, datasets), or evaluate both on one official test list"
+        raise DataError(where, f"have different test sets: {counts} ({names})", "the same images", fix)
+
+
+def _check_equal(where: str, what: str, images: np.ndarray, one: np.ndarray, two: np.ndarray) -> None:
+    """Compares two arrays, (N,) or (N, K), row by row; unknown equals unknown."""
+    same = one == two
+    if one.dtype.kind == "f":
+        same |= np.isnan(one) & np.isnan(two)
+    same = same.reshape(len(images), -1).all(axis=1)
+    if not same.all():
+        found = f"{what} of {(~same).sum()} images differ, {images[~same][0]} among them"
+        raise DataError(where, found, "the same truth", "evaluate both with the same card and annotation files")
+
+
+def _box_counts(predictions: Predictions) -> np.ndarray:
+    """Number of true boxes by image and class, (N, K)."""
+    counts = np.zeros((len(predictions), len(predictions.classes)), dtype=int)
+    true = predictions.ragged("true_classes")
+    np.add.at(counts, (true.images, true.values), 1)
+    return counts

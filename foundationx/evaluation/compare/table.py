@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.evaluation.bootstrap import LEVEL
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
-from foundationx.evaluation.measure import is_detail, is_lower_better
 from foundationx.evaluation.statistic import MEAN
 
 SIGNIFICANT = 0.05
@@ -21,34 +20,37 @@ DIGITS = 3
 
 
 def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: bool) -> Comparison:
-    """The rows to show: means over classes without the points of FROC, unless ``everything``.
+    """The rows to show: means over classes of all metrics but details, unless ``everything``.
 
     Args:
-        comparison: with all rows.
-        metrics: show only these, points of FROC included; None for all.
-        everything: every class and point.
+        comparison: Comparison with all rows.
+        metrics: Metrics to show, details included; None for all.
+        everything: Whether every class and detail is shown.
 
     Raises:
-        ConfigError: no run has such a metric.
+        ConfigError: No run has such a metric.
     """
     known = {row.metric for row in comparison.rows}
     for name in metrics or ():
         if name not in known:
-            raise ConfigError("--metric", f"found {name!r}", fix=nearest(name, known))
-    wanted = set(metrics) if metrics is not None else known if everything else {m for m in known if not is_detail(m)}
-    rows = [row for row in comparison.rows if row.metric in wanted and (everything or row.class_name == MEAN)]
+            raise ConfigError("--metric", f"found {name!r}", nearest(name, known), "name a metric that the runs have")
+    rows = [row for row in comparison.rows if everything or row.class_name == MEAN]
+    if metrics is not None:
+        rows = [row for row in rows if row.metric in metrics]
+    elif not everything:
+        rows = [row for row in rows if not row.is_detail]
     return replace(comparison, rows=rows)
 
 
 def markdown(comparison: Comparison) -> str:
-    """A markdown table: values with intervals; of the later runs the difference from the first and p as well."""
+    """A markdown table: values with intervals, and for later runs the difference from the first and p."""
     first, *others = comparison.runs
     columns = ["head", "metric", "class", "n", first]
     for name in others:
         columns += [name, f"{name} - {first}", "p"]
     lines = [_line(columns), _line(["---"] * len(columns))]
     for row in comparison.rows:
-        cells = [str(row.head), metric_name(row.metric), row.class_name, count(row), value(row.cells[0])]
+        cells = [str(row.head), metric_name(row), row.class_name, count(row), value(row.cells[0])]
         for cell in row.cells[1:]:
             cells += [value(cell), difference(cell), p_value(cell)]
         lines.append(_line([text.replace("|", "\\|") for text in cells]))
@@ -61,7 +63,7 @@ def _line(cells: list[str]) -> str:
 
 def note(comparison: Comparison) -> str:
     """What the numbers are, in one paragraph."""
-    text = f"Values on the {comparison.split} side"
+    text = f"Values on the {comparison.split} split"
     if comparison.repeats:
         text += f" with {LEVEL:.0%} percentile intervals of {comparison.repeats:,} bootstrap draws by patient"
     if len(comparison.runs) > 1:
@@ -69,11 +71,11 @@ def note(comparison: Comparison) -> str:
             f". Differences from {comparison.runs[0]}; p is DeLong's (by patient) for the AUROC of a class, else that "
             f"of the paired bootstrap; * marks p < {SIGNIFICANT}. No correction for the number of tests"
         )
-    return text + ". Lower is better where the metric is marked so, else higher."
+    return text + ". Higher is better unless the metric is marked (lower)."
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line a head, metric, class and run, with all decimals; empty where not defined."""
+    """One line per head, metric, class and run, with all decimals; empty if not defined."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = [item.name for item in fields(Cell)]
@@ -87,7 +89,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """A ``tabular`` for booktabs: a line a metric, a column a run; a star marks p below 0.05."""
+    """A ``tabular`` for booktabs: a line per metric, a column per run; a star marks p below 0.05."""
     lines = [
         rf"\begin{{tabular}}{{lll{'c' * len(comparison.runs)}}}",
         r"\toprule",
@@ -99,7 +101,7 @@ def latex(comparison: Comparison) -> str:
             lines.append(r"\midrule")
         title = "" if row.head == head else escape(str(row.head))
         head = row.head
-        metric = escape(row.metric) + (r" $\downarrow$" if is_lower_better(row.metric) else "")
+        metric = escape(row.metric) + (r" $\downarrow$" if row.lower_is_better else "")
         cells = [_latex_cell(cell) for cell in row.cells]
         lines.append(" & ".join([title, metric, escape(row.class_name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {note(comparison)}", ""])
@@ -116,13 +118,13 @@ def escape(text: str) -> str:
     return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
-def metric_name(metric: str) -> str:
-    """The metric, marked where lower is better."""
-    return f"{metric} (lower)" if is_lower_better(metric) else metric
+def metric_name(row: Row) -> str:
+    """The metric, marked if lower is better."""
+    return f"{row.metric} (lower)" if row.lower_is_better else row.metric
 
 
 def count(row: Row) -> str:
-    """What the values rest on; several numbers where the runs' differ."""
+    """What the values rest on; several numbers if they differ between runs."""
     return "/".join(dict.fromkeys(f"{cell.n:,}" for cell in row.cells if cell is not None))
 
 
@@ -150,7 +152,7 @@ def is_significant(cell: Cell) -> bool:
 
 
 def p_value(cell: Cell | None) -> str:
-    """p, marked where it is below 0.05."""
+    """p, marked if it is below 0.05."""
     if cell is None or cell.p is None:
         return "-"
     text = "< 0.001" if cell.p < 0.001 else f"{cell.p:.3f}"
