@@ -1,5 +1,7 @@
 """A metric is one file: it is there at every evaluation, has intervals, is compared and can choose the checkpoint."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,8 @@ from foundationx.evaluation.measure import METRICS
 from foundationx.evaluation.predictions import find_predictions, read_predictions
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.outside_package import install_distribution
-from tests.helpers.tiny_config import __file__ as CONFIG
 
+CONFIG = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
 HEAD = TaskKey.parse("phantom_labels/classification")
 BRIER = '''
 """Brier score: mean squared difference of probability and label."""
