@@ -99,7 +99,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
     before = facts.value(key, metric, "mean", "student", split, last=False)
     trained = {model: facts.value(key, metric, "mean", model, split, last=True) for model in facts.models}
     bars = "".join(
-        f"<i class='{kind}' style='width:{100 * value:.1f}%'></i>"
+        f"<i class='{kind}' style='width:{100 * min(value, 1.0):.1f}%'></i>"
         for kind, value in (("untrained", before), *trained.items())
         if value is not None
     )

@@ -57,7 +57,7 @@ def state_of(trainer):
 
 def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
     card = Catalog().card("phantom_all")
-    found = read_images(card, phantoms)
+    found = read_images(card, Task.SELF_SUPERVISION, phantoms)
     files = {path.name for path in (phantoms / "phantom_all" / "images").iterdir()}
     assert len(found.images) == len(files) == 14 and {name.split("/")[-1] for name in found.images} == files
     assert found.classes == () and found.labels.shape == (14, 0) and found.key.task is Task.SELF_SUPERVISION
@@ -225,7 +225,7 @@ def test_faults_of_the_configuration_are_told(phantoms, tmp_path):
     values = tiny_selfsup("adam").model_dump(mode="json")
     with pytest.raises(ConfigError, match=r"model\.objective is not set"):
         parse_config(values | {"model": values["model"] | {"objective": None}}, "test")
-    nothing = {"classification": 1.0, "detection": 1.0, "segmentation": 1.0}
+    nothing = {"classification": 1.0, "detection": 1.0, "segmentation": 1.0, "self_supervision": 0.0}
     with pytest.raises(ConfigError, match=r"release\.self_supervision is 0"):
         parse_config(values | {"schedule": {"cycles": 1, "release": nothing}}, "test")
     with pytest.raises(ConfigError, match="no objective is called 'adm'"):
