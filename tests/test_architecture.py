@@ -1,4 +1,4 @@
-"""The shape of the house: imports run one way, files and functions stay short, no number of datasets stands in code."""
+"""The shape of the code: imports run one way, files and functions stay short, few places name a concrete task."""
 
 import ast
 from pathlib import Path
@@ -52,6 +52,50 @@ def test_files_and_functions_are_short(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+
+
+TASKS = {path.parent.name for path in PACKAGE.glob("tasks/*/task.py")}
+OTHER_MEANING = {
+    "datasets/fusion/aliases.py": "words of public tables and what they mean",
+    "datasets/readers/coco.py": "COCO calls outlines `segmentation`",
+    "phantoms/layouts/coco.py": "COCO calls outlines `segmentation`",
+}
+
+
+def task_places(tree: ast.Module) -> list[int]:
+    """Lines that name a concrete task: `Task.NAME`, a string that is a task's name, an import from a task's folder.
+
+    Docstrings do not count, nor do names of attributes and keys in `model.detection`, which are the configuration's.
+    """
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Task":
+            lines += [node.lineno] * (node.attr.lower() in TASKS)
+        elif isinstance(node, ast.Constant) and id(node) not in docstrings:
+            lines += [node.lineno] * (isinstance(node.value, str) and node.value in TASKS)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("foundationx.tasks"):
+            named = {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+            lines += [node.lineno] * bool(named & TASKS)
+    return lines
+
+
+def test_at_most_twelve_places_outside_tasks_and_core_name_a_concrete_task():
+    assert {"classification", "detection", "segmentation", "self_supervision"} == TASKS
+    places = []
+    for path in FILES:
+        inside = path.relative_to(PACKAGE).as_posix()
+        if room_of(path) not in ("tasks", "core") and inside not in OTHER_MEANING:
+            places += [f"{inside}:{line}" for line in task_places(ast.parse(path.read_text()))]
+    assert len(places) <= 12, "\n".join(places)
+
+
+def test_the_count_sees_each_way_of_naming_a_task():
+    code = (
+        '"""segmentation"""\nfrom foundationx.tasks.detection.head import X\nfrom foundationx.tasks import detection\n'
+        'a = Task.CLASSIFICATION\nb = {"segmentation": Task(name)}\n"detection"\nc = config.detection\n'
+    )
+    assert task_places(ast.parse(code)) == [2, 3, 4, 5]
 
 
 def test_tools_that_wrap_commands_are_thin():

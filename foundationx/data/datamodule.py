@@ -27,7 +27,7 @@ from foundationx.datasets.exclusion import excluded_images, read_exclusions, wit
 from foundationx.datasets.shared_head import shared_classes
 from foundationx.datasets.splits import assign_splits
 from foundationx.datasets.unlabelled import read_images
-from foundationx.tasks.self_supervision.objective import open_objective
+from foundationx.tasks.definition import task_of
 
 
 @dataclass
@@ -117,10 +117,9 @@ class DataModule:
 
     def _view_sets(self, table: Annotations) -> ViewSetDataset:
         """Images of one dataset as the views that the objective asks for."""
-        objective, options = open_objective(self.config.model.objective)
-        plan = functools.partial(objective.views, options)
+        plan, photometry = task_of(table.key.task).view_plan(self.config.model)
         root, cache = self.roots[table.key.dataset], self.caches.get(table.key)
-        return ViewSetDataset(table, root, plan, options.photometry, cache)
+        return ViewSetDataset(table, root, plan, photometry, cache)
 
     def summary(self) -> list[dict[str, Any]]:
         """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.

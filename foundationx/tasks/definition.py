@@ -16,7 +16,9 @@ from torch import Tensor
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.errors import DataError
+from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.core.task import TaskFacts
 from foundationx.core.types import Batch, Example, Target, Task
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
@@ -51,6 +53,10 @@ class SourceImage:
             "all coordinates inside the image",
             "check that annotation and image have the same size, or train with on_bad_sample='skip'",
         )
+
+
+ViewPlan = Callable[[tuple[int, int], TrainingProgress, np.random.Generator], Sequence[View]]
+"""Height and width of an image, training progress and a random generator -> the views of that image."""
 
 
 class TaskDefinition(TaskFacts, ABC):
@@ -93,6 +99,10 @@ class TaskDefinition(TaskFacts, ABC):
             size: Height and width of the images in pixels.
         """
         return Batch(**common)
+
+    def view_plan(self, config: ModelConfig) -> tuple[ViewPlan, PhotometryConfig]:
+        """For a task without annotations: the views it asks for, and photometric transforms of those that have any."""
+        raise NotImplementedError
 
     def trunk_scopes(self) -> Mapping[str, str]:
         """Submodule of the trunk ("" for all of it) -> name of its parameters' scope; the longest prefix wins."""

@@ -132,10 +132,10 @@ def test_it_predicts_points_near_the_true_ones(world):
     run(world, "predict", "run", *images, "--head", "made_points/landmarks", "--model", "student", "--out", "said")
     off = []
     for number in range(6):
-        values = json.loads((world / "said" / f"{number}.json").read_text())["heads"]["made_points/landmarks"]
+        values = json.loads((world / "said" / f"{number}.png.json").read_text())["heads"]["made_points/landmarks"]
         assert [row["class"] for row in values] == ["bright", "ring"]
         row = true[f"{number}.png"]
         off.append(np.hypot(*(np.array(values[0]["point"]) - [float(row["bright_x"]), float(row["bright_y"])])))
-        drawn = cv2.imread(str(world / "said" / f"{number}.png"))
+        drawn = cv2.imread(str(world / "said" / f"{number}.png.overlay.png"))
         assert (drawn.max(axis=2) != drawn.min(axis=2)).any(), "a cross in colour"
     assert np.mean(off) < 0.25 * SIDE

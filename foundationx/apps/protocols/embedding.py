@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from foundationx.apps.protocols.base import Subject
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.apps.protocols.base import LABELS, Subject
+from foundationx.core.types import Split, TaskKey
 from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.metrics.auroc import auroc
@@ -46,7 +46,7 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         split: the side.
         projected: after the projector, where the model has one.
     """
-    trunk = subject.model.trunks[Task.CLASSIFICATION.value] if projected else None
+    trunk = subject.model.trunks[LABELS.value] if projected else None
 
     def pooled(inputs: Tensor) -> Tensor:
         maps = subject.model.backbone(inputs)

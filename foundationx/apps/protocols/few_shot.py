@@ -11,11 +11,11 @@ import statistics
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.apps.protocols.embedding import best_probe, embed, mean_auroc
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 
 
 class Options(Section):
@@ -32,7 +32,7 @@ def run(request: Request, options: Options) -> Result:
     Raises:
         ConfigError: more images are asked for than the training side has, or a side has no image.
     """
-    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
     sides = {split: embed(subject, key, split, options.projected) for split in Split}
     available = len(sides[Split.TRAIN].images)

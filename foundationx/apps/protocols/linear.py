@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.apps.protocols.embedding import best_probe, embed, predictions_of
 from foundationx.core.config.model import Section
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.measure import statistics
 from foundationx.evaluation.predictions import Predictions
@@ -32,7 +32,7 @@ def run(request: Request, options: Options) -> Result:
         ConfigError: a side has no image.
         FoundationXError: checkpoint, card or data cannot be used.
     """
-    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
     sides = {split: embed(subject, key, split, options.projected) for split in Split}
     probe, strength = best_probe(sides[Split.TRAIN], sides[Split.VAL])

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
-from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.datasets.attributes import read_attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.bootstrap import estimate
@@ -41,7 +41,7 @@ def run(request: Request, options: Options) -> Result:
         ConfigError: the model has no such head.
         CardError: the card names no attributes.
     """
-    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    subject, key = Subject(request), TaskKey(request.card, LABELS)
     if key not in subject.model.classes:
         known = [str(name) for name in subject.model.classes]
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), known))

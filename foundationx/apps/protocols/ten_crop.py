@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.apps.protocols.embedding import look, predictions_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import PooledDataset
 from foundationx.data.transforms.augment import ViewPipeline
@@ -34,7 +34,7 @@ def run(request: Request, options: Options) -> Result:
     Raises:
         ConfigError: the model has no such head, or ``resize`` is smaller than its input.
     """
-    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    subject, key = Subject(request), TaskKey(request.card, LABELS)
     if key not in subject.model.classes:
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), map(str, subject.model.classes)))
     subject.need(key, (Split.TEST,))

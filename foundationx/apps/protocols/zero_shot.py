@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from foundationx.apps.protocols.base import Request, Result, Subject
+from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.apps.protocols.embedding import look, predictions_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.predictions import Predictions
 
@@ -42,7 +42,7 @@ def run(request: Request, options: Options) -> Result:
     Raises:
         ConfigError: ``use`` names what there is not, several heads could answer and none is named, or none can.
     """
-    subject, key = Subject(request), TaskKey(request.card, Task.CLASSIFICATION)
+    subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TEST,))
     classes = subject.data_module.classes[key]
     chosen = _named(options.use, classes, subject)
@@ -61,7 +61,7 @@ def run(request: Request, options: Options) -> Result:
 
 
 def _heads(subject: Subject) -> list[TaskKey]:
-    return [key for key in subject.model.classes if key.task is Task.CLASSIFICATION]
+    return [key for key in subject.model.classes if key.task is LABELS]
 
 
 def _named(use: Mapping[str, str], classes: Sequence[str], subject: Subject) -> dict[str, Answer]:
@@ -86,7 +86,7 @@ def _named(use: Mapping[str, str], classes: Sequence[str], subject: Subject) -> 
 def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
     """The one class of the model that means exactly the same. Raises ConfigError where there are several."""
     catalog = Catalog()
-    meanings = {item.name: item for item in catalog.card(card).tasks[Task.CLASSIFICATION].classes}
+    meanings = {item.name: item for item in catalog.card(card).tasks[LABELS].classes}
     wanted = meanings[name]
     if wanted.canonical is None or wanted.relation != "exact":
         return None

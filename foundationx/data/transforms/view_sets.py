@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,10 +16,8 @@ from foundationx.data.dataset import ImageDataset
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.distort import distort
+from foundationx.tasks.definition import ViewPlan
 from foundationx.tasks.self_supervision.target import ViewSet
-
-ViewPlan = Callable[[tuple[int, int], TrainingProgress, np.random.Generator], Sequence[View]]
-"""Height and width of an image, training progress and a random generator -> the views of that image."""
 
 
 class ViewSetDataset(ImageDataset):

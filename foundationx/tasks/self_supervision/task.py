@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foundationx.core.arrays import Recorded
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.types import Batch, Example
-from foundationx.tasks.definition import TaskDefinition
+from foundationx.tasks.definition import TaskDefinition, ViewPlan
 from foundationx.tasks.drawing import ClassSummary, Overlay
+from foundationx.tasks.self_supervision.objective import open_objective
 from foundationx.tasks.self_supervision.target import SelfSupervisionBatch, ViewSet, collate
 
 
@@ -29,6 +33,11 @@ class SelfSupervisionTask(TaskDefinition):
     ) -> SelfSupervisionBatch:
         """Views of one name one beside the other."""
         return collate(common, targets)
+
+    def view_plan(self, config: ModelConfig) -> tuple[ViewPlan, PhotometryConfig]:
+        """The views of the configured objective."""
+        objective, options = open_objective(config.objective)
+        return functools.partial(objective.views, options), options.photometry
 
     def trunk_scopes(self) -> Mapping[str, str]:
         """The trunk has no parameters."""

@@ -28,6 +28,9 @@ from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import Released
 from foundationx.weights.swin import SwinShape
 
+LABELS = Task.CLASSIFICATION
+"""The task of imported heads."""
+
 BACKBONE, HEADS, TABLE = "backbone.safetensors", "heads.safetensors", "import.json"
 
 
@@ -126,7 +129,7 @@ def load_heads(model: FoundationModel, path: Path, heads: Mapping[str, str]) -> 
     tensors, classes, _ = read_heads(path)
     keys = {_fitting(model, key, name, classes, path): name for key, name in heads.items()}
     projector = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
-    trunk = model.trunks[Task.CLASSIFICATION.value]
+    trunk = model.trunks[LABELS.value]
     _load(trunk.get_submodule("projector"), projector, f"{path}: projector", _projector_config(projector))
     for key, name in keys.items():
         parts = {kind: tensors[f"heads.{name}.{kind}"] for kind in ("weight", "bias")}
@@ -140,8 +143,8 @@ def _fitting(
     if name not in classes:
         raise CheckpointError(str(path), f"has no head {name!r}", "one of its heads", nearest(name, classes))
     key = next((key for key in model.classes if str(key) == text), None)
-    if key is None or key.task is not Task.CLASSIFICATION:
-        known = [str(key) for key in model.classes if key.task is Task.CLASSIFICATION]
+    if key is None or key.task is not LABELS:
+        known = [str(key) for key in model.classes if key.task is LABELS]
         found = f"the model has no classification head {text!r}"
         raise CheckpointError(str(path), found, "dataset/classification of the run", nearest(text, known))
     check_classes(classes[name], model.classes[key], f"{path}: head {name} for {key}")
@@ -213,8 +216,8 @@ def open_with_heads(path: Path) -> Checkpoint:
         config = _config(stored, (stored.stem,))
         return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
     tensors, named, exclusive = read_heads(heads)
-    classes = {TaskKey(name, Task.CLASSIFICATION): names for name, names in named.items()}
-    softmax = [str(TaskKey(name, Task.CLASSIFICATION)) for name in exclusive]
+    classes = {TaskKey(name, LABELS): names for name, names in named.items()}
+    softmax = [str(TaskKey(name, LABELS)) for name in exclusive]
     config = _config(stored, tuple(named) or (stored.stem,), projector=projector_of(tensors), softmax=softmax)
     model = FoundationModel(config.model, classes)
     if classes:
