@@ -1,7 +1,7 @@
-"""Spellings of public tables and what they mean: phase 1 of MDFP (``mdfp.md`` A.2), for free text without a vocabulary.
+"""Aliases in public tables and their standard names, for fields of free text without a vocabulary (phase 1 of MDFP).
 
-The published table knows 14 spellings of a dimension, 136 of a modality and 89 of a task (``mdfp.md`` A.1). A word that
-means nothing (``NA``, ``-``) is unknown, never "none"; a word that means something else is ``other``.
+The published table has 14 aliases of dimensions, 136 of modalities and 89 of tasks. A word without meaning (``NA``,
+``-``) is unknown, not "none"; any other unlisted word is ``other``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 OTHER = "other"
-NOTHING = frozenset(
+NO_VALUE = frozenset(
     {"", "-", "?", "na", "n/a", "nan", "none", "null", "unknown", "not recorded", "yes", "no", "various"}
 )
-"""Texts that say nothing; ``yes`` and ``no`` are stray cells of the portal's table."""
+"""Texts that mean "unknown"; ``yes`` and ``no`` are stray cells of the portal's table."""
 
 DIMENSIONS = {"2d": "2D", "3d": "3D", "4d": "3D", "video": "video"}
 
@@ -51,8 +51,8 @@ TASKS = {
     "VQA": ("vqa", "qa"),
     "captioning": ("caption", "captioning"),
 }
-"""The nine tasks of the paper (section 2.4), VQA, captioning, and prediction of a course. ``Reg`` stands for
-registration beside the portal's ``Registration`` and is read as that, not as regression."""
+"""The nine tasks of the paper (section 2.4), VQA, captioning, and prediction of a clinical course. ``Reg`` means
+registration, like ``Registration`` on the portal, not regression."""
 
 CLINICAL_USE = {
     "classification": "diagnosis, grading, response",
@@ -60,52 +60,52 @@ CLINICAL_USE = {
     "segmentation": "delineation, volumetry, planning",
     "regression": "biomarker",
 }
-"""What a task is for in the clinic, as phase 2 of MDFP gives it (``mdfp.md`` A.2); the other tasks it does not name."""
+"""Clinical use of each task, according to MDFP; it does not name the other tasks."""
 
 NO_MODALITY = frozenset({"multi", "sr", "seg", "sc", "ot", "rtimage", "rtdose", "rtplan", "rtstruct", "seriesdata"})
-"""Words in the modality column that name none: several unnamed ones, or derived DICOM objects."""
+"""Words in the modality column that name no modality: several unnamed ones, or derived DICOM objects."""
 
 
 def compact(text: str) -> str:
-    """Letters and digits only, in small: ``X-Ray`` and ``x ray`` are both ``xray``. Letters of any script count."""
+    """Letters (of any script) and digits in lower case: ``X-Ray`` and ``x ray`` both become ``xray``."""
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-def says_nothing(text: str | None) -> bool:
-    """Whether a cell is empty or holds a word for "not known"."""
-    return text is None or text.strip(" \\\t").casefold() in NOTHING
+def is_unknown(text: str | None) -> bool:
+    """Whether a cell is empty or has a word for "unknown"."""
+    return text is None or text.strip(" \\\t").casefold() in NO_VALUE
 
 
 def words_of(text: str) -> list[str]:
-    """The entries of a list in free text (``CT/ MR, PET`` or ``2D+Video``), without what stands in brackets.
+    """The entries of a list in free text (``CT/ MR, PET`` or ``2D+Video``), without text in brackets.
 
-    Commas of full width (U+FF0C, U+3001) stand in the published table too.
+    The published table also uses full-width commas (U+FF0C, U+3001).
     """
     plain = re.sub(r"\([^)]*\)", " ", text)
     return [
-        word.strip(" .?\\") for word in re.split(r"[,;/+|\uff0c\u3001]", plain) if not says_nothing(word.strip(" .?\\"))
+        word.strip(" .?\\") for word in re.split(r"[,;/+|\uff0c\u3001]", plain) if not is_unknown(word.strip(" .?\\"))
     ]
 
 
 def dimensions_of(text: str) -> tuple[str, ...]:
-    """2D, 3D and video, as far as the text names them; a stray year or ``Text`` names none."""
-    found = (DIMENSIONS.get(compact(word)) for word in words_of(text))
-    return _each_once(word for word in found if word)
+    """The dimensions (2D, 3D, video) that the text names; a stray year or ``Text`` names none."""
+    names = (DIMENSIONS.get(compact(word)) for word in words_of(text))
+    return _unique(name for name in names if name)
 
 
 def modalities_of(text: str) -> tuple[str, ...]:
-    """Modalities of the enumeration; ``other`` for one outside it. ``Multi`` names none."""
+    """Standard names of the modalities; ``other`` for an unlisted one. ``Multi`` names none."""
     words = [word for word in words_of(text) if compact(word) not in NO_MODALITY]
-    return _each_once(_of(MODALITIES, word) for word in words)
+    return _unique(_standard_name(MODALITIES, word) for word in words)
 
 
 def tasks_of(text: str) -> tuple[str, ...]:
-    """Tasks of the enumeration; ``other`` for one outside it."""
-    return _each_once(_of(TASKS, word) for word in words_of(text))
+    """Standard names of the tasks; ``other`` for an unlisted one."""
+    return _unique(_standard_name(TASKS, word) for word in words_of(text))
 
 
 def count_of(text: str) -> int | None:
-    """A number of images: ``5.9k``, ``9,125``, ``200+``, ``303,001 images & 450,724 VQA``; None for no number."""
+    """A number of images: ``5.9k``, ``9,125``, ``200+``, ``303,001 images & 450,724 VQA``; None if there is none."""
     match = re.match(r"\s*(\d[\d,]*(?:\.\d+)?)\s*([kKmM]?)(?![\w.])", text)
     if match is None:
         return None
@@ -113,10 +113,10 @@ def count_of(text: str) -> int | None:
     return round(float(match[1].replace(",", "")) * factor)
 
 
-def _of(table: Mapping[str, tuple[str, ...]], word: str) -> str:
-    spelt = compact(word)
-    return next((name for name, spellings in table.items() if spelt == compact(name) or spelt in spellings), OTHER)
+def _standard_name(table: Mapping[str, tuple[str, ...]], word: str) -> str:
+    alias = compact(word)
+    return next((name for name, aliases in table.items() if alias == compact(name) or alias in aliases), OTHER)
 
 
-def _each_once(words: Iterable[str]) -> tuple[str, ...]:
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))

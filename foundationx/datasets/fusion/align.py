@@ -1,7 +1,7 @@
-"""Phase 2 at the level of classes (``mdfp.md`` A.5): which classes of the kept heads mean the same.
+"""Alignment of classes: which classes of the selected datasets mean the same (phase 2 of MDFP).
 
-Heads stay one a dataset and task, so nothing is pooled in training; the alignment says which heads may be averaged or
-compared by name, and which must not, and why. A class that a dataset does not have is unknown there, never negative.
+Each dataset and task keeps its own head, so nothing is pooled in training. The alignment states which heads may be
+averaged or compared by name, and which may not, and why. A class that a dataset does not have is unknown, not negative.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from foundationx.datasets.cards.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Member:
-    """One class of one head and what becomes of it.
+    """One class of one head, and the target that it may share.
 
     Attributes:
-        concept: of the vocabulary; empty where the card names none.
-        head: dataset and task.
-        name: of the class, in its card.
-        relation, polarity: to the concept, by the card.
-        shares: name of the target that it may share (``nodule/detection/presence``); empty where it stands alone.
-        why: why it shares none.
+        concept: Concept of the vocabulary; empty if the card names none.
+        head: Dataset and task.
+        name: Name of the class in its card.
+        relation: Relation to the concept, by the card.
+        polarity: Whether a positive label means presence or absence of the concept.
+        shares: Name of the target that it may share (``nodule/detection/presence``); empty if none.
+        why: Reason for sharing none.
     """
 
     concept: str
@@ -43,9 +44,9 @@ class Alignment:
     """All classes of the heads.
 
     Attributes:
-        members: by concept, in the order of the vocabulary; classes without a concept last.
-        heads: all heads.
-        vocabulary: that the concepts are of.
+        members: Classes by concept, in the order of the vocabulary; classes without a concept last.
+        heads: All heads.
+        vocabulary: Vocabulary of the concepts.
     """
 
     members: tuple[Member, ...]
@@ -54,27 +55,27 @@ class Alignment:
 
     def targets(self) -> dict[str, list[Member]]:
         """Classes that may share a target, by its name; each target has classes of at least two heads."""
-        found: dict[str, list[Member]] = defaultdict(list)
+        targets: dict[str, list[Member]] = defaultdict(list)
         for member in self.members:
             if member.shares:
-                found[member.shares].append(member)
-        return dict(found)
+                targets[member.shares].append(member)
+        return dict(targets)
 
     def concepts(self) -> dict[str, list[Member]]:
-        """Classes of each concept."""
-        found: dict[str, list[Member]] = defaultdict(list)
+        """Classes by concept."""
+        concepts: dict[str, list[Member]] = defaultdict(list)
         for member in self.members:
             if member.concept:
-                found[member.concept].append(member)
-        return dict(found)
+                concepts[member.concept].append(member)
+        return dict(concepts)
 
     def unknown_for(self, concept: str) -> list[TaskKey]:
-        """Heads that say nothing of a concept."""
+        """Heads without a class of the concept."""
         known = {member.head for member in self.members if member.concept == concept}
         return [head for head in self.heads if head not in known]
 
-    def kin_of(self, concept: str) -> list[Member]:
-        """Classes of wider and narrower concepts: near in meaning, and not the same."""
+    def related(self, concept: str) -> list[Member]:
+        """Classes of broader and narrower concepts: close in meaning, but not the same."""
         within = self.vocabulary.within
         return [
             member
@@ -87,11 +88,11 @@ class Alignment:
 def align(cards: Iterable[tuple[Card, Sequence[Task]]], vocabulary: Vocabulary) -> Alignment:
     """Aligns the classes of the cards' heads.
 
-    Classes may share a target where their relation to one concept is ``exact`` and task and polarity are the same.
+    Classes may share a target if their relation to one concept is ``exact`` and their task and polarity are the same.
 
     Args:
-        cards: with the tasks that are trained; a card's other tasks have no head.
-        vocabulary: of the concepts.
+        cards: Cards with the tasks to train; the other tasks of a card have no head.
+        vocabulary: Vocabulary of the concepts.
     """
     heads = [(TaskKey(card.name, task), card.tasks[task].classes) for card, tasks in cards for task in tasks]
     classes = [(head, spec) for head, specs in heads for spec in specs]
@@ -100,8 +101,8 @@ def align(cards: Iterable[tuple[Card, Sequence[Task]]], vocabulary: Vocabulary) 
         if spec.canonical and spec.relation == "exact":
             exact[_target(head, spec)].add(head)
     members = [_member(head, spec, classes, exact) for head, spec in classes]
-    place = {name: number for number, name in enumerate(vocabulary.names())}
-    members.sort(key=lambda member: place.get(member.concept, len(place)))
+    order = {name: index for index, name in enumerate(vocabulary.names())}
+    members.sort(key=lambda member: order.get(member.concept, len(order)))
     return Alignment(tuple(members), tuple(head for head, _ in heads), vocabulary)
 
 
@@ -114,13 +115,13 @@ def _member(
 ) -> Member:
     values = (head, spec.name, spec.relation, spec.polarity)
     if spec.canonical is None:
-        return Member("", *values, "", "its card names no concept: what it means is not known")
+        return Member("", *values, "", "its card names no concept, so its meaning is unknown")
     if spec.relation == "exact" and len(exact[_target(head, spec)]) > 1:
         return Member(spec.canonical, *values, _target(head, spec), "")
     if spec.relation != "exact":
         meaning = {
-            "narrower": "it is a kind of the concept: a negative says nothing of the rest",
-            "broader": "it includes more than the concept: a positive may be something else",
+            "narrower": "it is a kind of the concept: a negative label does not rule out the other kinds",
+            "broader": "it includes more than the concept: a positive label may mean something else",
             "related": "it is related to the concept, not the same",
         }
         return Member(spec.canonical, *values, "", f"{spec.relation}: {meaning[spec.relation]}")
@@ -128,22 +129,22 @@ def _member(
 
 
 def _why_alone(head: TaskKey, spec: ClassSpec, classes: list[tuple[TaskKey, ClassSpec]]) -> str:
-    """Why an exact class finds no partner: the others of its concept differ in relation, polarity or task."""
+    """Why no other class of the concept has the same meaning: they differ in relation, polarity or task."""
     others = [
         (key, other) for key, other in classes if other.canonical == spec.canonical and (key, other) != (head, spec)
     ]
     if not others:
         return "no other head has the concept"
-    faults = []
+    differences = []
     for key, other in others:
-        differs = [
+        parts = [
             text
-            for text, is_so in (
+            for text, differs in (
                 (f"relation {other.relation}", other.relation != "exact"),
                 (f"opposite polarity ({other.polarity})", other.polarity != spec.polarity),
                 (f"task {key.task.value}", key.task != head.task),
             )
-            if is_so
+            if differs
         ]
-        faults.append(f"{key} {other.name!r}: {', '.join(differs)}")
-    return "; ".join(faults)
+        differences.append(f"{key} {other.name!r}: {', '.join(parts)}")
+    return "; ".join(differences)

@@ -1,4 +1,4 @@
-"""Phase 3 of MDFP made executable (``mdfp.md`` A.5): the kept cards that can train, as a configuration of a run."""
+"""The selected cards that can be trained, as the configuration of a run (phase 3 of MDFP)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.select import Decision
 
 BASE = ("swin_base.py", "schedule.py", "views.py")
-"""Configuration files of the project that a recipe builds on where it names none."""
+"""Default base configuration files of a recipe."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One kept dataset in the blueprint.
+    """One selected dataset.
 
     Attributes:
-        name: of the dataset.
-        card: its card, None where only a table lists it.
-        tasks: that are trained, in the order of a dataset's turn; empty where it cannot train.
-        obstacle: why nothing of it is trained, or why a task is not; empty where all is.
+        name: Name of the dataset.
+        card: Card of the dataset, None if only a table lists it.
+        tasks: Tasks to train, in the order of a visit; empty if it cannot be trained.
+        obstacle: Reason why some or all tasks cannot be trained; empty if there is none.
     """
 
     name: str
@@ -38,21 +38,21 @@ class Entry:
     obstacle: str = ""
 
 
-def wanted_tasks(recipe: Recipe) -> tuple[Task, ...]:
-    """Tasks of the recipe that there are heads for; all where the recipe names none."""
+def requested_tasks(recipe: Recipe) -> tuple[Task, ...]:
+    """Tasks of the recipe that have heads; all if the recipe names none."""
     return tuple(task for task in all_tasks() if not recipe.task_types or task.value in recipe.task_types)
 
 
 def entries_of(
     decisions: Sequence[Decision], recipe: Recipe, catalog: Catalog, data_root: Path | None = None
 ) -> list[Entry]:
-    """What of every kept dataset can be trained.
+    """The tasks of every selected dataset that can be trained.
 
     Args:
-        decisions: of ``select``.
-        recipe: names the tasks.
-        catalog: of the cards.
-        data_root: where it is given, a task whose annotation files are not there is left out.
+        decisions: Decisions of ``select``.
+        recipe: Recipe, which names the tasks.
+        catalog: Catalog of the cards.
+        data_root: Folder of all datasets; if given, tasks with missing annotation files are left out.
     """
     entries = []
     for decision in decisions:
@@ -62,25 +62,25 @@ def entries_of(
             entries.append(Entry(decision.record.name, None, (), "no card describes its files"))
             continue
         card = catalog.card(decision.record.card)
-        tasks = [task for task in wanted_tasks(recipe) if task in card.tasks]
+        tasks = [task for task in requested_tasks(recipe) if task in card.tasks]
         absent = {task: _absent(card, task, data_root) for task in tasks} if data_root is not None else {}
         obstacles = dict.fromkeys(path for path in absent.values() if path)
-        text = f"{', '.join(obstacles)}: not there" if obstacles else "" if tasks else "no task that has a head"
+        text = f"{', '.join(obstacles)}: missing" if obstacles else "" if tasks else "no task that has a head"
         entries.append(Entry(card.name, card, tuple(task for task in tasks if not absent.get(task)), text))
     return entries
 
 
 def run_values(recipe: Recipe, entries: Sequence[Entry]) -> dict[str, Any]:
-    """The values of the run's configuration, complete in themselves: base files, datasets, sampling, further options.
+    """The complete configuration of the run: base files, datasets, sampling, other options.
 
     Raises:
-        RecipeError: no dataset can be trained, or a base file is missing.
-        ConfigError: base and recipe do not make a valid configuration; names the key.
+        RecipeError: No dataset can be trained, or a base file is missing.
+        ConfigError: Base and recipe do not form a valid configuration; names the key.
     """
     datasets = [{"card": entry.name, "tasks": [task.value for task in entry.tasks]} for entry in entries if entry.tasks]
     if not datasets:
         found = "no dataset of the selection can be trained"
-        raise RecipeError(str(recipe.file), found, "at least one card with files", "see audit.csv")
+        raise RecipeError(str(recipe.file), found, "at least one card with files", "see the reasons in audit.csv")
     schedule = {"cycles": recipe.run.cycles, **recipe.sampling.model_dump(exclude_none=True)}
     if recipe.sampling.order != "temperature":
         schedule.pop("temperature")
@@ -93,8 +93,8 @@ def run_values(recipe: Recipe, entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def config_text(values: dict[str, Any], recipe: Recipe) -> str:
-    """The configuration file: one assignment a key, in the order in which a reader looks for them."""
-    lines = [f"# Written from the recipe {recipe.file.name}; see audit.csv for why each dataset is or is not here."]
+    """Text of the configuration file: one assignment per key, the most important keys first."""
+    lines = [f"# Written from the recipe {recipe.file.name}; audit.csv gives the reason for each dataset."]
     first = ("name", "image_size", "datasets", "schedule")
     for key in (*first, *(key for key in values if key not in first)):
         value = pprint.pformat(values[key], width=100, sort_dicts=False)
@@ -103,7 +103,7 @@ def config_text(values: dict[str, Any], recipe: Recipe) -> str:
 
 
 def _absent(card: Card, task: Task, data_root: Path) -> str | None:
-    """The first annotation file (or folder, where the task has no file) that is not there."""
+    """The first missing annotation file (or folder, if the task has no file)."""
     folder = data_root / card.root
     for part in card.tasks[task].files:
         path = folder / part.file
@@ -134,11 +134,12 @@ def _base_values(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Dictionaries laid over each other, key by key at every depth; lists are replaced."""
+    """Merges dictionaries key by key at every depth, later ones over earlier ones; lists are replaced."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            under = merged.get(key)
-            both = isinstance(under, dict) and isinstance(value, dict)
-            merged[key] = _merged([under, value]) if both else value
+            earlier = merged.get(key)
+            if isinstance(earlier, dict) and isinstance(value, dict):
+                value = _merged([earlier, value])
+            merged[key] = value
     return merged

@@ -1,4 +1,4 @@
-"""From a recipe to a folder: the four phases of MDFP (``mdfp.md`` A.2), and a configuration that trains."""
+"""Applies a recipe to the registry and to public tables: the four phases of MDFP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from foundationx.datasets.fusion.tables import read_table
 
 @dataclass(frozen=True)
 class Fusion:
-    """What a recipe makes of the registry and of public tables.
+    """The result of a recipe.
 
     Attributes:
-        recipe: that was followed.
-        decisions: one a dataset.
-        entries: kept datasets and what of them trains.
-        alignment: of the classes that train.
-        groups: of the kept datasets.
+        recipe: The recipe.
+        decisions: Decisions, one per dataset.
+        entries: Selected datasets and their tasks to train.
+        alignment: Alignment of the classes to train.
+        groups: Groups of the selected datasets.
     """
 
     recipe: Recipe
@@ -37,22 +37,28 @@ class Fusion:
 
     @property
     def kept(self) -> list[Record]:
-        """The datasets that the recipe takes."""
+        """Records of the selected datasets."""
         return [decision.record for decision in self.decisions if decision.kept]
 
     def kept_by_use(self) -> tuple[list[Record], list[Record]]:
-        """Kept datasets that the configuration trains on, and the others."""
+        """Selected datasets that the configuration trains on, and the others."""
         trains = {entry.name for entry in self.entries if entry.tasks}
         training = [record for record in self.kept if record.card in trains]
         return training, [record for record in self.kept if record.card not in trains]
 
 
 def fuse(recipe: Recipe, catalog: Catalog, tables: Sequence[Path] = (), data_root: Path | None = None) -> Fusion:
-    """Decides on every dataset and aligns the classes of those that train. Reads no image and no annotation.
+    """Decides on every dataset and aligns the classes to train. Reads no images and no annotations.
+
+    Args:
+        recipe: Recipe to follow.
+        catalog: Catalog of the cards.
+        tables: Public tables of datasets.
+        data_root: Folder of all datasets; if given, tasks with missing annotation files are left out.
 
     Raises:
-        RecipeError: a table cannot be read, or the recipe names a dataset that there is not.
-        CardError: a card is faulty.
+        RecipeError: A table cannot be read, or the recipe names an unknown dataset.
+        CardError: A card is invalid.
     """
     rows = [record for path in tables for record in read_table(path, catalog.vocabulary)]
     cards = [catalog.card(name) for name in catalog.names()]

@@ -1,4 +1,4 @@
-"""The kept datasets in groups (phase 3 of MDFP, ``mdfp.md`` A.2): sizes, organisations, labels, and what clashes."""
+"""Groups of the selected datasets: sizes, organisations, labels and conflicts (phase 3 of MDFP)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from foundationx.datasets.fusion.record import Record
 
 LEVELS = (("modality",), ("modality", "anatomy"), ("modality", "task"), ("modality", "task", "anatomy"))
-"""Keys by which datasets are grouped; the first is the portal's summary."""
+"""Keys by which datasets are grouped; the first is the summary on the portal."""
 
 UNKNOWN = "unknown"
 
@@ -20,18 +20,20 @@ class Group:
     """Datasets with the same keys. A dataset of several modalities, tasks or anatomies is in several groups.
 
     Attributes:
-        level: the keys, ``modality, task``.
-        modality, task, anatomy: values of the keys; empty where the level does not have it.
-        datasets: how many.
-        images: of those whose number is known, together; a parent's images count again with each that re-uses them.
-        images_unknown: datasets whose number of images is not known.
-        organisations: different ones, as far as recorded.
-        storage_gb: of those whose size is known, together.
-        tasks: different ones, as far as recorded.
-        anatomies: different ones, as far as recorded.
-        labelled_share: of the datasets of which it is known; None where of none.
-        annotations: kinds of annotation; from cards, where tables do not say.
-        clash: what must not be pooled blindly; empty where nothing clashes.
+        level: The keys, e.g. ``modality, task``.
+        modality: Modality of the datasets.
+        task: Task of the datasets; empty if it is no key of the level.
+        anatomy: Anatomy of the datasets; empty if it is no key of the level.
+        datasets: Number of datasets.
+        images: Total of the known numbers of images; images that several datasets use are counted for each.
+        images_unknown: Number of datasets with an unknown number of images.
+        organisations: Number of distinct recorded organisations.
+        storage_gb: Total of the known sizes in gigabytes.
+        tasks: Number of distinct recorded tasks.
+        anatomies: Number of distinct recorded anatomies.
+        labelled_share: Fraction of labelled datasets among those where it is known; None if it is known of none.
+        annotations: Kinds of annotations, as recorded in the cards.
+        clash: Differences that forbid simple pooling; empty if there are none.
     """
 
     level: str
@@ -54,25 +56,25 @@ def group(records: Sequence[Record], modalities: Sequence[str] = (), tasks: Sequ
     """All groups of all levels, the largest first within a level.
 
     Args:
-        records: kept datasets.
-        modalities: that the recipe asks for; what else a dataset holds makes no group. None given: all.
-        tasks: likewise.
+        records: Selected datasets.
+        modalities: Modalities of the recipe; other modalities form no group. Empty: all.
+        tasks: Tasks of the recipe; other tasks form no group. Empty: all.
     """
-    wanted = {"modality": set(modalities), "task": set(tasks)}
-    found = []
+    requested = {"modality": set(modalities), "task": set(tasks)}
+    result = []
     for level in LEVELS:
         members: dict[tuple[str, ...], list[Record]] = defaultdict(list)
         for record in records:
-            for key in itertools.product(*(_values(record, name, wanted.get(name)) for name in level)):
+            for key in itertools.product(*(_values(record, name, requested.get(name)) for name in level)):
                 members[key].append(record)
         groups = [_group(dict(zip(level, key, strict=True)), chosen) for key, chosen in members.items()]
-        found += sorted(groups, key=lambda one: (-one.datasets, one.modality, one.task, one.anatomy))
-    return found
+        result += sorted(groups, key=lambda item: (-item.datasets, item.modality, item.task, item.anatomy))
+    return result
 
 
-def _values(record: Record, key: str, wanted: set[str] | None) -> tuple[str, ...]:
+def _values(record: Record, key: str, requested: set[str] | None) -> tuple[str, ...]:
     values = {"modality": record.modalities, "task": record.tasks, "anatomy": record.anatomy}[key]
-    return tuple(value for value in values if not wanted or value in wanted) or (UNKNOWN,)
+    return tuple(value for value in values if not requested or value in requested) or (UNKNOWN,)
 
 
 def _group(key: dict[str, str], records: Sequence[Record]) -> Group:
@@ -87,22 +89,22 @@ def _group(key: dict[str, str], records: Sequence[Record]) -> Group:
         datasets=len(records),
         images=sum(count for count in images if count is not None),
         images_unknown=images.count(None),
-        organisations=len({one.casefold() for record in records for one in record.organisations}),
+        organisations=len({name.casefold() for record in records for name in record.organisations}),
         storage_gb=sum(record.storage_gb or 0.0 for record in records),
         tasks=len({task for record in records for task in record.tasks}),
         anatomies=len({name for record in records for name in record.anatomy}),
-        labelled_share=sum(one != "unlabelled" for one in presence) / len(presence) if presence else None,
+        labelled_share=sum(value != "unlabelled" for value in presence) / len(presence) if presence else None,
         annotations=annotations,
         clash=_clash(records, annotations, "task" in key),
     )
 
 
 def _clash(records: Sequence[Record], annotations: tuple[str, ...], by_task: bool) -> str:
-    """Annotations that are not the same thing, and ways of recording that differ (``modality_detail``)."""
-    faults = []
+    """Kinds of annotations that differ, and acquisition protocols that differ (``modality_detail``)."""
+    clashes = []
     if not by_task and len(annotations) > 1:
-        faults.append(f"annotations: {' / '.join(annotations)}")
+        clashes.append(f"annotations: {' / '.join(annotations)}")
     details = sorted({record.modality_detail for record in records if record.modality_detail})
     if len(details) > 1:
-        faults.append(f"protocols: {' / '.join(details)}")
-    return "; ".join(faults)
+        clashes.append(f"protocols: {' / '.join(details)}")
+    return "; ".join(clashes)

@@ -1,8 +1,8 @@
-"""Phase 1 of MDFP (``mdfp.md`` A.2): cards and rows of public tables become records of one shape.
+"""Harmonisation: cards and rows of public tables become records of one form (phase 1 of MDFP).
 
-A row that describes a card is joined to it by name or address. The card is believed: what the row says otherwise is
-listed, because a third of the reviewed rows carried a wrong disease, structure or licence (``mdfp.md`` A.4). What the
-card leaves unknown is filled from the row, except those three.
+A row that describes the dataset of a card is joined to it by name or address. The card has priority, and differences
+are listed, since public tables often give a wrong disease, structure or licence. Facts that the card leaves unknown are
+filled in from the row, except those three.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ FILLED = (
     *("released", "organisations", "challenge", "dimensions", "modalities", "modality_detail"),
     *("volume", "valid_images", "storage_gb", "home"),
 )
-"""Fields that a row may fill where the card leaves them unknown."""
+"""Fields that a row may fill in if the card leaves them unknown."""
 
 UNREVIEWED = ("licence", "anatomy", "diseases")
-"""Fields that no row fills: tables are wrong in them too often."""
+"""Fields that are not filled in from rows, since tables are often wrong in them."""
 
 COMPARED = (
     "released",
@@ -39,16 +39,16 @@ COMPARED = (
     "label_presence",
     "images",
 )
-"""Fields whose difference between card and row is listed."""
+"""Fields in which card and row are compared."""
 
-_PLACES = re.compile(r"^(c|competitions|content|data|dataset|datasets|download|home|\d{1,2}(\.\d+)*)$")
-"""Parts of an address that do not say which dataset it is: ``kaggle.com/c/NAME/data``, a version."""
+_GENERIC = re.compile(r"^(c|competitions|content|data|dataset|datasets|download|home|\d{1,2}(\.\d+)*)$")
+"""Parts of an address that do not identify the dataset: ``c`` and ``data`` in ``kaggle.com/c/NAME/data``, versions."""
 
 
 def record_of_card(card: Card, vocabulary: Vocabulary) -> Record:
-    """A card as a record. A card has annotated tasks, so that it counts as labelled where it does not say.
+    """A card as a record. A card has annotated tasks, so it counts as labelled unless it states something else.
 
-    Of the concepts of its classes, findings and diseases count as what it is about; organs and devices do not.
+    Among the concepts of its classes, findings and diseases become its diseases; organs and devices do not.
     """
     survey, expected = card.survey, card.expected
     total = {"total": expected.images} if expected.images else {}
@@ -85,53 +85,53 @@ def record_of_card(card: Card, vocabulary: Vocabulary) -> Record:
 
 
 def harmonise(cards: Sequence[Card], vocabulary: Vocabulary, rows: Iterable[Record] = ()) -> list[Record]:
-    """All datasets, each once: the cards with the rows that describe them, then datasets that only tables list.
+    """All datasets, each once: cards with the rows that describe them, then datasets that only tables list.
 
     Args:
-        cards: the registry's.
-        vocabulary: of their concepts.
-        rows: of one or several tables.
+        cards: Cards of the registry.
+        vocabulary: Vocabulary of their concepts.
+        rows: Rows of one or several tables.
     """
     records = [record_of_card(card, vocabulary) for card in cards]
     joined: dict[str, list[Record]] = defaultdict(list)
-    alone = []
-    for row in unite_rows(rows):
+    without_card = []
+    for row in merge_rows(rows):
         matches = [record for record in records if describes(row, record)]
         for record in matches:
             joined[record.name].append(row)
         if not matches:
-            alone.append(row)
-    return [join(record, joined[record.name]) for record in records] + alone
+            without_card.append(row)
+    return [join(record, joined[record.name]) for record in records] + without_card
 
 
 def describes(row: Record, card: Record) -> bool:
-    """Whether a row is about the card's dataset: the same name, or the same address."""
+    """Whether a row describes the dataset of a card: they have the same name or address."""
     same_name = compact(row.title) in (compact(card.title), compact(card.name))
     address = address_of(row.home)
     return same_name or (address is not None and address == address_of(card.home))
 
 
 def address_of(home: str | None) -> tuple[str, ...] | None:
-    """Host and path of an address, without what does not say which dataset it is; None where only a host is left."""
+    """Host and path of an address without its generic parts; None if only a host is left."""
     if not home:
         return None
     host, *path = re.sub(r"^https?://(www\.)?", "", home.strip().casefold()).split("/")
-    parts = [part for part in path if part and not _PLACES.match(part)]
+    parts = [part for part in path if part and not _GENERIC.match(part)]
     return (host, *parts) if parts or host.count(".") > 1 else None
 
 
-def unite_rows(rows: Iterable[Record]) -> list[Record]:
-    """Rows of one name and address, as a dataset of several modalities stands once in each section of the table.
+def merge_rows(rows: Iterable[Record]) -> list[Record]:
+    """Merges rows of one name and address: tables list a dataset with several modalities once per section.
 
-    Lists are united, of volumes the largest count stays (sections count images or volumes), else the first answer.
+    Lists are joined. For counts the largest value is used (sections count images or volumes), otherwise the first.
     """
-    groups: dict[tuple, list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, tuple[str, ...] | None], list[Record]] = defaultdict(list)
     for row in rows:
         groups[compact(row.title), address_of(row.home)].append(row)
-    return [_united(group) for group in groups.values()]
+    return [_merged(group) for group in groups.values()]
 
 
-def _united(rows: Sequence[Record]) -> Record:
+def _merged(rows: Sequence[Record]) -> Record:
     if len(rows) == 1:
         return rows[0]
     values: dict[str, Any] = {}
@@ -142,15 +142,15 @@ def _united(rows: Sequence[Record]) -> Record:
         if isinstance(answers[0], tuple):
             values[name] = tuple(dict.fromkeys(item for answer in answers for item in answer))
         elif isinstance(answers[0], dict):
-            sides = dict.fromkeys(side for answer in answers for side in answer)
-            values[name] = {side: max(answer.get(side, 0) for answer in answers) for side in sides}
+            keys = dict.fromkeys(key for answer in answers for key in answer)
+            values[name] = {key: max(answer.get(key, 0) for answer in answers) for key in keys}
         else:
             values[name] = answers[0]
     return replace(rows[0], **values)
 
 
 def join(card: Record, rows: Sequence[Record]) -> Record:
-    """The card's record with what its rows add, and the list of what they say otherwise."""
+    """The card's record with the facts that its rows fill in, and a list of the differences."""
     filled: dict[str, Any] = {}
     differences = []
     for row in rows:
@@ -159,32 +159,32 @@ def join(card: Record, rows: Sequence[Record]) -> Record:
         for name in FILLED:
             if name not in filled and not _known(getattr(card, name)) and _known(getattr(row, name)):
                 filled[name] = getattr(row, name)
-    places = tuple(place for row in rows for place in row.rows)
-    return replace(card, **filled, rows=places, differences=tuple(differences), filled=tuple(filled))
+    locations = tuple(location for row in rows for location in row.rows)
+    return replace(card, **filled, rows=locations, differences=tuple(differences), filled=tuple(filled))
 
 
 def differences_of(card: Record, row: Record) -> list[str]:
-    """What a row says that the card does not, as far as both say something; licences are compared by their letters.
+    """Differences between a row and a card in fields that both give; licences are compared by name.
 
-    A disease or a structure that the card leaves open is listed too: it is not believed, somebody may check it.
+    Licences, diseases and structures that the card leaves unknown are listed, too, so that somebody can check them.
     """
-    found = []
+    differences = []
     for name in COMPARED:
-        ours, theirs = getattr(card, name), getattr(row, name)
-        if _known(theirs) and not _agree(name, card, row) and (_known(ours) or name in UNREVIEWED):
-            found.append(f"{name} is {_shown(theirs)}, the card has {_shown(ours)}")
-    return found
+        of_card, of_row = getattr(card, name), getattr(row, name)
+        if _known(of_row) and not _agree(name, card, row) and (_known(of_card) or name in UNREVIEWED):
+            differences.append(f"{name} is {_shown(of_row)}, the card has {_shown(of_card)}")
+    return differences
 
 
 def _agree(name: str, card: Record, row: Record) -> bool:
-    ours, theirs = getattr(card, name), getattr(row, name)
+    of_card, of_row = getattr(card, name), getattr(row, name)
     if name == "licence":
-        return any(same_licence(theirs, text) for text in (card.licence, card.spdx) if text)
-    if name == "released" and ours and theirs:
-        return ours.startswith(theirs) or theirs.startswith(ours)
-    if name == "images" and ours and theirs:
-        return abs(ours - theirs) <= max(50, 0.01 * max(ours, theirs))  # tables round to 0.1k
-    return set(theirs) <= set(ours) if isinstance(theirs, tuple) else ours == theirs
+        return any(same_licence(of_row, text) for text in (card.licence, card.spdx) if text)
+    if name == "released" and of_card and of_row:
+        return of_card.startswith(of_row) or of_row.startswith(of_card)
+    if name == "images" and of_card and of_row:
+        return abs(of_card - of_row) <= max(50, 0.01 * max(of_card, of_row))  # tables round to 0.1k
+    return set(of_row) <= set(of_card) if isinstance(of_row, tuple) else of_card == of_row
 
 
 def _known(value: Any) -> bool:

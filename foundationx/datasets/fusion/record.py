@@ -1,35 +1,51 @@
-"""One dataset as fusion sees it, whether a card or a row of a public table describes it."""
+"""The facts about one dataset, from its card or from a row of a public table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from foundationx.core.types import Split
+
 Presence = Literal["labelled", "unlabelled", "mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The survey's sixteen fields (``mdfp.md`` A.1) and MDFP's further ones. None or empty is unknown, never "no".
+    """The sixteen fields of Project Imaging-X and others of MDFP. None or empty means unknown, never "no".
 
     Attributes:
-        name: the card's name; the name in the table where there is no card.
-        title: the name for people.
-        card: name of the card, None for a dataset that only a table lists; such a dataset cannot be trained on.
-        access: open, registration, credentialed, generated, application.
-        redistribution, commercial: yes, no or unknown.
-        dimensions, modalities, tasks: of the enumerations of ``spellings``.
-        anatomy: concepts of the vocabulary, or the table's own word where the vocabulary has none.
-        diseases: as ``anatomy``; from a table they are unreviewed.
-        volume: published images: total, train, val, test; what is not known is absent.
-        valid_images: images left after cleaning.
-        classes_per_task: number of classes of each task.
-        annotations: what is drawn or said: image label, box, mask.
-        parent: card whose images these are.
-        unverified: keys of the card whose values nobody has checked.
-        rows: table rows joined to it, as ``file row N``.
-        differences: where a joined row says something else; the card is believed.
-        filled: fields that come from a joined row because the card leaves them unknown.
+        name: Name of the card, or the name in the table if there is no card.
+        title: Full name.
+        card: Name of the card; None for a dataset that only a table lists, which cannot be trained on.
+        home: Address of the dataset's page.
+        access: ``open``, ``registration``, ``credentialed``, ``generated`` or ``application``.
+        released: Date of release, YYYY, YYYY-MM or YYYY-MM-DD.
+        organisations: Publishers.
+        challenge: Challenge that the dataset was made for.
+        licence: Name of the licence.
+        spdx: SPDX identifier of the licence.
+        redistribution: Whether the licence permits it: ``yes``, ``no`` or ``unknown``.
+        commercial: Whether the licence permits commercial use: ``yes``, ``no`` or ``unknown``.
+        description: Free text.
+        dimensions: ``2D``, ``3D`` or ``video``.
+        modalities: Names in ``aliases.MODALITIES``.
+        modality_detail: Free text, e.g. computed radiography.
+        anatomy: Concepts of the vocabulary, or the words of the table if the vocabulary has none.
+        diseases: Likewise; those from a table are unreviewed.
+        volume: Published numbers of images: total, train, val, test; unknown ones are absent.
+        valid_images: Number of images after cleaning.
+        label_presence: Whether the dataset is labelled.
+        tasks: Names in ``aliases.TASKS``.
+        classes_per_task: Number of classes of each task.
+        annotations: Kinds of annotations: image label, box, mask.
+        storage_gb: Size of the download in gigabytes.
+        parent: Card of the dataset whose images this one re-uses.
+        notes: Notes of the card.
+        unverified: Keys of the card with values that nobody has checked.
+        rows: Joined rows of tables, as ``file row N``.
+        differences: Differences between card and joined rows; the card has priority.
+        filled: Fields filled in from a joined row because the card leaves them unknown.
     """
 
     name: str
@@ -66,17 +82,17 @@ class Record:
 
     @property
     def images(self) -> int | None:
-        """Valid images; where nobody cleaned them, published ones: the total or the sum of the sides."""
+        """Number of valid images; if unknown, of published ones: the total or the sum of the splits."""
         if self.valid_images is not None:
             return self.valid_images
-        sides = [self.volume[side] for side in ("train", "val", "test") if side in self.volume]
-        return self.volume.get("total", sum(sides) if sides else None)
+        counts = [self.volume[split.value] for split in Split if split.value in self.volume]
+        return self.volume.get("total", sum(counts) if counts else None)
 
     def checked(self, permission: str) -> bool:
-        """Whether somebody has held ``redistribution`` or ``commercial`` against the publisher's page."""
+        """Whether somebody has checked ``redistribution`` or ``commercial`` on the publisher's page."""
         return not {"licence", f"licence.{permission}"} & set(self.unverified)
 
 
 def joined(values: tuple[str, ...]) -> str | None:
-    """A list as one cell of a table; None for an unknown one."""
+    """A list as one cell of a table; None if it is empty."""
     return ", ".join(values) if values else None

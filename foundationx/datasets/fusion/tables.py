@@ -1,6 +1,6 @@
 """Reads public tables of datasets: the unified table of Project Imaging-X, its JSON, and the portal's JSON.
 
-The three do not agree on the names of their columns (``mdfp.md`` A.1); what a column means is written in ``COLUMNS``.
+Their columns have different names; ``COLUMNS`` maps them to fields.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from foundationx.datasets.cards.vocabulary import Vocabulary
 from foundationx.datasets.fusion.aliases import (
     count_of,
     dimensions_of,
+    is_unknown,
     modalities_of,
-    says_nothing,
     tasks_of,
     words_of,
 )
 from foundationx.datasets.fusion.licences import permissions_of
-from foundationx.datasets.fusion.record import Record
+from foundationx.datasets.fusion.record import Presence, Record
 
 COLUMNS = {
     "title": ("name", "dataset", "dataset_name"),
@@ -43,30 +43,32 @@ COLUMNS = {
     "train": ("data_volume_train",),
     "val": ("data_volume_val",),
     "test": ("data_volume_test",),
-    "sides": ("split_portal",),
+    "splits": ("split_portal",),
     "valid_images": ("images_valid", "valid_image_n"),
     "label": ("label", "has_labels", "label_presence"),
     "tasks": ("task", "task_type"),
     "access": ("access",),
     "storage_gb": ("storage_size_gb",),
 }
-"""Our field, and what tables call it; where several columns stand in a table, the first that says something counts."""
+"""Names of the columns for each field; the first column with a known value counts."""
 
 
 def read_table(path: Path, vocabulary: Vocabulary) -> list[Record]:
-    """The datasets of a table, one record a row; ``harmonise`` unites rows of one name and address.
+    """The datasets of a table, one record per row; ``harmonise`` merges rows of one name and address.
 
     Args:
-        path: ``.csv`` with a header, or ``.json``: a list of objects.
-        vocabulary: anatomy and diseases are looked up in it.
+        path: ``.csv`` file with a header, or ``.json`` file with a list of objects.
+        vocabulary: Vocabulary of anatomy and diseases.
 
     Raises:
-        RecipeError: the file is missing, is neither, or has no column of names.
+        RecipeError: The file is missing or invalid, or has no column of names.
     """
     rows = _read_json(path) if path.suffix == ".json" else _read_csv(path)
     if rows and not any(name in row for row in rows for name in COLUMNS["title"]):
         known = ", ".join(COLUMNS["title"])
-        raise RecipeError(str(path), f"has the columns {', '.join(rows[0])}", f"one of {known}", "name the column so")
+        raise RecipeError(
+            str(path), f"has the columns {', '.join(rows[0])}", f"one of {known}", "rename the column of names"
+        )
     first = 1 if path.suffix == ".json" else 2  # line 1 of a CSV file is its header
     records = [_record(row, f"{path.name} row {n}", vocabulary) for n, row in enumerate(rows, start=first)]
     return [record for record in records if record is not None]
@@ -88,7 +90,7 @@ def _read_json(path: Path) -> list[dict[str, str]]:
     except json.JSONDecodeError as error:
         raise RecipeError(f"{path} line {error.lineno}", error.msg, "valid JSON", "correct the file") from None
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise RecipeError(str(path), "is not a list of objects", "one object a dataset", "correct the file")
+        raise RecipeError(str(path), "is not a list of objects", "one object per dataset", "correct the file")
     return [{key: _cell(value) for key, value in row.items()} for row in values]
 
 
@@ -102,75 +104,76 @@ def _read_text(path: Path) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A JSON value as the CSV tables write it."""
+    """A JSON value as text, as in the CSV tables."""
     if value is None:
         return ""
     return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
 
 
 def _record(row: Mapping[str, str], where: str, vocabulary: Vocabulary) -> Record | None:
-    """One row; None where it names no dataset."""
-    said = {field: _said(row, columns) for field, columns in COLUMNS.items()}
-    if said["title"] is None:
+    """The record of one row; None if it names no dataset."""
+    cells = {field: _first_known(row, columns) for field, columns in COLUMNS.items()}
+    if cells["title"] is None:
         return None
-    redistribution, commercial = permissions_of(said["licence"])
-    valid, storage = said["valid_images"], said["storage_gb"]
+    redistribution, commercial = permissions_of(cells["licence"])
+    valid, storage = cells["valid_images"], cells["storage_gb"]
     return Record(
-        name=said["title"],
-        title=said["title"],
-        home=said["home"],
-        access=said["access"],
-        released=_date(said["released"]),
-        organisations=tuple(words_of(said["organisations"] or "")),
-        challenge=said["challenge"],
-        licence=said["licence"],
+        name=cells["title"],
+        title=cells["title"],
+        home=cells["home"],
+        access=cells["access"],
+        released=_date(cells["released"]),
+        organisations=tuple(words_of(cells["organisations"] or "")),
+        challenge=cells["challenge"],
+        licence=cells["licence"],
         redistribution=redistribution,
         commercial=commercial,
-        description=said["description"],
-        dimensions=dimensions_of(said["dimensions"] or ""),
-        modalities=modalities_of(said["modalities"] or ""),
-        modality_detail=said["modality_detail"],
-        anatomy=_concepts(said["anatomy"], vocabulary),
-        diseases=_concepts(said["diseases"], vocabulary),
-        volume=_volume(said),
+        description=cells["description"],
+        dimensions=dimensions_of(cells["dimensions"] or ""),
+        modalities=modalities_of(cells["modalities"] or ""),
+        modality_detail=cells["modality_detail"],
+        anatomy=_concepts(cells["anatomy"], vocabulary),
+        diseases=_concepts(cells["diseases"], vocabulary),
+        volume=_volume(cells),
         valid_images=count_of(valid) if valid else None,
         label_presence=_presence(row),
-        tasks=tasks_of(said["tasks"] or ""),
+        tasks=tasks_of(cells["tasks"] or ""),
         storage_gb=float(storage) if storage and re.fullmatch(r"\d+(\.\d+)?", storage) else None,
         rows=(where,),
     )
 
 
-def _said(row: Mapping[str, str], columns: tuple[str, ...]) -> str | None:
-    """The first cell that says something, without what is left of table escapes."""
+def _first_known(row: Mapping[str, str], columns: tuple[str, ...]) -> str | None:
+    """The first cell with a known value, without leftover table escapes."""
     for column in columns:
         cell = row.get(column)
-        if isinstance(cell, str) and not says_nothing(cell):
+        if isinstance(cell, str) and not is_unknown(cell):
             return cell.strip(" \\\t")
     return None
 
 
-def _presence(row: Mapping[str, str]) -> str | None:
-    """Here yes and no are answers: the column asks a question."""
+_PRESENCE: dict[Presence, tuple[str, ...]] = {
+    "labelled": ("true", "yes", "labeled", "labelled"),
+    "unlabelled": ("false", "no", "unlabeled", "unlabelled"),
+    "mixed": ("mixed",),
+}
+
+
+def _presence(row: Mapping[str, str]) -> Presence | None:
+    """Label presence; in this column, yes and no are known values."""
     cells = (row.get(column) for column in COLUMNS["label"])
     answer = next((cell.strip().casefold() for cell in cells if cell and cell.strip()), "")
-    words = {
-        "labelled": ("true", "yes", "labeled", "labelled"),
-        "unlabelled": ("false", "no", "unlabeled", "unlabelled"),
-    }
-    if answer == "mixed":
-        return "mixed"
-    return next((name for name, spellings in words.items() if answer in spellings), None)
+    return next((name for name, words in _PRESENCE.items() if answer in words), None)
 
 
-def _volume(said: Mapping[str, str | None]) -> dict[str, int]:
-    """Published images; ``split_portal`` writes train/val/test in one cell, ``-`` for an unknown side."""
-    sides = (said["sides"] or "").split("/")
-    cells = {"total": said["total"], "train": said["train"], "val": said["val"], "test": said["test"]}
-    if len(sides) == 3:
-        cells |= dict(zip(("train", "val", "test"), sides, strict=True))
-    counts = {side: count_of(cell) for side, cell in cells.items() if cell}
-    return {side: count for side, count in counts.items() if count}
+def _volume(cells: Mapping[str, str | None]) -> dict[str, int]:
+    """Published numbers of images; ``split_portal`` has train/val/test in one cell, with ``-`` for unknown ones."""
+    texts = {name: cells[name] for name in ("total", "train", "val", "test")}
+    splits = (cells["splits"] or "").split("/")
+    if len(splits) == 3:
+        texts |= dict(zip(("train", "val", "test"), splits, strict=True))
+    counts = {name: count_of(text) for name, text in texts.items() if text}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _date(text: str | None) -> str | None:
@@ -180,5 +183,5 @@ def _date(text: str | None) -> str | None:
 
 
 def _concepts(text: str | None, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Each entry as a concept of the vocabulary, or in its own words where it has none."""
+    """Each entry as a concept of the vocabulary, or as it is if the vocabulary has none."""
     return tuple(dict.fromkeys(vocabulary.find(word) or word for word in words_of(text or "")))

@@ -21,7 +21,7 @@ from foundationx.datasets.fusion.record import Record, joined
 from foundationx.datasets.fusion.select import Decision
 
 NOT_KNOWN = "NA"
-"""What the published schema writes for an unknown value."""
+"""Value of the published schema for unknown facts."""
 
 _PRESENCE = {"labelled": "labeled", "unlabelled": "unlabeled", "mixed": "mixed"}
 _TASKS = {"localisation": "localization"}
@@ -29,15 +29,15 @@ _JOINED = ", "
 
 
 def write_fusion(fusion: Fusion, folder: Path) -> None:
-    """Writes audit, licences, groups, alignment and index; the configuration last.
+    """Writes audit, licences, groups, alignment and metadata, and finally the configuration.
 
     Raises:
-        RecipeError: nothing can be trained; all but ``config.py`` is written.
-        ConfigError: base files and recipe make no valid configuration; all but ``config.py`` is written.
+        RecipeError: Nothing can be trained; all files but ``config.py`` are written.
+        ConfigError: Base files and recipe form no valid configuration; all files but ``config.py`` are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.py"
-    config.unlink(missing_ok=True)  # one of an earlier recipe would not fit what stands beside it
+    config.unlink(missing_ok=True)  # that of an earlier recipe would not match the other files
     audit = audit_rows(fusion.decisions, fusion.entries)
     write_csv(folder / "audit.csv", audit)
     write_json(folder / "audit.json", audit)
@@ -51,21 +51,21 @@ def write_fusion(fusion: Fusion, folder: Path) -> None:
 
 
 def audit_rows(decisions: Sequence[Decision], entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """One row a dataset: the decision with its reason, whether it trains, the facts, and what to look at.
+    """One row per dataset: the decision with its reason, the tasks to train, and the facts.
 
-    Kept datasets come first. Unknown facts are None.
+    Selected datasets come first. Unknown facts are None.
     """
     by_name = {entry.name: entry for entry in entries}
     kept = [decision.record for decision in decisions if decision.kept]
     rows = []
-    for decision in sorted(decisions, key=lambda one: not one.kept):
+    for decision in sorted(decisions, key=lambda decision: not decision.kept):
         record, entry = decision.record, by_name.get(decision.record.name) if decision.kept else None
         rows.append(
             {
                 "dataset": record.name,
                 "title": record.title,
                 "decision": "kept" if decision.kept else "dropped",
-                "reason": "; ".join(decision.reasons) or "all that is asked for holds or is let pass",
+                "reason": "; ".join(decision.reasons) or "all conditions hold, or the policy lets unknown facts pass",
                 "not_known": joined(decision.unknown),
                 "trains": joined(tuple(task.value for task in entry.tasks)) if entry else None,
                 "obstacle": (entry.obstacle or None) if entry else None,
@@ -103,7 +103,7 @@ def _facts(record: Record) -> dict[str, Any]:
 
 
 def _relatives(record: Record, kept: Sequence[Record]) -> tuple[str, ...]:
-    """Kept datasets that re-use this one's images or whose images it re-uses, by the cards, or of the same address."""
+    """Selected datasets that share images with this one according to the cards, or that have the same address."""
     address = address_of(record.home)
     return tuple(
         other.name
@@ -119,19 +119,19 @@ def _relatives(record: Record, kept: Sequence[Record]) -> tuple[str, ...]:
 
 
 def alignment_rows(alignment: Alignment) -> list[dict[str, str]]:
-    """One row a class of a head."""
+    """One row per class and head."""
     return [_class_row(member) for member in alignment.members]
 
 
 def alignment_json(alignment: Alignment) -> dict[str, Any]:
-    """By concept: its place in the vocabulary, its classes, the heads for which it is unknown, and near concepts."""
+    """Per concept: path in the vocabulary, classes, heads for which it is unknown, and related classes."""
     concepts = [
         {
             "concept": concept,
             "path": list(alignment.vocabulary.path(concept)),
             "classes": [_class_row(member) for member in members],
             "unknown_for": [str(head) for head in alignment.unknown_for(concept)],
-            "near_but_not_the_same": [_class_row(member) for member in alignment.kin_of(concept)],
+            "related_but_different": [_class_row(member) for member in alignment.related(concept)],
         }
         for concept, members in alignment.concepts().items()
     ]
@@ -139,8 +139,8 @@ def alignment_json(alignment: Alignment) -> dict[str, Any]:
         name: [{"head": str(member.head), "class": member.name} for member in members]
         for name, members in alignment.targets().items()
     }
-    alone = [_class_row(member) for member in alignment.members if not member.concept]
-    return {"may_share_a_target": targets, "concepts": concepts, "without_concept": alone}
+    without_concept = [_class_row(member) for member in alignment.members if not member.concept]
+    return {"may_share_a_target": targets, "concepts": concepts, "without_concept": without_concept}
 
 
 def _class_row(member: Member) -> dict[str, str]:
@@ -156,12 +156,12 @@ def _class_row(member: Member) -> dict[str, str]:
 
 
 def group_rows(groups: Iterable[Group]) -> list[dict[str, Any]]:
-    """One row a group."""
-    return [asdict(one) | {"annotations": joined(one.annotations)} for one in groups]
+    """One row per group."""
+    return [asdict(group) | {"annotations": joined(group.annotations)} for group in groups]
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table with a header; an unknown value is an empty cell. Nothing but an empty file where there is no row."""
+    """Writes a table with a header; unknown values are empty cells. Without rows, the file is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -170,19 +170,20 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Readable JSON."""
+    """Writes indented JSON."""
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One object a line."""
+    """Writes one JSON object per line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def meta_of(record: Record) -> dict[str, Any]:
-    """The sixteen fields in their published order and spelling.
+    """The sixteen fields of Project Imaging-X in their published order and spelling.
 
-    ``valid_image_n`` is known only where somebody counted after cleaning; published volumes stand in ``data_volume``.
+    ``valid_image_n`` is known only if somebody counted the images after cleaning; published counts are in
+    ``data_volume``.
     """
     valid = {"total": record.valid_images} if record.valid_images is not None else NOT_KNOWN
     return {

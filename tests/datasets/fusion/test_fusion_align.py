@@ -82,7 +82,7 @@ def test_what_a_head_does_not_have_is_unknown_for_it():
 
 def test_wider_and_narrower_concepts_are_near_but_not_the_same():
     # nodule lies within lung lesion, lung opacity, any abnormality
-    assert {one.name for one in ALIGNED.kin_of("lung_lesion")} == {
+    assert {one.name for one in ALIGNED.related("lung_lesion")} == {
         *("Nodule", "nodules", "Small nodule", "Nodule or mass", "Granuloma", "No Finding", "Abnormal")
     }
     assert member("two/classification", "Lesion").why == "no other head has the concept"

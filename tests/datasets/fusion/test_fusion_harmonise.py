@@ -11,7 +11,7 @@ from foundationx.core.errors import RecipeError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.fusion.aliases import count_of, dimensions_of, modalities_of, tasks_of
-from foundationx.datasets.fusion.harmonise import address_of, harmonise, record_of_card, unite_rows
+from foundationx.datasets.fusion.harmonise import address_of, harmonise, merge_rows, record_of_card
 from foundationx.datasets.fusion.licences import permissions_of
 from foundationx.datasets.fusion.tables import read_table
 from tests.helpers.reader_cards import card_values
@@ -184,7 +184,7 @@ def test_a_row_that_is_about_no_card_stays_a_dataset(tmp_path):
 def test_rows_of_one_dataset_in_several_sections_are_one(tmp_path):
     again = ROW.replace("X-Ray", "CT").replace('"9,125"', "10k").replace("Cls", "Seg")
     namesake = ROW.replace("a.org", "b.org")
-    first, second = unite_rows(table(tmp_path, ROW, again, namesake))
+    first, second = merge_rows(table(tmp_path, ROW, again, namesake))
     assert first.modalities == ("X-ray", "CT") and first.tasks == ("classification", "segmentation")
     assert first.images == 10_000 and first.rows == ("table.csv row 2", "table.csv row 3")
     assert second.rows == ("table.csv row 4",), "the same name at another address is another dataset"

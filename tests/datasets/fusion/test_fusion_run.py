@@ -103,7 +103,7 @@ def test_every_dataset_of_the_registry_has_a_reason(fused):
     assert all(row["reason"] for row in rows)
     by_name = {row["dataset"]: row for row in rows}
     assert by_name["phantom_all"]["decision"] == "dropped"
-    assert by_name["phantom_all"]["reason"] == "cards.deny: 'phantom_all' names it"
+    assert by_name["phantom_all"]["reason"] == "cards.deny: 'phantom_all' matches it"
     assert by_name["phantom_boxes"]["trains"] == "detection"
     assert [row["decision"] for row in rows[:3]] == ["kept"] * 3, "kept datasets come first"
     told = json.loads((fused / "audit.json").read_text())
@@ -135,7 +135,7 @@ def test_only_what_is_there_trains(phantoms, tmp_path):
     fusion = fuse(recipe, CATALOG, data_root=tmp_path / "data")
     trains = {entry.name: (entry.tasks, entry.obstacle) for entry in fusion.entries}
     assert trains["phantom_boxes"] == ((Task.DETECTION,), "")
-    assert trains["phantom_labels"][0] == () and "Data_Entry_2017_v2020.csv: not there" in trains["phantom_labels"][1]
+    assert trains["phantom_labels"][0] == () and "Data_Entry_2017_v2020.csv: missing" in trains["phantom_labels"][1]
     assert [one["card"] for one in run_values(recipe, fusion.entries)["datasets"]] == ["phantom_boxes"]
 
 
@@ -223,14 +223,14 @@ def test_the_licence_report_says_what_forbids_what():
     closed = record("closed", "agreement", "no", "unknown", access="credentialed")
     report = licence_report([free], [closed])
     assert "| free | CC BY 4.0 | yes | yes, unverified | the source is named |" in report
-    trains, kept = report.split("## All that is kept")
-    assert "Passing all of it on is allowed" in trains and "Commercial use of all of it is allowed" in trains
-    assert "**Passing all of it on is forbidden** by: closed." in kept
-    assert "**Commercial use of all of it: not known**, because it is not known of: closed." in kept
-    assert "agreement of their own for: closed" in kept
+    trains, kept = report.split("## All selected datasets")
+    assert "Redistribution of all data is allowed" in trains and "Commercial use of all data is allowed" in trains
+    assert "**Redistribution of all data is forbidden** by: closed." in kept
+    assert "**Commercial use of all data: unknown**, since it is unknown for: closed." in kept
+    assert "must sign an individual agreement for: closed" in kept
     alike = [record("a", "CC BY-SA 4.0"), record("b", "CC BY-NC-SA 4.0", commercial="no")]
-    assert "different licences of one adaptation" in licence_report(alike, [])
-    assert "different licences of one adaptation" not in licence_report([alike[0], record("c", "CC-BY-SA 3.0")], [])
+    assert "different licences for one adaptation" in licence_report(alike, [])
+    assert "different licences for one adaptation" not in licence_report([alike[0], record("c", "CC-BY-SA 3.0")], [])
 
 
 def test_datasets_that_share_images_are_named(tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_recipe_that_asks_nothing_keeps_what_nobody_knows_anything_of():
 
 def test_a_reason_names_key_and_value():
     decision = decide(record(dimensions=("3D",), commercial="no"), dimension="2D", commercial="required")
-    assert decision.reasons == ("dimension: is 3D; 2D is asked for", "commercial: the licence's answer is no")
+    assert decision.reasons == ("dimension: is 3D; 2D is required", "commercial: the licence states no")
 
 
 def test_volumes_count_as_2d_sources_only_where_that_is_allowed():
@@ -188,11 +188,11 @@ def test_more_of_the_tasks_asked_for_come_first():
     ("line", "found"),
     [
         ("modalitys: [CT]", "did you mean 'modalities'"),
-        ("modalities: [Sonar]", "'Sonar' is not known"),
+        ("modalities: [Sonar]", "'Sonar' is unknown"),
         ("task_types: [detecting]", "did you mean 'detection'"),
         ("dimension: 5D", "found '5D'"),
         ("unknown_policy: maybe", "unknown_policy"),
-        ("unknown_policy_by_key: {storage: keep}", "'storage' asks for no fact"),
+        ("unknown_policy_by_key: {storage: keep}", "'storage' checks no fact"),
         ("selection: {storage_budget_gb: -1}", "selection.storage_budget_gb"),
         ("anatomy_whitelist: [lungs]", "did you mean 'lung'"),
         ("name: again", "is given twice"),

@@ -1,7 +1,7 @@
-"""The discovery portal: one HTML page that shows every dataset, finds them, and hands over a recipe of those chosen.
+"""The discovery portal: one HTML page that lists all datasets, with search, filters and export of a recipe.
 
-It holds its data and its script, asks no server and loads nothing (``mdfp.md`` A.3 describes the published portal and
-what it lacks). The facts are the records that ``foundationx data fuse`` decides on; unknown is shown as unknown.
+The page contains its data and script and loads nothing else. Its facts are the records that ``foundationx data fuse``
+decides on; unknown facts are shown as unknown.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from foundationx.datasets.fusion.tables import read_table
 
 FOLDER = Path(__file__).parent
 FACTS, SCRIPT = "/*FACTS*/null", "/*SCRIPT*/"
-"""Where the page takes the facts and the script."""
+"""Placeholders in the page for facts and script."""
 
-UNREAD = ("rows", "classes_per_task", "volume")
-"""Fields of a record that the page shows in another form."""
+REPLACED = ("rows", "classes_per_task", "volume")
+"""Fields of a record that the page has in another form."""
 
 
 def portal_page(catalog: Catalog, tables: Sequence[Path] = ()) -> str:
-    """The whole page.
+    """The HTML of the page.
 
     Args:
-        catalog: the registry.
-        tables: public tables of datasets, as ``data fuse`` takes them; their datasets stand beside the cards.
+        catalog: Catalog of the cards.
+        tables: Public tables of datasets, as for ``data fuse``; their datasets are added to those of the cards.
 
     Raises:
-        CardError: a card is faulty.
-        RecipeError: a table cannot be read.
+        CardError: A card is invalid.
+        RecipeError: A table cannot be read.
     """
     facts = portal_facts(catalog, tables)
     text = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")  # a title must not end the script
@@ -46,9 +46,9 @@ def portal_page(catalog: Catalog, tables: Sequence[Path] = ()) -> str:
 
 
 def portal_facts(catalog: Catalog, tables: Sequence[Path] = ()) -> dict[str, Any]:
-    """What the page knows: every dataset, and every concept with its wider ones.
+    """The data of the page: every dataset, and every concept with its broader ones.
 
-    Generated datasets are left out: they are for trying things, not to be discovered.
+    Generated datasets are left out, since they are for testing only.
     """
     rows = [record for path in tables for record in read_table(path, catalog.vocabulary)]
     cards = {name: catalog.card(name) for name in catalog.names()}
@@ -71,13 +71,13 @@ def _concept(name: str, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _dataset(record: Record, card: Card | None, vocabulary: Vocabulary) -> dict[str, Any]:
-    """A record as the page reads it: unknown is null or an empty list."""
-    facts = {name: value for name, value in asdict(record).items() if name not in UNREAD}
+    """A record in the form of the page: unknown facts are null or empty lists."""
+    facts = {name: value for name, value in asdict(record).items() if name not in REPLACED}
     for permission in ("redistribution", "commercial"):
         facts[permission] = None if facts[permission] == "unknown" else facts[permission]
     return facts | {
         "images": record.images,
-        "sides": record.volume,
+        "volume": record.volume,
         "year": int(record.released[:4]) if record.released else None,
         "classes": _classes(card, vocabulary) if card else [],
         "citation": card.citation if card else None,
@@ -87,7 +87,7 @@ def _dataset(record: Record, card: Card | None, vocabulary: Vocabulary) -> dict[
 
 
 def _classes(card: Card, vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Every class of every task of a card."""
+    """All classes of all tasks of a card."""
     return [
         {
             "task": task.value,

@@ -45,10 +45,10 @@ const isFound = (d) => words().every((word) => d.text.includes(word));
 
 function passes(d, except) {
   return FACETS.every(([name, read]) => {
-    const wanted = state.filters[name];
-    if (name === except || !wanted || !wanted.size) return true;
+    const selected = state.filters[name];
+    if (name === except || !selected || !selected.size) return true;
     const values = read(d);
-    return values.length ? values.some((value) => wanted.has(value)) : wanted.has(UNKNOWN) || state.keepUnknown;
+    return values.length ? values.some((value) => selected.has(value)) : selected.has(UNKNOWN) || state.keepUnknown;
   });
 }
 const visible = () => datasets.filter((d) => isFound(d) && passes(d));
@@ -62,11 +62,11 @@ function drawFacets() {
       if (!isFound(d) || !passes(d, name)) continue;
       for (const value of read(d).length ? read(d) : [UNKNOWN]) counts.set(value, (counts.get(value) || 0) + 1);
     }
-    const wanted = state.filters[name] || new Set();
-    for (const value of wanted) if (!counts.has(value)) counts.set(value, 0);
+    const selected = state.filters[name] || new Set();
+    for (const value of selected) if (!counts.has(value)) counts.set(value, 0);
     const most = Math.max(1, ...counts.values());
-    const rows = [...counts].sort((a, b) => wanted.has(b[0]) - wanted.has(a[0]) || b[1] - a[1]).slice(0, LONGEST).map(([value, n]) =>
-      `<button data-facet="${escape(name)}" data-value="${escape(value)}" aria-pressed="${wanted.has(value)}">` +
+    const rows = [...counts].sort((a, b) => selected.has(b[0]) - selected.has(a[0]) || b[1] - a[1]).slice(0, LONGEST).map(([value, n]) =>
+      `<button data-facet="${escape(name)}" data-value="${escape(value)}" aria-pressed="${selected.has(value)}">` +
       `<i style="width:${(100 * n) / most}%"></i><span>${escape(titleOf(value))}</span><span>${n}</span></button>`);
     return `<h2>${escape(name)}</h2><div class="facet">${rows.join("")}</div>`;
   }).join("") + `<label class="check"><input type="checkbox" id="keep" ${state.keepUnknown ? "checked" : ""}>
@@ -107,17 +107,17 @@ function row(d) {
 function drawTable() {
   const key = COLUMNS.find(([name]) => name === state.sort)[2];
   const order = (a, b) => { const [x, y] = [key(a), key(b)]; return x < y ? -1 : x > y ? 1 : a.title.localeCompare(b.title); };
-  const found = visible().sort(order);
-  if (state.down) found.reverse();
-  const known = found.filter((d) => d.images !== null && !d.parent);
+  const matches = visible().sort(order);
+  if (state.down) matches.reverse();
+  const known = matches.filter((d) => d.images !== null && !d.parent);
   const images = known.reduce((sum, d) => sum + d.images, 0);
-  byId("summary").textContent = `${found.length} of ${datasets.length} datasets; ${count(images)} images where the number is known` +
+  byId("summary").textContent = `${matches.length} of ${datasets.length} datasets; ${count(images)} images in those with a known number` +
     ` (of ${known.length}; those that show the images of another are not added).`;
   const heads = COLUMNS.map(([name, title]) => `<th${["images", "year"].includes(name) ? ' class="number"' : ""}><button data-sort="${name}">${title}` +
     `${state.sort === name ? (state.down ? " \u2191" : " \u2193") : ""}</button></th>`);
-  const rows = found.slice(0, state.shown).map(row).join("");
-  const more = found.length > state.shown ? `<p><button class="plain" id="more">show ${Math.min(PAGE, found.length - state.shown)} more</button></p>` : "";
-  byId("sets").innerHTML = found.length ? `<table><thead><tr><th></th>${heads.join("")}</tr></thead><tbody>${rows}</tbody></table>${more}`
+  const rows = matches.slice(0, state.shown).map(row).join("");
+  const more = matches.length > state.shown ? `<p><button class="plain" id="more">show ${Math.min(PAGE, matches.length - state.shown)} more</button></p>` : "";
+  byId("sets").innerHTML = matches.length ? `<table><thead><tr><th></th>${heads.join("")}</tr></thead><tbody>${rows}</tbody></table>${more}`
     : "<p class='quiet'>Nothing fits. Remove a filter or a word.</p>";
 }
 
@@ -125,13 +125,13 @@ function drawTable() {
 
 function detail(d) {
   const link = /^https?:/.test(d.home || "") ? `<a href="${escape(d.home)}" rel="noopener">${escape(d.home)}</a>` : escape(d.home || UNKNOWN);
-  const sides = Object.entries(d.sides).filter(([side]) => side !== "total").map(([side, n]) => `${side} ${count(n)}`);
+  const splits = Object.entries(d.volume).filter(([split]) => split !== "total").map(([split, n]) => `${split} ${count(n)}`);
   const lines = [
     ["about", [d.description, d.notes].filter(Boolean).map(escape).join("<br>")],
     ["address", link],
     ["citation", d.citation && escape(d.citation)],
     ["organisations", d.organisations.map(escape).join(", ")],
-    ["images", [count(d.images), ...sides].join(", ") + (d.patients ? `; ${count(d.patients)} patients` : "") + (d.storage_gb ? `; ${d.storage_gb} GB` : "")],
+    ["images", [count(d.images), ...splits].join(", ") + (d.patients ? `; ${count(d.patients)} patients` : "") + (d.storage_gb ? `; ${d.storage_gb} GB` : "")],
     ["images of", d.parent && escape(d.parent)],
     ["about disease", d.diseases.map(titleOf).map(escape).join(", ")],
     ...d.tasks.map((task) => [task, classList(d, task)]),
@@ -176,14 +176,14 @@ function drawLabels() {
 
 const chosen = () => datasets.filter((d) => state.chosen.has(d.name));
 function warnings() {
-  const found = [];
+  const warnings = [];
   for (const d of chosen()) {
-    if (d.parent && state.chosen.has(d.parent)) found.push(`${d.title} shows images of ${d.parent}: patients are kept on one side by their key, images count twice.`);
-    if (d.commercial === "no") found.push(`${d.title}: no commercial use.`);
-    if (!d.commercial) found.push(`${d.title}: whether commercial use is allowed is not known.`);
-    if (d.access && d.access !== "open") found.push(`${d.title}: access is ${d.access}.`);
+    if (d.parent && state.chosen.has(d.parent)) warnings.push(`${d.title} re-uses images of ${d.parent}: patients stay in one split by their key, but images count twice.`);
+    if (d.commercial === "no") warnings.push(`${d.title}: no commercial use.`);
+    if (!d.commercial) warnings.push(`${d.title}: it is unknown whether commercial use is allowed.`);
+    if (d.access && d.access !== "open") warnings.push(`${d.title}: access is ${d.access}.`);
   }
-  return found;
+  return warnings;
 }
 function drawBasket() {
   const picked = chosen();
@@ -234,8 +234,8 @@ function show(tab) {
 byId("facets").addEventListener("click", (event) => {
   const button = event.target.closest("button[data-facet]");
   if (!button) return;
-  const wanted = (state.filters[button.dataset.facet] ||= new Set());
-  if (!wanted.delete(button.dataset.value)) wanted.add(button.dataset.value);
+  const selected = (state.filters[button.dataset.facet] ||= new Set());
+  if (!selected.delete(button.dataset.value)) selected.add(button.dataset.value);
   state.shown = PAGE;
   draw();
 });
@@ -252,9 +252,9 @@ byId("sets").addEventListener("click", (event) => {
   drawTable();
 });
 byId("labels").addEventListener("click", (event) => {
-  const found = event.target.closest("[data-find]");
-  if (!found) return;
-  state.filters.concept = new Set([found.dataset.find]);
+  const target = event.target.closest("[data-find]");
+  if (!target) return;
+  state.filters.concept = new Set([target.dataset.find]);
   show("sets");
   draw();
 });
