@@ -13,7 +13,6 @@ import torch
 from measuring import heading, in_turns, options, peak_bytes, table, times
 from torch import Tensor
 
-from foundationx.core import compat
 from foundationx.models.swin import FusedWindowMSA
 from foundationx.tasks.detection.deformable import deformable_attention
 
@@ -34,7 +33,6 @@ MEGABYTE = 2**20
 
 def main() -> None:
     runs = options(__doc__).runs
-    compat.import_mmdet()
     heading("Attention inside windows", f"Swin-B's stages at 224 pixels, {IMAGES} images, windows of {WINDOW}.")
     table(COLUMNS, [window_row(*stage, runs) for stage in STAGES])
     heading("Deformable attention", f"DINO's layers, 8 heads of 32, 4 levels, 4 points, {IMAGES} images.")

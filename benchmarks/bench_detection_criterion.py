@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.tasks.detection.boxes import to_corners
 from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
@@ -106,7 +106,7 @@ def mmdet_head() -> nn.Module:
         {"type": "BBoxL1Cost", "weight": 5.0, "box_format": "xywh"},
         {"type": "IoUCost", "iou_mode": "giou", "weight": 2.0},
     ]
-    return compat.build_mm(
+    return openmmlab.build_mm(
         {
             "type": "mmdet.DINOHead",
             "num_classes": CLASSES,

@@ -1,9 +1,12 @@
 """The shape of the code: imports run one way, files and functions stay short, few places name a concrete task."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from foundationx.core import openmmlab
 
 PACKAGE = Path(__file__).resolve().parents[1] / "foundationx"
 
@@ -110,3 +113,49 @@ def test_the_check_itself_finds_an_upward_import():
     tree = ast.parse("from foundationx.engine.trainer import Trainer\nimport foundationx.core.types")
     assert imported_rooms(tree) == {"engine", "core"}
     assert LEVEL["engine"] > LEVEL["models"] > LEVEL["core"]
+
+
+OPENMMLAB = re.compile(r"(mmengine|mmcv|mmdet|mmseg)(\.|$)")
+
+
+def openmmlab_imports(tree: ast.Module) -> set[str]:
+    """Every name of mm* packages that a module imports, however it does."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
+            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return {name for name in found if OPENMMLAB.match(name)}
+
+
+def test_leaving_openmmlab_is_possible():
+    """Its packages are imported by one module, and not more than 15 names of them."""
+    users = {path: openmmlab_imports(ast.parse(path.read_text())) for path in FILES}
+    users = {str(path.relative_to(PACKAGE)): names for path, names in users.items() if names}
+    assert users == {"core/openmmlab.py": {"mmengine", "mmcv"}}, "import them by core/openmmlab.py"
+    assert len(openmmlab.NAMES) <= 15
+    assert all(OPENMMLAB.match(module) for module in openmmlab.NAMES.values())
+
+
+def test_every_name_of_openmmlab_is_used_and_there():
+    """A name that nobody needs goes; each is imported when it is asked for."""
+    used = set()
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "foundationx.core.openmmlab":
+                used |= {alias.name for alias in node.names}
+    inside = {"DefaultScope", "MMDET_MODELS", "MMSEG_MODELS"}
+    assert used | inside == set(openmmlab.NAMES)
+    for name, module in openmmlab.NAMES.items():
+        assert getattr(openmmlab, name) is not None, module
+    with pytest.raises(AttributeError, match="no attribute 'Registry'"):
+        openmmlab.Registry  # noqa: B018
+
+
+def test_the_count_itself_finds_every_way_to_import():
+    text = "import mmcv.ops\nfrom mmdet.models import x\nimportlib.import_module('mmseg')\nimport mmap"
+    assert openmmlab_imports(ast.parse(text)) == {"mmcv.ops", "mmdet.models.x", "mmseg"}

@@ -19,17 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
-
-# isort: split
-from mmengine.optim import OptimWrapper
-from mmengine.registry import LOOPS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
+from foundationx.core.openmmlab import LOOPS, MMENGINE_MODELS, OPTIM_WRAPPER_CONSTRUCTORS, BaseLoop, OptimWrapper
 from foundationx.core.types import Split
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.engine.hooks import Hook, LogRecord
@@ -47,7 +42,7 @@ def _recipe(config: str, data_root: str) -> tuple[RunConfig, DataModule, Plan]:
     return loaded, data_module, build_plan(loaded, data_module.sizes(Split.TRAIN))
 
 
-@MODELS.register_module(name="RecipeModel")
+@MMENGINE_MODELS.register_module(name="RecipeModel")
 def recipe_model(config: str, data_root: str) -> FoundationModel:
     """The student of a recipe."""
     loaded, data_module, _ = _recipe(config, data_root)
@@ -76,7 +71,7 @@ class CyclicLoop(BaseLoop):
         dataloader: the recipe: ``config`` and ``data_root``.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict[str, str]):
+    def __init__(self, runner: Any, dataloader: dict[str, str]):
         self.config, self.data_module, self.plan = _recipe(**dataloader)
         super().__init__(runner, plan_loader(self.config, self.data_module, self.plan, "cpu", 0))
         self._iter = 0

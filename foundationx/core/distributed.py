@@ -57,7 +57,7 @@ def init_process_group() -> Iterator[None]:
         yield
         return
     if torch.cuda.is_available():
-        from mmengine.dist import init_dist
+        from foundationx.core.openmmlab import init_dist
 
         init_dist(launcher, backend="cpu:gloo,cuda:nccl", timeout=PATIENCE.total_seconds())
     else:

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.errors import ConfigError
 
 
 def build_net(config: dict[str, Any]) -> nn.Module:
     """The bare network of a configuration of a backbone. Raises ConfigError: unknown type or wrong arguments."""
     if str(config.get("type")).startswith("mmdet."):
-        compat.import_mmdet()
         for own in ("swin", "convnext"):  # each registers itself
             importlib.import_module(f"foundationx.models.{own}")
-    return compat.build_mm(config)
+    return openmmlab.build_mm(config)
 
 
 class Backbone(nn.Module):
@@ -43,7 +42,7 @@ class Backbone(nn.Module):
         self.net = build_net(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
-            with compat.quiet():
+            with openmmlab.quiet():
                 initialise()
         self.channels, self.strides = self._probe(config)
 

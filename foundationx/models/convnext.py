@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
-
-# isort: split
 import torch
 import torch.nn.functional as F
-from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from foundationx.core.openmmlab import MMDET_MODELS
 
 EPS = 1e-6
 """Of all layer norms, as in the authors' weights."""
@@ -81,8 +78,8 @@ class Block(nn.Module):
         return maps + inner
 
 
-@MODELS.register_module()
-class ConvNeXt(BaseModule):
+@MMDET_MODELS.register_module()
+class ConvNeXt(nn.Module):
     """ConvNeXt without its classifier; strides 4, 8, 16, 32.
 
     Args:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
-
-# isort: split
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from foundationx.core.config.model import ModelConfig
@@ -21,11 +17,11 @@ from foundationx.tasks.base import Head, open_head
 from foundationx.tasks.definition import task_of
 
 
-class FoundationModel(BaseModel):
+class FoundationModel(nn.Module):
     """Backbone, trunks and heads; which of them are trained is decided by the plan (``models/parameter_groups.py``).
 
-    From a batch to its loss there is one way in, :meth:`losses`; the teacher is asked for :meth:`trunk`. Follows
-    mmengine's model protocol as well: ``forward(inputs, data_samples, mode)``.
+    From a batch to its loss there is one way in, :meth:`losses`; the teacher is asked for :meth:`trunk`. ``forward``
+    follows mmengine's protocol (``inputs, data_samples, mode``).
 
     Args:
         config: Configuration of the network.
@@ -51,7 +47,6 @@ class FoundationModel(BaseModel):
             if slug not in self.heads:
                 self.heads[slug] = head_class.build(self.trunks[key.task.value], len(names), config, options)
         self._set_exclusive()
-        self._is_init = True  # mmengine's Runner would initialise the weights again, over those that were loaded
 
     def _set_exclusive(self) -> None:
         """Heads whose classes exclude each other, as the configuration names them."""

@@ -13,15 +13,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
-
-# isort: split
 import torch
 import torch.nn.functional as F
-from mmdet.models.backbones.swin import ShiftWindowMSA, SwinTransformer, WindowMSA
-from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
+
+from foundationx.core.openmmlab import MMDET_MODELS, ShiftWindowMSA, SwinTransformer
 
 
 class PublishedWindowAttention(ShiftWindowMSA):
@@ -34,7 +30,7 @@ class PublishedWindowAttention(ShiftWindowMSA):
     """
 
     def __init__(self, shifted: ShiftWindowMSA):
-        BaseModule.__init__(self)
+        super(ShiftWindowMSA, self).__init__()  # without its own, which would make new layers
         self.window_size, self.shift_size = shifted.window_size, shifted.shift_size
         self.w_msa, self.drop = shifted.w_msa, shifted.drop
 
@@ -87,15 +83,15 @@ def _shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.de
 _kept_shift_mask = functools.lru_cache(maxsize=32)(_shift_mask)
 
 
-class FusedWindowMSA(WindowMSA):
+class FusedWindowMSA(nn.Module):
     """mmdet's attention inside windows by torch's fused kernel, equal to rounding; no dropout of the weights.
 
     Args:
         plain: the attention whose layers (and names) it takes over.
     """
 
-    def __init__(self, plain: WindowMSA):
-        BaseModule.__init__(self)
+    def __init__(self, plain: nn.Module):
+        super().__init__()
         self.window_size, self.num_heads, self.scale = plain.window_size, plain.num_heads, plain.scale
         self.relative_position_bias_table = plain.relative_position_bias_table
         self.register_buffer("relative_position_index", plain.relative_position_index)
@@ -113,7 +109,7 @@ class FusedWindowMSA(WindowMSA):
         return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(windows, tokens, channels)))
 
 
-@MODELS.register_module()
+@MMDET_MODELS.register_module()
 class PublishedSwin(SwinTransformer):
     """mmdet's ``SwinTransformer`` (same arguments, same names of weights) with the published rule of shifting.
 

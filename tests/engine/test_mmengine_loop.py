@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from foundationx.apps.run.train import train
-from foundationx.core import compat  # noqa: F401
 from foundationx.core.config.load import load_config
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.phantoms.write import write_phantom_datasets

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from foundationx.apps.cli.main import main
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, ConfigError
@@ -152,8 +152,8 @@ def test_openmmlab_loads_its_checkpoint_as_pretrained(library, trained, images, 
     write(library, trained, tmp_path / "b.pth")
     always = shift_rule(model.backbone.net) == "always"
     backbone = swin(f"{library}.SwinTransformer" if always else "mmdet.PublishedSwin")
-    net = compat.build_mm(backbone | {"init_cfg": ConfigDict(type="Pretrained", checkpoint=str(tmp_path / "b.pth"))})
-    with compat.quiet():
+    net = openmmlab.build_mm(backbone | {"init_cfg": ConfigDict(type="Pretrained", checkpoint=str(tmp_path / "b.pth"))})
+    with openmmlab.quiet():
         net.init_weights()
     net.eval()
     with torch.no_grad():
@@ -167,8 +167,8 @@ def test_other_backbones_go_to_openmmlab_but_not_under_swin_names(tmp_path):
     use = write("mmdet", resnet, tmp_path / "b.pth")
     pretrained = {"type": "Pretrained", "checkpoint": str(tmp_path / "b.pth"), "prefix": "backbone."}
     assert "prefix='backbone.'" in use
-    net = compat.build_mm({"type": "mmdet.ResNet", "depth": 18, "init_cfg": pretrained})
-    with compat.quiet():
+    net = openmmlab.build_mm({"type": "mmdet.ResNet", "depth": 18, "init_cfg": pretrained})
+    with openmmlab.quiet():
         net.init_weights()
     net.eval()
     with torch.no_grad():

@@ -55,10 +55,7 @@ def parse_options(pairs: list[str]) -> dict[str, object]:
     from foundationx.core.errors import ConfigError
 
     parser = argparse.ArgumentParser(add_help=False)
-    from foundationx.core import compat  # noqa: F401  (first: quietens mmengine)
-
-    # isort: split
-    from mmengine.config import DictAction
+    from foundationx.core.openmmlab import DictAction
 
     for pair in pairs:
         if "=" not in pair:

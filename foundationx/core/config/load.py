@@ -31,10 +31,9 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunC
     Raises:
         ConfigError: the file is missing, is not valid Python, or a key or value is wrong.
     """
-    from foundationx.core import compat  # noqa: F401  (silences mm* start-up noise; must come before mmengine)
+    from foundationx.core.openmmlab import Config
 
     path = find_config(path)
-    from mmengine.config import Config
 
     try:
         loaded = Config.fromfile(str(path))

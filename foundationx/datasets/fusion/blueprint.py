@@ -113,10 +113,7 @@ def _absent(card: Card, task: Task, data_root: Path) -> str | None:
 
 
 def _base_values(recipe: Recipe) -> list[dict[str, Any]]:
-    from foundationx.core import compat  # noqa: F401  (silences mm* start-up noise; must come before mmengine)
-
-    # isort: split
-    from mmengine.config import Config
+    from foundationx.core.openmmlab import Config
 
     if recipe.run.base is None:
         folder = resource_folder("configs") / "_base_"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import compat, distributed
+from foundationx.core import distributed
 from foundationx.core.config.model import DetectionConfig, ModelConfig
 from foundationx.core.types import Task
 from foundationx.tasks.base import Head, HeadOptions
@@ -21,7 +21,7 @@ from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoisi
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
 from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
-from foundationx.tasks.detection.trunk import DetectionTrunk, Memory, build_decoder, token_centres
+from foundationx.tasks.detection.trunk import DetectionTrunk, Memory, build_decoder, sine_of, token_centres
 
 PRIOR = 0.01
 """Probability that a query holds a class at the start (focal loss)."""
@@ -165,14 +165,12 @@ def run_decoder(
     Returns:
         States (L, B, R, D) and the boxes that each layer began with (L, B, R, 4).
     """
-    compat.import_mmdet()
-    from mmdet.models.layers import coordinate_to_encoding
-
     levels = len(feature.spatial_shapes)
     states, references = [], []
     attached = boxes
     for layer in decoder.layers:
-        position = decoder.ref_point_head(coordinate_to_encoding(boxes, num_feats=content.shape[-1]).to(content.dtype))
+        radians = boxes[..., [1, 0, 2, 3]] * (2 * math.pi)
+        position = decoder.ref_point_head(sine_of(radians, content.shape[-1], 10000).to(content.dtype))
         content = layer(
             content,
             query_pos=position,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.config.model import DetectionConfig
 from foundationx.tasks.detection.deformable import DeformableAttention
 
@@ -44,7 +44,7 @@ class DetectionTrunk(nn.Module):
         super().__init__()
         self.config = config
         dims = config.embed_dims
-        self.neck = compat.build_mm(
+        self.neck = openmmlab.build_mm(
             {
                 "type": "mmdet.ChannelMapper",
                 "in_channels": list(in_channels[-NECK_STAGES:]),
@@ -93,8 +93,7 @@ class _FusedAttention(nn.MultiheadAttention):
 
 def build_decoder(config: DetectionConfig) -> nn.Module:
     """mmdet's DINO decoder (its weights' names), run by ``run_decoder``."""
-    compat.import_mmdet()
-    from mmdet.models.layers import DinoTransformerDecoder
+    from foundationx.core.openmmlab import DinoTransformerDecoder
 
     dims = config.embed_dims
     decoder = DinoTransformerDecoder(
@@ -116,8 +115,7 @@ def build_decoder(config: DetectionConfig) -> nn.Module:
 
 
 def _build_encoder(config: DetectionConfig) -> nn.Module:
-    compat.import_mmdet()
-    from mmdet.models.layers import DeformableDetrTransformerEncoder
+    from foundationx.core.openmmlab import DeformableDetrTransformerEncoder
 
     dims = config.embed_dims
     encoder = DeformableDetrTransformerEncoder(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.config.model import SegmentationConfig
 
 
@@ -21,7 +21,7 @@ class SegmentationTrunk(nn.Module):
         super().__init__()
         self.out_channels = config.channels
         self.stages = len(in_channels)  # of the backbone, all
-        self.fusion = compat.build_mm(
+        self.fusion = openmmlab.build_mm(
             {
                 "type": "mmseg.UPerHead",
                 "in_channels": list(in_channels),

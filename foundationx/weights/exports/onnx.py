@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
@@ -30,7 +30,7 @@ def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path
 
     path.parent.mkdir(parents=True, exist_ok=True)
     stages = [f"stage{i + 1}" for i in range(len(model.backbone.channels))]
-    with compat.quiet():
+    with openmmlab.quiet():
         graph = torch.onnx.export(trace(model, config), dynamo=True, input_names=["images"], output_names=stages)
     if graph is None:
         raise ConfigError("export to onnx", "torch.onnx gave no graph", "a graph", "choose another format")

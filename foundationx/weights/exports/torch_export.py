@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
@@ -29,7 +29,7 @@ def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
     backbone = model.backbone.eval()
     images = torch.zeros(2, 3, config.image_size, config.image_size, device=next(backbone.parameters()).device)
     try:
-        with torch.no_grad(), compat.quiet(), _free_batch(backbone):
+        with torch.no_grad(), openmmlab.quiet(), _free_batch(backbone):
             return torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # torch.export fails with errors of many kinds
         found = f"{config.model.backbone['type']}: {type(error).__name__}: {str(error).splitlines()[0]}"

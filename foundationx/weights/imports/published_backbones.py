@@ -166,17 +166,24 @@ def _stages(tensors: Mapping[str, Tensor], pattern: str) -> list[int]:
     return [counts[stage] for stage in sorted(counts)]
 
 
-def _measure_resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    from mmdet.models.backbones.resnet import Bottleneck, ResNet
+RESNET_DEPTHS = {
+    (False, (2, 2, 2, 2)): 18,
+    (False, (3, 4, 6, 3)): 34,
+    (True, (3, 4, 6, 3)): 50,
+    (True, (3, 4, 23, 3)): 101,
+    (True, (3, 8, 36, 3)): 152,
+}
+"""Depth of a ResNet (He et al. 2016, table 1) by whether its blocks are bottlenecks, and its blocks per stage."""
 
+
+def _measure_resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     blocks = tuple(_stages(tensors, r"layer(\d+)\.\d+\.conv1\.weight"))
     deep = "layer1.0.conv3.weight" in tensors
-    kinds = ResNet.arch_settings.items()
-    depths = [depth for depth, (block, counts) in kinds if counts == blocks and (block is Bottleneck) == deep]
-    if not depths:
+    depth = RESNET_DEPTHS.get((deep, blocks))
+    if depth is None:
         raise ValueError(f"stages of {blocks} {'bottleneck' if deep else 'basic'} blocks")
     width = tensors["conv1.weight"].shape[0]
-    return {"type": "mmdet.ResNet", "depth": depths[0], "base_channels": width, "out_indices": [0, 1, 2, 3]}
+    return {"type": "mmdet.ResNet", "depth": depth, "base_channels": width, "out_indices": [0, 1, 2, 3]}
 
 
 def _measure_convnext(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

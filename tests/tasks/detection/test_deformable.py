@@ -5,14 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundationx.core import compat  # noqa: F401  (first: makes mm* importable)
-from tests.helpers.host_traffic import Dispatched, HostTraffic
-
-# isort: split
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attn_pytorch
-
+from foundationx.core import openmmlab
 from foundationx.tasks.detection.deformable import DeformableAttention, deformable_attention, sample_grids
 from foundationx.tasks.detection.weighted_rows import sum_rows
+from tests.helpers.host_traffic import Dispatched, HostTraffic
+
+openmmlab.prepare()
+
+from mmcv.ops.multi_scale_deform_attn import (  # noqa: E402  (mmcv can be imported only now)
+    MultiScaleDeformableAttention,
+    multi_scale_deformable_attn_pytorch,
+)
 
 SHAPES = ((7, 5), (4, 3), (2, 1))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.tasks.detection.boxes import focal_loss, generalised_iou, to_centre_and_size, to_corners
 from foundationx.tasks.detection.matching import Targets, match, matched_losses, set_losses
 from tests.helpers.host_traffic import Dispatched, HostTraffic
@@ -43,7 +43,7 @@ def mmdet_head(layers):
         {"type": "BBoxL1Cost", "weight": 5.0, "box_format": "xywh"},
         {"type": "IoUCost", "iou_mode": "giou", "weight": 2.0},
     ]
-    return compat.build_mm(
+    return openmmlab.build_mm(
         {
             "type": "mmdet.DINOHead",
             "num_classes": CLASSES,

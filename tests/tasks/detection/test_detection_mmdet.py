@@ -2,7 +2,7 @@
 
 import torch
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.tasks.detection import deformable
 from tests.helpers.detection_samples import CHANNELS, CLASSES, SMALL, build, draw_batch, draw_features, step
 
@@ -13,7 +13,7 @@ def mmdet_dino(config):
     feed = {"embed_dims": dims, "feedforward_channels": ffn, "ffn_drop": 0.0}
     attention = {"embed_dims": dims, "num_heads": heads, "dropout": 0.0}
     deformable_attention = {**attention, "num_levels": config.levels}
-    return compat.build_mm(
+    return openmmlab.build_mm(
         {
             "type": "mmdet.DINO",
             "num_queries": config.queries,

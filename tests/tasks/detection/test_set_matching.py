@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.tasks.detection.boxes import to_corners
 from foundationx.tasks.detection.matching import Targets, match, set_losses
 
@@ -47,7 +47,7 @@ def mmdet_layer(logits, boxes, targets):
     from mmdet.models.task_modules import HungarianAssigner
     from mmengine.structures import InstanceData
 
-    compat.import_mmdet()
+    openmmlab.prepare()
     assigner = HungarianAssigner(
         [
             {"type": "mmdet.FocalLossCost", "weight": 2.0},

@@ -1,4 +1,9 @@
-"""The one place that knows the quirks of mmengine, mmcv, mmdet and mmseg. Import it before any of them."""
+"""The one module that imports mmengine, mmcv, mmdet and mmseg: what we use of them, by name, and their quirks.
+
+``NAMES`` lists all of it. ``from foundationx.core.openmmlab import Config`` imports the library when it is run, not
+when this module is imported: that takes seconds. Backbones are not among the names: they are built by configuration
+(``type='mmdet.SwinTransformer'``) from the two registries.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,42 @@ from collections.abc import Iterator
 from typing import Any
 
 from foundationx.core.errors import ConfigError, nearest
+
+NAMES = {
+    # configuration files and options in OpenMMLab's notation
+    "Config": "mmengine.config",
+    "DictAction": "mmengine.config",
+    # registries, from which networks are built by configuration
+    "DefaultScope": "mmengine.registry",
+    "MMDET_MODELS": "mmdet.registry:MODELS",
+    "MMSEG_MODELS": "mmseg.registry:MODELS",
+    # what our detection trunk and our Swin are built of
+    "DeformableDetrTransformerEncoder": "mmdet.models.layers",
+    "DinoTransformerDecoder": "mmdet.models.layers",
+    "ShiftWindowMSA": "mmdet.models.backbones.swin",
+    "SwinTransformer": "mmdet.models.backbones.swin",
+    # the loop for mmengine's Runner
+    "BaseLoop": "mmengine.runner",
+    "LOOPS": "mmengine.registry",
+    "MMENGINE_MODELS": "mmengine.registry:MODELS",
+    "OPTIM_WRAPPER_CONSTRUCTORS": "mmengine.registry",
+    "OptimWrapper": "mmengine.optim",
+    # several processes started by Slurm
+    "init_dist": "mmengine.dist",
+}
+"""Name here: module that defines it, with its name there if that differs."""
+
+
+def __getattr__(name: str) -> Any:
+    """One of ``NAMES``, imported quietly when it is first asked for."""
+    if name not in NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    prepare()
+    module, _, theirs = NAMES[name].partition(":")
+    with quiet():
+        found = getattr(importlib.import_module(module), theirs or name)
+    globals()[name] = found
+    return found
 
 
 def _placeholder_ops() -> types.ModuleType:
@@ -48,41 +89,46 @@ def quiet() -> Iterator[None]:
             logging.disable(level)
 
 
-def _prepare() -> None:
-    """Imports mmengine and mmcv quietly, with the placeholder where the compiled operators are absent."""
+def prepare() -> None:
+    """Makes the libraries importable: quietly, with the placeholder if mmcv's compiled operators are absent.
+
+    Whoever imports one of them past this module calls it before.
+    """
+    if "mmcv._ext" in sys.modules:
+        return
     with quiet():
         importlib.import_module("mmengine")
         importlib.import_module("mmcv")
         if importlib.util.find_spec("mmcv._ext") is None:
             sys.modules.setdefault("mmcv._ext", _placeholder_ops())
-    # mmdet's backbones (with_cp=True) do not say which kind of checkpointing they want: torch tells it in every step.
+    # mmdet's backbones (with_cp=True) do not say which kind of checkpointing they want: torch warns in every step.
     warnings.filterwarnings("ignore", message=".*use_reentrant parameter should be passed", category=UserWarning)
 
 
 def _scope(library: str) -> contextlib.AbstractContextManager[None]:
     """Looks names up in ``library`` first, also inside a Runner, which sets a scope of its own."""
-    from mmengine.registry import DefaultScope
-
-    return DefaultScope.overwrite_default_scope(library)
+    found: contextlib.AbstractContextManager[None] = __getattr__("DefaultScope").overwrite_default_scope(library)
+    return found
 
 
 def build_mm(config: dict[str, Any]) -> Any:
     """Builds a module of mmdet's or mmseg's registry.
 
     Args:
-        config: ``type`` such as ``mmdet.SwinTransformer``, and its arguments.
+        config: Type such as ``mmdet.SwinTransformer``, and its arguments.
 
     Raises:
-        ConfigError: the library or type is unknown, or an argument is wrong.
+        ConfigError: The library or type is unknown, or an argument is wrong.
     """
     arguments = dict(config)
     kind_name = arguments.pop("type", None)
     library, _, name = str(kind_name).rpartition(".")
     if library not in ("mmdet", "mmseg"):
         raise ConfigError("type", f"found {kind_name!r}", "mmdet.NAME or mmseg.NAME")
+    prepare()
     with quiet():
-        importlib.import_module(f"{library}.models")
-        registry = importlib.import_module(f"{library}.registry").MODELS
+        importlib.import_module(f"{library}.models")  # registers its modules
+    registry = __getattr__(f"{library.upper()}_MODELS")
     kind = registry.module_dict.get(name)
     if kind is None:
         raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, registry.module_dict))
@@ -92,12 +138,3 @@ def build_mm(config: dict[str, Any]) -> Any:
     except Exception as error:  # modules refuse bad arguments in every way: KeyError, RuntimeError, ZeroDivisionError
         found = f"{type(error).__name__}: {error}"
         raise ConfigError(f"arguments of {kind_name}", found, "arguments that it takes") from error
-
-
-def import_mmdet() -> None:
-    """Makes mmdet's modules importable (seconds, so only where they are needed) without its start-up noise."""
-    with quiet():
-        importlib.import_module("mmdet.models")
-
-
-_prepare()

@@ -1,4 +1,4 @@
-"""Quirks of the mm* packages stay in compat: placeholder operators, silence, clear refusals."""
+"""Quirks of the mm* packages stay in one module: placeholder operators, silence, clear refusals."""
 
 import importlib
 import logging
@@ -9,18 +9,20 @@ import warnings
 import pytest
 from torch import nn
 
-from foundationx.core import compat
+from foundationx.core import openmmlab
 from foundationx.core.errors import ConfigError
 
 
 @pytest.mark.slow
 def test_mm_packages_import_without_a_word():
-    code = "from foundationx.core import compat; compat.import_mmdet(); import mmcv.ops, mmseg.models"
+    neck = "{'type': 'mmdet.ChannelMapper', 'in_channels': [4], 'out_channels': 4, 'num_outs': 1}"
+    code = f"from foundationx.core import openmmlab; openmmlab.build_mm({neck}); import mmcv.ops, mmseg.models"
     done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_absent_operators_refuse_only_when_called():
+    openmmlab.prepare()
     operators = importlib.import_module("mmcv._ext")
     if getattr(operators, "__file__", None):
         pytest.skip("mmcv has its compiled operators here")
@@ -30,13 +32,14 @@ def test_absent_operators_refuse_only_when_called():
 
 
 def test_preparing_twice_keeps_the_first_placeholder():
+    openmmlab.prepare()
     before = importlib.import_module("mmcv._ext")
-    compat._prepare()
+    openmmlab.prepare()
     assert importlib.import_module("mmcv._ext") is before
 
 
 def test_quiet_holds_back_print_warning_and_log_and_then_lets_go(capsys, recwarn):
-    with compat.quiet():
+    with openmmlab.quiet():
         print("noise")
         warnings.warn("noise", stacklevel=1)
         assert not logging.getLogger("any").isEnabledFor(logging.WARNING)
@@ -47,19 +50,19 @@ def test_quiet_holds_back_print_warning_and_log_and_then_lets_go(capsys, recwarn
 
 
 def test_quiet_lets_go_after_an_error():
-    with pytest.raises(KeyError), compat.quiet():
+    with pytest.raises(KeyError), openmmlab.quiet():
         raise KeyError("x")
     assert logging.getLogger("any").isEnabledFor(logging.WARNING)
 
 
 def test_a_module_of_the_registry_is_built():
-    neck = compat.build_mm({"type": "mmdet.ChannelMapper", "in_channels": [4, 8], "out_channels": 6, "num_outs": 3})
+    neck = openmmlab.build_mm({"type": "mmdet.ChannelMapper", "in_channels": [4, 8], "out_channels": 6, "num_outs": 3})
     assert isinstance(neck, nn.Module) and neck.convs[1].conv.weight.shape[:2] == (6, 8)
 
 
 def test_the_callers_dictionary_is_left_as_it_was():
     config = {"type": "mmdet.ChannelMapper", "in_channels": [4], "out_channels": 6, "num_outs": 1}
-    compat.build_mm(config)
+    openmmlab.build_mm(config)
     assert config["type"] == "mmdet.ChannelMapper"
 
 
@@ -78,5 +81,5 @@ def test_the_callers_dictionary_is_left_as_it_was():
 )
 def test_a_wrong_configuration_is_named(config, said):
     with pytest.raises(ConfigError) as caught:
-        compat.build_mm(config)
+        openmmlab.build_mm(config)
     assert said in str(caught.value)
