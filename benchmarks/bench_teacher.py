@@ -88,7 +88,7 @@ def measured(student: nn.Module, runs: int) -> dict[str, float]:
 def settle(teacher: Teacher, applied: Tensor) -> None:
     """One update and the end of the lock phase."""
     teacher.update(MOMENTUM, applied, (HEAD,))
-    teacher.settle()
+    teacher.end_deferral()
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from foundationx.core.types import TaskKey
 from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_durably
 from foundationx.models.foundation_model import FoundationModel
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Simulated federated training in one process (``ark.md`` section 5): the loop, with clients that take turns.
 
 A client's turn begins from the master, with the client's own teacher and its own optimizer state. When all have had
-their turn the master becomes the mean of what they made of it. The released code hands the momentum of one client to
+their turn, the master becomes the mean of the clients' students. The released code hands the momentum of one client to
 the next, never averages buffers, and finds heads by a piece of their name; none of that here.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foundationx.core.errors import ConfigError
 from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.hooks import Hook
 from foundationx.engine.optim import lr_schedule
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
@@ -28,7 +28,7 @@ State = dict[str, Tensor]
 
 
 def contributors(model: FoundationModel, clients: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
-    """Tensor of the state dict -> numbers of the clients whose tasks use it: a head's is its owner alone.
+    """Indices of the clients whose tasks use a tensor, by the tensor's name; those of a head are its owner's alone.
 
     Where all clients have the same tasks, as in Ark+, all of them contribute to everything but the heads. A trunk that
     some clients do not use is averaged over those that do.
@@ -51,72 +51,88 @@ def average(states: Sequence[Mapping[str, Tensor]], shares: Mapping[str, tuple[i
     return found
 
 
-class FederatedTrainer(Trainer, Hook):
+class FederatedTrainer(Trainer):
     """The loop over a plan in which clients take turns. Arguments are the trainer's.
 
     Between turns a client's teacher, student and optimizer state are kept in memory, and in every checkpoint. At the
     end of a round ``model`` is the master and ``teacher`` the mean of the clients' teachers, by the same rule; inside a
     round they are those of the client whose turn it is.
+
+    Attributes:
+        clients: Dataset names of each client.
+        shares: Clients whose tasks use a tensor, by the tensor's name.
+        master: State dict with which every client of a round begins.
+        kept: What each client keeps between its turns: state dicts of its teacher, optimizer and student.
+        turn: Client whose turn it is; None between two turns.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        if self.config.federation is None:
+            raise ConfigError("federation", "is missing", "the clients of a federated training", "add `federation`")
         self.clients = self.config.federation.clients
         self.shares = contributors(self.model, self.clients)
         self.master = _copy(self.model.state_dict())
         fresh = {"teacher": _copy(self.master), "optimizer": copy.deepcopy(self.optimizer.state_dict())}
         self.kept: list[dict[str, Any]] = [copy.deepcopy(fresh) for _ in self.clients]
         self.turn: int | None = None
-        self.hooks.insert(0, self)  # before any other: what they see is the state after the handover
-        self._last_visits = self._ends_of_turns()
+        last_visits = {(phase.cycle, self.client_of(phase.key)): phase.visit for phase in self.plan.phases}
+        self._last_visits = set(last_visits.values())  # those with which a client's turn ends
         factor, rounds = lr_schedule(self.config.optimizer), self.config.schedule.cycles
         self.lr_factor = lambda phase, step: factor((phase.cycle - 0.5) / rounds)  # the same for all clients of a round
 
     def client_of(self, key: TaskKey) -> int:
-        """Number of the client that holds a head's dataset."""
-        return next(number for number, cards in enumerate(self.clients) if key.dataset in cards)
+        """Index of the client that holds a head's dataset."""
+        return next(index for index, cards in enumerate(self.clients) if key.dataset in cards)
 
-    def _ends_of_turns(self) -> set[int]:
-        """Visits with which a client's turn ends."""
-        last = {(phase.cycle, self.client_of(phase.key)): phase.visit for phase in self.plan.phases}
-        return set(last.values())
-
-    def on_phase(self, phase: Phase) -> None:
-        """Hands over to the phase's client, if its turn has not begun yet."""
+    def begin_phase(self, phase: Phase) -> None:
+        """Begins the turn of the phase's client, unless it has begun; hooks are called afterwards."""
         client = self.client_of(phase.key)
-        if client == self.turn:
-            return
+        if client != self.turn:
+            self._begin_turn(client)
+        super().begin_phase(phase)
+
+    def end_visit(self, phase: Phase) -> None:
+        """Ends the client's turn with its last visit, and the round with the last client's; then hooks are called."""
+        if self.turn is not None and phase.visit in self._last_visits:
+            self._end_turn(self.turn)
+            if phase.closes_cycle:
+                self._end_round()
+        super().end_visit(phase)
+
+    def _begin_turn(self, client: int) -> None:
+        """The student becomes the master; teacher and optimizer are the client's own."""
         self.turn = client
         self.model.load_state_dict(self.master)
         self.teacher.model.load_state_dict(self.kept[client]["teacher"])
         self.optimizer.load_state_dict(copy.deepcopy(self.kept[client]["optimizer"]))
 
-    def on_visit_end(self, phase: Phase) -> None:
-        """Takes what a client has at the end of its turn; after the last one, makes the master of it."""
-        if phase.visit not in self._last_visits:
-            return
-        self.kept[self.turn] = {
+    def _end_turn(self, client: int) -> None:
+        """Keeps what the client has made."""
+        self.kept[client] = {
             "teacher": _copy(self.teacher.model.state_dict()),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "student": _copy(self.model.state_dict()),
         }
         self.turn = None
-        if phase.closes_cycle:
-            self.master = average([client["student"] for client in self.kept], self.shares)
-            self.model.load_state_dict(self.master)
-            self.teacher.model.load_state_dict(average([client["teacher"] for client in self.kept], self.shares))
-            for client in self.kept:
-                del client["student"]
+
+    def _end_round(self) -> None:
+        """Averages the clients: their students become the master, their teachers ``teacher``."""
+        self.master = average([client["student"] for client in self.kept], self.shares)
+        self.model.load_state_dict(self.master)
+        self.teacher.model.load_state_dict(average([client["teacher"] for client in self.kept], self.shares))
+        for client in self.kept:
+            del client["student"]
 
     def _progress(self) -> dict[str, Any]:
-        """What the loop keeps, and what the clients do."""
+        """What the loop keeps beside the weights, and the clients' states."""
         return super()._progress() | {"turn": self.turn, "master": self.master, "clients": self.kept}
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint, inside a turn or between two.
 
         Raises:
-            CheckpointError: its phases had other steps.
+            CheckpointError: Its phases had other steps.
         """
         super().resume(checkpoint)
         device = self.device

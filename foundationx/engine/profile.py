@@ -169,7 +169,7 @@ def profile_phases(trainer: Trainer, folder: Path) -> Iterator[PhaseProfile]:
     for phase in trainer.plan.phases:
         with lock(trainer.model, phase.trainable):
             yield _profile_phase(trainer, phase, source, clocks, speed, folder)
-        trainer._close(phase)
+        trainer.end_phase(phase)
 
 
 def _profile_phase(

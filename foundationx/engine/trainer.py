@@ -40,20 +40,28 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock
 
 JUMP_LIMIT = 2.0
-"""A head whose task loss is more than so many times what it was at its last visit is told of."""
+"""A head's task loss is reported if it exceeds this multiple of its loss at the end of the head's last visit."""
 
 
 class Trainer:
     """Trains a student over a plan while a teacher follows it.
 
     Args:
-        config: of the run.
-        model: the student, on its device.
-        plan: what is trained when.
-        batches: gives the plan's batches from a step on (a loader).
-        checkpoints: folder for checkpoints.
-        hooks: are told what happens.
-        optimizer: AdamW by the configuration where it is None.
+        config: Configuration of the run.
+        model: Student, on its device.
+        plan: Phases, in order.
+        batches: Gives the plan's batches from a step on (a loader).
+        checkpoints: Folder for checkpoints.
+        hooks: Called at every event, in this order.
+        optimizer: Optimizer of the model's parameters; built by the configuration if it is None.
+
+    Attributes:
+        teacher: Follows the student. Between two steps of a lock phase some of its updates may be deferred: call
+            ``teacher.flush()`` before reading ``teacher.model`` there.
+        step: Steps done.
+        visit: Number of the last finished visit.
+        bad: Samples that were left out, by dataset, task, file and row.
+        last_losses: Visit and task loss of each head's last record.
     """
 
     def __init__(
@@ -81,8 +89,8 @@ class Trainer:
         self.features = FeatureCache(config, model, self.normalise)
         self.metric_logger = MetricLogger()
         self.nonfinite = NonFiniteCheck(model, self.optimizer, config.runtime.bad_steps)
-        self.last_losses: dict[str, tuple[int, float]] = {}  # visit and task loss of each head's last record
-        self.bad: dict[tuple[str, str, str], BadSample] = {}
+        self.last_losses: dict[str, tuple[int, float]] = {}
+        self.bad: dict[tuple[str, str, str, str], BadSample] = {}
         self.step = 0
         self.visit = 0
         self.stop = StopRequest()
@@ -91,16 +99,19 @@ class Trainer:
 
     @compile_errors()
     def train(self) -> bool:
-        """Runs the plan from the present step to its end. Returns False where it was asked to stop before.
+        """Runs the plan from the present step to its end.
+
+        Returns:
+            Whether the end was reached; False if a stop was requested before.
 
         Raises:
-            DataError: a sample is bad and ``on_bad_sample`` is ``raise``, or a worker has died; what was trained so far
+            DataError: A sample is bad and ``on_bad_sample`` is ``raise``, or a worker has died; what was trained so far
                 is saved first.
-            DivergenceError: too many steps in a row had no finite loss and gradient; the last checkpoint stays.
-            CheckpointError: the last state could not be saved.
-            CompileError: a part cannot be compiled, or had to be compiled more often than planned.
+            DivergenceError: Too many steps in a row had no finite loss and gradient; the last checkpoint stays.
+            CheckpointError: The last state could not be saved.
+            CompileError: A part cannot be compiled, or had to be compiled more often than planned.
         """
-        self._tell("on_start", self.plan, self.step)
+        self.call_hooks("on_start", self.plan, self.step)
         self.checkpoint_manager.start_clock(self.step)
         with listening_for_stop(self.stop.ask), contextlib.ExitStack() as until_saved:
             source = iter(self.batches(self.features.start_of(self.plan, self.step)))
@@ -114,8 +125,9 @@ class Trainer:
                     raise
             else:
                 self.save(final=True)
+        self.teacher.flush()
         finished = self.step == self.plan.total_steps
-        self._tell("on_end", self.plan, finished)
+        self.call_hooks("on_end", self.plan, finished)
         return finished
 
     def _run_phases(self, source: Iterator[Batch]) -> None:
@@ -126,8 +138,8 @@ class Trainer:
                 break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
-        """Trains one phase's scopes for the steps it has left."""
-        self._tell("on_phase", phase)
+        """Trains one phase's parameter groups for the steps it has left."""
+        self.begin_phase(phase)
         self.metric_logger.start_clock()
         with lock(self.model, phase.trainable):
             while self.step < phase.end_step and not (self.stop.is_agreed() and self.nonfinite.is_between_updates):
@@ -136,7 +148,11 @@ class Trainer:
                     self._save_if_due()
         self.features.drop()
         if self.step == phase.end_step:
-            self._close(phase)
+            self.end_phase(phase)
+
+    def begin_phase(self, phase: Phase) -> None:
+        """What comes before the first step that is left of a phase."""
+        self.call_hooks("on_phase", phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
@@ -155,9 +171,17 @@ class Trainer:
         if done_here % accumulate == 0 or self.step == phase.end_step:
             self._update(phase)
         self.metric_logger.add(output.parts, finite, len(batch))
-        self._tell("on_step", phase, self.step)
+        self.call_hooks("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.end_step:
             self._log(phase)
+
+    def _read(self, source: Iterator[Batch]) -> Batch:
+        """The next batch, on the device; the time that it took and its bad samples are noted."""
+        start = time.perf_counter()
+        batch = next_synchronized_batch(source, self.config.runtime.on_bad_sample)
+        self.metric_logger.wait(time.perf_counter() - start)
+        self.add_bad_samples(gather_bad_samples(batch, self.config.runtime.on_bad_sample))
+        return batch.to(self.device)
 
     def _update(self, phase: Phase) -> None:
         """One optimizer step of the released parameters, and the teacher's where it follows every step.
@@ -180,34 +204,39 @@ class Trainer:
             momentum = self.momentum((self.step - 0.5) / self.plan.total_steps)
             self.teacher.update(momentum, applied, phase.trainable if phase.is_head_only else None)
 
-    def _close(self, phase: Phase) -> None:
-        """The end of a phase: the teacher follows; at the end of a visit or a cycle the hooks are told."""
-        self.teacher.settle()
+    def end_phase(self, phase: Phase) -> None:
+        """What comes after the last step of a phase: the teacher follows, a visit or a cycle may end."""
+        self.teacher.end_deferral()
         if phase.momentum is not None:
             self.teacher.update(phase.momentum)
         if phase.closes_visit:
-            self.visit = phase.visit
-            self._tell("on_visit_end", phase)
+            self.end_visit(phase)
         if phase.closes_cycle:
             self.save()
-            self._tell("on_cycle_end", phase)
+            self.call_hooks("on_cycle_end", phase)
         else:
             self._save_if_due()
 
-    # ---------------------------------------------------------------- around it
+    def end_visit(self, phase: Phase) -> None:
+        """What comes after the last phase of a visit."""
+        self.visit = phase.visit
+        self.call_hooks("on_visit_end", phase)
+
+    # ---------------------------------------------------------------- checkpoints
 
     def save(self, final: bool = False) -> None:
         """Writes a checkpoint of the present state, if there is none yet.
 
-        Where the disk does not take it, training goes on; only a ``final`` one is an error.
+        If it cannot be written, training goes on; only a ``final`` one is an error.
 
         Raises:
-            CheckpointError: a ``final`` checkpoint cannot be written.
+            CheckpointError: A ``final`` checkpoint cannot be written.
         """
         if self.checkpoint_manager.saved_step == self.step:
             return
-        self._read_nonfinite()
+        self._report_nonfinite()
         optimizer = whole_state(self.optimizer)
+        self.teacher.flush()
         if not distributed.is_main_process():
             self.checkpoint_manager.saved_step = self.step
             return
@@ -219,8 +248,8 @@ class Trainer:
             "visit": self.visit,
             "progress": self._progress(),
         }
-        if fault := self.checkpoint_manager.save(self.step, state, final):
-            self.report(fault)
+        if incident := self.checkpoint_manager.save(self.step, state, final):
+            self.report(incident)
 
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
@@ -232,21 +261,21 @@ class Trainer:
                 self.save()
 
     def _progress(self) -> dict[str, Any]:
-        """What is kept beside the weights, so that nothing shows where a run was interrupted."""
+        """What is kept beside the weights, so that a resumed run ends as one that was not interrupted."""
         return {
             "phase_ends": [phase.end_step for phase in self.plan.phases],
             "teacher": self.teacher.state(),
             "metric_logger": self.metric_logger.state(),
             "nonfinite": self.nonfinite.state(),
             "last_losses": self.last_losses,
-            "bad": [(key, asdict(entry)) for key, entry in self.bad.items()],
+            "bad": [asdict(sample) for sample in self.bad.values()],
         }
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint of the same model and plan.
 
         Raises:
-            CheckpointError: its phases had other steps.
+            CheckpointError: Its phases had other steps.
         """
         progress = checkpoint.progress
         if progress["phase_ends"] != self._progress()["phase_ends"]:
@@ -254,36 +283,46 @@ class Trainer:
             raise CheckpointError(f"step {checkpoint.step}", found, "the same images and batch size")
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
-        self.teacher.restore(progress.get("teacher"))
+        self.teacher.restore(progress["teacher"])
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.visit = checkpoint.step, checkpoint.visit
         self.checkpoint_manager.saved_step = checkpoint.step
         self.metric_logger.restore(progress["metric_logger"], self.device)
         self.nonfinite.restore(progress["nonfinite"])
         self.last_losses = progress["last_losses"]
-        self.bad.update({key: BadSample(**entry) for key, entry in progress["bad"]})
+        self.add_bad_samples(BadSample(**sample) for sample in progress["bad"])
+
+    # ---------------------------------------------------------------- reports
+
+    def call_hooks(self, event: str, *arguments: Any) -> None:
+        """Calls a method of every hook, in the order of their list."""
+        for hook in self.hooks:
+            getattr(hook, event)(*arguments)
 
     def report(self, incident: Incident) -> None:
-        """Tells the hooks of something that went wrong."""
-        self._tell("on_incident", incident)
+        """Reports something that went wrong and does not end the run."""
+        self.call_hooks("on_incident", incident)
+
+    def add_bad_samples(self, samples: Iterable[BadSample]) -> None:
+        """Notes samples that were left out; each is listed once."""
+        for sample in samples:
+            self.bad.setdefault((sample.dataset, sample.task, sample.file, sample.row), sample)
 
     def _log(self, phase: Phase) -> None:
-        """Reads the losses (the only time that the host waits for the device) and tells the hooks."""
-        self._read_nonfinite()
+        """Reads the losses, the only time that the host waits for the device, and reports them."""
+        self._report_nonfinite()
         losses, rate, waiting = self.metric_logger.read()
         if self.nonfinite.is_too_much:
-            found = (
-                f"{self.nonfinite.longest} steps in a row without a finite loss and gradient; none of them was taken"
-            )
-            fix = "lower optimizer.lr or optimizer.clip_norm, look at the images named, and go on with --resume"
+            found = f"{self.nonfinite.longest} steps in a row without a finite loss and gradient; all were skipped"
+            fix = "lower optimizer.lr or optimizer.clip_norm, look at the images named, and continue with --resume"
             raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", fix)
         if not losses:
             return
         lr = self.config.optimizer.lr * self.lr_factor(phase, self.step)
         jump = self._jump(phase, losses["task"])
-        self._tell("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting, jump))
+        self.call_hooks("on_log", LogRecord(self.step, phase, losses, lr, rate, waiting, jump))
         if jump is not None and jump > JUMP_LIMIT:
-            message = f"task loss is {jump:.1f} times what it was at the end of the head's last visit"
+            message = f"task loss is {jump:.1f} times its value at the end of the head's last visit"
             self.report(Incident(self.step, "loss_jump", message, phase.key.dataset, phase.key.task.value))
 
     def _jump(self, phase: Phase, loss: float) -> float | None:
@@ -292,19 +331,7 @@ class Trainer:
         self.last_losses[str(phase.key)] = (phase.visit, loss)
         return loss / before if visit != phase.visit and before > 0 else None
 
-    def _read_nonfinite(self) -> None:
+    def _report_nonfinite(self) -> None:
+        """Reports the optimizer steps that were skipped since the last reading."""
         for incident in self.nonfinite.read():
             self.report(incident)
-
-    def _read(self, source: Iterator[Batch]) -> Batch:
-        """The next batch, on the device; how long it took and what was wrong with it is noted."""
-        asked = time.perf_counter()
-        batch = next_synchronized_batch(source, self.config.runtime.on_bad_sample)
-        self.metric_logger.wait(time.perf_counter() - asked)
-        for entry in gather_bad_samples(batch, self.config.runtime.on_bad_sample):
-            self.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
-        return batch.to(self.device)
-
-    def _tell(self, event: str, *facts: Any) -> None:
-        for hook in self.hooks:
-            getattr(hook, event)(*facts)

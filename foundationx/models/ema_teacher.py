@@ -1,4 +1,4 @@
-"""The teacher: a copy of the student that follows it by exponential moving average."""
+"""The teacher: a copy of the student that follows it by exponential moving average (EMA)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import scope_of_names
 
 
-class _Followed(NamedTuple):
-    """Tensors of the teacher beside those of the student that they follow: floating ones and others."""
+class _TensorPairs(NamedTuple):
+    """Tensors of the teacher and those of the student that they follow: floating ones (averaged), others (copied)."""
 
     own: list[Tensor]
     student: list[Tensor]
@@ -23,20 +24,20 @@ class _Followed(NamedTuple):
 
 
 @dataclass
-class _Owed:
-    """Updates that tensors of resting scopes have not had yet.
+class _Deferred:
+    """Updates of frozen tensors that have not been carried out yet.
 
     Attributes:
-        scopes: names of those that are not at rest.
-        product: () of the momenta of all updates owed, on the device.
-        start: what the resting tensors were before the first of them; None as long as they still are.
-        is_paid: the tensors have had all of them.
+        trained: Parameter groups that are trained; the tensors of all others are frozen.
+        product: Product of the momenta of all deferred updates, (), on the device.
+        start: Values of the frozen tensors before the first deferred update; None as long as they still have them.
+        is_flushed: Whether the frozen tensors have had all updates.
     """
 
-    scopes: frozenset[str]
+    trained: frozenset[str]
     product: Tensor
     start: list[Tensor] | None = None
-    is_paid: bool = True
+    is_flushed: bool = True
 
 
 class Teacher(nn.Module):
@@ -45,109 +46,122 @@ class Teacher(nn.Module):
     Floating-point buffers (running statistics) are averaged, others (counters, indices) copied. The lists of tensors
     are made once; an update is a few foreach calls.
 
-    While a part of the student rests, updates of the same part of the teacher t towards the resting s can wait: after
-    momenta m1 ... mk it is s + m1 * ... * mk * (t - s). They are made up for when ``model`` is asked for. What it was
-    before is then kept until ``settle``, so that it makes no difference, to the last bit, how often it was asked for.
+    While a part of the student is frozen, updates of the same part of the teacher t towards the frozen s can be
+    deferred: after momenta m1 ... mk it is s + m1 * ... * mk * (t - s). :meth:`flush` carries them out; it makes no
+    difference, to the last bit, how often it is called.
 
     Args:
-        student: the model to follow. The teacher starts as its exact copy.
+        student: Model to follow. The teacher starts as its exact copy.
+
+    Attributes:
+        model: The teacher's network. Call :meth:`flush` before using it where updates may have been deferred.
     """
 
-    def __init__(self, student: nn.Module):
+    def __init__(self, student: FoundationModel):
         super().__init__()
-        self._model = copy.deepcopy(student).requires_grad_(False).eval()
+        self.model = copy.deepcopy(student).requires_grad_(False).eval()
         followed = _tensors(student)
-        self._pairs = {name: (own.detach(), followed[name].detach()) for name, own in _tensors(self._model).items()}
-        self._everything = _lists(self._pairs.values())
-        self._parts: dict[frozenset[str], tuple[_Followed, _Followed]] = {}
-        self._owed: _Owed | None = None
-
-    @property
-    def model(self) -> nn.Module:
-        """The teacher itself, with every update made."""
-        self._pay(keep=True)
-        return self._model
+        self._pairs = {name: (own.detach(), followed[name].detach()) for name, own in _tensors(self.model).items()}
+        self._everything = _as_lists(self._pairs.values())
+        self._splits: dict[frozenset[str], tuple[_TensorPairs, _TensorPairs]] = {}
+        self._deferred: _Deferred | None = None
 
     @torch.no_grad()
-    def update(self, momentum: float, only_if: Tensor | None = None, scopes: Collection[str] | None = None) -> None:
-        """Moves the teacher towards the student; ``momentum`` m in [0, 1].
+    def update(self, momentum: float, only_if: Tensor | None = None, trained: Collection[str] | None = None) -> None:
+        """Moves the teacher towards the student.
 
-        Where ``only_if`` () is given and false it stays as it is; that is decided on the device. Where ``scopes`` are
-        given the student has changed in them alone since the last update, and all else waits.
+        Args:
+            momentum: Weight m of the teacher, in [0, 1].
+            only_if: Flag () on the device; the teacher stays as it is if it is false.
+            trained: Parameter groups in which alone the student has changed since the last update; updates of all
+                others are deferred. None updates everything now.
         """
-        if scopes is None:
-            self.settle()
+        if trained is None:
+            self.end_deferral()
             _move(self._everything, 1.0 - momentum, only_if)
             return
-        at_work = frozenset(scopes)
-        if self._owed is None or self._owed.scopes != at_work:
-            self.settle()
+        trained = frozenset(trained)
+        if self._deferred is None or self._deferred.trained != trained:
+            self.end_deferral()
             device = self._everything.own[0].device
-            self._owed = _Owed(at_work, torch.ones((), dtype=torch.float64, device=device))
-        _move(self._parted(at_work)[0], 1.0 - momentum, only_if)
-        shrunk = self._owed.product * momentum
-        self._owed.product = shrunk if only_if is None else torch.where(only_if, shrunk, self._owed.product)
-        self._owed.is_paid = False
+            self._deferred = _Deferred(trained, torch.ones((), dtype=torch.float64, device=device))
+        _move(self._split(trained)[0], 1.0 - momentum, only_if)
+        product = self._deferred.product * momentum
+        self._deferred.product = product if only_if is None else torch.where(only_if, product, self._deferred.product)
+        self._deferred.is_flushed = False
 
-    def settle(self) -> None:
-        """Makes up for updates that have waited. The student may change everywhere afterwards."""
-        self._pay(keep=False)
-        self._owed = None
+    def flush(self) -> None:
+        """Carries out all deferred updates; later ones may be deferred again."""
+        self._flush(keep_start=True)
+
+    def end_deferral(self) -> None:
+        """Carries out all deferred updates for good: to be called before the student changes where it was frozen."""
+        self._flush(keep_start=False)
+        self._deferred = None
 
     def state(self) -> dict[str, Any] | None:
-        """What a checkpoint needs beside ``model`` so that updates wait on as if it had not been written."""
-        self._pay(keep=True)
-        owed = self._owed
-        return owed and {"scopes": sorted(owed.scopes), "product": owed.product, "start": owed.start}
+        """What a checkpoint needs beside ``model``, so that updates are deferred as if it had not been written."""
+        self.flush()
+        if self._deferred is None:
+            return None
+        return {
+            "trained": sorted(self._deferred.trained),
+            "product": self._deferred.product,
+            "start": self._deferred.start,
+        }
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Goes on from a checkpoint; ``model`` has its weights already."""
-        self._owed = None
+        """Takes over :meth:`state`; ``model`` has its weights already."""
+        self._deferred = None
         if state is not None:
             device = self._everything.own[0].device
             start = [tensor.to(device) for tensor in state["start"]]
-            self._owed = _Owed(frozenset(state["scopes"]), state["product"].to(device), start)
+            self._deferred = _Deferred(frozenset(state["trained"]), state["product"].to(device), start)
 
     @torch.no_grad()
-    def _pay(self, keep: bool) -> None:
-        """Brings resting tensors to where they would be; ``keep``: what they were before stays in memory."""
-        owed = self._owed
-        if owed is None or owed.is_paid:
-            return
-        resting = self._parted(owed.scopes)[1]
-        if owed.start is not None:
-            torch._foreach_copy_(resting.own, owed.start)
-        elif keep:
-            owed.start = [tensor.clone() for tensor in resting.own]
-        _move(resting, 1.0 - owed.product, None)
-        owed.is_paid = True
+    def _flush(self, keep_start: bool) -> None:
+        """Computes the frozen tensors anew from their values before the first deferred update.
 
-    def _parted(self, at_work: frozenset[str]) -> tuple[_Followed, _Followed]:
-        """Tensors of these scopes, and all others."""
-        if at_work not in self._parts:
-            scopes = scope_of_names(self._model, self._pairs)
-            sides = (
-                [pair for name, pair in self._pairs.items() if (scopes[name] in at_work) == side] for side in (1, 0)
+        Args:
+            keep_start: Keep those values, for further deferred updates.
+        """
+        deferred = self._deferred
+        if deferred is None or deferred.is_flushed:
+            return
+        frozen = self._split(deferred.trained)[1]
+        if deferred.start is not None:
+            torch._foreach_copy_(frozen.own, deferred.start)
+        elif keep_start:
+            deferred.start = [tensor.clone() for tensor in frozen.own]
+        _move(frozen, 1.0 - deferred.product, None)
+        deferred.is_flushed = True
+
+    def _split(self, trained: frozenset[str]) -> tuple[_TensorPairs, _TensorPairs]:
+        """Tensors of these parameter groups, and all others."""
+        if trained not in self._splits:
+            groups = scope_of_names(self.model, self._pairs)
+            self._splits[trained] = (
+                _as_lists(pair for name, pair in self._pairs.items() if groups[name] in trained),
+                _as_lists(pair for name, pair in self._pairs.items() if groups[name] not in trained),
             )
-            self._parts[at_work] = tuple(map(_lists, sides))
-        return self._parts[at_work]
+        return self._splits[trained]
 
     def train(self, mode: bool = True) -> Teacher:
         """Stays in evaluation mode whatever is asked."""
         return super().train(False)
 
 
-def _move(followed: _Followed, weight: float | Tensor, only_if: Tensor | None) -> None:
+def _move(pairs: _TensorPairs, weight: float | Tensor, only_if: Tensor | None) -> None:
     """own + weight * (student - own) of floating tensors; others are copied, whatever ``only_if`` says."""
     if only_if is not None:
         weight = torch.where(only_if, weight, 0.0)
     if isinstance(weight, float):
-        torch._foreach_lerp_(followed.own, followed.student, weight)
+        torch._foreach_lerp_(pairs.own, pairs.student, weight)
     else:
         step = _step_in_groups if weight.is_cuda else _step_by_tensor
-        step(followed.own, followed.student, weight)
-    if followed.own_others:
-        torch._foreach_copy_(followed.own_others, followed.student_others)
+        step(pairs.own, pairs.student, weight)
+    if pairs.own_others:
+        torch._foreach_copy_(pairs.own_others, pairs.student_others)
 
 
 def _step_by_tensor(teacher: list[Tensor], student: list[Tensor], weight: Tensor) -> None:
@@ -168,11 +182,14 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def _lists(pairs: Iterable[tuple[Tensor, Tensor]]) -> _Followed:
-    """Pairs of teacher's and student's tensors, floating ones apart from others."""
-    found = _Followed([], [], [], [])
+def _as_lists(pairs: Iterable[tuple[Tensor, Tensor]]) -> _TensorPairs:
+    """Pairs of a teacher's and a student's tensor, floating ones apart from others."""
+    lists = _TensorPairs([], [], [], [])
     for own, student in pairs:
-        place = 0 if own.is_floating_point() else 2
-        found[place].append(own)
-        found[place + 1].append(student)
-    return found
+        if own.is_floating_point():
+            lists.own.append(own)
+            lists.student.append(student)
+        else:
+            lists.own_others.append(own)
+            lists.student_others.append(student)
+    return lists

@@ -47,6 +47,7 @@ class Snapshots(Hook):
         self.trainer, self.taken = None, {}
 
     def on_step(self, phase, step):
+        self.trainer.teacher.flush()
         everything = (
             self.trainer.model.state_dict(),
             self.trainer.teacher.model.state_dict(),

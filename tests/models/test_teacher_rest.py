@@ -60,10 +60,12 @@ def test_waiting_equals_a_plain_loop_and_looking_in_between_changes_no_bit(updat
         unseen.update(momentum, flag, AT_WORK)
         prompt.update(momentum, flag)
         if place in looks:
+            seen.flush()
             assert_near(seen.model, prompt.model)
+    unseen.flush()
     assert_near(unseen.model, prompt.model)
-    seen.settle()
-    unseen.settle()
+    seen.end_deferral()
+    unseen.end_deferral()
     assert equal(seen.model.state_dict(), unseen.model.state_dict())
 
 
@@ -79,8 +81,9 @@ def test_resting_tensors_are_not_touched_until_the_teacher_is_asked_for():
         for _ in range(3):
             teacher.update(0.5, torch.tensor(True), AT_WORK)
     assert set(traffic.calls) <= {"tensor"}, "the product of momenta stays on the device"
-    moved = {name for name, tensor in teacher._model.state_dict().items() if not torch.equal(tensor, before[name])}
+    moved = {name for name, tensor in teacher.model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"heads.a__classification.weight", "heads.a__classification.bias"}
+    teacher.flush()
     for name, tensor in teacher.model.state_dict().items():
         wanted = 0.125 * before[name] + 0.875 * student.state_dict()[name]
         torch.testing.assert_close(tensor, wanted if tensor.is_floating_point() else student.state_dict()[name])
@@ -91,21 +94,21 @@ def test_other_scopes_or_all_of_them_make_up_for_what_waited():
     for scopes in (AT_WORK, AT_WORK, ("head.b/classification",), None):
         waiting.update(0.5, None, scopes)
         prompt.update(0.5)
-    assert_near(waiting._model, prompt.model)
+    assert_near(waiting.model, prompt.model)
 
 
 def test_a_state_that_was_stored_in_between_goes_on_to_the_same_bits():
     student, whole, torn = student_and_teachers(2)
     for number in range(4):
         whole.update(0.3 + 0.1 * number, None, AT_WORK)
-    whole.settle()
+    whole.end_deferral()
     for number in range(4):
         torn.update(0.3 + 0.1 * number, None, AT_WORK)
         stored = copy.deepcopy((torn.state(), torn.model.state_dict()))
         torn = Teacher(student)
         torn.model.load_state_dict(stored[1])
         torn.restore(stored[0])
-    torn.settle()
+    torn.end_deferral()
     assert equal(torn.model.state_dict(), whole.model.state_dict())
     assert torn.state() is None
 
@@ -140,7 +143,7 @@ def test_a_training_whose_teacher_waits_in_lock_phases_has_the_teacher_of_one_th
     waiting = tiny_trainer(phantoms, tmp_path / "a", [onlooker], **OPTIONS)
     prompt = tiny_trainer(phantoms, tmp_path / "b", **OPTIONS)
     update, asked = prompt.teacher.update, []
-    prompt.teacher.update = lambda momentum, only_if, scopes: asked.append(scopes) or update(momentum, only_if)
+    prompt.teacher.update = lambda momentum, only_if, trained: asked.append(trained) or update(momentum, only_if)
     for trainer in (waiting, prompt):
         spoil(trainer, 2)
         assert trainer.train()
@@ -170,7 +173,7 @@ def test_a_run_stopped_in_a_lock_phase_goes_on_to_the_same_bits(phantoms, tmp_pa
     assert equal(again.teacher.model.state_dict(), whole.teacher.model.state_dict())
     prompt = tiny_trainer(phantoms, tmp_path / "prompt", **OPTIONS | {"runtime__checkpoint_every": 1})
     update = prompt.teacher.update
-    prompt.teacher.update = lambda momentum, only_if, scopes: update(momentum, only_if)
+    prompt.teacher.update = lambda momentum, only_if, trained: update(momentum, only_if)
     prompt.train()
     for path in inside:
         one, two = (

@@ -33,14 +33,14 @@ class LocalTeachers(nn.Module):
 
     def __init__(self, trainer: FederatedTrainer):
         super().__init__()
-        self.trainer = [trainer]  # in a list: it is no part of this module
+        self.trainer = trainer
         self.network = copy.deepcopy(trainer.teacher.model)
         self.filled: int | None = None
 
     def of(self, client: int) -> FoundationModel:
         """The teacher of one client."""
         if client != self.filled:
-            self.network.load_state_dict(self.trainer[0].kept[client]["teacher"])
+            self.network.load_state_dict(self.trainer.kept[client]["teacher"])
             self.filled = client
         return self.network.eval()
 
@@ -57,7 +57,7 @@ class LocalTeachers(nn.Module):
         return self._owner(key).head(key)
 
     def _owner(self, key: TaskKey) -> FoundationModel:
-        return self.of(self.trainer[0].client_of(key))
+        return self.of(self.trainer.client_of(key))
 
 
 class EvaluateFederated(EvaluateAndReport):

@@ -42,18 +42,29 @@ from foundationx.weights.imports.imported import HEADS, load_heads
 
 
 def build_model(config: RunConfig, data_module: DataModule, device: torch.device | str) -> FoundationModel:
-    """The student, seeded; its weights from ``init``, ``init_heads`` or ``init_run`` where they are given."""
+    """The student, seeded, with the weights that the configuration names."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, data_module.classes)
-    if config.model.init is not None:
-        load_backbone(model.backbone.net, config.model.init)
-    if config.model.init_run is not None:
-        model.origin = load_run(model, config.model.init_run)
-    if config.model.init_heads:
-        if config.model.init is None:
-            raise ConfigError("model.init_heads", "is set, model.init is not", "the backbone that the heads belong to")
-        load_heads(model, config.model.init.with_name(HEADS), config.model.init_heads)
+    load_initial_weights(model)
     return model.to(device)
+
+
+def load_initial_weights(model: FoundationModel) -> None:
+    """Loads ``model.init``, ``model.init_run`` and ``model.init_heads`` of the model's configuration, if they are set.
+
+    Raises:
+        ConfigError: ``init_heads`` is set without ``init``.
+    """
+    config = model.config
+    if config.init is not None:
+        load_backbone(model.backbone.net, config.init)
+    if config.init_run is not None:
+        model.origin = load_run(model, config.init_run)
+    if config.init_heads:
+        if config.init is None:
+            found, expected = "is set, model.init is not", "the backbone that the heads belong to"
+            raise ConfigError("model.init_heads", found, expected, "set model.init to the imported backbone")
+        load_heads(model, config.init.with_name(HEADS), config.init_heads)
 
 
 def plan_loader(
@@ -77,6 +88,36 @@ def plan_segments(plan: Plan) -> list[SamplerSegment]:
         passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.reads)
         segments.append(SamplerSegment(phase.key, phase.first_step, phase.reads, stream, taken))
     return segments
+
+
+def build_trainer(
+    config: RunConfig,
+    data_module: DataModule,
+    plan: Plan,
+    model: FoundationModel,
+    folder: WorkDir,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Trainer:
+    """The loop of a configuration: federated or not, compiled or not; it has no hooks yet.
+
+    Args:
+        config: Configuration of the run.
+        data_module: Datasets of the run.
+        plan: What is trained when.
+        model: Student, on its device.
+        folder: Work directory; checkpoints go there.
+        optimizer: Optimizer of the model's parameters; built by the configuration if it is None.
+
+    Raises:
+        ConfigError: The model cannot be compiled here.
+    """
+    device = next(model.parameters()).device
+    loader = functools.partial(plan_loader, config, data_module, plan, device)
+    kind = FederatedTrainer if config.federation is not None else Trainer
+    trainer = kind(config, model, plan, loader, folder.checkpoints, optimizer=optimizer)
+    compile_trainer(trainer, plan)
+    trainer.add_bad_samples(data_module.bad)
+    return trainer
 
 
 def train(
@@ -111,12 +152,8 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     data_module.fill_cache(_cache_teller())
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, device)
-    loader = functools.partial(plan_loader, config, data_module, plan, device)
-    kind = FederatedTrainer if config.federation is not None else Trainer
-    trainer = kind(config, model, plan, loader, folder.checkpoints)
-    compile_trainer(trainer, plan)
-    trainer.bad.update({(entry.dataset, entry.task, entry.row): entry for entry in data_module.bad})
-    faults = _resume(trainer, folder) if resume else []
+    trainer = build_trainer(config, data_module, plan, model, folder)
+    faults = resume_newest(trainer, folder) if resume else []
     distributed.all_gather_object(None)  # no rank writes before all have read what is there
     if not distributed.is_main_process():
         return trainer.train()
@@ -144,7 +181,7 @@ def _cache_teller() -> Callable[[int, int], None]:
 
 
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:
-    """Everyone who is told how training goes, in the order in which they are told."""
+    """Hooks of a run, in the order in which they are called."""
     logs: list[Hook] = [JsonLog(folder), Display(progress)]
     if trainer.config.runtime.tensorboard:
         logs.append(TensorBoardLog(folder))
@@ -162,11 +199,14 @@ def _check_share(config: RunConfig) -> None:
         raise ConfigError("runtime.batch_size", found, f"at least {least}", "raise it: it counts all processes' images")
 
 
-def _resume(trainer: Trainer, folder: WorkDir) -> list[Incident]:
-    """Loads the newest good checkpoint, if it belongs to this configuration and data. Says which ones are not good.
+def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
+    """Loads the newest good checkpoint of a work directory into a trainer.
+
+    Returns:
+        An incident for each newer checkpoint that cannot be read.
 
     Raises:
-        CheckpointError: no checkpoint can be read, or it belongs to something else.
+        CheckpointError: No checkpoint can be read, or it belongs to another configuration or to other data.
     """
     begun = folder.log.exists() or (folder.root / "config.json").exists()
     if begun and not checkpoints_in(folder.root):
