@@ -111,6 +111,15 @@ def _scope(library: str) -> contextlib.AbstractContextManager[None]:
     return found
 
 
+def modules_of(library: str) -> dict[str, type[Any]]:
+    """Every module that ``library`` (``mmdet`` or ``mmseg``) has registered, by name."""
+    prepare()
+    with quiet():
+        importlib.import_module(f"{library}.models")  # registers its modules
+    registered: dict[str, type[Any]] = __getattr__(f"{library.upper()}_MODELS").module_dict
+    return registered
+
+
 def build_mm(config: dict[str, Any]) -> Any:
     """Builds a module of mmdet's or mmseg's registry.
 
@@ -125,13 +134,10 @@ def build_mm(config: dict[str, Any]) -> Any:
     library, _, name = str(kind_name).rpartition(".")
     if library not in ("mmdet", "mmseg"):
         raise ConfigError("type", f"found {kind_name!r}", "mmdet.NAME or mmseg.NAME")
-    prepare()
-    with quiet():
-        importlib.import_module(f"{library}.models")  # registers its modules
-    registry = __getattr__(f"{library.upper()}_MODELS")
-    kind = registry.module_dict.get(name)
+    known = modules_of(library)
+    kind = known.get(name)
     if kind is None:
-        raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, registry.module_dict))
+        raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, known))
     try:
         with quiet(), _scope(library):
             return kind(**arguments)

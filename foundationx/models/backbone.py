@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,9 +16,28 @@ from foundationx.core.errors import ConfigError
 def build_net(config: dict[str, Any]) -> nn.Module:
     """The bare network of a configuration of a backbone. Raises ConfigError: unknown type or wrong arguments."""
     if str(config.get("type")).startswith("mmdet."):
-        for own in ("swin", "convnext"):  # each registers itself
-            importlib.import_module(f"foundationx.models.{own}")
-    return openmmlab.build_mm(config)
+        _register_own()
+    net: nn.Module = openmmlab.build_mm(config)
+    return net
+
+
+@cache
+def backbone_classes() -> dict[str, type[nn.Module]]:
+    """Every backbone that a configuration can name, by its ``type``: those of mmdet and mmseg, and our own."""
+    _register_own()
+    classes = {}
+    for library in ("mmdet", "mmseg"):
+        own = ("foundationx.models.", f"{library}.models.backbones.")
+        for name, kind in openmmlab.modules_of(library).items():
+            if kind.__module__.startswith(own):
+                classes[f"{library}.{name}"] = kind
+    return classes
+
+
+def _register_own() -> None:
+    """Registers this package's backbones with mmdet."""
+    for own in ("swin", "convnext"):  # each registers itself
+        importlib.import_module(f"foundationx.models.{own}")
 
 
 class Backbone(nn.Module):

@@ -7,29 +7,44 @@ from pathlib import Path
 
 from rich.table import Table
 
-from foundationx.apps.cli.options import wide_console
-from foundationx.core.types import Split
+from foundationx.apps.cli.options import add_model, wide_console
 
-HELP = "metrics of one or more runs with intervals, and whether the others differ from the first"
+HELP = "print metrics of runs with confidence intervals, and test whether the others differ from the first"
+EXAMPLE = "foundationx compare work_dirs/baseline work_dirs/new --out table.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "runs", nargs="+", type=Path, help="work directories, or folders of eval --out; first: baseline"
+        "runs",
+        nargs="+",
+        type=Path,
+        help="work directories, or folders written by `eval --out`; the first is the baseline",
     )
-    parser.add_argument("--split", choices=[split.value for split in Split], default="test")
-    parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
-    parser.add_argument("--repeats", type=int, default=1000, help="bootstrap draws by patient (1000); 0: none")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument("--threshold", choices=["youden", "f1"], default="youden", help="maximised on validation")
-    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
-    parser.add_argument("--metric", nargs="+", metavar="NAME", help="only these metrics, e.g. AUROC AP40 Dice")
-    parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
+    parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="split to compare on")
+    add_model(parser)
+    parser.add_argument(
+        "--repeats", type=int, default=1000, help="bootstrap samples, drawn by patient; 0: no intervals"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument(
+        "--threshold",
+        choices=["youden", "f1"],
+        default="youden",
+        help="statistic whose maximum on validation chooses a class's threshold",
+    )
+    parser.add_argument("--all", action="store_true", help="show every class, and every point of FROC")
+    parser.add_argument(
+        "--metric", nargs="+", metavar="NAME", help="metrics to show, e.g. AUROC AP40 Dice (default: all)"
+    )
+    parser.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE", help="files to write: .md, .csv or .tex"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Compares, prints a table and writes it."""
+    from foundationx.core.types import Split
     from foundationx.core.workdir import write_atomically
     from foundationx.evaluation.compare.compare import compare
     from foundationx.evaluation.compare.table import (

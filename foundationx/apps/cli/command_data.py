@@ -1,58 +1,34 @@
-"""``foundationx data``."""
+"""``foundationx data``: every action is one file ``data_ACTION.py`` of this folder."""
 
 from __future__ import annotations
 
 import argparse
+from types import ModuleType
 
-import yaml
-from rich.table import Table
+from foundationx.apps.cli.parsers import add_command
+from foundationx.core.extensions import Extensions, module_with
 
-from foundationx.apps.cli import data_audit, data_check, data_fuse, data_phantoms, data_portal, data_schema
-from foundationx.apps.cli.options import wide_console
+HELP = "datasets: list and show cards, check downloads, find duplicates, fuse datasets, write the portal or phantoms"
+EXAMPLE = "foundationx data list"
 
-HELP = "datasets: list and show cards, check a download, find what is in two places, fuse, write portal or phantoms"
+ACTIONS: Extensions[ModuleType] = Extensions(
+    "action",
+    "foundationx.apps.cli",
+    module_with("HELP", "EXAMPLE", "add_arguments", "run"),
+    pattern="data_*.py",
+    name_of=lambda path: path.stem.removeprefix("data_"),
+)
+"""Every action of ``foundationx data``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    actions.add_parser("list", help="all cards of the registry")
-    show = actions.add_parser("show", help="one card")
-    show.add_argument("card")
-    check = actions.add_parser("check", help="hold a downloaded dataset against its card and list what is wrong")
-    data_check.add_arguments(check)
-    data_audit.add_arguments(actions.add_parser("audit", help=data_audit.HELP))
-    data_fuse.add_arguments(actions.add_parser("fuse", help=data_fuse.HELP))
-    data_portal.add_arguments(actions.add_parser("portal", help=data_portal.HELP))
-    data_schema.add_arguments(actions.add_parser("schema", help=data_schema.HELP))
-    data_phantoms.add_arguments(actions.add_parser("phantoms", help=data_phantoms.HELP))
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action", help="what to do")
+    for name, module in ACTIONS.all().items():
+        add_command(actions, name, module).set_defaults(run_action=module.run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Carries out the action."""
-    known = {"list": _list, "show": _show, "check": data_check.run, "audit": data_audit.run, "fuse": data_fuse.run}
-    known |= {"portal": data_portal.run, "schema": data_schema.run, "phantoms": data_phantoms.run}
-    return known[options.action](options)
-
-
-def _list(options: argparse.Namespace) -> int:
-    from foundationx.datasets.cards.catalog import Catalog
-
-    catalog = Catalog()
-    table = Table(title="dataset cards")
-    for column in ("card", "title", "tasks (classes)", "access", "licence"):
-        table.add_column(column)
-    for name in catalog.names():
-        card = catalog.card(name)
-        tasks = ", ".join(f"{task.value} ({len(spec.classes)})" for task, spec in card.tasks.items())
-        table.add_row(name, card.title, tasks, str(card.access), card.licence.name)
-    wide_console().print(table)
-    return 0
-
-
-def _show(options: argparse.Namespace) -> int:
-    from foundationx.datasets.cards.catalog import Catalog
-
-    values = Catalog().card(options.card).model_dump(mode="json", exclude_none=True)
-    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100), end="")
-    return 0
+    code: int = options.run_action(options)
+    return code

@@ -9,10 +9,9 @@ from pathlib import Path
 from rich.table import Table
 
 from foundationx.apps.cli.options import wide_console
-from foundationx.core.config.load import load_config
-from foundationx.core.resources import find_config
 
-HELP = "the main job on generated radiographs: train, evaluate, report, export, predict (minutes on two cores)"
+HELP = "train, evaluate, report, export and predict on generated radiographs (minutes on two cores)"
+EXAMPLE = "foundationx demo --folder work_dirs/demo"
 CONFIG = "quickstart/phantom"
 IMAGES = {"phantom_labels": 900, "phantom_boxes": 500, "phantom_masks": 200, "phantom_all": 8}
 """Images in each phantom dataset: more for harder tasks. The last is not trained on: it gives the image to predict."""
@@ -25,17 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("work_dirs/demo"), metavar="DIR", help="output folder (overwritten)"
     )
-    parser.add_argument("--images", type=int, metavar="N", help="images per generated dataset (900, 500, 200 and 8)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="images per generated dataset (default: 900 with labels, 500 with boxes, 200 with masks, 8 with all)",
+    )
     parser.add_argument(
         "--size", type=int, default=SIZE, metavar="PIXELS", help="height and width of the generated images"
     )
-    parser.add_argument("--cycles", type=int, metavar="N", help="cycles to train (those of the configuration)")
+    parser.add_argument(
+        "--cycles", type=int, metavar="N", help="cycles to train (default: those of quickstart/phantom)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Generates phantoms, trains on them and shows what was learned."""
     from foundationx.apps.cli.main import main
     from foundationx.apps.run.train import train
+    from foundationx.core.config.load import load_config
+    from foundationx.core.resources import find_config
     from foundationx.phantoms.write import write_phantom_datasets
 
     data, run_folder = options.folder / "phantoms", options.folder / "run"

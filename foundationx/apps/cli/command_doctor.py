@@ -8,15 +8,22 @@ from pathlib import Path
 
 from foundationx.apps.cli.main import FAULT
 from foundationx.apps.cli.options import add_changes, add_data_root, parse_options
-from foundationx.core.config.load import load_config
 
-HELP = "look for what may spoil a run: machine, limits, and with a configuration a trial of every phase"
+HELP = "check what may spoil a run: the machine, its limits and, given a configuration, a trial of every phase"
+EXAMPLE = "foundationx doctor quickstart/phantom --data-root data/phantoms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("config", type=Path, nargs="?", help="Python configuration file (it is run as code)")
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs"), help="where the run will write (work_dirs)")
+    parser.add_argument(
+        "config",
+        type=Path,
+        nargs="?",
+        help="configuration to try, a file or the name of one that comes with the package (default: none)",
+    )
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path("work_dirs"), metavar="DIR", help="folder that the run will write to"
+    )
     add_data_root(parser)
     add_changes(parser)
 
@@ -27,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
 
     findings = examine_machine(options.work_dir)
     if options.config is not None:
+        from foundationx.core.config.load import load_config
+
         config = load_config(options.config, parse_options(options.cfg_options))
         findings = itertools.chain(findings, examine_run(config, options.data_root, options.work_dir))
     counts = dict.fromkeys(Level, 0)

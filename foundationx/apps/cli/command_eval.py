@@ -8,24 +8,29 @@ from pathlib import Path
 from rich.table import Table
 
 from foundationx.apps.cli.eval_protocol import add_protocols, run_protocol
-from foundationx.apps.cli.options import add_data_root, wide_console
-from foundationx.core.types import MetricRow, Split
+from foundationx.apps.cli.options import add_data_root, add_device, wide_console
 
-HELP = "evaluate every head of a checkpoint, or judge its backbone by a protocol"
+HELP = "evaluate every head of a checkpoint, or its backbone by a protocol"
+EXAMPLE = "foundationx eval work_dirs/phantom --data-root data/phantoms --split test"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
     add_data_root(parser)
-    parser.add_argument("--split", choices=[split.value for split in Split], default="val")
-    parser.add_argument("--model", choices=["student", "teacher", "both"], default="both")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--all", action="store_true", help="every class, and every point of FROC")
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="split to evaluate on")
     parser.add_argument(
-        "--out", type=Path, help="write metrics.json, predictions/ and thresholds.json into this folder (for compare)"
+        "--model", choices=["student", "teacher", "both"], default="both", help="which of the two models to evaluate"
     )
-    parser.add_argument("--json", type=Path, help="write the metric rows to this file")
+    add_device(parser)
+    parser.add_argument("--all", action="store_true", help="show every class, and every point of FROC")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write metrics.json, predictions/ and thresholds.json, for `foundationx compare` (default: nothing)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the metrics as JSON (default: nothing)")
     add_protocols(parser)
 
 
@@ -39,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_heads(options: argparse.Namespace) -> None:
     """Every class of the headline metrics, means of the others."""
-    from foundationx.core.types import Task
+    from foundationx.core.types import MetricRow, Split, Task
     from foundationx.core.workdir import write_metrics
     from foundationx.evaluation.checkpoint import evaluate_checkpoint
     from foundationx.evaluation.measure import details

@@ -5,15 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from foundationx.apps.cli.options import add_model
+
 HELP = "export the backbone of a checkpoint: safetensors, timm, Hugging Face, mmdet, mmseg, ONNX, torch.export"
+EXAMPLE = "foundationx export work_dirs/phantom --to timm --out backbone.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
-    parser.add_argument("--to", default="backbone", metavar="FORMAT", help="format (backbone); 'list' names them all")
-    parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
-    parser.add_argument("--out", type=Path, help="file or folder to write (backbone_MODEL and the format's ending)")
+    parser.add_argument("--to", default="backbone", metavar="FORMAT", help="format, see `foundationx list formats`")
+    add_model(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="file or folder to write (default: backbone_MODEL with the ending of the format)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,10 +6,10 @@ import argparse
 
 from foundationx.apps.cli import command_train
 from foundationx.apps.cli.options import parse_options
-from foundationx.core.config.load import load_config
 from foundationx.core.errors import ConfigError
 
-HELP = "train as clients that keep their datasets to themselves (a simulation in one process: no network, no privacy)"
+HELP = "simulate federated training: clients that do not share their datasets (one process, no network, no privacy)"
+EXAMPLE = "foundationx federate ark/ark_plus_federated --client nih_cxr14 --client chexpert,mimic_cxr_jpg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CARD[,CARD...]",
-        help="datasets of one client; once for each. Replaces the configuration's clients; a cycle is a round",
+        help="datasets of one client, repeated for each client; replaces the clients of the configuration",
     )
 
 
@@ -28,10 +28,16 @@ def run(options: argparse.Namespace) -> int:
     """Trains a federated configuration, or any other one with the clients that are named."""
     if options.client:
         options.cfg_options += ["schedule.type=federated", *_clients(options.client)]
-    elif load_config(options.config, parse_options(options.cfg_options)).federation is None:
+    elif not _has_clients(options):
         expected = "federation=dict(clients=[[...], [...]]) with schedule.type='federated'"
         raise ConfigError(str(options.config), "has no `federation`", expected, "name the clients with --client")
     return command_train.run(options)
+
+
+def _has_clients(options: argparse.Namespace) -> bool:
+    from foundationx.core.config.load import load_config
+
+    return load_config(options.config, parse_options(options.cfg_options)).federation is not None
 
 
 def _clients(named: list[str]) -> list[str]:

@@ -15,17 +15,28 @@ if TYPE_CHECKING:
     from foundationx.weights.imports.released import Released
 
 HELP = "import released weights: Ark, Ark+, Foundation X, X+, Adam, Adam-v2, PEAC, ACE, Lamps, or a backbone alone"
+EXAMPLE = "foundationx import Ark6_swinBase_768_ep50.pth.tar --out imports/ark6"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("file", type=Path, help="released file (.pth.tar, .pth, .safetensors); no code of it is run")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--kind", default="auto", help="what the file holds, checked (auto): docs/weights.md lists all")
-    parser.add_argument("--entry", help="entry of the file that holds the weights (the teacher's)")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="of training, where the file does not tell")
+    parser.add_argument("file", type=Path, help="released file (.pth.tar, .pth, .safetensors); no code in it is run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--heads", nargs="+", metavar="CARD", help="datasets of the heads in the file's order, or none (as released)"
+        "--kind", default="auto", help="what the file holds, which is checked; docs/weights.md lists all kinds"
+    )
+    parser.add_argument("--entry", help="entry of the file that holds the weights (default: the teacher's)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="training image size, if the file does not record it (default: as recorded)",
+    )
+    parser.add_argument(
+        "--heads",
+        nargs="+",
+        metavar="CARD",
+        help="datasets of the heads in the order of the file, or `none` (default: as released)",
     )
 
 

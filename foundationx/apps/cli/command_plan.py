@@ -7,19 +7,20 @@ import argparse
 from rich.table import Table
 
 from foundationx.apps.cli.options import add_config, parse_options, wide_console
-from foundationx.core.config.load import load_config
 
-HELP = "print the plan of visits of a configuration, with trainable parameter counts; trains nothing"
+HELP = "print the plan of visits of a configuration with trainable parameter counts; trains nothing"
+EXAMPLE = "foundationx plan quickstart/phantom --data-root data/phantoms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_config(parser)
-    parser.add_argument("--all", action="store_true", help="every cycle, not only the first")
+    parser.add_argument("--all", action="store_true", help="show every cycle, not only the first")
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints the plan."""
+    from foundationx.core.config.load import load_config
     from foundationx.core.types import Split
     from foundationx.data.datamodule import open_datasets
     from foundationx.data.normalise import Normaliser

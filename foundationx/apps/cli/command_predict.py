@@ -6,18 +6,23 @@ import argparse
 import json
 from pathlib import Path
 
-HELP = "run a checkpoint's heads on images; writes JSON and an overlay picture for each"
+from foundationx.apps.cli.options import add_device, add_model
+
+HELP = "run the heads of a checkpoint on images; writes JSON and an overlay picture per image"
+EXAMPLE = "foundationx predict work_dirs/phantom chest.png --out predictions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG or DICOM")
-    parser.add_argument("--model", choices=["student", "teacher"], default="teacher")
-    parser.add_argument("--head", action="append", default=[], metavar="DATASET/TASK", help="only this head (repeat)")
-    parser.add_argument("--threshold", type=float, default=0.3, help="least score that is shown (0.3)")
-    parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder to write to (predictions)")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="images: PNG, JPEG or DICOM")
+    add_model(parser)
+    parser.add_argument(
+        "--head", action="append", default=[], metavar="DATASET/TASK", help="run only this head; may be repeated"
+    )
+    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score that is shown")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:

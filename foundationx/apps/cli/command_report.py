@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "write a work directory's report.html anew"
+HELP = "regenerate report.html of a work directory"
+EXAMPLE = "foundationx report work_dirs/phantom"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("work_dir", type=Path, help="work directory of a run")
 
 
 def run(options: argparse.Namespace) -> None:

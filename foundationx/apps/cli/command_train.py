@@ -7,24 +7,31 @@ from pathlib import Path
 
 from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.options import add_config, parse_options
-from foundationx.core import distributed
-from foundationx.core.config.load import load_config
-from foundationx.core.resources import find_config
 
-HELP = "train over a configuration's datasets; evaluate, report and export"
+HELP = "train on the datasets of a configuration, then evaluate, report and export"
+EXAMPLE = "foundationx train quickstart/phantom --data-root data/phantoms --work-dir work_dirs/phantom"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_config(parser)
-    parser.add_argument("--work-dir", type=Path, help="where the run writes (work_dirs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the work directory")
-    parser.add_argument("--profile", action="store_true", help="time the parts of a few steps of every phase, then end")
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="DIR", help="folder that the run writes to (default: work_dirs/NAME)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest checkpoint of the work directory"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="time the parts of a few steps of every phase, then stop"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Trains."""
     from foundationx.apps.run.train import train
+    from foundationx.core import distributed
+    from foundationx.core.config.load import load_config
+    from foundationx.core.resources import find_config
 
     config_file = find_config(options.config)
     config = load_config(config_file, parse_options(options.cfg_options))

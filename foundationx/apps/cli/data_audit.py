@@ -10,14 +10,15 @@ from rich.table import Table
 
 from foundationx.apps.cli.options import add_data_root, wide_console
 
-HELP = "patients and images that are trained on and held out, or in two datasets"
+HELP = "find duplicate patients and images across splits and datasets"
+EXAMPLE = "foundationx data audit quickstart/cxr_multi --data-root data --out audit"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
-    parser.add_argument("what", nargs="+", help="a configuration file, or cards: NAME or NAME=FOLDER")
+    parser.add_argument("what", nargs="+", metavar="WHAT", help="a configuration, or cards: NAME or NAME=FOLDER")
     add_data_root(parser)
-    parser.add_argument("--out", type=Path, default=Path("audit"), help="folder for tables and pictures (audit)")
+    parser.add_argument("--out", type=Path, default=Path("audit"), metavar="DIR", help="folder for tables and pictures")
 
 
 def run(options: argparse.Namespace) -> int:

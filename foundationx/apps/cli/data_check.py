@@ -11,21 +11,26 @@ from rich.console import Console
 from rich.progress import track
 
 from foundationx.apps.cli.options import add_data_root, wide_console
-from foundationx.core.workdir import write_atomically
 
 if TYPE_CHECKING:
     from foundationx.curation.check.report import CheckReport
 
 ALL = "all"
+HELP = "check a downloaded dataset against its card and list what is wrong"
+EXAMPLE = "foundationx data check vindr_cxr --data-root data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
-    parser.add_argument("card", help=f"name of a card, or {ALL}: every dataset whose folder is there")
-    parser.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
-    parser.add_argument("--fast", action="store_true", help="decode a sample of the images only")
-    parser.add_argument("--partial", action="store_true", help="the download is a part: missing images are a warning")
-    parser.add_argument("--report", type=Path, help="write every issue to this JSON file")
+    parser.add_argument("card", help=f"card name, or `{ALL}` for every dataset found under the data root")
+    parser.add_argument(
+        "--root", metavar="DIR", help="folder of the dataset under the data root (default: the one that the card names)"
+    )
+    parser.add_argument("--fast", action="store_true", help="decode only a sample of the images")
+    parser.add_argument("--partial", action="store_true", help="partial download: report missing images as warnings")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write every issue to this JSON file (default: nothing)"
+    )
     add_data_root(parser)
 
 
@@ -65,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         _print(report, console)
         reports.append(report)
     if options.report is not None:
+        from foundationx.core.workdir import write_atomically
+
         write_atomically(options.report, json.dumps([report.as_json() for report in reports], indent=1) + "\n")
         console.print(f"all issues: {options.report}", highlight=False, markup=False)
     return 1 if any(report.count(Severity.FAULT) for report in reports) else 0

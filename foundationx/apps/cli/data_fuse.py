@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from foundationx.datasets.fusion.fuse import Fusion
 
 HELP = "choose datasets by a recipe and write a runnable configuration with audit, alignment and licence report"
+EXAMPLE = "foundationx data fuse recipes/commercial_use --out fused --data-root data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
-    parser.add_argument("recipe", type=Path, help="recipe (YAML)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is written")
+    parser.add_argument("recipe", type=Path, help="recipe (YAML file), or the name of one that comes with the package")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add_tables(parser)
-    parser.add_argument("--data-root", type=Path, help="only what is there trains; without it, all kept cards do")
-    parser.add_argument("--all", action="store_true", help="print dropped datasets that only a table lists, too")
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="train only on datasets found here (default: all selected)"
+    )
+    parser.add_argument("--all", action="store_true", help="also print dropped datasets that only a table lists")
 
 
 def run(options: argparse.Namespace) -> int:

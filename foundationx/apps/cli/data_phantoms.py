@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "generate the phantom datasets, or phantom copies of published datasets in their layout"
+EXAMPLE = "foundationx data phantoms data/phantoms --images 100"
 
 DATASETS, COPIES = 300, 24
 """Images that are generated unless the user says how many."""
@@ -13,13 +14,17 @@ DATASETS, COPIES = 300, 24
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
-    parser.add_argument("folder", type=Path, help="data root to write into")
+    parser.add_argument("folder", type=Path, help="data root to write to")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--card", action="append", default=[], help="copy this dataset; may be given several times")
-    what.add_argument("--config", type=Path, help="copy all datasets of this configuration")
-    parser.add_argument("--images", type=int, help=f"images a dataset ({DATASETS}; {COPIES} in a copy)")
-    parser.add_argument("--size", type=int, default=256, help="side in pixels (256)")
-    parser.add_argument("--seed", type=int, default=0)
+    what.add_argument("--card", action="append", default=[], metavar="CARD", help="copy this dataset; may be repeated")
+    what.add_argument(
+        "--config", type=Path, metavar="FILE", help="copy all datasets of this configuration (default: none)"
+    )
+    parser.add_argument(
+        "--images", type=int, metavar="N", help=f"images per dataset (default: {DATASETS}; {COPIES} in a copy)"
+    )
+    parser.add_argument("--size", type=int, default=256, metavar="PIXELS", help="height and width of an image")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the generated patients")
 
 
 def run(options: argparse.Namespace) -> int:

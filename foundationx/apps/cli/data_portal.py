@@ -7,7 +7,8 @@ from pathlib import Path
 
 from foundationx.apps.cli.options import add_tables
 
-HELP = "write the discovery portal: a page on which datasets are found, compared and chosen"
+HELP = "write the discovery portal, a page to find, compare and choose datasets"
+EXAMPLE = "foundationx data portal --out portal.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

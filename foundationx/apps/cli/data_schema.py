@@ -6,6 +6,7 @@ import argparse
 import json
 
 HELP = "print the JSON schema of a card, for editors that complete and check YAML"
+EXAMPLE = "foundationx data schema > card.schema.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,26 @@ from foundationx.apps.protocols import PROTOCOLS
 
 
 def add_protocols(parser: argparse.ArgumentParser) -> None:
-    """Arguments of protocols; the options of each are named in docs/protocols.md."""
+    """Arguments of protocols; `foundationx list protocols` prints the options of each."""
     group = parser.add_argument_group("protocols")
-    group.add_argument("--protocol", choices=PROTOCOLS.names(), help="judge the model on a dataset that --card names")
-    group.add_argument("--card", help="dataset to judge it on; the model need not have seen it")
-    group.add_argument("--root", help="the dataset's folder under the data root (the card's own)")
     group.add_argument(
-        "--with", dest="protocol_options", nargs="+", default=[], metavar="KEY=VALUE", help="options of the protocol"
+        "--protocol",
+        choices=PROTOCOLS.names(),
+        help="evaluate by this protocol on the dataset of --card (default: none, the heads are evaluated)",
+    )
+    group.add_argument("--card", help="dataset of a protocol; the model need not have seen it (default: none)")
+    group.add_argument(
+        "--root",
+        metavar="DIR",
+        help="folder of that dataset under the data root (default: the one that its card names)",
+    )
+    group.add_argument(
+        "--with",
+        dest="protocol_options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of the protocol, see `foundationx list protocols`",
     )
 
 

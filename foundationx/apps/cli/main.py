@@ -1,4 +1,4 @@
-"""The ``foundationx`` command. Every command is one file of this folder; ``tools/`` are doors to the same functions."""
+"""The ``foundationx`` command. Every command is one file ``command_NAME.py`` of this folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from foundationx import __version__
+from foundationx.apps.cli.parsers import HelpFormatter, add_command
 from foundationx.core.errors import FoundationXError
 from foundationx.core.extensions import Extensions, module_with
 
@@ -20,29 +21,30 @@ STOPPED = 130
 COMMANDS: Extensions[ModuleType] = Extensions(
     "command",
     "foundationx.apps.cli",
-    module_with("HELP", "add_arguments", "run"),
+    module_with("HELP", "EXAMPLE", "add_arguments", "run"),
     pattern="command_*.py",
     name_of=lambda path: path.stem.removeprefix("command_"),
 )
-"""Every command: a module with ``HELP``, ``add_arguments(parser)`` and ``run(options)``."""
+"""Every command: a module with ``HELP``, ``EXAMPLE``, ``add_arguments(parser)`` and ``run(options)``."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command that can be loaded."""
     parser = argparse.ArgumentParser(
-        prog="foundationx", description="One foundation model on many differently annotated chest X-ray datasets."
+        prog="foundationx",
+        description="One foundation model on many differently annotated chest X-ray datasets.",
+        epilog="example:\n  foundationx demo\n  foundationx train quickstart/phantom --data-root data/phantoms",
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"foundationx {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    parser.add_argument("--version", action="version", version=f"foundationx {__version__}", help="print the version")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", help="what to do")
     for name, module in COMMANDS.all().items():
-        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        add_command(commands, name, module)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; faults of the user's files are printed without a stack trace."""
+    """Runs a command; errors that the user can fix are printed without a stack trace."""
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options) or 0

@@ -12,10 +12,20 @@ PIPE_WIDTH = 160
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Configuration file, changes to it, and where the data are."""
-    parser.add_argument("config", type=Path, help="Python configuration file (it is run as code)")
+    """Configuration file, data root, and changes to the configuration."""
+    add_config_file(parser)
     add_data_root(parser)
     add_changes(parser)
+
+
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """Configuration file."""
+    parser.add_argument(
+        "config",
+        type=Path,
+        help="Python configuration file (it is run as code), or the name of one that comes with the package, "
+        "such as quickstart/phantom",
+    )
 
 
 def add_changes(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +35,27 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="change values, e.g. schedule.cycles=2 runtime.batch_size=4",
+        help="change values of the configuration, e.g. schedule.cycles=2 runtime.batch_size=4",
     )
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
-    """Where the datasets are."""
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="folder that holds the datasets (data)")
+    """Folder of the datasets."""
+    parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR", help="folder with the datasets")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Student or teacher."""
+    parser.add_argument(
+        "--model", choices=["student", "teacher"], default="teacher", help="which of the two models to use"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument(
+        "--device", default="auto", help="device of torch, such as cpu or cuda:0; auto uses a GPU if there is one"
+    )
 
 
 def add_tables(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +66,7 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="public table of datasets (.csv or .json of Project Imaging-X); may stand several times",
+        help="public table of datasets (.csv or .json of Project Imaging-X); may be repeated",
     )
 
 
