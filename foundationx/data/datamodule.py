@@ -16,7 +16,7 @@ from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
 from foundationx.data.cache import Store, TaskCache
 from foundationx.data.cache_fill import fill
-from foundationx.data.dataset import CardDataset
+from foundationx.data.dataset import CardDataset, ImageDataset
 from foundationx.data.loader import PooledDataset
 from foundationx.data.pixels.read import read_grey, read_shared
 from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
@@ -101,7 +101,7 @@ class DataModule:
         self, split: Split, views: Mapping[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
     ) -> PooledDataset:
         size = self.config.image_size
-        datasets = {
+        datasets: dict[TaskKey, ImageDataset] = {
             key: CardDataset(
                 table,
                 self.roots[key.dataset],
@@ -168,9 +168,9 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
         roots[card.name] = data_root / (dataset.root if dataset.root is not None else card.root)
         for task in _tasks(card.tasks, dataset.tasks, card.name):
             key = TaskKey(card.name, task)
-            options = {"root": dataset.root, "on_bad_sample": config.runtime.on_bad_sample}
             read = read_annotations if task.facts.needs_annotations else read_images
-            annotations[key] = read(card, task, data_root, **options)
+            skip = config.runtime.on_bad_sample
+            annotations[key] = read(card, task, data_root, root=dataset.root, on_bad_sample=skip)
     if config.model.shared_head:
         annotations = shared_classes(annotations, catalog)
     tables, allowed = list(annotations.values()), config.allow_test

@@ -27,7 +27,7 @@ class SampleRef(NamedTuple):
     """Which image to read, the seed of its augmentation, and where the head's training stands."""
 
     key: TaskKey
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     seed: int
     training_progress: TrainingProgress = START
 

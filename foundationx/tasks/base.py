@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -21,8 +21,17 @@ class HeadOptions(Section):
     """Options of a head, ``model.heads.TASK.options``; the shipped heads have none."""
 
 
-class Head(nn.Module, ABC):
-    """One task of one dataset, on top of the trunk that all datasets of the task share."""
+TrunkT = TypeVar("TrunkT", bound=nn.Module)
+FeatureT = TypeVar("FeatureT")
+OutputT = TypeVar("OutputT")
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
+    """One task of one dataset, on top of the trunk that all datasets of the task share.
+
+    Its types are those of the trunk, the trunk's output, the head's raw output and the task's batch.
+    """
 
     task: ClassVar[Task]
     Options: ClassVar[type[HeadOptions]] = HeadOptions
@@ -30,12 +39,12 @@ class Head(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> nn.Module:
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> TrunkT:
         """The part that all heads of the task share, on a backbone with these ``channels``, finest stage first."""
 
     @classmethod
     @abstractmethod
-    def build(cls, trunk: nn.Module, num_classes: int, config: ModelConfig, options: Any) -> Head:
+    def build(cls, trunk: TrunkT, num_classes: int, config: ModelConfig, options: Any) -> Self:
         """A head for this trunk.
 
         Args:
@@ -46,15 +55,15 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, feature: Any, trunk: nn.Module, batch: Batch | None = None) -> Any:
+    def forward(self, feature: FeatureT, trunk: TrunkT, batch: BatchT | None = None) -> OutputT:
         """The trunk's output to the head's raw outputs. ``batch`` is given in training (denoising queries need it)."""
 
     @abstractmethod
-    def loss(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: OutputT, batch: BatchT) -> dict[str, Tensor]:
         """Named scalars whose sum is the task's loss; unknown labels give exactly zero gradient."""
 
     @abstractmethod
-    def predict(self, outputs: Any, size: tuple[int, int]) -> Prediction:
+    def predict(self, outputs: OutputT, size: tuple[int, int]) -> Prediction:
         """What the head says, for input images of ``size`` (H, W)."""
 
 
@@ -62,7 +71,7 @@ def _head_name(path: PurePath) -> str:
     return path.parent.name if path.stem == "head" else path.stem.removeprefix("head_")
 
 
-HEADS: Extensions[type[Head]] = Extensions(
+HEADS: Extensions[type[Head[Any, Any, Any, Any]]] = Extensions(
     "head",
     "foundationx.tasks",
     one_class(Head),  # type: ignore[type-abstract]  # the base of those that are looked for
@@ -72,7 +81,7 @@ HEADS: Extensions[type[Head]] = Extensions(
 """Every head: ``TASK/head.py`` is the task's default, of the task's name; ``TASK/head_NAME.py`` are others."""
 
 
-def open_head(task: Task, config: ModelConfig) -> tuple[type[Head], HeadOptions]:
+def open_head(task: Task, config: ModelConfig) -> tuple[type[Head[Any, Any, Any, Any]], HeadOptions]:
     """The head that a configuration chooses for a task, and its checked options.
 
     Raises:

@@ -54,7 +54,8 @@ class Overlay:
         outlines, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(self.canvas, outlines, -1, rgb, self.line, cv2.LINE_AA)
         largest = max(outlines, key=cv2.contourArea)[:, 0]
-        self._text(label, tuple(int(v) for v in largest.mean(axis=0)), rgb)
+        x, y = largest.mean(axis=0)
+        self._text(label, (int(x), int(y)), rgb)
 
     def point(self, point: Sequence[float], label: str, colour: int) -> None:
         """A cross at x, y in the image's pixels, with its label beside it."""

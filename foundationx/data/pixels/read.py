@@ -10,6 +10,7 @@ import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -173,7 +174,7 @@ def scale_to_bytes(values: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs((values - low) * (255.0 / (high - low)))
 
 
-def _dicom(path: Path, content: bytes):
+def _dicom(path: Path, content: bytes) -> Any:
     """The dataset of a DICOM file that claims one grey image of an acceptable size."""
     import pydicom
     from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -197,7 +198,7 @@ def _dicom(path: Path, content: bytes):
 
 def _read_dicom(path: Path, content: bytes) -> np.ndarray:
     """(H, W) numbers in the usual look, still to be scaled."""
-    from pydicom.pixels import apply_rescale, apply_voi_lut
+    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from foundationx.tasks.classification.prediction import ClassificationPrediction
 from foundationx.tasks.classification.trunk import ClassificationTrunk
 
 
-class ClassificationHead(Head):
+class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
     """One logit a class. Classes are independent of each other unless ``exclusive`` is set.
 
     Args:
@@ -23,7 +24,7 @@ class ClassificationHead(Head):
     """
 
     task = Task.CLASSIFICATION
-    exclusive = False
+    exclusive: bool | None = False
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()
@@ -37,23 +38,21 @@ class ClassificationHead(Head):
         return ClassificationTrunk(channels, config.projector)
 
     @classmethod
-    def build(
-        cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions
-    ) -> ClassificationHead:
+    def build(cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """A linear layer on the trunk's feature."""
         return cls(trunk.out_features, num_classes)
 
-    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+    def forward(self, feature: Tensor, trunk: ClassificationTrunk, batch: Batch | None = None) -> Tensor:
         """(B, D) to logits (B, K)."""
         return self.classifier(feature)
 
-    def loss(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy over the known labels; over images, where classes are exclusive."""
         if self.exclusive:
-            return {"ce": masked_ce(logits, batch.labels)}
-        return {"bce": masked_bce(logits, batch.labels)}
+            return {"ce": masked_ce(outputs, batch.labels)}
+        return {"bce": masked_bce(outputs, batch.labels)}
 
-    def predict(self, logits: Tensor, size: tuple[int, int]) -> ClassificationPrediction:
+    def predict(self, outputs: Tensor, size: tuple[int, int]) -> ClassificationPrediction:
         """Probabilities (B, K)."""
-        logits = logits.float()
+        logits = outputs.float()
         return ClassificationPrediction(logits.softmax(dim=1) if self.exclusive else logits.sigmoid())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class DetectionOutputs:
     denoised: tuple[Tensor, Tensor] | None = None
 
 
-class DetectionHead(Head):
+class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatch]):
     """Queries, heads and perhaps the decoder of one dataset.
 
     Args:
@@ -57,8 +58,9 @@ class DetectionHead(Head):
         super().__init__()
         self.config = config
         dims = config.embed_dims
-        self.proposal_transform = nn.Sequential(nn.Linear(dims, dims), nn.LayerNorm(dims))
-        nn.init.xavier_uniform_(self.proposal_transform[0].weight)
+        projection = nn.Linear(dims, dims)
+        self.proposal_transform = nn.Sequential(projection, nn.LayerNorm(dims))
+        nn.init.xavier_uniform_(projection.weight)
         self.proposal_class = _class_head(dims, num_classes)
         self.proposal_box = _box_head(dims)
         self.queries = nn.Embedding(config.queries, dims)
@@ -74,7 +76,7 @@ class DetectionHead(Head):
         return DetectionTrunk(channels, config.detection)
 
     @classmethod
-    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> DetectionHead:
+    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """A head for this trunk."""
         return cls(num_classes, trunk.config)
 
@@ -106,7 +108,7 @@ class DetectionHead(Head):
         layers = losses[1:].sum(0)
         parts = {"class": layers[0], "box": layers[1], "giou": layers[2]}
         parts["proposals"] = self.config.proposal_loss_weight * losses[0].sum()
-        if outputs.denoising is not None:
+        if outputs.denoising is not None and outputs.denoised is not None:
             logits, boxes = outputs.denoised
             matched = outputs.denoising.matched.expand(len(logits), -1, -1)
             parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched).sum()
@@ -168,9 +170,10 @@ def run_decoder(
     levels = len(feature.spatial_shapes)
     states, references = [], []
     attached = boxes
-    for layer in decoder.layers:
+    to_position, norm = decoder.get_submodule("ref_point_head"), decoder.get_submodule("norm")
+    for layer in decoder.get_submodule("layers").children():
         radians = boxes[..., [1, 0, 2, 3]] * (2 * math.pi)
-        position = decoder.ref_point_head(sine_of(radians, content.shape[-1], 10000).to(content.dtype))
+        position = to_position(sine_of(radians, content.shape[-1], 10000).to(content.dtype))
         content = layer(
             content,
             query_pos=position,
@@ -180,7 +183,7 @@ def run_decoder(
             spatial_shapes=feature.spatial_shapes,
             reference_points=boxes[:, :, None].expand(-1, -1, levels, -1),
         )
-        states.append(decoder.norm(content))
+        states.append(norm(content))
         references.append(attached)
         attached = (box_head(content) + _inverse_sigmoid(boxes)).sigmoid()
         boxes = attached.detach()
@@ -214,10 +217,11 @@ def _class_head(dims: int, num_classes: int) -> nn.Linear:
 
 def _box_head(dims: int) -> nn.Sequential:
     """Three layers; the last begins at zero, so that the first prediction is the reference itself."""
-    head = nn.Sequential(nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, 4))
-    nn.init.zeros_(head[-1].weight)
-    nn.init.zeros_(head[-1].bias)
-    return head
+    hidden = [nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, dims), nn.ReLU()]
+    last = nn.Linear(dims, 4)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*hidden, last)
 
 
 def _inverse_sigmoid(values: Tensor, eps: float = 1e-3) -> Tensor:

@@ -73,7 +73,7 @@ class DetectionTrunk(nn.Module):
         ]
         position = torch.cat(places)[None].expand_as(tokens)
         centres = token_centres(shapes, tokens)[None, :, None].expand(len(tokens), -1, len(shapes), -1)
-        for layer in self.encoder.layers:
+        for layer in self.encoder.get_submodule("layers").children():
             tokens = layer(
                 query=tokens,
                 query_pos=position,
@@ -87,8 +87,8 @@ class DetectionTrunk(nn.Module):
 class _FusedAttention(nn.MultiheadAttention):
     """Never gives its weights, so torch takes the fused kernel: no (B, heads, Q, Q) tensor is kept for backward."""
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, **masks: Any) -> tuple[Tensor, None]:
-        return super().forward(query, key, value, need_weights=False, **masks)
+    def forward(self, *inputs: Any, **masks: Any) -> tuple[Tensor, Tensor | None]:
+        return super().forward(*inputs, **masks | {"need_weights": False})
 
 
 def build_decoder(config: DetectionConfig) -> nn.Module:

@@ -159,4 +159,5 @@ def _to_rows(gradient: Tensor, first: Tensor, corners: Iterator[Tensor], layout:
         for start, end, width in spans:
             step = right + down * width
             total[:, start + step : end] += found[:, start : end - step]
+    assert total is not None
     return total.view(-1, gradient.shape[1])

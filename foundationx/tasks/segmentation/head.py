@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from foundationx.tasks.segmentation.target import SegmentationBatch
 from foundationx.tasks.segmentation.trunk import SegmentationTrunk
 
 
-class SegmentationHead(Head):
+class SegmentationHead(Head[SegmentationTrunk, Tensor, Tensor, SegmentationBatch]):
     """Masks may overlap: every class has its own sigmoid.
 
     The published loss is soft Dice alone; per-pixel cross-entropy is added because Dice gives an empty target no
@@ -34,6 +35,7 @@ class SegmentationHead(Head):
         super().__init__()
         self.classifier = nn.Conv2d(num_features, num_classes, kernel_size=3, padding=1)
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
+        assert self.classifier.bias is not None
         nn.init.zeros_(self.classifier.bias)
 
     @classmethod
@@ -42,25 +44,24 @@ class SegmentationHead(Head):
         return SegmentationTrunk(channels, config.segmentation)
 
     @classmethod
-    def build(
-        cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions
-    ) -> SegmentationHead:
+    def build(cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """A convolution on the trunk's map."""
         return cls(trunk.out_channels, num_classes)
 
-    def forward(self, feature: Tensor, trunk: nn.Module, batch: SegmentationBatch | None = None) -> Tensor:
+    def forward(self, feature: Tensor, trunk: SegmentationTrunk, batch: SegmentationBatch | None = None) -> Tensor:
         """(B, C, h, w) to logits (B, K, h, w)."""
         return self.classifier(feature)
 
-    def loss(self, logits: Tensor, batch: SegmentationBatch) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, batch: SegmentationBatch) -> dict[str, Tensor]:
         """Soft Dice and binary cross-entropy over the known pixels, at the masks' size."""
-        logits = _resize(logits, batch.masks.shape[-2:])
+        height, width = batch.masks.shape[-2:]
+        logits = _resize(outputs, (height, width))
         target = batch.masks.to(logits.dtype).masked_fill(batch.masks == UNKNOWN_PIXEL, float("nan"))
         return {"dice": soft_dice_loss(logits.sigmoid(), target), "bce": masked_bce(logits, target)}
 
-    def predict(self, logits: Tensor, size: tuple[int, int]) -> SegmentationPrediction:
+    def predict(self, outputs: Tensor, size: tuple[int, int]) -> SegmentationPrediction:
         """Mask probabilities (B, K, H, W) at the input's ``size``."""
-        return SegmentationPrediction(masks=_resize(logits.float(), size).sigmoid())
+        return SegmentationPrediction(masks=_resize(outputs.float(), size).sigmoid())
 
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:

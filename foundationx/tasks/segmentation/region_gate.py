@@ -39,7 +39,8 @@ def gate_features(
     grown = grow(boxes, size, config.grow)
     mixed = []
     for feature in features:
-        mask = region_mask(grown, kept, feature.shape[-2:], config.spread).to(feature.dtype)
+        height, width = feature.shape[-2:]
+        mask = region_mask(grown, kept, (height, width), config.spread).to(feature.dtype)
         mixed.append(feature * (1 - config.weight) + feature * mask * config.weight)
     return mixed
 

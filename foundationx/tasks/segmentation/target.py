@@ -80,7 +80,7 @@ def pack(target: ImageMasks) -> bytes:
 
 def unpack(content: np.ndarray, side: int) -> ImageMasks:
     """The masks of :func:`pack`; they may be written to."""
-    return ImageMasks(np.frombuffer(bytearray(zlib.decompress(content)), np.uint8).reshape(-1, side, side))
+    return ImageMasks(np.frombuffer(bytearray(zlib.decompress(content.tobytes())), np.uint8).reshape(-1, side, side))
 
 
 def collate(common: Mapping[str, Any], targets: Sequence[ImageMasks], size: tuple[int, int]) -> SegmentationBatch:

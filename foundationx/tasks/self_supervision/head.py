@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, Prediction, Task
+from foundationx.core.types import Prediction, Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.self_supervision.objective import Objective, ObjectiveBatch, ObjectiveOutput, open_objective
+from foundationx.tasks.self_supervision.target import SelfSupervisionBatch
 from foundationx.tasks.self_supervision.tokens import LastStage, encoder
 
 
-class SelfSupervisionHead(Head):
+class SelfSupervisionHead(Head[LastStage, Tensor, Tensor, SelfSupervisionBatch]):
     """The objective of ``model.objective`` for one dataset, with its heads, queue and centre.
 
     Args:
@@ -32,12 +34,10 @@ class SelfSupervisionHead(Head):
         return LastStage(channels[-1])
 
     @classmethod
-    def build(
-        cls, trunk: LastStage, num_classes: int, config: ModelConfig, options: HeadOptions
-    ) -> SelfSupervisionHead:
+    def build(cls, trunk: LastStage, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """The configured objective. Raises ConfigError where it is unknown or an option is wrong."""
-        chosen, options = open_objective(config.objective)
-        return cls(chosen(trunk.features, options))
+        chosen, chosen_options = open_objective(config.objective)
+        return cls(chosen(trunk.features, chosen_options))
 
     def objective_output(
         self,
@@ -45,7 +45,7 @@ class SelfSupervisionHead(Head):
         teacher: Callable[[Tensor], Tensor],
         target: SelfSupervisionHead,
         normalise: Callable[[Tensor], Tensor],
-        batch: Batch,
+        batch: SelfSupervisionBatch,
     ) -> ObjectiveOutput:
         """What the objective finds in a batch of views.
 
@@ -67,11 +67,11 @@ class SelfSupervisionHead(Head):
             )
         )
 
-    def forward(self, feature: Tensor, trunk: nn.Module, batch: Batch | None = None) -> Tensor:
+    def forward(self, feature: Tensor, trunk: LastStage, batch: SelfSupervisionBatch | None = None) -> Tensor:
         """The pooled feature (B, D) of (B, D, h, w): what there is of a single image."""
         return feature.mean(dim=(2, 3))
 
-    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, batch: SelfSupervisionBatch) -> dict[str, Tensor]:
         """Does not apply: losses need several views and the teacher, see ``objective_output``."""
         raise NotImplementedError("self-supervision has no loss of a single view; use objective_output()")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -58,8 +58,12 @@ class Tokens:
         return Tokens(self.values[places], self.grid)
 
 
+OptionsT = TypeVar("OptionsT", bound=ObjectiveOptions)
+ObjectiveT = TypeVar("ObjectiveT", bound="Objective[Any]")
+
+
 @dataclass(frozen=True)
-class ObjectiveBatch:
+class ObjectiveBatch(Generic[ObjectiveT]):
     """A batch of views and those who look at it.
 
     Attributes:
@@ -75,7 +79,7 @@ class ObjectiveBatch:
     training_progress: TrainingProgress
     student: Callable[[Tensor], Tokens]
     teacher: Callable[[Tensor], Tokens]
-    target: Objective
+    target: ObjectiveT
     normalise: Callable[[Tensor], Tensor]
 
     def clean(self, name: str) -> ViewBatch:
@@ -109,7 +113,7 @@ class ObjectiveOutput:
     wanted: Tensor | None = None
 
 
-class Objective(nn.Module, ABC):
+class Objective(nn.Module, ABC, Generic[OptionsT]):
     """Views, heads, memory and losses of one method.
 
     Args:
@@ -119,7 +123,7 @@ class Objective(nn.Module, ABC):
 
     Options: ClassVar[type[ObjectiveOptions]]
 
-    def __init__(self, features: int, options: ObjectiveOptions):
+    def __init__(self, features: int, options: OptionsT):
         super().__init__()
         self.options = options
 
@@ -131,12 +135,12 @@ class Objective(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def views(
-        cls, options: Any, size: tuple[int, int], training_progress: TrainingProgress, random: np.random.Generator
+        cls, options: OptionsT, size: tuple[int, int], training_progress: TrainingProgress, random: np.random.Generator
     ) -> Sequence[View]:
         """Views of an image of ``size`` (height, width); their names and sizes depend on the progress alone."""
 
     @abstractmethod
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[Any]) -> ObjectiveOutput:
         """Losses of a batch. In training mode, what is remembered moves on."""
 
 
@@ -154,13 +158,15 @@ def _look(encoder: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> li
     return [seen[place * count : (place + 1) * count] for place in range(len(views))]
 
 
-OBJECTIVES: Extensions[type[Objective]] = Extensions(
-    "objective", "foundationx.tasks.self_supervision.objectives", one_class(Objective)
+OBJECTIVES: Extensions[type[Objective[Any]]] = Extensions(
+    "objective",
+    "foundationx.tasks.self_supervision.objectives",
+    one_class(Objective),  # type: ignore[type-abstract]  # the base of those that are looked for
 )
 """Every objective: the files of ``objectives/`` and the entry points of ``foundationx.objectives``."""
 
 
-def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective], Any]:
+def open_objective(config: Mapping[str, Any] | None) -> tuple[type[Objective[Any]], Any]:
     """The class and the checked options that a configuration's ``model.objective`` asks for.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
-GIVES = frozenset({"points"})
+PROVIDES = frozenset({"points"})
 
 
 class Options(ReaderOptions):

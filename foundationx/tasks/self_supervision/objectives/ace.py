@@ -58,7 +58,7 @@ class AceOptions(ObjectiveOptions):
     match_weight: float = Field(0.5, ge=0, description="weight of the matching loss")
 
 
-class Ace(Objective):
+class Ace(Objective[AceOptions]):
     """Soft matches of places at two scales, and prototypes of what both crops show.
 
     Matches of places are cosines times a learned scale plus a learned offset. As released the scale is fixed, there is
@@ -94,7 +94,7 @@ class Ace(Objective):
         side = options.cells * CELL
         return [*for_both(View("wide", wide, side), options), *for_both(View("narrow", narrow, side), options)]
 
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[Ace]) -> ObjectiveOutput:
         """Losses ``whole``, ``divide`` and ``compose``."""
         boxes = [batch.views[name].boxes for name in ("wide", "narrow")]
         seen = batch.seen_by_student("wide", "narrow")
@@ -114,7 +114,7 @@ class Ace(Objective):
         return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, wanted)
 
     def _whole_loss(
-        self, batch: ObjectiveBatch, seen: list[Tokens], targets: list[Tokens], boxes: list[Tensor]
+        self, batch: ObjectiveBatch[Ace], seen: list[Tokens], targets: list[Tokens], boxes: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Prototypes of what both crops show: each crop of the student against the other one of the teacher."""
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
@@ -122,7 +122,8 @@ class Ace(Objective):
             raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
         wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         logits = [self.prototypes(mean_where(seen[n].values, shared[n])) for n in (0, 1)]
-        loss = sum(prototype_loss(wanted[1 - n], logits[n], STUDENT_TEMPERATURE) for n in (0, 1)) / 2
+        both = [prototype_loss(wanted[1 - n], logits[n], STUDENT_TEMPERATURE) for n in (0, 1)]
+        loss = (both[0] + both[1]) / 2
         if self.training:
             self.centre.follow(torch.cat(raw))
         return loss, wanted[1]

@@ -40,7 +40,7 @@ class AdamOptions(ObjectiveOptions):
     prune_above: float = Field(0.8, description="cosine from which a tile of the queue is no negative")
 
 
-class Adam(Objective):
+class Adam(Objective[AdamOptions]):
     """One tile an image, seen by student and teacher; a queue of the teacher's keys.
 
     As released the teacher's view is as changed as the student's, the queue starts with noise and is kept when the
@@ -72,7 +72,7 @@ class Adam(Objective):
             View("key", key, options.size, toned=changed, rotate=options.rotate if changed else 0.0),
         ]
 
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[Adam]) -> ObjectiveOutput:
         """Loss ``contrast``. Afterwards the teacher's keys join the queue."""
         options = self.options
         stage = stage_at([1] * len(options.tiles), batch.training_progress.done)

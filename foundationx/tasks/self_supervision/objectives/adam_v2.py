@@ -31,7 +31,7 @@ EXTENTS = ((0.05, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.
 RATIO, NARROW, WIDE = (3 / 4, 4 / 3), (2 / 3, 1.0), (1.0, 3 / 2)
 GLOBALS, LOCALS = ("global0", "global1"), tuple(f"local{n}" for n in range(8))
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
-STAGES = (
+STAGES: tuple[tuple[Literal["localise", "compose"], int, float], ...] = (
     ("localise", 0, 200),
     ("localise", 1, 200),
     ("localise", 2, 100),
@@ -62,7 +62,7 @@ class AdamV2Options(ObjectiveOptions):
     still: float = Field(0.0015, ge=0, description="share of training in which the prototypes do not learn")
 
 
-class AdamV2(Objective):
+class AdamV2(Objective[AdamV2Options]):
     """Two kinds of stages: ``localise`` is DINO on anchors, ``compose`` adds the whole from its parts and back.
 
     As released the teacher's views are as changed as the student's, parts and whole are turned each by itself, and
@@ -96,17 +96,17 @@ class AdamV2(Objective):
         corner = random.random(2) * (image[2:] - sides)
         return _nested_views(options, np.concatenate([corner, corner + sides]), random)
 
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         """Losses ``localise``, and in the second kind of stage ``compose`` and ``decompose``."""
         return self._compose(batch) if "whole" in batch.views else self._localise(batch)
 
-    def _localise(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _localise(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         seen = [*batch.seen_by_student(*GLOBALS), *batch.seen_by_student(*LOCALS)]
         targets = batch.seen_by_teacher(*GLOBALS)
         loss, wanted = self._place_loss(batch, [t.pooled for t in targets], [s.pooled for s in seen], skip_same=True)
         return ObjectiveOutput({"localise": loss}, seen[0].pooled, targets[1].pooled, wanted)
 
-    def _compose(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _compose(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         names = tuple(f"part{n}" for n in range(self.options.parts**2))
         seen_whole, centred, *seen_parts = batch.seen_by_student("whole", "centred", *names)
         whole_target, *part_targets = batch.seen_by_teacher("whole", *names)
@@ -118,7 +118,7 @@ class AdamV2(Objective):
         return ObjectiveOutput(losses, centred.pooled, whole_target.pooled, wanted)
 
     def _place_loss(
-        self, batch: ObjectiveBatch, targets: list[Tensor], places: list[Tensor], skip_same: bool
+        self, batch: ObjectiveBatch[AdamV2], targets: list[Tensor], places: list[Tensor], skip_same: bool
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of all places to all targets, without a place to its own; the first target's wish."""
         with torch.no_grad():

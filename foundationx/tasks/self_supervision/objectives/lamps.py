@@ -22,6 +22,7 @@ from foundationx.tasks.self_supervision.objective import (
 )
 from foundationx.tasks.self_supervision.parts.heads import Prototypes, TokenDecoder, mlp
 from foundationx.tasks.self_supervision.parts.losses import (
+    Measure,
     Scaling,
     assignment,
     mean_where,
@@ -61,7 +62,7 @@ class LampsOptions(ObjectiveOptions):
     whole_weight: float = Field(0.1, ge=0, description="weight of the global loss")
 
 
-class Lamps(Objective):
+class Lamps(Objective[LampsOptions]):
     """One kind of loss a batch, in turn.
 
     Targets that are single tokens are normalised, those of extrapolation averaged over the places outside the window;
@@ -92,7 +93,7 @@ class Lamps(Objective):
         lattice = lay_lattice(middle_square(size), options.cells + options.shift, random)
         return _VIEWS[_kind(options, training_progress)](options, lattice, random)
 
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """Losses of the training_progress's kind."""
         return getattr(self, f"_{_kind(self.options, batch.training_progress)}")(batch)
 
@@ -106,7 +107,7 @@ class Lamps(Objective):
         """Of targets that are single tokens."""
         return "none" if self.options.as_released else "layer"
 
-    def _extrapolate(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _extrapolate(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """From the tokens of a window to those of the crop around it."""
         (seen,), (target,) = batch.seen_by_student("window"), batch.seen_by_teacher("crop")
         crop, window = batch.clean("crop").boxes, batch.views["window"].boxes
@@ -117,7 +118,7 @@ class Lamps(Objective):
             loss = loss * (~valid).float().mean()
         return ObjectiveOutput({"extrapolate": loss}, seen.pooled, target.pooled)
 
-    def _order(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _order(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """Of a shuffled crop: where each block was, and what the teacher sees there."""
         (seen,), (target,) = batch.seen_by_student("shuffled"), batch.seen_by_teacher("crop")
         order = batch.views["shuffled"].order
@@ -127,21 +128,21 @@ class Lamps(Objective):
         }
         return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
-    def _hierarchy(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _hierarchy(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """The crop from its quadrants and back, of pooled tokens."""
         (seen,), seen_parts = batch.seen_by_student("crop"), batch.seen_by_student(*QUADRANTS)
         (target,), part_targets = batch.seen_by_teacher("crop"), batch.seen_by_teacher(*QUADRANTS)
         composed = self.compose(torch.cat([part.pooled for part in seen_parts], dim=1))
         decomposed = self.decompose(seen.pooled).unflatten(1, (4, -1))
         parts = torch.stack([part.pooled for part in part_targets], dim=1)
-        measure = "smooth_l1" if self.options.as_released else "cosine"
+        measure: Measure = "smooth_l1" if self.options.as_released else "cosine"
         losses = {
             "compose": regress(composed, target.pooled, measure),
             "decompose": regress(decomposed, parts, measure),
         }
         return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
-    def _consistency(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def _consistency(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """Two crops agree on what both show, as a whole and place by place."""
         seen, targets = batch.seen_by_student("one", "two"), batch.seen_by_teacher("one", "two")
         boxes = [batch.views[name].boxes for name in ("one", "two")]

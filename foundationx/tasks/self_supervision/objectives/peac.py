@@ -22,7 +22,7 @@ from foundationx.tasks.self_supervision.objective import (
     Tokens,
 )
 from foundationx.tasks.self_supervision.parts.heads import PixelHead, mlp
-from foundationx.tasks.self_supervision.parts.losses import order_loss, regress, take
+from foundationx.tasks.self_supervision.parts.losses import Scaling, order_loss, regress, take
 
 SHUFFLE_CHANCE = 0.5
 
@@ -37,7 +37,7 @@ class PeacOptions(ObjectiveOptions):
     whole_weight: float = Field(24.4, ge=0, description="1e5 of the published mean over 8192 features is this")
 
 
-class Peac(Objective):
+class Peac(Objective[PeacOptions]):
     """Crop ``one`` is shuffled or distorted, ``two`` is as it is.
 
     The teacher sees both as they are, and targets of single places are normalised; as released it sees the changed crop
@@ -73,7 +73,7 @@ class Peac(Objective):
             View("two", two, side, toned=False),
         ]
 
-    def forward(self, batch: ObjectiveBatch) -> ObjectiveOutput:
+    def forward(self, batch: ObjectiveBatch[Peac]) -> ObjectiveOutput:
         """Losses ``order``, ``restore``, ``whole`` and ``place``."""
         one, two = batch.views["one"], batch.views["two"]
         seen = tuple(batch.seen_by_student("one", "two"))
@@ -88,7 +88,7 @@ class Peac(Objective):
         }
         return ObjectiveOutput(losses, seen[1].pooled, targets[0].pooled)
 
-    def _whole_loss(self, batch: ObjectiveBatch, seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
+    def _whole_loss(self, batch: ObjectiveBatch[Peac], seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
         """Each crop of the student against the other one of the teacher: mean of 1 - cosine."""
         with torch.no_grad():
             wanted = torch.cat([batch.target.whole(target.pooled) for target in reversed(targets)])
@@ -96,14 +96,14 @@ class Peac(Objective):
 
     def _place_loss(
         self,
-        batch: ObjectiveBatch,
+        batch: ObjectiveBatch[Peac],
         seen: tuple[Tokens, ...],
         targets: tuple[Tokens, ...],
         boxes: tuple[Tensor, Tensor],
         unshuffled: Tensor,
     ) -> Tensor:
         """Tokens that show the same place, of images whose blocks stand in order."""
-        scaling = "none" if self.options.as_released else "layer"
+        scaling: Scaling = "none" if self.options.as_released else "layer"
         loss = seen[0].values.new_zeros(())
         for own in (0, 1):
             other = 1 - own

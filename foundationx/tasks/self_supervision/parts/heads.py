@@ -112,6 +112,8 @@ class TokenDecoder(nn.Module):
         depth: transformer blocks.
     """
 
+    places: Tensor
+
     def __init__(self, features: int, cells: int, depth: int):
         super().__init__()
         self.unseen = nn.Parameter(torch.zeros(features))

@@ -20,6 +20,11 @@ class Queue(nn.Module):
         prefilled: begins with K random unit vectors (as released), else empty.
     """
 
+    keys: Tensor
+    next: Tensor
+    filled: Tensor
+    stage: Tensor
+
     def __init__(self, size: int, features: int, prefilled: bool):
         super().__init__()
         keys = nn.functional.normalize(torch.randn(size, features), dim=1)
@@ -62,6 +67,8 @@ class Centre(nn.Module):
         count: prototypes, K.
         momentum: of the old mean.
     """
+
+    mean: Tensor
 
     def __init__(self, count: int, momentum: float = 0.9):
         super().__init__()
