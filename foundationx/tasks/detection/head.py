@@ -172,7 +172,10 @@ def run_decoder(
     attached = boxes
     to_position, norm = decoder.get_submodule("ref_point_head"), decoder.get_submodule("norm")
     for layer in decoder.get_submodule("layers").children():
-        radians = boxes[..., [1, 0, 2, 3]] * (2 * math.pi)
+        y_first = torch.cat(
+            [boxes[..., 1:2], boxes[..., 0:1], boxes[..., 2:]], dim=-1
+        )  # a list as index is a host copy
+        radians = y_first * (2 * math.pi)
         position = to_position(sine_of(radians, content.shape[-1], 10000).to(content.dtype))
         content = layer(
             content,
