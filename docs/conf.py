@@ -21,6 +21,7 @@ apidoc_modules = [
         "separate_modules": False,
         "module_first": True,
         "max_depth": 2,
+        "automodule_options": {"members", "show-inheritance"},
     }
 ]
 autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
