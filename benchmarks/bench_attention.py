@@ -39,7 +39,7 @@ def main() -> None:
     table(COLUMNS, [deformable_row(*layer, runs) for layer in layers()])
 
 
-COLUMNS = ("what", "times faster, training", "times faster, no gradient", "peak, MB", "theirs, MB")
+COLUMNS = ("what", "times faster, training", "times faster, no gradient", "peak, MB", "reference, MB")
 
 
 def window_row(channels: int, heads: int, windows: int, runs: int) -> list[str]:

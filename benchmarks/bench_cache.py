@@ -38,8 +38,8 @@ LAST = TrainingProgress(turn=3, done=0.99)
 
 VIEWS = {
     "resized only": {},
-    "toned": {"photometry": {"brightness": 0.2, "contrast": 0.2}},
-    "turned, cropped and toned": {
+    "photometric": {"photometry": {"brightness": 0.2, "contrast": 0.2}},
+    "geometric and photometric": {
         "geometry": {"rotate": 10, "crop_scale": (0.7, 1.0)},
         "photometry": {"brightness": 0.2, "contrast": 0.2},
     },
@@ -55,13 +55,13 @@ def main() -> None:
             plain = {KEY: CardDataset(films, folder, ViewPipeline(size))}
             cache = fill(Store(folder / f"cache_{size}", size), plain, {KEY: np.arange(FILMS)}, 10**9)[KEY]
             title = f"Decoded once ({size} x {size})"
-            heading(title, f"{FILMS} PNG films of {SIDE} x {SIDE} pixels, in the page cache.")
+            heading(title, f"{FILMS} PNG images of {SIDE} x {SIDE} pixels, in the page cache.")
             rows = [sample_row(name, view, size, films, folder, cache, runs) for name, view in VIEWS.items()]
             table(COLUMNS, rows)
         title = "Decoded once (self-supervised views)"
-        heading(title, "The same films, kept whole; the published views of an image, not put into a batch.")
+        heading(title, "The same images at full size; the published views of an image, not collated into a batch.")
         rows = [views_row(name, films, folder, runs) for name in OBJECTIVES.names()]
-        table(["objective", "views an image", *COLUMNS[1:4]], rows)
+        table(["objective", "views per image", *COLUMNS[1:4]], rows)
 
 
 COLUMNS = ("samples in batches", "decoded, images/s", "cached, images/s", "times faster", "views alone, images/s")

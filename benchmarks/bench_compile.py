@@ -113,9 +113,9 @@ def tell_times(plain: World, compiled: World, steps: list[Step], runs: int) -> N
             share = flops.get_total_flops() / seconds[name] / speed
             cells.append(f"{len(batch) / seconds[name]:.1f} ({100 * share:.0f} %)")
         rows.append([phase.key.task.value, phase.name.value, *cells, *peaks])
-    columns = ["task", "step", "plain, ms", "compiled, ms", "times faster", "plain, images/s", "compiled, images/s"]
-    print(f"In brackets the share of {speed / 1e9:,.0f} GFLOP/s, the measured speed of a matrix product.\n")
-    table([*columns, "plain, peak MB", "compiled, peak MB"], rows)
+    columns = ["task", "step", "eager, ms", "compiled, ms", "times faster", "eager, images/s", "compiled, images/s"]
+    print(f"In brackets: the share of {speed / 1e9:,.0f} GFLOP/s, the measured speed of a matrix product.\n")
+    table([*columns, "eager, peak MB", "compiled, peak MB"], rows)
 
 
 if __name__ == "__main__":

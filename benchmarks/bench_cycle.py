@@ -155,7 +155,7 @@ def update(optimizer: torch.optim.Optimizer) -> None:
 
 def main() -> None:
     runs = options(__doc__, runs=5).runs
-    steps = f"{STEPS[PhaseName.LOCK]} lock and {STEPS[PhaseName.RELEASE]} release steps a visit of two images"
+    steps = f"{STEPS[PhaseName.LOCK]} lock and {STEPS[PhaseName.RELEASE]} release steps per visit with two images"
     heading(
         "One cycle, by the released step logic and by ours", f"{DESCRIPTION} {steps}; classification is not locked."
     )
@@ -174,7 +174,7 @@ def main() -> None:
     )
     lists = in_turns({"lists": lambda: weights_as_lists(plain.world.student)}, 3)["lists"]
     millions = sum(parameter.numel() for parameter in plain.world.student.parameters()) / 1e6
-    print(f"Weights as lists, twice a visit: {2 * lists:.1f} s for {millions:.0f} million parameters.\n")
+    print(f"Weights as lists, twice per visit: {2 * lists:.1f} s for {millions:.0f} million parameters.\n")
     looks = {key.task: look(ours.world, key, runs) for key in heads}
     whole_cycle(visits, lists, looks, {side: reading(side, runs) for side in SIDES})
 
@@ -222,28 +222,28 @@ def whole_cycle(visits: dict[Task, Costs], lists: float, looks: dict[Task, Costs
     }
     looked_at = {Released.name: VISITS * sum(tested.values()), Ours.name: sum(tested.values()) / 2}  # ours: both models
     trained_on = sum(images * (1 if task is Task.CLASSIFICATION else 1.5) for task, images in IMAGES.items())
-    tell_assumptions()
+    print_assumptions()
     rows = [[name, *hours(part)] for name, part in parts.items()]
     learned = {name: sum(part[name] for part in parts.values()) for name in names}
     rows.append(["cycle without reading", *hours(learned)])
     for side, seconds in readings.items():
         read = {name: seconds[name] * (trained_on + looked_at[name]) for name in names}
-        rows.append([f"reading films of {side} x {side}", *hours(read)])
-        rows.append([f"cycle, films of {side} x {side}", *hours({name: learned[name] + read[name] for name in names})])
+        rows.append([f"reading images of {side} x {side}", *hours(read)])
+        rows.append([f"cycle, images of {side} x {side}", *hours({name: learned[name] + read[name] for name in names})])
     table(["part", "released logic, h", "foundationx, h", "times faster"], rows)
 
 
-def tell_assumptions() -> None:
-    """What the sums take for granted."""
+def print_assumptions() -> None:
+    """Prints the assumptions of the sums."""
     seen = ", ".join(f"{images:,} of {task.value}" for task, images in IMAGES.items())
     print(
         f"A cycle of {VISITS} visits and the published numbers of images ({seen}), summed from the measured parts. "
-        f"Lock phases see half as many; {TEST_SHARE:.1%} as many are test images, for every task alike. The released "
-        "logic evaluates both models on every head after each visit, ours once a cycle, by the default. Evaluation is "
-        "that of the network, without metrics. Whenever the released logic looks at an image it decodes the file; ours "
-        "reads the cache (`runtime.cache`), once for both models, and files were decoded before the first cycle. "
-        "Workers that decode beside a GPU hide this time as far as there are cores. The ratio depends on these "
-        "numbers: the more test images and the larger the films, the greater it is.\n"
+        f"Lock phases see half as many; test images are {TEST_SHARE:.1%} as many, for every task. The released logic "
+        "evaluates both models on every head after each visit, ours once per cycle (default). Evaluation covers the "
+        "network, without metrics. The released logic decodes the file at every use of an image; ours reads the cache "
+        "(`runtime.cache`), once for both models, and files were decoded before the first cycle. Workers that decode "
+        "beside a GPU hide this time if there are enough cores. The ratio depends on these "
+        "numbers: the more test images and the larger the images, the greater the ratio.\n"
     )
 
 

@@ -56,16 +56,16 @@ def count(step) -> int:
 
 def main() -> None:
     runs = options(__doc__).runs
-    heading("Step and number of datasets", f"{DESCRIPTION} Two images a release step, teacher and optimizer included.")
+    heading("Step and number of datasets", f"{DESCRIPTION} Two images per release step, with teacher and optimizer.")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for task in (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION):
             rows += task_rows(TaskKey("dataset0", task), Path(folder), runs)
-    columns = ["task", "datasets", "ms a step", "against 1", "operations a step", "teacher's update, ms"]
+    columns = ["task", "datasets", "ms per step", "against 1", "operations per step", "teacher's update, ms"]
     table([*columns, "weights of idle heads, MB"], rows)
-    print("An idle head holds its weights twice (student and teacher), and once trained AdamW's two moments: four")
-    print("times its size. With a decoder for each dataset that is most of a detection head; `sharing='queries'`")
-    print("(Foundation X+) leaves queries and output heads.\n")
+    print("An idle head holds its weights twice (student and teacher), and after its first training AdamW's two")
+    print("moments: four times its size. With one decoder per dataset, that is most of a detection head; with")
+    print("`sharing='queries'` (Foundation X+), only queries and output heads remain.\n")
 
 
 def task_rows(key: TaskKey, folder: Path, runs: int) -> list[list[str]]:

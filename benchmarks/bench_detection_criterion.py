@@ -184,8 +184,8 @@ def main() -> None:
     head = mmdet_head()
     criteria = {"mmdet, image by image": lambda case: per_image_loss(head, case), "foundationx": batched_loss}
     print(f"torch {torch.__version__}, {platform.machine()} CPU, 1 thread, {options.runs} alternating runs;")
-    print(f"{LAYERS} layers, {QUERIES} queries, {CLASSES} classes, about {DENOISING} denoising pairs an image.\n")
-    print("| batch | criterion | ops forward | ops with backward | waits | ms forward | with backward | times faster |")
+    print(f"{LAYERS} layers, {QUERIES} queries, {CLASSES} classes, about {DENOISING} denoising pairs per image.\n")
+    print("| batch | criterion | ops forward | ops with backward | syncs | ms forward | with backward | times faster |")
     print("|---|---|---|---|---|---|---|---|")
     for batch in options.batches:
         case = draw_case(batch)

@@ -44,11 +44,11 @@ def main() -> None:
     runs = options(__doc__, runs=3).runs
     heading(
         "Evaluation of student and teacher",
-        f"{FILMS} generated films, one card with three tasks, batches of {BATCH}. "
-        "The released way: one model after the other, head by head, each image decoded for each, detection one image "
-        "at a time, everything kept until the end. Ours without and with `runtime.cache`. The tiny network looks at 64 "
-        "pixels, so that reading counts; the small one is that of the other benchmarks at 128 pixels. Cached, "
-        "films were decoded before.",
+        f"{FILMS} generated images, one card with three tasks, batches of {BATCH}. "
+        "The released logic: one model after the other, head by head, each image decoded every time, detection one "
+        "image at a time, all results kept until the end. Ours without and with `runtime.cache`. The tiny network uses "
+        "64 pixels, so that reading dominates; the small one is that of the other benchmarks at 128 pixels. With the "
+        "cache, images were decoded before.",
     )
     rows, peaks = [], []
     with tempfile.TemporaryDirectory() as where, contextlib.redirect_stdout(io.StringIO()):
@@ -56,7 +56,7 @@ def main() -> None:
             folder = Path(where) / f"{side}"
             if not folder.exists():
                 write_phantom_datasets(folder / "data", {"phantom_all": FILMS}, size=side, processes=1)
-            name = f"{network}, films of {side}"
+            name = f"{network}, images of {side}"
             for what, tasks in zip(TABLES, (annotated_tasks(), *((task,) for task in annotated_tasks())), strict=True):
                 decoded, cached = (data_modules(folder, network, tasks, cache) for cache in (False, True))
                 models = dict.fromkeys(("student", "teacher"), build_model(decoded.config, decoded, "cpu"))
@@ -64,13 +64,13 @@ def main() -> None:
                 rows.append([f"{name}, {what.lower()}", *timed(decoded, cached, models, runs)])
                 if tasks == annotated_tasks():
                     peaks.append([name, *memory(decoded, models)])
-    columns = ["network, films, heads", "released logic, s", "foundationx, s", "times faster"]
+    columns = ["network, images, heads", "released logic, s", "foundationx, s", "times faster"]
     table([*columns, "cached, s", "times faster, cached"], rows)
-    table(["network, films, all three tasks", "released logic, peak MB", "foundationx, peak MB"], peaks)
-    print("Peaks are of tensors, and of Python and NumPy, what metrics keep included, added up.\n")
+    table(["network, images, all three tasks", "released logic, peak MB", "foundationx, peak MB"], peaks)
+    print("Peaks are the sum of tensors and of Python and NumPy memory, including the state of metrics.\n")
     print(
-        "Both models compute every head, so that arithmetic sets the limit: of it only the backbone is saved, which "
-        "looks at an image once for all heads.\n"
+        "Both models compute every head, so arithmetic sets the limit: only the repeated backbone passes are saved, "
+        "since one pass serves all heads.\n"
     )
 
 

@@ -27,7 +27,7 @@ USES = (4, 8)
 def main() -> None:
     asked = options(__doc__, further={"device": "cpu"})
     runs, device = asked.runs, asked.device
-    heading("Lock against release", f"{DESCRIPTION} Two images a step.", device)
+    heading("Lock against release", f"{DESCRIPTION} Two images per step.", device)
     heads = keys(1)
     world = World(heads, device)
     speed = matrix_product(device)
@@ -52,13 +52,13 @@ def main() -> None:
     columns = ["task", "step", "GFLOP", "times fewer", "ms", "times faster", "images/s", "share of matrix speed"]
     table([*columns, "kept for backward, MB", "peak, MB", "features of a batch, MB"], rows)
     print(f"The matrix speed is that of one large product: {speed / 1e9:,.0f} GFLOP/s.\n")
-    print("By the arithmetic of Foundation X at full size (teacher beside release): classification 4 (only heads")
-    print("trained), detection 2.3, segmentation 4; with features used k times detection comes near 3.6, the others to")
-    print("4 k.\n")
+    print("By the arithmetic of Foundation X at full size (with teacher in release phases): classification 4 (only")
+    print("heads trained), detection 2.3, segmentation 4; with features used k times detection comes near 3.6, the")
+    print("others to 4 k.\n")
 
 
 def features_of(world: World, phase: Phase, batch: Batch) -> object:
-    """What the frozen part says of a batch."""
+    """Output of the frozen part for a batch."""
     with lock(world.student, phase.trainable), torch.no_grad():
         return world.student.trunk(world.normalise(batch.images), batch.key)
 

@@ -78,9 +78,9 @@ def measured(student: nn.Module, runs: int) -> dict[str, float]:
         "mmengine ExponentialMovingAverage": lambda: averaged.update_parameters(student),
         "a loop over tensors": lambda: plain_loop(followed),
         "foundationx": lambda: teacher.update(MOMENTUM),
-        "foundationx, where a flag on the device allows it": lambda: teacher.update(MOMENTUM, only_if=applied),
+        "foundationx, conditional on a device flag": lambda: teacher.update(MOMENTUM, only_if=applied),
         "foundationx, in a lock phase": lambda: patient.update(MOMENTUM, applied, (HEAD,)),
-        "foundationx, what a lock phase owes": functools.partial(settle, patient, applied),
+        "foundationx, deferred update after a lock phase": functools.partial(settle, patient, applied),
     }
     return in_turns(things, runs)
 

@@ -145,7 +145,7 @@ def main() -> None:
         for place, (losses, passes) in enumerate(kinds.items()):
             shown = [f"{1000 * seconds:.0f}", name] if place == 0 else ["", ""]
             rows.append([shown[1], losses, SPEC[name][losses], str(passes), f"{passes.gflop():.0f}", shown[0]])
-    heads = ["objective", "losses", "spec", "here", "GFLOP an image, Swin-B", "ms a step, nano, 16 images"]
+    heads = ["objective", "losses", "spec", "here", "GFLOP an image, Swin-B", "ms per step, nano, 16 images"]
     print(markdown(heads, rows))
 
 
