@@ -1,6 +1,7 @@
 """Steps whose numbers are not finite leave no trace; a run that crashes goes on as if it had not."""
 
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,6 +186,36 @@ def test_a_jump_is_the_first_loss_of_a_visit_by_the_last_of_the_one_before(phant
         last[phase.key] = (phase.visit, losses["task"])
     assert [jump for *_, jump in records] == expected
     assert sum(jump is not None for jump in expected) == len(last), "one a head: its second visit"
+
+
+def test_a_loss_that_has_more_than_doubled_since_the_last_visit_is_an_incident(phantoms, tmp_path):
+    """By hand: 0.5 at the end of visit 1; 1.0 is twice as much and no incident, 2.125 times 1.0 is one."""
+    onlooker = Onlooker()
+    trainer = tiny_trainer(phantoms, tmp_path, [onlooker], **SHORT)
+    phase = next(trainer.plan.from_step(0))
+    told = []
+    for visit, loss in ((1, 0.25), (1, 0.5), (4, 1.0), (7, 2.125), (7, 99.0), (10, 3.0)):
+        trainer.step += 1
+        trainer.metric_logger.add({"task": torch.tensor(loss)}, torch.tensor(True), images=4)
+        trainer._log(replace(phase, visit=visit))
+        told.append([incident.kind for incident in onlooker.incidents])
+        onlooker.incidents.clear()
+    assert told == [[], [], [], ["loss_jump"], [], []], "inside a visit a loss may do what it likes"
+    assert [jump for *_, jump in onlooker.records] == [None, None, 2.0, 2.125, None, 3.0 / 99.0]
+
+
+def test_the_incident_of_a_jump_names_step_head_and_factor(phantoms, tmp_path):
+    onlooker = Onlooker()
+    trainer = tiny_trainer(phantoms, tmp_path, [onlooker], **SHORT)
+    phase = next(trainer.plan.from_step(0))
+    for visit, loss in ((1, 1.0), (2, 2.5)):
+        trainer.step = 10 * visit
+        trainer.metric_logger.add({"task": torch.tensor(loss)}, torch.tensor(True), images=4)
+        trainer._log(replace(phase, visit=visit))
+    (incident,) = onlooker.incidents
+    assert (incident.step, incident.kind) == (20, "loss_jump")
+    assert (incident.dataset, incident.task) == (phase.key.dataset, phase.key.task.value)
+    assert incident.message == "task loss is 2.5 times its value at the end of the head's last visit"
 
 
 def test_rows_that_the_disk_does_not_take_come_with_a_later_one(tmp_path):

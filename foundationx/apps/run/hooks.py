@@ -145,8 +145,7 @@ class EvaluateAndReport(Hook):
         else:
             self.folder.add_metrics(evaluation.rows)
         self._note_best()
-        for entry in evaluation.bad:
-            self.trainer.bad.setdefault((entry.dataset, entry.task, entry.file), entry)
+        self.trainer.add_bad_samples(evaluation.bad)
         self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | evaluation.curves)
         for key, examples in evaluation.examples.items():
             self.folder.write_examples(key, self.data_module.classes[key], model, examples)

@@ -5,7 +5,8 @@ import torch
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError
-from foundationx.tasks.detection.head import DetectionHead, DetectionOutputs
+from foundationx.tasks.detection.head import DetectionHead, DetectionOutputs, _anchors
+from foundationx.tasks.detection.trunk import Memory
 from tests.helpers.detection_samples import CLASSES, SMALL, build, detection_config, draw_batch, draw_features, small
 from tests.helpers.host_traffic import Dispatched, HostTraffic
 
@@ -125,3 +126,29 @@ def test_a_number_that_makes_no_sense_is_named(name, value):
 def test_numbers_at_their_least_are_taken():
     values = {"denoising": 0, "box_noise": 0, "label_noise": 0.0, "proposal_loss_weight": 2}
     assert detection_config(values | {"queries": 1, "sharing": "queries"}).queries == 1
+
+
+def test_tokens_at_the_rim_propose_nothing():
+    """By hand: of 60 tokens in a row, the first has its centre at 0.5 / 60 = 0.008, the last at 0.992; 0.01..0.99 pass.
+
+    A box of side 0.05 * 2^5 = 1.6 on the sixth level is larger than the image, so its token proposes nothing either.
+    """
+    shapes = ((1, 60), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1))
+    memory = Memory(torch.randn(2, 65, SMALL.embed_dims), shapes)
+    anchors, valid = _anchors(memory)
+    centres = torch.tensor([(i + 0.5) / 60 for i in range(60)])
+    torch.testing.assert_close(anchors[0, :60, 0], centres)
+    torch.testing.assert_close(anchors[1, :, 2], torch.tensor([0.05] * 60 + [0.1, 0.2, 0.4, 0.8, 1.6]))
+    inner = [False, *[True] * 58, False]
+    assert valid.tolist() == [[*inner, True, True, True, True, False]] * 2
+    assert [0.01 < centre < 0.99 for centre in centres.tolist()] == inner
+
+
+def test_the_rim_is_not_proposed_even_if_it_scores_best():
+    """Each token's score is its distance from the middle, so that the rim's is the highest; 58 tokens are inside it."""
+    head = DetectionHead(1, small(queries=58))
+    memory = Memory(torch.randn(1, 60, SMALL.embed_dims), ((1, 60),))
+    centres = torch.tensor([(i + 0.5) / 60 for i in range(60)])
+    head.proposal_class.forward = lambda features: (centres - 0.5).abs()[None, :, None]
+    _, boxes, _ = head._propose(memory)
+    torch.testing.assert_close(boxes[0, :, 0].sort().values, centres[1:-1])  # the box head begins at zero
