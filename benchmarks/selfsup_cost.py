@@ -27,7 +27,7 @@ from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import Split
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import in_order, make_loader, usable
-from foundationx.engine.step import look_at_views
+from foundationx.models.views import look_at_views
 from foundationx.tasks.self_supervision.objective import OBJECTIVES
 
 NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "whole_width": 8, "place_width": 8}

@@ -17,7 +17,7 @@ from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import build_plan
-from foundationx.engine.step import look_at_views
+from foundationx.models.views import look_at_views
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common

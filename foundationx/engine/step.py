@@ -15,7 +15,7 @@ from foundationx.engine.schedule.plan import Phase
 from foundationx.models.consistency import consistency_loss
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.tasks.self_supervision.objective import ObjectiveOutput
+from foundationx.models.views import look_at_views
 
 
 def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -70,17 +70,3 @@ def self_supervised_losses(
     loss = task * distributed.batch_share(len(batch), task.device)
     logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
     return StepOutput(loss, logged | {"total": loss.detach()})
-
-
-def look_at_views(
-    student: FoundationModel, teacher: FoundationModel, normalise: Normaliser, batch: Batch
-) -> ObjectiveOutput:
-    """What the objective of the batch's head finds in its views."""
-    key = batch.key
-    return student.head(key).objective_output(
-        lambda images: student.trunk(images, key),
-        lambda images: teacher.trunk(images, key),
-        teacher.head(key),
-        normalise,
-        batch,
-    )

@@ -60,7 +60,12 @@ class ViewScores:
 def merged(kinds: list[list[Score]]) -> list[Score]:
     """Scores of batches of several kinds as one list: every loss and their sum (``total``), and mean monitors."""
     losses = [score for scores in kinds for score in scores if score.metric == "loss"]
-    total = Score("loss", "total", sum(score.value for score in losses), max(score.n for score in losses))
+    total = Score(
+        "loss",
+        "total",
+        sum(score.value for score in losses if score.value is not None),
+        max(score.n for score in losses),
+    )
     monitors: dict[str, list[Score]] = {}
     for score in (score for scores in kinds for score in scores if score.metric != "loss"):
         monitors.setdefault(score.metric, []).append(score)

@@ -128,7 +128,7 @@ class Predictions:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(partial, "wb") as stream:
-                np.savez_compressed(stream, **arrays)
+                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # stub: one may be `allow_pickle`
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, path)

@@ -5,7 +5,7 @@ Shape letters beside those of ``types``: U patients, R columns of weights (boots
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def ratio(above: AnyArray, below: AnyArray) -> AnyArray:
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below != 0)
 
 
-def mean_over_images(predictions: Predictions, tables: dict[str, AnyArray]) -> list[Statistic]:
+def mean_over_images(predictions: Predictions, tables: Mapping[str, AnyArray]) -> list[Statistic]:
     """Means over images, class by class.
 
     Args:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import BadSample, MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
+from foundationx.data.loader import PooledDataset, SampleRef, in_order, make_loader, usable
 from foundationx.data.normalise import Normaliser
-from foundationx.engine.step import look_at_views
 from foundationx.evaluation.collapse import ViewScores, merged
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.views import look_at_views
+from foundationx.tasks.self_supervision.head import SelfSupervisionHead
+from foundationx.tasks.self_supervision.target import SelfSupervisionBatch
 
 
 def evaluate_views(
@@ -27,47 +29,61 @@ def evaluate_views(
 ) -> tuple[list[MetricRow], list[BadSample]]:
     """Metric rows of one self-supervised head of every model, and samples that could not be read.
 
-    Every image is seen once for each kind of batch that the objective takes in turn, as at the end of its curriculum.
-
-    Every model is held against the teacher, if that is among the models, else against itself. Nothing that the
-    objective remembers changes.
+    Every image is used once for each kind of batch that the objective takes in turn, as at the end of its curriculum.
+    Every model is compared with the teacher, if that is among the models, else with itself. The objective's memory does
+    not change.
 
     Args:
-        data_module: the datasets.
-        pool: of one side of the split.
-        models: by name, in evaluation mode.
-        split: written into the rows.
-        visit: written into the rows.
-        key: the head.
-        progress: is told head, batches done and batches in all.
+        data_module: Datasets of the run.
+        pool: Images of the split.
+        models: Models by name, in evaluation mode.
+        split: Split to evaluate.
+        visit: Visits trained so far, written into the rows.
+        key: Head to evaluate.
+        progress: Called with head, batches done and batches in all.
 
     Raises:
-        DataError: a sample is bad and ``on_bad_sample`` is ``raise``.
+        DataError: A sample is bad and ``on_bad_sample`` is ``raise``.
     """
     config = data_module.config
     device = next(next(iter(models.values())).parameters()).device
     normalise = Normaliser(config.model, device)
-    turns = next(iter(models.values())).head(key).objective.turns
+    turns = _turns(next(iter(models.values())), key)
     scores = {name: [ViewScores() for _ in range(turns)] for name in models}
-    plain = in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size)
-    batches = [
-        [ref._replace(training_progress=TrainingProgress(turn, 1.0)) for ref in refs]
-        for turn in range(turns)
-        for refs in plain
-    ]
+    batches = _batches(in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size), turns)
     bad: list[BadSample] = []
     loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
     for done, loaded in enumerate(loader, start=1):
         batch = usable(loaded, config.runtime.on_bad_sample).to(device)
+        assert isinstance(batch, SelfSupervisionBatch)
         bad.extend(entry for entry in batch.bad if entry not in bad)
         for name, model in models.items():
             with torch.no_grad():
-                found = look_at_views(model, models.get("teacher", model), normalise, batch)
-            scores[name][batch.training_progress.turn].add(found.losses, found.first, found.second, found.wanted)
+                output = look_at_views(model, models.get("teacher", model), normalise, batch)
+            scores[name][batch.training_progress.turn].add(output.losses, output.first, output.second, output.wanted)
         progress(key, done, len(batches))
-    rows = [
-        MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, name, visit, split.value)
-        for name, kinds in scores.items()
-        for s in merged([kind.rows() for kind in kinds])
+    return [row for name in models for row in _rows(scores[name], key, name, visit, split)], bad
+
+
+def _turns(model: FoundationModel, key: TaskKey) -> int:
+    """Kinds of batches that the head's objective takes in turn."""
+    head = model.head(key)
+    assert isinstance(head, SelfSupervisionHead)
+    return head.objective.turns
+
+
+def _batches(plain: Iterable[Sequence[SampleRef]], turns: int) -> list[list[SampleRef]]:
+    """Every batch once per turn, at the end of the curriculum."""
+    return [
+        [ref._replace(training_progress=TrainingProgress(turn, 1.0)) for ref in refs]
+        for turn in range(turns)
+        for refs in plain
     ]
-    return rows, bad
+
+
+def _rows(scores: Sequence[ViewScores], key: TaskKey, model: str, visit: int, split: Split) -> list[MetricRow]:
+    """Metric rows of one model from the scores of each kind of batch."""
+    return [
+        MetricRow(key.dataset, key.task.value, s.metric, s.class_name, s.value, s.n, model, visit, split.value)
+        for s in merged([kind.rows() for kind in scores])
+    ]

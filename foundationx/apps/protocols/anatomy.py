@@ -148,7 +148,9 @@ def source_of(subject: Subject) -> tuple[TaskKey, tuple[str, ...]]:
 
 
 def _is_organ(spec: ClassSpec, vocabulary: Vocabulary) -> bool:
-    return spec.polarity == "presence" and spec.canonical in vocabulary and vocabulary[spec.canonical].kind == "anatomy"
+    if spec.polarity != "presence" or spec.canonical is None or spec.canonical not in vocabulary:
+        return False
+    return vocabulary[spec.canonical].kind == "anatomy"
 
 
 def read_films(

@@ -18,6 +18,8 @@ from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.metrics.auroc import auroc
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.ranking import POSITIVE, Steps
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.classification.prediction import ClassificationPrediction
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))
 """Inverse strengths C of regularisation that are tried on validation; of equal ones the smallest is taken."""
@@ -53,6 +55,13 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         return (trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))).double()
 
     return look(subject, key, subject.data_module.evaluation(split), split, pooled)
+
+
+def probabilities_of(model: FoundationModel, inputs: Tensor, key: TaskKey) -> Tensor:
+    """Probabilities (B, K) of a classification head for normalised images (B, 3, H, W)."""
+    prediction = model.predict(inputs, key)
+    assert isinstance(prediction, ClassificationPrediction)
+    return prediction.probabilities
 
 
 @torch.no_grad()

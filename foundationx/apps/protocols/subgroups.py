@@ -51,7 +51,7 @@ def run(request: Request, options: Options) -> Result:
     predictions = found.predictions[0]
     card = Catalog().card(request.card)
     attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
-    rows = [("all", "all", *_scores(predictions), "")]
+    rows: list[tuple[str, ...]] = [("all", "all", *_scores(predictions), "")]
     for attribute, values in attributes.items():
         rows += _group_rows(attribute, np.array([_group(attribute, v, options.ages) for v in values]), predictions)
     title = f"{key} of {request.checkpoint} ({subject.name}) by subgroup, test"

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import look, predictions_of
+from foundationx.apps.protocols.embedding import look, predictions_of, probabilities_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
@@ -54,7 +54,7 @@ def _judge(subject: Subject, key: TaskKey, side: int) -> Predictions:
 
     def answer(inputs: Tensor) -> Tensor:
         crops = ten_crops(inputs, subject.config.image_size)
-        return torch.stack([subject.model.predict(crop, key).probabilities for crop in crops]).mean(0)
+        return torch.stack([probabilities_of(subject.model, crop, key) for crop in crops]).mean(0)
 
     found = look(subject, key, PooledDataset({key: dataset}, {key: chosen}), Split.TEST, answer)
     return predictions_of(subject, key, Split.TEST, found, found.features)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import look, predictions_of
+from foundationx.apps.protocols.embedding import look, predictions_of, probabilities_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
@@ -107,7 +107,7 @@ def _answers(subject: Subject, key: TaskKey, chosen: dict[str, Answer]) -> Predi
     places = [subject.data_module.classes[key].index(name) for name in chosen]
 
     def answer(inputs: Tensor) -> Tensor:
-        said = {head: subject.model.predict(inputs, head).probabilities for head in {h for h, _ in chosen.values()}}
+        said = {head: probabilities_of(subject.model, inputs, head) for head in {h for h, _ in chosen.values()}}
         return torch.stack([said[head][:, place] for head, place in chosen.values()], dim=1)
 
     found = look(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)

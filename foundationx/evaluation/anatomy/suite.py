@@ -252,12 +252,12 @@ def correspondences(films: Sequence[Film], names: Sequence[str], found: Findings
     errors, anywhere, means, hits, by_chance = np.concatenate(columns, axis=1)
     table = _Pairs(np.array([query for query, _ in kinds]), np.array([name for _, name in kinds]))
     error, near = "correspondence (px)", f"found within {radius:.0f} px"
-    rows = [
+    measured = [
         table.measured(error, MEAN, errors, anywhere, "random place", better=False),
         table.measured(error, MEAN, errors, means, "mean position of the landmark", better=False),
         table.measured(near, MEAN, hits, by_chance, "random place"),
     ]
-    return rows + [table.measured(error, name, errors, anywhere, "random place", better=False) for name in names]
+    return measured + [table.measured(error, name, errors, anywhere, "random place", better=False) for name in names]
 
 
 def _mean_position(films: Sequence[Film], names: Sequence[str], without: int) -> np.ndarray:
@@ -279,8 +279,8 @@ class _Pairs:
         """Means by film, over one landmark or all."""
         chosen = np.ones(len(values), dtype=bool) if class_name == MEAN else self.names == class_name
         owners = self.queries[chosen].tolist()
-        both = [_by_film(column[chosen], owners) for column in (values, baselines)]
-        return Measured(name, class_name, *both, against, int(chosen.sum()), better)
+        own, other = (_by_film(column[chosen], owners) for column in (values, baselines))
+        return Measured(name, class_name, own, other, against, int(chosen.sum()), better)
 
 
 def symmetries(

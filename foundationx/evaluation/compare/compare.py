@@ -5,8 +5,9 @@ Figures of different test sets compare nothing: runs must have been evaluated on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,26 +147,26 @@ def _cells(
 ) -> tuple[Cell | None, ...]:
     """Cells of one metric, one per run."""
     found = [None if of_run is None else of_run.get(name) for of_run in estimates]
-    first = found[0]
+    first, head = found[0], heads[0]
     cells: list[Cell | None] = []
-    for run, entry in enumerate(found):
-        if entry is None:
+    for run, (entry, other_head) in enumerate(zip(found, heads, strict=True)):
+        if entry is None or other_head is None:
             cells.append(None)
-        elif run == 0 or first is None or None in (first.value, entry.value):
+        elif run == 0 or first is None or head is None or first.value is None or entry.value is None:
             cells.append(Cell(entry.n, entry.value, entry.low, entry.high))
         else:
-            cells.append(_difference(first, entry, heads[0], heads[run]))
+            difference = entry.value - first.value
+            cells.append(_compared(first, entry, difference, partial(_delong_p, head, other_head)))
     return tuple(cells)
 
 
-def _difference(first: Estimate, other: Estimate, head: Predictions, other_head: Predictions) -> Cell:
-    """A cell with its difference from the first run's."""
+def _compared(first: Estimate, other: Estimate, difference: float, delong_p: Callable[[str], float | None]) -> Cell:
+    """A cell with its difference from the first run's; ``delong_p`` gives p of the AUROC of a class."""
     low, high = interval(other.draws - first.draws) or (None, None)
     test, p = "bootstrap", paired_p(first.draws, other.draws)
     if first.metric == "AUROC" and first.class_name != MEAN:
-        test, p = "DeLong", _delong_p(head, other_head, first.class_name)
-    value = (other.n, other.value, other.low, other.high)
-    return Cell(*value, other.value - first.value, low, high, p, None if p is None else test)
+        test, p = "DeLong", delong_p(first.class_name)
+    return Cell(other.n, other.value, other.low, other.high, difference, low, high, p, None if p is None else test)
 
 
 def _delong_p(one: Predictions, two: Predictions, class_name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
         steps = Steps.of(probability, truth, predictions.units[known], predictions.patient_count)
         cut.append((name, len(known), steps))
     return [
-        Statistic(metric, name, n, lambda weights, function=function, steps=steps: function(steps, weights))
+        Statistic(metric, name, n, partial(function, steps))
         for metric, function in (("AUROC", auroc), ("AUPRC", auprc))
         for name, n, steps in cut
     ]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from foundationx.core.arrays import AnyArray
@@ -27,12 +29,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     matches = predictions.derive(match_boxes)
     units, patients = predictions.units, predictions.patient_count
     return [
-        Statistic(
-            metric,
-            name,
-            len(match.true_images),
-            lambda weights, match=match, ious=ious: mean_precision(match, ious, units, patients, weights),
-        )
+        Statistic(metric, name, len(match.true_images), partial(mean_precision, match, ious, units, patients))
         for metric, ious in METRICS.items()
         for name, match in zip(predictions.classes, matches, strict=True)
     ]

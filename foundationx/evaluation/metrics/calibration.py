@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
@@ -30,7 +32,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
         bins = np.clip((probability * BINS).astype(int), 0, BINS - 1)
         gaps = sum_by(bins, units, (BINS, patients), probability - truth)
         number = sum_by(np.zeros(len(known), dtype=int), units, (1, patients))
-        found.append(Statistic("ECE", name, len(known), lambda weights, g=gaps, n=number: _error(g, n, weights)))
+        found.append(Statistic("ECE", name, len(known), partial(_error, gaps, number)))
     return found
 
 

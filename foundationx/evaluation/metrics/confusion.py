@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from foundationx.core.arrays import AnyArray
 from foundationx.evaluation.predictions import Predictions
@@ -61,7 +65,12 @@ def statistics(predictions: Predictions) -> list[Statistic]:
             counts = sum_by(cell.astype(int), predictions.units[known], (4, predictions.patient_count))
             tables.append((name, len(known), counts))
     return [
-        Statistic(metric, name, n, lambda weights, function=function, counts=counts: function(counts @ weights))
+        Statistic(metric, name, n, partial(_of_counts, function, counts))
         for metric, function in METRICS.items()
         for name, n, counts in tables
     ]
+
+
+def _of_counts(function: Callable[[AnyArray], AnyArray], counts: csr_matrix, weights: AnyArray) -> AnyArray:
+    """A metric (R,) of counts (4, U) by patient under weights (U, R)."""
+    return function(counts @ weights)

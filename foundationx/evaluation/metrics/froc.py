@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
@@ -35,7 +37,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     rankings = [_Ranking(match, predictions) for match in predictions.derive(match_boxes)]
     wanted = {"FROC": tuple(RATES.values())} | {name: (rate,) for name, rate in POINTS.items()}
     return [
-        Statistic(metric, name, ranking.n, lambda weights, r=ranking, rates=rates: r.mean_sensitivity(weights, rates))
+        Statistic(metric, name, ranking.n, partial(ranking.mean_sensitivity, rates))
         for metric, rates in wanted.items()
         for name, ranking in zip(predictions.classes, rankings, strict=True)
     ]
@@ -51,7 +53,7 @@ class _Ranking:
         self.true = _count(units[matches.true_images], patients)
         self.images = _count(units[matches.images], patients)
 
-    def mean_sensitivity(self, weights: AnyArray, rates: tuple[float, ...]) -> AnyArray:
+    def mean_sensitivity(self, rates: tuple[float, ...], weights: AnyArray) -> AnyArray:
         """Mean sensitivity over rates of false positives, (R,), under weights (U, R); NaN without a true box."""
         positive, negative = self.steps.weighted(weights)
         false, images = np.cumsum(negative, axis=0), (self.images @ weights)[0]

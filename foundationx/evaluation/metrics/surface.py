@@ -83,7 +83,7 @@ def distances(pixels: AnyArray, others: AnyArray) -> AnyArray:
     """
     height, width = others.shape
     if height * width > PIXELS_PER_POINT * others.sum() or max(height, width) > LARGEST_MAP:
-        return cKDTree(np.argwhere(others)).query(np.argwhere(pixels))[0]
+        return np.asarray(cKDTree(np.argwhere(others)).query(np.argwhere(pixels))[0])
     found = cv2.distanceTransform((~others).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[pixels]
     return np.sqrt(np.rint(found.astype(np.float64) ** 2))
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -126,7 +127,7 @@ def _numbered(names: Sequence[str], errors: np.ndarray) -> list[tuple[int, tuple
 
 def _keys(axis: Axes) -> None:
     """What the marks mean, below the films."""
-    marks = [
+    marks: list[tuple[str, dict[str, Any], str]] = [
         ("o", {"color": QUIET}, "landmark"),
         ("X", {"color": QUIET, "ms": 8}, "most alike place"),
         ("o", {"mfc": "none", "mec": INK, "ms": 9}, "true place"),
@@ -266,7 +267,7 @@ def _dumbbells(axis: Axes, data: Correspondences, names: Sequence[str]) -> None:
             )
         if (name, found[0].against) in bare:
             place = chance + bare[name, found[0].against]  # as far from this mark as random weights are from theirs
-            look = {"mfc": "white", "mec": QUIET, "mew": 1.5}
+            look: dict[str, Any] = {"mfc": "white", "mec": QUIET, "mew": 1.5}
             axis.plot(place, height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
         axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=data.who, zorder=5)
     axis.set_yticks(range(len(names)), names)

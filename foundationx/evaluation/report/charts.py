@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from typing import Any
 
 import matplotlib
 
@@ -12,9 +13,12 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from foundationx.core.types import TaskKey
+from foundationx.evaluation.measure import details
 from foundationx.evaluation.report.facts import Facts, own_step
+from foundationx.evaluation.statistic import MEAN
 
 INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
 STUDENT, TEACHER, OTHER = "#8fa6bf", "#0b6e99", "#c9a24b"
@@ -24,7 +28,7 @@ COLUMNS = 3
 MOST_LETTERS = 38
 """Of a chart's title, so that it ends before the next chart begins."""
 
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": INK,
@@ -83,31 +87,48 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
 
 
 def metric_curves(facts: Facts) -> str:
-    """Headline metric of every head by visit, a line a model; the head's own visits are marked."""
-    keys = [key for key in facts.heads if facts.rows(key, key.task.facts.headline)]
+    """Headline metric of every head by visit, a line per model; the head's own visits are marked."""
+    curves = [(key, key.task.facts.headline) for key in facts.heads if facts.rows(key, key.task.facts.headline)]
+    return _metric_figure(facts, curves, "headline metric of every head by visit")
+
+
+def other_curves(facts: Facts) -> str:
+    """Every other metric by visit, head by head; "" if there is none. Details are left out."""
+    hidden = details()
+    curves = []
+    for key in facts.heads:
+        rows = [row for row in facts.metrics if (row.dataset, row.task) == (key.dataset, key.task.value)]
+        names = dict.fromkeys(row.metric for row in rows if row.class_name == MEAN and row.value is not None)
+        shown = [name for name in names if name not in hidden and name != key.task.facts.headline]
+        curves += [(key, name) for name in shown if len({row.visit for row in facts.curve(key, name)}) > 1]
+    return _metric_figure(facts, curves, "other metrics of every head by visit") if curves else ""
+
+
+def _metric_figure(facts: Facts, curves: list[tuple[TaskKey, str]], description: str) -> str:
     with plt.rc_context(STYLE):
-        figure, axes = _grid(len(keys))
-        for axis, key in zip(axes, keys, strict=False):
-            _metric_curve(axis, facts, key)
-        return _svg(figure, "headline metric of every head by visit")
+        figure, axes = _grid(len(curves))
+        for axis, (key, metric) in zip(axes, curves, strict=False):
+            _metric_curve(axis, facts, key, metric)
+        return _svg(figure, description)
 
 
-def _metric_curve(axis: Axes, facts: Facts, key: TaskKey) -> None:
-    metric = key.task.facts.headline
-    split = "val" if facts.rows(key, metric, split="val") else facts.split
-    rows = [row for row in facts.rows(key, metric, split=split) if row.class_name == "mean" and row.value is not None]
+def _metric_curve(axis: Axes, facts: Facts, key: TaskKey, metric: str) -> None:
+    rows = facts.curve(key, metric)
+    split = rows[0].split if rows else facts.split
     for visit in facts.plan.get("visits", []):
         if _is(visit, key):
             axis.axvline(visit["index"], color=GRID, lw=3, zorder=0)
-    trivial = facts.trivial(key, split)
+    trivial = facts.trivial(key, split) if metric == key.task.facts.headline else None
     if trivial is not None:
         axis.axhline(trivial, color=QUIET, lw=1, ls=":", zorder=1)
     for model, colour in zip(facts.models, (STUDENT, TEACHER, OTHER), strict=False):
-        own = [row for row in rows if row.model == model or row.visit == 0]
-        axis.plot([r.visit for r in own], [r.value for r in own], "o-", ms=3.5, lw=1.6, color=colour, label=model)
+        points = [(row.visit, row.value) for row in rows if row.model == model or row.visit == 0]
+        values = [value for _, value in points if value is not None]
+        axis.plot([visit for visit, _ in points], values, "o-", ms=3.5, lw=1.6, color=colour, label=model)
     _title(axis, key, f"{metric}, {split}")
     axis.set_xlabel("visit")
-    axis.set_ylim(-0.02, 1.02)
+    if all(row.value is not None and 0 <= row.value <= 1 for row in rows):
+        axis.set_ylim(-0.02, 1.02)
     axis.grid(axis="x", visible=False)
     axis.legend(loc="best")
 

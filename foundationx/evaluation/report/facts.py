@@ -113,6 +113,12 @@ class Facts:
         ]
         return sorted(chosen, key=lambda row: row.visit)
 
+    def curve(self, key: TaskKey, metric: str) -> list[MetricRow]:
+        """Means over classes of one head and metric that are defined, by visit: on validation if it was evaluated."""
+        rows = [row for row in self.rows(key, metric) if row.class_name == "mean" and row.value is not None]
+        split = "val" if any(row.split == "val" for row in rows) else self.split
+        return [row for row in rows if row.split == split]
+
     def value(self, key: TaskKey, metric: str, class_name: str, model: str, split: str, last: bool) -> float | None:
         """A metric of the untrained model (``last`` false) or after the last visit."""
         rows = [row for row in self.rows(key, metric, split=split) if row.class_name == class_name]

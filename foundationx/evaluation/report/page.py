@@ -107,7 +107,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
     images = facts.images_of(key, split)
     numbers = _cell("-" if images is None else f"{images:,}") + _cell(rounded(trivial)) + _cell(rounded(before))
     for value in trained.values():
-        low = None not in (value, trivial) and round(value, DIGITS) <= round(trivial, DIGITS)
+        low = value is not None and trivial is not None and round(value, DIGITS) <= round(trivial, DIGITS)
         numbers += _cell(f"<span class='low'>{rounded(value)}</span>" if low else rounded(value))
     name = f"<td>{head_of(key)}</td><td>{escape(metric)}</td>"
     return f"<tr>{name}{numbers}<td class='bars'><div>{bars}{mark}</div></td></tr>"
@@ -157,7 +157,9 @@ def _curves(facts: Facts) -> str:
         "Grey bars mark the visits that train the head itself; between them others are trained. "
         "Dotted: the trivial value, as above."
     )
-    return section("By visit", f"<p class='quiet'>{note}</p><figure>{charts.metric_curves(facts)}</figure>")
+    others = charts.other_curves(facts)
+    more = details("Other metrics by visit", f"<figure>{others}</figure>") if others else ""
+    return section("By visit", f"<p class='quiet'>{note}</p><figure>{charts.metric_curves(facts)}</figure>{more}")
 
 
 def _roc(facts: Facts) -> str:
