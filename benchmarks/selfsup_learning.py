@@ -17,12 +17,12 @@ from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import build_plan
-from foundationx.models.views import look_at_views
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common
 from foundationx.evaluation.anatomy.suite import Film
 from foundationx.evaluation.evaluator import evaluate
+from foundationx.models.views import look_at_views
 from foundationx.tasks.self_supervision.tokens import encoder
 from foundationx.weights.exports.backbone import export_backbone
 
