@@ -18,8 +18,8 @@ from measuring import heading, in_turns, options, table, times
 from foundationx.core.config.views import ViewConfig
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import Annotations
-from foundationx.data.cache import Store, TaskCache
-from foundationx.data.cache_fill import fill
+from foundationx.data.cache.fill import fill
+from foundationx.data.cache.store import Store, TaskCache
 from foundationx.data.dataset import CardDataset
 from foundationx.data.loader import collate
 from foundationx.data.transforms.augment import ViewPipeline, view_pipeline

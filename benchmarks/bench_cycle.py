@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey
-from foundationx.data.cache import Store
-from foundationx.data.cache_fill import fill
+from foundationx.data.cache.fill import fill
+from foundationx.data.cache.store import Store
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.engine.optim import build_optimizer

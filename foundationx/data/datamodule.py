@@ -14,8 +14,8 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.config.views import ViewConfig
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
-from foundationx.data.cache import Store, TaskCache
-from foundationx.data.cache_fill import fill
+from foundationx.data.cache.fill import fill
+from foundationx.data.cache.store import Store, TaskCache
 from foundationx.data.dataset import CardDataset, ImageDataset
 from foundationx.data.loader import PooledDataset
 from foundationx.data.pixels.read import read_grey, read_shared
@@ -75,12 +75,12 @@ class DataModule:
         same = dict.fromkeys(self.config.views, ViewConfig(teacher="same"))
         return self._pool(split, same, functools.lru_cache(maxsize=1)(read_shared))
 
-    def fill_cache(self, tell: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Decodes every image once, where the configuration names a cache; later runs find it there.
+    def fill_cache(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Decodes every image once if the configuration names a cache; later runs read it from there.
 
         Annotated heads look at images of the training size, self-supervised ones cut views from whole images; what
         the former leave of ``runtime.cache_gb`` is for the latter.
-        ``tell`` is told images done and images in all. Raises DiskError where the folder cannot be written.
+        ``progress`` is called with the images done and in all. Raises DiskError if the folder cannot be written.
         """
         runtime = self.config.runtime
         if runtime.cache is None:
@@ -94,7 +94,7 @@ class DataModule:
         bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
         for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
             wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
-            self.caches |= fill(store, datasets, wanted, left, runtime.workers, tell)
+            self.caches |= fill(store, datasets, wanted, left, runtime.workers, progress)
             left -= store.bytes_used()
 
     def _pool(

@@ -12,7 +12,7 @@ import numpy as np
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
 from foundationx.core.types import Annotations, BadSample, Sample, SampleMeta, Target
-from foundationx.data.cache import Cached, TaskCache
+from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.tasks.definition import SourceImage, task_of

@@ -24,7 +24,7 @@ from foundationx.tasks.definition import task_of
 
 
 class SampleRef(NamedTuple):
-    """Which image to read, the seed of its augmentation, and where the head's training stands."""
+    """Which image to read, the seed of its augmentation, and the head's training progress."""
 
     key: TaskKey
     index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
@@ -51,7 +51,7 @@ class SamplerSegment:
 class PlanSampler(Sampler[list[SampleRef]]):
     """The batches of a run, in order, as lists of references.
 
-    Every segment draws from a fresh shuffle of its dataset's training images; where it needs more than there are, it
+    Every segment draws from a fresh shuffle of its dataset's training images; if it needs more than there are, it
     goes on with another shuffle, so that every batch is full.
 
     Args:
@@ -92,10 +92,10 @@ class PlanSampler(Sampler[list[SampleRef]]):
             if segment.first_step + segment.steps <= self.start_step:
                 continue
             drawn = self._draw(segment)
-            for place in range(max(0, self.start_step - segment.first_step), segment.steps):
-                chosen = drawn[place * self.batch_size : (place + 1) * self.batch_size]
-                first_seed = (segment.first_step + place) * self.batch_size
-                training_progress = TrainingProgress(turn + place, (turn + place) / totals[segment.key])
+            for batch in range(max(0, self.start_step - segment.first_step), segment.steps):
+                chosen = drawn[batch * self.batch_size : (batch + 1) * self.batch_size]
+                first_seed = (segment.first_step + batch) * self.batch_size
+                training_progress = TrainingProgress(turn + batch, (turn + batch) / totals[segment.key])
                 refs = [
                     SampleRef(segment.key, int(index), sample_seed(self.seed, first_seed + n), training_progress)
                     for n, index in enumerate(chosen)
@@ -206,6 +206,6 @@ def one_thread(worker: int) -> None:
 
 
 def in_order(key: TaskKey, indices: np.ndarray, batch_size: int) -> list[list[SampleRef]]:
-    """Batches for evaluation: every image once, in order. What is drawn is drawn by the image's place."""
+    """Batches for evaluation: every image once, in order. Random draws are seeded by the image's index."""
     refs = [SampleRef(key, int(index), int(index)) for index in indices]
     return [refs[start : start + batch_size] for start in range(0, len(refs), batch_size)]

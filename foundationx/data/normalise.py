@@ -12,8 +12,8 @@ class Normaliser:
     """(B, 1, H, W) uint8 to (B, 3, H, W) float: x / 255, three equal channels, minus mean, over standard deviation.
 
     Args:
-        config: holds ``mean`` and ``std`` for each of the three channels.
-        device: where images arrive.
+        config: Holds ``mean`` and ``std`` of each of the three channels.
+        device: Device of the images.
     """
 
     def __init__(self, config: ModelConfig, device: torch.device | str):

@@ -13,8 +13,8 @@ from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError, DiskError
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import Annotations, MaskPart, Runs, Task, TaskKey
-from foundationx.data.cache import RECORD, Entry, Key, Store, image_key
-from foundationx.data.cache_fill import fill
+from foundationx.data.cache.fill import fill
+from foundationx.data.cache.store import RECORD, Entry, Key, Store, image_key
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.dataset import CardDataset
 from foundationx.phantoms.write import write_phantom_datasets
@@ -117,9 +117,9 @@ def test_pixels_of_a_file_are_kept_once_for_all_tasks(root, tmp_path):
 
 def test_a_second_time_nothing_is_decoded(root, tmp_path):
     told = []
-    fill_all(root, tmp_path / "cache", tell=lambda done, total: told.append((done, total)))
+    fill_all(root, tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
     assert told == [(IMAGES, IMAGES)], "each file once, for pixels and masks together"
-    fill_all(root, tmp_path / "cache", tell=no_decoding)
+    fill_all(root, tmp_path / "cache", progress=no_decoding)
 
 
 @pytest.mark.parametrize("changed", ["2.png", "mask_2.png"])
@@ -128,7 +128,7 @@ def test_a_file_that_changes_is_decoded_again_and_no_other(root, tmp_path, chang
     old = cv2.imread(str(root / changed), cv2.IMREAD_GRAYSCALE)
     write(root / changed, 255 - old)
     told = []
-    caches = fill_all(root, tmp_path / "cache", tell=lambda done, total: told.append((done, total)))
+    caches = fill_all(root, tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 1)]
     for key, dataset in datasets(root).items():
         assert_equal_samples(datasets(root, caches)[key].sample(2, seed=0), dataset.sample(2, seed=0))
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_decoded(root, tmp_path):
     limit = 2 * (SIZE * SIZE + 4 * RECORD.itemsize) + 2000
     caches = fill_all(root, tmp_path / "cache", limit=limit)
     store = Store(tmp_path / "cache", SIZE)
-    cached = sum(store.places(image_key(root / name) for name in tables()[KEY].images)["length"] > 0)
+    cached = sum(store.find(image_key(root / name) for name in tables()[KEY].images)["length"] > 0)
     assert 0 < cached < IMAGES and store.bytes_used() <= limit
     for key, dataset in datasets(root).items():
         for index in range(IMAGES):
@@ -212,7 +212,7 @@ def test_what_a_killed_writer_leaves_is_written_over(tmp_path, cut):
     assert len(store.records()) == 2, "the torn entry is not there"
     with store.adding() as adder:
         adder.add(entries("d", "c"))
-    found = [bytes(store.read(place)) for place in store.places(entry.key for entry in entries("a", "b", "c", "d"))]
+    found = [bytes(store.read(place)) for place in store.find(entry.key for entry in entries("a", "b", "c", "d"))]
     assert found == [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"]
 
 

@@ -42,8 +42,8 @@ ODD = {
     "uppercase_ext__16745_2_1.PNG": (663, 952),
     "cropmask_Ground_Glass_Opacities__top4_left191__ards-secondary-to-tiger-snake-bite.png": (165, 190),
     "cropmask_Left_Lung__top0_left483__ards-secondary-to-tiger-snake-bite.png": (757, 403),
-    "truncated.jpg": "torn or damaged",
-    "truncated.png": "torn or damaged",
+    "truncated.jpg": "truncated or damaged",
+    "truncated.png": "truncated or damaged",
     "empty.png": "empty",
     "text_not_image.jpg": "not an image that can be read",
 }

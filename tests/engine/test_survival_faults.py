@@ -118,7 +118,7 @@ def test_an_unreadable_image(phantoms, tmp_path, undisturbed, capsys):
     victim.write_bytes(whole[:300])
     assert train(data, folder) == 2
     printed = capsys.readouterr().err
-    assert victim.name in printed and "is torn or damaged" in printed and "Traceback" not in printed
+    assert victim.name in printed and "is truncated or damaged" in printed and "Traceback" not in printed
     assert load_checkpoint(folder).step == WorkDir(folder).read_log()[-1]["step"], "nothing is lost"
     victim.write_bytes(whole)
     assert train(data, folder, "--resume") == 0

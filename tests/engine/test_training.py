@@ -232,7 +232,7 @@ def test_bad_samples_are_errors_or_are_listed(phantoms, tmp_path):
     broken = sorted((data / "phantom_labels" / "images").glob("*.png"))[:3]
     for path in broken:
         path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match=r"\.png: is torn or damaged"):
+    with pytest.raises(DataError, match=r"\.png: is truncated or damaged"):
         train(load_config(CONFIG, {"evaluate.final": []}), data, tmp_path / "raise")
     skipping = load_config(CONFIG, {"runtime.on_bad_sample": "skip"})
     assert train(skipping, data, tmp_path / "skip")

@@ -39,7 +39,7 @@ JSRT_SIDE, JSRT_LARGEST = 2048, 4095
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raises DataError where an image claims more pixels than any radiograph has."""
+    """Raises DataError if an image claims more pixels than any radiograph has."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise too_large(path, f"{width} x {height} pixels")
 
@@ -57,7 +57,7 @@ def is_metaimage(content: bytes) -> bool:
 def read_metaimage(path: Path, content: bytes) -> np.ndarray:
     """Pixels of a MetaImage as stored, (H, W) in the machine's byte order.
 
-    The pixels stand behind the header, raw or packed by zlib; three dimensions are allowed where the third is 1.
+    The pixels stand behind the header, raw or packed by zlib; three dimensions are allowed if the third is 1.
 
     Raises:
         DataError: no whole header, pixels in another file or as text, several slices or channels, an unknown pixel
@@ -130,7 +130,7 @@ def _unpack(path: Path, data: bytes, size: int) -> bytes:
 
 
 def read_jsrt(content: bytes) -> np.ndarray | None:
-    """A JSRT film as (2048, 2048) float32 in the usual look, None where the bytes are none.
+    """A JSRT film as (2048, 2048) float32 in the usual look, None if the bytes are none.
 
     The file has no header: it is known by its size and by the four empty bits of every number. The numbers are
     optical densities of the film (0 is clear, 4095 is black), so the usual look is their negative.

@@ -27,11 +27,11 @@ MAX_BYTES = 2**30
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
 
-_EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a film of JSRT"
+_EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a JSRT film"
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """The image as (H, W) uint8, bright where the film is bright in the usual look (bones bright, air dark).
+    """The image as (H, W) uint8, in the usual look: bones bright, air dark.
 
     16-bit images are scaled from their least and greatest value. Transparent pixels are laid over black. An orientation
     tag (EXIF) is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, then scaled like 16-bit images.
@@ -70,7 +70,7 @@ def decode_grey(path: Path, content: bytes) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """A mask as (H, W) uint8 with the values that are stored: grey values, or the indices of a palette.
 
-    One bit gives 0 and 255. Where a mask has transparent pixels its opacity is the mask; where all are opaque that says
+    One bit gives 0 and 255. If a mask has transparent pixels its opacity is the mask; if all are opaque that says
     nothing and the other channels count. One colour on black, as in published cut-outs, gives its greatest channel.
 
     Raises:
@@ -88,7 +88,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A whole file. Raises DataError where it cannot be opened, is empty, no regular file, or larger than MAX_BYTES."""
+    """A whole file. Raises DataError if it cannot be opened, is empty, no regular file, or larger than MAX_BYTES."""
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe or device may never end
@@ -132,7 +132,7 @@ def _decode(path: Path, content: bytes, values_of: Callable[[Image.Image], np.nd
             image.load()
             return values_of(ImageOps.exif_transpose(image))
     except Exception as error:  # each of Pillow's codecs raises its own kinds
-        found = f"is torn or damaged ({error})"
+        found = f"is truncated or damaged ({error})"
         raise DataError(str(path), found, "a whole image", "download it again") from None
 
 

@@ -62,7 +62,7 @@ class ViewPipeline:
         Returns:
             The view at ``size``, with the target in its pixels.
         """
-        whole, chance = image, random.Random(seed)
+        source, chance = image, random.Random(seed)
         image, target = self.resize(image, target)
         if self._moves:
             move = self._moves.draw(chance)
@@ -72,7 +72,7 @@ class ViewPipeline:
         if self.teacher == "clean" and self._tones:
             teacher_image = image
         elif self.teacher == "whole":
-            teacher_image = _resize_image(whole, self.size)
+            teacher_image = _resize_image(source, self.size)
         return Views(toned, teacher_image, target)
 
     def resize(self, image: np.ndarray, target: Target | None) -> tuple[np.ndarray, Target | None]:
@@ -88,7 +88,7 @@ def view_pipeline(size: int, config: ViewConfig) -> ViewPipeline:
 
 
 def _resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Averages areas where the image shrinks; linear where it grows."""
+    """Averages areas if the image shrinks; interpolates linearly if it grows."""
     if image.shape == (size, size):
         return image
     shrinks = image.shape[0] >= size and image.shape[1] >= size

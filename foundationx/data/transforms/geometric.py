@@ -21,8 +21,8 @@ from foundationx.core.types import UNKNOWN_PIXEL
 class Move:
     """What one view does to a square image of ``size`` pixels a side.
 
-    ``turn`` (3, 3) maps places of the image to places after turning, scaling and shifting, both counted in pixels from
-    the image's corner; None where none was drawn. Then comes the flip, then ``crop``, x1 y1 x2 y2 in whole pixels,
+    ``turn`` (3, 3) maps points of the image to points after turning, scaling and shifting, both counted in pixels from
+    the image's corner; None if none was drawn. Then comes the flip, then ``crop``, x1 y1 x2 y2 in whole pixels,
     which is stretched to the whole view.
     """
 
@@ -32,7 +32,7 @@ class Move:
     crop: tuple[int, int, int, int]
 
     def matrix(self) -> np.ndarray:
-        """(3, 3) from places of the image to places of the view, counted from the corner."""
+        """(3, 3) from points of the image to points of the view, counted from the corner."""
         x1, y1, x2, y2 = self.crop
         across, down = self.size / (x2 - x1), self.size / (y2 - y1)
         mirror = np.array([[-1.0, 0.0, self.size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) if self.flip else np.eye(3)
@@ -116,7 +116,7 @@ class Moves:
 def warp(pixels: np.ndarray, matrix: np.ndarray, interpolation: int, fill: int) -> np.ndarray:
     """Pixels (H, W) uint8 moved by an affine matrix (3, 3) that counts from the corner; the size stays.
 
-    OpenCV's own code rounds places to 1/32 of a pixel, and values are off by up to 6 of 255 where the image is noise.
+    OpenCV's own code rounds positions to 1/32 of a pixel, and values are off by up to 6 of 255 if the image is noise.
     Intel's, part of OpenCV on x86, rounds only the result and takes a third of the time; OpenCV calls it "not exact"
     for its differences from the former. The switch holds for this thread and this call.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from foundationx.core.config.views import GeometryConfig, PhotometryConfig
 from foundationx.core.geometry.views import START, TrainingProgress, View, ViewPixels, identity_order
 from foundationx.core.types import Annotations, Sample, SampleMeta
-from foundationx.data.cache import Cached, TaskCache
+from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.dataset import ImageDataset
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
@@ -85,7 +85,7 @@ class ViewSetDataset(ImageDataset):
 def crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """The pixels of a box, stretched to a square of ``size``.
 
-    Areas are averaged where the view is coarser than the image; what remains is linear interpolation between pixel
+    Areas are averaged if the view is coarser than the image; what remains is linear interpolation between pixel
     middles, so that boxes need not lie on whole pixels.
 
     Args:
@@ -111,7 +111,7 @@ def crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
 
 
 def shuffle_blocks(image: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Puts block ``order[i]`` of a square image at place i; N blocks, numbered row by row."""
+    """Puts block ``order[i]`` of a square image at position i; N blocks, numbered row by row."""
     cells = math.isqrt(len(order))
     side = image.shape[0] // cells
     blocks = image.reshape(cells, side, cells, side).swapaxes(1, 2).reshape(-1, side, side)

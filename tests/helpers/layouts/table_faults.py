@@ -26,7 +26,7 @@ TABLE_FAULTS = [
     Fault(
         "image empty", "nih", overwrite(NIH_IMAGE, b""), IssueKind.IMAGES, NIH_IMAGE, f"{NIH} row 2", "file is empty"
     ),
-    Fault("image torn", "nih", cut(NIH_IMAGE), IssueKind.IMAGES, NIH_IMAGE, f"{NIH} row 2", "torn or damaged"),
+    Fault("image torn", "nih", cut(NIH_IMAGE), IssueKind.IMAGES, NIH_IMAGE, f"{NIH} row 2", "truncated or damaged"),
     Fault(
         "web page",
         "nih",

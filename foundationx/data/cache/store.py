@@ -4,7 +4,7 @@ Images from which self-supervised views are cut are kept as they are, in a folde
 ``v1-224`` for each size, holds
 
     pixels.bin    entries one after another: an image is its bytes row by row, a target is packed by its task
-    index.bin     one record an entry: key, where it stands, how long it is, height and width of the source image
+    index.bin     one record per entry: key, offset and length of its bytes, height and width of the source image
     lock          held by whoever adds entries; others wait
 
 An entry's key is a digest of what it was made from: path, length and time of change of every file, drawn shapes,
@@ -32,7 +32,7 @@ from foundationx.core.types import Target
 from foundationx.tasks.definition import TaskDefinition
 
 VERSION = 1
-"""Raise it where decoding or resizing gives other bytes than before."""
+"""Raised whenever decoding or resizing gives other bytes than before."""
 
 RECORD = np.dtype([("key", "u1", 16), ("start", "<u8"), ("length", "<u8"), ("height", "<u4"), ("width", "<u4")])
 
@@ -57,7 +57,7 @@ class Entry:
 
 
 def image_key(path: Path) -> Key:
-    """Key of an image file, by its absolute path, as it is now. Raises OSError where there is none."""
+    """Key of an image file, by its absolute path, as it is now. Raises OSError if there is none."""
     return _digest(_state(path))
 
 
@@ -79,8 +79,8 @@ class Store:
     """The entries of one size.
 
     Args:
-        folder: that holds the sizes.
-        size: side of the square images in pixels; None keeps images as large as they are.
+        folder: Folder that holds the sizes.
+        size: Side of the square images in pixels; None stores images as large as they are.
     """
 
     def __init__(self, folder: Path, size: int | None):
@@ -96,30 +96,30 @@ class Store:
         there = self.pixels.stat().st_size if self.pixels.exists() else 0
         return records[: np.searchsorted(records["start"] + records["length"], there, side="right")]
 
-    def places(self, keys: Iterable[Key | None]) -> np.ndarray:
-        """The record of each key, in order; where there is none its length is 0."""
+    def find(self, keys: Iterable[Key | None]) -> np.ndarray:
+        """The record of each key, in order; its length is 0 if there is none."""
         records = self.records()
         _mapped.cache_clear()  # the files may have grown since
-        found = {key.tobytes(): place for place, key in enumerate(records["key"])}
+        index = {key.tobytes(): number for number, key in enumerate(records["key"])}
         keys = list(keys)
-        places = np.zeros(len(keys), RECORD)
+        matching = np.zeros(len(keys), RECORD)
         for number, key in enumerate(keys):
-            if key in found:
-                places[number] = records[found[key]]
-        return places
+            if key in index:
+                matching[number] = records[index[key]]
+        return matching
 
     def bytes_used(self) -> int:
         """Of both files."""
         return sum(path.stat().st_size for path in (self.pixels, self.index) if path.exists())
 
-    def read(self, place: np.void) -> np.ndarray:
-        """An entry's bytes, (length,) uint8, where they lie in the map: not to be written to."""
-        start, length = int(place["start"]), int(place["length"])
+    def read(self, record: np.void) -> np.ndarray:
+        """An entry's bytes, (length,) uint8, a view of the mapped file: not to be written to."""
+        start, length = int(record["start"]), int(record["length"])
         return _mapped(self.pixels)[start : start + length]
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[Adder]:
-        """Holds the lock. Raises DiskError where the folder cannot be written."""
+        """Holds the lock. Raises DiskError if the folder cannot be written."""
         with _as_disk_error(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / "lock", "w") as lock:
@@ -159,7 +159,7 @@ def _append(path: Path, content: bytes) -> None:
 
 @functools.lru_cache(maxsize=8)
 def _mapped(path: Path) -> np.ndarray:
-    """The file's bytes; kept here, not in the store, so that nothing of it is sent to workers."""
+    """The file's bytes; cached here, not in the store, so that nothing of it is sent to workers."""
     return np.asarray(np.memmap(path, np.uint8, mode="r"))  # slices of a plain array are made quicker
 
 
@@ -168,7 +168,7 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "free some room, choose another folder for runtime.cache, or leave it out"
+        fix = "free disk space, choose another folder for runtime.cache, or leave it out"
         raise DiskError(str(folder), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import TaskKey
-from foundationx.data.cache import Adder, Entry, Key, Store, TaskCache, image_key, target_key
+from foundationx.data.cache.store import Adder, Entry, Key, Store, TaskCache, image_key, target_key
 from foundationx.data.dataset import ImageDataset
 from foundationx.data.loader import one_thread
 from foundationx.tasks.definition import task_of
@@ -38,7 +38,7 @@ class _Job:
 
 
 class _Decoder(Dataset):
-    """Jobs to entries; none where a file cannot be used: whoever asks for it in training is told why."""
+    """Jobs to entries; none if a file cannot be used: reading it in training raises the error."""
 
     def __init__(self, datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job]):
         self.datasets, self.jobs = datasets, jobs
@@ -64,20 +64,20 @@ def fill(
     indices: Mapping[TaskKey, np.ndarray],
     limit: int,
     workers: int = 0,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[TaskKey, TaskCache]:
     """What is cached of every task, after what was missing has been added.
 
     Any number of processes may do this at once: one adds, the others wait for it and find everything there. Stopped
-    or killed, it goes on where it was.
+    or killed, it continues from there.
 
     Args:
-        store: of the datasets' size.
+        store: Entries of the datasets' size.
         datasets: whose images have the store's size when they are decoded.
-        indices: images wanted of each.
+        indices: Image indices of each to cache.
         limit: bytes that the store may have; what does not fit is not cached.
         workers: processes that decode; 0: this one.
-        tell: is told images done and images in all.
+        progress: Called with the images done and the images in all.
 
     Raises:
         DiskError: the folder cannot be written.
@@ -87,7 +87,7 @@ def fill(
     if _missing(keys, store):
         with store.adding() as adder:
             jobs = _missing(keys, store)  # what is missing now that nobody else adds
-            _add(adder, _decoded(datasets, jobs, workers), len(jobs), limit, tell)
+            _add(adder, _decoded(datasets, jobs, workers), len(jobs), limit, progress)
     return {task: _task_cache(task, store, of_task) for task, of_task in keys.items()}
 
 
@@ -120,7 +120,7 @@ def _missing(keys: Mapping[TaskKey, _Keys], store: Store) -> list[_Job]:
 
 
 def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], workers: int) -> Iterator[list[Entry]]:
-    """Entries of the jobs, in order. Raises DataError where a worker dies."""
+    """Entries of the jobs, in order. Raises DataError if a worker dies."""
     loader = DataLoader(
         _Decoder(datasets, jobs),
         batch_size=None,
@@ -135,31 +135,35 @@ def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], wor
             raise
         found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
         fix = "give it more memory, or set runtime.workers=0; what was decoded is kept"
-        raise DataError("filling the cache", found, "workers that live", fix) from error
+        raise DataError("filling the cache", found, "running worker processes", fix) from error
 
 
 def _add(
-    adder: Adder, decoded: Iterator[list[Entry]], total: int, limit: int, tell: Callable[[int, int], None]
+    adder: Adder,
+    decoded: Iterator[list[Entry]],
+    total: int,
+    limit: int,
+    progress: Callable[[int, int], None],
 ) -> None:
-    """Adds groups of images, of ``TOGETHER`` bytes or a little more, until there are no more, or no room."""
-    waiting: list[Entry] = []
-    held, room = 0, limit - adder.store.bytes_used()
+    """Adds groups of images, of ``TOGETHER`` bytes or a little more, until all are added or the limit is reached."""
+    pending: list[Entry] = []
+    size_pending, free = 0, limit - adder.store.bytes_used()
     try:
         for done, entries in enumerate(decoded, start=1):
             size = sum(entry.size for entry in entries)
-            if held + size > room:
+            if size_pending + size > free:
                 return
-            waiting += entries
-            held += size
-            if held >= TOGETHER or done == total:
-                group, waiting = waiting, []  # nothing is added twice, should this fail
-                room, held = room - held, 0
+            pending += entries
+            size_pending += size
+            if size_pending >= TOGETHER or done == total:
+                group, pending = pending, []  # nothing is added twice, should this fail
+                free, size_pending = free - size_pending, 0
                 adder.add(group)
-                tell(done, total)
+                progress(done, total)
     finally:
-        adder.add(waiting)  # also of whoever is stopped
+        adder.add(pending)  # also of whoever is stopped
 
 
 def _task_cache(task: TaskKey, store: Store, keys: _Keys) -> TaskCache:
-    targets = None if keys.targets is None else store.places(keys.targets)
-    return TaskCache(task_of(task.task), store, store.places(keys.images), targets)
+    targets = None if keys.targets is None else store.find(keys.targets)
+    return TaskCache(task_of(task.task), store, store.find(keys.images), targets)
