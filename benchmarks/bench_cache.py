@@ -1,6 +1,6 @@
 """Samples from the cache against samples that are decoded: images a second on one core.
 
-Both give the same bytes, which is checked before anything is timed. The films have the size of published ones.
+Both give the same bytes, which is checked before anything is timed. The images have the size of published ones.
 
     python benchmarks/bench_cache.py [--runs 7]
 """
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from films import KEY, write_films
+from image_files import KEY, write_images
 from measuring import heading, in_turns, options, table, times
 
 from foundationx.core.config.views import ViewConfig
@@ -26,12 +26,12 @@ from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.tasks.self_supervision.objective import OBJECTIVES, open_objective
 
-SIDE, FILMS = 2500, 4
+SIDE, COUNT = 2500, 4
 SIZES = (512, 224)
-"""Training sizes: the cache holds films at that size, and views have it."""
+"""Training sizes: size of cached images and of views."""
 
 BATCH, BATCHES = 16, 20
-"""Cached batches of one timed run; decoding is timed on one film, a run."""
+"""Cached batches of one timed run; decoding is timed on one image per run."""
 
 LAST = TrainingProgress(turn=3, done=0.99)
 """The last stage of a curriculum, and of several turns the one that takes two crops."""
@@ -50,17 +50,17 @@ def main() -> None:
     runs = options(__doc__).runs
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        films = write_films(folder, FILMS, SIDE)
+        annotations = write_images(folder, COUNT, SIDE)
         for size in SIZES:
-            plain = {KEY: CardDataset(films, folder, ViewPipeline(size))}
-            cache = fill(Store(folder / f"cache_{size}", size), plain, {KEY: np.arange(FILMS)}, 10**9)[KEY]
+            plain = {KEY: CardDataset(annotations, folder, ViewPipeline(size))}
+            cache = fill(Store(folder / f"cache_{size}", size), plain, {KEY: np.arange(COUNT)}, 10**9)[KEY]
             title = f"Decoded once ({size} x {size})"
-            heading(title, f"{FILMS} PNG images of {SIDE} x {SIDE} pixels, in the page cache.")
-            rows = [sample_row(name, view, size, films, folder, cache, runs) for name, view in VIEWS.items()]
+            heading(title, f"{COUNT} PNG images of {SIDE} x {SIDE} pixels, in the page cache.")
+            rows = [sample_row(name, view, size, annotations, folder, cache, runs) for name, view in VIEWS.items()]
             table(COLUMNS, rows)
         title = "Decoded once (self-supervised views)"
         heading(title, "The same images at full size; the published views of an image, not collated into a batch.")
-        rows = [views_row(name, films, folder, runs) for name in OBJECTIVES.names()]
+        rows = [views_row(name, annotations, folder, runs) for name in OBJECTIVES.names()]
         table(["objective", "views per image", *COLUMNS[1:4]], rows)
 
 
@@ -68,16 +68,16 @@ COLUMNS = ("samples in batches", "decoded, images/s", "cached, images/s", "times
 
 
 def sample_row(
-    name: str, view: dict, size: int, films: Annotations, folder: Path, cache: TaskCache, runs: int
+    name: str, view: dict, size: int, annotations: Annotations, folder: Path, cache: TaskCache, runs: int
 ) -> list[str]:
     """Samples by the Dataset class, views and their copy into a batch included; and views of one image, not kept."""
     pipeline = view_pipeline(size, ViewConfig(**{"teacher": "same", **view}))
-    decoding, cached = (CardDataset(films, folder, pipeline, kept) for kept in (None, cache))
+    decoding, cached = (CardDataset(annotations, folder, pipeline, kept) for kept in (None, cache))
     np.testing.assert_array_equal(cached.sample(1, 7).image, decoding.sample(1, 7).image)
 
     def batches(dataset: CardDataset, number: int, size: int) -> None:
         for batch in range(number):
-            collate([(dataset.sample(place % FILMS, batch * size + place), []) for place in range(size)])
+            collate([(dataset.sample(place % COUNT, batch * size + place), []) for place in range(size)])
 
     def views(number: int) -> None:
         image = cache.read(0).image
@@ -96,21 +96,21 @@ def sample_row(
     return [name, f"{1 / slow:.1f}", f"{1 / quick:,.0f}", times(slow, quick), bare]
 
 
-def views_row(name: str, films: Annotations, folder: Path, runs: int) -> list[str]:
-    """The views of an objective with its published options, from decoded and from cached films."""
+def views_row(name: str, annotations: Annotations, folder: Path, runs: int) -> list[str]:
+    """The views of an objective with its published options, from decoded and from cached images."""
     objective, chosen = open_objective({"type": name})
     plan = functools.partial(objective.views, chosen)
-    decoding = ViewSetDataset(films, folder, plan, chosen.photometry)
-    cache = fill(Store(folder / "cache_whole", None), {KEY: decoding}, {KEY: np.arange(FILMS)}, 10**9)[KEY]
-    cached = ViewSetDataset(films, folder, plan, chosen.photometry, cache)
+    decoding = ViewSetDataset(annotations, folder, plan, chosen.photometry)
+    cache = fill(Store(folder / "cache_whole", None), {KEY: decoding}, {KEY: np.arange(COUNT)}, 10**9)[KEY]
+    cached = ViewSetDataset(annotations, folder, plan, chosen.photometry, cache)
     shown, other = cached.sample(1, 7, LAST).views, decoding.sample(1, 7, LAST).views
     for view in shown:
         np.testing.assert_array_equal(shown[view].image, other[view].image)
     things = {
-        "decoded": lambda: [decoding.sample(place, place, LAST) for place in range(FILMS)],
-        "cached": lambda: [cached.sample(place, place, LAST) for place in range(FILMS)],
+        "decoded": lambda: [decoding.sample(place, place, LAST) for place in range(COUNT)],
+        "cached": lambda: [cached.sample(place, place, LAST) for place in range(COUNT)],
     }
-    slow, quick = (seconds / FILMS for seconds in in_turns(things, runs).values())
+    slow, quick = (seconds / COUNT for seconds in in_turns(things, runs).values())
     return [name, str(len(shown)), f"{1 / slow:.1f}", f"{1 / quick:.1f}", times(slow, quick)]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from films import KEY, write_films
+from image_files import KEY, write_images
 from measuring import heading, in_turns, options, table, times
 from small_world import DESCRIPTION, SIZE, World, draw_batch, keys, phase_of
 from torch import Tensor, nn
@@ -195,13 +195,13 @@ def look(world: World, key: TaskKey, runs: int) -> dict[str, float]:
 
 
 def reading(side: int, runs: int) -> Costs:
-    """Seconds to have an image at the training size: decoded from a film of ``side`` pixels, or read from the cache."""
+    """Seconds per image at the training size: decoded from an image of ``side`` pixels, or read from the cache."""
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        films, view = write_films(folder, LOOKED_AT, side), ViewPipeline(SIZE)
-        decoding = CardDataset(films, folder, view)
+        annotations, view = write_images(folder, LOOKED_AT, side), ViewPipeline(SIZE)
+        decoding = CardDataset(annotations, folder, view)
         cache = fill(Store(folder / "cache", SIZE), {KEY: decoding}, {KEY: np.arange(LOOKED_AT)}, 10**9)[KEY]
-        datasets = {Released.name: decoding, Ours.name: CardDataset(films, folder, view, cache)}
+        datasets = {Released.name: decoding, Ours.name: CardDataset(annotations, folder, view, cache)}
         things = {
             name: lambda dataset=dataset: [dataset.sample(place, 0) for place in range(LOOKED_AT)]
             for name, dataset in datasets.items()

@@ -30,11 +30,11 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 
 TINY = Path(__file__).parents[1] / "tests" / "helpers" / "tiny_config.py"
-FILMS, BATCH = 16, 8
+IMAGES, BATCH = 16, 8
 TABLES = ("All three tasks", *(task.value.capitalize() for task in annotated_tasks()))
 NETWORKS = {"tiny": {}, "small": {"model": SMALL.model_dump(), "image_size": 128}}
 WORLDS = (("tiny", 1024), ("small", 1024), ("small", 2500))
-"""Networks, and pixels a side of the films: NIH ChestX-ray14 has 1024, MIMIC-CXR and CheXpert have about 2500."""
+"""Networks, and side of the images in pixels: NIH ChestX-ray14 has 1024, MIMIC-CXR and CheXpert have about 2500."""
 
 METRICS = ("AUROC", "AP40", "Dice")
 MEGABYTE = 2**20
@@ -44,7 +44,7 @@ def main() -> None:
     runs = options(__doc__, runs=3).runs
     heading(
         "Evaluation of student and teacher",
-        f"{FILMS} generated images, one card with three tasks, batches of {BATCH}. "
+        f"{IMAGES} generated images, one card with three tasks, batches of {BATCH}. "
         "The released logic: one model after the other, head by head, each image decoded every time, detection one "
         "image at a time, all results kept until the end. Ours without and with `runtime.cache`. The tiny network uses "
         "64 pixels, so that reading dominates; the small one is that of the other benchmarks at 128 pixels. With the "
@@ -55,7 +55,7 @@ def main() -> None:
         for network, side in WORLDS:
             folder = Path(where) / f"{side}"
             if not folder.exists():
-                write_phantom_datasets(folder / "data", {"phantom_all": FILMS}, size=side, processes=1)
+                write_phantom_datasets(folder / "data", {"phantom_all": IMAGES}, size=side, processes=1)
             name = f"{network}, images of {side}"
             for what, tasks in zip(TABLES, (annotated_tasks(), *((task,) for task in annotated_tasks())), strict=True):
                 decoded, cached = (data_modules(folder, network, tasks, cache) for cache in (False, True))

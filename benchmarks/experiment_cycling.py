@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--cycles", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30, help="of every visit")
-    parser.add_argument("--films", type=int, default=400, help="in each dataset")
+    parser.add_argument("--images", type=int, default=400, help="images in each dataset")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--size", type=int, default=96, help="of an image in pixels")
     parser.add_argument("--present", action="store_true", help="only tables and picture of the results in --out")
@@ -255,7 +255,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         names = [dataset.card for dataset in load_config(CONFIG).datasets]
-        write_phantom_datasets(data, dict.fromkeys(names, options.films), size=options.size)
+        write_phantom_datasets(data, dict.fromkeys(names, options.images), size=options.size)
         jobs = [(arm, seed) for seed in range(options.seeds) for arm in options.arms]
         with get_context("spawn").Pool(options.processes) as pool:
             waiting = [(job, pool.apply_async(run_arm, (*job, options, data))) for job in jobs]

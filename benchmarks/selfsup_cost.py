@@ -9,6 +9,7 @@ counts three times, for its backward pass costs twice its forward pass). Time is
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections import Counter
@@ -44,7 +45,7 @@ SPEC = {
         "whole + place": "-",
     },
 }
-"""``ssl.md`` section 7, "Cost per image", by the losses of a batch; "-" where the line says nothing."""
+"""``ssl.md`` section 7, "Cost per image", by the losses of a batch; "-" if it has no entry."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
 
     Args:
         name: of the objective.
-        data: folder with at least ``BATCH`` films of ``CARD`` on the training side.
+        data: Folder with at least ``BATCH`` images of ``CARD`` in the training split.
     """
     options = OBJECTIVES.get(name).Options
     narrow: dict[str, Any] = {key: width for key, width in NARROW.items() if key in options.model_fields}
@@ -136,16 +137,17 @@ def nano_seconds(name: str, folder: Path) -> float:
 
 def main() -> None:
     """Prints the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     rows = []
     for name in SECONDS_A_STEP:
         with tempfile.TemporaryDirectory() as folder:
             seconds = nano_seconds(name, Path(folder))
             kinds = count_passes(name, Path(folder) / "data")
-        for place, (losses, passes) in enumerate(kinds.items()):
-            shown = [f"{1000 * seconds:.0f}", name] if place == 0 else ["", ""]
+        for index, (losses, passes) in enumerate(kinds.items()):
+            shown = [f"{1000 * seconds:.0f}", name] if index == 0 else ["", ""]
             rows.append([shown[1], losses, SPEC[name][losses], str(passes), f"{passes.gflop():.0f}", shown[0]])
-    heads = ["objective", "losses", "spec", "here", "GFLOP an image, Swin-B", "ms per step, nano, 16 images"]
+    heads = ["objective", "losses", "spec", "here", "GFLOP per image, Swin-B", "ms per step, nano, 16 images"]
     print(markdown(heads, rows))
 
 

@@ -1,4 +1,4 @@
-"""The parts of ``selfsup_transfer.py`` that learn and measure: pretraining, few films with masks, a frozen backbone."""
+"""Training and measuring for ``selfsup_transfer.py``: pretraining, few images with masks, a frozen backbone."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ RANDOM = "random weights"
 OWN = ("margin", "rank", "spread")
 MEMORY_BATCHES = 100
 """Enough for every queue here, and for a centre that follows in one turn of four to forget how it began."""
-VIEW, LANDMARK_FILMS = 160, 8
-"""Pixels of the view around a place; films whose landmarks are searched."""
+VIEW, LANDMARK_IMAGES = 160, 8
+"""Pixels of the view around a place; images whose landmarks are searched."""
 
 
 def steps_of(name: str, minutes: float) -> int:
@@ -57,7 +57,7 @@ def finish(trainer: Trainer) -> None:
 
 
 def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataModule]:
-    """A trainer of an objective's nano configuration, and its films. Backbones of all objectives begin alike."""
+    """A trainer of an objective's nano configuration, and its images. Backbones of all objectives begin alike."""
     changes = {
         "datasets": _datasets(world),
         "split": SPLIT,
@@ -68,12 +68,12 @@ def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer
         "runtime.checkpoint_minutes": None,
     }
     config = load_config(CONFIGS / f"{name}_nano.py", changes)
-    data_module = world.films(config)
+    data_module = world.images(config)
     return trainer_of(config, data_module, folder), data_module
 
 
 def _datasets(world: World) -> list[dict[str, object]]:
-    """Films of a world's cards, without labels."""
+    """Images of a world's cards, without labels."""
     return [{"card": card, "tasks": ["self_supervision"]} for card in world.cards]
 
 
@@ -105,7 +105,7 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
 def fill_memories(trainer: Trainer) -> None:
     """Gives an untrained network the queue and the centre that it would have at the end of a run.
 
-    Without keys there is nothing to tell apart, and without a centre all films choose the same prototypes: losses that
+    Without keys there is nothing to tell apart, and without a centre all images choose the same prototypes: losses that
     cost nothing.
     """
     trainer.model.train()
@@ -117,7 +117,7 @@ def fill_memories(trainer: Trainer) -> None:
 def held_out(trainer: Trainer, data_module: DataModule) -> dict[str, float]:
     """The student's total loss against the teacher on the test side, and the monitors of collapse.
 
-    Adam's negatives are not pruned here: of an untrained network, for which all films look alike, none would be left.
+    Adam's negatives are not pruned here: of an untrained network, for which all images look alike, none would be left.
     """
     objective = trainer.model.head(next(iter(data_module.annotations))).objective
     trained_with = objective.options
@@ -130,7 +130,7 @@ def held_out(trainer: Trainer, data_module: DataModule) -> dict[str, float]:
 
 
 def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder: Path) -> float:
-    """Mean Dice over the classes on the test side after tuning all weights on ``shots`` films with masks."""
+    """Mean Dice over the classes on the test side after tuning all weights on ``shots`` images with masks."""
     changes = {
         "datasets": [{"card": world.masks.dataset, "tasks": ["segmentation"]}],
         "split": SPLIT,
@@ -152,8 +152,8 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
     }
     config = load_config(CONFIGS / "peac_nano.py", changes)
     data_module = open_datasets(config, world.data)
-    films = data_module.indices[world.masks][Split.TRAIN]
-    data_module.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(films)[:shots])
+    indices = data_module.indices[world.masks][Split.TRAIN]
+    data_module.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(indices)[:shots])
     trainer = trainer_of(config, data_module, folder)
     finish(trainer)
     rows = evaluate(data_module, {"student": trainer.model}, Split.TEST, 1).rows
@@ -161,34 +161,34 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
 
 
 def measure(world: World, init: Path) -> dict[str, float]:
-    """Anatomy in a frozen backbone: wholes and parts of all films, landmarks of those that have all of them."""
+    """Anatomy in a frozen backbone: wholes and parts of all images, landmarks of those that have all of them."""
     config = load_config(
         CONFIGS / "peac_nano.py", {"model.init": str(init), "datasets": _datasets(world), "split": SPLIT}
     )
-    data_module = world.films(config)
+    data_module = world.images(config)
     model = build_model(config, data_module, "cpu").eval()
     key = next(iter(data_module.annotations))
     see = encoder(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
-    films = world.measured()
-    wholes, quadrants, without = anatomy.parts_of(see, [film.image for film in films], config.image_size)
+    images = world.measured()
+    wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images], config.image_size)
     own, others = anatomy.composition(wholes, quadrants)
     removed = [anatomy.decomposition(wholes, without[:, q], quadrants[:, q]) for q in range(quadrants.shape[1])]
     found = {"composition": own - others, "decomposition": float(np.mean(removed))}
-    names = common([film.landmarks for film in films])
-    whole = [film for film in films if all(name in film.landmarks for name in names)]
-    return found | _landmarks(see, whole[:LANDMARK_FILMS], names)
+    names = common([item.landmarks for item in images])
+    whole = [item for item in images if all(name in item.landmarks for name in names)]
+    return found | _landmarks(see, whole[:LANDMARK_IMAGES], names)
 
 
-def _landmarks(see: anatomy.Eye, films: list[Film], names: list[str]) -> dict[str, float]:
+def _landmarks(see: anatomy.Eye, images: list[Film], names: list[str]) -> dict[str, float]:
     """Locality, and the mean error in pixels of matching landmarks between pairs of patients."""
-    points = [as_array(film.landmarks, names) for film in films]
-    queries = [anatomy.features_at(see, film.image, p, VIEW) for film, p in zip(films, points, strict=True)]
-    errors, places = [], anatomy.grid_of(films[0].image.shape[0], 16)
-    for n in range(0, len(films) - 1, 2):
-        keys = anatomy.features_at(see, films[n + 1].image, places, VIEW)
+    points = [as_array(item.landmarks, names) for item in images]
+    queries = [anatomy.features_at(see, item.image, p, VIEW) for item, p in zip(images, points, strict=True)]
+    errors, places = [], anatomy.grid_of(images[0].image.shape[0], 16)
+    for n in range(0, len(images) - 1, 2):
+        keys = anatomy.features_at(see, images[n + 1].image, places, VIEW)
         errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
-    owners = np.repeat(np.arange(len(films)), len(names)).tolist()
+    owners = np.repeat(np.arange(len(images)), len(names)).tolist()
     return {
-        "locality": anatomy.locality(torch.cat(queries), list(range(len(names))) * len(films), owners),
+        "locality": anatomy.locality(torch.cat(queries), list(range(len(names))) * len(images), owners),
         "correspondence": float(np.mean(errors)),
     }

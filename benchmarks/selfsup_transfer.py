@@ -3,11 +3,11 @@
     .venv/bin/python benchmarks/selfsup_transfer.py --out build/selfsup_transfer
     .venv/bin/python benchmarks/selfsup_transfer.py --out build/selfsup_cxr_multi --data-root ../shared/data/cxr_multi
 
-Every objective pretrains the small Swin for the same processor time on the same unlabelled films: generated ones, or
-all films of ``configs/quickstart/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
-films (several seeds: which films, their order, and the new layers), and is measured frozen by
+Every objective pretrains the small Swin for the same processor time on the same unlabelled images: generated ones, or
+all images of ``configs/quickstart/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
+images (several seeds: which images, their order, and the new layers), and is measured frozen by
 ``foundationx/evaluation/anatomy/``. Beside it: the same network from random weights. Tested are patients of whom no
-film was pretrained or tuned on. Writes results.json, table.md and dice.png after every start; what was finished is not
+image was pretrained or tuned on. Writes results.json, table.md and dice.png after every start; what was finished is not
 done again when the command is repeated.
 """
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, world: World, findings: Findings) -> None:
 
 
 def tune(name: str, init: Path, options: argparse.Namespace, world: World, findings: Findings) -> None:
-    """Dice of one start for every number of films and every seed."""
+    """Dice of one start for every number of images and every seed."""
     dice = findings.starts[name]["dice"]
     for shots in options.shots:
         for seed in range(options.seeds):
@@ -90,7 +90,7 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def learned_table(starts: dict[str, dict]) -> str:
-    """Each objective's own loss and the monitors of collapse on held-out films, untrained and trained."""
+    """Each objective's own loss and the monitors of collapse on held-out images, untrained and trained."""
     heads = ["objective", "steps", "processor seconds", "loss", *OWN]
     rows = []
     for name, found in starts.items():
@@ -112,7 +112,7 @@ def dice_of(found: dict, shots: int, seeds: int) -> np.ndarray:
 
 
 def dice_table(starts: dict[str, dict], shots: list[int], seeds: int) -> str:
-    """Mean and standard deviation over seeds, and of how many pairs (same films, same new layers) the start is better
+    """Mean and standard deviation over seeds, and of how many pairs (same images, same new layers) the start is better
     than random weights."""
     rows = []
     for name, found in starts.items():
@@ -121,11 +121,11 @@ def dice_table(starts: dict[str, dict], shots: list[int], seeds: int) -> str:
         cells = [f"{v.mean():.1f} ± {v.std(ddof=1) if seeds > 1 else 0:.1f}" for v in values.values()]
         won = ["-", "-"] if name == RANDOM else [f"{gains.mean():+.1f}", f"{(gains > 0).sum()} of {len(gains)}"]
         rows.append([name, *cells, *won])
-    return markdown(["start", *(f"Dice, {n} films" for n in shots), "mean gain", "pairs won"], rows)
+    return markdown(["start", *(f"Dice, {n} images" for n in shots), "mean gain", "pairs won"], rows)
 
 
 def draw(starts: dict[str, dict], shots: list[int], seeds: int, path: Path) -> None:
-    """Dice over the number of films, one line a start, side by side so that bars do not hide one another."""
+    """Dice over the number of images, one line a start, side by side so that bars do not hide one another."""
     figure, axes = plt.subplots(figsize=(7, 4.5))
     middle = (len(starts) - 1) / 2
     for place, (name, found) in enumerate(starts.items()):
@@ -134,7 +134,7 @@ def draw(starts: dict[str, dict], shots: list[int], seeds: int, path: Path) -> N
         style = {"color": "black", "linestyle": "--"} if name == RANDOM else {}
         axes.errorbar(where, values.mean(axis=1), values.std(axis=1, ddof=min(1, seeds - 1)), label=name, capsize=3,
                       marker="o", markersize=4, **style)  # fmt: skip
-    axes.set(xscale="log", xlabel="films with masks", ylabel="Dice on held-out patients, %")
+    axes.set(xscale="log", xlabel="images with masks", ylabel="Dice on held-out patients, %")
     axes.set_xticks(shots, [str(n) for n in shots])
     axes.minorticks_off()
     axes.legend()
@@ -156,9 +156,9 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, help="of real films as cxr_multi has them; generated ones without it")
-    parser.add_argument("--films", type=int, default=160, help="in each of the two generated datasets")
-    parser.add_argument("--minutes", type=float, default=4.0, help="of one thread, for each pretraining")
+    parser.add_argument("--data-root", type=Path, help="real images as in cxr_multi (default: generated images)")
+    parser.add_argument("--images", type=int, default=160, help="images in each of the two generated datasets")
+    parser.add_argument("--minutes", type=float, default=4.0, help="minutes of one thread per pretraining")
     parser.add_argument("--tune-steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shots", type=int, nargs="+", default=[3, 6, 12])
@@ -171,11 +171,11 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(1)
     (options.out / "backbones").mkdir(parents=True, exist_ok=True)
-    kept = ("films", "minutes", "tune_steps", "seeds", "shots")
+    kept = ("images", "minutes", "tune_steps", "seeds", "shots")
     settings = {name: getattr(options, name) for name in kept} | {"data": options.data_root and options.data_root.name}
     with tempfile.TemporaryDirectory() as folder:
         real = options.data_root is not None
-        world = real_world(options.data_root) if real else generated_world(Path(folder), options.films)
+        world = real_world(options.data_root) if real else generated_world(Path(folder), options.images)
         run(options, world, Findings(options.out, settings))
     print((options.out / "table.md").read_text(encoding="utf-8"))
 

@@ -1,6 +1,6 @@
 """Where ``selfsup_transfer.py`` learns and is tested: generated radiographs, or a folder of real ones.
 
-The sides of a world are those of its patients: nobody whose film was pretrained or tuned on is tested.
+The splits of a world are by patient: nobody whose image was pretrained or tuned on is tested.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from foundationx.phantoms.phantom import make_phantom
 from foundationx.phantoms.write import write_phantom_datasets
 
 SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
-ALL_FILMS = TaskKey("all_films", Task.SELF_SUPERVISION)
+ALL_IMAGES = TaskKey("all_films", Task.SELF_SUPERVISION)
 FIRST_MEASURED_PATIENT = 900_000_000
-SIDE, FILMS = 256, 32
+SIDE, IMAGES = 256, 32
 REAL = Path(__file__).resolve().parents[1] / "configs" / "quickstart" / "cxr_multi.py"
 
 
 @dataclass(frozen=True)
 class World:
-    """Films to pretrain on, and a head whose masks are learned from few of them.
+    """Images to pretrain on, and a head whose masks are learned from few of them.
 
     Attributes:
         data: folder of the datasets.
-        cards: whose films are pretrained on, without their labels.
+        cards: whose images are pretrained on, without their labels.
         masks: the head that is tuned.
-        generated: whether films can be generated together with their landmarks.
+        generated: whether images can be generated together with their landmarks.
     """
 
     data: Path
@@ -45,15 +45,15 @@ class World:
     masks: TaskKey
     generated: bool
 
-    def films(self, config: RunConfig) -> DataModule:
-        """Films of all cards as one dataset: one head learns from all of them."""
+    def images(self, config: RunConfig) -> DataModule:
+        """Images of all cards as one dataset: one head learns from all of them."""
         return as_one(open_datasets(config, self.data), self.data)
 
     def measured(self) -> list[Film]:
-        """Films to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
+        """Images to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
         each patient of the masks' test side. Landmarks are the true ones, or extreme points of the masks."""
         if self.generated:
-            phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(FILMS)]
+            phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(IMAGES)]
             return [Film(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
         data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
@@ -61,29 +61,29 @@ class World:
         for index in data_module.indices[self.masks][Split.TEST]:
             first.setdefault(table.patients[index], int(index))
         dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(SIDE))
-        return [self._film(dataset, index) for index in list(first.values())[:FILMS]]
+        return [self._image(dataset, index) for index in list(first.values())[:IMAGES]]
 
-    def _film(self, dataset: CardDataset, index: int) -> Film:
+    def _image(self, dataset: CardDataset, index: int) -> Film:
         sample = dataset.sample(index, 0)
         classes = dataset.annotations.classes
         points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.target.masks, strict=True)]
         return Film(sample.image, {name: place for found in points for name, place in found.items()})
 
 
-def generated_world(folder: Path, films: int) -> World:
-    """Two generated datasets of ``films`` films each: one to pretrain on, one with masks of lungs and heart."""
-    write_phantom_datasets(folder, {"phantom_labels": films, "phantom_masks": films}, size=256)
+def generated_world(folder: Path, images: int) -> World:
+    """Two generated datasets of ``images`` images each: one to pretrain on, one with masks of lungs and heart."""
+    write_phantom_datasets(folder, {"phantom_labels": images, "phantom_masks": images}, size=256)
     return World(folder, ("phantom_labels",), TaskKey("phantom_masks", Task.SEGMENTATION), generated=True)
 
 
 def real_world(folder: Path) -> World:
-    """The films of ``configs/quickstart/cxr_multi.py``, and its lung masks."""
+    """The images of ``configs/quickstart/cxr_multi.py``, and its lung masks."""
     cards = tuple(dataset.card for dataset in load_config(REAL).datasets)
     return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), generated=False)
 
 
 def as_one(data_module: DataModule, data: Path) -> DataModule:
-    """All self-supervised datasets of a data_module as one, each film and patient on the side it was on.
+    """All self-supervised datasets of a data_module as one, each image and patient in its split.
 
     A picture that stands in several datasets stays in as often.
     """
@@ -91,7 +91,7 @@ def as_one(data_module: DataModule, data: Path) -> DataModule:
     starts = np.cumsum([0, *(len(table) for table in tables)])
     folders = [os.path.relpath(data_module.roots[table.key.dataset], data) for table in tables]
     merged = Annotations(
-        key=ALL_FILMS,
+        key=ALL_IMAGES,
         classes=(),
         images=[f"{folder}/{n}" for folder, table in zip(folders, tables, strict=True) for n in table.images],
         patients=[patient for table in tables for patient in table.patients],
@@ -103,5 +103,5 @@ def as_one(data_module: DataModule, data: Path) -> DataModule:
     sides = [(data_module.indices[table.key], start) for table, start in shifted]
     indices = {split: np.concatenate([side[split] + start for side, start in sides]) for split in Split}
     return replace(
-        data_module, annotations={ALL_FILMS: merged}, roots={ALL_FILMS.dataset: data}, indices={ALL_FILMS: indices}
+        data_module, annotations={ALL_IMAGES: merged}, roots={ALL_IMAGES.dataset: data}, indices={ALL_IMAGES: indices}
     )

@@ -1,4 +1,4 @@
-"""Data roots that inputs are planted in: every layout of generated films, and the real published files."""
+"""Data roots that inputs are planted in: every layout of generated images, and the real published files."""
 
 from __future__ import annotations
 

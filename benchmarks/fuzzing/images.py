@@ -28,7 +28,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def dicom(values: np.ndarray, syntax: str = ExplicitVRLittleEndian, **tags: object) -> bytes:
-    """A film of 8 bits as DICOM."""
+    """An 8-bit image as DICOM."""
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = syntax
@@ -47,7 +47,7 @@ def dicom(values: np.ndarray, syntax: str = ExplicitVRLittleEndian, **tags: obje
 
 
 def metaimage(values: np.ndarray, packed: bool = False, size: str | None = None, data: bytes | None = None) -> bytes:
-    """A film of 8 bits as ``.mha``; ``size`` and ``data`` stand in the file in place of the film's."""
+    """An 8-bit image as ``.mha``; ``size`` and ``data`` replace the image's own."""
     size = size or f"{values.shape[1]} {values.shape[0]}"
     header = f"ObjectType = Image\nNDims = 2\nBinaryData = True\nCompressedData = {packed}\nDimSize = {size}\n"
     header += "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
@@ -57,26 +57,26 @@ def metaimage(values: np.ndarray, packed: bool = False, size: str | None = None,
 
 @functools.cache
 def made() -> dict[str, bytes]:
-    """One small film in every format, by name."""
-    film = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
-    grey = Image.fromarray(film)
+    """One small image in every format, by name."""
+    values = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+    grey = Image.fromarray(values)
     exif = Image.Exif()
     exif[0x0112] = 6
     found = {f"film.{kind}": saved(grey, kind) for kind in ("png", "jpeg", "tiff", "bmp", "gif")}
     found["progressive.jpg"] = saved(grey, "jpeg", progressive=True, exif=exif)
-    found["deep.png"] = saved(Image.fromarray(film.astype(np.uint16) * 250), "png")
-    found["clear.png"] = saved(Image.fromarray(np.dstack([film, film, film, film])), "png")
+    found["deep.png"] = saved(Image.fromarray(values.astype(np.uint16) * 250), "png")
+    found["clear.png"] = saved(Image.fromarray(np.dstack([values, values, values, values])), "png")
     found["palette.png"] = saved(grey.convert("P"), "png", transparency=3)
-    found["float.tif"] = saved(Image.fromarray(film.astype(np.float32)), "tiff")
+    found["float.tif"] = saved(Image.fromarray(values.astype(np.float32)), "tiff")
     found["packed.tif"] = saved(grey, "tiff", compression="tiff_lzw")
-    found["film.dcm"], found["deflated.dcm"] = dicom(film), dicom(film, DeflatedExplicitVRLittleEndian)
-    found["film.mha"], found["packed.mha"] = metaimage(film), metaimage(film, packed=True)
+    found["film.dcm"], found["deflated.dcm"] = dicom(values), dicom(values, DeflatedExplicitVRLittleEndian)
+    found["film.mha"], found["packed.mha"] = metaimage(values), metaimage(values, packed=True)
     return found
 
 
 @functools.cache
 def published(shared: Path | None) -> dict[str, Path]:
-    """Real files by name; a film of each of the larger sets and all awkward ones."""
+    """Real files by name; one image of each of the larger sets and all unusual ones."""
     if shared is None:
         return {}
     files = [path for path in sorted((shared / "odd").iterdir()) if path.suffix != ".csv"]
@@ -132,7 +132,7 @@ def claims(random: Random) -> tuple[str, bytes]:
     """Name and bytes of an image whose header claims far more than the file holds, or that unpacks to far more."""
     side = random.choice((1, 65_535, 20_001, 100_000, 2**31 - 1))
     other = random.choice((1, 2_000, 65_535, 12_500, 2**31 - 1))
-    film, small = np.zeros((8, 8), np.uint8), zlib.compress(bytes(99))
+    values, small = np.zeros((8, 8), np.uint8), zlib.compress(bytes(99))
     text = chunk(b"zTXt", b"a\0\0" + bomb()["zlib"])
     choices = {
         "claims.png": lambda: png(side, other, random.choice((1, 8, 16)), random.choice((0, 2, 6)), small),
@@ -142,11 +142,13 @@ def claims(random: Random) -> tuple[str, bytes]:
         "whole.png": lambda: png(12_000, 12_000, 8, 0, zlib.compress(bytes(12_001 * 12_000))),
         "claims.bmp": lambda: _claiming(made()["film.bmp"], 18, side, other),
         "claims.gif": lambda: made()["film.gif"][:6] + struct.pack("<HH", 65_535, 65_535) + made()["film.gif"][10:],
-        "claims.dcm": lambda: dicom(film, Rows=min(side, 65_535), Columns=min(other, 65_535)),
-        "frames.dcm": lambda: dicom(film, NumberOfFrames=2**31 - 1),
-        "deflated.dcm": lambda: _deflated(film),
-        "claims.mha": lambda: metaimage(film, size=f"{side} {other}"),
-        "unpacks.mha": lambda: metaimage(film, True, random.choice(("8 8", "12000 12000", "9" * 5000)), bomb()["zlib"]),
+        "claims.dcm": lambda: dicom(values, Rows=min(side, 65_535), Columns=min(other, 65_535)),
+        "frames.dcm": lambda: dicom(values, NumberOfFrames=2**31 - 1),
+        "deflated.dcm": lambda: _deflated(values),
+        "claims.mha": lambda: metaimage(values, size=f"{side} {other}"),
+        "unpacks.mha": lambda: metaimage(
+            values, True, random.choice(("8 8", "12000 12000", "9" * 5000)), bomb()["zlib"]
+        ),
         "header.mha": lambda: b"ObjectType = Image\n" + b"Comment = " + bytes(10**6) + b"\n",
         "claims.tif": lambda: _large_tiff(made()["film.tiff"], side, other),
     }
@@ -158,9 +160,9 @@ def _claiming(content: bytes, place: int, width: int, height: int) -> bytes:
     return content[:place] + struct.pack("<II", width % 2**31, height % 2**31) + content[place + 8 :]
 
 
-def _deflated(film: np.ndarray) -> bytes:
+def _deflated(values: np.ndarray) -> bytes:
     """A DICOM file whose packed part unpacks to a quarter of a gigabyte."""
-    whole = dicom(film, DeflatedExplicitVRLittleEndian)
+    whole = dicom(values, DeflatedExplicitVRLittleEndian)
     length = struct.unpack("<I", whole[140:144])[0]
     return whole[: 144 + length] + bomb()["bare"]
 

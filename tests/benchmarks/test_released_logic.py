@@ -54,6 +54,6 @@ def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
     assert rows["cycle without reading"] == tuple(f"{value:.2f}" for value in without)
     trained_on = 40_000 * (1 + 1.5 + 1.5)  # no lock phase of classification
     reading = (trained_on + 20 * 2 * 12_000) * 0.05 / 3600, (trained_on + 12_000) * 0.001 / 3600
-    assert rows["reading films of 1024 x 1024"] == tuple(f"{value:.2f}" for value in reading)
+    assert rows["reading images of 1024 x 1024"] == tuple(f"{value:.2f}" for value in reading)
     both = tuple(f"{one + other:.2f}" for one, other in zip(without, reading, strict=True))
-    assert rows["cycle, films of 1024 x 1024"] == both
+    assert rows["cycle, images of 1024 x 1024"] == both

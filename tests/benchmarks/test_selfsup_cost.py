@@ -23,15 +23,15 @@ BY_HAND = {
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("films")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     write_phantom_datasets(folder, {"phantom_labels": 6}, size=64, processes=1)
     return folder
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_passes_through_the_backbone_are_those_of_the_page(films, name):
-    found = count_passes(name, films)
+def test_passes_through_the_backbone_are_those_of_the_page(images, name):
+    found = count_passes(name, images)
     assert {losses: (passes.student, passes.teacher) for losses, passes in found.items()} == BY_HAND[name]
 
 

@@ -1,4 +1,4 @@
-"""Films as files, for benchmarks that read them: 8-bit grey PNGs with noise, of the size of published ones."""
+"""Image files for benchmarks that read them: 8-bit grey PNGs with noise, of the size of published radiographs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from foundationx.core.types import Annotations, Task, TaskKey
 
-KEY = TaskKey("films", Task.CLASSIFICATION)
+KEY = TaskKey("images", Task.CLASSIFICATION)
 
 
-def write_films(folder: Path, count: int, side: int) -> Annotations:
-    """Writes ``count`` square films of ``side`` pixels. Returns the annotations that list them, all of one class."""
+def write_images(folder: Path, count: int, side: int) -> Annotations:
+    """Writes ``count`` square images of ``side`` pixels; returns their annotations, all of one class."""
     random = np.random.default_rng(0)
     names = [f"{number}.png" for number in range(count)]
     for name in names:
