@@ -16,6 +16,7 @@ from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import FoundationXError
 from foundationx.data.pixels.read import read_grey, read_mask
+from foundationx.datasets.annotations import READERS
 from foundationx.datasets.cards.card import Card, load_card
 from foundationx.datasets.cards.catalog import Catalog, default_folders
 from foundationx.datasets.exclusion import read_exclusions
@@ -65,6 +66,7 @@ class Sandbox:
         self.configs = sorted((PROJECT / "configs").glob("[a-z]*/*.py"))
         self.config = load_config(PROJECT / "configs/quickstart/phantom.py").model_dump(mode="json")
         self.catalog.vocabulary.names()
+        READERS.names()  # entry points of installed packages are read before the watch begins
         self.watch = Watch((*SYSTEM, PROJECT, base / "temporary"))
 
     def judge(self, kind: str, number: int) -> Verdict:
