@@ -120,14 +120,14 @@ def _base_values(recipe: Recipe) -> list[dict[str, Any]]:
         paths = [folder / name for name in BASE]
     else:
         paths = [recipe.file.parent / name for name in recipe.run.base]
-    found = []
+    layers: list[dict[str, Any]] = []
     for path in paths:
         if not path.is_file():
             expected = "configuration files, relative to the recipe"
             raise RecipeError(f"{recipe.file}: run.base", f"there is no file {path}", expected, "correct the path")
         values = Config.fromfile(str(path)).to_dict()
-        found.append({key: value for key, value in values.items() if not key.startswith("_")})
-    return found
+        layers.append({key: value for key, value in values.items() if not key.startswith("_")})
+    return layers
 
 
 def _merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
