@@ -1,4 +1,4 @@
-"""The shape of the code: imports run one way, files and functions stay short, few places name a concrete task."""
+"""The shape of the code: imports run one way, functions stay short, few places name a task, none a dataset."""
 
 import ast
 import re
@@ -55,6 +55,45 @@ def test_files_and_functions_are_short(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+
+
+CARDS = {path.stem for path in (PACKAGE.parent / "data_registry").glob("*.yaml")}
+MAY_NAME_DATASETS = {
+    "apps/cli/command_demo.py": "generates the phantom datasets and trains on them",
+    "phantoms/write.py": "writes the phantom datasets",
+    "weights/imports/released.py": "says which datasets the heads of released files belong to",
+}
+
+
+def dataset_names(tree: ast.Module) -> list[str]:
+    """Names of cards that stand in code as text."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in texts if text in CARDS]
+
+
+def _is_count(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > 1
+
+
+def dataset_counts(tree: ast.Module) -> list[str]:
+    """Comparisons of a number of datasets or cards with a fixed number above 1."""
+    fixed = [node for node in ast.walk(tree) if isinstance(node, ast.Compare) and any(map(_is_count, ast.walk(node)))]
+    texts = [ast.unparse(node) for node in fixed]
+    return [text for text in texts if re.search(r"len\([\w.]*(datasets|cards)\)", text)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_dataset_and_no_number_of_datasets_stands_in_code(path):
+    tree = ast.parse(path.read_text())
+    if str(path.relative_to(PACKAGE)) not in MAY_NAME_DATASETS:
+        assert not dataset_names(tree)
+    assert not dataset_counts(tree)
+
+
+def test_the_check_itself_finds_datasets_and_their_number():
+    tree = ast.parse("if card == 'chestx_det' and len(config.datasets) == 11 and len(self.cards) > 0: pass")
+    assert dataset_names(tree) == ["chestx_det"]
+    assert dataset_counts(tree) == ["len(config.datasets) == 11"]
 
 
 TASKS = {path.parent.name for path in PACKAGE.glob("tasks/*/task.py")}

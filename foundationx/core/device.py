@@ -1,4 +1,4 @@
-"""Where to compute, and on how many cores."""
+"""The device and the number of CPU cores to compute on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from foundationx.core.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+    """The device of a name.
+
+    Args:
+        name: Device of torch, such as ``cpu`` or ``cuda:0``; ``auto`` is a GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: The device cannot be used.
     """
     if name == "auto" and torch.cuda.is_available():
         return torch.device("cuda", distributed.local_rank()) if distributed.world_size() > 1 else torch.device("cuda")
@@ -23,7 +26,8 @@ def pick_device(name: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError("runtime.device", f"{name!r} cannot be used: {error}", "auto, cpu or cuda") from error
+        fix = "choose a device of this machine, or auto"
+        raise ConfigError("runtime.device", f"{name!r} cannot be used: {error}", "auto, cpu or cuda", fix) from error
     return torch.device(name)
 
 
@@ -33,10 +37,16 @@ def usable_cores() -> int:
 
 
 def share_cores(workers: int) -> int:
-    """Leaves a core to each worker that reads data and takes the others for computing; gives their number.
+    """Limits torch to the cores that worker processes leave free.
 
-    With more threads than free cores every small operation waits for a thread that has none: whole windows of steps
-    run ten times slower. ``OMP_NUM_THREADS``, where it is set, stands.
+    With more threads than free cores, small operations wait for threads that have no core, and steps take up to ten
+    times as long. ``OMP_NUM_THREADS`` takes precedence if it is set.
+
+    Args:
+        workers: Number of processes that read data.
+
+    Returns:
+        Number of threads that torch uses.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, usable_cores() - workers))

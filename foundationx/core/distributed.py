@@ -1,10 +1,9 @@
-"""Several processes that train one model together, each with its share of every batch ("ranks").
+"""Data-parallel training: several processes (ranks) train one model, each on its share of every batch.
 
-Without a launcher there is one rank and everything here does nothing: the same code runs, bit for bit. Launchers are
-``torchrun`` and Slurm (through mmengine). Tensors on the CPU travel by gloo, those on CUDA by NCCL.
+Without a launcher there is one rank and nothing is communicated: the same code runs, bit for bit. Launchers are
+``torchrun`` and Slurm (through mmengine). Tensors on the CPU are sent by gloo, those on CUDA by NCCL.
 
-What all ranks must agree on, they agree on here; every function that communicates is called by all of them, in one
-order.
+Every function that communicates is called by all ranks in the same order.
 """
 
 from __future__ import annotations
@@ -21,37 +20,37 @@ from torch import distributed as dist
 
 from foundationx.core.errors import FoundationXError
 
-PATIENCE = datetime.timedelta(hours=6)
-"""How long ranks wait for one that evaluates. A rank that dies is noticed at once, by its launcher."""
+TIMEOUT = datetime.timedelta(hours=6)
+"""How long ranks wait for the main process, which evaluates. A launcher notices a rank that ends at once."""
 
 
 class RankError(FoundationXError):
-    """Another process of the job has failed, or could not be reached."""
+    """Another process of the job has failed or cannot be reached."""
 
 
 def world_size() -> int:
-    """How many ranks there are."""
+    """Number of ranks."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which rank this is, from 0; before and after the ranks are joined as the launcher says."""
+    """Number of this rank, from 0; outside of :func:`init_process_group` as the launcher's environment says."""
     return dist.get_rank() if world_size() > 1 else int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
 def is_main_process() -> bool:
-    """Whether this is the rank that writes files, evaluates and talks."""
+    """Whether this is the rank that writes files, evaluates and prints."""
     return rank() == 0
 
 
 def local_rank() -> int:
-    """Which rank of its machine this is: the number of its CUDA device."""
+    """Number of this rank on its machine, which is the number of its CUDA device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextlib.contextmanager
 def init_process_group() -> Iterator[None]:
-    """Joins the other ranks of a launcher's job, and leaves them at the end; alone without a launcher."""
+    """Joins the process group of the launcher's job and leaves it at the end; does nothing without a launcher."""
     launcher = _launcher()
     if launcher is None or world_size() > 1:
         yield
@@ -59,9 +58,9 @@ def init_process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         from foundationx.core.openmmlab import init_dist
 
-        init_dist(launcher, backend="cpu:gloo,cuda:nccl", timeout=PATIENCE.total_seconds())
+        init_dist(launcher, backend="cpu:gloo,cuda:nccl", timeout=TIMEOUT.total_seconds())
     else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -77,10 +76,13 @@ def _launcher() -> str | None:
 
 
 def mean_count(number: Tensor) -> Tensor:
-    """A count of at least 1 over all ranks, divided by their number.
+    """Number of entries per rank: their sum over all ranks, at least 1, divided by the number of ranks.
 
-    A loss that is a sum over entries divided by this is, averaged over ranks, the sum over all entries divided by
-    their number: as if one process had seen the whole batch.
+    A loss that each rank divides by this is, averaged over ranks, the mean over all entries: as if one process had
+    computed the whole batch.
+
+    Args:
+        number: Entries of this rank, ().
     """
     if world_size() == 1:
         return number.clamp(min=1)
@@ -90,19 +92,24 @@ def mean_count(number: Tensor) -> Tensor:
 
 
 def batch_share(images: int, device: torch.device) -> Tensor | float:
-    """What a mean over this rank's images is multiplied by, so that the mean over ranks is that over all images."""
+    """Factor on the mean over this rank's images that makes the mean over ranks the mean over all images.
+
+    Args:
+        images: Number of images of this rank.
+        device: Device of the factor.
+    """
     if world_size() == 1:
         return 1.0
     return images / mean_count(torch.tensor(float(images), device=device))
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum over ranks, joined to the graph: each rank's share receives its gradient."""
+    """The sum over ranks, differentiable: the values of each rank receive their gradient."""
     return values if world_size() == 1 else _Summed.apply(values)
 
 
 def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
-    """Averages tensors over ranks, in place, in one message a data type."""
+    """Averages tensors over ranks in place, with one message per data type."""
     if world_size() == 1 or not tensors:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -118,9 +125,9 @@ def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
 
 
 def all_reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Averages gradients over ranks; a parameter that only some ranks have used counts as 0 on the others.
+    """Averages gradients over ranks; a parameter without gradient on some ranks counts as 0 there.
 
-    A parameter that no rank has used keeps no gradient, so that the optimizer leaves it alone.
+    A parameter without gradient on every rank keeps none, so that the optimizer skips it.
     """
     if world_size() == 1:
         return
@@ -130,11 +137,11 @@ def all_reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     for parameter in shared:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    all_reduce_mean_([parameter.grad for parameter in shared])
+    all_reduce_mean_([parameter.grad for parameter in shared if parameter.grad is not None])
 
 
-def all_reduce_all_tensor(flag: Tensor) -> Tensor:
-    """Whether a flag () on the device is true on all ranks."""
+def all_reduce_all_on_device(flag: Tensor) -> Tensor:
+    """Whether a flag () is true on all ranks; without a host-device sync."""
     if world_size() == 1:
         return flag
     value = flag.to(torch.float32)
@@ -142,8 +149,8 @@ def all_reduce_all_tensor(flag: Tensor) -> Tensor:
     return value > 0
 
 
-def all_reduce_any_tensor(flags: Tensor) -> Tensor:
-    """Which flags on the device are true on any rank."""
+def all_reduce_any_on_device(flags: Tensor) -> Tensor:
+    """Which flags are true on any rank; without a host-device sync."""
     if world_size() == 1:
         return flags
     values = flags.to(torch.float32)
@@ -151,8 +158,8 @@ def all_reduce_any_tensor(flags: Tensor) -> Tensor:
     return values > 0
 
 
-def all_reduce_any(*flags: bool) -> tuple[bool, ...]:
-    """Which of the flags are true on any rank."""
+def all_reduce_any_on_host(*flags: bool) -> tuple[bool, ...]:
+    """Which flags of the host are true on any rank."""
     if world_size() == 1:
         return flags
     values = torch.tensor(flags, dtype=torch.uint8)
@@ -161,7 +168,7 @@ def all_reduce_any(*flags: bool) -> tuple[bool, ...]:
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """Everyone's value, by rank. For small plain things: it travels pickled, between processes of one job."""
+    """The value of each rank, in order. For small objects: they are pickled."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -172,7 +179,7 @@ def all_gather_object(value: Any) -> list[Any]:
     return values
 
 
-def _reduce(tensor: Tensor, operation: dist.ReduceOp) -> None:
+def _reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
     try:
         dist.all_reduce(tensor, operation)
     except RuntimeError as error:
@@ -181,7 +188,7 @@ def _reduce(tensor: Tensor, operation: dist.ReduceOp) -> None:
 
 def _lost(error: RuntimeError) -> RankError:
     reason = " ".join(str(error).split())[:200]
-    fix = "look at the messages of the other processes, and go on with --resume"
+    fix = "look at the messages of the other processes, then continue with --resume"
     return RankError(f"process {rank()} of {world_size()}", f"lost another process of the job ({reason})", fix=fix)
 
 

@@ -9,17 +9,17 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 1200
-"""Letters of each part of a message; a damaged file can put a whole file into one."""
+"""Longest part of a message in characters; a damaged file could otherwise fill one."""
 
 
 class FoundationXError(Exception):
     """Base of every error that a user can fix.
 
     Args:
-        where: file, and row or key inside it (``findings.csv row 12``).
-        found: what stands there.
-        expected: what should stand there.
-        fix: what the user can do.
+        where: File, and row or key in it (``findings.csv row 12``).
+        found: What is wrong.
+        expected: What would be right; empty if that is clear.
+        fix: What the user can do.
     """
 
     def __init__(self, where: str, found: str, expected: str = "", fix: str = ""):
@@ -36,10 +36,10 @@ class FoundationXError(Exception):
 
 
 def _printable(text: str) -> str:
-    """The text as any terminal and file takes it, with its middle left out where it is a flood."""
+    """The text as any terminal and file can show it; the middle of a very long one is left out."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     half = LONGEST // 2
-    return text if len(text) <= LONGEST else f"{text[:half]} ... ({len(text):,} letters) ... {text[-half:]}"
+    return text if len(text) <= LONGEST else f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
 
 
 class DataError(FoundationXError):
@@ -63,19 +63,19 @@ class ExtensionError(FoundationXError):
 
 
 class CompileError(FoundationXError):
-    """A part of the network that cannot be compiled, or has to be compiled more often than planned."""
+    """A part of the network that cannot be compiled, or is compiled more often than planned."""
 
 
 class DivergenceError(FoundationXError):
-    """Losses that are no longer numbers."""
+    """Losses or gradients that are not finite, step after step."""
 
 
 class DiskError(FoundationXError):
-    """A disk that has no room left, or does not do what it is asked to."""
+    """A disk that is full or cannot be written."""
 
 
 class CheckpointError(FoundationXError):
-    """A checkpoint that is missing, torn or does not fit the model."""
+    """A checkpoint that is missing, incomplete or does not fit the model."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -133,14 +133,16 @@ def build_mm(config: dict[str, Any]) -> Any:
     kind_name = arguments.pop("type", None)
     library, _, name = str(kind_name).rpartition(".")
     if library not in ("mmdet", "mmseg"):
-        raise ConfigError("type", f"found {kind_name!r}", "mmdet.NAME or mmseg.NAME")
+        raise ConfigError("type", f"found {kind_name!r}", "mmdet.NAME or mmseg.NAME", "name the library")
     known = modules_of(library)
     kind = known.get(name)
     if kind is None:
-        raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, known))
+        raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, known), "correct the name")
     try:
         with quiet(), _scope(library):
             return kind(**arguments)
     except Exception as error:  # modules refuse bad arguments in every way: KeyError, RuntimeError, ZeroDivisionError
         found = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"arguments of {kind_name}", found, "arguments that it takes") from error
+        raise ConfigError(
+            f"arguments of {kind_name}", found, "arguments that it takes", "correct the arguments"
+        ) from error

@@ -1,4 +1,4 @@
-"""One change to every tensor of a structure: to another device, to page-locked memory."""
+"""Changes every tensor of a structure, for example to another device or to page-locked memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor], changed: dict[int, Tensor] | None = None) -> Any:
-    """The same structure with every tensor changed once; what was one tensor in two places stays one.
+    """The same structure with every tensor changed once; a tensor that occurs twice stays one tensor.
 
     Args:
-        value: a tensor, or dictionaries and dataclasses that hold some; anything else stays as it is.
-        change: applied to each tensor.
-        changed: results so far by the tensor's identity; empty where it is None.
+        value: Tensor, or dictionaries and dataclasses of tensors; anything else is returned as it is.
+        change: Function of a tensor.
+        changed: Results so far by ``id`` of the tensor; None is none.
     """
     changed = {} if changed is None else changed
     if isinstance(value, Tensor):
@@ -24,6 +24,6 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor], changed: dict[in
         return changed[id(value)]
     if isinstance(value, dict):
         return {name: map_tensors(item, change, changed) for name, item in value.items()}
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: map_tensors(getattr(value, f.name), change, changed) for f in fields(value)})
     return value

@@ -1,20 +1,20 @@
-"""The work directory: which file a run writes where. Everything that shows a run reads it from here.
+"""The work directory: the files of a run. Everything that shows a run reads them.
 
 config.py, config.json    the configuration as given, and as resolved
 plan.json                 the phases of every visit, with their first step and number of steps
 datasets.json             images, patients and positives of each class, by dataset, task and split
 splits.json               the split of every patient
-log.jsonl                 one row every ``log_every`` steps: losses, learning rate, speed
-incidents.jsonl           steps left out, losses that jumped, files that could not be written or read
+log.jsonl                 one row per ``log_every`` steps: losses, learning rate, speed
+incidents.jsonl           skipped steps, loss jumps, files that could not be written or read
 metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}
-best.json                 each head's best validation, and the step whose checkpoint is kept for it
+best.json                 best validation of each head, and the step of the checkpoint that is kept for it
 curves.json               ROC curves of the last evaluation
-predictions/              what was said of every image in the last evaluation, one .npz a head, model and split
+predictions/              predictions of every image in the last evaluation, one .npz per head, model and split
 thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
-examples/                 images with truth and prediction, one .npz a head
-bad_samples.json          what was skipped, and why
-checkpoints/              what training resumes from
-report.html               all of it, for people
+examples/                 images with truth and prediction, one .npz per head
+bad_samples.json          images that were skipped, and why
+checkpoints/              checkpoints, from which training resumes
+report.html               the report
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never half of it.
 
     Raises:
-        DiskError: the disk does not take it; the old file stays.
+        DiskError: The file cannot be written; the old one stays.
     """
     temporary = path.with_name(path.name + ".partial")
     try:
@@ -51,59 +51,63 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        fix = "free some room, or let us write there; then go on with --resume"
+        fix = "free disk space or make it writable, then continue with --resume"
         raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file with a JSON object a line; none where there is no such file.
+    """Rows of a file with one JSON object per line; none if there is no such file.
 
-    A torn last line, left by a run that was killed while writing, is dropped.
+    An incomplete last line, left by a run that was killed while writing, is dropped.
     """
     if not path.exists():
         return []
-    *whole, _torn = path.read_text(encoding="utf-8").split("\n")  # _torn: "" or a line without its end
-    return [json.loads(line) for line in whole]
+    *complete, _rest = path.read_text(encoding="utf-8").split("\n")  # _rest: "" or an incomplete line
+    return [json.loads(line) for line in complete]
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
-    """Writes metric rows as a JSON list, a line a row; ``class_name`` is called ``class`` there."""
+    """Writes metric rows as a JSON list, one line per row; ``class_name`` is called ``class`` there."""
     as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
     write_atomically(path, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
 
 
 class WorkDir:
-    """Paths of one run and the few formats in them."""
+    """Paths of one run, and their formats.
+
+    Args:
+        root: Folder; it need not exist.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keeps other processes from training here meanwhile. However the process ends, its claim ends with it.
+        """Prevents other processes from training here meanwhile; the lock ends with the process, however it ends.
 
         Raises:
-            DiskError: another process trains here.
+            DiskError: Another process trains here.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with open(self.root / ".lock", "w", encoding="utf-8") as stream:
             try:
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by workers
             except (BlockingIOError, PermissionError) as error:
                 found, fix = "another process trains here", "wait for it, or choose another --work-dir"
                 raise DiskError(str(self.root), found, fix=fix) from error
-            except OSError:  # a file system without locks: nothing can be known
+            except OSError:  # a file system without locks
                 pass
             yield
 
     @property
     def log(self) -> Path:
-        """Training log, one JSON object a line."""
+        """Training log, one JSON object per line."""
         return self.root / "log.jsonl"
 
     @property
     def incidents(self) -> Path:
-        """What went wrong without ending the run, one JSON object a line."""
+        """Incidents: what went wrong without ending the run, one JSON object per line."""
         return self.root / "incidents.jsonl"
 
     @property
@@ -113,7 +117,7 @@ class WorkDir:
 
     @property
     def report(self) -> Path:
-        """The page for people."""
+        """The report."""
         return self.root / "report.html"
 
     @property
@@ -131,7 +135,7 @@ class WorkDir:
         write_atomically(self.root / name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
-        """Reads ``name``, or gives ``default`` where there is no such file."""
+        """Reads ``name``, or returns ``default`` if there is no such file."""
         path = self.root / name
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
@@ -150,7 +154,7 @@ class WorkDir:
         write_metrics(self.metrics, table.values())
 
     def keep_metrics(self, visit: int) -> None:
-        """Removes rows of later visits: a run that goes on from before them will evaluate them again."""
+        """Removes rows of visits after ``visit``: a run that resumes there evaluates them again."""
         rows = self.read_metrics()
         if any(row.visit > visit for row in rows):
             write_metrics(self.metrics, [row for row in rows if row.visit <= visit])
@@ -170,7 +174,7 @@ class WorkDir:
                     arrays[f"{index}.{item.name}"] = np.asarray(value)
         path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
         packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # its keyword allow_pickle is no array
         write_atomically(path, packed.getvalue())
 
     def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
@@ -183,7 +187,7 @@ class WorkDir:
         return found
 
 
-def _identity(row: MetricRow) -> tuple:
+def _identity(row: MetricRow) -> tuple[str | int, ...]:
     return (row.dataset, row.task, row.metric, row.class_name, row.model, row.visit, row.split)
 
 

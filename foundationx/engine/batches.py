@@ -21,7 +21,7 @@ def next_synchronized_batch(source: Iterator[Batch], on_bad_sample: str) -> Batc
         batch = usable(next_batch(source), on_bad_sample)
     except DataError as error:
         fault = error
-    (anywhere,) = distributed.all_reduce_any(fault is not None)
+    (anywhere,) = distributed.all_reduce_any_on_host(fault is not None)
     if anywhere:
         faults = distributed.all_gather_object(fault and fault.args)
         raise fault or DataError(*next(found for found in faults if found))

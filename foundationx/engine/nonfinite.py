@@ -70,7 +70,7 @@ class NonFiniteCheck:
     def update(self, gradient_norm: Tensor) -> Tensor:
         """One optimizer step, unless something is not finite. Says on the device whether it was carried out."""
         current, self._current = self._current, _Update()
-        current.applied = distributed.all_reduce_all_tensor(
+        current.applied = distributed.all_reduce_all_on_device(
             torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
         )
         self._done.append(current)

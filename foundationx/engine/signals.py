@@ -27,7 +27,7 @@ class StopRequest:
 
     def is_agreed(self) -> bool:
         """Whether any rank was asked: all of them stop after the same step."""
-        return distributed.all_reduce_any(self.asked)[0]
+        return distributed.all_reduce_any_on_host(self.asked)[0]
 
 
 @contextlib.contextmanager

@@ -254,7 +254,7 @@ class Trainer:
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
         if self.nonfinite.is_between_updates:
-            (is_due,) = distributed.all_reduce_any(
+            (is_due,) = distributed.all_reduce_any_on_host(
                 distributed.is_main_process() and self.checkpoint_manager.is_due(self.step)
             )
             if is_due:

@@ -228,7 +228,7 @@ def test_messages_can_be_printed_and_are_no_floods():
     error = DataError("x" * 5000, "a name \ud800", "y", "z")
     str(error).encode("utf-8")
     assert "\\ud800" in error.found
-    assert len(error.where) < LONGEST + 50 and "(5,000 letters)" in error.where
+    assert len(error.where) < LONGEST + 50 and "(5,000 characters)" in error.where
 
 
 def test_quarantine_lists_images_once_keeps_their_time_and_is_an_exclusion_list(tmp_path):

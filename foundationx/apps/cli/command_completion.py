@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 HELP = "print a script that completes foundationx commands in a shell"
 EXAMPLE = "foundationx completion bash > ~/.local/share/bash-completion/completions/foundationx"
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     print(shtab.complete(parser, options.shell))
 
 
-def _complete_files(parser: argparse.ArgumentParser, files: dict[str, str]) -> None:
+def _complete_files(parser: argparse.ArgumentParser, files: dict[str, Any]) -> None:
     """Arguments that are paths complete file names."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

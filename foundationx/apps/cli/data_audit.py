@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from foundationx.apps.cli.options import add_data_root, wide_console
+
+if TYPE_CHECKING:
+    from foundationx.core.config.run import RunConfig
 
 HELP = "find duplicate patients and images across splits and datasets"
 EXAMPLE = "foundationx data audit quickstart/cxr_multi --data-root data --out audit"
@@ -34,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     parents = {dataset.card: catalog.card(dataset.card).parent for dataset in data_module.config.datasets}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        stages: dict[str, int] = {}
+        stages: dict[str, TaskID] = {}
 
         def watch(stage: str, advance: int, total: int) -> None:
             if stage not in stages:
@@ -57,13 +61,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if excluded else 0
 
 
-def _config(what: list[str]):
-    """The run to audit, with all of its images: without its limits, and without an exclusion list of before."""
+def _config(what: list[str]) -> RunConfig:
+    """The run to audit with all of its images: without limits and without an exclusion list."""
     from foundationx.core.config.load import load_config, parse_config
-    from foundationx.core.config.run import DatasetConfig, RunConfig
+    from foundationx.core.config.run import DatasetConfig
 
     if len(what) == 1 and what[0].endswith(".py"):
-        config: RunConfig = load_config(what[0])
+        config = load_config(what[0])
         datasets = tuple(dataset.model_copy(update={"limit": None}) for dataset in config.datasets)
         return config.model_copy(update={"datasets": datasets, "exclude": None})
     parts = [text.partition("=") for text in what]

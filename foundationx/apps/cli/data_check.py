@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -14,6 +16,8 @@ from foundationx.apps.cli.options import add_data_root, wide_console
 
 if TYPE_CHECKING:
     from foundationx.curation.check.report import CheckReport
+
+T = TypeVar("T")
 
 ALL = "all"
 HELP = "check a downloaded dataset against its card and list what is wrong"
@@ -35,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what is wrong, grouped by kind; the exit code is 1 where there is a fault.
+    """Prints what is wrong, grouped by kind; the exit code is 1 if there is a fault.
 
     Raises:
-        ConfigError: ``--root`` is given for all cards, or no card's folder is there.
+        ConfigError: ``--root`` is given for all cards, or the folder of no card is found.
     """
     from foundationx.core.errors import ConfigError
     from foundationx.curation.check.run import check_card
@@ -63,9 +67,7 @@ def run(options: argparse.Namespace) -> int:
             root=options.root,
             fast=options.fast,
             partial=options.partial,
-            progress=lambda results, count, name=name: track(
-                results, name, total=count, console=console, transient=True, disable=not console.is_terminal
-            ),
+            progress=partial(_progress_bar, name, console),
         )
         _print(report, console)
         reports.append(report)
@@ -75,6 +77,10 @@ def run(options: argparse.Namespace) -> int:
         write_atomically(options.report, json.dumps([report.as_json() for report in reports], indent=1) + "\n")
         console.print(f"all issues: {options.report}", highlight=False, markup=False)
     return 1 if any(report.count(Severity.FAULT) for report in reports) else 0
+
+
+def _progress_bar(name: str, console: Console, results: Iterable[T], count: int) -> Iterable[T]:
+    return track(results, name, total=count, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _print(report: CheckReport, console: Console) -> None:

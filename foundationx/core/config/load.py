@@ -40,5 +40,6 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> RunC
         loaded.merge_from_dict(options or {})
         values = {key: value for key, value in loaded.to_dict().items() if not key.startswith("_")}
     except Exception as error:
-        raise ConfigError(str(path), f"{type(error).__name__}: {error}", "a valid configuration file") from error
+        found, fix = f"{type(error).__name__}: {error}", "correct the file or --cfg-options"
+        raise ConfigError(str(path), found, "a valid configuration file", fix) from error
     return parse_config(values, str(path))

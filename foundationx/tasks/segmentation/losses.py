@@ -27,5 +27,5 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -
     overlap = distributed.all_reduce_sum((probabilities * truth * known).sum(over))
     total = distributed.all_reduce_sum((probabilities * known).sum(over) + (truth * known).sum(over))
     dice = (2 * overlap + smooth) / (total + smooth)
-    annotated = distributed.all_reduce_any_tensor(known.any(dim=3).any(dim=2).any(dim=0))
+    annotated = distributed.all_reduce_any_on_device(known.any(dim=3).any(dim=2).any(dim=0))
     return ((1 - dice) * annotated).sum() / annotated.sum().clamp(min=1)
