@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_listed_and_left_out(tmp_path, radiograph):
     store.close()
     assert prints[0] is not None and prints[1:] == [None, None]
     assert set(errors) == set(paths[1:])
-    assert "torn" in errors[paths[1]].found and "cannot be opened" in errors[paths[2]].found
+    assert "truncated" in errors[paths[1]].found and "cannot be opened" in errors[paths[2]].found
     assert image_pairs([item(path.name) for path in paths], prints) == []
 
 

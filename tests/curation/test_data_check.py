@@ -15,7 +15,7 @@ from foundationx.curation.issues import IssueKind, Severity
 from foundationx.datasets.annotations import READERS
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.layouts import LAYOUTS, write_layout
-from tests.helpers.layouts.films import write_image
+from tests.helpers.layouts.images import write_image
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

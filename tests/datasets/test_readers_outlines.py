@@ -17,7 +17,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.readers._runs import bounding_box, runs_from_coco, runs_from_text, runs_of_mask
 from foundationx.tasks.segmentation.target import paint
-from tests.helpers.layouts.films import runs as write_runs
+from tests.helpers.layouts.images import runs as write_runs
 from tests.helpers.reader_cards import Folder, fault, make_card
 
 NAN = math.nan

@@ -61,7 +61,7 @@ def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path):
     """Also where one rank's images are unknown throughout, hold no box, or hold no known pixel of a class."""
     process = launch(2, "tests/helpers/ranks_script.py", tmp_path / "two.pt")
     subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "ranks_script.py"), str(tmp_path / "one.pt")],
+        [sys.executable, str(ROOT / "tests" / "helpers" / "ranks_script.py"), str(tmp_path / "one.pt")],
         check=True, env=ENVIRONMENT, cwd=ROOT, capture_output=True,
     )  # fmt: skip
     output, code = finish(process)

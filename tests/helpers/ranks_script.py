@@ -1,4 +1,4 @@
-"""One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the first one.
+"""One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the main process.
 
     torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT
 
@@ -22,17 +22,8 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_scopes
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
+from tests.helpers.tiny_network import BACKBONE, DETECTION
 
-BACKBONE = {
-    "type": "mmdet.SwinTransformer",
-    "embed_dims": 8,
-    "depths": (1, 1, 1, 1),
-    "num_heads": (1, 1, 2, 2),
-    "window_size": 4,
-    "drop_path_rate": 0.0,
-    "out_indices": (0, 1, 2, 3),
-}
-DETECTION = {"embed_dims": 16, "num_heads": 2, "ffn_dims": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8}
 HEADS = {
     TaskKey(task.value, task): ("x", "y")
     for task in all_tasks()
@@ -61,7 +52,7 @@ def make_batch(key: TaskKey) -> Batch:
 
 
 def share(batch: Batch) -> Batch:
-    """What this rank sees of it."""
+    """The share of this rank."""
     mine = slice(distributed.rank(), None, distributed.world_size())
     own = {f.name: v[mine] for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
     own["teacher_images"] = own["images"]
@@ -75,7 +66,7 @@ def main(target: str) -> None:
         config = ModelConfig.model_validate(
             {"backbone": BACKBONE, "detection": DETECTION | {"denoising": 0}, "segmentation": {"channels": 8}}
         )
-        model = FoundationModel(config, HEADS).eval()  # batch statistics are those of a rank's share: left out here
+        model = FoundationModel(config, HEADS).eval()  # batch statistics would be those of a rank's share
         teacher = Teacher(model)
         with torch.no_grad():
             for parameter in teacher.model.parameters():

@@ -20,25 +20,10 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import lock, scopes_of, task_scopes
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
+from tests.helpers import tiny_network
 
-BACKBONE = {
-    "type": "mmdet.SwinTransformer",
-    "embed_dims": 8,
-    "depths": (1, 1, 1, 1),
-    "num_heads": (1, 1, 2, 2),
-    "window_size": 4,
-    "drop_path_rate": 0.1,
-    "out_indices": (0, 1, 2, 3),
-}
-DETECTION = {
-    "embed_dims": 16,
-    "num_heads": 2,
-    "ffn_dims": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "queries": 8,
-    "denoising": 4,
-}
+BACKBONE = tiny_network.BACKBONE | {"drop_path_rate": 0.1}
+DETECTION = tiny_network.DETECTION | {"denoising": 4}
 HEADS = {
     TaskKey("a", Task.CLASSIFICATION): ("x", "y"),
     TaskKey("b", Task.DETECTION): ("x",),

@@ -166,7 +166,7 @@ def _stages(tensors: Mapping[str, Tensor], pattern: str) -> list[int]:
     return [counts[stage] for stage in sorted(counts)]
 
 
-RESNET_DEPTHS = {
+RESNET_DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
     (False, (2, 2, 2, 2)): 18,
     (False, (3, 4, 6, 3)): 34,
     (True, (3, 4, 6, 3)): 50,

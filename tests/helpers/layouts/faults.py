@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from foundationx.curation.issues import IssueKind, Severity
-from tests.helpers.layouts.films import write_image
+from tests.helpers.layouts.images import write_image
 
 Plant = Callable[[Path], None]
 

@@ -7,7 +7,7 @@ from tests.helpers.layouts.faults import Fault, append, cut, edit_json, move_fol
 
 DET = "ChestX_Det_test.json"
 MASK = "mask/CHNCXR_0001_1_mask.png"
-FILM = "CXR_png/CHNCXR_0001_1.png"
+IMAGE = "CXR_png/CHNCXR_0001_1.png"
 
 
 def _first(content, key="annotations", **changes):
@@ -15,13 +15,13 @@ def _first(content, key="annotations", **changes):
 
 
 PLACE_FAULTS = [
-    Fault("mask size", "shenzhen", paint(MASK, 255, 50), IssueKind.TARGETS, FILM, MASK, "the mask has 50 x 50 pixels"),
+    Fault("mask size", "shenzhen", paint(MASK, 255, 50), IssueKind.TARGETS, IMAGE, MASK, "the mask has 50 x 50 pixels"),
     Fault(
         "mask values",
         "shenzhen",
         paint(MASK, 1),
         IssueKind.TARGETS,
-        FILM,
+        IMAGE,
         MASK,
         "1 values that the card does not name, e.g. 1",
     ),

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.helpers.layouts.films import (
+from tests.helpers.layouts.images import (
     SIDE,
-    nodule_film,
+    nodule_phantom,
     outline,
     runs,
     sick,
@@ -27,7 +27,7 @@ def rsna(folder: Path) -> dict[str, Any]:
     """RSNA pneumonia: DICOM, one row a box, and a second table that repeats its rows."""
     boxes, kinds = [["patientId", "x", "y", "width", "height", "Target"]], [["patientId", "class"]]
     for patient in range(1, 5):
-        found, name = nodule_film(patient), f"0004cfab-{patient}"
+        found, name = nodule_phantom(patient), f"0004cfab-{patient}"
         write_dicom(folder / "stage_2_train_images" / f"{name}.dcm", found.image)
         corners = found.boxes("Nodule")
         boxes += [[name, x1, y1, x2 - x1, y2 - y1, 1] for x1, y1, x2, y2 in corners] or [[name, "", "", "", "", 0]]
@@ -55,11 +55,11 @@ def rsna(folder: Path) -> dict[str, Any]:
 
 
 def vindr(folder: Path) -> dict[str, Any]:
-    """VinDr-CXR: three readers a film, DICOM, boxes and labels by reader."""
+    """VinDr-CXR: three readers per image, DICOM, boxes and labels by reader."""
     boxes = [["image_id", "rad_id", "class_name", "x_min", "y_min", "x_max", "y_max"]]
     labels = [["image_id", "rad_id", "Nodule/Mass", "No finding"]]
     for patient in range(1, 5):
-        found, name = nodule_film(patient), f"{patient:032x}"
+        found, name = nodule_phantom(patient), f"{patient:032x}"
         write_dicom(folder / "train" / f"{name}.dicom", found.image)
         for reader in ("R8", "R9", "R10"):
             seen = found.boxes("Nodule") if reader != "R10" else []
@@ -91,7 +91,7 @@ def siim(folder: Path) -> dict[str, Any]:
     """SIIM-ACR: relative runs down the columns, -1 for none, a space before a column's name."""
     rows = [["ImageId", " EncodedPixels"]]
     for patient in range(1, 5):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_dicom(folder / "dicom-images-train" / f"1.2.276.{patient}.dcm", found.image)
         masks = found.instances.get("Nodule", [])
         texts = [runs(mask, relative=True, first=0, order="columns") for mask in masks] or ["-1"]
@@ -110,7 +110,7 @@ def chexmask(folder: Path) -> dict[str, Any]:
     """CheXmask: absolute runs along the rows, at a size of their own, with a quality."""
     rows = [["image_id", "Dice RCA (Mean)", "Left Lung", "Right Lung", "Heart", "Height", "Width"]]
     for patient in range(1, 5):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_image(folder / "images" / f"{patient}.png", found.image)
         masks = [np.kron(found.mask(name), np.ones((2, 2))) for name in ("Left Lung", "Right Lung", "Heart")]
         texts = [runs(mask, relative=False, first=0, order="rows") for mask in masks]
@@ -130,7 +130,7 @@ def node21(folder: Path) -> dict[str, Any]:
     """NODE21: MetaImage, columns in an odd order, negatives as boxes of no size."""
     rows = [["height", "img_name", "label", "width", "x", "y"]]
     for patient in range(1, 5):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_mha(folder / "images" / f"n{patient:04d}.mha", found.image)
         boxes = [[y2 - y1, f"n{patient:04d}.mha", 1, x2 - x1, x1, y1] for x1, y1, x2, y2 in found.boxes("Nodule")]
         rows += boxes or [[0, f"n{patient:04d}.mha", 0, 0, 0, 0]]
@@ -144,12 +144,12 @@ def node21(folder: Path) -> dict[str, Any]:
 
 
 def coco(folder: Path) -> dict[str, Any]:
-    """COCO (TBX11K, JF-Healthcare): boxes, polygons and packed runs, films without annotation."""
+    """COCO (TBX11K, JF-Healthcare): boxes, polygons and packed runs, images without annotation."""
     from pycocotools import mask as packer
 
     images, annotations = [], []
     for patient in range(1, 5):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_image(folder / "imgs" / "tb" / f"tb{patient:04d}.png", found.image)
         images.append({"id": patient, "file_name": f"tb/tb{patient:04d}.png", "width": SIDE, "height": SIDE})
         for mask, (x1, y1, x2, y2) in zip(found.instances.get("Nodule", []), found.boxes("Nodule"), strict=True):
@@ -169,7 +169,7 @@ def chestx_det(folder: Path) -> dict[str, Any]:
     """ChestX-Det: lists of names, boxes and polygons."""
     records = []
     for patient in range(1, 5):
-        found, name = nodule_film(patient), f"{36000 + patient}.png"
+        found, name = nodule_phantom(patient), f"{36000 + patient}.png"
         write_image(folder / "images" / name, found.image)
         masks, boxes = found.instances.get("Nodule", []), found.boxes("Nodule")
         record = {"file_name": name, "syms": ["Nodule"] * len(masks), "boxes": boxes}
@@ -180,11 +180,11 @@ def chestx_det(folder: Path) -> dict[str, Any]:
 
 
 def object_cxr(folder: Path) -> dict[str, Any]:
-    """Object-CXR: all objects of a film in one cell, one file a side."""
+    """Object-CXR: all objects of an image in one cell, one file per split."""
     for side, patients in (("train", (1, 2, 3)), ("dev", (4, 5))):
         rows = [["image_name", "annotation"]]
         for patient in patients:
-            found = nodule_film(patient)
+            found = nodule_phantom(patient)
             write_image(folder / side / f"{patient:05d}.jpg", found.image)
             cells = [f"{place % 2} {' '.join(map(str, box))}" for place, box in enumerate(found.boxes("Nodule"))]
             if patient == 3:
@@ -201,7 +201,7 @@ def ribs(folder: Path) -> dict[str, Any]:
     """VinDr-RibCXR: JSON by columns, a polygon of points a rib; some ribs are not outlined."""
     content: dict[str, dict[str, Any]] = {"img": {}, "R1": {}, "L1": {}}
     for place, patient in enumerate((1, 2, 3)):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{place:03d}.png", found.image)
         content["img"][str(place)] = f"Data/train/img/VinDr_RibCXR_train_{place:03d}.png"
         for rib, lung in (("R1", "Right Lung"), ("L1", "Left Lung")):
@@ -219,7 +219,7 @@ def mask_rows(folder: Path) -> dict[str, Any]:
     """covid-chestxray segmentations: one row a mask file, masks overlap, a pixel value says unknown."""
     rows = [["Image", "Template Name", "Mask"]]
     for patient in range(1, 4):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         write_image(folder / "images" / f"{patient}.jpg", found.image)
         for organ in ("Heart", "Left Lung"):
             values = found.mask(organ).astype(np.uint8) * 255

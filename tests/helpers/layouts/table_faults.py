@@ -171,7 +171,7 @@ TABLE_FAULTS = [
         card=("expected.patients", 5),
     ),
     Fault(
-        "side count",
+        "split count",
         "nih",
         nothing,
         IssueKind.COUNTS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.helpers.layouts.films import nodule_film, sick, write_image, write_jsrt, write_rows
+from tests.helpers.layouts.images import nodule_phantom, sick, write_image, write_jsrt, write_rows
 
 CHEXPERT = ["No Finding", "Lung Lesion", "Edema"]
 
@@ -17,7 +17,7 @@ def nih(folder: Path) -> dict[str, Any]:
     rows = []
     for patient in range(1, 7):
         name = f"{patient:08d}_000.png"
-        write_image(folder / f"images_00{1 + patient % 2}" / "images" / name, nodule_film(patient).image)
+        write_image(folder / f"images_00{1 + patient % 2}" / "images" / name, nodule_phantom(patient).image)
         rows.append([name, "Nodule|Mass" if patient == 1 else "Nodule" if sick(patient) else "No Finding", patient])
     write_rows(folder / "Data_Entry_2017_v2020.csv", [["Image Index", "Finding Labels", "Patient ID"], *rows])
     (folder / "train_val_list.txt").write_text("\n".join(row[0] for row in rows[:4]))
@@ -39,12 +39,12 @@ def nih(folder: Path) -> dict[str, Any]:
 
 
 def chexpert(folder: Path) -> dict[str, Any]:
-    """CheXpert: one file a side, paths from above the folder, blank and -1."""
+    """CheXpert: one file per split, paths from above the folder, blank and -1."""
     for side, patients in (("train", (1, 2, 3)), ("valid", (4, 5))):
         rows = [["Path", "Sex", *CHEXPERT]]
         for patient in patients:
             path = f"{side}/patient{patient:05d}/study1/view1_frontal.jpg"
-            write_image(folder / path, nodule_film(patient).image)
+            write_image(folder / path, nodule_phantom(patient).image)
             edema = "-1.0" if patient == 1 else "0.0"
             rows.append([path, "Female", "" if sick(patient) else "1.0", "1.0" if sick(patient) else "0.0", edema])
         rows[-1][-1] = "1.0"
@@ -61,14 +61,14 @@ def chexpert(folder: Path) -> dict[str, Any]:
 
 
 def mimic(folder: Path) -> dict[str, Any]:
-    """MIMIC-CXR-JPG: labels by study, images by metadata, sides by a third table; all packed."""
+    """MIMIC-CXR-JPG: labels by study, images by metadata, splits by a third table; all packed."""
     studies, images, sides = [], [], []
     for patient in range(10, 15):
         subject, study, name = f"100000{patient}", f"500000{patient}", f"{patient:08x}-ab"
         studies.append([subject, study, "1.0" if sick(patient) else "", "" if sick(patient) else "0.0"])
         images.append([name, subject, study, "PA"])
         sides.append([name, study, subject, "train" if patient < 13 else "validate" if patient < 14 else "test"])
-        write_image(folder / f"files/p10/p{subject}/s{study}/{name}.jpg", nodule_film(patient).image)
+        write_image(folder / f"files/p10/p{subject}/s{study}/{name}.jpg", nodule_phantom(patient).image)
     write_rows(folder / "mimic-chexpert.csv.gz", [["subject_id", "study_id", "Lung Lesion", "Edema"], *studies])
     write_rows(folder / "mimic-metadata.csv.gz", [["dicom_id", "subject_id", "study_id", "ViewPosition"], *images])
     write_rows(folder / "mimic-split.csv.gz", [["dicom_id", "study_id", "subject_id", "split"], *sides])
@@ -98,7 +98,7 @@ def padchest(folder: Path) -> dict[str, Any]:
     """PadChest: a Python list in a cell, 16-bit PNG in numbered folders."""
     rows = [["", "ImageID", "ImageDir", "PatientID", "Labels"]]
     for patient in range(1, 5):
-        values = nodule_film(patient).image.astype(np.uint16) * 256
+        values = nodule_phantom(patient).image.astype(np.uint16) * 256
         write_image(folder / str(patient % 2) / f"{patient}.png", values)
         labels = "['nodule', 'nodule ', 'unchanged']" if sick(patient) else "['normal']"
         rows.append([patient, f"{patient}.png", patient % 2, patient, labels])
@@ -115,11 +115,11 @@ def padchest(folder: Path) -> dict[str, Any]:
 
 
 def covidx(folder: Path) -> dict[str, Any]:
-    """COVIDx: lists without header, cells apart by spaces, one list a side."""
+    """COVIDx: lists without header, cells apart by spaces, one list per split."""
     for side, patients in (("train", (1, 2, 3)), ("test", (4, 5))):
         lines = []
         for patient in patients:
-            write_image(folder / side / f"{patient}.png", nodule_film(patient).image)
+            write_image(folder / side / f"{patient}.png", nodule_phantom(patient).image)
             lines.append(f"p{patient} {patient}.png {'positive' if sick(patient) else 'negative'} cohen")
         (folder / f"{side}.txt").write_text("\n".join(lines))
     task = {
@@ -135,7 +135,7 @@ def covidx(folder: Path) -> dict[str, Any]:
 def shenzhen(folder: Path) -> dict[str, Any]:
     """Shenzhen and Montgomery: the label in the name, masks of the lungs beside, a stray Thumbs.db."""
     for patient in range(1, 5):
-        found = nodule_film(patient)
+        found = nodule_phantom(patient)
         name = f"CHNCXR_{patient:04d}_{int(sick(patient))}"
         write_image(folder / "CXR_png" / f"{name}.png", found.image)
         if patient < 4:
@@ -160,7 +160,7 @@ def shenzhen(folder: Path) -> dict[str, Any]:
 def jsrt(folder: Path) -> dict[str, Any]:
     """JSRT: headerless films whose name says nodule or not."""
     for patient, kind in ((1, "LN"), (2, "NN")):
-        write_jsrt(folder / f"JPC{kind}{patient:03d}.IMG", nodule_film(patient).image)
+        write_jsrt(folder / f"JPC{kind}{patient:03d}.IMG", nodule_phantom(patient).image)
     task = {
         "reader": "name_pattern",
         "options": {"pattern": "JPC(LN|NN)[0-9]+[.]IMG$", "negative": ["NN"]},
@@ -170,11 +170,11 @@ def jsrt(folder: Path) -> dict[str, Any]:
 
 
 def kermany(folder: Path) -> dict[str, Any]:
-    """Paediatric pneumonia: folders of sides, folders of classes in them."""
+    """Paediatric pneumonia: folders of splits, folders of classes in them."""
     for patient in range(1, 7):
         kind = f"PNEUMONIA/person{patient}_virus" if sick(patient) else f"NORMAL/IM-{patient:04d}"
         side = "train" if patient < 5 else "test"
-        write_image(folder / "chest_xray" / side / f"{kind}_0001.jpeg", nodule_film(patient).image)
+        write_image(folder / "chest_xray" / side / f"{kind}_0001.jpeg", nodule_phantom(patient).image)
     task = {
         "reader": "class_folders",
         "images": ["chest_xray/train", "chest_xray/test"],

@@ -23,7 +23,7 @@ SIDE = 48
 
 
 @cache
-def film(patient: int, number: int = 0, findings: tuple[str, ...] | None = ("Nodule",)) -> Phantom:
+def phantom(patient: int, number: int = 0, findings: tuple[str, ...] | None = ("Nodule",)) -> Phantom:
     return make_phantom(patient, number, SIDE, findings)
 
 
@@ -32,8 +32,8 @@ def sick(patient: int) -> bool:
     return patient % 2 == 1
 
 
-def nodule_film(patient: int) -> Phantom:
-    return film(patient, 0, ("Nodule",) if sick(patient) else ())
+def nodule_phantom(patient: int) -> Phantom:
+    return phantom(patient, 0, ("Nodule",) if sick(patient) else ())
 
 
 def place(path: Path) -> Path:

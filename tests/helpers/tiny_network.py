@@ -1,0 +1,12 @@
+"""The smallest backbone and detection trunk that tests of the whole network use."""
+
+BACKBONE = {
+    "type": "mmdet.SwinTransformer",
+    "embed_dims": 8,
+    "depths": (1, 1, 1, 1),
+    "num_heads": (1, 1, 2, 2),
+    "window_size": 4,
+    "drop_path_rate": 0.0,
+    "out_indices": (0, 1, 2, 3),
+}
+DETECTION = {"embed_dims": 16, "num_heads": 2, "ffn_dims": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8}
