@@ -79,7 +79,7 @@ def _ap40(kept: Kept, classes: int) -> np.ndarray:
         for entry in _entries(corners * scale, labels, image):
             area = entry["bbox"][2] * entry["bbox"][3]
             truth.append(entry | {"id": len(truth) + 1, "area": area, "iscrowd": 0})
-        entries = _entries(prediction.boxes[0].numpy() * scale, prediction.box_classes[0].numpy(), image)
+        entries = _entries(prediction.relative_boxes[0].numpy() * scale, prediction.box_classes[0].numpy(), image)
         for entry, score in zip(entries, prediction.scores[0].tolist(), strict=True):
             found.append(entry | {"score": score})
     with contextlib.redirect_stdout(io.StringIO()):

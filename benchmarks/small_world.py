@@ -62,7 +62,7 @@ def draw_batch(key: TaskKey, images: int = 2) -> Batch:
     common = (key, pixels, pixels, torch.randint(2, (images, CLASSES)).float(), metas)
     if key.task is Task.DETECTION:
         boxes = torch.rand(images, OBJECTS, 4) * 0.3 + 0.2
-        return DetectionBatch(*common, boxes=boxes, box_classes=torch.randint(CLASSES, (images, OBJECTS)))
+        return DetectionBatch(*common, centred_boxes=boxes, box_classes=torch.randint(CLASSES, (images, OBJECTS)))
     if key.task is Task.SEGMENTATION:
         return SegmentationBatch(*common, masks=torch.randint(2, (images, CLASSES, SIZE, SIZE), dtype=torch.uint8))
     return Batch(*common)

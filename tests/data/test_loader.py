@@ -59,9 +59,9 @@ def sample(boxes, size=(40, 80), key=B):
 
 def test_collate_makes_shares_of_the_image_and_pads():
     batch = collate([(sample([[8, 10, 24, 30]]), []), (sample([]), []), (sample([[0, 0, 80, 40], [0, 0, 8, 4]]), [])])
-    assert batch.boxes.shape == (3, 2, 4)
-    torch.testing.assert_close(batch.boxes[0, 0], torch.tensor([0.2, 0.5, 0.2, 0.5]))
-    torch.testing.assert_close(batch.boxes[2, 0], torch.tensor([0.5, 0.5, 1.0, 1.0]))
+    assert batch.centred_boxes.shape == (3, 2, 4)
+    torch.testing.assert_close(batch.centred_boxes[0, 0], torch.tensor([0.2, 0.5, 0.2, 0.5]))
+    torch.testing.assert_close(batch.centred_boxes[2, 0], torch.tensor([0.5, 0.5, 1.0, 1.0]))
     assert batch.box_classes.tolist() == [[0, -1], [-1, -1], [0, 1]]
     assert batch.images.shape == (3, 1, 40, 80) and batch.teacher_images is batch.images
     moved = batch.to("cpu")

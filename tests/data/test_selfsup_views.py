@@ -54,9 +54,9 @@ def test_views_are_a_function_of_seed_and_moment(dataset):
     first, again, other = (dataset.sample(0, seed, TrainingProgress()) for seed in (7, 7, 8))
     for name, view in first.target.views.items():
         assert np.array_equal(view.image, again.target.views[name].image) and np.array_equal(
-            view.box, again.target.views[name].box
+            view.window, again.target.views[name].window
         )
-        assert not np.array_equal(view.box, other.target.views[name].box)
+        assert not np.array_equal(view.window, other.target.views[name].window)
     assert first.target.views["plain"].image.shape == (64, 64) and first.labels.shape == (0,)
     assert dataset.sample(0, 7, TrainingProgress(0, 0.5)).target.views["plain"].image.shape == (128, 128)
 
@@ -79,11 +79,11 @@ def test_batches_hold_views_by_name_and_move_as_one(dataset):
     batch = collate([pool[SampleRef(KEY, n, n, TrainingProgress(4, 0.25))] for n in range(3)])
     assert batch.training_progress == TrainingProgress(4, 0.25) and len(batch) == 3
     view = batch.views["shuffled"]
-    assert view.images.shape == (3, 1, 64, 64) and view.boxes.shape == (3, 4) and view.order.shape == (3, 4)
+    assert view.images.shape == (3, 1, 64, 64) and view.windows.shape == (3, 4) and view.order.shape == (3, 4)
     assert view.images.dtype == torch.uint8 and view.order.dtype == torch.int64
     moved = batch.to("meta")
-    assert moved.views["plain"].boxes.device.type == "meta" and moved.teacher_images is moved.images
-    assert moved.training_progress == batch.training_progress and batch.views["plain"].boxes.device.type == "cpu"
+    assert moved.views["plain"].windows.device.type == "meta" and moved.teacher_images is moved.images
+    assert moved.training_progress == batch.training_progress and batch.views["plain"].windows.device.type == "cpu"
 
 
 def test_a_tensor_in_two_places_is_changed_once():

@@ -169,7 +169,7 @@ class Knowing(nn.Module):
             scores = torch.tensor([[0.9, SHOWN_SCORE / 2]]).expand(len(boxes), 2)
             both = torch.cat([boxes[:, None], weak], dim=1)
             return DetectionPrediction(
-                boxes=both, scores=scores, box_classes=torch.zeros(len(boxes), 2, dtype=torch.long)
+                relative_boxes=both, scores=scores, box_classes=torch.zeros(len(boxes), 2, dtype=torch.long)
             )
         x = (torch.arange(images.shape[-1]) + 0.5) / images.shape[-1]
         across = (x > boxes[:, :1]) & (x < boxes[:, 2:3])

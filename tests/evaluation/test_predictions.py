@@ -122,11 +122,11 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
     key = TaskKey("d", Task.DETECTION)
     batches = []
     for size, true in (((100, 200), [[0.5, 0.5, 0.2, 0.4]]), ((50, 50), [])):
-        target = {"boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
+        target = {"centred_boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
         for place, box in enumerate(true):
-            target["boxes"][0, place], target["box_classes"][0, place] = torch.tensor(box), 0
+            target["centred_boxes"][0, place], target["box_classes"][0, place] = torch.tensor(box), 0
         said = DetectionPrediction(
-            boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
+            relative_boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
             box_classes=torch.zeros(1, 1, dtype=torch.long),
         )  # fmt: skip
         batches.append((said, batch_of(key, [size], **target)))
@@ -159,11 +159,11 @@ def detected(number, queries=100):
     key, rng = TaskKey("d", Task.DETECTION), np.random.default_rng(0)
     for _ in range(number):
         said = DetectionPrediction(
-            boxes=torch.from_numpy(rng.random((1, queries, 4), dtype=np.float32)),
+            relative_boxes=torch.from_numpy(rng.random((1, queries, 4), dtype=np.float32)),
             scores=torch.from_numpy(rng.random((1, queries), dtype=np.float32)),
             box_classes=torch.zeros(1, queries, dtype=torch.long),
         )
-        target = {"boxes": torch.full((1, 1, 4), 0.5), "box_classes": torch.zeros(1, 1, dtype=torch.long)}
+        target = {"centred_boxes": torch.full((1, 1, 4), 0.5), "box_classes": torch.zeros(1, 1, dtype=torch.long)}
         yield said, batch_of(key, [(90, 80)], **target)
 
 

@@ -54,7 +54,7 @@ def draw_batch(counts=(2, 1), classes=CLASSES):
         images,
         labels=torch.ones(len(counts), classes),
         metas=(),
-        boxes=torch.cat([centre, size], dim=-1) * real[..., None],
+        centred_boxes=torch.cat([centre, size], dim=-1) * real[..., None],
         box_classes=torch.randint(classes, (len(counts), most)).masked_fill(~real, -1),
     )
 

@@ -43,7 +43,7 @@ def make_batch(key: TaskKey) -> Batch:
         classes = torch.zeros(IMAGES, 2, dtype=torch.int64)
         classes[1::2] = -1
         labels[1::2] = 0.0  # known negatives: images without boxes
-        return DetectionBatch(key, images, images, labels, (), boxes=boxes, box_classes=classes)
+        return DetectionBatch(key, images, images, labels, (), centred_boxes=boxes, box_classes=classes)
     if key.task is Task.SEGMENTATION:
         masks = torch.randint(0, 2, (IMAGES, 2, 64, 64), dtype=torch.uint8, generator=generator)
         masks[1::2, 0] = 255

@@ -45,7 +45,7 @@ def make_batch(key, classes, size=64, count=2):
     common = (key, images, images, torch.ones(count, len(classes)), ())
     if key.task is Task.DETECTION:
         boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4]], [[0.3, 0.6, 0.2, 0.3]]])
-        return DetectionBatch(*common, boxes=boxes, box_classes=torch.zeros(count, 1, dtype=torch.int64))
+        return DetectionBatch(*common, centred_boxes=boxes, box_classes=torch.zeros(count, 1, dtype=torch.int64))
     if key.task is Task.SEGMENTATION:
         masks = torch.randint(0, 2, (count, len(classes), size, size), dtype=torch.uint8, generator=generator)
         return SegmentationBatch(*common, masks=masks)

@@ -32,7 +32,7 @@ class View:
 
     Attributes:
         name: how the objective finds it again; views of one name have one size in a batch.
-        box: (4,) y0 x0 y1 x1 in source pixels.
+        window: (4,) y0 x0 y1 x1 in source pixels.
         size: side of the square view in pixels.
         toned: brightness, contrast, noise and blur vary.
         rotate: it is turned by up to so many degrees; 0 for views whose tokens are matched.
@@ -41,7 +41,7 @@ class View:
     """
 
     name: str
-    box: np.ndarray
+    window: np.ndarray
     size: int
     toned: bool = True
     rotate: float = 0.0
@@ -65,19 +65,19 @@ class ViewPixels:
 
     Attributes:
         image: (S, S) uint8.
-        box: (4,) float32 y0 x0 y1 x1 in pixels of the source image.
+        window: (4,) float32 y0 x0 y1 x1 in pixels of the source image.
         order: (N,) int64: block i shows what block ``order[i]`` showed before the view was shuffled, if it was.
     """
 
     image: np.ndarray
-    box: np.ndarray
+    window: np.ndarray
     order: np.ndarray
 
 
 @dataclass(slots=True)
 class ViewBatch:
-    """One view of every image of a batch: (B, 1, S, S) uint8 images, (B, 4) boxes, (B, N) orders as in ViewPixels."""
+    """One view of every image of a batch: (B, 1, S, S) uint8 images, (B, 4) windows, (B, N) orders as in ViewPixels."""
 
     images: Tensor
-    boxes: Tensor
+    windows: Tensor
     order: Tensor

@@ -62,7 +62,7 @@ class ViewSetDataset(ImageDataset):
 
     def _show(self, image: np.ndarray, view: View, random: np.random.Generator) -> ViewPixels:
         """Cuts, turns, distorts, shuffles and tones, in this order."""
-        pixels = crop(image, view.box, view.size)
+        pixels = crop(image, view.window, view.size)
         seed = int(random.integers(2**32))
         if view.rotate or view.toned:
             pixels = self._pipeline(view)(pixels, None, seed).image
@@ -71,7 +71,7 @@ class ViewSetDataset(ImageDataset):
         order = identity_order(view.cells) if view.order is None else view.order
         if view.order is not None:
             pixels = shuffle_blocks(pixels, view.order)
-        return ViewPixels(pixels, view.box.astype(np.float32), order)
+        return ViewPixels(pixels, view.window.astype(np.float32), order)
 
     def _pipeline(self, view: View) -> ViewPipeline:
         """Rotation and tones for views of one kind, made once."""

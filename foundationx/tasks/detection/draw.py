@@ -39,7 +39,10 @@ def describe(
     scale = np.array([width, height, width, height])
     rows = []
     for box, score, label in zip(
-        prediction.boxes[0].tolist(), prediction.scores[0].tolist(), prediction.box_classes[0].tolist(), strict=True
+        prediction.relative_boxes[0].tolist(),
+        prediction.scores[0].tolist(),
+        prediction.box_classes[0].tolist(),
+        strict=True,
     ):
         if score >= threshold:
             corners = np.round(np.clip(box, 0, 1) * scale, 1)

@@ -124,7 +124,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
         query = torch.div(flat, num_classes, rounding_mode="floor")
         corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
         chosen = corners.gather(1, query[..., None].expand(-1, -1, 4))
-        return DetectionPrediction(boxes=chosen, scores=best, box_classes=flat % num_classes)
+        return DetectionPrediction(relative_boxes=chosen, scores=best, box_classes=flat % num_classes)
 
     def _propose(self, feature: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """The best tokens of the memory: logits (B, Q, K), boxes (B, Q, 4), and the boxes that the decoder starts with.
@@ -194,7 +194,7 @@ def run_decoder(
 
 
 def _targets(batch: DetectionBatch) -> Targets:
-    return Targets(batch.boxes, batch.box_classes, ~batch.labels.isnan())
+    return Targets(batch.centred_boxes, batch.box_classes, ~batch.labels.isnan())
 
 
 def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,12 @@ class DetectionPrediction(Prediction):
     """The best boxes of every image, best first.
 
     Attributes:
-        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
+        relative_boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
         scores: (B, Q) in [0, 1].
         box_classes: (B, Q) int64.
     """
 
-    boxes: Tensor
+    relative_boxes: Tensor
     scores: Tensor
     box_classes: Tensor
 

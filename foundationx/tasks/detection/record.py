@@ -27,7 +27,7 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
     scale = np.stack([_scale((meta.height, meta.width)) for meta in batch.metas])
     number, queries = prediction.scores.shape
     counts = np.full(number, queries)
-    boxes = prediction.boxes.float().numpy() * scale[:, None]
+    boxes = prediction.relative_boxes.float().numpy() * scale[:, None]
     return {
         "boxes": Ragged(boxes.reshape(-1, 4), counts),
         "scores": Ragged(prediction.scores.float().numpy().reshape(-1), counts),
@@ -47,7 +47,7 @@ def example(prediction: DetectionPrediction, batch: DetectionBatch, index: int) 
         labels=batch.labels[index].numpy(),
         boxes=corners * scale,
         box_classes=classes,
-        pred_boxes=prediction.boxes[index][shown].numpy() * scale,
+        pred_boxes=prediction.relative_boxes[index][shown].numpy() * scale,
         pred_scores=prediction.scores[index][shown].numpy(),
         pred_classes=prediction.box_classes[index][shown].numpy(),
     )
@@ -56,7 +56,7 @@ def example(prediction: DetectionPrediction, batch: DetectionBatch, index: int) 
 def true_boxes(batch: DetectionBatch, index: int) -> tuple[AnyArray, AnyArray]:
     """True boxes (T, 4) x1 y1 x2 y2 as shares of the image, and their classes (T,), without the padding."""
     classes = batch.box_classes[index].numpy()
-    boxes = batch.boxes[index].numpy()[classes >= 0]
+    boxes = batch.centred_boxes[index].numpy()[classes >= 0]
     half = boxes[:, 2:] / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
 

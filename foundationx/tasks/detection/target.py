@@ -51,11 +51,11 @@ class DetectionBatch(Batch):
     """Images with boxes.
 
     Attributes:
-        boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image.
+        centred_boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image.
         box_classes: (B, T) int64, -1 in the padding.
     """
 
-    boxes: Tensor
+    centred_boxes: Tensor
     box_classes: Tensor
 
 
@@ -83,7 +83,7 @@ def collate(common: Mapping[str, Any], targets: Sequence[Boxes], size: tuple[int
         boxes[index, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
         boxes[index, :count, 2:] = corners[:, 2:] - corners[:, :2]
         classes[index, :count] = target.box_classes
-    return DetectionBatch(**common, boxes=torch.from_numpy(boxes), box_classes=torch.from_numpy(classes))
+    return DetectionBatch(**common, centred_boxes=torch.from_numpy(boxes), box_classes=torch.from_numpy(classes))
 
 
 def _visible_bounds(quadrangles: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,7 @@ class SegmentationTask(TaskDefinition):
         """Features brightened in and around predicted boxes."""
         if config.region_gate is None:
             return features
-        return gate_features(features, prediction.boxes, prediction.scores, size, config.region_gate)
+        return gate_features(features, prediction.relative_boxes, prediction.scores, size, config.region_gate)
 
     def record_truth(self, batch: SegmentationBatch) -> dict[str, Recorded]:
         """True and known pixels."""

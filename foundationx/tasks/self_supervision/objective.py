@@ -148,7 +148,7 @@ def for_both(view: View, options: ObjectiveOptions) -> list[View]:
     """A view for student and teacher: with the teacher's clean copy, or as released the very same one."""
     if options.as_released or not (view.toned or view.rotate or view.distorted or view.order is not None):
         return [view]
-    return [view, View(view.name + CLEAN, view.box, view.size, toned=False)]
+    return [view, View(view.name + CLEAN, view.window, view.size, toned=False)]
 
 
 def _look(encoder: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> list[Tokens]:

@@ -42,7 +42,7 @@ def collate(common: Mapping[str, Any], targets: Sequence[ViewSet]) -> SelfSuperv
     views = {
         name: ViewBatch(
             images=_stack([target.views[name].image for target in targets])[:, None],
-            boxes=_stack([target.views[name].box for target in targets]),
+            windows=_stack([target.views[name].window for target in targets]),
             order=_stack([target.views[name].order for target in targets]),
         )
         for name in targets[0].views

@@ -51,7 +51,7 @@ def test_denoising_queries_see_the_matching_ones():
 def test_an_image_is_predicted_the_same_whatever_padding_its_batch_brings():
     features, batch = draw_features(2), draw_batch((1, 5))
     alone = draw_batch((1,))
-    alone.boxes, alone.box_classes = batch.boxes[:1, :1], batch.box_classes[:1, :1]
+    alone.centred_boxes, alone.box_classes = batch.centred_boxes[:1, :1], batch.box_classes[:1, :1]
     _, together = run(batch, features)
     _, single = run(alone, [feature[:1] for feature in features])
     torch.testing.assert_close(together.logits[:, :1], single.logits, atol=1e-5, rtol=1e-5)

@@ -88,13 +88,13 @@ def test_matching_queries_learn_nothing_of_the_truth():
     head.train()
     memory = trunk(draw_features())
     batch = draw_batch((2, 2))
-    batch.boxes.requires_grad_()
+    batch.centred_boxes.requires_grad_()
     outputs = head(memory, trunk, batch)
     (gradient,) = torch.autograd.grad(
-        outputs.boxes.sum() + outputs.logits.sum(), batch.boxes, retain_graph=True, allow_unused=True
+        outputs.boxes.sum() + outputs.logits.sum(), batch.centred_boxes, retain_graph=True, allow_unused=True
     )
     assert gradient is None or not gradient.any()
-    (gradient,) = torch.autograd.grad(outputs.denoised[0].sum(), batch.boxes)
+    (gradient,) = torch.autograd.grad(outputs.denoised[0].sum(), batch.centred_boxes)
     assert gradient.any(), "the denoising queries do depend on it"
 
 

@@ -54,8 +54,8 @@ def test_prediction_by_hand():
     assert found.box_classes.tolist() == [[0, 1, 1, 0, 0, 1]]
     expected = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0, -4.0]).sigmoid()
     torch.testing.assert_close(found.scores[0], expected)
-    torch.testing.assert_close(found.boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
-    torch.testing.assert_close(found.boxes[0, 3], found.boxes[0, 2])
+    torch.testing.assert_close(found.relative_boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
+    torch.testing.assert_close(found.relative_boxes[0, 3], found.relative_boxes[0, 2])
 
 
 def test_a_shared_decoder_is_the_one_that_is_used():

@@ -70,7 +70,7 @@ def test_queries_are_at_most_the_tokens():
     tokens = 64 + 16 + 4 + 1
     prediction = head.eval().predict(head(trunk.eval()(features), trunk), (64, 64))
     assert head(trunk(features), trunk).logits.shape == (4, 2, tokens, CLASSES)
-    assert prediction.boxes.shape == (2, 100, 4)
+    assert prediction.relative_boxes.shape == (2, 100, 4)
 
 
 def test_prediction_is_best_first_and_within_the_image():
@@ -78,13 +78,15 @@ def test_prediction_is_best_first_and_within_the_image():
     outputs = head.eval()(trunk.eval()(draw_features()), trunk)
     prediction = head.predict(outputs, (64, 64))
     assert (prediction.scores.diff(dim=1) <= 0).all()
-    assert prediction.boxes.min() >= 0 and prediction.boxes.max() <= 1
+    assert prediction.relative_boxes.min() >= 0 and prediction.relative_boxes.max() <= 1
     # The best entry by a slow search.
     for image in range(2):
         scores = outputs.logits[-1, image].sigmoid()
         query, kind = divmod(int(scores.argmax()), CLASSES)
         assert prediction.box_classes[image, 0] == kind and prediction.scores[image, 0] == scores.max()
-        torch.testing.assert_close(prediction.boxes[image, 0], to_corners(outputs.boxes[-1, image, query]).clamp(0, 1))
+        torch.testing.assert_close(
+            prediction.relative_boxes[image, 0], to_corners(outputs.boxes[-1, image, query]).clamp(0, 1)
+        )
 
 
 def test_the_start_says_one_percent_and_the_proposals_own_boxes():
@@ -139,7 +141,7 @@ def rectangles(count, side=64):
     batch = draw_batch([1 + number % 2 for number in range(count)], classes=2)
     pixels = torch.randn(count, 1, side, side) * 0.05
     for image in range(count):
-        for box, kind in zip(to_corners(batch.boxes[image]), batch.box_classes[image], strict=True):
+        for box, kind in zip(to_corners(batch.centred_boxes[image]), batch.box_classes[image], strict=True):
             if kind >= 0:
                 x1, y1, x2, y2 = (box * side).round().int().tolist()
                 pixels[image, 0, y1:y2, x1:x2] = 1
@@ -180,7 +182,9 @@ def test_learns_drawn_rectangles_by_heart(sharing):
     for image in range(len(batch)):
         real = batch.box_classes[image] >= 0
         number = int(real.sum())
-        overlap = generalised_iou(to_corners(batch.boxes[image, real])[:, None], prediction.boxes[image, None, :number])
+        overlap = generalised_iou(
+            to_corners(batch.centred_boxes[image, real])[:, None], prediction.relative_boxes[image, None, :number]
+        )
         same = batch.box_classes[image, real][:, None] == prediction.box_classes[image, None, :number]
         best += int(((overlap > 0.5) & same).any(1).sum())
     assert best >= 0.9 * int((batch.box_classes >= 0).sum()), "the best boxes of an image are its rectangles"

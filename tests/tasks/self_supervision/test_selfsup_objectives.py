@@ -83,7 +83,7 @@ def show_blocks(images):
 def swapped(batch):
     """The batch with rows and columns exchanged in the boxes, but not in the pixels."""
     for view in batch.views.values():
-        view.boxes = view.boxes[:, [1, 0, 3, 2]]
+        view.windows = view.windows[:, [1, 0, 3, 2]]
     return batch
 
 
@@ -101,7 +101,7 @@ def perfect_peac(folder, seed):
 
 def place_loss(batch, objective):
     scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
-    seen, boxes = tuple(scene.seen_by_student("one", "two")), (batch.views["one"].boxes, batch.views["two"].boxes)
+    seen, boxes = tuple(scene.seen_by_student("one", "two")), (batch.views["one"].windows, batch.views["two"].windows)
     return float(objective._place_loss(scene, seen, seen, boxes, torch.ones(4, dtype=torch.bool)))
 
 
@@ -109,7 +109,7 @@ def place_loss(batch, objective):
 def test_peac_compares_the_same_places_and_swapped_axes_do_not(folder, seed):
     batch, objective = perfect_peac(folder, seed)
     assert place_loss(batch, objective) < 1e-3  # rounding to bytes
-    shift = (batch.views["one"].boxes - batch.views["two"].boxes)[:, :2]
+    shift = (batch.views["one"].windows - batch.views["two"].windows)[:, :2]
     assert not torch.equal(shift[:, 0], shift[:, 1])
     assert place_loss(swapped(batch), objective) > 0.02
 
@@ -158,7 +158,7 @@ def test_peac_crops_overlap_as_published():
     """At least 10 x 10 cells, 155 of 196 on average (``ssl.md`` 3.1)."""
     shared = []
     for views in draw_views("peac", 400):
-        one, two = (torch.from_numpy(views[name].box)[None] for name in ("one", "two"))
+        one, two = (torch.from_numpy(views[name].window)[None] for name in ("one", "two"))
         shared.append(int(inside(centres(one, (14, 14)), two).sum()))
     assert min(shared) >= 100 and np.mean(shared) == pytest.approx(155, abs=3)
 
@@ -167,7 +167,7 @@ def test_ace_narrow_crops_lie_in_wide_ones_as_published():
     """94 % on average, entirely in 69 % (``ssl.md`` 4.1); always on the wide crop's grid."""
     shares = []
     for views in draw_views("ace", 600):
-        wide, narrow = (views[name].box for name in ("wide", "narrow"))
+        wide, narrow = (views[name].window for name in ("wide", "narrow"))
         cell = (wide[2:] - wide[:2]) / 28
         offset = (narrow[:2] - wide[:2]) / cell
         assert np.allclose(offset, np.round(offset)) and (np.round(offset).astype(int) % 2 == 0).all()
@@ -181,7 +181,7 @@ def test_ace_narrow_crops_lie_in_wide_ones_as_published():
 def test_adam_goes_from_whole_images_to_sixteenths():
     for done, share in ((0.1, 1.0), (0.5, 1 / 4), (0.9, 1 / 16)):
         areas = [
-            np.prod(views["query"].box[2:] - views["query"].box[:2]) / 1024**2
+            np.prod(views["query"].window[2:] - views["query"].window[:2]) / 1024**2
             for views in draw_views("adam", 60, training_progress=TrainingProgress(0, done))
         ]
         assert 0.2 * share * 0.99 <= min(areas) and share / 2 < max(areas) <= share * 1.01
@@ -189,10 +189,10 @@ def test_adam_goes_from_whole_images_to_sixteenths():
 
 def test_adam_v2_shares_a_middle_and_divides_the_whole():
     (views,) = draw_views("adam_v2", 1, training_progress=TrainingProgress(0, 0.7))
-    middle = (views["whole"].box[:2] + views["whole"].box[2:]) / 2
+    middle = (views["whole"].window[:2] + views["whole"].window[2:]) / 2
     for name in ("centred", *(f"small{n}" for n in range(8))):
-        assert np.allclose((views[name].box[:2] + views[name].box[2:]) / 2, middle)
-    area = {name: np.prod(view.box[2:] - view.box[:2]) for name, view in views.items()}
+        assert np.allclose((views[name].window[:2] + views[name].window[2:]) / 2, middle)
+    area = {name: np.prod(view.window[2:] - view.window[:2]) for name, view in views.items()}
     assert sum(area[f"part{n}"] for n in range(4)) == pytest.approx(area["whole"])
     assert area["small0"] < area["small3"] < area["small7"] < area["whole"]
     assert {views[name].size for name in ("whole", "centred", "part3")} == {224} and views["small0"].size == 96

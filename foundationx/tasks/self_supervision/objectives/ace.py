@@ -96,7 +96,7 @@ class Ace(Objective[AceOptions]):
 
     def forward(self, batch: ObjectiveBatch[Ace]) -> ObjectiveOutput:
         """Losses ``whole``, ``divide`` and ``compose``."""
-        boxes = [batch.views[name].boxes for name in ("wide", "narrow")]
+        boxes = [batch.views[name].windows for name in ("wide", "narrow")]
         seen = batch.seen_by_student("wide", "narrow")
         targets = batch.seen_by_teacher("wide", "narrow")
         loss, wanted = self._whole_loss(batch, seen, targets, boxes)

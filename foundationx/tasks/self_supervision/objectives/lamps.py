@@ -110,7 +110,7 @@ class Lamps(Objective[LampsOptions]):
     def _extrapolate(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """From the tokens of a window to those of the crop around it."""
         (seen,), (target,) = batch.seen_by_student("window"), batch.seen_by_teacher("crop")
-        crop, window = batch.clean("crop").boxes, batch.views["window"].boxes
+        crop, window = batch.clean("crop").windows, batch.views["window"].windows
         index, valid = nearest(crop, target.grid, window, seen.grid)
         guess = self.decoder(seen.values, index, valid)
         loss = regress(guess, target.values, "smooth_l1", self._scaling, ~valid)
@@ -145,7 +145,7 @@ class Lamps(Objective[LampsOptions]):
     def _consistency(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """Two crops agree on what both show, as a whole and place by place."""
         seen, targets = batch.seen_by_student("one", "two"), batch.seen_by_teacher("one", "two")
-        boxes = [batch.views[name].boxes for name in ("one", "two")]
+        boxes = [batch.views[name].windows for name in ("one", "two")]
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
             raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]

@@ -84,7 +84,7 @@ class Peac(Objective[PeacOptions]):
             "order": order_loss(self.order(seen[0].values), one.order),
             "restore": regress(self.pixels(seen[0].values, seen[0].grid), grey, "mse"),
             "whole": self.options.whole_weight * self._whole_loss(batch, seen, targets),
-            "place": self._place_loss(batch, seen, targets, (one.boxes, two.boxes), unshuffled),
+            "place": self._place_loss(batch, seen, targets, (one.windows, two.windows), unshuffled),
         }
         return ObjectiveOutput(losses, seen[1].pooled, targets[0].pooled)
 
