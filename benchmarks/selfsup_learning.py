@@ -20,7 +20,7 @@ from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common
-from foundationx.evaluation.anatomy.suite import Film
+from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.views import look_at_views
 from foundationx.tasks.self_supervision.tokens import encoder
@@ -171,15 +171,18 @@ def measure(world: World, init: Path) -> dict[str, float]:
     see = encoder(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
     images = world.measured()
     wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images], config.image_size)
-    own, others = anatomy.composition(wholes, quadrants)
-    removed = [anatomy.decomposition(wholes, without[:, q], quadrants[:, q]) for q in range(quadrants.shape[1])]
+    own, others = (cosines.mean().item() for cosines in anatomy.composition_cosines(wholes, quadrants))
+    removed = [
+        anatomy.decomposition_hits(wholes, without[:, q], quadrants[:, q]).mean().item()
+        for q in range(quadrants.shape[1])
+    ]
     found = {"composition": own - others, "decomposition": float(np.mean(removed))}
     names = common([item.landmarks for item in images])
     whole = [item for item in images if all(name in item.landmarks for name in names)]
     return found | _landmarks(see, whole[:LANDMARK_IMAGES], names)
 
 
-def _landmarks(see: anatomy.Eye, images: list[Film], names: list[str]) -> dict[str, float]:
+def _landmarks(see: anatomy.Encoder, images: list[Radiograph], names: list[str]) -> dict[str, float]:
     """Locality, and the mean error in pixels of matching landmarks between pairs of patients."""
     points = [as_array(item.landmarks, names) for item in images]
     queries = [anatomy.features_at(see, item.image, p, VIEW) for item, p in zip(images, points, strict=True)]
@@ -188,7 +191,8 @@ def _landmarks(see: anatomy.Eye, images: list[Film], names: list[str]) -> dict[s
         keys = anatomy.features_at(see, images[n + 1].image, places, VIEW)
         errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
     owners = np.repeat(np.arange(len(images)), len(names)).tolist()
+    hits = anatomy.locality_hits(torch.cat(queries), list(range(len(names))) * len(images), owners)
     return {
-        "locality": anatomy.locality(torch.cat(queries), list(range(len(names))) * len(images), owners),
+        "locality": hits.double().mean().item(),
         "correspondence": float(np.mean(errors)),
     }

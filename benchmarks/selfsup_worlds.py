@@ -18,7 +18,7 @@ from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.evaluation.anatomy.landmarks import mask_landmarks
-from foundationx.evaluation.anatomy.suite import Film
+from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.phantoms.phantom import make_phantom
 from foundationx.phantoms.write import write_phantom_datasets
 
@@ -49,12 +49,12 @@ class World:
         """Images of all cards as one dataset: one head learns from all of them."""
         return as_one(open_datasets(config, self.data), self.data)
 
-    def measured(self) -> list[Film]:
+    def measured(self) -> list[Radiograph]:
         """Images to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
         each patient of the masks' test side. Landmarks are the true ones, or extreme points of the masks."""
         if self.generated:
             phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(IMAGES)]
-            return [Film(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
+            return [Radiograph(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
         data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
         table, first = data_module.annotations[self.masks], {}
@@ -63,11 +63,11 @@ class World:
         dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(SIDE))
         return [self._image(dataset, index) for index in list(first.values())[:IMAGES]]
 
-    def _image(self, dataset: CardDataset, index: int) -> Film:
+    def _image(self, dataset: CardDataset, index: int) -> Radiograph:
         sample = dataset.sample(index, 0)
         classes = dataset.annotations.classes
         points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.target.masks, strict=True)]
-        return Film(sample.image, {name: place for found in points for name, place in found.items()})
+        return Radiograph(sample.image, {name: place for found in points for name, place in found.items()})
 
 
 def generated_world(folder: Path, images: int) -> World:

@@ -1,9 +1,9 @@
-"""Anatomy: what the frozen backbone knows of it, without training, on films of patients of the evaluated side.
+"""Anatomy: what the frozen backbone knows of it, without training, on radiographs of the evaluated split.
 
-Landmarks come from what the card has: masks or boxes of organs (``evaluate/anatomy_landmarks.py``). Without any, the
-measures that need none are made, and the others are named as left out. The network is in evaluation mode, and student
-and teacher are not mixed (traps of ``ssl.md`` section 6). One film a patient is taken, so that every pair is one of two
-patients. Beside the model stands the same network with random weights.
+Landmarks come from what the card has: masks or boxes of organs (``evaluation/anatomy/landmarks.py``). Without any, the
+measures that need none are computed, and the others are named as left out. The network is in evaluation mode, and
+student and teacher are not mixed. One radiograph per patient is taken, so that every pair belongs to two patients. The
+same network with random weights is measured beside the model.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.cards.tasks import ClassSpec
 from foundationx.datasets.cards.vocabulary import Vocabulary
 from foundationx.evaluation.anatomy.landmarks import Points, box_landmarks, mask_landmarks
-from foundationx.evaluation.anatomy.measures import Eye
-from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Settings, measure
+from foundationx.evaluation.anatomy.measures import Encoder
+from foundationx.evaluation.anatomy.suite import AnatomyMeasures, Measured, Radiograph, Settings, measure
 from foundationx.evaluation.bootstrap import resamples
 from foundationx.evaluation.report.anatomy import Correspondences, draw_all
 from foundationx.models.foundation_model import FoundationModel
@@ -56,25 +56,29 @@ REPEATS = 1000
 
 
 class Options(Section):
-    """Which films, and how they are looked at."""
+    """Which radiographs, and how they are measured."""
 
-    side: Literal["val", "test"] = Field("test", description="side of the split whose patients are taken")
-    films: int = Field(16, ge=2, description="patients, of each one film")
-    size: int | None = Field(None, ge=64, description="side in pixels that films are brought to; the model's own input")
-    view: int | None = Field(
-        None, ge=CELL, description=f"side of the view around a place, an odd number of {CELL}; about 0.6 of the film's"
+    split: Literal["val", "test"] = Field("test", description="split whose patients are taken")
+    radiographs: int = Field(16, ge=2, description="patients, one radiograph of each")
+    size: int | None = Field(
+        None, ge=64, description="side in pixels that radiographs are resized to; by default the model's input"
     )
-    step: int = Field(16, ge=1, description="pixels between the places that are searched for a landmark")
-    neighbours: int = Field(5, ge=1, description="that vote in locality")
-    gallery: int = Field(16, ge=2, description="films among which what was blackened is searched")
-    relations: int = Field(8, ge=1, description="places of each kind in a film, for interpolation and its like")
+    view: int | None = Field(
+        None,
+        ge=CELL,
+        description=f"side of the view around a position, an odd multiple of {CELL}; about 0.6 of the image",
+    )
+    step: int = Field(16, ge=1, description="pixels between the positions that are searched for a landmark")
+    neighbours: int = Field(5, ge=1, description="neighbours that vote (locality)")
+    gallery: int = Field(16, ge=2, description="radiographs among which the blackened part is searched")
+    relations: int = Field(8, ge=1, description="positions of each kind (interpolation and the like) per radiograph")
     untrained: bool = Field(True, description="measure the same network with random weights, too")
-    seed: int = Field(0, ge=0, description="of places drawn and of random weights")
+    seed: int = Field(0, ge=0, description="seed of positions and of random weights")
 
 
 @dataclass
 class AnatomyResult(Result):
-    """The table, with what the pictures show."""
+    """The table, and the data of the pictures."""
 
     data: Correspondences | None = field(default=None, repr=False)
 
@@ -88,52 +92,54 @@ def run(request: Request, options: Options) -> Result:
     """Measures the model, and the same network untrained.
 
     Raises:
-        ConfigError: the side has fewer than two patients, or a view has no token in its middle.
-        FoundationXError: checkpoint, card or data cannot be used.
+        ConfigError: The split has fewer than two patients, or a view has no token in its middle.
+        FoundationXError: Checkpoint, card or data cannot be used.
     """
     subject = Subject(request)
     settings, size = settings_of(options, subject.config.image_size)
     key, organs = source_of(subject)
-    films = read_films(subject, key, organs, Split(options.side), options.films, size)
+    radiographs = read_radiographs(subject, key, organs, Split(options.split), options.radiographs, size)
     with Progress(SpinnerColumn(), "{task.description}", transient=True) as progress:
         line = progress.add_task("")
 
-        def look(model: FoundationModel, who: str) -> Findings:
-            def tell(what: str) -> None:
+        def measured(model: FoundationModel, who: str) -> AnatomyMeasures:
+            def report(what: str) -> None:
                 progress.update(line, description=f"{who}: {what}")
 
-            return measure(_eye(subject, model), films, settings, tell)
+            return measure(_encoder(subject, model), radiographs, settings, report)
 
-        found = look(subject.model, subject.name)
-        bare = look(_untrained(subject, options.seed), "random weights").measured if options.untrained else []
+        own = measured(subject.model, subject.name)
+        bare = measured(_untrained(subject, options.seed), "random weights").measured if options.untrained else []
     others = {(item.name, item.class_name, item.against): item for item in bare}
-    rows = [_row(item, others.get((item.name, item.class_name, item.against))) for item in found.measured]
-    source = f"landmarks from {key}: {', '.join(organs)}" if found.landmarks else "no landmarks"
+    rows = [_row(item, others.get((item.name, item.class_name, item.against))) for item in own.measured]
+    source = f"landmarks from {key}: {', '.join(organs)}" if own.landmarks else "no landmarks"
     notes = [
-        f"{len(films)} patients, films of {size} x {size} pixels, views of {settings.view}; {source}",
-        *(f"left out: {reason}" for reason in found.left_out),
+        f"{len(radiographs)} patients, radiographs of {size} x {size} pixels, views of {settings.view}; {source}",
+        *(f"left out: {reason}" for reason in own.left_out),
     ]
-    title = f"anatomy in the backbone of {request.checkpoint} ({subject.name}) on {request.card}, {options.side}"
-    return AnatomyResult(title, COLUMNS, rows, notes, data=Correspondences(films, found, bare, settings, subject.name))
+    title = f"anatomy in the backbone of {request.checkpoint} ({subject.name}) on {request.card}, {options.split}"
+    return AnatomyResult(
+        title, COLUMNS, rows, notes, data=Correspondences(radiographs, own, bare, settings, subject.name)
+    )
 
 
 def settings_of(options: Options, own: int) -> tuple[Settings, int]:
-    """How to look, and the side of the films. Raises ConfigError where a view has no token in its middle."""
+    """Settings of the measures, and the side of the radiographs. Raises ConfigError if a view has no middle token."""
     size = options.size or own
     view = options.view or CELL * max(1, 2 * round(0.3 * size / CELL - 0.5) + 1)
     if view % CELL or view // CELL % 2 == 0:
         odd = CELL * (2 * (view // CELL // 2) + 1)
         raise ConfigError("--with view", f"found {view}", f"an odd number of tokens of {CELL} pixels", f"view={odd}")
     if options.step > size:
-        raise ConfigError("--with step", f"found {options.step}", f"less than the film's {size} pixels")
+        raise ConfigError("--with step", f"found {options.step}", f"less than the radiograph's {size} pixels")
     chosen = {name: getattr(options, name) for name in ("step", "neighbours", "gallery", "relations", "seed")}
     return Settings(view=view, **chosen), size
 
 
 def source_of(subject: Subject) -> tuple[TaskKey, tuple[str, ...]]:
-    """The head whose annotations give landmarks, and its classes that are organs; any head and none where none does.
+    """The head whose annotations give landmarks, and its classes that are organs; any head and no class if none does.
 
-    Findings are no landmarks: they are somewhere else in every patient.
+    Abnormalities are no landmarks: they lie elsewhere in every patient.
     """
     catalog = Catalog()
     for part in ("masks", "boxes"):
@@ -153,46 +159,54 @@ def _is_organ(spec: ClassSpec, vocabulary: Vocabulary) -> bool:
     return vocabulary[spec.canonical].kind == "anatomy"
 
 
-def read_films(
-    subject: Subject, key: TaskKey, organs: tuple[str, ...], side: Split, most: int, size: int
-) -> list[Film]:
-    """The first film of each patient of a side, up to so many patients; squares of ``size`` pixels with landmarks.
+def read_radiographs(
+    subject: Subject, key: TaskKey, organs: tuple[str, ...], split: Split, most: int, size: int
+) -> list[Radiograph]:
+    """The first radiograph of each patient of a split, with its landmarks.
+
+    Args:
+        subject: Model and dataset.
+        key: Head whose annotations give landmarks.
+        organs: Classes that are organs.
+        split: Split whose patients are taken.
+        most: Most patients.
+        size: Side in pixels of the squares that radiographs are resized to.
 
     Raises:
-        ConfigError: there are fewer than two patients.
-        DataError: an image, mask or box cannot be used.
+        ConfigError: There are fewer than two patients.
+        DataError: An image, mask or box cannot be used.
     """
     table = subject.data_module.annotations[key]
     first: dict[str, int] = {}
-    for index in subject.data_module.indices[key][side]:
+    for index in subject.data_module.indices[key][split]:
         first.setdefault(table.patients[index], int(index))
     if len(first) < 2:
-        found = f"has {len(first)} patients on the {side.value} side"
-        raise ConfigError(f"{key}", found, "two at least", "take another side (--with side=val) or another dataset")
+        found = f"has {len(first)} patients in the {split.value} split"
+        raise ConfigError(f"{key}", found, "two at least", "take another split (--with split=val) or another dataset")
     dataset = CardDataset(table, subject.data_module.roots[key.dataset], ViewPipeline(size))
-    places = {table.classes.index(name): name for name in organs}
-    films = []
+    columns = {table.classes.index(name): name for name in organs}
+    radiographs = []
     for index in list(first.values())[:most]:
         sample = dataset.sample(index, 0)
         points: Points = {}
-        for place, name in places.items():
+        for k, name in columns.items():
             if isinstance(sample.target, ImageMasks):
-                points |= mask_landmarks(name, sample.target.masks[place])
+                points |= mask_landmarks(name, sample.target.masks[k])
             elif isinstance(sample.target, Boxes):
-                points |= box_landmarks(name, sample.target.boxes[sample.target.box_classes == place])
-        films.append(Film(sample.image, points, sample.meta.image))
-    return films
+                points |= box_landmarks(name, sample.target.boxes[sample.target.box_classes == k])
+        radiographs.append(Radiograph(sample.image, points, sample.meta.image))
+    return radiographs
 
 
-def _eye(subject: Subject, model: FoundationModel) -> Eye:
-    """The last stage of the model's backbone; the model is put into evaluation mode."""
+def _encoder(subject: Subject, model: FoundationModel) -> Encoder:
+    """Tokens of the last stage of the model's backbone; puts the model into evaluation mode."""
     normalise, backbone = Normaliser(subject.config.model, subject.device), model.eval().backbone
-    see = encoder(lambda images: backbone(images)[-1], normalise)
-    return lambda images: see(images.to(subject.device))
+    encode = encoder(lambda images: backbone(images)[-1], normalise)
+    return lambda images: encode(images.to(subject.device))
 
 
 def _untrained(subject: Subject, seed: int) -> FoundationModel:
-    """The same network as training begins it where it starts from nothing."""
+    """The same network with the random weights that training from scratch begins with."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return FoundationModel(subject.config.model, subject.checkpoint.classes).to(subject.device)

@@ -1,7 +1,7 @@
-"""Named landmarks out of annotations that cards have: extreme points and centres of masks and boxes of organs.
+"""Named landmarks from annotations of organs: extreme points and centres of masks and boxes.
 
-A landmark is called ``STRUCTURE: POINT``. Left and right in a point are those of the image, whatever the structure's
-own name says. Coordinates are (y, x) in pixels, the middle of the first pixel at 0.5.
+A landmark is called ``STRUCTURE: POINT``. Left and right in a point are those of the image, also if the structure's
+name has other ones. Coordinates are (y, x) in pixels, the middle of the first pixel at 0.5.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ DIRECTIONS = {
     "lower left": (1, -1),
     "lower right": (1, 1),
 }
-"""Where a mask reaches farthest, as (y, x). The lowest corners of lungs are their costophrenic angles."""
+"""Directions (y, x) of a mask's extreme points. The lowest corners of lungs are their costophrenic angles."""
 
 PAIR_SHARE = 1 / 3
-"""Of the largest piece: from this area on a second piece is a structure of its own (both lungs in one mask)."""
+"""Least area of a second piece that is a structure of its own (both lungs in one mask), as a share of the largest."""
 
 
 def mask_landmarks(name: str, mask: np.ndarray) -> Points:
     """Extreme points and centre of a structure.
 
     Args:
-        name: of the structure.
-        mask: (H, W) uint8, 1 inside, 255 unknown; specks beside the largest piece do not count. Where there are two
-            large pieces, each has its landmarks, and the name says on which side of the image it lies.
+        name: Name of the structure.
+        mask: (H, W) uint8, 1 inside, 255 unknown; specks beside the largest piece do not count. If there are two large
+            pieces, each has its landmarks, and the name says on which side of the image it lies.
 
     Returns:
-        None at all where the mask is empty or anything in it is unknown.
+        Landmarks by name; none if the mask is empty or anything in it is unknown.
     """
     if (mask == UNKNOWN_PIXEL).any() or not (mask == 1).any():
         return {}
@@ -55,12 +55,12 @@ def mask_landmarks(name: str, mask: np.ndarray) -> Points:
 
 def _points(name: str, inside: np.ndarray) -> Points:
     pixels = np.argwhere(inside)
-    found = {f"{name}: {point}": _farthest(pixels, np.array(way)) for point, way in DIRECTIONS.items()}
-    return found | {f"{name}: centre": _tuple(pixels.mean(axis=0))}
+    extremes = {f"{name}: {point}": _farthest(pixels, np.array(way)) for point, way in DIRECTIONS.items()}
+    return extremes | {f"{name}: centre": _tuple(pixels.mean(axis=0))}
 
 
 def _farthest(pixels: np.ndarray, way: np.ndarray) -> tuple[float, float]:
-    """The pixel (n, 2) that lies farthest in a direction; of several the middle one."""
+    """The pixel of (n, 2) that lies farthest in a direction; of several the middle one."""
     reach = pixels @ way
     tied = pixels[reach == reach.max()]
     return _tuple(tied[len(tied) // 2])
@@ -71,24 +71,24 @@ def _tuple(pixel: np.ndarray) -> tuple[float, float]:
 
 
 def box_landmarks(name: str, boxes: np.ndarray) -> Points:
-    """Corners and centre of a structure's box (n, 4), x1 y1 x2 y2; none where it has not exactly one."""
+    """Corners and centre of a structure's box (n, 4), x1 y1 x2 y2; none unless there is exactly one."""
     if len(boxes) != 1:
         return {}
     x1, y1, x2, y2 = map(float, boxes[0])
-    places = {
+    positions = {
         "upper left corner": (y1, x1),
         "upper right corner": (y1, x2),
         "lower left corner": (y2, x1),
         "lower right corner": (y2, x2),
         "centre": ((y1 + y2) / 2, (x1 + x2) / 2),
     }
-    return {f"{name}: {point}": place for point, place in places.items()}
+    return {f"{name}: {point}": position for point, position in positions.items()}
 
 
-def common(films: Sequence[Points]) -> list[str]:
-    """Names that at least half of the films have, and two of them; in the order in which they occur."""
-    counts = Counter(name for points in films for name in points)
-    return [name for name, count in counts.items() if count >= max(2, len(films) / 2)]
+def common(radiographs: Sequence[Points]) -> list[str]:
+    """Names that at least half of the radiographs and at least two have, in the order in which they occur."""
+    counts = Counter(name for points in radiographs for name in points)
+    return [name for name, count in counts.items() if count >= max(2, len(radiographs) / 2)]
 
 
 def mirrored(name: str) -> str:
@@ -96,13 +96,13 @@ def mirrored(name: str) -> str:
     return re.sub(r"\b(left|right)\b", _other_side, name, flags=re.IGNORECASE)
 
 
-def _other_side(found: re.Match[str]) -> str:
-    other = "right" if found.group().lower() == "left" else "left"
-    return other.capitalize() if found.group()[0].isupper() else other
+def _other_side(match: re.Match[str]) -> str:
+    other = "right" if match.group().lower() == "left" else "left"
+    return other.capitalize() if match.group()[0].isupper() else other
 
 
 def mirror_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Landmarks of structures that the body has on both sides: (right, left), where both are among ``names``."""
+    """Landmarks of structures that the body has on both sides: (right, left), if both are among ``names``."""
     return [
         (name, mirrored(name))
         for name in names

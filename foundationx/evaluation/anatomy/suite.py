@@ -1,8 +1,8 @@
-"""All measures of anatomy for one frozen backbone and films of different patients (``ssl.md`` section 6).
+"""All measures of anatomy for one frozen backbone and radiographs of different patients.
 
-Every value is given by film, so that an interval over patients can be had, and beside what it would be by chance: the
-mean over unrelated pairs for a cosine, the share of right guesses for a search, the distance of a place taken at random
-and of the landmark's mean position for a distance.
+Every value is given per radiograph, so that an interval over patients can be computed, with its value by chance beside
+it: the mean over unrelated pairs for a cosine, the share of right guesses for a search, and for a distance those of a
+random position and of the landmark's mean position.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ from foundationx.evaluation.anatomy.space import (
 )
 from foundationx.evaluation.statistic import MEAN
 
+NEED_LANDMARKS = "locality, landmark probe, correspondence and symmetry"
+"""Measures that need landmarks."""
+
 RADIUS = 0.1
-"""Of the image's side: a landmark is found where its match lies as near as that (PCK)."""
+"""Share of the image's side within which a match counts as correct (PCK)."""
 
 WHOLES = (0.4, 0.98)
-"""Sides of the crops that are composed, as shares of the image's."""
+"""Least and greatest side of the crops of composition, as shares of the image's."""
 
 
 @dataclass(frozen=True)
-class Film:
-    """One film of one patient: a square uint8 image (S, S), its landmarks, and how it is called."""
+class Radiograph:
+    """One radiograph of one patient: a square uint8 image (S, S), its landmarks, and its name."""
 
     image: np.ndarray
     landmarks: Points
@@ -47,15 +50,15 @@ class Film:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the films are looked at.
+    """How the radiographs are measured.
 
     Attributes:
-        view: side in pixels of the view around a place, an odd number of tokens.
-        step: pixels between the places of another film that are searched.
-        neighbours: that vote (locality).
-        gallery: images among which what was blackened is searched (decomposition); fewer where there are fewer films.
-        relations: places of a kind in a film.
-        seed: of all that is drawn.
+        view: Side in pixels of the view around a position, an odd number of tokens.
+        step: Pixels between the positions of another radiograph that are searched.
+        neighbours: Number of neighbours that vote (locality).
+        gallery: Number of radiographs among which the blackened part is searched (decomposition), at most all.
+        relations: Number of positions of each kind per radiograph.
+        seed: Seed of everything random.
     """
 
     view: int
@@ -71,11 +74,11 @@ class Measured:
     """One measure.
 
     Attributes:
-        name, class_name: of the measure, and the landmark or ``mean``.
-        values, baselines: (n,) by film, and what it would be by chance.
-        against: what the baseline is.
-        count: what the values rest on.
-        better: whether more of it is better; distances are the other way round.
+        name, class_name: Name of the measure, and the landmark or ``mean``.
+        values, baselines: (n,) value of each radiograph, and its value by chance.
+        against: What the baseline is.
+        count: Number of positions or pairs that the values rest on.
+        better: Whether more is better; distances are the other way round.
     """
 
     name: str
@@ -88,23 +91,23 @@ class Measured:
 
     @property
     def value(self) -> float:
-        """Mean over the films."""
+        """Mean over the radiographs."""
         return float(self.values.mean())
 
     @property
     def baseline(self) -> float:
-        """Mean of what would be by chance."""
+        """Mean value by chance."""
         return float(self.baselines.mean())
 
     @property
     def gain(self) -> float:
-        """Value minus baseline: what can be compared between networks, as a cosine by itself cannot."""
+        """Value minus baseline: unlike a cosine by itself, it can be compared between networks."""
         return self.value - self.baseline
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was measured, and features of places for pictures; ``left_out`` says what was not and why."""
+class AnatomyMeasures:
+    """All measures, and features of positions for pictures; ``left_out`` says what was not measured and why."""
 
     measured: list[Measured]
     landmarks: list[str] = field(default_factory=list)
@@ -113,85 +116,89 @@ class Findings:
     left_out: list[str] = field(default_factory=list)
 
 
-def measure(encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, tell: Callable[[str], None]) -> Findings:
-    """Everything that the films allow.
+def measure(
+    encoder: anatomy.Encoder, radiographs: Sequence[Radiograph], settings: Settings, report: Callable[[str], None]
+) -> AnatomyMeasures:
+    """Every measure that the radiographs allow.
 
     Args:
-        encoder: the backbone.
-        films: two at least, of different patients, all of one size.
-        settings: how to look.
-        tell: is told what is done.
+        encoder: Encoder of the backbone.
+        radiographs: At least two, of different patients, all of one size.
+        settings: Settings of the measures.
+        report: Called with the name of each part before it is measured.
     """
     random = np.random.default_rng(settings.seed)
-    tell("places in relation")
-    found = Findings(relations(encoder, films, settings, random))
-    tell("wholes and parts")
-    found.measured.extend(parts(encoder, films, settings, random))
-    names = common([film.landmarks for film in films])
+    report("relations of positions")
+    result = AnatomyMeasures(relations(encoder, radiographs, settings, random))
+    report("wholes and parts")
+    result.measured.extend(parts(encoder, radiographs, settings, random))
+    names = common([radiograph.landmarks for radiograph in radiographs])
     if len(names) < 2:
-        found.left_out.append("locality, landmark probe, correspondence and symmetry: the films have no landmarks")
-        return found
-    tell("landmarks")
-    found.landmarks.extend(names)
-    places = anatomy.grid_of(films[0].image.shape[0], settings.step)
-    for film in films:
-        own = [name for name in names if name in film.landmarks]
-        points = as_array(film.landmarks, own)
-        looked = anatomy.features_at(encoder, film.image, np.concatenate([points, places]), settings.view)
-        found.queries.append(looked[: len(own)])
-        found.keys.append(looked[len(own) :])
-    found.measured.extend(landmark_classes(films, names, found.queries, settings))
-    found.measured.extend(correspondences(films, names, found, places))
+        result.left_out.append(f"{NEED_LANDMARKS}: the radiographs have no landmarks")
+        return result
+    report("landmarks")
+    result.landmarks.extend(names)
+    positions = anatomy.grid_of(radiographs[0].image.shape[0], settings.step)
+    for radiograph in radiographs:
+        own = [name for name in names if name in radiograph.landmarks]
+        points = as_array(radiograph.landmarks, own)
+        features = anatomy.features_at(encoder, radiograph.image, np.concatenate([points, positions]), settings.view)
+        result.queries.append(features[: len(own)])
+        result.keys.append(features[len(own) :])
+    result.measured.extend(landmark_classes(radiographs, names, result.queries, settings))
+    result.measured.extend(correspondences(radiographs, names, result, positions))
     pairs = mirror_pairs(names)
     if len(pairs) < 2:
-        found.left_out.append("symmetry: there are no two landmarks that both sides of the body have")
+        result.left_out.append("symmetry: there are no two landmarks that both sides of the body have")
     else:
-        found.measured.extend(symmetries(films, names, found.queries, pairs))
-    return found
+        result.measured.extend(symmetries(radiographs, names, result.queries, pairs))
+    return result
 
 
 def relations(
-    encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator
+    encoder: anatomy.Encoder, radiographs: Sequence[Radiograph], settings: Settings, random: np.random.Generator
 ) -> list[Measured]:
-    """Interpolation, extrapolation and triangulation: cosine of a place's feature to what others say it is."""
+    """Interpolation, extrapolation and triangulation: cosine of a position's feature to its prediction from others."""
     rows = []
-    size = films[0].image.shape[0]
+    size = radiographs[0].image.shape[0]
     for kind in KINDS:
         said, seen, near = [], [], []
-        for film in films:
+        for radiograph in radiographs:
             drawn = draw_relations(kind, settings.relations, size, random)
-            places = np.concatenate([drawn.known.reshape(-1, 2), drawn.targets])
-            looked = anatomy.features_at(encoder, film.image, places, settings.view)
-            known = looked[: -settings.relations].unflatten(0, drawn.known.shape[:2])
+            positions = np.concatenate([drawn.known.reshape(-1, 2), drawn.targets])
+            features = anatomy.features_at(encoder, radiograph.image, positions, settings.view)
+            known = features[: -settings.relations].unflatten(0, drawn.known.shape[:2])
             said.append(drawn.predicted(known))
             near.append(drawn.nearest(known))
-            seen.append(looked[-settings.relations :])
+            seen.append(features[-settings.relations :])
         own = torch.stack([paired_cosines(*pair).mean() for pair in zip(said, seen, strict=True)]).numpy()
         cosines = anatomy.cosines_of(torch.cat(said), torch.cat(seen))
-        blocks = cosines.unflatten(0, (len(films), -1)).unflatten(2, (len(films), -1)).mean(dim=(1, 3))
+        blocks = cosines.unflatten(0, (len(radiographs), -1)).unflatten(2, (len(radiographs), -1)).mean(dim=(1, 3))
         others = anatomy.own_and_others(blocks)[1].numpy()
         nearest = torch.stack([paired_cosines(*pair).mean() for pair in zip(near, seen, strict=True)]).numpy()
-        count = len(films) * settings.relations
+        count = len(radiographs) * settings.relations
         rows.append(Measured(kind, MEAN, own, others, "random pairs", count))
-        rows.append(Measured(kind, MEAN, own, nearest, "nearest known place", count))
+        rows.append(Measured(kind, MEAN, own, nearest, "nearest known position", count))
     return rows
 
 
 def parts(
-    encoder: anatomy.Eye, films: Sequence[Film], settings: Settings, random: np.random.Generator
+    encoder: anatomy.Encoder, radiographs: Sequence[Radiograph], settings: Settings, random: np.random.Generator
 ) -> list[Measured]:
-    """Composition of crops of .4 to .98 of the side; decomposition of whole films in a gallery of fixed size."""
+    """Composition of crops of .4 to .98 of the side; decomposition of whole radiographs in a gallery of fixed size."""
     cut = []
-    for film in films:
+    for radiograph in radiographs:
         share = random.uniform(*WHOLES) ** 2
-        box = scaled_box(middle_square(film.image.shape), (share, share), (1.0, 1.0), random)
-        cut.append(crop(film.image, box, film.image.shape[0]))
+        box = scaled_box(middle_square(radiograph.image.shape), (share, share), (1.0, 1.0), random)
+        cut.append(crop(radiograph.image, box, radiograph.image.shape[0]))
     wholes, quadrants, _ = anatomy.parts_of(encoder, cut, settings.view)
     own, others = anatomy.composition_cosines(wholes, quadrants)
-    rows = [Measured("composition", MEAN, own.numpy(), others.numpy(), "random pairs", len(films))]
-    wholes, quadrants, without = anatomy.parts_of(encoder, [film.image for film in films], settings.view)
-    gallery = min(settings.gallery, len(films))
-    hits = np.zeros((len(films) // gallery * gallery, 4))
+    rows = [Measured("composition", MEAN, own.numpy(), others.numpy(), "random pairs", len(radiographs))]
+    wholes, quadrants, without = anatomy.parts_of(
+        encoder, [radiograph.image for radiograph in radiographs], settings.view
+    )
+    gallery = min(settings.gallery, len(radiographs))
+    hits = np.zeros((len(radiographs) // gallery * gallery, 4))
     for start in range(0, len(hits), gallery):
         part = slice(start, start + gallery)
         for q in range(4):
@@ -202,49 +209,51 @@ def parts(
 
 
 def landmark_classes(
-    films: Sequence[Film], names: Sequence[str], queries: Sequence[Tensor], settings: Settings
+    radiographs: Sequence[Radiograph], names: Sequence[str], queries: Sequence[Tensor], settings: Settings
 ) -> list[Measured]:
     """Locality, probe and silhouette: whether features of a landmark are alike across patients."""
-    kinds = [n for film in films for n, name in enumerate(names) if name in film.landmarks]
-    owners = [n for n, looked in enumerate(queries) for _ in looked]
+    kinds = [n for radiograph in radiographs for n, name in enumerate(names) if name in radiograph.landmarks]
+    owners = [n for n, features in enumerate(queries) for _ in features]
     features = torch.cat(list(queries))
     frequent = np.bincount(kinds).max() / len(kinds)
     others = min(len(kinds) - owners.count(owner) for owner in set(owners))
     neighbours = min(settings.neighbours, others)
-    found = {
+    result = {
         "locality": anatomy.locality_hits(features, kinds, owners, neighbours).numpy(),
         "landmark probe": probe_hits(features, kinds, owners),
     }
     rows = []
-    for name, hits in found.items():
-        by_film = _by_film(hits, owners)
-        chance = np.full(len(by_film), frequent)
-        rows.append(Measured(name, MEAN, by_film, chance, "most frequent landmark", len(kinds)))
-    by_film = _by_film(silhouettes(features, kinds), owners)
-    rows.append(Measured("silhouette", MEAN, by_film, np.zeros(len(by_film)), "no clusters", len(kinds)))
+    for name, hits in result.items():
+        by_radiograph = _by_radiograph(hits, owners)
+        chance = np.full(len(by_radiograph), frequent)
+        rows.append(Measured(name, MEAN, by_radiograph, chance, "most frequent landmark", len(kinds)))
+    by_radiograph = _by_radiograph(silhouettes(features, kinds), owners)
+    rows.append(Measured("silhouette", MEAN, by_radiograph, np.zeros(len(by_radiograph)), "no clusters", len(kinds)))
     return rows
 
 
-def _by_film(values: np.ndarray, owners: Sequence[int]) -> np.ndarray:
+def _by_radiograph(values: np.ndarray, owners: Sequence[int]) -> np.ndarray:
     return np.bincount(owners, weights=values.astype(float))[np.unique(owners)] / np.bincount(owners)[np.unique(owners)]
 
 
-def correspondences(films: Sequence[Film], names: Sequence[str], found: Findings, places: np.ndarray) -> list[Measured]:
-    """Distance of the best match in another patient's film, and how often it is near; of all ordered pairs of films.
+def correspondences(
+    radiographs: Sequence[Radiograph], names: Sequence[str], result: AnatomyMeasures, positions: np.ndarray
+) -> list[Measured]:
+    """Distance of the best match in another patient's radiograph, and how often it is near, over all ordered pairs.
 
-    Landmarks that one of the two films lacks are left out, and nothing is divided by their number.
+    Landmarks that one of the two radiographs lacks are left out of sums and counts.
     """
-    radius = RADIUS * films[0].image.shape[0]
-    owned = [[name for name in names if name in film.landmarks] for film in films]
+    radius = RADIUS * radiographs[0].image.shape[0]
+    owned = [[name for name in names if name in radiograph.landmarks] for radiograph in radiographs]
     kinds: list[tuple[int, str]] = []
     columns: list[np.ndarray] = []
-    for query, target in itertools.permutations(range(len(films)), 2):
+    for query, target in itertools.permutations(range(len(radiographs)), 2):
         shared = [name for name in owned[query] if name in owned[target]]
         if shared:
-            rows = found.queries[query][[owned[query].index(name) for name in shared]]
-            truth = as_array(films[target].landmarks, shared)
-            far, chosen = anatomy.distances(places, truth), anatomy.matches(rows, found.keys[target])
-            from_mean = np.linalg.norm(_mean_position(films, shared, target) - truth, axis=1)
+            rows = result.queries[query][[owned[query].index(name) for name in shared]]
+            truth = as_array(radiographs[target].landmarks, shared)
+            far, chosen = anatomy.distances(positions, truth), anatomy.matches(rows, result.keys[target])
+            from_mean = np.linalg.norm(_mean_position(radiographs, shared, target) - truth, axis=1)
             near = far <= radius
             values = [(chosen * far).sum(axis=1), far.mean(axis=1), from_mean, (chosen * near).sum(axis=1)]
             columns.append(np.stack([*values, near.mean(axis=1)]))
@@ -253,22 +262,22 @@ def correspondences(films: Sequence[Film], names: Sequence[str], found: Findings
     table = _Pairs(np.array([query for query, _ in kinds]), np.array([name for _, name in kinds]))
     error, near = "correspondence (px)", f"found within {radius:.0f} px"
     measured = [
-        table.measured(error, MEAN, errors, anywhere, "random place", better=False),
+        table.measured(error, MEAN, errors, anywhere, "random position", better=False),
         table.measured(error, MEAN, errors, means, "mean position of the landmark", better=False),
-        table.measured(near, MEAN, hits, by_chance, "random place"),
+        table.measured(near, MEAN, hits, by_chance, "random position"),
     ]
-    return measured + [table.measured(error, name, errors, anywhere, "random place", better=False) for name in names]
+    return measured + [table.measured(error, name, errors, anywhere, "random position", better=False) for name in names]
 
 
-def _mean_position(films: Sequence[Film], names: Sequence[str], without: int) -> np.ndarray:
-    """(len(names), 2): where each landmark is on average in the other films."""
-    others = [film.landmarks for n, film in enumerate(films) if n != without]
+def _mean_position(radiographs: Sequence[Radiograph], names: Sequence[str], without: int) -> np.ndarray:
+    """(len(names), 2) mean position of each landmark in the other radiographs."""
+    others = [radiograph.landmarks for n, radiograph in enumerate(radiographs) if n != without]
     return np.stack([np.mean([points[name] for points in others if name in points], axis=0) for name in names])
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Film and landmark of every search, (n,) each."""
+    """Radiograph and landmark of every search, (n,) each."""
 
     queries: np.ndarray
     names: np.ndarray
@@ -276,26 +285,26 @@ class _Pairs:
     def measured(
         self, name: str, class_name: str, values: np.ndarray, baselines: np.ndarray, against: str, better: bool = True
     ) -> Measured:
-        """Means by film, over one landmark or all."""
+        """Means per radiograph, over one landmark or all."""
         chosen = np.ones(len(values), dtype=bool) if class_name == MEAN else self.names == class_name
         owners = self.queries[chosen].tolist()
-        own, other = (_by_film(column[chosen], owners) for column in (values, baselines))
+        own, other = (_by_radiograph(column[chosen], owners) for column in (values, baselines))
         return Measured(name, class_name, own, other, against, int(chosen.sum()), better)
 
 
 def symmetries(
-    films: Sequence[Film], names: Sequence[str], queries: Sequence[Tensor], pairs: Sequence[tuple[str, str]]
+    radiographs: Sequence[Radiograph], names: Sequence[str], queries: Sequence[Tensor], pairs: Sequence[tuple[str, str]]
 ) -> list[Measured]:
-    """Whether right plus left minus right gives left; of films that show two landmarks on both sides."""
+    """Whether right plus left minus right gives left, in radiographs with two landmarks on both sides of the body."""
     hits, chances, count = [], [], 0
-    for film, looked in zip(films, queries, strict=True):
-        own = [name for name in names if name in film.landmarks]
+    for radiograph, features in zip(radiographs, queries, strict=True):
+        own = [name for name in names if name in radiograph.landmarks]
         known = [(own.index(right), own.index(left)) for right, left in pairs if right in own and left in own]
         if len(known) >= 2:
-            found, chance = symmetry(looked, known)
-            hits.append(float(found.mean()))
+            result, chance = symmetry(features, known)
+            hits.append(float(result.mean()))
             chances.append(float(chance.mean()))
-            count += len(found)
+            count += len(result)
     if not hits:
         return []
     return [Measured("symmetry", MEAN, np.array(hits), np.array(chances), "any other landmark", count)]

@@ -19,50 +19,50 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from foundationx.evaluation.anatomy.measures import correspondence, cosines_of, grid_of
-from foundationx.evaluation.anatomy.suite import Film, Findings, Measured, Settings
+from foundationx.evaluation.anatomy.suite import AnatomyMeasures, Measured, Radiograph, Settings
 from foundationx.evaluation.report.charts import GRID, INK, QUIET, STYLE, TEACHER
 from foundationx.evaluation.statistic import MEAN
 
 FOLDER = "anatomy"
 MOST_LANDMARKS = 10
 MAPS = 3
-"""Other patients' films that a similarity map is drawn over."""
+"""Other patients' radiographs that a similarity map is drawn over."""
 
 _ERROR = matplotlib.colormaps["autumn_r"]
 
 
 @dataclass(frozen=True)
 class Correspondences:
-    """What the pictures show: films, what was measured by the model (named ``who``) and untrained, and how."""
+    """What the pictures show: radiographs, what was measured by the model (named ``who``) and untrained, and how."""
 
-    films: Sequence[Film]
-    found: Findings
+    radiographs: Sequence[Radiograph]
+    found: AnatomyMeasures
     bare: Sequence[Measured]
     settings: Settings
     who: str
 
     @property
     def size(self) -> int:
-        """Side of the films in pixels."""
-        return self.films[0].image.shape[0]
+        """Side of the radiographs in pixels."""
+        return self.radiographs[0].image.shape[0]
 
     @property
     def places(self) -> np.ndarray:
         """(M, 2) places that were searched."""
         return grid_of(self.size, self.settings.step)
 
-    def own(self, film: int) -> list[str]:
-        """Landmarks of a film, in the order of its features."""
-        return [name for name in self.found.landmarks if name in self.films[film].landmarks]
+    def own(self, radiograph: int) -> list[str]:
+        """Landmarks of a radiograph, in the order of its features."""
+        return [name for name in self.found.landmarks if name in self.radiographs[radiograph].landmarks]
 
     def errors(self, query: int, target: int, names: Sequence[str]) -> np.ndarray:
         """(len(names),) in pixels."""
         rows = self.found.queries[query][[self.own(query).index(name) for name in names]]
-        truth = np.array([self.films[target].landmarks[name] for name in names])
+        truth = np.array([self.radiographs[target].landmarks[name] for name in names])
         return correspondence(rows, self.found.keys[target], self.places, truth)
 
     def similar(self, query: int, name: str, target: int) -> np.ndarray:
-        """(M,) cosines of one landmark's feature to all places of another film."""
+        """(M,) cosines of one landmark's feature to all places of another radiograph."""
         row = self.found.queries[query][[self.own(query).index(name)]]
         return cosines_of(row, self.found.keys[target])[0].numpy()
 
@@ -84,20 +84,20 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def correspondences(data: Correspondences) -> Figure:
-    """Two films, landmarks of the first, and where they are found in the second, with lines coloured by error."""
+    """Two radiographs, landmarks of the first, and where they are found in the second, with lines coloured by error."""
     query, target = _middle_pair(data)
-    shared = [name for name in data.own(query) if name in data.films[target].landmarks]
+    shared = [name for name in data.own(query) if name in data.radiographs[target].landmarks]
     names = [shared[n] for n in np.unique(np.linspace(0, len(shared) - 1, MOST_LANDMARKS).round().astype(int))]
     errors = data.errors(query, target, names)
     size, gap = data.size, data.size * 0.12
     figure, axis = plt.subplots(figsize=(11, 6.1), layout="constrained")
-    for shift, film in ((0.0, data.films[query]), (size + gap, data.films[target])):
-        axis.imshow(film.image, cmap="gray", vmin=0, vmax=255, extent=(shift, shift + size, size, 0))
+    for shift, radiograph in ((0.0, data.radiographs[query]), (size + gap, data.radiographs[target])):
+        axis.imshow(radiograph.image, cmap="gray", vmin=0, vmax=255, extent=(shift, shift + size, size, 0))
     scale = Normalize(0, max(float(errors.max()), data.settings.step))
     for number, (name, error) in enumerate(zip(names, errors, strict=True), 1):
-        y, x = data.films[query].landmarks[name]
+        y, x = data.radiographs[query].landmarks[name]
         there = data.places[data.similar(query, name, target).argmax()]
-        true = data.films[target].landmarks[name]
+        true = data.radiographs[target].landmarks[name]
         colour = _ERROR(scale(error))
         right = size + gap
         axis.plot([x, there[1] + right], [y, there[0]], color=colour, lw=1.3, alpha=0.9)
@@ -107,8 +107,8 @@ def correspondences(data: Correspondences) -> Figure:
         axis.plot(true[1] + right, true[0], "o", ms=9, mfc="none", mec="white", mew=1.6)
         axis.annotate(str(number), (x, y), (-9, 5), textcoords="offset points", color="white", weight="bold")
     _frame(axis, (0, 2 * size + gap), size)
-    axis.text(0, -0.02 * size, f"landmarks of one patient ({_short(data.films[query].name)})")
-    axis.text(size + gap, -0.02 * size, f"found in another ({_short(data.films[target].name)})")
+    axis.text(0, -0.02 * size, f"landmarks of one patient ({_short(data.radiographs[query].name)})")
+    axis.text(size + gap, -0.02 * size, f"found in another ({_short(data.radiographs[target].name)})")
     bar = figure.colorbar(ScalarMappable(scale, _ERROR), ax=axis, shrink=0.8, pad=0.01)
     bar.set_label(f"error in pixels of {size}")
     bar.outline.set_visible(False)
@@ -126,7 +126,7 @@ def _numbered(names: Sequence[str], errors: np.ndarray) -> list[tuple[int, tuple
 
 
 def _keys(axis: Axes) -> None:
-    """What the marks mean, below the films."""
+    """What the marks mean, below the radiographs."""
     marks: list[tuple[str, dict[str, Any], str]] = [
         ("o", {"color": QUIET}, "landmark"),
         ("X", {"color": QUIET, "ms": 8}, "most alike place"),
@@ -138,10 +138,10 @@ def _keys(axis: Axes) -> None:
 
 
 def _middle_pair(data: Correspondences) -> tuple[int, int]:
-    """The ordered pair of films whose mean error is the median of all pairs that share a landmark."""
+    """The ordered pair of radiographs whose mean error is the median of all pairs that share a landmark."""
     means: list[tuple[float, tuple[int, int]]] = []
-    for query, target in itertools.permutations(range(len(data.films)), 2):
-        shared = [name for name in data.own(query) if name in data.films[target].landmarks]
+    for query, target in itertools.permutations(range(len(data.radiographs)), 2):
+        shared = [name for name in data.own(query) if name in data.radiographs[target].landmarks]
         if shared:
             means.append((float(data.errors(query, target, shared).mean()), (query, target)))
     return sorted(means)[len(means) // 2][1]
@@ -156,18 +156,20 @@ def similarity(data: Correspondences) -> Figure:
         len(names), 1 + MAPS, figsize=(11, 3.3 * len(names)), squeeze=False, layout="constrained"
     )
     for row, name in zip(axes, names, strict=True):
-        owners = [n for n in range(len(data.films)) if name in data.films[n].landmarks]
+        owners = [n for n in range(len(data.radiographs)) if name in data.radiographs[n].landmarks]
         query, targets = owners[0], owners[1 : 1 + MAPS]
         _show(row[0], data, query)
-        y, x = data.films[query].landmarks[name]
+        y, x = data.radiographs[query].landmarks[name]
         row[0].plot(x, y, "o", ms=8, color="#ff8c3a", mec="white", mew=1.2)
         row[0].set_title(f"{name.replace(': ', ', ')}\nof one patient")
         maps = [data.similar(query, name, target) for target in targets]
         scale = Normalize(min(map(np.min, maps)), max(map(np.max, maps)))
         for axis, target, cosines in zip(row[1:], targets, maps, strict=False):
             _heat(axis, data, target, cosines, scale)
-            _marks(axis, data.films[target].landmarks[name], data.places[cosines.argmax()], cosines)
-            axis.set_title(f"{_short(data.films[target].name)}\nerror {data.errors(query, target, [name])[0]:.0f} px")
+            _marks(axis, data.radiographs[target].landmarks[name], data.places[cosines.argmax()], cosines)
+            axis.set_title(
+                f"{_short(data.radiographs[target].name)}\nerror {data.errors(query, target, [name])[0]:.0f} px"
+            )
         for axis in row[1 + len(targets) :]:
             axis.set_visible(False)
         bar = figure.colorbar(ScalarMappable(scale, "inferno"), ax=list(row), shrink=0.85, pad=0.01)
@@ -178,9 +180,9 @@ def similarity(data: Correspondences) -> Figure:
     return figure
 
 
-def _show(axis: Axes, data: Correspondences, film: int) -> None:
+def _show(axis: Axes, data: Correspondences, radiograph: int) -> None:
     axis.imshow(
-        data.films[film].image,
+        data.radiographs[radiograph].image,
         cmap="gray",
         vmin=0,
         vmax=255,
@@ -189,10 +191,10 @@ def _show(axis: Axes, data: Correspondences, film: int) -> None:
     _frame(axis, (0, data.size), data.size)
 
 
-def _heat(axis: Axes, data: Correspondences, film: int, cosines: np.ndarray, scale: Normalize) -> None:
-    _show(axis, data, film)
+def _heat(axis: Axes, data: Correspondences, radiograph: int, cosines: np.ndarray, scale: Normalize) -> None:
+    _show(axis, data, radiograph)
     side = round(len(cosines) ** 0.5)
-    reach = side * data.settings.step  # the last place may reach over the border of the film
+    reach = side * data.settings.step  # the last place may reach over the border of the radiograph
     grid = cosines.reshape(side, side)
     extent = (0, reach, reach, 0)
     axis.imshow(grid, cmap="inferno", norm=scale, alpha=0.55, extent=extent, interpolation="bilinear")

@@ -1,4 +1,4 @@
-"""The report's section on anatomy in the frozen backbone, out of what the protocol has written."""
+"""The report's section on anatomy in the frozen backbone, from the files that the protocol wrote."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.report.anatomy import FOLDER
 
 CAPTIONS = {
-    "measures": "Every measure beside chance: unrelated pairs, random places, guessing. The orange marks are harder to "
-    "beat: the feature of the nearest place that was given, and the landmark's mean position. Diamonds are as far from "
+    "measures": "Every measure beside chance: unrelated pairs, random positions, guessing. The orange marks are harder "
+    "to beat: the feature of the nearest given position, and the landmark's mean position. Diamonds are as far from "
     "the black mark as random weights are from their own chance.",
-    "correspondence": "Where one patient's landmarks are found in another's film. Of all pairs of films, the one "
+    "correspondence": "Best matches of one patient's landmarks in another's radiograph, for the pair of radiographs "
     "whose mean error is the median.",
-    "similarity": "Cosine of one landmark's feature to every place of other patients' films: the landmark that is "
-    "found best, and the one in the middle of all.",
+    "similarity": "Cosine of one landmark's feature to every position of other patients' radiographs: for the landmark "
+    "with the least error, and for the one with the median error.",
 }
 
 
 def section(folder: Path) -> str:
-    """The report's part on what ``eval --protocol anatomy`` has written into the work directory; "" for nothing."""
+    """The section on what ``eval --protocol anatomy`` wrote into the work directory; "" if it wrote nothing."""
     content = WorkDir(folder).read_json("anatomy.json", {})
     pictures = [folder / FOLDER / f"{name}.png" for name in CAPTIONS]
     if not content:

@@ -1,4 +1,4 @@
-"""Landmarks out of masks and boxes, by hand and against what the generator of films knows."""
+"""Landmarks out of masks and boxes, by hand and against what the generator of radiographs knows."""
 
 import numpy as np
 import pytest
@@ -26,12 +26,12 @@ OUTLINE = {
 
 @pytest.mark.parametrize("patient", range(4))
 def test_masks_give_the_landmarks_that_the_generator_knows(patient):
-    film = make_phantom(patient, 0, 256, findings=())
+    radiograph = make_phantom(patient, 0, 256, findings=())
     found = {}
     for organ in ORGANS:
-        found |= mask_landmarks(organ, film.mask(organ).astype(np.uint8))
+        found |= mask_landmarks(organ, radiograph.mask(organ).astype(np.uint8))
     for true, derived in OUTLINE.items():
-        x, y = film.landmarks[true]
+        x, y = radiograph.landmarks[true]
         assert np.hypot(found[derived][0] - y, found[derived][1] - x) < 3, derived
 
 
@@ -69,9 +69,9 @@ def test_corners_of_a_box():
 
 
 def test_landmarks_of_half_of_the_films_count():
-    films = [{"a": (0, 0), "b": (0, 0)}, {"a": (1, 1), "c": (0, 0)}, {"a": (0, 0), "b": (2, 2)}, {"a": (0, 0)}]
-    assert common(films) == ["a", "b"]
-    assert common(films[:1]) == [], "one film has nothing in common with another"
+    radiographs = [{"a": (0, 0), "b": (0, 0)}, {"a": (1, 1), "c": (0, 0)}, {"a": (0, 0), "b": (2, 2)}, {"a": (0, 0)}]
+    assert common(radiographs) == ["a", "b"]
+    assert common(radiographs[:1]) == [], "one radiograph has nothing in common with another"
 
 
 def test_the_other_side_of_the_body():
