@@ -170,12 +170,26 @@ def percentile(values: list[tuple[int, str]], share: float) -> int:
 
 
 def mm_names(code: Code) -> dict[str, set[str]]:
-    """Names that each module imports from mm* packages."""
+    """Names that each module imports from mm* packages, by a statement or through a table of names (name: module)."""
     found = {
-        module: {name for name in imported_names(tree) if name.split(".")[0] in MM_PACKAGES}
+        module: {name for name in (*imported_names(tree), *_tabled_names(tree)) if name.split(".")[0] in MM_PACKAGES}
         for module, tree in code.trees.items()
     }
     return {module: names for module, names in found.items() if names}
+
+
+def _tabled_names(tree: ast.Module) -> Iterator[str]:
+    """``module.name`` of every entry ``"name": "module"`` or ``"name": "module:NAME"`` of a dictionary.
+
+    Types of a registry (``mmdet.SwinTransformer``) are no modules: the names of modules are in lower case.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
+                    module = str(value.value).partition(":")[0]
+                    if module.islower():
+                        yield f"{module}.{key.value}"
 
 
 def concrete_tasks(code: Code) -> int:
