@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from foundationx.core.task import TASKS, TaskFacts, facts_of
-from foundationx.core.tensors import map_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 UNKNOWN_PIXEL = 255  # nothing is known of this mask pixel; 0 is background, 1 is foreground
 
@@ -293,11 +294,15 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
         """The same batch with its tensors on ``device``; views that were one tensor stay one."""
+        from foundationx.core.tensors import map_tensors
+
         return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """Page-locked copy, so that the copy to a CUDA device can overlap with computing."""
-        return map_tensors(self, Tensor.pin_memory)
+        from foundationx.core.tensors import map_tensors
+
+        return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
 class Prediction:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-from torch import Tensor
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
@@ -22,6 +21,9 @@ from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.core.task import TaskFacts
 from foundationx.core.types import Batch, Example, Target, Task
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OUTSIDE_TOLERANCE = 1.0
 """Pixels by which a published coordinate may lie outside its image (rounding); more is an error."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from foundationx.core.types import Batch, Move
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_VISIBLE = 0.25
 """A box of which less than this share of the area stays inside the view is dropped."""
@@ -73,6 +74,8 @@ def checked(boxes: Boxes, source: SourceImage) -> Boxes:
 
 def collate(common: Mapping[str, Any], targets: Sequence[Boxes], size: tuple[int, int]) -> DetectionBatch:
     """Boxes become shares of the image and are padded to the batch's largest count."""
+    import torch
+
     height, width = size
     most = max(map(len, targets))
     boxes = np.zeros((len(targets), most, 4), dtype=np.float32)

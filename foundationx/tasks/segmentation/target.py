@@ -5,16 +5,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, Runs
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def unpack(content: np.ndarray, side: int) -> ImageMasks:
 
 def collate(common: Mapping[str, Any], targets: Sequence[ImageMasks], size: tuple[int, int]) -> SegmentationBatch:
     """Masks one beside the other."""
+    import torch
+
     return SegmentationBatch(**common, masks=torch.from_numpy(np.stack([target.masks for target in targets])))
 
 

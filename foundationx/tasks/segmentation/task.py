@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
@@ -15,8 +14,10 @@ from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.segmentation import draw, record, target
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
-from foundationx.tasks.segmentation.region_gate import gate_features
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SegmentationTask(TaskDefinition):
@@ -75,6 +76,8 @@ class SegmentationTask(TaskDefinition):
         """Features brightened in and around predicted boxes."""
         if config.region_gate is None:
             return features
+        from foundationx.tasks.segmentation.region_gate import gate_features
+
         return gate_features(features, prediction.relative_boxes, prediction.scores, size, config.region_gate)
 
     def record_truth(self, batch: SegmentationBatch) -> dict[str, Recorded]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewPixels
 from foundationx.core.types import Batch, Move
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +52,7 @@ def collate(common: Mapping[str, Any], targets: Sequence[ViewSet]) -> SelfSuperv
     return SelfSupervisionBatch(**common, views=views, training_progress=targets[0].training_progress)
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
+    import torch
+
     return torch.from_numpy(np.stack(arrays))

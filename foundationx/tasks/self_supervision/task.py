@@ -12,7 +12,6 @@ from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.types import Batch, Example
 from foundationx.tasks.definition import TaskDefinition, ViewPlan
 from foundationx.tasks.drawing import ClassSummary, Overlay
-from foundationx.tasks.self_supervision.objective import open_objective
 from foundationx.tasks.self_supervision.target import SelfSupervisionBatch, ViewSet, collate
 
 
@@ -36,6 +35,8 @@ class SelfSupervisionTask(TaskDefinition):
 
     def view_plan(self, config: ModelConfig) -> tuple[ViewPlan, PhotometryConfig]:
         """The views of the configured objective."""
+        from foundationx.tasks.self_supervision.objective import open_objective
+
         objective, options = open_objective(config.objective)
         return functools.partial(objective.views, options), options.photometry
 
