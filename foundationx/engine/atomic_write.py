@@ -1,7 +1,7 @@
-"""Big files that are there whole or not at all, and that can be told from torn ones.
+"""Atomic, verified writing of large files: a file is complete or absent, and damage is found.
 
 A file is written under another name (``.partial``), flushed to the disk, read back and compared with what was meant to
-be written; only then does it take its name. Its SHA-256 stands beside it in the form of ``sha256sum``, so that a later
+be written; only then is it renamed. Its SHA-256 is stored beside it in the form of ``sha256sum``, so that a later
 reader finds a flipped bit too, which torch does not look for.
 """
 
@@ -23,12 +23,12 @@ CHECKSUM = ".sha256"
 
 
 class HashingStream:
-    """A file to write to, which remembers the hash of all it was given and the first fault of the disk.
+    """A file to write to, with the hash of all that was written and the first error of the disk.
 
-    torch's writer hides a fault of the disk behind one of its own; ``fault`` is the disk's.
+    torch's writer hides an error of the disk behind one of its own; ``fault`` is the disk's.
 
     Args:
-        descriptor: of a file open for writing.
+        descriptor: Descriptor of a file open for writing.
     """
 
     def __init__(self, descriptor: int):
@@ -37,7 +37,7 @@ class HashingStream:
         self.fault: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        """Writes all of ``data``. Raises OSError where the disk does not take it."""
+        """Writes all of ``data``. Raises OSError if the disk does not take it."""
         rest = memoryview(data).cast("B")
         self.hash.update(rest)
         try:
@@ -52,32 +52,32 @@ class HashingStream:
         """Nothing is buffered here."""
 
 
-def write_durably(path: Path, write: Callable[[HashingStream], None]) -> None:
-    """Lets ``write`` fill a stream and puts the result in place of ``path``, with its checksum beside it.
+def write_verified(path: Path, write: Callable[[HashingStream], object]) -> None:
+    """Lets ``write`` fill a stream and replaces ``path`` by the result, with its checksum beside it.
 
-    Whatever stood at ``path`` stays until the new file is on the disk and has been verified. Nothing is left behind
-    where that fails.
+    What was at ``path`` stays until the new file is on the disk and has been verified. Nothing is left behind if that
+    fails.
 
     Raises:
-        CheckpointError: the disk is full or broken.
+        CheckpointError: The disk is full or broken.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, write)
     except OSError as error:
-        found = f"cannot be written: {error.strerror or error} ({free_room(path.parent)})"
-        fix = "free some room and go on with --resume; what was saved before is untouched"
+        found = f"cannot be written: {error.strerror or error} ({free_space(path.parent)})"
+        fix = "free disk space and continue with --resume; what was saved before is untouched"
         raise CheckpointError(str(path), found, fix=fix) from error
 
 
-def _replace(path: Path, write: Callable[[HashingStream], None]) -> None:
+def _replace(path: Path, write: Callable[[HashingStream], object]) -> None:
     """Writes both files under other names, then renames them. Raises OSError."""
     beside = checksum_file(path)
     partial, note = (file.with_name(file.name + PARTIAL) for file in (path, beside))
     try:
-        checksum = _write_verified(partial, write)
+        checksum = _write_and_read_back(partial, write)
         line = f"{checksum}  {path.name}\n".encode()
-        _write_verified(note, lambda stream: stream.write(line))
+        _write_and_read_back(note, lambda stream: stream.write(line))
         os.replace(note, beside)
         os.replace(partial, path)
         flush_folder(path.parent)
@@ -86,7 +86,7 @@ def _replace(path: Path, write: Callable[[HashingStream], None]) -> None:
         note.unlink(missing_ok=True)
 
 
-def _write_verified(path: Path, write: Callable[[HashingStream], None]) -> str:
+def _write_and_read_back(path: Path, write: Callable[[HashingStream], object]) -> str:
     """Writes, flushes to the disk, reads back; gives the SHA-256. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     stream = HashingStream(descriptor)
@@ -106,7 +106,7 @@ def _write_verified(path: Path, write: Callable[[HashingStream], None]) -> str:
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a file by its checksum; None where it is whole, or where no checksum stands beside it."""
+    """What is wrong with a file by its checksum; None if it is intact, or if no checksum is stored beside it."""
     beside = checksum_file(path)
     if not beside.is_file():
         return None
@@ -124,7 +124,7 @@ def sha256(path: Path) -> str:
 
 
 def checksum_file(path: Path) -> Path:
-    """Where the checksum of ``path`` stands."""
+    """Path of the file that holds the checksum of ``path``."""
     return path.with_suffix(CHECKSUM)
 
 
@@ -143,8 +143,8 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def free_room(folder: Path) -> str:
-    """Free room of the disk that holds ``folder``, for people."""
+def free_space(folder: Path) -> str:
+    """Free space of the disk that holds ``folder``, for people."""
     while not folder.exists():
         folder = folder.parent
     return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {folder}"

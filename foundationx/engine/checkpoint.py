@@ -1,8 +1,12 @@
-"""What training resumes from: written whole or not at all (``durable.py``), read without unpickling code."""
+"""Checkpoints: what training resumes from, when they are written, and which of them stay.
+
+They are written atomically (``atomic_write.py``) and read without unpickling code.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +15,11 @@ from typing import Any
 import torch
 
 from foundationx.core.config.load import parse_config
-from foundationx.core.config.run import RunConfig
+from foundationx.core.config.run import RunConfig, RuntimeConfig
 from foundationx.core.errors import CheckpointError
 from foundationx.core.types import TaskKey
-from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_durably
+from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
+from foundationx.engine.hooks import Incident
 from foundationx.models.foundation_model import FoundationModel
 
 FORMAT = 3
@@ -25,11 +30,12 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
-        config: of the run that wrote it.
-        classes: class names of each head.
-        step: steps done; ``visit`` visits finished.
-        student, teacher: state dicts; ``optimizer`` likewise.
-        progress: what the loop needs to go on inside a visit as if nothing had been (losses summed up so far).
+        config: Configuration of the run that wrote it.
+        classes: Class names of each head.
+        step: Steps done.
+        visit: Number of the last finished visit.
+        student, teacher, optimizer: State dicts.
+        progress: What the loop needs besides to continue inside a visit (losses summed up so far ...).
     """
 
     config: RunConfig
@@ -54,6 +60,60 @@ class Checkpoint:
         return model.eval()
 
 
+class CheckpointManager:
+    """Keeps the newest checkpoints of a run, and those of the steps at which a head was best.
+
+    Args:
+        folder: Folder for checkpoints.
+        config: How often they are written and how many stay.
+
+    Attributes:
+        best_steps: Steps whose checkpoints stay; set by the evaluation.
+        saved_step: Step of the newest checkpoint on the disk, None if there is none.
+    """
+
+    def __init__(self, folder: Path, config: RuntimeConfig):
+        self.folder, self.config = folder, config
+        self.best_steps: Collection[int] = ()
+        self.saved_step: int | None = None
+        self.start_clock(0)
+
+    def start_clock(self, step: int) -> None:
+        """Counts steps and minutes to the next checkpoint from now."""
+        self._tried_step, self._tried_at = step, time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is due: enough steps or minutes have passed since the last one was tried."""
+        every, minutes = self.config.checkpoint_every, self.config.checkpoint_minutes
+        by_step = every is not None and step - self._tried_step >= every
+        return by_step or (minutes is not None and time.monotonic() - self._tried_at >= 60 * minutes)
+
+    def save(self, step: int, state: dict[str, Any], final: bool) -> Incident | None:
+        """Writes a checkpoint of ``step`` and removes old ones.
+
+        If it cannot be written, nothing is removed and the incident is returned: the next save tries again.
+
+        Args:
+            step: Steps done.
+            state: The other arguments of :func:`save_checkpoint`.
+            final: Whether a checkpoint that cannot be written is an error.
+
+        Raises:
+            CheckpointError: A ``final`` checkpoint cannot be written.
+        """
+        self.start_clock(step)
+        try:
+            save_checkpoint(self.folder, step=step, **state)
+        except CheckpointError as error:
+            if final:
+                raise
+            message = f"{error.where}: {error.found}; training goes on, the next save tries again"
+            return Incident(step, "io", message)
+        self.saved_step = step
+        prune_checkpoints(self.folder, self.config.keep_checkpoints, self.best_steps)
+        return None
+
+
 def save_checkpoint(
     folder: Path,
     *,
@@ -65,10 +125,10 @@ def save_checkpoint(
     visit: int,
     progress: dict[str, Any],
 ) -> Path:
-    """Writes ``step_XXXXXXXX.pt`` and its checksum; what was there before is untouched until the new file is verified.
+    """Writes ``step_XXXXXXXX.pt`` and its checksum.
 
     Raises:
-        CheckpointError: the disk is full or broken; nothing is left behind.
+        CheckpointError: The disk is full or broken; nothing is left behind.
     """
     for leftover in folder.glob(f"*{PARTIAL}"):  # of a run that was killed while writing
         leftover.unlink(missing_ok=True)
@@ -84,7 +144,8 @@ def save_checkpoint(
         "optimizer": optimizer,
         "progress": progress,
     }
-    write_durably(path, lambda stream: torch.save(content, stream))
+    # torch.save asks its file for write() and flush() alone
+    write_verified(path, lambda stream: torch.save(content, stream))  # type: ignore[arg-type]  # see above
     return path
 
 
@@ -107,7 +168,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint, or the newest of a work directory.
 
     Raises:
-        CheckpointError: there is none, it is torn or not as it was written, or it is not one of ours.
+        CheckpointError: There is none, it is damaged, or it is not one of ours.
     """
     path = newest_checkpoint(path) if path.is_dir() else path
     if not path.is_file():
@@ -132,7 +193,7 @@ def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[CheckpointErr
     """The newest checkpoint of a work directory that can be read, and what is wrong with the newer ones.
 
     Raises:
-        CheckpointError: there is none, or none can be read.
+        CheckpointError: There is none, or none can be read.
     """
     faults: list[CheckpointError] = []
     for path in reversed(checkpoints_in(folder)):
@@ -150,7 +211,7 @@ def newest_checkpoint(folder: Path) -> Path:
     """The newest checkpoint of a work directory or its ``checkpoints`` folder.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: There is none.
     """
     found = checkpoints_in(folder)
     if not found:

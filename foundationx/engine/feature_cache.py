@@ -144,6 +144,7 @@ class FeatureCache:
         """
         if key.task.value not in self._capacities:
             reuse = self.config.schedule.reuse
+            assert reuse is not None  # no phase uses a batch twice without it
             a_batch = self.bytes_per_image(key) * self.config.runtime.batch_size
             fitting = int(reuse.memory_gb * GIGABYTE // a_batch)
             if fitting == 0:
@@ -158,16 +159,21 @@ class FeatureCache:
         """Bytes of the kept features of one image, in the type in which they are computed."""
         size = self.config.image_size
         black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
-        found: list[int] = []
+        sizes: list[int] = []
+
+        def note_size(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
         with eager_mode(self.model):
-            map_tensors(self._look(black, key, gate=False), lambda tensor: found.append(tensor.nbytes) or tensor)
-        return sum(found)
+            map_tensors(self._look(black, key, gate=False), note_size)
+        return sum(sizes)
 
     @torch.no_grad()
-    def _look(self, images: Tensor, key: TaskKey, **options: bool) -> Any:
+    def _look(self, images: Tensor, key: TaskKey, gate: bool = True) -> Any:
         """Grey images to the output of the task's trunk, without a graph."""
         with precision(self.config.runtime, self.device):
-            return self.model.trunk(self.normalise(images), key, **options)
+            return self.model.trunk(self.normalise(images), key, gate=gate)
 
 
 def without_pixels(batch: Batch) -> Batch:

@@ -1,4 +1,4 @@
-"""What the training loop tells those who watch it: evaluation, logs, progress display, report."""
+"""Hooks: what the training loop calls at its events, for evaluation, logs, progress display and report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from foundationx.engine.schedule.plan import Phase, Plan
 class LogRecord:
     """Means over the steps since the last record; one row of ``log.jsonl``.
 
-    ``jump`` is set in the first record of a visit whose head was visited before: its task loss divided by the head's
-    last one then. It says what the visits between did to the head.
+    Attributes:
+        jump: In the first record of a visit whose head was visited before, its task loss divided by the last one of
+            the head's visit before: what the visits between did to the head. Else None.
     """
 
     step: int
@@ -48,12 +49,12 @@ class Incident:
     """Something that went wrong and did not end the run; one row of ``incidents.jsonl``.
 
     Attributes:
-        step: steps done when it was found; for ``numbers`` the step itself.
-        kind: ``numbers`` (a loss or gradient that is not finite), ``seam`` (a head's loss has jumped between two
-            visits), ``file`` (a file that could not be written or read).
-        dataset, task: the head, empty where it concerns none.
-        message: what was found and what was done.
-        images: names of the batch's images.
+        step: Steps done when it was found; for ``nonfinite`` the step itself.
+        kind: ``nonfinite`` (a loss or gradient that is not finite), ``loss_jump`` (a head's loss has jumped between two
+            visits), ``io`` (a file that could not be written or read).
+        dataset, task: Head, empty if it concerns none.
+        message: What was found and what was done.
+        images: Names of the batch's images.
     """
 
     step: int
@@ -74,7 +75,7 @@ class Incident:
 
 
 class Hook:
-    """Does nothing at every event; override those of interest. Hooks are told in the order of their list."""
+    """Does nothing at every event; override those of interest. Hooks are called in the order of their list."""
 
     def on_start(self, plan: Plan, step: int) -> None:
         """Training begins, or goes on from ``step``."""
@@ -83,7 +84,10 @@ class Hook:
         """A phase begins."""
 
     def on_step(self, phase: Phase, step: int) -> None:
-        """A step is done; ``step`` steps in all. Called every step: be quick, and read nothing from the device."""
+        """A step is done; ``step`` steps in all. Called every step: be quick, and read nothing from the device.
+
+        Updates of the teacher may be deferred here: ``teacher.flush()`` carries them out.
+        """
 
     def on_log(self, record: LogRecord) -> None:
         """Losses have been read."""

@@ -1,4 +1,4 @@
-"""Running means of losses that stay on the device until they are read: one transfer a reading."""
+"""Running means of losses that stay on the device until they are read: one transfer per reading."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from torch import Tensor
 
 
 class MetricLogger:
-    """Means since the last reading: losses, images a second, share of time spent waiting for data."""
+    """Means since the last reading: losses, images per second, share of time spent waiting for data."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._finite: Tensor | None = None
         self._images = 0
@@ -40,10 +43,10 @@ class MetricLogger:
         self._images += images
 
     def read(self) -> tuple[dict[str, float], float, float]:
-        """Mean losses, images a second and waiting share since the last reading; starts anew.
+        """Mean losses, images per second and waiting share since the last reading; starts anew.
 
         Returns:
-            Empty losses where no step was added, or none with a finite loss.
+            Losses are empty if no step was added, or none with a finite loss.
         """
         elapsed = max(time.perf_counter() - self._since, 1e-9)
         losses: dict[str, float] = {}
@@ -52,7 +55,7 @@ class MetricLogger:
             if steps:
                 losses = {name: value / steps for name, value in zip(self._sums, values, strict=True)}
         rate, share = self._images / elapsed, min(1.0, self._waited / elapsed)
-        self.__init__()
+        self._reset()
         return losses, rate, share
 
     def state(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Steps whose loss or gradient is not a number leave no trace.
+"""Optimizer steps whose loss or gradient is not finite are skipped.
 
-The decision is taken on the device: on CUDA the fused optimizer is given a flag and leaves everything as it was where
-the flag is set, so the host does not wait. An optimizer that is not fused takes no flag; then the host reads it, which
-costs nothing on the CPU and one wait a step elsewhere. What happened is read when the losses are.
+The decision is taken on the device: on CUDA the fused optimizer is given a flag and leaves everything as it was if the
+flag is set, so the host does not wait. An optimizer that is not fused takes no flag; then the host reads it, which
+costs nothing on the CPU and one host sync per step elsewhere. What was skipped is read when the losses are.
 
-There is no going back to an earlier checkpoint: a step that is left out changes nothing, so the state is always the
-last good one, and going back would only meet the same batches again.
+There is no going back to an earlier checkpoint: a skipped step changes nothing, so the state is always the last good
+one, and going back would only meet the same batches again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ LOSS = "the loss is not finite"
 
 @dataclass
 class _Update:
-    """One optimizer step: step, head and image names of its batches, and on the device whether all was well."""
+    """One optimizer step: step, head and image names of its batches, and whether their losses are finite."""
 
     trials: list[tuple[int, TaskKey, tuple[str, ...]]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
-    applied: Tensor | None = None
 
 
 class NonFiniteCheck:
@@ -38,9 +37,9 @@ class NonFiniteCheck:
     Buffers that a forward pass changes (running statistics) go back to what they were before such a step.
 
     Args:
-        model: that is trained.
-        optimizer: of its parameters.
-        limit: so many steps left out in a row are too many.
+        model: Model that is trained.
+        optimizer: Optimizer of its parameters.
+        limit: Number of skipped steps in a row that is too many.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, limit: int):
@@ -53,66 +52,65 @@ class NonFiniteCheck:
         self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.ndim == 0]
         self._kept = [buffer.clone() for buffer in self._buffers]
         self._current = _Update()
-        self._done: list[_Update] = []
+        self._done: list[tuple[_Update, Tensor]] = []
 
     def begin(self) -> None:
-        """Before a forward pass: where it is the first of an optimizer step, buffers are kept."""
+        """Called before a forward pass: before the first one of an optimizer step, buffers are kept."""
         if not self._current.trials and self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
     def check(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
-        """Takes note of a batch; says on the device whether its loss () is a number."""
+        """Notes a batch. Returns a flag () on the device: whether its loss () is finite."""
         finite = torch.isfinite(loss.detach())
         self._current.trials.append((step, batch.key, tuple(meta.image for meta in batch.metas)))
         self._current.losses.append(finite)
         return finite
 
     def update(self, gradient_norm: Tensor) -> Tensor:
-        """One optimizer step, unless something is not finite. Says on the device whether it was carried out."""
+        """One optimizer step, unless something is not finite. Returns a flag () on the device: whether it was done."""
         current, self._current = self._current, _Update()
-        current.applied = distributed.all_reduce_all_on_device(
-            torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
-        )
-        self._done.append(current)
+        is_finite = torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
+        applied = distributed.all_reduce_all_on_device(is_finite)
+        self._done.append((current, applied))
         if self.fused:
-            inner = getattr(self.optimizer, "optim", self.optimizer)  # sharded: the one of this rank's share
-            inner.found_inf = (~current.applied).float()
+            inner: Any = getattr(self.optimizer, "optim", self.optimizer)  # sharded: the one of this rank's share
+            inner.found_inf = (~applied).float()
             self.optimizer.step()
-        elif current.applied:
+        elif applied:
             self.optimizer.step()
         if self._buffers:
             pairs = zip(self._buffers, self._kept, strict=True)
-            torch._foreach_copy_(self._buffers, [torch.where(current.applied, now, kept) for now, kept in pairs])
-        return current.applied
+            torch._foreach_copy_(self._buffers, [torch.where(applied, now, kept) for now, kept in pairs])
+        return applied
 
     def read(self) -> list[Incident]:
-        """What was left out since the last reading. The host waits for the device once."""
+        """Steps that were skipped since the last reading. The host waits for the device once."""
         done, self._done = self._done, []
         if not done:
             return []
-        flags = torch.cat([torch.stack([*update.losses, update.applied]) for update in done]).tolist()
+        flags = torch.cat([torch.stack([*update.losses, applied]) for update, applied in done]).tolist()
         incidents = []
-        for update in done:
-            *finite, applied = flags[: len(update.losses) + 1]
+        for update, _ in done:
+            *finite, was_applied = flags[: len(update.losses) + 1]
             del flags[: len(update.losses) + 1]
-            self.in_a_row = 0 if applied else self.in_a_row + 1
+            self.in_a_row = 0 if was_applied else self.in_a_row + 1
             self.longest = max(self.longest, self.in_a_row)
-            if not applied:
+            if not was_applied:
                 incidents += _incidents(update, finite)
         return _of_all_ranks(distributed.all_gather_object(incidents))
 
     @property
     def is_between_updates(self) -> bool:
-        """No gradient is half accumulated."""
+        """Whether no gradient is half accumulated."""
         return not self._current.trials
 
     @property
     def is_too_much(self) -> bool:
-        """Too many optimizer steps in a row were left out."""
+        """Whether too many optimizer steps in a row were skipped."""
         return self.longest >= self.limit
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps; all must have been read."""
+        """What a checkpoint keeps; everything must have been read before."""
         return {"in_a_row": self.in_a_row}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -121,14 +119,14 @@ class NonFiniteCheck:
 
 
 def _of_all_ranks(incidents: list[list[Incident]]) -> list[Incident]:
-    """Everyone's incidents; where one rank's loss is no number, the others' gradients are not to blame."""
+    """Incidents of all ranks; if one rank's loss is not finite, the others' gradients are not to blame."""
     together = [incident for of_rank in incidents for incident in of_rank]
     by_loss = {incident.step for incident in together if incident.message.startswith(LOSS)}
     return [entry for entry in together if entry.message.startswith(LOSS) or entry.step not in by_loss]
 
 
 def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
-    """One entry for each batch whose loss is no number; for every batch of the step where it is the gradient alone."""
+    """One for each batch whose loss is not finite; for every batch of the step if it is the gradient alone."""
     gradient_alone = all(finite)
     found = "the gradient is not finite" if gradient_alone else LOSS
     return [
@@ -137,7 +135,7 @@ def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
             kind="nonfinite",
             dataset=key.dataset,
             task=key.task.value,
-            message=f"{found}: step left out",
+            message=f"{found}: optimizer step skipped",
             images=images,
         )
         for (step, key, images), is_finite in zip(update.trials, finite, strict=True)

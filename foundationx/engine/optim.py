@@ -45,6 +45,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
         for (lr, decay), parameters in members.items()
     ]
     fused = next(model.parameters()).is_cuda or None
+    kind: type[torch.optim.Optimizer]
+    further: dict[str, Any]
     if config.type == "sgd":
         kind, further = torch.optim.SGD, {"momentum": config.momentum, "nesterov": config.momentum > 0}
     else:

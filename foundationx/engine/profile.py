@@ -15,7 +15,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,26 +48,26 @@ class PhaseProfile:
     """One phase of a run.
 
     Attributes:
-        name: head and phase.
-        images: of a step.
-        milliseconds: of a whole step, median.
-        parts: milliseconds of each of ``PARTS``, medians; of logging, once.
-        waits: how often a step's host waits for the device, outside logging. On the CPU, where the optimizer is not
-            fused and reads what is on the host anyway, without the optimizer's.
-        gflop: of a step, all images together, a multiply-add being two.
-        floor: milliseconds that they take at the machine's speed.
+        name: Head and phase.
+        images: Images of a step.
+        milliseconds: Median time of a whole step.
+        parts: Milliseconds of each of ``PARTS``, medians; of logging, once.
+        host_syncs: How often the host waits for the device in a step, outside logging. On the CPU, where the optimizer
+            is not fused and reads what is on the host anyway, without the optimizer's.
+        gflop: Floating-point operations of a step in 10^9, all images together, a multiply-add being two.
+        floor: Milliseconds that they take at the machine's speed.
     """
 
     name: str
     images: int
     milliseconds: float
     parts: dict[str, float]
-    waits: int
+    host_syncs: int
     gflop: float
     floor: float
 
 
-class Waits(TorchFunctionMode):
+class HostSyncs(TorchFunctionMode):
     """Counts calls whose result the host must have."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Stopwatches:
     """Seconds by part, without those of a part inside it; ``started`` and ``ended`` say when each part last did."""
 
     device: torch.device
-    seconds: Counter = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
     _running: list[str] = field(default_factory=list)
@@ -129,8 +129,8 @@ def _within(owner: Any, method: str, context: Callable[[], contextlib.AbstractCo
         with context():
             return original(*args, **kwargs)
 
-    object.__setattr__(owner, method, wrapped)
-    return lambda: object.__delattr__(owner, method)
+    setattr(owner, method, wrapped)
+    return lambda: delattr(owner, method)
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def watched(trainer: Trainer, clocks: Stopwatches) -> Iterator[None]:
         clocks.wrap(trainer.model, "trunk", "student"),
         clocks.wrap(trainer.model, "head_loss", "head and criterion"),
         clocks.wrap(trainer.teacher.model, "trunk", "teacher"),
-        clocks.wrap(trainer.nonfinite, "judge", "judge"),
+        clocks.wrap(trainer.nonfinite, "check", "check"),
         clocks.wrap(trainer, "_update", "optimizer"),
         clocks.wrap(trainer.teacher, "update", "EMA"),
         clocks.wrap(trainer, "_log", "logging"),
@@ -182,7 +182,7 @@ def _profile_phase(
         step()
     whole = [_seconds(step, clocks) for _ in range(TIMED)]
     parts = [_parts(trainer, step, clocks) for _ in range(TIMED)]
-    waits, gflop = _counted(trainer, step)
+    host_syncs, gflop = _counted(trainer, step)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if trainer.device.type == "cuda" else [])]
     with watched(trainer, clocks), profile(activities=activities) as traced:
         step()  # the phase's last: the losses are read
@@ -193,37 +193,37 @@ def _profile_phase(
         images=trainer.config.runtime.batch_size,
         milliseconds=1000 * statistics.median(whole),
         parts=medians | {"logging": 1000 * clocks.seconds["logging"]},
-        waits=waits,
+        host_syncs=host_syncs,
         gflop=gflop,
         floor=1e12 * gflop / speed,
     )
 
 
 def _counted(trainer: Trainer, step: Callable[[], None]) -> tuple[int, float]:
-    """Waits and GFLOP of one step."""
-    with Waits() as waits, FlopCounterMode(display=False) as flops:
-        undo = [_within(trainer, "_log", waits.paused)]
+    """Host syncs and GFLOP of one step."""
+    with HostSyncs() as syncs, FlopCounterMode(display=False) as flops:
+        undo = [_within(trainer, "_log", syncs.paused)]
         if not trainer.nonfinite.fused:
-            undo.append(_within(trainer.nonfinite, "update", waits.paused))
+            undo.append(_within(trainer.nonfinite, "update", syncs.paused))
         step()
         for restore in undo:
             restore()
-    return waits.count, flops.get_total_flops() / 1e9
+    return syncs.count, flops.get_total_flops() / 1e9
 
 
-def _seconds(step: Callable[[], None], clocks: Stopwatches) -> float:
+def _seconds(step: Callable[[], object], clocks: Stopwatches) -> float:
     start = clocks.now()
     step()
     return clocks.now() - start
 
 
-def _parts(trainer: Trainer, step: Callable[[], None], clocks: Stopwatches) -> Counter:
+def _parts(trainer: Trainer, step: Callable[[], None], clocks: Stopwatches) -> defaultdict[str, float]:
     """Seconds of one step by part."""
     clocks.seconds.clear()
     with watched(trainer, clocks):
         step()
     forward_ended = max(clocks.ended.get(name, 0.0) for name in FORWARD)
-    return Counter(clocks.seconds | {"backward": clocks.started["judge"] - forward_ended})
+    return defaultdict(float, clocks.seconds | {"backward": clocks.started["check"] - forward_ended})
 
 
 def _timed_source(batches: Iterable[Batch], clocks: Stopwatches) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
@@ -47,7 +47,7 @@ class Progress:
     def __init__(self, console: Console | None = None):
         self.console = console or _console()
         self._bar: Bar | None = None
-        self._task = None
+        self._task: TaskID | None = None
         self._total = 0
         self._first_step: int | None = None
         self._started = 0.0
@@ -88,7 +88,7 @@ class Progress:
             self._end_visit()
             self._visit, self._visit_started = name, time.monotonic()
         self._phase = f"{name} {phase.value}, {steps} steps"
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=self._phase)
 
     def update(self, step: int, losses: dict[str, float], images_per_second: float, data_wait: float) -> None:
@@ -105,7 +105,7 @@ class Progress:
         done = step - self._first_step
         self._records.append((losses, images_per_second))
         facts = f"{_losses(losses)}  {images_per_second:.0f} img/s  data {data_wait:.0%}  ETA {self._eta(done)}"
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, facts=facts)
         elif self._line_is_due() or done >= self._total:
             self._print_plain(f"{step}  {self._phase}  {facts}")

@@ -33,17 +33,17 @@ def training_losses(
     phase: Phase,
     trunk_output: Any = None,
 ) -> StepOutput:
-    """(1 - c) * task + c * consistency of a batch (``foundation_x.md`` section 2.4).
+    """(1 - c) * task + c * consistency of a batch (``docs/methods/foundation_x.md``).
 
-    Where c is 0 (lock phases: nothing that the consistency point depends on is trained) the teacher is not run.
+    If c is 0 (lock phases: nothing that the consistency point depends on is trained) the teacher is not run.
 
     Args:
-        student: the model that is trained, locked as the phase says.
-        teacher: follows it; run without a graph.
-        normalise: makes the network's input.
-        batch: on the model's device.
-        phase: gives the weight c.
-        trunk_output: what the student's trunk gave for the batch, if it is known (``feature_cache.py``).
+        student: Model that is trained, locked as the phase says.
+        teacher: Follows the student; run without a graph.
+        normalise: Makes the network's input of images.
+        batch: Batch on the model's device.
+        phase: Phase that gives the weight c.
+        trunk_output: Output of the student's trunk for the batch, if it is known (``feature_cache.py``).
     """
     if not batch.key.task.facts.needs_annotations:
         return self_supervised_losses(student, teacher, normalise, batch)

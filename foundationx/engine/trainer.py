@@ -23,8 +23,7 @@ from foundationx.core.types import BadSample, Batch
 from foundationx.data.loader import sample_seed
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.batches import gather_bad_samples, next_synchronized_batch
-from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.checkpoint_manager import CheckpointManager
+from foundationx.engine.checkpoint import Checkpoint, CheckpointManager
 from foundationx.engine.feature_cache import FeatureCache
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.metric_logger import MetricLogger
@@ -196,7 +195,7 @@ class Trainer:
         if self.config.optimizer.clip_norm is not None:
             norm = clip_grad_norm_(trained, self.config.optimizer.clip_norm)
         else:
-            norm = get_total_norm([parameter.grad for parameter in trained])
+            norm = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         applied = self.nonfinite.update(norm)
         self.optimizer.zero_grad(set_to_none=True)
         distributed.all_reduce_mean_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])

@@ -138,4 +138,5 @@ def _start(module: nn.Module) -> None:
     """First weights, as published: a normal distribution cut at two, of deviation 0.02; biases 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -57,10 +57,12 @@ class FoundationModel(nn.Module):
             self.head(known[name]).exclusive = True
 
     def head(self, key: TaskKey) -> Head:
-        """The head of a key. Raises KeyError where the model has none of that name."""
+        """The head of a key. Raises KeyError if the model has none of that name."""
         if key not in self.classes:
             raise KeyError(f"no head {key}; heads: {', '.join(map(str, self.classes))}")
-        return self.heads[head_slug(head_owner(key, self.config))]
+        head = self.heads[head_slug(head_owner(key, self.config))]
+        assert isinstance(head, Head)
+        return head
 
     def trunk(
         self, images: Tensor, key: TaskKey, *, gate: bool = True, features: Sequence[Tensor] | None = None
@@ -104,7 +106,7 @@ class FoundationModel(nn.Module):
             batch: Targets, on the model's device.
             trunk_output: Output of :meth:`trunk` for the batch, if it is known.
         """
-        if trunk_output is None:
+        if images is not None:
             trunk_output = self.trunk(images, batch.key)
         return trunk_output, self.head_loss(trunk_output, batch)
 
@@ -119,12 +121,12 @@ class FoundationModel(nn.Module):
         outputs = self.head(key)(self.trunk(images, key, gate=gate, features=features), self.trunks[key.task.value])
         return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
 
-    def forward(self, inputs: Tensor, data_samples: Batch | TaskKey | None = None, mode: str = "tensor") -> Any:
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
         """mmengine's protocol.
 
         Args:
-            inputs: (B, 3, H, W) normalised images.
-            data_samples: the batch (``loss``) or the key of the head (``predict``).
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: Batch (``loss``) or key of the head (``predict``).
             mode: ``loss`` gives named losses, ``predict`` a Prediction, ``tensor`` the backbone's feature maps.
         """
         if mode == "tensor":

@@ -69,7 +69,7 @@ def scope_prefixes(model: nn.Module) -> dict[str, str]:
             f"trunks.{task.value}.{part}".rstrip("."): scope for part, scope in task_of(task).trunk_scopes().items()
         }
         prefixes |= {prefix: scope for prefix, scope in scopes.items() if prefix in modules}
-    for slug in model.heads:
+    for slug, _ in model.get_submodule("heads").named_children():
         prefixes[f"heads.{slug}"] = head_scope(head_key(slug))
     return prefixes
 

@@ -90,7 +90,9 @@ class FusedWindowMSA(nn.Module):
         plain: the attention whose layers (and names) it takes over.
     """
 
-    def __init__(self, plain: nn.Module):
+    relative_position_index: Tensor
+
+    def __init__(self, plain: Any):
         super().__init__()
         self.window_size, self.num_heads, self.scale = plain.window_size, plain.num_heads, plain.scale
         self.relative_position_bias_table = plain.relative_position_bias_table

@@ -12,7 +12,7 @@ import torch
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CheckpointError
 from foundationx.core.types import Task, TaskKey
-from foundationx.engine.atomic_write import checksum_file, fault_of, write_durably
+from foundationx.engine.atomic_write import checksum_file, fault_of, write_verified
 from foundationx.engine.checkpoint import (
     checkpoints_in,
     load_checkpoint,
@@ -57,7 +57,7 @@ def names(folder):
 def test_a_written_file_has_its_checksum_beside_it(tmp_path):
     path = tmp_path / "file.pt"
     content = bytes(range(256)) * 5000
-    write_durably(path, lambda stream: [stream.write(content[at : at + 700]) for at in range(0, len(content), 700)])
+    write_verified(path, lambda stream: [stream.write(content[at : at + 700]) for at in range(0, len(content), 700)])
     assert path.read_bytes() == content
     assert checksum_file(path).read_text() == f"{hashlib.sha256(content).hexdigest()}  file.pt\n"
     subprocess.run(["sha256sum", "--check", "file.sha256"], cwd=tmp_path, check=True, capture_output=True)
@@ -67,14 +67,14 @@ def test_a_written_file_has_its_checksum_beside_it(tmp_path):
 
 def test_a_disk_that_writes_something_else_is_found_out(tmp_path):
     path = tmp_path / "file.pt"
-    write_durably(path, lambda stream: stream.write(b"the old content"))
+    write_verified(path, lambda stream: stream.write(b"the old content"))
 
     def write_and_flip(stream):
         stream.write(b"the new content")
         (tmp_path / "file.pt.partial").write_bytes(b"the nEw content")
 
     with pytest.raises(CheckpointError, match="read back differs"):
-        write_durably(path, write_and_flip)
+        write_verified(path, write_and_flip)
     assert path.read_bytes() == b"the old content" and fault_of(path) is None
     assert names(tmp_path) == ["file.pt", "file.sha256"]
 
@@ -100,7 +100,7 @@ def test_the_disk_s_fault_is_told_and_not_torch_s(tmp_path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(CheckpointError, match="No space left on device"):
-        write_durably(tmp_path / "file.pt", lambda stream: torch.save(Full(), stream))
+        write_verified(tmp_path / "file.pt", lambda stream: torch.save(Full(), stream))
     assert names(tmp_path) == []
 
 

@@ -11,7 +11,7 @@ import torch
 from foundationx.apps.cli.main import main
 from foundationx.apps.run.profiling import short_plan
 from foundationx.core.types import PhaseName, Task, TaskKey
-from foundationx.engine.profile import PARTS, STEPS, Stopwatches, Waits, matrix_speed
+from foundationx.engine.profile import PARTS, STEPS, HostSyncs, Stopwatches, matrix_speed
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.phantoms.write import write_phantom_datasets
 
@@ -39,7 +39,7 @@ def test_a_part_inside_another_is_counted_once():
 
 def test_waits_are_counted_except_where_paused():
     value = torch.tensor(2.0)
-    with Waits() as waits:
+    with HostSyncs() as waits:
         assert value.item() == 2 and value > 1
         with waits.paused():
             value.item()
@@ -90,7 +90,7 @@ def test_the_command_writes_a_table_and_a_trace_of_each_phase(profiled):
     release, lock = found[0], found[1]
     assert set(release["parts"]) == set(PARTS) and release["parts"]["logging"] > 0
     assert release["parts"]["teacher"] > 0 and lock["parts"]["teacher"] == 0
-    assert release["waits"] == lock["waits"] == 0
+    assert release["host_syncs"] == lock["host_syncs"] == 0
     assert lock["gflop"] < found[2]["gflop"], "a frozen trunk has no backward and no teacher"
     assert all(0 < row["floor"] < row["milliseconds"] for row in found)
     traces = sorted((profiled / "profile").glob("*.json.gz"))

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, share_cores, usable_cores
 from foundationx.core.errors import FoundationXError
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
@@ -63,7 +63,7 @@ def examine_machine(work_dir: Path) -> Iterator[Finding]:
     """Versions, devices, cores, memory, disk, shared memory and open files."""
     yield from _versions()
     yield _devices()
-    cores, threads = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS")
+    cores, threads = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     yield Finding(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
     folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
     free = shutil.disk_usage(folder).free
@@ -203,10 +203,12 @@ def trial_plan(plan: Plan) -> Plan:
     firsts: dict[tuple[TaskKey, PhaseName], Phase] = {}
     for phase in plan.phases:
         firsts.setdefault((phase.key, phase.name), phase)
-    changed = {"steps": TRIAL_STEPS, "closes_visit": False, "closes_cycle": False, "uses": 1}
-    return Plan(
-        tuple(replace(phase, first_step=TRIAL_STEPS * place, **changed) for place, phase in enumerate(firsts.values()))
-    )
+
+    def shortened(phase: Phase, position: int) -> Phase:
+        first = TRIAL_STEPS * position
+        return replace(phase, first_step=first, steps=TRIAL_STEPS, closes_visit=False, closes_cycle=False, uses=1)
+
+    return Plan(tuple(shortened(phase, position) for position, phase in enumerate(firsts.values())))
 
 
 def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Finding]:

@@ -63,9 +63,13 @@ class LocalTeachers(nn.Module):
 class EvaluateFederated(EvaluateAndReport):
     """Between rounds: ``student`` is the master, ``local`` the clients' teachers, ``teacher`` the mean of these."""
 
-    def _models(self) -> dict[str, FoundationModel | LocalTeachers]:
-        between_rounds = self.trainer.turn is None
-        return ({LOCAL: LocalTeachers(self.trainer)} if between_rounds else {}) | super()._models()
+    trainer: FederatedTrainer
+
+    def _models(self) -> dict[str, FoundationModel]:
+        if self.trainer.turn is not None:
+            return super()._models()
+        local: Any = LocalTeachers(self.trainer)  # is asked as a model: predict, trunk and head
+        return {LOCAL: local} | super()._models()
 
 
 class ExportClients(Hook):

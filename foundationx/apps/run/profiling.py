@@ -62,13 +62,13 @@ def short_plan(plan: Plan) -> Plan:
 
 def table(profiles: Iterable[PhaseProfile]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: one row a phase."""
-    columns = ["phase", "step", *PARTS, "waits", "GFLOP", "floor", "of floor"]
+    columns = ["phase", "step", *PARTS, "host syncs", "GFLOP", "floor", "of floor"]
     rows = [
         [
             profile.name,
             f"{profile.milliseconds:.1f}",
             *(f"{profile.parts[name]:.1f}" for name in PARTS),
-            str(profile.waits),
+            str(profile.host_syncs),
             f"{profile.gflop:.1f}",
             f"{profile.floor:.1f}",
             f"{profile.floor / profile.milliseconds:.0%}",

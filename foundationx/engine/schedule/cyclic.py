@@ -90,7 +90,7 @@ def pass_sizes(schedule: ScheduleConfig, sizes: Mapping[TaskKey, int]) -> dict[T
     Temperature T (``mdfp.md`` A.2: temperature-based or capped sampling): the sum of all sizes is shared out in
     proportion to size ** (1 / T) and rounded, so that small sets are seen more often and large ones in part.
     """
-    if schedule.order == "capped":
+    if schedule.order == "capped" and schedule.cap is not None:
         return {key: min(size, schedule.cap) for key, size in sizes.items()}
     if schedule.order != "temperature" or schedule.temperature == 1:
         return dict(sizes)

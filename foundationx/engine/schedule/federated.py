@@ -17,6 +17,7 @@ from foundationx.engine.schedule.plan import Phase
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
     """Yields the phases of all rounds; the visits of one client follow each other."""
+    assert config.federation is not None  # RunConfig refuses this schedule without clients
     weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
     passes = pass_sizes(config.schedule, sizes)
     visit, step = 0, 0
