@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from foundationx.apps.run.predict import Finding, Preprocessor, heads_named, predict_images, predicting_heads
+from foundationx.apps.run.predict import ImagePrediction, Preprocessor, heads_named, predict_images, predicting_heads
 from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device
@@ -123,7 +123,7 @@ class Model:
 
     def _predictions(
         self, paths: PathLike | Iterable[PathLike], heads: Sequence[str], threshold: float
-    ) -> Iterable[Finding]:
+    ) -> Iterable[ImagePrediction]:
         return predict_images(
             self.network,
             self.config,

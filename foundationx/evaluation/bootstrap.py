@@ -30,11 +30,11 @@ class Estimate:
     """A metric with its uncertainty.
 
     Attributes:
-        metric, class_name: names; ``mean`` for the mean over classes.
-        n: what it rests on.
-        value: None where it is not defined.
-        low, high: ends of the percentile interval; None where that is not defined.
-        draws: (R,) value in each draw, NaN where it is not defined.
+        metric, class_name: Names; ``mean`` for the mean over classes.
+        n: Number of images or boxes that it rests on.
+        value: Value; None if it is not defined.
+        low, high: Ends of the percentile interval; None if it is not defined.
+        draws: (R,) value in each draw, NaN if it is not defined.
     """
 
     metric: str
@@ -61,10 +61,10 @@ def estimate(statistics: Sequence[Statistic], patients: int, repeats: int = 1000
     In every draw the mean is taken over the classes that are defined in it.
 
     Args:
-        statistics: of one head; the classes of a metric stand together.
+        statistics: Statistics of one head; the classes of a metric stand together.
         patients: U, the number of patients.
-        repeats: number of draws; 0 gives values without intervals.
-        seed: of the draws.
+        repeats: Number of draws; 0 gives values without intervals.
+        seed: Seed of the draws.
     """
     draws = np.full((len(statistics), repeats), np.nan)
     first = 0
@@ -74,19 +74,20 @@ def estimate(statistics: Sequence[Statistic], patients: int, repeats: int = 1000
             row[first:last] = statistic.of(weights)
         first = last
     values = np.array([np.nan if (v := s.value(patients)) is None else v for s in statistics])
-    found = []
+    estimates = []
     for metric in dict.fromkeys(statistic.metric for statistic in statistics):
-        places = [place for place, statistic in enumerate(statistics) if statistic.metric == metric]
-        for place in places:
-            statistic = statistics[place]
-            found.append(_estimate(metric, statistic.class_name, statistic.n, values[place], draws[place]))
-        total = sum(statistics[place].n for place in places)
-        found.append(_estimate(metric, MEAN, total, mean_defined(values[places, None])[0], mean_defined(draws[places])))
-    return found
+        indices = [index for index, statistic in enumerate(statistics) if statistic.metric == metric]
+        for index in indices:
+            statistic = statistics[index]
+            estimates.append(_estimate(metric, statistic.class_name, statistic.n, values[index], draws[index]))
+        total = sum(statistics[index].n for index in indices)
+        value = mean_defined(values[indices, None])[0]
+        estimates.append(_estimate(metric, MEAN, total, value, mean_defined(draws[indices])))
+    return estimates
 
 
 def mean_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    """Mean over the first axis without NaN; NaN if there is nothing else."""
     defined = ~np.isnan(values)
     return np.where(
         defined.any(axis=0), np.where(defined, values, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1), np.nan
@@ -94,7 +95,7 @@ def mean_defined(values: np.ndarray) -> np.ndarray:
 
 
 def interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """Percentile interval of the draws that are defined; None where too few are (``LEAST_DEFINED``)."""
+    """Percentile interval of the draws that are defined; None if too few are (``LEAST_DEFINED``)."""
     defined = draws[~np.isnan(draws)]
     if not len(defined) or len(defined) < LEAST_DEFINED * len(draws):
         return None
@@ -106,7 +107,7 @@ def paired_p(one: np.ndarray, two: np.ndarray) -> float | None:
     """Two-sided p value of the hypothesis that two metrics do not differ, from draws (R,) made alike.
 
     Twice the smaller share of draws whose difference lies on one side of 0, draws at 0 lying on both; one is added to
-    the counts, so that p is never 0. None where too few draws are defined in both.
+    the counts, so that p is never 0. None if too few draws are defined in both.
     """
     difference = two - one
     defined = difference[~np.isnan(difference)]

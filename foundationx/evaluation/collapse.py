@@ -1,4 +1,4 @@
-"""Whether features that learned without labels still say anything (``ssl.md`` section 7, deviation 9)."""
+"""Whether features learned without labels have collapsed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ViewScores:
     """Losses of an objective and monitors of collapse, over all batches of one kind.
 
     ``loss``: each term. ``margin``: mean cosine of two views of one image minus that of views
-    of different images, 0 where nothing is told apart. ``rank``: exp of the entropy of the singular values, in
-    1 ... min(n, D). ``spread``: standard deviation of unit features times sqrt(D), 1 where they fill the sphere and 0
-    where they are one point. ``entropy``: of the prototypes over all images, as a share of the greatest.
+    of different images, 0 if all images look alike. ``rank``: exp of the entropy of the singular values, in
+    1 ... min(n, D). ``spread``: standard deviation of unit features times sqrt(D), 1 if they fill the sphere and 0 if
+    they are one point. ``entropy``: entropy of the prototypes over all images, as a share of the greatest.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def merged(kinds: list[list[Score]]) -> list[Score]:
 
 
 def _mean_score(scores: list[Score]) -> Score:
-    """The mean of one monitor over kinds of batches; None where it is defined for none."""
+    """The mean of one monitor over kinds of batches; None if it is defined for none."""
     values = [score.value for score in scores if score.value is not None]
     return Score(scores[0].metric, MEAN, sum(values) / len(values) if values else None, max(s.n for s in scores))
 
@@ -88,7 +88,7 @@ def margin(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def effective_rank(features: np.ndarray) -> float:
-    """exp of the entropy of the singular values of centred features (n, D); 1 where all are equal."""
+    """exp of the entropy of the singular values of centred features (n, D); 1 if all are equal."""
     values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
     if values.sum() <= 1e-12:
         return 1.0

@@ -16,9 +16,9 @@ class DeLong:
     """Difference of two AUROCs, second less first.
 
     Attributes:
-        difference: of the AUROCs.
-        error: standard error of the difference.
-        p: two-sided. Where the error is 0 it is 1 if the models rank alike, else 0, the limit of the formula.
+        difference: Difference of the AUROCs.
+        error: Standard error of the difference.
+        p: Two-sided p. If the error is 0 it is 1 for models that rank alike, else 0, the limit of the formula.
     """
 
     difference: float
@@ -30,7 +30,7 @@ def delong(truth: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.nda
     """Compares two models.
 
     Images of one patient may be correlated: their components are summed before variances are taken (Obuchowski). With
-    one image a patient this is DeLong's test.
+    one image per patient this is DeLong's test.
 
     Args:
         truth: (N,) bool.
@@ -39,7 +39,7 @@ def delong(truth: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.nda
         patients: (N,) patient index of each image.
 
     Returns:
-        None where the test is not defined: fewer than two patients with a positive or with a negative image.
+        None if the test is not defined: fewer than two patients with a positive or with a negative image.
     """
     least = min(len(np.unique(patients[truth])), len(np.unique(patients[~truth])))
     if least < 2:

@@ -1,4 +1,4 @@
-"""Images of one side of the split, each with the samples of all annotated heads that look at it."""
+"""Images of one split, each with the samples of all annotated heads that use it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import PooledDataset, SampleRef, collate
 
 Loaded = Batch | tuple[BadSample, ...]
-"""A head's batch, or what is wrong where none of its images can be used."""
+"""A head's batch, or what is wrong if none of its images can be used."""
 
 
 class SharedImages(Dataset):
-    """One item an image: a sample or what is wrong with it, for each head that looks at the image.
+    """One item per image: a sample or what is wrong with it, for each head that uses the image.
 
     Args:
-        pool: datasets of all heads.
+        pool: Datasets of all heads.
     """
 
     def __init__(self, pool: PooledDataset):
@@ -38,19 +38,19 @@ class SharedImages(Dataset):
 
 
 def collate_heads(items: Sequence[Sequence[tuple[Sample | None, list[BadSample]]]]) -> list[Loaded]:
-    """One batch a head of the same images."""
+    """One batch per head, of the same images."""
     return [collate(of_head) for of_head in zip(*items, strict=True)]
 
 
 def image_batches(data_module: DataModule, split: Split, size: int) -> list[list[tuple[SampleRef, ...]]]:
     """Every image file once, with the heads that look at it; files of one batch have the same heads.
 
-    A head sees its images in ascending order within each set of heads.
+    Images of one head are in ascending order within each set of heads.
 
     Args:
-        data_module: the datasets.
-        split: which side.
-        size: most images of a batch.
+        data_module: Datasets of the run.
+        split: Split to evaluate.
+        size: Most images of a batch.
     """
     by_file: dict[Path, dict] = {}
     for key, table in data_module.annotations.items():

@@ -36,16 +36,16 @@ LABELS = Task.CLASSIFICATION
 
 @dataclass(frozen=True)
 class Request:
-    """What is judged, and on what.
+    """What is evaluated, and on what.
 
     Attributes:
-        checkpoint: a checkpoint, a work directory, or the folder of an import.
-        model: student or teacher.
-        card: dataset to judge on; it need not be among those that the model was trained on.
-        root: its folder under the data root, the card's own where it is None.
-        data_root: folder that holds the datasets.
-        device: where to compute.
-        out: folder for tables and predictions, None for neither.
+        checkpoint: Checkpoint, work directory, or folder of an import.
+        model: Student or teacher.
+        card: Dataset to evaluate on; it need not be among those that the model was trained on.
+        root: Its folder under the data root; the card's own if None.
+        data_root: Folder that holds the datasets.
+        device: Device to compute on.
+        out: Folder for tables and predictions; None for neither.
     """
 
     checkpoint: Path
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass
 class Result:
-    """A table for people, and predictions on the test side for ``foundationx compare``."""
+    """A table for people, and predictions on the test split for ``foundationx compare``."""
 
     title: str
     columns: tuple[str, ...]
@@ -68,21 +68,21 @@ class Result:
     predictions: list[Predictions] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Writes predictions and the metrics that they give. Raises DiskError."""
+        """Writes predictions and their metrics. Raises DiskError."""
         if self.predictions:
             store(folder, measure(self.predictions))
 
 
 class Subject:
-    """The model that is judged, with the dataset opened as the model's own run would split it.
+    """The evaluated model, with the dataset split as the model's own run would split it.
 
     Args:
-        request: of the user.
+        request: What the user asks for.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
-        CardError: there is no such card.
-        DataError: the dataset cannot be read.
+        CheckpointError: The checkpoint cannot be read.
+        CardError: There is no such card.
+        DataError: The dataset cannot be read.
     """
 
     def __init__(self, request: Request):
@@ -97,15 +97,15 @@ class Subject:
         self.name = request.model
 
     def sizes(self, key: TaskKey) -> str:
-        """Images on each side, for the table's title."""
+        """Images of each split, for the table's title."""
         return ", ".join(f"{len(chosen):,} {split.value}" for split, chosen in self.data_module.indices[key].items())
 
-    def need(self, key: TaskKey, sides: Iterable[Split]) -> None:
-        """Raises ConfigError where a side has no image."""
-        for side in sides:
-            if len(self.data_module.indices[key][side]) == 0:
-                fix = "give the checkpoint's run a `split` with such a side, or use a dataset that has it"
-                raise ConfigError(f"{key}", f"has no {side.value} image", "images on every side", fix)
+    def need(self, key: TaskKey, splits: Iterable[Split]) -> None:
+        """Raises ConfigError if a split has no image."""
+        for split in splits:
+            if len(self.data_module.indices[key][split]) == 0:
+                fix = "give the checkpoint's run a `split` with images in it, or use a dataset that has it"
+                raise ConfigError(f"{key}", f"has no {split.value} image", "images in every split", fix)
 
 
 def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Section]:

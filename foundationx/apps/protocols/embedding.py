@@ -1,4 +1,4 @@
-"""Embeddings: what a frozen backbone says of an image, with its labels; and a linear probe on them."""
+"""Embeddings of images by a frozen backbone, with their labels; and a linear probe on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRENGTHS = tuple(10.0**power for power in range(-5, 3))
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Images of one side as (N, D) features, with (N, K) tri-state labels, image and patient names."""
+    """Images of one split as (N, D) features, with (N, K) tri-state labels, image and patient names."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -40,13 +40,13 @@ class Embeddings:
 
 
 def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embeddings:
-    """The pooled feature of the last stage of every image of a side, whole and unaugmented.
+    """The pooled feature of the last stage of every image of a split, whole and unaugmented.
 
     Args:
-        subject: model and dataset.
-        key: head whose labels are wanted; it need not exist in the model.
-        split: the side.
-        projected: after the projector, where the model has one.
+        subject: Model and dataset.
+        key: Head whose labels are read; it need not exist in the model.
+        split: Split of the images.
+        projected: Whether to embed after the projector, if the model has one.
     """
     trunk = subject.model.trunks[LABELS.value] if projected else None
 
@@ -54,7 +54,7 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         maps = subject.model.backbone(inputs)
         return (trunk(maps) if trunk is not None else maps[-1].mean(dim=(2, 3))).double()
 
-    return look(subject, key, subject.data_module.evaluation(split), split, pooled)
+    return apply_to_all(subject, key, subject.data_module.evaluation(split), split, pooled)
 
 
 def probabilities_of(model: FoundationModel, inputs: Tensor, key: TaskKey) -> Tensor:
@@ -65,10 +65,10 @@ def probabilities_of(model: FoundationModel, inputs: Tensor, key: TaskKey) -> Te
 
 
 @torch.no_grad()
-def look(
+def apply_to_all(
     subject: Subject, key: TaskKey, pool: PooledDataset, split: Split, answer: Callable[[Tensor], Tensor]
 ) -> Embeddings:
-    """What ``answer`` says of every image of a side; it takes normalised images (B, 3, H, W) and gives (B, D)."""
+    """``answer`` of every image of a split; it takes normalised images (B, 3, H, W) and gives (B, D)."""
     runtime = subject.config.runtime
     batches = in_order(key, subject.data_module.indices[key][split], runtime.eval_batch_size)
     normalise = Normaliser(subject.config.model, subject.device)
@@ -83,11 +83,11 @@ def look(
 
 
 class LinearProbe:
-    """A logistic regression a class on standardised features; only images whose label of the class is known count.
+    """One logistic regression per class on standardised features, over the images whose label of the class is known.
 
     Args:
-        train: what it learns from; also gives mean and scale of each feature.
-        strength: inverse strength C of the L2 regularisation.
+        train: Images to learn from; they also give mean and scale of each feature.
+        strength: Inverse strength C of the L2 regularisation.
     """
 
     def __init__(self, train: Embeddings, strength: float):
@@ -121,7 +121,7 @@ def best_probe(train: Embeddings, val: Embeddings, strengths: Sequence[float] = 
 
 
 def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Mean over classes with known labels of both kinds; None where there is no such class."""
+    """Mean over classes with known labels of both kinds; None if there is no such class."""
     values = []
     for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
@@ -135,7 +135,7 @@ def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
 def predictions_of(
     subject: Subject, key: TaskKey, split: Split, embeddings: Embeddings, probabilities: np.ndarray
 ) -> Predictions:
-    """A probe's answers in the form that ``foundationx compare`` reads."""
+    """A probe's predictions in the form that ``foundationx compare`` reads."""
     return Predictions(
         key=key,
         model=subject.name,

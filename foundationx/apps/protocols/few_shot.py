@@ -1,6 +1,6 @@
 """Few-shot: the linear probe with a handful of training images, several draws of them, mean and standard deviation.
 
-The first n images of one seeded order are taken, so that more images include fewer (``ark.md`` section 4: nested
+The first n images of one seeded order are taken, so that more images include fewer (nested
 subsets). C is chosen on validation for each draw.
 """
 
@@ -21,21 +21,21 @@ from foundationx.core.types import Split, TaskKey
 class Options(Section):
     """Numbers of images and draws."""
 
-    shots: tuple[PositiveInt, ...] = Field((5, 10, 20, 50), min_length=1, description="training images")
-    draws: PositiveInt = Field(5, description="of the training images")
-    projected: bool = Field(False, description="embed after the projector, where the model has one")
+    shots: tuple[PositiveInt, ...] = Field((5, 10, 20, 50), min_length=1, description="numbers of training images")
+    draws: PositiveInt = Field(5, description="draws of the training images")
+    projected: bool = Field(False, description="embed after the projector, if the model has one")
 
 
 def run(request: Request, options: Options) -> Result:
     """Mean AUROC on test for each number of images: mean and standard deviation over the draws.
 
     Raises:
-        ConfigError: more images are asked for than the training side has, or a side has no image.
+        ConfigError: More images are asked for than the training split has, or a split has no image.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
-    sides = {split: embed(subject, key, split, options.projected) for split in Split}
-    available = len(sides[Split.TRAIN].images)
+    splits = {split: embed(subject, key, split, options.projected) for split in Split}
+    available = len(splits[Split.TRAIN].images)
     if max(options.shots) > available:
         raise ConfigError("--with shots", f"found {max(options.shots)}", f"at most the {available:,} training images")
     orders = [np.random.default_rng((draw, available)).permutation(available) for draw in range(options.draws)]
@@ -43,8 +43,8 @@ def run(request: Request, options: Options) -> Result:
     for shots in sorted(options.shots):
         scores = []
         for order in orders:
-            probe, _ = best_probe(sides[Split.TRAIN].take(order[:shots]), sides[Split.VAL])
-            score = mean_auroc(sides[Split.TEST].labels, probe.probabilities(sides[Split.TEST]))
+            probe, _ = best_probe(splits[Split.TRAIN].take(order[:shots]), splits[Split.VAL])
+            score = mean_auroc(splits[Split.TEST].labels, probe.probabilities(splits[Split.TEST]))
             scores += [] if score is None else [score]
         spread = statistics.stdev(scores) if len(scores) > 1 else None
         mean = f"{statistics.mean(scores):.4f}" if scores else "-"

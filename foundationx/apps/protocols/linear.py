@@ -1,6 +1,6 @@
-"""Linear probing: a frozen backbone's embedding, standardised, and one logistic regression a class.
+"""Linear probing: a frozen backbone's embedding, standardised, and one logistic regression per class.
 
-As published (``ark.md`` section 5) the probe's learning rate rises and the best test epoch is reported. Here the
+As published the probe's learning rate rises and the best test epoch is reported. Here the
 strength of regularisation is chosen on validation and test is looked at once.
 """
 
@@ -22,25 +22,25 @@ SHOWN = ("AUROC", "AUPRC")
 class Options(Section):
     """What is embedded."""
 
-    projected: bool = Field(False, description="embed after the projector, where the model has one")
+    projected: bool = Field(False, description="embed after the projector, if the model has one")
 
 
 def run(request: Request, options: Options) -> Result:
     """Fits on training images, chooses C on validation, and evaluates on test.
 
     Raises:
-        ConfigError: a side has no image.
-        FoundationXError: checkpoint, card or data cannot be used.
+        ConfigError: A split has no image.
+        FoundationXError: Checkpoint, card or data cannot be used.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
-    sides = {split: embed(subject, key, split, options.projected) for split in Split}
-    probe, strength = best_probe(sides[Split.TRAIN], sides[Split.VAL])
+    splits = {split: embed(subject, key, split, options.projected) for split in Split}
+    probe, strength = best_probe(splits[Split.TRAIN], splits[Split.VAL])
     kept = [
-        predictions_of(subject, key, split, sides[split], probe.probabilities(sides[split]))
+        predictions_of(subject, key, split, splits[split], probe.probabilities(splits[split]))
         for split in (Split.VAL, Split.TEST)
     ]
-    notes = [f"features {sides[Split.TRAIN].features.shape[1]}, C = {strength:g}, images: {subject.sizes(key)}"]
+    notes = [f"features {splits[Split.TRAIN].features.shape[1]}, C = {strength:g}, images: {subject.sizes(key)}"]
     return Result(
         f"linear probe of {request.checkpoint} ({subject.name}) on {key}, test",
         ("metric", "class", "n", "value", "95 % interval"),

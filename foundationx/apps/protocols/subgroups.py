@@ -38,8 +38,8 @@ def run(request: Request, options: Options) -> Result:
     """Evaluates the dataset's own classification head on test and groups it.
 
     Raises:
-        ConfigError: the model has no such head.
-        CardError: the card names no attributes.
+        ConfigError: The model has no such head.
+        CardError: The card names no attributes.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
     if key not in subject.model.classes:
@@ -47,8 +47,8 @@ def run(request: Request, options: Options) -> Result:
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), known))
     subject.need(key, (Split.TEST,))
     data_module = replace(subject.data_module, annotations={key: subject.data_module.annotations[key]})
-    found = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit)
-    predictions = found.predictions[0]
+    evaluation = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit)
+    predictions = evaluation.predictions[0]
     card = Catalog().card(request.card)
     attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
     rows: list[tuple[str, ...]] = [("all", "all", *_scores(predictions), "")]

@@ -1,7 +1,7 @@
 """Ten-crop: a classification head's probabilities averaged over the corners, the centre and their mirror images.
 
-Ark tests so (``ark.md`` section 3): the image is resized to somewhat more than the network's input (256 for 224), and
-ten crops of the input's size are judged. It costs ten times an evaluation.
+As in Ark, the image is resized to somewhat more than the network's input (256 for 224), and ten crops of the input's
+size are predicted. It costs ten times as much as an evaluation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import look, predictions_of, probabilities_of
+from foundationx.apps.protocols.embedding import apply_to_all, predictions_of, probabilities_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
@@ -29,10 +29,10 @@ class Options(Section):
 
 
 def run(request: Request, options: Options) -> Result:
-    """Judges the dataset's own classification head on test.
+    """Evaluates the dataset's own classification head on test.
 
     Raises:
-        ConfigError: the model has no such head, or ``resize`` is smaller than its input.
+        ConfigError: The model has no such head, or ``resize`` is smaller than its input.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
     if key not in subject.model.classes:
@@ -42,13 +42,13 @@ def run(request: Request, options: Options) -> Result:
     if side < subject.config.image_size:
         expected = f"at least {subject.config.image_size}, the network's input"
         raise ConfigError("--with resize", f"found {side}", expected)
-    found = _judge(subject, key, side)
+    found = _predict(subject, key, side)
     title = f"ten crops of {request.card} by {request.checkpoint} ({subject.name}), test"
     notes = [f"resized to {side}, crops of {subject.config.image_size}, images: {subject.sizes(key)}"]
     return Result(title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(found), notes, [found])
 
 
-def _judge(subject: Subject, key: TaskKey, side: int) -> Predictions:
+def _predict(subject: Subject, key: TaskKey, side: int) -> Predictions:
     table, chosen = subject.data_module.annotations[key], subject.data_module.indices[key][Split.TEST]
     dataset = CardDataset(table, subject.data_module.roots[key.dataset], ViewPipeline(side))
 
@@ -56,7 +56,7 @@ def _judge(subject: Subject, key: TaskKey, side: int) -> Predictions:
         crops = ten_crops(inputs, subject.config.image_size)
         return torch.stack([probabilities_of(subject.model, crop, key) for crop in crops]).mean(0)
 
-    found = look(subject, key, PooledDataset({key: dataset}, {key: chosen}), Split.TEST, answer)
+    found = apply_to_all(subject, key, PooledDataset({key: dataset}, {key: chosen}), Split.TEST, answer)
     return predictions_of(subject, key, Split.TEST, found, found.features)
 
 

@@ -1,7 +1,7 @@
 """Zero-shot: a head of the model, named, answers for a class of a dataset that it was not trained on.
 
-Which head answers is said before test is seen: by name, or because exactly one class of the model means the same in the
-vocabulary. (As published, the head was chosen after several had been scored on test: ``ark.md`` section 5.)
+Which head answers is decided before test is seen: by name, or because exactly one class of the model means the same in
+the vocabulary. (As published, the head was chosen after several had been scored on test.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import look, predictions_of, probabilities_of
+from foundationx.apps.protocols.embedding import apply_to_all, predictions_of, probabilities_of
 from foundationx.apps.protocols.linear import interval_rows
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
@@ -54,7 +54,7 @@ def run(request: Request, options: Options) -> Result:
         raise ConfigError(USE, f"no class of the model means one of {', '.join(classes)}", f"a class of {known}")
     found = _answers(subject, key, chosen)
     title = f"zero-shot answers of {request.checkpoint} ({subject.name}) on {key}, test"
-    notes = [f"{name}: {head}, {subject.model.classes[head][place]}" for name, (head, place) in chosen.items()]
+    notes = [f"{name}: {head}, {subject.model.classes[head][column]}" for name, (head, column) in chosen.items()]
     left = [name for name in classes if name not in chosen]
     notes += [f"no head answers for {', '.join(left)}"] * bool(left)
     return Result(title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(found), notes, [found])
@@ -84,7 +84,7 @@ def _named(use: Mapping[str, str], classes: Sequence[str], subject: Subject) -> 
 
 
 def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
-    """The one class of the model that means exactly the same. Raises ConfigError where there are several."""
+    """The one class of the model that means exactly the same. Raises ConfigError if there are several."""
     catalog = Catalog()
     meanings = {item.name: item for item in catalog.card(card).tasks[LABELS].classes}
     wanted = meanings[name]
@@ -92,11 +92,11 @@ def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
         return None
     fitting: list[Answer] = []
     for key in _heads(subject):
-        for place, own in enumerate(catalog.card(key.dataset).tasks[key.task].classes):
+        for column, own in enumerate(catalog.card(key.dataset).tasks[key.task].classes):
             if (own.canonical, own.relation, own.polarity) == (wanted.canonical, "exact", wanted.polarity):
-                fitting.append((key, place))
+                fitting.append((key, column))
     if len(fitting) > 1:
-        several = ", ".join(f"{key}:{subject.model.classes[key][place]}" for key, place in fitting)
+        several = ", ".join(f"{key}:{subject.model.classes[key][column]}" for key, column in fitting)
         found = f"several heads can answer for {name!r}: {several}"
         raise ConfigError(USE, found, f"use.{name}=DATASET/classification:CLASS", "choose one, before test is seen")
     return fitting[0] if fitting else None
@@ -104,12 +104,12 @@ def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
 
 def _answers(subject: Subject, key: TaskKey, chosen: dict[str, Answer]) -> Predictions:
     """Probabilities of the chosen classes on test, and the truth."""
-    places = [subject.data_module.classes[key].index(name) for name in chosen]
+    columns = [subject.data_module.classes[key].index(name) for name in chosen]
 
     def answer(inputs: Tensor) -> Tensor:
-        said = {head: probabilities_of(subject.model, inputs, head) for head in {h for h, _ in chosen.values()}}
-        return torch.stack([said[head][:, place] for head, place in chosen.values()], dim=1)
+        predicted = {head: probabilities_of(subject.model, inputs, head) for head in {h for h, _ in chosen.values()}}
+        return torch.stack([predicted[head][:, column] for head, column in chosen.values()], dim=1)
 
-    found = look(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)
+    found = apply_to_all(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)
     whole = predictions_of(subject, key, Split.TEST, found, found.features)
-    return replace(whole, classes=tuple(chosen), labels=found.labels[:, places])
+    return replace(whole, classes=tuple(chosen), labels=found.labels[:, columns])

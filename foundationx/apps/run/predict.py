@@ -1,4 +1,4 @@
-"""What a trained model says of single images: JSON and a picture."""
+"""Predictions of a trained model for single images: JSON and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from foundationx.tasks.drawing import Overlay
 
 
 @dataclass(frozen=True)
-class Finding:
+class ImagePrediction:
     """Predictions for one image: as JSON and as an RGB picture (H, W, 3) uint8."""
 
     path: Path
@@ -78,7 +78,7 @@ def predict_images(
     heads: Sequence[TaskKey] = (),
     threshold: float = 0.3,
     device: torch.device | str = "cpu",
-) -> Iterator[Finding]:
+) -> Iterator[ImagePrediction]:
     """Runs every head (or those named) on every image.
 
     Args:
@@ -106,4 +106,4 @@ def predict_images(
             values[str(key)] = task_of(key.task).describe(
                 prediction, model.classes[key], size, threshold, overlay, str(key)
             )
-        yield Finding(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
+        yield ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())

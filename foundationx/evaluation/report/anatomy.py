@@ -36,7 +36,7 @@ class Correspondences:
     """What the pictures show: radiographs, what was measured by the model (named ``who``) and untrained, and how."""
 
     radiographs: Sequence[Radiograph]
-    found: AnatomyMeasures
+    result: AnatomyMeasures
     bare: Sequence[Measured]
     settings: Settings
     who: str
@@ -47,24 +47,24 @@ class Correspondences:
         return self.radiographs[0].image.shape[0]
 
     @property
-    def places(self) -> np.ndarray:
-        """(M, 2) places that were searched."""
+    def positions(self) -> np.ndarray:
+        """(M, 2) positions that were searched."""
         return grid_of(self.size, self.settings.step)
 
     def own(self, radiograph: int) -> list[str]:
         """Landmarks of a radiograph, in the order of its features."""
-        return [name for name in self.found.landmarks if name in self.radiographs[radiograph].landmarks]
+        return [name for name in self.result.landmarks if name in self.radiographs[radiograph].landmarks]
 
     def errors(self, query: int, target: int, names: Sequence[str]) -> np.ndarray:
         """(len(names),) in pixels."""
-        rows = self.found.queries[query][[self.own(query).index(name) for name in names]]
+        rows = self.result.queries[query][[self.own(query).index(name) for name in names]]
         truth = np.array([self.radiographs[target].landmarks[name] for name in names])
-        return correspondence(rows, self.found.keys[target], self.places, truth)
+        return correspondence(rows, self.result.keys[target], self.positions, truth)
 
     def similar(self, query: int, name: str, target: int) -> np.ndarray:
-        """(M,) cosines of one landmark's feature to all places of another radiograph."""
-        row = self.found.queries[query][[self.own(query).index(name)]]
-        return cosines_of(row, self.found.keys[target])[0].numpy()
+        """(M,) cosines of one landmark's feature to all positions of another radiograph."""
+        row = self.result.queries[query][[self.own(query).index(name)]]
+        return cosines_of(row, self.result.keys[target])[0].numpy()
 
 
 def draw_all(data: Correspondences, folder: Path) -> list[Path]:
@@ -72,7 +72,7 @@ def draw_all(data: Correspondences, folder: Path) -> list[Path]:
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         drawn = {"measures": measures(data)}
-        if data.found.queries:
+        if data.result.queries:
             drawn |= {"correspondence": correspondences(data), "similarity": similarity(data)}
         return [_save(figure, folder / FOLDER / f"{name}.png") for name, figure in drawn.items()]
 
@@ -84,7 +84,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def correspondences(data: Correspondences) -> Figure:
-    """Two radiographs, landmarks of the first, and where they are found in the second, with lines coloured by error."""
+    """Two radiographs, landmarks of the first and their best matches in the second; lines are coloured by error."""
     query, target = _middle_pair(data)
     shared = [name for name in data.own(query) if name in data.radiographs[target].landmarks]
     names = [shared[n] for n in np.unique(np.linspace(0, len(shared) - 1, MOST_LANDMARKS).round().astype(int))]
@@ -96,7 +96,7 @@ def correspondences(data: Correspondences) -> Figure:
     scale = Normalize(0, max(float(errors.max()), data.settings.step))
     for number, (name, error) in enumerate(zip(names, errors, strict=True), 1):
         y, x = data.radiographs[query].landmarks[name]
-        there = data.places[data.similar(query, name, target).argmax()]
+        there = data.positions[data.similar(query, name, target).argmax()]
         true = data.radiographs[target].landmarks[name]
         colour = _ERROR(scale(error))
         right = size + gap
@@ -148,8 +148,8 @@ def _middle_pair(data: Correspondences) -> tuple[int, int]:
 
 
 def similarity(data: Correspondences) -> Figure:
-    """Heat maps of the landmark that is found best, and of the one in the middle of all."""
-    by_name = {row.class_name: row.value for row in data.found.measured if _is_error(row) and row.class_name != MEAN}
+    """Similarity maps of the landmark with the least error, and of the one with the median error."""
+    by_name = {row.class_name: row.value for row in data.result.measured if _is_error(row) and row.class_name != MEAN}
     ordered = sorted(by_name, key=by_name.__getitem__)
     names = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2]]))
     figure, axes = plt.subplots(
@@ -166,7 +166,7 @@ def similarity(data: Correspondences) -> Figure:
         scale = Normalize(min(map(np.min, maps)), max(map(np.max, maps)))
         for axis, target, cosines in zip(row[1:], targets, maps, strict=False):
             _heat(axis, data, target, cosines, scale)
-            _marks(axis, data.radiographs[target].landmarks[name], data.places[cosines.argmax()], cosines)
+            _marks(axis, data.radiographs[target].landmarks[name], data.positions[cosines.argmax()], cosines)
             axis.set_title(
                 f"{_short(data.radiographs[target].name)}\nerror {data.errors(query, target, [name])[0]:.0f} px"
             )
@@ -194,7 +194,7 @@ def _show(axis: Axes, data: Correspondences, radiograph: int) -> None:
 def _heat(axis: Axes, data: Correspondences, radiograph: int, cosines: np.ndarray, scale: Normalize) -> None:
     _show(axis, data, radiograph)
     side = round(len(cosines) ** 0.5)
-    reach = side * data.settings.step  # the last place may reach over the border of the radiograph
+    reach = side * data.settings.step  # the last position may reach over the border of the radiograph
     grid = cosines.reshape(side, side)
     extent = (0, reach, reach, 0)
     axis.imshow(grid, cmap="inferno", norm=scale, alpha=0.55, extent=extent, interpolation="bilinear")
@@ -224,7 +224,7 @@ def _is_error(row: Measured) -> bool:
 
 def measures(data: Correspondences) -> Figure:
     """The model, random weights and chance, a line a measure; distances below in their own unit."""
-    rows = [row for row in data.found.measured if row.class_name == MEAN]
+    rows = [row for row in data.result.measured if row.class_name == MEAN]
     shares = list(dict.fromkeys(row.name for row in rows if row.better))
     errors = list(dict.fromkeys(row.name for row in rows if not row.better))
     heights = [len(shares), max(1, len(errors))] if errors else [len(shares)]
@@ -251,7 +251,7 @@ def measures(data: Correspondences) -> Figure:
 def _dumbbells(axis: Axes, data: Correspondences, names: Sequence[str]) -> None:
     bare = {(row.name, row.against): row.gain for row in data.bare if row.class_name == MEAN}
     for height, name in enumerate(names):
-        found = [row for row in data.found.measured if (row.name, row.class_name) == (name, MEAN)]
+        found = [row for row in data.result.measured if (row.name, row.class_name) == (name, MEAN)]
         value, chance = found[0].value, found[0].baseline
         axis.plot([chance, value], [height, height], color=GRID, lw=5, solid_capstyle="round", zorder=1)
         axis.plot(chance, height, "|", ms=17, mew=2.2, color=INK, ls="", label="chance", zorder=3)

@@ -54,7 +54,7 @@ STYLE: dict[RcKeyType, Any] = {
 def losses(facts: Facts, part: str = "task") -> str:
     """A part of the training loss of every head over the head's own steps, lock and release shaded.
 
-    Heads without that part, such as a consistency loss that was never switched on, are left out; "" where all are.
+    Heads without that part, such as a consistency loss that was never switched on, are left out; "" if all are.
     """
     keys = [key for key in facts.heads if any(_is(row, key) and part in row["losses"] for row in facts.log)]
     if not keys:

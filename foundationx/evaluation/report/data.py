@@ -53,7 +53,7 @@ def bad(facts: Facts) -> str:
 
 
 def incidents(facts: Facts) -> str:
-    """The newest incidents; nothing where all went well."""
+    """The newest incidents; "" if there was none."""
     shown = facts.incidents[-MOST_SKIPPED:]
     rows = [[f"{i['step']:,}", f"{i['dataset']} {i['task']}", i["message"], ", ".join(i["images"])] for i in shown]
     table = table_of(["step", "head", "what", "images"], rows, numbers=0)

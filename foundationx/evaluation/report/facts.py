@@ -22,7 +22,7 @@ class OwnPhase:
 
 
 def own_step(phases: list[OwnPhase], step: int) -> int:
-    """A step of the run as a step of the head; the step itself where the plan does not know it."""
+    """A step of the run as a step of the head; the step itself if the plan does not contain it."""
     for phase in phases:
         if phase.first_step < step <= phase.first_step + phase.steps:
             return phase.own_first + step - phase.first_step
@@ -34,17 +34,17 @@ class Facts:
     """Contents of a work directory.
 
     Attributes:
-        run: name, time, device, parameters.
-        plan: visits with their phases.
-        datasets: rows of datasets.json.
-        patients: side of the split by patient.
-        log: rows of the training log.
-        metrics: all metric rows.
+        run: Name, time, device, parameters.
+        plan: Visits with their phases.
+        datasets: Rows of datasets.json.
+        patients: Split by patient.
+        log: Rows of the training log.
+        metrics: All metric rows.
         curves: ROC curves by head.
-        examples: by head: class names, model, examples.
-        bad: what was skipped.
-        incidents: what went wrong without ending the run.
-        config: the resolved configuration.
+        examples: By head: class names, model, examples.
+        bad: What was skipped.
+        incidents: What went wrong without ending the run.
+        config: The resolved configuration.
     """
 
     run: dict[str, Any]
@@ -69,7 +69,7 @@ class Facts:
 
     @property
     def split(self) -> str:
-        """The side that the headline stands on: test where it was evaluated after training, else val."""
+        """Split of the headline figures: test if it was evaluated after training, else val."""
         trained = {row.split for row in self.metrics if row.visit > 0}
         return "test" if "test" in trained else "val"
 
@@ -80,7 +80,7 @@ class Facts:
         return ["student", "teacher", *(name for name in named if name not in ("student", "teacher"))]
 
     def images(self, split: Split) -> int:
-        """Images on one side; the tasks of one dataset are annotated on the same images."""
+        """Images of one split; the tasks of one dataset are annotated on the same images."""
         most: dict[str, int] = {}
         for row in self.datasets:
             if row["split"] == split:
@@ -88,7 +88,7 @@ class Facts:
         return sum(most.values())
 
     def images_of(self, key: TaskKey, split: str) -> int | None:
-        """Images of one head on one side; None where the data was not counted yet."""
+        """Images of one head in one split; None if the data was not counted yet."""
         named = (key.dataset, key.task.value, split)
         counts = [row["images"] for row in self.datasets if (row["dataset"], row["task"], row["split"]) == named]
         return counts[0] if counts else None

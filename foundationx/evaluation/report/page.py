@@ -82,7 +82,7 @@ def _headline(facts: Facts) -> str:
     head = "".join(f"<th>{column}</th>" for column in columns)
     keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in models)
     note = (
-        f"Mean over classes on the <b>{escape(split)}</b> side, after the last visit evaluated. "
+        f"Mean over classes on the <b>{escape(split)}</b> split, after the last evaluation. "
         "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice, "
         "no difference between images for margin. "
         "<span class='low'>Red</span>: no better than that."

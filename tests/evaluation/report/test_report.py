@@ -180,7 +180,7 @@ def test_header_counts_an_image_of_two_tasks_and_a_patient_of_two_datasets_once(
 
 def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_side(page):
     learned = page.shown[page.shown.index("What was learned") : page.shown.index("Every class and metric")]
-    assert "on the test side" in learned
+    assert "on the test split" in learned
     for line in (
         "labels_set classification AUROC 45 0.500 0.400 0.810 0.822",
         "boxes_set detection AP40 45 0.000 0.000 0.520 0.532",
