@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from foundationx.core.errors import DataError, FoundationXError
-from foundationx.core.types import Annotations, Task
+from foundationx.core.types import Annotations, Task, all_tasks
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
-from foundationx.datasets.annotations import read_annotations
+from foundationx.datasets.annotations import READERS, read_annotations
 from foundationx.datasets.cards.card import Card
 from foundationx.tasks.detection.target import Boxes
 
@@ -49,6 +49,7 @@ class Watch:
         self.always = tuple(os.path.realpath(path) for path in always)
         self.allowed: tuple[str, ...] | None = None
         self.strayed: list[str] = []
+        all_tasks(), READERS.all()  # reads the metadata of installed packages once, before anything is watched
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple) -> None:

@@ -34,8 +34,6 @@ from foundationx.evaluation.anatomy.suite import AnatomyMeasures, Measured, Radi
 from foundationx.evaluation.bootstrap import resamples
 from foundationx.evaluation.report.anatomy import Correspondences, draw_all
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.tasks.detection.target import Boxes
-from foundationx.tasks.segmentation.target import ImageMasks
 from foundationx.tasks.self_supervision.tokens import encoder
 
 COLUMNS = (
@@ -190,9 +188,9 @@ def read_radiographs(
         sample = dataset.sample(index, 0)
         points: Points = {}
         for k, name in columns.items():
-            if isinstance(sample.target, ImageMasks):
+            if key.task.facts.part == "masks":
                 points |= mask_landmarks(name, sample.target.masks[k])
-            elif isinstance(sample.target, Boxes):
+            elif key.task.facts.part == "boxes":
                 points |= box_landmarks(name, sample.target.boxes[sample.target.box_classes == k])
         radiographs.append(Radiograph(sample.image, points, sample.meta.image))
     return radiographs

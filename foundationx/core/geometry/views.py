@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -74,6 +74,22 @@ class ViewPixels:
     image: np.ndarray
     window: np.ndarray
     order: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSet:
+    """The views of one image by name, and the training progress at which they were asked for."""
+
+    views: dict[str, ViewPixels]
+    training_progress: TrainingProgress
+
+    def resized(self, size: tuple[int, int], side: int) -> Self:
+        """The same: views are cut from the source image."""
+        return self
+
+    def moved(self, move: object) -> Self:
+        """The same: views are moved one by one when they are cut."""
+        return self
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from foundationx.core.config.views import GeometryConfig, PhotometryConfig
-from foundationx.core.geometry.views import START, TrainingProgress, View, ViewPixels, identity_order
+from foundationx.core.geometry.views import START, TrainingProgress, View, ViewPixels, ViewSet, identity_order
 from foundationx.core.types import Annotations, Sample, SampleMeta
 from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.dataset import ImageDataset
@@ -17,7 +17,6 @@ from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.data.transforms.distort import distort
 from foundationx.tasks.definition import ViewPlan
-from foundationx.tasks.self_supervision.target import ViewSet
 
 
 class ViewSetDataset(ImageDataset):

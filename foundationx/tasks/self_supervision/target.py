@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewPixels
-from foundationx.core.types import Batch, Move
+from foundationx.core.geometry.views import TrainingProgress, ViewBatch, ViewSet
+from foundationx.core.types import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class ViewSet:
-    """The views of one image by name, and the training progress at which they were asked for."""
-
-    views: dict[str, ViewPixels]
-    training_progress: TrainingProgress
-
-    def resized(self, size: tuple[int, int], side: int) -> Self:
-        """The same: views are cut from the source image."""
-        return self
-
-    def moved(self, move: Move) -> Self:
-        """The same: views are moved one by one when they are cut."""
-        return self
 
 
 @dataclass(slots=True, kw_only=True)

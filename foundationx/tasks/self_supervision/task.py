@@ -9,10 +9,11 @@ from typing import Any
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.config.views import PhotometryConfig
+from foundationx.core.geometry.views import ViewSet
 from foundationx.core.types import Batch, Example
 from foundationx.tasks.definition import TaskDefinition, ViewPlan
 from foundationx.tasks.drawing import ClassSummary, Overlay
-from foundationx.tasks.self_supervision.target import SelfSupervisionBatch, ViewSet, collate
+from foundationx.tasks.self_supervision.target import SelfSupervisionBatch, collate
 
 
 class SelfSupervisionTask(TaskDefinition):
