@@ -19,7 +19,7 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey
 from foundationx.engine.schedule.plan import Plan
 from foundationx.engine.trainer import Trainer
-from foundationx.models.parameter_groups import head_scope, lock, scope_sizes
+from foundationx.models.parameter_groups import group_sizes, head_group, lock
 
 DATASETS = (1, 5, 20)
 ENOUGH = 10_000
@@ -83,8 +83,8 @@ def task_rows(key: TaskKey, folder: Path, runs: int) -> list[list[str]]:
     )
     rows = []
     for datasets, trainer in trainers.items():
-        sizes = scope_sizes(trainer.model)
-        idle = sum(size for scope, size in sizes.items() if scope.startswith("head.") and scope != head_scope(key))
+        sizes = group_sizes(trainer.model)
+        idle = sum(size for scope, size in sizes.items() if scope.startswith("head.") and scope != head_group(key))
         name, operations = str(datasets), count(functools.partial(locked, trainer, steps[datasets]))
         cells = [f"{1000 * seconds[name]:.0f}", f"{seconds[name] / seconds['1']:.2f}", f"{operations:,}"]
         rows.append([key.task.value, name, *cells, f"{1000 * updates[name]:.1f}", f"{4 * idle / MEGABYTE:.1f}"])

@@ -14,7 +14,7 @@ from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import head_scope, lock, task_scopes
+from foundationx.models.parameter_groups import head_group, lock, task_groups
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
 
@@ -71,7 +71,7 @@ def draw_batch(key: TaskKey, images: int = 2) -> Batch:
 def phase_of(key: TaskKey, name: PhaseName) -> Phase:
     """A lock phase trains the head alone, a release phase everything with the teacher beside it."""
     locked = name is PhaseName.LOCK
-    scopes = (head_scope(key),) if locked else task_scopes(key, CONFIG)
+    scopes = (head_group(key),) if locked else task_groups(key, CONFIG)
     return Phase(name, key, 1, 1, 0, 1, scopes, 0.0 if locked else 0.5, None, False, False)
 
 

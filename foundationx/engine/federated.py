@@ -21,7 +21,7 @@ from foundationx.engine.optim import lr_schedule
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import scope_of_names, task_scopes
+from foundationx.models.parameter_groups import group_of_names, task_groups
 
 State = dict[str, Tensor]
 """A model's state dict."""
@@ -34,11 +34,11 @@ def contributors(model: FoundationModel, clients: Sequence[Sequence[str]]) -> di
     some clients do not use is averaged over those that do.
     """
     used = [
-        {scope for key in model.classes if key.dataset in client for scope in task_scopes(key, model.config)}
+        {group for key in model.classes if key.dataset in client for group in task_groups(key, model.config)}
         for client in clients
     ]
-    scopes = scope_of_names(model, model.state_dict())
-    return {name: tuple(n for n, own in enumerate(used) if scope in own) for name, scope in scopes.items()}
+    groups = group_of_names(model, model.state_dict())
+    return {name: tuple(n for n, own in enumerate(used) if group in own) for name, group in groups.items()}
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.engine.schedule.curves import Schedule, build_curve, warmup
 from foundationx.engine.schedule.plan import Phase, Plan
-from foundationx.models.parameter_groups import groups_of
+from foundationx.models.parameter_groups import lr_groups
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -29,7 +29,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     known: set[str] = set()
-    groups = groups_of(model)
+    groups = lr_groups(model)
     for name, parameter in model.named_parameters():
         group, task = groups[name]
         known |= {group, f"{group}.{task}"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import scope_of_names
+from foundationx.models.parameter_groups import group_of_names
 
 
 class _TensorPairs(NamedTuple):
@@ -139,7 +139,7 @@ class Teacher(nn.Module):
     def _split(self, trained: frozenset[str]) -> tuple[_TensorPairs, _TensorPairs]:
         """Tensors of these parameter groups, and all others."""
         if trained not in self._splits:
-            groups = scope_of_names(self.model, self._pairs)
+            groups = group_of_names(self.model, self._pairs)
             self._splits[trained] = (
                 _as_lists(pair for name, pair in self._pairs.items() if groups[name] in trained),
                 _as_lists(pair for name, pair in self._pairs.items() if groups[name] not in trained),

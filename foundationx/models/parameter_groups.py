@@ -1,15 +1,19 @@
-"""Named parameter scopes: what the schedule locks and releases, and what the optimizer gives a learning rate.
+"""Parameter groups: what a phase locks and releases.
 
-Every parameter of the model is in exactly one scope. A scope is a set of module prefixes; the longest prefix wins.
+Every parameter of the model is in exactly one parameter group. A group is a set of module prefixes; the longest prefix
+wins.
 
     backbone                everything of the backbone
-    projector               between pooled feature and classification heads (where there is one)
+    projector               between pooled feature and classification heads, if there is one
     neck, encoder           of the shared detection trunk
     decoder.detection       the shared detection decoder (``sharing='queries'``, Foundation X+)
     decoder.segmentation    the shared PPM + FPN
     trunk.<task>            the trunk of a task of another package
     head.shared/<task>      the one head of all datasets (``model.shared_head``)
-    head.<dataset>/<task>   one dataset's head, with its own decoder where ``sharing='decoder'`` (Foundation X)
+    head.<dataset>/<task>   one dataset's head, with its own decoder if ``sharing='decoder'`` (Foundation X)
+
+They are not the optimizer's groups. Those follow from learning rates and weight decay; what ``optimizer.lr_scale``
+names is a *learning-rate group* here (:func:`lr_groups`): ``backbone``, ``decoder``, ``head.classification`` ...
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ def head_owner(key: TaskKey, config: ModelConfig) -> TaskKey:
     return TaskKey("shared", key.task) if config.shared_head and key.task.facts.shares_head else key
 
 
-def head_scope(key: TaskKey) -> str:
-    """Name of a head's scope."""
+def head_group(key: TaskKey) -> str:
+    """Name of a head's group."""
     return f"head.{key}"
 
 
@@ -45,92 +49,94 @@ def head_key(slug: str) -> TaskKey:
     return TaskKey(dataset, Task(task))
 
 
-def shared_scopes(task: Task, config: ModelConfig) -> tuple[str, ...]:
-    """Scopes below the heads that a task uses, from the image upwards."""
-    return ("backbone", *task_of(task).shared_scopes(config))
+def shared_groups(task: Task, config: ModelConfig) -> tuple[str, ...]:
+    """Groups below the heads that a task uses, from the image upwards."""
+    return ("backbone", *task_of(task).shared_groups(config))
 
 
-def lock_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
+def lock_groups(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
     """What a lock phase trains: the head alone."""
-    return (head_scope(head_owner(key, config)),)
+    return (head_group(head_owner(key, config)),)
 
 
-def task_scopes(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
-    """All scopes that a head's loss reaches: what a release phase trains."""
-    return (*shared_scopes(key.task, config), head_scope(head_owner(key, config)))
+def task_groups(key: TaskKey, config: ModelConfig) -> tuple[str, ...]:
+    """All groups that a head's loss reaches: what a release phase trains."""
+    return (*shared_groups(key.task, config), head_group(head_owner(key, config)))
 
 
-def scope_prefixes(model: nn.Module) -> dict[str, str]:
-    """Module prefix to scope, for the modules that this model has."""
+def group_prefixes(model: nn.Module) -> dict[str, str]:
+    """Group of each module prefix, for the modules that this model has."""
     modules = {name for name, _ in model.named_modules()}
     prefixes = {"backbone": "backbone"}
     for task in all_tasks():
-        scopes = {
-            f"trunks.{task.value}.{part}".rstrip("."): scope for part, scope in task_of(task).trunk_scopes().items()
+        groups = {
+            f"trunks.{task.value}.{part}".rstrip("."): group for part, group in task_of(task).trunk_groups().items()
         }
-        prefixes |= {prefix: scope for prefix, scope in scopes.items() if prefix in modules}
+        prefixes |= {prefix: group for prefix, group in groups.items() if prefix in modules}
     for slug, _ in model.get_submodule("heads").named_children():
-        prefixes[f"heads.{slug}"] = head_scope(head_key(slug))
+        prefixes[f"heads.{slug}"] = head_group(head_key(slug))
     return prefixes
 
 
-def scopes_of(model: nn.Module) -> dict[str, list[str]]:
-    """Scope to the names of its parameters. Raises KeyError for a parameter that is in no scope."""
-    prefixes = scope_prefixes(model)
-    scopes: dict[str, list[str]] = {scope: [] for scope in prefixes.values()}
+def group_members(model: nn.Module) -> dict[str, list[str]]:
+    """Names of the parameters of each group. Raises KeyError for a parameter that is in no group."""
+    prefixes = group_prefixes(model)
+    groups: dict[str, list[str]] = {group: [] for group in prefixes.values()}
     for name, _ in model.named_parameters():
-        scopes[prefixes[_longest_prefix(name, prefixes)]].append(name)
-    return {scope: names for scope, names in scopes.items() if names}
+        groups[prefixes[_longest_prefix(name, prefixes)]].append(name)
+    return {group: names for group, names in groups.items() if names}
 
 
-def scope_of_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """Parameter or buffer name to scope. Raises KeyError for a name that is in no scope."""
-    prefixes = scope_prefixes(model)
+def group_of_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Group of each parameter or buffer name. Raises KeyError for a name that is in no group."""
+    prefixes = group_prefixes(model)
     return {name: prefixes[_longest_prefix(name, prefixes)] for name in names}
 
 
-def scope_sizes(model: nn.Module) -> dict[str, int]:
-    """Scope to its number of parameters."""
+def group_sizes(model: nn.Module) -> dict[str, int]:
+    """Number of parameters of each group."""
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    return {scope: sum(sizes[name] for name in names) for scope, names in scopes_of(model).items()}
+    return {group: sum(sizes[name] for name in names) for group, names in group_members(model).items()}
 
 
-def groups_of(model: nn.Module) -> dict[str, tuple[str, str]]:
-    """Parameter name to optimizer group and task, e.g. ``("decoder", "detection")``; the backbone's is ``shared``."""
-    prefixes = scope_prefixes(model)
+def lr_groups(model: nn.Module) -> dict[str, tuple[str, str]]:
+    """Learning-rate group and task by parameter name: ``("decoder", "detection")``; the backbone's is ``shared``."""
+    prefixes = group_prefixes(model)
     return {name: _group(name, _longest_prefix(name, prefixes), prefixes) for name, _ in model.named_parameters()}
 
 
 def _group(parameter_name: str, prefix: str, prefixes: dict[str, str]) -> tuple[str, str]:
-    scope = prefixes[prefix]
-    if scope == "backbone":
+    group = prefixes[prefix]
+    if group == "backbone":
         return "backbone", "shared"
-    if scope.startswith("head."):
+    if group.startswith("head."):
         own_decoder = parameter_name.startswith(f"{prefix}.decoder.")
-        return ("decoder" if own_decoder else "head"), TaskKey.parse(scope.removeprefix("head.")).task.value
-    return scope.split(".")[0], prefix.split(".")[1]
+        return ("decoder" if own_decoder else "head"), TaskKey.parse(group.removeprefix("head.")).task.value
+    return group.split(".")[0], prefix.split(".")[1]
 
 
 def _longest_prefix(name: str, prefixes: Collection[str]) -> str:
     fitting = [prefix for prefix in prefixes if name == prefix or name.startswith(prefix + ".")]
     if not fitting:
-        raise KeyError(f"parameter {name} is in no scope; scopes cover {', '.join(sorted(prefixes))}")
+        raise KeyError(f"parameter {name} is in no parameter group; they cover {', '.join(sorted(prefixes))}")
     return max(fitting, key=len)
 
 
 @contextmanager
 def lock(model: nn.Module, trainable: Collection[str]) -> Iterator[None]:
-    """Trains only the scopes named; all others are frozen: no gradient, normalisation statistics and dropout still.
+    """Trains only the groups named; all others are frozen: no gradient, normalisation statistics and dropout still.
 
-    Nothing below the lowest trainable scope builds a graph, since nothing there requires a gradient. Afterwards the
+    Nothing below the lowest trainable group builds a graph, since nothing there requires a gradient. Afterwards the
     whole model is released and in evaluation mode.
 
     Raises:
-        KeyError: a scope that the model does not have.
+        KeyError: The model does not have one of the groups.
     """
-    prefixes = scope_prefixes(model)
+    prefixes = group_prefixes(model)
     if unknown := set(trainable) - set(prefixes.values()):
-        raise KeyError(f"no such scope: {', '.join(sorted(unknown))}; known: {', '.join(sorted(prefixes.values()))}")
+        raise KeyError(
+            f"no such parameter group: {', '.join(sorted(unknown))}; known: {', '.join(sorted(prefixes.values()))}"
+        )
     model.train()
     for prefix in sorted(prefixes, key=len):  # a longer prefix overrides the shorter one that holds it
         module = model.get_submodule(prefix)

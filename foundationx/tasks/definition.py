@@ -106,13 +106,13 @@ class TaskDefinition(TaskFacts, ABC):
         """For a task without annotations: the views it asks for, and photometric transforms of those that have any."""
         raise NotImplementedError
 
-    def trunk_scopes(self) -> Mapping[str, str]:
-        """Submodule of the trunk ("" for all of it) -> name of its parameters' scope; the longest prefix wins."""
+    def trunk_groups(self) -> Mapping[str, str]:
+        """Submodule of the trunk ("" for all of it) -> name of its parameters' group; the longest prefix wins."""
         return {"": f"trunk.{self.name}"}
 
-    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+    def shared_groups(self, config: ModelConfig) -> tuple[str, ...]:
         """Scopes of the trunk that this configuration trains, from the image upwards."""
-        return tuple(dict.fromkeys(self.trunk_scopes().values()))
+        return tuple(dict.fromkeys(self.trunk_groups().values()))
 
     def guide(self, config: ModelConfig) -> Task | None:
         """Task of the same dataset whose prediction guides this one's features; None for none."""

@@ -11,7 +11,7 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.optim import learning_rate
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import scope_sizes
+from foundationx.models.parameter_groups import group_sizes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = sorted([*(CONFIGS / "ark").glob("*.py"), *(CONFIGS / "foundation_x").glob("*.py")])
@@ -122,12 +122,12 @@ def test_rates_of_the_groups_and_over_the_visits():
 def test_backbones_have_the_published_size(name, backbone):
     config = preset(name)
     model = FoundationModel(config.model, heads_of(config))
-    sizes = scope_sizes(model)
+    sizes = group_sizes(model)
     assert sizes["backbone"] == backbone
     width = {"ark/ark": 1024, "ark/ark_plus": 1536}[name]
     hidden = 1376 * 1376 + 1376 if name == "ark/ark" else 0
     assert sizes["projector"] == width * 1376 + 1376 + hidden
-    assert sum(size for scope, size in sizes.items() if scope.startswith("head.")) == 52 * (1376 + 1)
+    assert sum(size for group, size in sizes.items() if group.startswith("head.")) == 52 * (1376 + 1)
     assert model.head(TaskKey("rsna_pneumonia", Task.CLASSIFICATION)).exclusive is (name == "ark/ark_plus")
 
 

@@ -20,7 +20,7 @@ from foundationx.datasets.shared_head import gather, shared_name
 from foundationx.engine.schedule.curves import cosine
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import lock, scopes_of, task_scopes
+from foundationx.models.parameter_groups import group_members, lock, task_groups
 from foundationx.phantoms.write import write_phantom_datasets
 
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
@@ -161,12 +161,12 @@ def shared_model(union=("p", "q", "r")):
 def test_both_datasets_train_the_same_weights_and_unknown_classes_none():
     model = shared_model()
     assert model.head(A) is model.head(B) and len(model.heads) == 2
-    assert {"head.shared/classification", "head.b/segmentation"} <= scopes_of(model).keys()
-    assert task_scopes(A, model.config) == task_scopes(B, model.config)
+    assert {"head.shared/classification", "head.b/segmentation"} <= group_members(model).keys()
+    assert task_groups(A, model.config) == task_groups(B, model.config)
     images = torch.rand(2, 3, 64, 64)
     labels = torch.tensor([[1.0, float("nan"), 0.0], [0.0, float("nan"), 1.0]])
     batch = Batch(B, images, images, labels, ())
-    with lock(model, task_scopes(B, model.config)):
+    with lock(model, task_groups(B, model.config)):
         sum(model.head_loss(model.trunk(images, B), batch).values()).backward()
         gradient = model.head(A).classifier.weight.grad
         assert gradient[1].abs().max() == 0 and gradient[0].abs().max() > 0 and gradient[2].abs().max() > 0

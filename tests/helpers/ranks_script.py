@@ -19,7 +19,7 @@ from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import task_scopes
+from foundationx.models.parameter_groups import task_groups
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers.tiny_network import BACKBONE, DETECTION
@@ -73,7 +73,7 @@ def main(target: str) -> None:
                 parameter.add_(0.01)
         found = {}
         for key in HEADS:
-            phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_scopes(key, config), 0.5, 0.8, True, True)
+            phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_groups(key, config), 0.5, 0.8, True, True)
             batch = share(make_batch(key))
             training_losses(model, teacher, Normaliser(config, "cpu"), batch, phase).loss.backward()
             distributed.all_reduce_gradients(list(model.parameters()))

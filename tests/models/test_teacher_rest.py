@@ -19,7 +19,7 @@ AT_WORK = ("head.a/classification",)
 
 
 class Whole(nn.Module):
-    """The scopes of a model: a backbone with running statistics, and two heads."""
+    """The groups of a model: a backbone with running statistics, and two heads."""
 
     def __init__(self):
         super().__init__()
@@ -91,8 +91,8 @@ def test_resting_tensors_are_not_touched_until_the_teacher_is_asked_for():
 
 def test_other_scopes_or_all_of_them_make_up_for_what_waited():
     _, waiting, prompt = student_and_teachers(2)
-    for scopes in (AT_WORK, AT_WORK, ("head.b/classification",), None):
-        waiting.update(0.5, None, scopes)
+    for groups in (AT_WORK, AT_WORK, ("head.b/classification",), None):
+        waiting.update(0.5, None, groups)
         prompt.update(0.5)
     assert_near(waiting.model, prompt.model)
 
@@ -147,9 +147,9 @@ def test_a_training_whose_teacher_waits_in_lock_phases_has_the_teacher_of_one_th
     for trainer in (waiting, prompt):
         spoil(trainer, 2)
         assert trainer.train()
-    for scopes, step in zip(asked, range(waiting.plan.total_steps), strict=True):
+    for groups, step in zip(asked, range(waiting.plan.total_steps), strict=True):
         phase = next(waiting.plan.from_step(step))
-        assert scopes == (phase.trainable if phase.name is PhaseName.LOCK else None)
+        assert groups == (phase.trainable if phase.name is PhaseName.LOCK else None)
     assert [incident.step for incident in onlooker.incidents] == [2]
     assert_near(waiting.teacher.model, prompt.teacher.model)
     assert_near(waiting.model, prompt.model)

@@ -27,13 +27,13 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.engine.feature_cache import FeatureCache
     from foundationx.engine.schedule.plan import build_plan
     from foundationx.models.foundation_model import FoundationModel
-    from foundationx.models.parameter_groups import scope_sizes
+    from foundationx.models.parameter_groups import group_sizes
 
     config = load_config(options.config, parse_options(options.cfg_options))
     data_module = open_datasets(config, options.data_root)
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = FoundationModel(config.model, data_module.classes)
-    by_scope = scope_sizes(model)
+    by_group = group_sizes(model)
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
     for column in (
         "visit",
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> None:
             f"{phase.steps * config.runtime.batch_size:,}",
             f"{phase.steps:,}",
             f"{phase.reads:,}",
-            ", ".join("head" if scope.startswith("head.") else scope for scope in phase.trainable),
-            f"{sum(by_scope.get(scope, 0) for scope in phase.trainable):,}",
+            ", ".join("head" if group.startswith("head.") else group for group in phase.trainable),
+            f"{sum(by_group.get(group, 0) for group in phase.trainable):,}",
             f"{phase.consistency:.3f}",
             "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
             end_section=phase.closes_visit,
@@ -69,6 +69,6 @@ def run(options: argparse.Namespace) -> None:
     console.print(table)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
-    console.print(f"parameters: {sum(by_scope.values()):,}")
+    console.print(f"parameters: {sum(by_group.values()):,}")
     for line in FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan):
         console.print(line)

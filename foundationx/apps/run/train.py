@@ -35,7 +35,7 @@ from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import scope_sizes
+from foundationx.models.parameter_groups import group_sizes
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.continual import load_run
 from foundationx.weights.imports.imported import HEADS, load_heads
@@ -262,7 +262,7 @@ def run_facts(
         "finished": None,
         "version": __version__,
         "device": str(device),
-        "parameters": scope_sizes(model),
+        "parameters": group_sizes(model),
         "config_file": str(config_file) if config_file else None,
         "backbone": json.dumps(config.model.backbone),
         "begins_from": model.origin,

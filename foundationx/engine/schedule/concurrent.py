@@ -19,7 +19,7 @@ from foundationx.core.types import PhaseName, TaskKey
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.cyclic import pass_sizes, phase_lengths
 from foundationx.engine.schedule.plan import Phase
-from foundationx.models.parameter_groups import task_scopes
+from foundationx.models.parameter_groups import task_groups
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
@@ -48,7 +48,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
                 cycle=cycle,
                 first_step=step,
                 steps=1,
-                trainable=task_scopes(key, config.model),
+                trainable=task_groups(key, config.model),
                 consistency=weight(done) if key.task.facts.has_consistency else 0.0,
                 momentum=momentum(done) if moves else None,
                 closes_visit=True,

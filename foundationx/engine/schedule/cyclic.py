@@ -16,7 +16,7 @@ from foundationx.core.config.run import RunConfig, ScheduleConfig
 from foundationx.core.types import PhaseName, TaskKey
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase
-from foundationx.models.parameter_groups import lock_scopes, task_scopes
+from foundationx.models.parameter_groups import lock_groups, task_groups
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
@@ -65,7 +65,7 @@ def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Pha
             cycle=visit.cycle,
             first_step=step,
             steps=steps,
-            trainable=lock_scopes(visit.key, config.model) if locked else task_scopes(visit.key, config.model),
+            trainable=lock_groups(visit.key, config.model) if locked else task_groups(visit.key, config.model),
             consistency=visit.consistency if tied else 0.0,
             momentum=visit.momentum if moves else None,
             closes_visit=closes_visit,

@@ -18,7 +18,7 @@ from foundationx.core.types import PhaseName, TaskKey
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps in which the same scopes are trained.
+    """Steps in which the same groups are trained.
 
     Attributes:
         name: lock or release.
@@ -27,7 +27,7 @@ class Phase:
         cycle: number of the cycle, from 1.
         first_step: global step it begins with, from 0.
         steps: how many steps it has.
-        trainable: names of the scopes that are trained; all others are bit-identical after it.
+        trainable: names of the groups that are trained; all others are bit-identical after it.
         consistency: weight c of the consistency loss; 0 where nothing below it is trained.
         momentum: of the teacher's update at its end, or None where the teacher is not updated then.
         closes_visit: it is the visit's last phase.

@@ -22,11 +22,11 @@ class ClassificationTask(TaskDefinition):
     shares_head = True
     legend = "Filled dot: present, ring: absent, no dot: unknown; bar: probability."
 
-    def trunk_scopes(self) -> Mapping[str, str]:
+    def trunk_groups(self) -> Mapping[str, str]:
         """The projector between pooled feature and heads."""
         return {"": "projector"}
 
-    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+    def shared_groups(self, config: ModelConfig) -> tuple[str, ...]:
         """The projector, if there is one."""
         return ("projector",) if config.projector else ()
 

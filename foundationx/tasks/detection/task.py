@@ -45,11 +45,11 @@ class DetectionTask(TaskDefinition):
         """Boxes as shares of the image, padded."""
         return collate(common, targets, size)
 
-    def trunk_scopes(self) -> Mapping[str, str]:
+    def trunk_groups(self) -> Mapping[str, str]:
         """Neck, encoder and, if it is shared, the decoder."""
         return {"neck": "neck", "": "encoder", "decoder": "decoder.detection"}
 
-    def shared_scopes(self, config: ModelConfig) -> tuple[str, ...]:
+    def shared_groups(self, config: ModelConfig) -> tuple[str, ...]:
         """The decoder only if datasets share it."""
         shared = ("neck", "encoder")
         return (*shared, "decoder.detection") if config.detection.sharing == "queries" else shared

@@ -62,7 +62,7 @@ class SegmentationTask(TaskDefinition):
         """Masks one beside the other."""
         return target.collate(common, targets, size)
 
-    def trunk_scopes(self) -> Mapping[str, str]:
+    def trunk_groups(self) -> Mapping[str, str]:
         """PPM and FPN."""
         return {"": "decoder.segmentation"}
 

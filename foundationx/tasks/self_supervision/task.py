@@ -41,7 +41,7 @@ class SelfSupervisionTask(TaskDefinition):
         objective, options = open_objective(config.objective)
         return functools.partial(objective.views, options), options.photometry
 
-    def trunk_scopes(self) -> Mapping[str, str]:
+    def trunk_groups(self) -> Mapping[str, str]:
         """The trunk has no parameters."""
         return {}
 

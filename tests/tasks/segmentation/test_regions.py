@@ -9,7 +9,7 @@ from foundationx.core.config.model import ModelConfig, RegionGateConfig
 from foundationx.core.types import Task, TaskKey
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.segmentation.region_gate import gate_features, grow, region_mask
-from tests.models.test_scopes import BACKBONE, DETECTION
+from tests.models.test_parameter_groups import BACKBONE, DETECTION
 
 GATE = RegionGateConfig()
 

@@ -22,7 +22,7 @@ from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.collapse import ViewScores, effective_rank, margin, merged, spread
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.models.parameter_groups import scopes_of
+from foundationx.models.parameter_groups import group_members
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.self_supervision.objective import open_objective
 from tests.helpers.selfsup_tiny import CONFIG, tiny_selfsup
@@ -157,7 +157,7 @@ def test_other_backbones_learn_too(phantoms, tmp_path, backbone):
     after = trainer.model.state_dict()
     silent = [
         name
-        for name in scopes_of(trainer.model)["backbone"]
+        for name in group_members(trainer.model)["backbone"]
         if torch.equal(before[name], after[name]) and after[name].numel() > 1
     ]
     assert not silent, silent

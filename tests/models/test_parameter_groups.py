@@ -1,4 +1,4 @@
-"""Every parameter in one scope and one optimizer group; what a phase locks does not move by a bit."""
+"""Every parameter in one parameter group and one of the optimizer's; what a phase locks does not move by a bit."""
 
 import copy
 from dataclasses import replace
@@ -17,7 +17,7 @@ from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.parameter_groups import lock, scopes_of, task_scopes
+from foundationx.models.parameter_groups import group_members, lock, task_groups
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers import tiny_network
@@ -56,14 +56,14 @@ VARIANTS = [("decoder", False), ("queries", True)]
 
 
 @pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
-def test_every_parameter_is_in_one_scope_and_one_group(sharing, projector):
+def test_every_parameter_is_in_one_parameter_group_and_one_lr_group(sharing, projector):
     model = FoundationModel(model_config(sharing, projector), HEADS)
-    named = [name for names in scopes_of(model).values() for name in names]
+    named = [name for names in group_members(model).values() for name in names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
     optimizer = build_optimizer(model, OptimizerConfig())
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
-    assert ("decoder.detection" in scopes_of(model)) == (sharing == "queries")
+    assert ("decoder.detection" in group_members(model)) == (sharing == "queries")
 
 
 def test_groups_are_merged_and_scaled():
@@ -92,7 +92,7 @@ def plan_for(model_cfg, sharing_lock=True):
 
 
 @pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
-def test_each_phase_changes_exactly_its_scopes(sharing, projector):
+def test_each_phase_changes_exactly_its_groups(sharing, projector):
     """One optimizer step of every (task, phase): what is named moves, all else is bit-identical, buffers included."""
     config = model_config(sharing, projector)
     torch.manual_seed(0)
@@ -109,13 +109,13 @@ def test_each_phase_changes_exactly_its_scopes(sharing, projector):
             optimizer.zero_grad(set_to_none=True)
         after = model.state_dict()
         parameters = dict(model.named_parameters())
-        by_scope = scopes_of(model)
-        for scope, names in by_scope.items():
+        by_group = group_members(model)
+        for group, names in by_group.items():
             changed = [name for name in names if not torch.equal(before[name], after[name])]
-            if scope in phase.trainable:
-                assert changed, f"{phase.key} {phase.name}: nothing moved in {scope}"
+            if group in phase.trainable:
+                assert changed, f"{phase.key} {phase.name}: nothing moved in {group}"
             else:
-                assert not changed, f"{phase.key} {phase.name}: {changed[:3]} moved in locked {scope}"
+                assert not changed, f"{phase.key} {phase.name}: {changed[:3]} moved in locked {group}"
         for name in before.keys() - parameters.keys():
             if phase.name is PhaseName.LOCK:
                 assert torch.equal(before[name], after[name]), f"statistics {name} moved in a lock phase"
@@ -129,12 +129,12 @@ def test_release_moves_normalisation_statistics_and_lock_builds_no_graph_below()
     key = TaskKey("b", Task.SEGMENTATION)
     images = torch.rand(2, 3, 64, 64)
     before = {name: value.clone() for name, value in model.named_buffers()}
-    with lock(model, task_scopes(key, config)):
+    with lock(model, task_groups(key, config)):
         model.trunk(images, key)
     assert any(not torch.equal(before[name], value) for name, value in model.named_buffers() if "running_mean" in name)
     with lock(model, (f"head.{key}",)):
         assert not model.trunk(images, key).requires_grad
-    with pytest.raises(KeyError, match="no such scope"), lock(model, ("head.nobody/detection",)):
+    with pytest.raises(KeyError, match="no such parameter group"), lock(model, ("head.nobody/detection",)):
         pass
 
 
