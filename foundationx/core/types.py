@@ -113,7 +113,7 @@ class PhaseName(StrEnum):
 
 
 class Split(StrEnum):
-    """Which side of a patient-wise split an image is on. Validation is not test."""
+    """The splits, made by patient. Validation is not test."""
 
     TRAIN = "train"
     VAL = "val"
@@ -131,7 +131,7 @@ class TaskKey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> TaskKey:
-        """Reads ``dataset/task`` back. Raises ValueError where it is not of that form."""
+        """Reads ``dataset/task`` back. Raises ValueError if it is not of that form."""
         dataset, slash, task = text.rpartition("/")
         if not slash or not dataset:
             raise ValueError(f"{text!r} is not of the form dataset/task")
@@ -182,19 +182,19 @@ class MaskPart:
 
 @dataclass(slots=True)
 class Annotations:
-    """One task of one dataset as its published files say, one entry an image; no pixel has been read yet.
+    """One task of one dataset as its published files give it, one entry per image; no pixel has been read yet.
 
     Attributes:
         key: dataset and task.
         classes: K class names, in the card's order.
         images: N paths relative to the dataset's root, each once.
         patients: N patient names with namespace (``nih:1``); equal names are one patient across datasets.
-        rows: N places where the image's annotation stands (``Data_Entry_2017.csv row 12``), for messages.
+        rows: N positions of the images' annotations (``Data_Entry_2017.csv row 12``), for messages.
         labels: (N, K) float32: 1 present, 0 absent, NaN unknown (of boxes and masks: not annotated in the image).
-        splits: N official splits, None where the card names none.
+        splits: N official splits, None if the card names none.
         targets: N targets of the task's own type in source pixels; empty if labels say everything.
         bad: what was left out under ``on_bad_sample='skip'``.
-        sizes: height and width in pixels by image, where the annotation file says them; not of labels alone.
+        sizes: height and width in pixels by image, if the annotation file gives them; empty for image labels.
     """
 
     key: TaskKey
@@ -324,7 +324,7 @@ class MetricRow:
     """One row of ``metrics.json``.
 
     ``class_name`` is ``"mean"`` for the mean over classes. ``n`` counts what the value rests on: images with a known
-    label (AUROC), true boxes (AP), images (Dice). ``value`` is None where the metric is not defined (one-sided labels).
+    label (AUROC), true boxes (AP), images (Dice). ``value`` is None if the metric is not defined (one-sided labels).
     ``visit`` counts the visits trained so far: 0 is the untrained model.
     """
 

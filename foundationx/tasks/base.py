@@ -64,7 +64,7 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
 
     @abstractmethod
     def predict(self, outputs: OutputT, size: tuple[int, int]) -> Prediction:
-        """What the head says, for input images of ``size`` (H, W)."""
+        """The head's prediction for input images of ``size`` (H, W)."""
 
 
 def _head_name(path: PurePath) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178)]
-"""RGB; Okabe and Ito's palette, which colour-blind people tell apart."""
+"""RGB; Okabe and Ito's palette, which colour-blind people can distinguish."""
 
 SIDE = 360
 """Longest side of the report's pictures in pixels; small images are enlarged to it."""
@@ -22,7 +22,7 @@ LEAST_SIDE = 512
 
 
 class Overlay:
-    """A picture that grows: the image first, then what is found in it.
+    """An image with predictions drawn over it.
 
     Args:
         image: (H, W) uint8.
@@ -75,7 +75,7 @@ class Overlay:
         return self.canvas
 
     def _text(self, text: str, place: tuple[int, int], rgb: tuple[int, int, int]) -> None:
-        """Text with a dark rim, readable on bright and dark ground; moved where it would leave the picture."""
+        """Text with a dark rim, readable on bright and dark ground; moved if it would leave the picture."""
         font, width = cv2.FONT_HERSHEY_SIMPLEX, max(1, self.line // 2)
         (across, up), below = cv2.getTextSize(text, font, self.font, width + 2)
         x = max(1, min(place[0], self.canvas.shape[1] - across - 1))
@@ -164,7 +164,7 @@ class Canvas:
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """RGB of a class: the palette, then the same half way to white, so that twice as many classes are told apart."""
+    """RGB of a class: the palette, then the same half way to white, for twice as many distinguishable classes."""
     red, green, blue = COLOURS[int(index) % len(COLOURS)]
     paler = (int(index) // len(COLOURS)) % 2
     return (red + paler * (255 - red) // 2, green + paler * (255 - green) // 2, blue + paler * (255 - blue) // 2)

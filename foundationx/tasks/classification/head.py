@@ -16,7 +16,7 @@ from foundationx.tasks.classification.trunk import ClassificationTrunk
 
 
 class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
-    """One logit a class. Classes are independent of each other unless ``exclusive`` is set.
+    """One logit per class. Classes are independent of each other unless ``exclusive`` is set.
 
     Args:
         num_features: D of the trunk's output.
@@ -47,7 +47,7 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
         return self.classifier(feature)
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy over the known labels; over images, where classes are exclusive."""
+        """Binary cross-entropy over the known labels; over images, if classes are exclusive."""
         if self.exclusive:
             return {"ce": masked_ce(outputs, batch.labels)}
         return {"bce": masked_bce(outputs, batch.labels)}

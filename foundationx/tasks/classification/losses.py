@@ -16,7 +16,7 @@ def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
         labels: the same shape, in [0, 1]; NaN is unknown and gives exactly zero gradient.
 
     Returns:
-        A scalar; 0 (still joined to the graph) where nothing is known. Its mean over ranks is that over all entries.
+        A scalar; 0 (still part of the graph) if nothing is known. Its mean over ranks is that over all entries.
     """
     known = ~labels.isnan()
     # Replacing before computing keeps NaN out of the backward pass; masking the result alone would not.
@@ -29,11 +29,11 @@ def masked_ce(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, K).
-        labels: (B, K) in [0, 1]. An image counts where all its labels are known and some class is present; several
+        labels: (B, K) in [0, 1]. An image counts if all its labels are known and some class is present; several
             present or soft labels share the target.
 
     Returns:
-        A scalar; 0 (still joined to the graph) where nothing is known.
+        A scalar; 0 (still part of the graph) if nothing is known.
     """
     target = labels.nan_to_num(0.0).to(logits.dtype)
     total = target.sum(dim=1)

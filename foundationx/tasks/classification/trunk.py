@@ -1,4 +1,4 @@
-"""What classification shares between datasets: pooling and, where asked, Ark's projector."""
+"""What classification shares between datasets: pooling and, if configured, Ark's projector."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def deformable_attention(
 ) -> Tensor:
     """Samples every level bilinearly at the locations and adds up with the weights.
 
-    By rows on a CPU (``weighted_rows.py``), by ``grid_sample`` elsewhere and where a compiler looks on. Locations keep
+    By rows on a CPU (``weighted_rows.py``), by ``grid_sample`` elsewhere and when compiled. Locations keep
     at least single precision: in bf16 they would be off by a fifth of a cell on a level 100 cells wide.
 
     Args:
@@ -117,7 +117,7 @@ class DeformableAttention(nn.Module):
             reference_points: (B, Q, levels, 2) points or (B, Q, levels, 4) boxes (centre and size), as shares.
             spatial_shapes: height and width of each level.
             query_pos: (B, Q, D), added to the query.
-            identity: what the output is added to; the query where it is None.
+            identity: Added to the output; the query if None.
             ignored: what mmdet's layers pass besides (keys, padding masks: there is no padding here).
 
         Returns:

@@ -44,7 +44,7 @@ def make_denoising(
         num_queries: Q matching queries that follow; they must not see the denoising ones.
 
     Returns:
-        None where no image has a target.
+        None if no image has a target.
     """
     batch, count = targets.classes.shape
     if count == 0 or number == 0:
@@ -82,7 +82,7 @@ def _noisy_boxes(boxes: Tensor, groups: int, noise: float) -> Tensor:
 
 
 def _attention_mask(groups: int, group_size: int, num_queries: int, device: torch.device) -> Tensor:
-    """Groups do not see each other, matching queries see no group (it would tell them the truth)."""
+    """Groups do not see each other, matching queries see no group (it would reveal the truth)."""
     group = torch.arange(groups, device=device).repeat_interleave(group_size)
     group = torch.cat([group, group.new_full((num_queries,), -1)])
     return (group[:, None] != group[None, :]) & (group[None, :] >= 0)

@@ -72,7 +72,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
 
     @classmethod
     def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> DetectionTrunk:
-        """Neck and encoder, with the decoder where it is shared."""
+        """Neck and encoder, with the decoder if it is shared."""
         return DetectionTrunk(channels, config.detection)
 
     @classmethod
@@ -159,7 +159,7 @@ def run_decoder(
     Args:
         decoder: of ``build_decoder``.
         content: (B, R, D) queries.
-        boxes: (B, R, 4) where they start, centre and size.
+        boxes: (B, R, 4) their starting boxes, centre and size.
         feature: the memory.
         box_head: gives each layer's refinement.
         mask: (R, R), True where attention is forbidden.

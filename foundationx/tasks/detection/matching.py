@@ -44,10 +44,10 @@ def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     Args:
         logits: (L, B, Q, K).
         boxes: (L, B, Q, 4) centre and size.
-        targets: T targets an image.
+        targets: T targets per image.
 
     Returns:
-        (L, B, T) int64: the query of each target; -1 in the padding and where there are more targets than queries.
+        (L, B, T) int64: the query of each target; -1 in the padding and if there are more targets than queries.
     """
     layers, batch = logits.shape[:2]
     count = targets.classes.shape[1]
@@ -90,7 +90,7 @@ def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     """Class, box and GIoU losses of every layer, weighted 1, 5 and 2, after matching.
 
     Every layer is divided by its number of matched targets over all ranks (at least 1). A class that was not annotated
-    in an image is no negative there: its logits take no part.
+    in an image is no negative there: its logits are left out.
 
     Args:
         logits: (L, B, Q, K).

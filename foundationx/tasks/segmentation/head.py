@@ -1,4 +1,4 @@
-"""Segmentation head of one dataset: a 3x3 convolution, one independent mask a class (``foundation_x.md`` 1.4)."""
+"""Segmentation head of one dataset: a 3x3 convolution, one independent mask per class (``foundation_x.md`` 1.4)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -
         smooth: added to numerator and denominator; an empty prediction of an empty target scores 1.
 
     Returns:
-        A scalar in [0, 1]; 0 where nothing is known.
+        A scalar in [0, 1]; 0 if nothing is known.
     """
     known = ~target.isnan()
     truth = target.nan_to_num(0.0).to(probabilities.dtype)

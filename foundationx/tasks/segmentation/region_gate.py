@@ -1,4 +1,4 @@
-"""Region-guided segmentation of Foundation X+: found boxes brighten the features inside and around them.
+"""Region-guided segmentation of Foundation X+: predicted boxes brighten the features inside and around them.
 
 ``foundation_x.md`` section 1.5. The released code turns boxes that are (centre, size) already into (centre, size) once
 more, which loses three of four, walks over pixels in Python, and gates in training only. Here boxes are right, all
@@ -22,7 +22,7 @@ SMALL_AREA, SMALL_SIDE = 10.0, 10.0
 def gate_features(
     features: Sequence[Tensor], boxes: Tensor, scores: Tensor, size: tuple[int, int], config: RegionGateConfig
 ) -> list[Tensor]:
-    """Feature maps, each mixed with itself times the mask of the found regions.
+    """Feature maps, each mixed with itself times the mask of the predicted regions.
 
     Args:
         features: maps (B, C, h, w) of the backbone's stages.
@@ -72,7 +72,7 @@ def region_mask(boxes: Tensor, kept: Tensor, grid: tuple[int, int], spread: floa
 
     Args:
         boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
-        kept: (B, Q), which boxes count.
+        kept: (B, Q) bool, the boxes that count.
         grid: height and width of the feature map.
         spread: width of the Gaussian by the box's longer side.
 

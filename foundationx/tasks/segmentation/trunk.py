@@ -13,7 +13,7 @@ from foundationx.core.config.model import SegmentationConfig
 class SegmentationTrunk(nn.Module):
     """PPM + FPN (``foundation_x.md`` section 1.4): all stages to one map at the finest stage's stride.
 
-    Built from mmseg's ``UPerHead`` without its classifier. Its smoothing convolutions are one a level, as UPerNet has
+    Built from mmseg's ``UPerHead`` without its classifier. It has one smoothing convolution per level, as UPerNet has
     them (the released Foundation X shares one by a slip of list multiplication).
     """
 

@@ -30,12 +30,12 @@ class SelfSupervisionHead(Head[LastStage, Tensor, Tensor, SelfSupervisionBatch])
 
     @classmethod
     def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> LastStage:
-        """The backbone's last stage as it is; it is told its width."""
+        """The backbone's last stage, unchanged."""
         return LastStage(channels[-1])
 
     @classmethod
     def build(cls, trunk: LastStage, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
-        """The configured objective. Raises ConfigError where it is unknown or an option is wrong."""
+        """The configured objective. Raises ConfigError if it is unknown or an option is wrong."""
         chosen, chosen_options = open_objective(config.objective)
         return cls(chosen(trunk.features, chosen_options))
 

@@ -34,7 +34,7 @@ class ObjectiveOptions(Section):
 
     type: str = Field(description="name of the objective")
     as_released: bool = Field(
-        False, description="follow the published code where it differs from the recommended settings"
+        False, description="follow the published code if it differs from the recommended settings"
     )
     photometry: PhotometryConfig = Field(
         PhotometryConfig(), description="photometric transforms of the student's views"
@@ -64,7 +64,7 @@ ObjectiveT = TypeVar("ObjectiveT", bound="Objective[Any]")
 
 @dataclass(frozen=True)
 class ObjectiveBatch(Generic[ObjectiveT]):
-    """A batch of views and those who look at it.
+    """A batch of views, with the encoders of student and teacher.
 
     Attributes:
         views: by name.
@@ -83,7 +83,7 @@ class ObjectiveBatch(Generic[ObjectiveT]):
     normalise: Callable[[Tensor], Tensor]
 
     def clean(self, name: str) -> ViewBatch:
-        """The teacher's copy of a view; the view itself where there is none."""
+        """The teacher's copy of a view; the view itself if there is none."""
         return self.views.get(name + CLEAN, self.views[name])
 
     def seen_by_student(self, *names: str) -> list[Tokens]:
@@ -98,13 +98,13 @@ class ObjectiveBatch(Generic[ObjectiveT]):
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """What an objective found in a batch.
+    """What an objective computes from a batch.
 
     Attributes:
         losses: named scalars; their sum is what is differentiated.
         first, second: (B, D) backbone features of two views of the same images, by the student and by the teacher: what
             should be alike. Watched for collapse.
-        wanted: (B, K) the teacher's distribution over prototypes, where the objective has some.
+        wanted: (B, K) the teacher's distribution over prototypes, if the objective has any.
     """
 
     losses: dict[str, Tensor]

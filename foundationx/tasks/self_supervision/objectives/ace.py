@@ -49,7 +49,7 @@ class AceOptions(ObjectiveOptions):
         PhotometryConfig(brightness=0.5, contrast=0.5, blur=2.0),
         description="photometric transforms of the student's views",
     )
-    cells: int = Field(14, gt=1, multiple_of=2, description="tokens a side of both crops")
+    cells: int = Field(14, gt=1, multiple_of=2, description="tokens per side of both crops")
     shift: int = Field(4, ge=0, description="cells that the wide crop may be moved, down and across")
     hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
     bottleneck: int = Field(256, gt=0, description="width before the prototypes")
@@ -59,10 +59,10 @@ class AceOptions(ObjectiveOptions):
 
 
 class Ace(Objective[AceOptions]):
-    """Soft matches of places at two scales, and prototypes of what both crops show.
+    """Soft matches of positions at two scales, and prototypes of what both crops show.
 
-    Matches of places are cosines times a learned scale plus a learned offset. As released the scale is fixed, there is
-    no offset, student tokens are not brought to length 1 and the balance is a constant.
+    Matches of positions are cosines times a learned scale plus a learned offset. As released the scale is fixed,
+    there is no offset, student tokens are not brought to length 1 and the balance is a constant.
     """
 
     Options = AceOptions

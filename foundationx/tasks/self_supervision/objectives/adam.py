@@ -1,7 +1,7 @@
 """Adam: contrast of anatomy, from coarse to fine (``ssl.md`` section 1).
 
-A tile of the image is told from other images' tiles of the same coarseness; those that look alike are no negatives,
-for they may show the same anatomy of another patient.
+A tile of the image is distinguished from other images' tiles of the same coarseness; those that look alike are no
+negatives, for they may show the same anatomy of another patient.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AdamOptions(ObjectiveOptions):
         description="photometric transforms of the student's views",
     )
     size: int = Field(224, multiple_of=32, description="side of a view")
-    tiles: tuple[int, ...] = Field((1, 2, 4), description="tiles a side, one entry a stage; 1 is the whole image")
+    tiles: tuple[int, ...] = Field((1, 2, 4), description="tiles per side, one entry per stage; 1 is the whole image")
     rotate: float = Field(30.0, ge=0, description="largest rotation, in degrees")
     hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
     output: int = Field(128, gt=0, description="width of the embedding")
@@ -41,7 +41,7 @@ class AdamOptions(ObjectiveOptions):
 
 
 class Adam(Objective[AdamOptions]):
-    """One tile an image, seen by student and teacher; a queue of the teacher's keys.
+    """One tile per image, seen by student and teacher; a queue of the teacher's keys.
 
     As released the teacher's view is as changed as the student's, the queue starts with noise and is kept when the
     stage changes.

@@ -1,4 +1,4 @@
-"""Adam-v2: places that can be told apart, wholes from parts and parts from wholes (``ssl.md`` section 2)."""
+"""Adam-v2: positions that can be distinguished, wholes from parts and parts from wholes (``ssl.md`` section 2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from foundationx.tasks.self_supervision.parts.memory import Centre
 
 GLOBAL_AREA, LOCAL_AREA = (0.8, 1.0), (0.05, 0.4)
 EXTENTS = ((0.05, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8))
-"""Areas of the centred crops: the same place at different extents."""
+"""Areas of the centred crops: the same position at different extents."""
 RATIO, NARROW, WIDE = (3 / 4, 4 / 3), (2 / 3, 1.0), (1.0, 3 / 2)
 GLOBALS, LOCALS = ("global0", "global1"), tuple(f"local{n}" for n in range(8))
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
@@ -51,7 +51,7 @@ class AdamV2Options(ObjectiveOptions):
     )
     size: int = Field(224, multiple_of=32, description="side of wholes and parts")
     small_size: int = Field(96, multiple_of=32, description="side of small crops")
-    parts: int = Field(2, ge=2, description="parts a side")
+    parts: int = Field(2, ge=2, description="parts per side")
     stages: tuple[tuple[Literal["localise", "compose"], int, float], ...] = Field(
         STAGES,
         description="what is learned, at the image's side divided by 2 to which power, for how long in relation",
@@ -120,7 +120,7 @@ class AdamV2(Objective[AdamV2Options]):
     def _place_loss(
         self, batch: ObjectiveBatch[AdamV2], targets: list[Tensor], places: list[Tensor], skip_same: bool
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy of all places to all targets, without a place to its own; the first target's wish."""
+        """Mean cross-entropy of all positions to all targets but their own; the first target's distribution."""
         with torch.no_grad():
             raw = [batch.target.prototypes(target) for target in targets]
         wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]

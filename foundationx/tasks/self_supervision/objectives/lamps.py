@@ -46,9 +46,9 @@ class LampsOptions(ObjectiveOptions):
         PhotometryConfig(brightness=0.5, contrast=0.5, blur=2.0),
         description="photometric transforms of the student's views",
     )
-    cells: int = Field(14, gt=1, multiple_of=2, description="tokens a side of a crop")
+    cells: int = Field(14, gt=1, multiple_of=2, description="tokens per side of a crop")
     shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
-    window: int = Field(11, gt=0, description="tokens a side of the window that extrapolation starts from")
+    window: int = Field(11, gt=0, description="tokens per side of the window that extrapolation starts from")
     turns: tuple[Kind, ...] = Field(
         ("extrapolate", "order", "hierarchy", "consistency"),
         min_length=1,
@@ -65,8 +65,8 @@ class LampsOptions(ObjectiveOptions):
 class Lamps(Objective[LampsOptions]):
     """One kind of loss a batch, in turn.
 
-    Targets that are single tokens are normalised, those of extrapolation averaged over the places outside the window;
-    as released they are raw, averaged over all places.
+    Targets that are single tokens are normalised, those of extrapolation averaged over the positions outside the
+    window; as released they are raw, averaged over all positions.
     """
 
     Options = LampsOptions
@@ -143,7 +143,7 @@ class Lamps(Objective[LampsOptions]):
         return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
     def _consistency(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
-        """Two crops agree on what both show, as a whole and place by place."""
+        """Two crops agree on what both show, globally and position by position."""
         seen, targets = batch.seen_by_student("one", "two"), batch.seen_by_teacher("one", "two")
         boxes = [batch.views[name].windows for name in ("one", "two")]
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]

@@ -1,4 +1,4 @@
-"""PEAC: two overlapping crops agree, as a whole and place by place; blocks are put in order and pixels restored.
+"""PEAC: two overlapping crops agree, globally and position by position; blocks are put in order and pixels restored.
 
 ``ssl.md`` section 3. Crops lie on one lattice of cells, so that a token of one shows exactly what a token of the other
 does.
@@ -30,7 +30,7 @@ SHUFFLE_CHANCE = 0.5
 class PeacOptions(ObjectiveOptions):
     """PEAC's options; the published values are the defaults."""
 
-    cells: int = Field(14, gt=1, description="tokens a side of a crop")
+    cells: int = Field(14, gt=1, description="tokens per side of a crop")
     shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
     whole_width: int = Field(8192, gt=0, description="width of the projector of pooled features")
     place_width: int = Field(512, gt=0, description="width of the projector of tokens")
@@ -40,8 +40,8 @@ class PeacOptions(ObjectiveOptions):
 class Peac(Objective[PeacOptions]):
     """Crop ``one`` is shuffled or distorted, ``two`` is as it is.
 
-    The teacher sees both as they are, and targets of single places are normalised; as released it sees the changed crop
-    one, and single places are compared raw.
+    The teacher sees both unchanged, and targets of single positions are normalised; as released it sees the changed
+    crop, and single positions are compared raw.
     """
 
     Options = PeacOptions
@@ -102,7 +102,7 @@ class Peac(Objective[PeacOptions]):
         boxes: tuple[Tensor, Tensor],
         unshuffled: Tensor,
     ) -> Tensor:
-        """Tokens that show the same place, of images whose blocks stand in order."""
+        """Tokens that show the same position, of images whose blocks are in order."""
         scaling: Scaling = "none" if self.options.as_released else "layer"
         loss = seen[0].values.new_zeros(())
         for own in (0, 1):

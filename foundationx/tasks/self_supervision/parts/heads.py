@@ -14,7 +14,7 @@ from foundationx.core.geometry.views import CELL
 
 
 def mlp(widths: Sequence[int], *, norm: bool = False, gelu: bool = False, last_bias: bool = True) -> nn.Sequential:
-    """Linear layers on the last axis, with ReLU (or GELU) between them, after a layer normalisation where ``norm``.
+    """Linear layers on the last axis, with ReLU (or GELU) between them, after a layer normalisation if ``norm``.
 
     Args:
         widths: of the input, the hidden layers and the output.
@@ -54,7 +54,7 @@ class Prototypes(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, feature: Tensor, still: bool = False) -> Tensor:
-        """Logits; where ``still`` the prototypes themselves do not learn (the first steps of DINO)."""
+        """Logits; if ``still`` the prototypes themselves do not learn (the first steps of DINO)."""
         weight = self.weight.detach() if still else self.weight
         return F.linear(F.normalize(self.mlp(feature), dim=-1), F.normalize(weight, dim=-1))
 
@@ -108,7 +108,7 @@ class TokenDecoder(nn.Module):
 
     Args:
         features: D.
-        cells: tokens a side.
+        cells: tokens per side.
         depth: transformer blocks.
     """
 
@@ -127,8 +127,8 @@ class TokenDecoder(nn.Module):
 
         Args:
             tokens: (B, M, D) of the window.
-            index: (B, N) which of them stands at each place of the view.
-            seen: (B, N) whether the place is in the window; elsewhere the learned token stands.
+            index: (B, N) which of them is at each position of the view.
+            seen: (B, N) whether the position is in the window; elsewhere the learned token is used.
         """
         slots = tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
         return self.blocks(torch.where(seen[..., None], slots, self.unseen.to(slots.dtype)) + self.places)

@@ -47,7 +47,7 @@ def assignment(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
 def prototype_loss(wanted: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of the student's (B, K) logits to the teacher's distribution.
 
-    It is log K where the student's logits are equal. At a perfect match it is the entropy of ``wanted``, not 0.
+    It is log K if the student's logits are equal. At a perfect match it is the entropy of ``wanted``, not 0.
     """
     return -(wanted * (logits.float() / temperature).log_softmax(dim=-1)).sum(dim=-1).mean()
 
@@ -67,11 +67,11 @@ def regress(
         target: of the teacher; carries no gradient.
         measure: ``mse``, ``smooth_l1`` or ``cosine`` (1 minus it: 0 at a match, 1 at orthogonality, 2 at opposites).
         scaling: ``unit`` brings both to length 1 first, ``layer`` the target to mean 0 and variance 1.
-        where: (...) bool, the vectors that count; all where it is None.
+        where: (...) bool, the vectors that count; all if None.
         together: whether all ranks call this, each with its share of a batch: the mean is over all vectors that count.
 
     Returns:
-        A scalar; 0, joined to the graph, where no vector counts.
+        A scalar; 0, part of the graph, if no vector counts.
     """
     guess, target = guess.float(), target.detach().float()
     if scaling == "unit":
@@ -116,7 +116,7 @@ def balanced_bce(logits: Tensor, target: Tensor, balance: Tensor | float) -> Ten
 
 
 def order_loss(logits: Tensor, order: Tensor) -> Tensor:
-    """Which block does each token show: (B, N, N) logits and (B, N) orders; log N where nothing is known."""
+    """Which block does each token show: (B, N, N) logits and (B, N) orders; log N if nothing is known."""
     return F.cross_entropy(logits.flatten(0, 1).float(), order.flatten())
 
 
@@ -126,6 +126,6 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def mean_where(tokens: Tensor, where: Tensor) -> Tensor:
-    """Mean of the tokens (B, N, D) that count, by (B, N) bool; 0 where none does. (B, D)."""
+    """Mean of the tokens (B, N, D) that count, by (B, N) bool; 0 if none does. (B, D)."""
     weight = where.to(tokens.dtype)[..., None]
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)

@@ -44,7 +44,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def enter(self, stage: int) -> None:
-        """Empties the queue where the stage is another than before: its keys are no negatives of what comes."""
+        """Empties the queue if the stage has changed: its keys are no negatives of what comes."""
         same = self.stage == stage
         self.filled.mul_(same)
         self.next.mul_(same)
@@ -52,7 +52,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Puts (B, D) keys, and those of the other ranks, in the place of the oldest."""
+        """Puts (B, D) keys, and those of the other ranks, in place of the oldest."""
         keys = all_rows(keys.detach().float())[-len(self.keys) :]
         places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.keys)
         self.keys[places] = keys
