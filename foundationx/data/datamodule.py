@@ -13,6 +13,7 @@ import numpy as np
 from foundationx.core.config.run import RunConfig
 from foundationx.core.config.views import ViewConfig
 from foundationx.core.errors import ConfigError, DataError
+from foundationx.core.progress import ProgressCallback, no_progress
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
 from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import Store, TaskCache
@@ -75,7 +76,7 @@ class DataModule:
         same = dict.fromkeys(self.config.views, ViewConfig(teacher="same"))
         return self._pool(split, same, functools.lru_cache(maxsize=1)(read_shared))
 
-    def fill_cache(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def fill_cache(self, progress: ProgressCallback = no_progress) -> None:
         """Decodes every image once if the configuration names a cache; later runs read it from there.
 
         Annotated heads look at images of the training size, self-supervised ones cut views from whole images; what

@@ -6,7 +6,6 @@ import datetime
 import functools
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +22,7 @@ from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
+from foundationx.core.progress import ProgressCallback
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
@@ -149,7 +149,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
     data_module = open_datasets(config, data_root)
-    data_module.fill_cache(_cache_teller())
+    data_module.fill_cache(_cache_progress())
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, device)
     trainer = build_trainer(config, data_module, plan, model, folder)
@@ -166,18 +166,18 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
         return trainer.train()
 
 
-def _cache_teller() -> Callable[[int, int], None]:
-    """A line for every tenth of the images, from the process that decodes them."""
-    told = 0
+def _cache_progress() -> ProgressCallback:
+    """Prints a line for every tenth of the images, from the process that decodes them."""
+    printed = 0
 
-    def tell(done: int, total: int) -> None:
-        nonlocal told
+    def report(done: int, total: int, what: str = "") -> None:
+        nonlocal printed
         tenth = done * 10 // total
-        if tenth != told:
+        if tenth != printed:
             print(f"cache: {done} of {total} images decoded", flush=True)
-        told = tenth
+        printed = tenth
 
-    return tell
+    return report
 
 
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from foundationx.core.errors import DataError
+from foundationx.core.progress import ProgressCallback, no_progress
 from foundationx.core.types import TaskKey
 from foundationx.data.cache.store import Adder, Entry, Key, Store, TaskCache, image_key, target_key
 from foundationx.data.dataset import ImageDataset
@@ -64,7 +65,7 @@ def fill(
     indices: Mapping[TaskKey, np.ndarray],
     limit: int,
     workers: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ProgressCallback = no_progress,
 ) -> dict[TaskKey, TaskCache]:
     """What is cached of every task, after what was missing has been added.
 
@@ -143,7 +144,7 @@ def _add(
     decoded: Iterator[list[Entry]],
     total: int,
     limit: int,
-    progress: Callable[[int, int], None],
+    progress: ProgressCallback,
 ) -> None:
     """Adds groups of images, of ``TOGETHER`` bytes or a little more, until all are added or the limit is reached."""
     pending: list[Entry] = []
