@@ -35,7 +35,7 @@ test-fast: setup  ## the fast suite alone (under 5 minutes on 2 cores)
 lint: setup  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-#	$(BIN)/mypy  # once it reports 0 errors
+	$(BIN)/mypy
 
 format: setup  ## fix style and format where that is possible
 	$(BIN)/ruff check --fix .

@@ -189,7 +189,7 @@ def _tabled_names(tree: ast.Module) -> Iterator[str]:
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
                     module = str(value.value).partition(":")[0]
                     if module.islower():
-                        yield f"{module}.{key.value}"
+                        yield f"{module}.{key.value!s}"
 
 
 def concrete_tasks(code: Code) -> int:

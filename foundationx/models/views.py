@@ -7,6 +7,7 @@ from foundationx.data.normalise import Normaliser
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.self_supervision.head import SelfSupervisionHead
 from foundationx.tasks.self_supervision.objective import ObjectiveOutput
+from foundationx.tasks.self_supervision.target import SelfSupervisionBatch
 
 
 def look_at_views(
@@ -15,6 +16,7 @@ def look_at_views(
     """Losses and features that the objective of the batch's head computes from its views."""
     key = batch.key
     head, target = student.head(key), teacher.head(key)
+    assert isinstance(batch, SelfSupervisionBatch)
     assert isinstance(head, SelfSupervisionHead) and isinstance(target, SelfSupervisionHead)
     return head.objective_output(
         lambda images: student.trunk(images, key), lambda images: teacher.trunk(images, key), target, normalise, batch
