@@ -1,4 +1,4 @@
-"""Overlap of masks, with the trivial baseline beside it (``foundation_x.md`` section 4.2)."""
+"""Overlap of masks, with the score of predicting nothing beside it."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ def test_hand_worked():
 def test_there_are_fifteen_bins():
     """0.61 and 0.65 lie in one fifteenth, [9/15, 10/15), whose mean is 0.63: half positive gives 0.13, twice.
 
-    Of ten bins they would share one as well, of twelve not. 0.30 and 0.35 lie in two fifteenths, [4/15, 5/15) and
-    [5/15, 6/15), but in one tenth: apart the gaps are 0.70 and 0.35, together they would be |0.325 - 0.5| = 0.175.
+    Ten bins would join them too, twenty would not. 0.30 and 0.35 lie in two fifteenths, [4/15, 5/15) and [5/15, 6/15),
+    but in one tenth: apart their gaps are 0.70 and 0.35, together it would be |0.325 - 0.5| = 0.175.
     """
     assert ece([1, 0], [0.61, 0.65]) == pytest.approx(0.13, abs=1e-6)
     assert ece([1, 0], [0.30, 0.35]) == pytest.approx((0.70 + 0.35) / 2, abs=1e-6)
-    # One image on either side of every edge b / 15, the left one positive: no two images of 30 share a bin's half.
+    # Two images in every bin, beside its edges, the left one positive.
     left, right = np.arange(15) / 15 + 0.005, np.arange(1, 16) / 15 - 0.005
     gaps = [abs(a + b - 1) for a, b in zip(left, right, strict=True)]  # sums of a bin's two images, one positive
     assert ece([1] * 15 + [0] * 15, [*left, *right]) == pytest.approx(sum(gaps) / 30, abs=1e-6)
