@@ -69,9 +69,9 @@ class FeatureCache:
     """Gives every step its batch, and what the frozen part of the model says of it where that is known.
 
     Args:
-        config: of the run.
-        model: the student.
-        normalise: makes the network's input.
+        config: Configuration of the run.
+        model: Student.
+        normalise: Makes the network's input of images.
     """
 
     def __init__(self, config: RunConfig, model: FoundationModel, normalise: Normaliser):

@@ -1,4 +1,4 @@
-"""The training log on disk, and TensorBoard where it is asked for."""
+"""The training log on disk, and TensorBoard if the configuration asks for it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RowFile:
-    """A file with a JSON object a line, to which rows are added. A row that the disk does not take waits for the next.
+    """A file with one JSON object per line. A row for which the disk has no space is written with the next one.
 
     Args:
-        path: of the file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path):
@@ -35,12 +35,12 @@ class RowFile:
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def add(self, row: dict[str, Any]) -> bool:
-        """Adds a row. Returns False where the disk has no room for it: what waits is written with a later row."""
+        """Adds a row. Returns False if the disk has no space for it: it is then written with a later row."""
         self._waiting.append(json.dumps(row) + "\n")
         return self.write_waiting()
 
     def write_waiting(self) -> bool:
-        """Writes what waits, all or nothing of it. Returns False where there is no room."""
+        """Writes all rows that wait, or none of them. Returns False if the disk has no space."""
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "ab", buffering=0) as stream:

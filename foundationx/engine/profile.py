@@ -4,7 +4,7 @@ The loop is left as it is: for the time of a profile its parts are wrapped, each
 waits for the device when it starts and stops, so that work is counted where it belongs; the whole step is timed in
 steps of its own, without stopwatches.
 
-The floor (``anchors.md`` section 2.7) is the time that the step's multiplications would take at the speed of one large
+The floor is the time that the step's multiplications would take at the speed of one large
 matrix product on this machine: images * (6 * trained + 2 * frozen + 2 * teacher multiply-adds) / speed. They are
 counted, not estimated, by torch's own counter: matrix products, convolutions and fused attention.
 """

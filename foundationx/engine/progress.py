@@ -41,7 +41,7 @@ class Progress:
     """Display of one run; a context manager.
 
     Args:
-        console: where to print; the terminal where it is None.
+        console: Console to print to; the terminal if it is None.
     """
 
     def __init__(self, console: Console | None = None):

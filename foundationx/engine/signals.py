@@ -21,7 +21,7 @@ class StopRequest:
         self.asked = False
 
     def ask(self) -> bool:
-        """Takes a request. Returns False where it is not the first."""
+        """Takes a request. Returns whether it is the first."""
         first, self.asked = not self.asked, True
         return first
 

@@ -19,7 +19,7 @@ from foundationx.models.views import look_at_views
 
 
 def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast where it is asked for; it needs no loss scaling."""
+    """bf16 autocast if the configuration asks for it; it needs no loss scaling."""
     if runtime.precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()

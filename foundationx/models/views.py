@@ -18,6 +18,7 @@ def look_at_views(
     head, target = student.head(key), teacher.head(key)
     assert isinstance(batch, SelfSupervisionBatch)
     assert isinstance(head, SelfSupervisionHead) and isinstance(target, SelfSupervisionHead)
+    assert isinstance(batch, SelfSupervisionBatch)
     return head.objective_output(
         lambda images: student.trunk(images, key), lambda images: teacher.trunk(images, key), target, normalise, batch
     )

@@ -14,12 +14,12 @@ def compile_trainer(trainer: Trainer, plan: Plan, backend: Backend | None = None
     """Compiles student and teacher by ``runtime.compile``; nothing where that is None.
 
     Args:
-        trainer: of the run.
-        plan: whose phases are counted.
-        backend: in place of the configured one.
+        trainer: Trainer of the run.
+        plan: Plan whose phases are counted.
+        backend: Backend in place of the configured one.
 
     Raises:
-        ConfigError: the backend does not work here.
+        ConfigError: The backend does not work here.
     """
     backend = backend or trainer.config.runtime.compile
     if backend is None:
