@@ -157,7 +157,7 @@ def schedule(config, sizes):
     for _ in range(config.schedule.cycles):
         for key, size in sizes.items():
             s, visits = visits, visits + 1
-            lock, release = getattr(config.schedule.lock, key.task), getattr(config.schedule.release, key.task)
+            lock, release = config.schedule.lock[key.task], config.schedule.release[key.task]
             one_pass = math.ceil(size / batch)
             if config.name.startswith("ark"):
                 m = 1 - 0.1 * (1 + math.cos(math.pi * s / total)) / 2

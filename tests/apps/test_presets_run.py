@@ -59,7 +59,7 @@ def test_a_preset_trains_on_copies(path, copies, tmp_path):
     assert [f"{visit['dataset']}/{visit['task']}" for visit in visits] == wanted
     locked = {visit["task"] for visit in visits if [phase["name"] for phase in visit["phases"]] == ["lock", "release"]}
     lock = load_config(path).schedule.lock
-    assert locked == {visit["task"] for visit in visits if getattr(lock, visit["task"]) > 0}
+    assert locked == {visit["task"] for visit in visits if lock[visit["task"]] > 0}
     folder = WorkDir(tmp_path)
     rows = folder.read_metrics()
     last = max(row.visit for row in rows)
