@@ -34,27 +34,27 @@ class ViewScores:
     def __init__(self) -> None:
         self._losses: dict[str, list[tuple[float, int]]] = {}
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
-        self._wanted: Tensor | None = None
+        self._target_sum: Tensor | None = None
 
-    def add(self, losses: dict[str, Tensor], first: Tensor, second: Tensor, wanted: Tensor | None) -> None:
-        """One batch: losses (), features (B, D) of two views of the same images, and wishes (B, K) or None."""
+    def add(self, losses: dict[str, Tensor], first: Tensor, second: Tensor, targets: Tensor | None) -> None:
+        """One batch: losses (), features (B, D) of two views of the same images, and targets (B, K) or None."""
         for name, loss in losses.items():
             self._losses.setdefault(name, []).append((float(loss), len(first)))
         self._pairs.append((first.float().cpu().numpy(), second.float().cpu().numpy()))
-        if wanted is not None:
-            total = wanted.sum(dim=0)
-            self._wanted = total if self._wanted is None else self._wanted + total
+        if targets is not None:
+            total = targets.sum(dim=0)
+            self._target_sum = total if self._target_sum is None else self._target_sum + total
 
     def rows(self) -> list[Score]:
         """All scores of what was added; at least one batch."""
         first, second = (np.concatenate(features) for features in zip(*self._pairs, strict=True))
         n = len(first)
         terms = {name: sum(loss * count for loss, count in values) / n for name, values in self._losses.items()}
-        found = [Score("loss", name, value, n) for name, value in terms.items()]
+        scores = [Score("loss", name, value, n) for name, value in terms.items()]
         monitors = {"margin": margin(first, second), "rank": effective_rank(second), "spread": spread(second)}
-        if self._wanted is not None:
-            monitors["entropy"] = _entropy_share(self._wanted)
-        return found + [Score(name, MEAN, value, n) for name, value in monitors.items()]
+        if self._target_sum is not None:
+            monitors["entropy"] = _entropy_share(self._target_sum)
+        return scores + [Score(name, MEAN, value, n) for name, value in monitors.items()]
 
 
 def merged(kinds: list[list[Score]]) -> list[Score]:

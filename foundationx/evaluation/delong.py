@@ -46,7 +46,7 @@ def delong(truth: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.nda
         return None
     components = [_components(truth, scores) for scores in (one, two)]
     difference = components[1][0].mean() - components[0][0].mean()
-    positive, negative = (components[1][side] - components[0][side] for side in (0, 1))
+    positive, negative = (components[1][model] - components[0][model] for model in (0, 1))
     error = float(np.sqrt(max(_variance(truth, positive, negative, patients), 0.0)))
     if error < ROUNDING:
         return DeLong(float(difference), 0.0, float(abs(difference) < ROUNDING))

@@ -185,14 +185,14 @@ class _Head:
 
     Args:
         recorder: Records truth and predictions.
-        examples: Number of images kept for the report, with the last model's predictions.
+        examples: Number of images stored for the report, with the last model's predictions.
         batches: Number of batches in which the head has images.
     """
 
     def __init__(self, recorder: Recorder, examples: int, batches: int):
         self.key, self.recorder, self.batches = recorder.key, recorder, batches
         self.done = self.images = 0
-        self.wanted, self.shown = examples, ""
+        self.requested, self.shown = examples, ""
         self.examples: list[Example] = []
 
     def add(self, predictions: Mapping[str, Prediction], batch: Batch) -> None:
@@ -200,7 +200,7 @@ class _Head:
         self.recorder.add(predictions, batch)
         self.images += len(batch)
         self.shown = list(predictions)[-1]
-        missing = min(self.wanted - len(self.examples), len(batch))
+        missing = min(self.requested - len(self.examples), len(batch))
         self.examples += [self.recorder.task.example(predictions[self.shown], batch, index) for index in range(missing)]
 
 
@@ -239,8 +239,8 @@ def _usable(loaded: Sequence[Loaded], on_bad_sample: str, bad: list[BadSample]) 
 
 def _of_same_images(batches: Sequence[Batch], images: int) -> list[list[Batch]]:
     """Batches with all ``images`` together, and each other batch alone: it lacks the images its head cannot use."""
-    whole = [batch for batch in batches if len(batch) == images]
-    return ([whole] if whole else []) + [[batch] for batch in batches if len(batch) < images]
+    complete = [batch for batch in batches if len(batch) == images]
+    return ([complete] if complete else []) + [[batch] for batch in batches if len(batch) < images]
 
 
 def _check_seen(heads: Mapping[TaskKey, _Head], on_bad_sample: str, bad: Sequence[BadSample]) -> None:

@@ -43,7 +43,7 @@ def collate_heads(items: Sequence[Sequence[tuple[Sample | None, list[BadSample]]
 
 
 def image_batches(data_module: DataModule, split: Split, size: int) -> list[list[tuple[SampleRef, ...]]]:
-    """Every image file once, with the heads that look at it; files of one batch have the same heads.
+    """Every image file once, with the heads that use it; files of one batch have the same heads.
 
     Images of one head are in ascending order within each set of heads.
 

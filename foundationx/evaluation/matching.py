@@ -52,11 +52,11 @@ def match_boxes(predictions: Predictions) -> list[Matches]:
     collected: list[list[tuple[AnyArray, AnyArray]]] = [[] for _ in predictions.classes]
     for image, known in enumerate(~np.isnan(predictions.labels)):
         of_image = classes.image(image)
-        confidences, found = scores.image(image), as_xywh(boxes.image(image))
+        confidences, predicted = scores.image(image), as_xywh(boxes.image(image))
         true, of_true = as_xywh(true_boxes.image(image)), true_classes.image(image)
         for k in np.flatnonzero(known):
             own = of_image == k
-            best, hits = match_image(found[own], confidences[own], true[of_true == k], IOUS)
+            best, hits = match_image(predicted[own], confidences[own], true[of_true == k], IOUS)
             collected[k].append((confidences[own][best], np.packbits(hits, axis=0)))
     return [_join(predictions, k, parts) for k, parts in enumerate(collected)]
 
@@ -76,7 +76,7 @@ def _join(predictions: Predictions, k: int, parts: list[tuple[AnyArray, AnyArray
 def match_image(boxes: AnyArray, scores: AnyArray, true: AnyArray, ious: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Matches the boxes of one class in one image: greedily, from the best box down.
 
-    A box takes the free true box that it overlaps most, at each of ``ious`` anew; of equal ones the last.
+    A box takes the free true box that it overlaps most, separately at each of ``ious``; of equal ones the last.
 
     Args:
         boxes: (M, 4) predictions, x y width height.

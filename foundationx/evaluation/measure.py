@@ -41,8 +41,8 @@ def statistics(predictions: Predictions) -> list[Statistic]:
 def curves(predictions: Predictions) -> dict[str, Any]:
     """Curves by class, of the first metric that has some."""
     for module in fitting(predictions):
-        if hasattr(module, "curves") and (found := module.curves(predictions)):
-            return found
+        if hasattr(module, "curves") and (points := module.curves(predictions)):
+            return points
     return {}
 
 

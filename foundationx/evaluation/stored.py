@@ -44,8 +44,8 @@ def stored_thresholds(folder: Path, heads: Sequence[TaskKey], models: Sequence[s
     Raises:
         DataError: A file of predictions cannot be read.
     """
-    found = {(key, model): _thresholds(folder, key, model, visit, DEFAULT_RULE) for key in heads for model in models}
-    return {name: thresholds for name, thresholds in found.items() if thresholds}
+    chosen = {(key, model): _thresholds(folder, key, model, visit, DEFAULT_RULE) for key in heads for model in models}
+    return {name: thresholds for name, thresholds in chosen.items() if thresholds}
 
 
 def read_with_thresholds(path: Path, folder: Path, rule: str = DEFAULT_RULE) -> Predictions:

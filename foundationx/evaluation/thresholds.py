@@ -1,7 +1,7 @@
 """Thresholds of image labels, chosen on one split (validation) and applied to another (test).
 
 An image is positive from the threshold on. Candidates are the scores that occur; of equally good ones the highest is
-taken. Nothing is chosen for a one-sided class.
+chosen. Nothing is chosen for a one-sided class.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def choose_thresholds(predictions: Predictions, rule: str = DEFAULT_RULE) -> dic
         raise DataError(str(predictions.key), "thresholds must not be chosen on test", "validation predictions", fix)
     if "probabilities" not in predictions.recorded:
         return {}
-    found = {}
+    chosen = {}
     for k, name in enumerate(predictions.classes):
         _, truth, scores = known_labels(predictions, k)
         value = choose_threshold(truth, scores, rule)
         if value is not None:
-            found[name] = Threshold(value, rule, predictions.split.value, int(truth.sum()), int((~truth).sum()))
-    return found
+            chosen[name] = Threshold(value, rule, predictions.split.value, int(truth.sum()), int((~truth).sum()))
+    return chosen

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _gains(run_folder: Path) -> Table:
-    """The test side: untrained model and teacher, head by head."""
+    """The test split: untrained model and teacher, head by head."""
     from foundationx.core.workdir import WorkDir
     from foundationx.evaluation.measure import is_headline
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line a finding. Fails where a run would not work."""
+    """Prints one line per finding. Fails if a run would not work."""
     from foundationx.apps.run.doctor import Level, examine_machine, examine_run
 
     findings = examine_machine(options.work_dir)

@@ -62,9 +62,9 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
         brief = row.metric == Task(row.task).facts.headline or (row.class_name == MEAN and row.metric not in hidden)
         if options.all or brief:
             lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
-    for name, found in lines.items():
-        counts = dict.fromkeys(str(row.n) for row in found.values())
-        values = [found[model].value if model in found else None for model in models]
+    for name, by_model in lines.items():
+        counts = dict.fromkeys(str(row.n) for row in by_model.values())
+        values = [by_model[model].value if model in by_model else None for model in models]
         table.add_row(*name, "/".join(counts), *("-" if value is None else f"{value:.4f}" for value in values))
     wide_console().print(table)
     if options.json:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Exports, and prints where to and how the result is used."""
+    """Exports, and prints the path of the result and how to use it."""
     from foundationx.engine.checkpoint import load_checkpoint
     from foundationx.weights.exports.formats import FORMATS
 

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         table.add_row(group, str(number), status, why)
     console = wide_console()
     console.print(table)
-    size = f"{released.image_size} pixels" if released.image_size else "not told by the file"
+    size = f"{released.image_size} pixels" if released.image_size else "not recorded in the file"
     console.print(
         f"{released.shape.describe()}; image size: {size}; mean {released.mean}, std {released.std}", highlight=False
     )
@@ -67,15 +67,15 @@ def run(options: argparse.Namespace) -> None:
         print(path)
 
 
-def _image_size(asked: int | None, told: int | None) -> int | None:
-    """The file's image size, else the user's. Raises CheckpointError where they differ, or it is no multiple of 32."""
+def _image_size(asked: int | None, recorded: int | None) -> int | None:
+    """The file's image size, else the user's. Raises CheckpointError if they differ, or it is no multiple of 32."""
     from foundationx.core.errors import CheckpointError
 
     if asked is not None and (asked <= 0 or asked % 32):
         raise CheckpointError("--image-size", f"found {asked}", "a multiple of 32")
-    if None not in (asked, told) and asked != told:
-        raise CheckpointError("--image-size", f"found {asked}", f"{told}, which the file tells", "leave it out")
-    return told or asked
+    if None not in (asked, recorded) and asked != recorded:
+        raise CheckpointError("--image-size", f"found {asked}", f"{recorded}, as the file records", "leave it out")
+    return recorded or asked
 
 
 def _groups(released: Released) -> dict[tuple[str, str, str], int]:

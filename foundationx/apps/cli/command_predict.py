@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
     options.out.mkdir(parents=True, exist_ok=True)
-    found = predict_images(
+    findings = predict_images(
         model,
         checkpoint.config,
         options.model,
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         device=device,
     )
-    for finding in found:
+    for finding in findings:
         json_file = options.out / f"{finding.path.name}.json"
         json_file.write_text(json.dumps(finding.values, indent=1) + "\n", encoding="utf-8")
         picture = options.out / f"{finding.path.name}.overlay.png"

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what was found and writes it; exit code 1 where something that is held out is trained on."""
+    """Prints and writes the duplicates; exit code 1 if something that is held out is trained on."""
     from foundationx.curation.audit.audit import audit, exclusions
     from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
     from foundationx.curation.issues import report_lines

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes the folder and prints what was decided; the exit code is 0 where there is a configuration."""
+    """Writes the folder and prints what was decided; the exit code is 0 if there is a configuration."""
     from foundationx.core.errors import DataError
     from foundationx.core.resources import find_config
     from foundationx.datasets.cards.catalog import Catalog
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_decisions(fusion: Fusion, console: Console, everything: bool) -> None:
-    table = Table(title=f"{fusion.recipe.name}: {len(fusion.kept)} of {len(fusion.decisions)} datasets kept")
+    table = Table(title=f"{fusion.recipe.name}: {len(fusion.kept)} of {len(fusion.decisions)} datasets selected")
     for column in ("dataset", "decision", "trains", "why"):
         table.add_column(column)
     trains = {entry.name: entry for entry in fusion.entries}
@@ -79,7 +79,7 @@ def _print_decisions(fusion: Fusion, console: Console, everything: bool) -> None
 
 def _print_groups(fusion: Fusion, console: Console) -> None:
     """The portal's summary: one row a modality."""
-    table = Table(title="kept datasets by modality")
+    table = Table(title="selected datasets by modality")
     for column in ("modality", "datasets", "images", "organisations", "labelled", "clashes"):
         table.add_column(column, justify="left" if column in ("modality", "clashes") else "right")
     for one in fusion.groups:

@@ -45,7 +45,7 @@ def run_protocol(options: argparse.Namespace) -> None:
     from foundationx.core.workdir import WorkDir
 
     if options.card is None:
-        raise ConfigError("--card", "is missing", "the dataset to judge on", "name a card of `foundationx data list`")
+        raise ConfigError("--card", "is missing", "a dataset to evaluate on", "name a card of `foundationx data list`")
     model = "teacher" if options.model == "both" else options.model
     request = Request(
         options.checkpoint, model, options.card, options.root, options.data_root, options.device, options.out

@@ -52,7 +52,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
+    """Device to compute on."""
     parser.add_argument(
         "--device", default="auto", help="device of torch, such as cpu or cuda:0; auto uses a GPU if there is one"
     )
@@ -89,6 +89,6 @@ def parse_options(pairs: list[str]) -> dict[str, object]:
 
 
 def wide_console() -> Console:
-    """A console whose tables are not squeezed into 80 columns where the output is a file or a pipe."""
+    """A console whose tables are not squeezed into 80 columns if the output is a file or a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)

@@ -17,7 +17,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def default_text(action: argparse.Action) -> str:
-    """The default as the help shows it: " (default: ...)"; empty if the help says it, or there is none.
+    """The default as the help shows it: " (default: ...)"; empty if the help contains it, or there is none.
 
     Args:
         action: Option or positional argument.
@@ -39,7 +39,7 @@ def add_command(
     """Adds a command.
 
     Args:
-        commands: Where to.
+        commands: Subparsers to add to.
         name: Name on the command line.
         module: Has ``HELP`` (one line), ``EXAMPLE`` (commands to type), ``add_arguments(parser)`` and ``run(options)``.
 

@@ -2,7 +2,7 @@
 
 Landmarks come from what the card has: masks or boxes of organs (``evaluation/anatomy/landmarks.py``). Without any, the
 measures that need none are computed, and the others are named as left out. The network is in evaluation mode, and
-student and teacher are not mixed. One radiograph per patient is taken, so that every pair belongs to two patients. The
+student and teacher are not mixed. One radiograph per patient is used, so that every pair belongs to two patients. The
 same network with random weights is measured beside the model.
 """
 
@@ -56,7 +56,7 @@ REPEATS = 1000
 class Options(Section):
     """Which radiographs, and how they are measured."""
 
-    split: Literal["val", "test"] = Field("test", description="split whose patients are taken")
+    split: Literal["val", "test"] = Field("test", description="split whose patients are used")
     radiographs: int = Field(16, ge=2, description="patients, one radiograph of each")
     size: int | None = Field(
         None, ge=64, description="side in pixels that radiographs are resized to; by default the model's input"
@@ -166,7 +166,7 @@ def read_radiographs(
         subject: Model and dataset.
         key: Head whose annotations give landmarks.
         organs: Classes that are organs.
-        split: Split whose patients are taken.
+        split: Split whose patients are used.
         most: Most patients.
         size: Side in pixels of the squares that radiographs are resized to.
 
@@ -180,7 +180,7 @@ def read_radiographs(
         first.setdefault(table.patients[index], int(index))
     if len(first) < 2:
         found = f"has {len(first)} patients in the {split.value} split"
-        raise ConfigError(f"{key}", found, "two at least", "take another split (--with split=val) or another dataset")
+        raise ConfigError(f"{key}", found, "two at least", "choose another split (--with split=val) or another dataset")
     dataset = CardDataset(table, subject.data_module.roots[key.dataset], ViewPipeline(size))
     columns = {table.classes.index(name): name for name in organs}
     radiographs = []

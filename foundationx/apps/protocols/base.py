@@ -1,4 +1,4 @@
-"""What protocols share: a model from a checkpoint, a dataset to judge it on, and a result that is a table.
+"""What protocols share: a model from a checkpoint, a dataset to evaluate it on, and a table of results.
 
 A protocol is one file of this folder with ``Options`` (its options, a Section) and ``run(request, options)``, which
 gives a Result. Everything is chosen on training and validation patients; test is looked at once.
@@ -31,7 +31,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.imports.imported import open_subject
 
 LABELS = Task.CLASSIFICATION
-"""The task of image labels, which most protocols judge."""
+"""The task of image labels, which most protocols evaluate."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def open_protocol(name: str, options: Mapping[str, Any]) -> tuple[ModuleType, Se
     """A protocol and its checked options.
 
     Raises:
-        ConfigError: there is no such protocol, or an option is unknown or wrong.
+        ConfigError: There is no such protocol, or an option is unknown or wrong.
     """
     module = PROTOCOLS.get(name, "--protocol")
     try:

@@ -22,7 +22,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.classification.prediction import ClassificationPrediction
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))
-"""Inverse strengths C of regularisation that are tried on validation; of equal ones the smallest is taken."""
+"""Inverse strengths C of regularisation that are tried on validation; of equal ones the smallest is chosen."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Few-shot: the linear probe with a handful of training images, several draws of them, mean and standard deviation.
 
-The first n images of one seeded order are taken, so that more images include fewer (nested
+The first n images of one seeded order are used, so that larger sets include smaller ones (nested
 subsets). C is chosen on validation for each draw.
 """
 

@@ -36,7 +36,7 @@ def run(request: Request, options: Options) -> Result:
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
     splits = {split: embed(subject, key, split, options.projected) for split in Split}
     probe, strength = best_probe(splits[Split.TRAIN], splits[Split.VAL])
-    kept = [
+    predictions = [
         predictions_of(subject, key, split, splits[split], probe.probabilities(splits[split]))
         for split in (Split.VAL, Split.TEST)
     ]
@@ -44,9 +44,9 @@ def run(request: Request, options: Options) -> Result:
     return Result(
         f"linear probe of {request.checkpoint} ({subject.name}) on {key}, test",
         ("metric", "class", "n", "value", "95 % interval"),
-        interval_rows(kept[-1]),
+        interval_rows(predictions[-1]),
         notes,
-        kept,
+        predictions,
     )
 
 

@@ -29,7 +29,7 @@ LEAST = 10
 
 
 class Options(Section):
-    """Where ages are cut."""
+    """Limits between age groups."""
 
     ages: tuple[int, ...] = Field((18, 40, 60, 80), description="years at which ages are cut")
 
@@ -90,12 +90,12 @@ def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) ->
 def _scores(predictions: Predictions) -> tuple[str, str, str]:
     """Patients, mean AUROC and its interval, as text."""
     patients = predictions.patient_count
-    found = next(
+    score = next(
         item
         for item in estimate(statistics(predictions), patients)
         if (item.metric, item.class_name) == ("AUROC", MEAN)
     )
-    if found.value is None:
+    if score.value is None:
         return str(patients), "-", "-"
-    ends = "-" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
-    return str(patients), f"{found.value:.4f}", ends
+    ends = "-" if score.low is None else f"{score.low:.4f} to {score.high:.4f}"
+    return str(patients), f"{score.value:.4f}", ends

@@ -38,14 +38,16 @@ def run(request: Request, options: Options) -> Result:
     if key not in subject.model.classes:
         raise ConfigError("--card", f"the model has no head {key}", nearest(str(key), map(str, subject.model.classes)))
     subject.need(key, (Split.TEST,))
-    side = options.resize or round(subject.config.image_size * 8 / 7)
-    if side < subject.config.image_size:
+    size = options.resize or round(subject.config.image_size * 8 / 7)
+    if size < subject.config.image_size:
         expected = f"at least {subject.config.image_size}, the network's input"
-        raise ConfigError("--with resize", f"found {side}", expected)
-    found = _predict(subject, key, side)
+        raise ConfigError("--with resize", f"found {size}", expected)
+    predictions = _predict(subject, key, size)
     title = f"ten crops of {request.card} by {request.checkpoint} ({subject.name}), test"
-    notes = [f"resized to {side}, crops of {subject.config.image_size}, images: {subject.sizes(key)}"]
-    return Result(title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(found), notes, [found])
+    notes = [f"resized to {size}, crops of {subject.config.image_size}, images: {subject.sizes(key)}"]
+    return Result(
+        title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(predictions), notes, [predictions]
+    )
 
 
 def _predict(subject: Subject, key: TaskKey, side: int) -> Predictions:

@@ -40,7 +40,7 @@ def run(request: Request, options: Options) -> Result:
     """The answers on test, for every class of the dataset that some head of the model can answer for.
 
     Raises:
-        ConfigError: ``use`` names what there is not, several heads could answer and none is named, or none can.
+        ConfigError: ``use`` names something unknown, several heads could answer and none is named, or none can.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
     subject.need(key, (Split.TEST,))
@@ -52,12 +52,14 @@ def run(request: Request, options: Options) -> Result:
     if not chosen:
         known = ", ".join(map(str, _heads(subject)))
         raise ConfigError(USE, f"no class of the model means one of {', '.join(classes)}", f"a class of {known}")
-    found = _answers(subject, key, chosen)
+    predictions = _answers(subject, key, chosen)
     title = f"zero-shot answers of {request.checkpoint} ({subject.name}) on {key}, test"
     notes = [f"{name}: {head}, {subject.model.classes[head][column]}" for name, (head, column) in chosen.items()]
     left = [name for name in classes if name not in chosen]
     notes += [f"no head answers for {', '.join(left)}"] * bool(left)
-    return Result(title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(found), notes, [found])
+    return Result(
+        title, ("metric", "class", "n", "value", "95 % interval"), interval_rows(predictions), notes, [predictions]
+    )
 
 
 def _heads(subject: Subject) -> list[TaskKey]:
@@ -87,13 +89,13 @@ def _same_meaning(card: str, name: str, subject: Subject) -> Answer | None:
     """The one class of the model that means exactly the same. Raises ConfigError if there are several."""
     catalog = Catalog()
     meanings = {item.name: item for item in catalog.card(card).tasks[LABELS].classes}
-    wanted = meanings[name]
-    if wanted.canonical is None or wanted.relation != "exact":
+    target = meanings[name]
+    if target.canonical is None or target.relation != "exact":
         return None
     fitting: list[Answer] = []
     for key in _heads(subject):
         for column, own in enumerate(catalog.card(key.dataset).tasks[key.task].classes):
-            if (own.canonical, own.relation, own.polarity) == (wanted.canonical, "exact", wanted.polarity):
+            if (own.canonical, own.relation, own.polarity) == (target.canonical, "exact", target.polarity):
                 fitting.append((key, column))
     if len(fitting) > 1:
         several = ", ".join(f"{key}:{subject.model.classes[key][column]}" for key, column in fitting)
@@ -110,6 +112,6 @@ def _answers(subject: Subject, key: TaskKey, chosen: dict[str, Answer]) -> Predi
         predicted = {head: probabilities_of(subject.model, inputs, head) for head in {h for h, _ in chosen.values()}}
         return torch.stack([predicted[head][:, column] for head, column in chosen.values()], dim=1)
 
-    found = apply_to_all(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)
-    whole = predictions_of(subject, key, Split.TEST, found, found.features)
-    return replace(whole, classes=tuple(chosen), labels=found.labels[:, columns])
+    embeddings = apply_to_all(subject, key, subject.data_module.evaluation(Split.TEST), Split.TEST, answer)
+    predictions = predictions_of(subject, key, Split.TEST, embeddings, embeddings.features)
+    return replace(predictions, classes=tuple(chosen), labels=embeddings.labels[:, columns])

@@ -107,7 +107,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class AnatomyMeasures:
-    """All measures, and features of positions for pictures; ``left_out`` says what was not measured and why."""
+    """All measures, and features of positions for pictures; ``left_out`` lists what was not measured and why."""
 
     measured: list[Measured]
     landmarks: list[str] = field(default_factory=list)
@@ -149,7 +149,7 @@ def measure(
     result.measured.extend(correspondences(radiographs, names, result, positions))
     pairs = mirror_pairs(names)
     if len(pairs) < 2:
-        result.left_out.append("symmetry: there are no two landmarks that both sides of the body have")
+        result.left_out.append("symmetry: no landmark occurs on both sides of the body")
     else:
         result.measured.extend(symmetries(radiographs, names, result.queries, pairs))
     return result
@@ -162,17 +162,17 @@ def relations(
     rows = []
     size = radiographs[0].image.shape[0]
     for kind in KINDS:
-        said, seen, near = [], [], []
+        predicted, seen, near = [], [], []
         for radiograph in radiographs:
             drawn = draw_relations(kind, settings.relations, size, random)
             positions = np.concatenate([drawn.known.reshape(-1, 2), drawn.targets])
             features = anatomy.features_at(encoder, radiograph.image, positions, settings.view)
             known = features[: -settings.relations].unflatten(0, drawn.known.shape[:2])
-            said.append(drawn.predicted(known))
+            predicted.append(drawn.predicted(known))
             near.append(drawn.nearest(known))
             seen.append(features[-settings.relations :])
-        own = torch.stack([paired_cosines(*pair).mean() for pair in zip(said, seen, strict=True)]).numpy()
-        cosines = anatomy.cosines_of(torch.cat(said), torch.cat(seen))
+        own = torch.stack([paired_cosines(*pair).mean() for pair in zip(predicted, seen, strict=True)]).numpy()
+        cosines = anatomy.cosines_of(torch.cat(predicted), torch.cat(seen))
         blocks = cosines.unflatten(0, (len(radiographs), -1)).unflatten(2, (len(radiographs), -1)).mean(dim=(1, 3))
         others = anatomy.own_and_others(blocks)[1].numpy()
         nearest = torch.stack([paired_cosines(*pair).mean() for pair in zip(near, seen, strict=True)]).numpy()

@@ -107,11 +107,11 @@ def compare(
     stored = [_read(folder, split, model, rule) for folder in runs]
     rows, downwards, hidden = [], lower_is_better(), details()
     for key in dict.fromkeys(key for heads in stored for key in heads):
-        heads = [found.get(key) for found in stored]
+        heads = [of_run.get(key) for of_run in stored]
         present = [(folder, head) for folder, head in zip(runs, heads, strict=True) if head is not None]
         check_same_test(present)
         estimates = [None if head is None else _estimates(head, repeats, seed) for head in heads]
-        names = dict.fromkeys(name for found in estimates if found for name in found)
+        names = dict.fromkeys(name for of_run in estimates if of_run for name in of_run)
         for metric, class_name in names:
             cells = _cells((metric, class_name), heads, estimates)
             rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden))
@@ -130,14 +130,14 @@ def _read(folder: Path, split: Split, model: str, rule: str) -> dict[TaskKey, Pr
     if not paths:
         fix = f"foundationx eval {folder} --split {split.value} --out {folder}"
         raise DataError(str(folder), f"holds no predictions of the {model} on {split.value}", "predictions/", fix)
-    found = [read_with_thresholds(path, folder, rule) for path in paths]
-    return {predictions.key: predictions for predictions in found}
+    stored = [read_with_thresholds(path, folder, rule) for path in paths]
+    return {predictions.key: predictions for predictions in stored}
 
 
 def _estimates(predictions: Predictions, repeats: int, seed: int) -> dict[tuple[str, str], Estimate]:
     """Estimates by metric and class."""
-    found = estimate(statistics(predictions), predictions.patient_count, repeats, seed)
-    return {(entry.metric, entry.class_name): entry for entry in found}
+    entries = estimate(statistics(predictions), predictions.patient_count, repeats, seed)
+    return {(entry.metric, entry.class_name): entry for entry in entries}
 
 
 def _cells(
@@ -146,10 +146,10 @@ def _cells(
     estimates: Sequence[dict[tuple[str, str], Estimate] | None],
 ) -> tuple[Cell | None, ...]:
     """Cells of one metric, one per run."""
-    found = [None if of_run is None else of_run.get(name) for of_run in estimates]
-    first, head = found[0], heads[0]
+    entries = [None if of_run is None else of_run.get(name) for of_run in estimates]
+    first, head = entries[0], heads[0]
     cells: list[Cell | None] = []
-    for run, (entry, other_head) in enumerate(zip(found, heads, strict=True)):
+    for run, (entry, other_head) in enumerate(zip(entries, heads, strict=True)):
         if entry is None or other_head is None:
             cells.append(None)
         elif run == 0 or first is None or head is None or first.value is None or entry.value is None:
@@ -175,8 +175,8 @@ def _delong_p(one: Predictions, two: Predictions, class_name: str) -> float | No
     known, truth, first = known_labels(one, one.classes.index(class_name))
     _, _, second = known_labels(two, two.classes.index(class_name))
     units = np.unique(one.units[known], return_inverse=True)[1]
-    found = delong(truth, first, second, units)
-    return None if found is None else found.p
+    test = delong(truth, first, second, units)
+    return None if test is None else test.p
 
 
 def check_same_test(heads: Sequence[tuple[Path, Predictions]]) -> None:

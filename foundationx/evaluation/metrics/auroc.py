@@ -56,12 +56,12 @@ def curves(predictions: Predictions) -> dict[str, dict[str, Any]]:
         for statistic in statistics(predictions)
         if statistic.metric == "AUROC"
     }
-    found = {}
+    result = {}
     for k, name in enumerate(predictions.classes):
         if areas[name] is not None:
             _, truth, probability = known_labels(predictions, k)
             fpr, tpr, _ = roc_curve(truth, probability)
             chosen = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), CURVE_POINTS)).astype(int))
             points = {"fpr": fpr[chosen].round(4).tolist(), "tpr": tpr[chosen].round(4).tolist()}
-            found[name] = points | {"auroc": areas[name]}
-    return found
+            result[name] = points | {"auroc": areas[name]}
+    return result

@@ -25,15 +25,15 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     Bin b holds probabilities in [b / 15, (b + 1) / 15), the last one 1 as well. This is the calibration of the binary
     probability of each class, over the images whose label is known; it is defined for one-sided classes too.
     """
-    found = []
+    result = []
     for k, name in enumerate(predictions.classes):
         known, truth, probability = known_labels(predictions, k)
         units, patients = predictions.units[known], predictions.patient_count
         bins = np.clip((probability * BINS).astype(int), 0, BINS - 1)
         gaps = sum_by(bins, units, (BINS, patients), probability - truth)
         number = sum_by(np.zeros(len(known), dtype=int), units, (1, patients))
-        found.append(Statistic("ECE", name, len(known), partial(_error, gaps, number)))
-    return found
+        result.append(Statistic("ECE", name, len(known), partial(_error, gaps, number)))
+    return result
 
 
 def _error(gaps: csr_matrix, number: csr_matrix, weights: AnyArray) -> AnyArray:

@@ -29,10 +29,10 @@ def f1(table: AnyArray) -> AnyArray:
 
 
 def mcc(table: AnyArray) -> AnyArray:
-    """Matthews' correlation coefficient in [-1, 1]; 0 if every prediction is the same, not defined for one side."""
+    """Matthews' correlation coefficient in [-1, 1]; 0 if all predictions are equal, not defined if all labels are."""
     tn, fp, fn, tp = table
-    sides, calls = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
-    value = np.where(calls == 0, 0.0, (tp * tn - fp * fn) / np.sqrt(np.maximum(sides * calls, 1.0)))
+    truths, calls = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
+    value = np.where(calls == 0, 0.0, (tp * tn - fp * fn) / np.sqrt(np.maximum(truths * calls, 1.0)))
     return np.where((tp + fn == 0) | (tn + fp == 0), np.nan, value)
 
 

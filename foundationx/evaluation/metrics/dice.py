@@ -13,7 +13,7 @@ NEEDS = ("predicted_masks", "true_masks", "known_masks")
 
 
 def statistics(predictions: Predictions) -> list[Statistic]:
-    """Hard Dice and IoU of each image, then the mean over images; unknown pixels are left out on both sides.
+    """Hard Dice and IoU of each image, then the mean over images; unknown pixels are left out of both masks.
 
     ``Dice`` and ``IoU`` (both empty scores 1, as published), ``Dice positives`` (images in which the class is present)
     and ``Dice empty`` (what predicting nothing would score on the same images). An image in which every pixel of a

@@ -1,4 +1,4 @@
-"""FROC: share of objects found at a number of false positives per image (Bunch et al., 1977; LUNA16's mean)."""
+"""FROC: share of objects detected at a number of false positives per image (Bunch et al., 1977; LUNA16's mean)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     second box on one object is a false positive, as in ``AP40``.
     """
     rankings = [_Ranking(match, predictions) for match in predictions.derive(match_boxes)]
-    wanted = {"FROC": tuple(RATES.values())} | {name: (rate,) for name, rate in POINTS.items()}
+    rates_of = {"FROC": tuple(RATES.values())} | {name: (rate,) for name, rate in POINTS.items()}
     return [
         Statistic(metric, name, ranking.n, partial(ranking.mean_sensitivity, rates))
-        for metric, rates in wanted.items()
+        for metric, rates in rates_of.items()
         for name, ranking in zip(predictions.classes, rankings, strict=True)
     ]
 
@@ -57,8 +57,8 @@ class _Ranking:
         """Mean sensitivity over rates of false positives, (R,), under weights (U, R); NaN without a true box."""
         positive, negative = self.steps.weighted(weights)
         false, images = np.cumsum(negative, axis=0), (self.images @ weights)[0]
-        found = [np.where(false <= rate * images, positive, 0.0).sum(0) for rate in rates]
-        return ratio(np.mean(found, axis=0), (self.true @ weights)[0])
+        sensitivities = [np.where(false <= rate * images, positive, 0.0).sum(0) for rate in rates]
+        return ratio(np.mean(sensitivities, axis=0), (self.true @ weights)[0])
 
 
 def _count(units: AnyArray, patients: int) -> csr_matrix:

@@ -38,9 +38,9 @@ def statistics(predictions: Predictions) -> list[Statistic]:
         for k, (predicted, true, known) in enumerate(zip(*(stack.image(image) for stack in stacks), strict=True)):
             one, two = predicted & known, true & known
             if one.any() or two.any():
-                found = surface_distances(one, two, known)
-                tables["HD95 defined"][image, k] = found is not None
-                tables["HD95"][image, k], tables["ASD"][image, k] = found or (np.nan, np.nan)
+                result = surface_distances(one, two, known)
+                tables["HD95 defined"][image, k] = result is not None
+                tables["HD95"][image, k], tables["ASD"][image, k] = result or (np.nan, np.nan)
     return mean_over_images(predictions, tables)
 
 
@@ -68,7 +68,7 @@ def surface_distances(predicted: AnyArray, true: AnyArray, known: AnyArray) -> t
 def border(mask: AnyArray, known: AnyArray) -> AnyArray:
     """The pixels (H, W) bool of a mask that touch known background or the image's rim by an edge.
 
-    Where a mask ends at unknown pixels its outline is not known: such pixels are no border.
+    The outline of a mask that ends at unknown pixels is not known there: such pixels are no border.
     """
     inside = (mask | ~known).view(np.uint8)
     surrounded = cv2.erode(inside, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -84,8 +84,8 @@ def distances(pixels: AnyArray, others: AnyArray) -> AnyArray:
     height, width = others.shape
     if height * width > PIXELS_PER_POINT * others.sum() or max(height, width) > LARGEST_MAP:
         return np.asarray(cKDTree(np.argwhere(others)).query(np.argwhere(pixels))[0])
-    found = cv2.distanceTransform((~others).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[pixels]
-    return np.sqrt(np.rint(found.astype(np.float64) ** 2))
+    nearest = cv2.distanceTransform((~others).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[pixels]
+    return np.sqrt(np.rint(nearest.astype(np.float64) ** 2))
 
 
 def _percentile(values: AnyArray) -> float:

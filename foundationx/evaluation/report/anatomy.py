@@ -108,7 +108,7 @@ def correspondences(data: Correspondences) -> Figure:
         axis.annotate(str(number), (x, y), (-9, 5), textcoords="offset points", color="white", weight="bold")
     _frame(axis, (0, 2 * size + gap), size)
     axis.text(0, -0.02 * size, f"landmarks of one patient ({_short(data.radiographs[query].name)})")
-    axis.text(size + gap, -0.02 * size, f"found in another ({_short(data.radiographs[target].name)})")
+    axis.text(size + gap, -0.02 * size, f"located in another ({_short(data.radiographs[target].name)})")
     bar = figure.colorbar(ScalarMappable(scale, _ERROR), ax=axis, shrink=0.8, pad=0.01)
     bar.set_label(f"error in pixels of {size}")
     bar.outline.set_visible(False)
@@ -129,8 +129,8 @@ def _keys(axis: Axes) -> None:
     """What the marks mean, below the radiographs."""
     marks: list[tuple[str, dict[str, Any], str]] = [
         ("o", {"color": QUIET}, "landmark"),
-        ("X", {"color": QUIET, "ms": 8}, "most alike place"),
-        ("o", {"mfc": "none", "mec": INK, "ms": 9}, "true place"),
+        ("X", {"color": QUIET, "ms": 8}, "most similar position"),
+        ("o", {"mfc": "none", "mec": INK, "ms": 9}, "true position"),
     ]
     for mark, look, label in marks:
         axis.plot([], [], mark, ls="", label=label, **look)
@@ -193,24 +193,26 @@ def _show(axis: Axes, data: Correspondences, radiograph: int) -> None:
 
 def _heat(axis: Axes, data: Correspondences, radiograph: int, cosines: np.ndarray, scale: Normalize) -> None:
     _show(axis, data, radiograph)
-    side = round(len(cosines) ** 0.5)
-    reach = side * data.settings.step  # the last position may reach over the border of the radiograph
-    grid = cosines.reshape(side, side)
+    cells = round(len(cosines) ** 0.5)
+    reach = cells * data.settings.step  # the last position may reach over the border of the radiograph
+    grid = cosines.reshape(cells, cells)
     extent = (0, reach, reach, 0)
     axis.imshow(grid, cmap="inferno", norm=scale, alpha=0.55, extent=extent, interpolation="bilinear")
     _frame(axis, (0, data.size), data.size)
 
 
 def _marks(axis: Axes, true: tuple[float, float], there: np.ndarray, cosines: np.ndarray) -> None:
-    axis.plot(true[1], true[0], "o", ms=11, mfc="none", mec="#4de3ff", mew=2, ls="", label="true place")
-    axis.plot(there[1], there[0], "X", ms=8, color="#4de3ff", mec="black", mew=0.8, ls="", label="most alike place")
+    axis.plot(true[1], true[0], "o", ms=11, mfc="none", mec="#4de3ff", mew=2, ls="", label="true position")
+    axis.plot(
+        there[1], there[0], "X", ms=8, color="#4de3ff", mec="black", mew=0.8, ls="", label="most similar position"
+    )
 
 
 def _frame(axis: Axes, width: tuple[float, float], height: int) -> None:
     axis.set(xlim=width, ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
     axis.grid(visible=False)
-    for side in axis.spines.values():
-        side.set_visible(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
 
 
 def _short(name: str) -> str:
@@ -251,11 +253,11 @@ def measures(data: Correspondences) -> Figure:
 def _dumbbells(axis: Axes, data: Correspondences, names: Sequence[str]) -> None:
     bare = {(row.name, row.against): row.gain for row in data.bare if row.class_name == MEAN}
     for height, name in enumerate(names):
-        found = [row for row in data.result.measured if (row.name, row.class_name) == (name, MEAN)]
-        value, chance = found[0].value, found[0].baseline
+        of_measure = [row for row in data.result.measured if (row.name, row.class_name) == (name, MEAN)]
+        value, chance = of_measure[0].value, of_measure[0].baseline
         axis.plot([chance, value], [height, height], color=GRID, lw=5, solid_capstyle="round", zorder=1)
         axis.plot(chance, height, "|", ms=17, mew=2.2, color=INK, ls="", label="chance", zorder=3)
-        for row in found[1:]:
+        for row in of_measure[1:]:
             axis.plot(
                 row.baseline,
                 height,
@@ -264,13 +266,13 @@ def _dumbbells(axis: Axes, data: Correspondences, names: Sequence[str]) -> None:
                 mew=2.2,
                 color="#c65d21",
                 ls="",
-                label="nearest place, mean position",
+                label="nearest position, mean position",
                 zorder=3,
             )
-        if (name, found[0].against) in bare:
-            place = chance + bare[name, found[0].against]  # as far from this mark as random weights are from theirs
+        if (name, of_measure[0].against) in bare:
+            random = chance + bare[name, of_measure[0].against]  # the same gain over this baseline
             look: dict[str, Any] = {"mfc": "white", "mec": QUIET, "mew": 1.5}
-            axis.plot(place, height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
+            axis.plot(random, height + 0.22, "D", ms=6, ls="", label="random weights", zorder=4, **look)
         axis.plot(value, height, "o", ms=9, color=TEACHER, ls="", label=data.who, zorder=5)
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)

@@ -11,7 +11,7 @@ MOST_SKIPPED = 200
 
 
 def datasets(facts: Facts) -> str:
-    """Images and patients of each head by split and what is kept from training, then the positives of each class."""
+    """Images and patients of each head by split, what is excluded from training, and the positives of each class."""
     if not facts.datasets:
         return ""
     by_head: dict[tuple[str, str], dict[str, dict]] = {}

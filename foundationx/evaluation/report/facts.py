@@ -95,12 +95,12 @@ class Facts:
 
     def phases(self, key: TaskKey) -> list[OwnPhase]:
         """The planned phases of one head, in order."""
-        found, own = [], 0
+        phases, own = [], 0
         for visit in self.plan.get("visits", []):
             for phase in visit["phases"] if (visit["dataset"], visit["task"]) == (key.dataset, key.task.value) else ():
-                found.append(OwnPhase(phase["name"], phase["first_step"], phase["steps"], own))
+                phases.append(OwnPhase(phase["name"], phase["first_step"], phase["steps"], own))
                 own += phase["steps"]
-        return found
+        return phases
 
     def rows(self, key: TaskKey, metric: str, model: str | None = None, split: str | None = None) -> list[MetricRow]:
         """Rows of one head and metric, by visit."""

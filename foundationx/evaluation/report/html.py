@@ -29,7 +29,7 @@ def details(title: str, content: str) -> str:
 def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: int) -> str:
     """A table of texts; the last ``numbers`` columns are aligned right."""
     columns = list(columns)
-    kinds = [" class='number'" if place >= len(columns) - numbers else "" for place in range(len(columns))]
+    kinds = [" class='number'" if index >= len(columns) - numbers else "" for index in range(len(columns))]
     head = "".join(f"<th{kind}>{escape(column)}</th>" for kind, column in zip(kinds, columns, strict=True))
     lines = [
         "".join(f"<td{kind}>{escape(str(cell))}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in rows

@@ -21,7 +21,7 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def render(facts: Facts, more: str = "") -> str:
-    """The whole page; ``more`` are sections that are not about the training."""
+    """The page; ``more`` are sections that are not about the training."""
     name = escape(str(facts.run.get("name", "run")))
     sections = "".join(part(facts) for part in SECTIONS)
     return (
@@ -71,7 +71,7 @@ def _times(facts: Facts) -> str:
 
 
 def _headline(facts: Facts) -> str:
-    """Untrained, student and teacher, a line a head, with bars; then every class."""
+    """Untrained, student and teacher, one line per head, with bars; then every class."""
     if not facts.metrics:
         return section("What was learned", "<p class='quiet'>No evaluation yet.</p>")
     split = facts.split
@@ -125,14 +125,14 @@ def _all_metrics(facts: Facts, split: str) -> str:
     counts: dict[tuple, int] = {}
     for row in rows:
         if row.visit in (0, last):
-            place = (row.dataset, row.task, row.metric, row.class_name)
-            values.setdefault(place, {})["untrained" if row.visit == 0 else row.model] = row.value
-            counts[place] = row.n
+            group = (row.dataset, row.task, row.metric, row.class_name)
+            values.setdefault(group, {})["untrained" if row.visit == 0 else row.model] = row.value
+            counts[group] = row.n
     models = ("untrained", *facts.models)
     table = (
         [f"{dataset} {task}", metric, name, f"{counts[dataset, task, metric, name]:,}"]
-        + [rounded(found.get(model)) for model in models]
-        for (dataset, task, metric, name), found in values.items()
+        + [rounded(by_model.get(model)) for model in models]
+        for (dataset, task, metric, name), by_model in values.items()
     )
     return table_of(["head", "metric", "class", "n", *models], table, numbers=len(models) + 1)
 
@@ -185,7 +185,7 @@ def _pictures(facts: Facts) -> str:
 def _picture(key: TaskKey, example: Example, classes: tuple[str, ...]) -> str:
     name = escape(example.name)
     summaries = task_of(key.task).findings(example, classes)
-    lines = "".join(_class_line(summary) for summary in summaries) or "<li>nothing true, nothing found</li>"
+    lines = "".join(_class_line(summary) for summary in summaries) or "<li>no true objects, no predictions</li>"
     image = f"<img alt='{name}' src='{picture(key.task, example)}'>"
     return f"<figure>{image}<figcaption><ul>{lines}</ul><span>{name}</span></figcaption></figure>"
 

@@ -95,7 +95,7 @@ def test_without_landmarks_the_other_measures_are_made_and_the_reason_is_given()
     assert found.left_out == [f"{NEED_LANDMARKS}: the radiographs have no landmarks"]
     heart = [Radiograph(f.image, {"Heart: left": (9, 9), "Heart: right": (9, 60)}) for f in bare]
     assert measure(constant, heart, SETTINGS, lambda what: None).left_out == [
-        "symmetry: there are no two landmarks that both sides of the body have"
+        "symmetry: no landmark occurs on both sides of the body"
     ]
 
 

@@ -178,7 +178,7 @@ def test_header_counts_an_image_of_two_tasks_and_a_patient_of_two_datasets_once(
     assert "2.6 M parameters" in header and "2:30:00, cpu" in header
 
 
-def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_side(page):
+def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_split(page):
     learned = page.shown[page.shown.index("What was learned") : page.shown.index("Every class and metric")]
     assert "on the test split" in learned
     for line in (
