@@ -1,6 +1,6 @@
 """Arrays with one entry per image that a task records of its predictions: plain ones, ragged ones, packed masks.
 
-All three are appended batch by batch, taken image by image, and stored as a few NumPy arrays by name.
+All three are appended batch by batch, read image by image, and stored as a few NumPy arrays by name.
 """
 
 from __future__ import annotations

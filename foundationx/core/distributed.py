@@ -34,7 +34,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this rank, from 0; outside of :func:`init_process_group` as the launcher's environment says."""
+    """Number of this rank, from 0; outside of :func:`init_process_group` as in the launcher's environment."""
     return dist.get_rank() if world_size() > 1 else int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
@@ -50,7 +50,7 @@ def local_rank() -> int:
 
 @contextlib.contextmanager
 def init_process_group() -> Iterator[None]:
-    """Joins the process group of the launcher's job and leaves it at the end; does nothing without a launcher."""
+    """Joins the process group of the launcher's job and leaves it at the end; without a launcher there is none."""
     launcher = _launcher()
     if launcher is None or world_size() > 1:
         yield
@@ -79,7 +79,7 @@ def mean_count(number: Tensor) -> Tensor:
     """Number of entries per rank: their sum over all ranks, at least 1, divided by the number of ranks.
 
     A loss that each rank divides by this is, averaged over ranks, the mean over all entries: as if one process had
-    computed the whole batch.
+    computed the complete batch.
 
     Args:
         number: Entries of this rank, ().

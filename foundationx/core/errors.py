@@ -1,4 +1,4 @@
-"""Errors for people: where, what was found, what was expected, what to do.
+"""Errors for people: position, actual state, expected state, fix.
 
 The command line prints them without a stack trace and ends with exit code 2.
 """

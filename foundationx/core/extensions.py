@@ -114,7 +114,7 @@ class Extension(Generic[T]):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Where an extension may be: ``load`` gives its module or object."""
+    """Location of an extension: ``load`` gives its module or object."""
 
     source: str
     is_outside: bool
@@ -225,7 +225,7 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 @lru_cache
 def _read_entry_points(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Read anew when Python's search path has changed."""
+    """Read again when Python's search path has changed."""
     return tuple(entry_points(group=group))
 
 

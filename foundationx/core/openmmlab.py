@@ -53,9 +53,9 @@ def __getattr__(name: str) -> Any:
     prepare()
     module, _, theirs = NAMES[name].partition(":")
     with quiet():
-        found = getattr(importlib.import_module(module), theirs or name)
-    globals()[name] = found
-    return found
+        value = getattr(importlib.import_module(module), theirs or name)
+    globals()[name] = value
+    return value
 
 
 def _placeholder_ops() -> types.ModuleType:
@@ -101,14 +101,14 @@ def prepare() -> None:
         importlib.import_module("mmcv")
         if importlib.util.find_spec("mmcv._ext") is None:
             sys.modules.setdefault("mmcv._ext", _placeholder_ops())
-    # mmdet's backbones (with_cp=True) do not say which kind of checkpointing they want: torch warns in every step.
+    # mmdet's backbones (with_cp=True) do not choose a kind of checkpointing: torch warns in every step.
     warnings.filterwarnings("ignore", message=".*use_reentrant parameter should be passed", category=UserWarning)
 
 
 def _scope(library: str) -> contextlib.AbstractContextManager[None]:
     """Looks names up in ``library`` first, also inside a Runner, which sets a scope of its own."""
-    found: contextlib.AbstractContextManager[None] = __getattr__("DefaultScope").overwrite_default_scope(library)
-    return found
+    scope: contextlib.AbstractContextManager[None] = __getattr__("DefaultScope").overwrite_default_scope(library)
+    return scope
 
 
 def modules_of(library: str) -> dict[str, type[Any]]:

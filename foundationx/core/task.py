@@ -50,7 +50,7 @@ class TaskFacts:
         return self.needs_annotations and self.part != "labels"
 
     def annotation(self, parts: Mapping[str, Any]) -> Any:
-        """What is kept of one image's ``parts``, as a reader gives them; None if labels say everything."""
+        """What is stored of one image's ``parts``, as a reader gives them; None if the labels are complete."""
         return None
 
     def count(self, annotation: Any) -> int:

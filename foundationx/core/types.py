@@ -1,4 +1,4 @@
-"""The data contract: what one room hands to the next, and nothing else.
+"""The data contract: what one package passes to the next.
 
 Shape letters used in every docstring:
 
@@ -192,7 +192,7 @@ class Annotations:
         rows: N positions of the images' annotations (``Data_Entry_2017.csv row 12``), for messages.
         labels: (N, K) float32: 1 present, 0 absent, NaN unknown (of boxes and masks: not annotated in the image).
         splits: N official splits, None if the card names none.
-        targets: N targets of the task's own type in source pixels; empty if labels say everything.
+        targets: N targets of the task's own type in source pixels; empty if the labels are complete.
         bad: what was left out under ``on_bad_sample='skip'``.
         sizes: height and width in pixels by image, if the annotation file gives them; empty for image labels.
     """
@@ -214,7 +214,7 @@ class Annotations:
 
 @dataclass(frozen=True, slots=True)
 class SampleMeta:
-    """Where a sample comes from. ``height`` and ``width`` are those of the source image in pixels."""
+    """Source of a sample. ``height`` and ``width`` are those of the source image in pixels."""
 
     key: TaskKey
     image: str
@@ -245,7 +245,7 @@ class Target(Protocol):
         """The target of the image of ``size`` (height, width) after it was stretched to a square of ``side`` pixels."""
 
     def moved(self, move: Move) -> Self:
-        """The target in the view; what is no longer seen of it is gone."""
+        """The target in the view; parts outside the view are removed."""
 
 
 @dataclass(slots=True)
@@ -257,7 +257,7 @@ class Sample:
         labels: (K,) float32, tri-state.
         meta: Source of the sample.
         teacher_image: (H, W) uint8, the teacher's view; None if it is the student's.
-        target: Target of the task's own type in pixels of ``image``; None if labels say everything.
+        target: Target of the task's own type in pixels of ``image``; None if the labels are complete.
     """
 
     image: np.ndarray
@@ -341,7 +341,7 @@ class MetricRow:
 
 @dataclass(slots=True)
 class Example:
-    """One evaluated image, kept for the report's picture pages; a task's subclass adds truth and prediction as arrays.
+    """One evaluated image, stored for the report's pictures; a task's subclass adds truth and prediction as arrays.
 
     Attributes:
         image: (H, W) uint8.

@@ -1,4 +1,4 @@
-"""Errors of pydantic as errors of foundationx: which file and key, what was found, what is expected, how to fix it."""
+"""Errors of pydantic as errors of foundationx: file and key, actual value, expected value, fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def validation_error(
     Args:
         error: Error of pydantic.
         model: Model that was validated; its keys are suggested for a misspelt one.
-        source: File or option that was read; "" if ``prefix`` says enough.
+        source: File or option that was read; "" if ``prefix`` suffices.
         kind: Class of the returned error.
         prefix: Key of the model within the source.
     """
@@ -46,7 +46,7 @@ def key_path(location: tuple[int | str, ...]) -> str:
 def _explanation(
     problem: ErrorDetails, model: type[BaseModel], location: tuple[int | str, ...]
 ) -> tuple[str, str, str]:
-    """What was found, what is expected, and the fix."""
+    """Actual value, expected value, and the fix."""
     shown, message = f"found {problem['input']!r}", problem["msg"]
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, location[:-1])

@@ -7,7 +7,7 @@ splits.json               the split of every patient
 log.jsonl                 one row per ``log_every`` steps: losses, learning rate, speed
 incidents.jsonl           skipped steps, loss jumps, files that could not be written or read
 metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}
-best.json                 best validation of each head, and the step of the checkpoint that is kept for it
+best.json                 best validation of each head, and the step of the checkpoint that is stored for it
 curves.json               ROC curves of the last evaluation
 predictions/              predictions of every image in the last evaluation, one .npz per head, model and split
 thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
@@ -179,12 +179,12 @@ class WorkDir:
 
     def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
         """Examples of every head: class names, which model (student or teacher), examples."""
-        found = {}
+        examples = {}
         for path in sorted((self.root / "examples").glob("*.npz")):
             dataset, _, task = path.stem.rpartition(".")
             key = TaskKey.parse(f"{dataset}/{task}")
-            found[key] = _unpack(path, key.task.facts.example_class())
-        return found
+            examples[key] = _unpack(path, key.task.facts.example_class())
+        return examples
 
 
 def _identity(row: MetricRow) -> tuple[str | int, ...]:

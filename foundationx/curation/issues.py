@@ -105,7 +105,7 @@ def report_lines(issues: Iterable[Issue], rest: str) -> Iterator[str]:
 
     Args:
         issues: Issues in any order.
-        rest: Where all of them are written, for the line that ends a shortened group.
+        rest: File that lists all of them, for the line that ends a shortened group.
     """
     groups: dict[tuple[str, str], list[Issue]] = {}
     for issue in by_severity(issues):

@@ -36,13 +36,13 @@ class DataModule:
     """All datasets of a run.
 
     Attributes:
-        annotations: of each head, in the order of the cycle.
-        roots: folder of each dataset.
-        indices: image indices of each head on each side of the split, ascending.
-        patients: split of every patient.
-        config: of the run.
-        excluded: images left out of training by the exclusion list, by dataset.
-        caches: decoded images of each head, once ``fill_cache`` has been called.
+        annotations: Annotations of each head, in the order of the cycle.
+        roots: Folder of each dataset.
+        indices: Image indices of each head in each split, ascending.
+        patients: Split of every patient.
+        config: Configuration of the run.
+        excluded: Images left out of training by the exclusion list, by dataset.
+        caches: Decoded images of each head, once ``fill_cache`` has been called.
     """
 
     annotations: dict[TaskKey, Annotations]
@@ -64,22 +64,22 @@ class DataModule:
         return [entry for table in self.annotations.values() for entry in table.bad]
 
     def sizes(self, split: Split) -> dict[TaskKey, int]:
-        """Images of each head on one side."""
-        return {key: len(sides[split]) for key, sides in self.indices.items()}
+        """Number of images of each head in one split."""
+        return {key: len(splits[split]) for key, splits in self.indices.items()}
 
     def training(self) -> PooledDataset:
-        """Augmented samples of the training side."""
+        """Augmented samples of the training split."""
         return self._pool(Split.TRAIN, self.config.views)
 
     def evaluation(self, split: Split) -> PooledDataset:
-        """Plain resized samples of one side; for self-supervision, views as in training."""
+        """Plain resized samples of one split; for self-supervision, views as in training."""
         same = dict.fromkeys(self.config.views, ViewConfig(teacher="same"))
         return self._pool(split, same, functools.lru_cache(maxsize=1)(read_shared))
 
     def fill_cache(self, progress: ProgressCallback = no_progress) -> None:
         """Decodes every image once if the configuration names a cache; later runs read it from there.
 
-        Annotated heads look at images of the training size, self-supervised ones cut views from whole images; what
+        Annotated heads use images of the training size, self-supervised ones cut views from whole images; what
         the former leave of ``runtime.cache_gb`` is for the latter.
         ``progress`` is called with the images done and in all. Raises DiskError if the folder cannot be written.
         """
@@ -94,8 +94,8 @@ class DataModule:
         }
         bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
         for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
-            wanted = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
-            self.caches |= fill(store, datasets, wanted, left, runtime.workers, progress)
+            used = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
+            self.caches |= fill(store, datasets, used, left, runtime.workers, progress)
             left -= store.bytes_used()
 
     def _pool(
@@ -114,7 +114,7 @@ class DataModule:
             if key.task in views
         }
         datasets |= {key: self._view_sets(table) for key, table in self.annotations.items() if key not in datasets}
-        return PooledDataset(datasets, {key: sides[split] for key, sides in self.indices.items()})
+        return PooledDataset(datasets, {key: splits[split] for key, splits in self.indices.items()})
 
     def _view_sets(self, table: Annotations) -> ViewSetDataset:
         """Images of one dataset as the views that the objective asks for."""
@@ -125,7 +125,7 @@ class DataModule:
     def summary(self) -> list[dict[str, Any]]:
         """Rows of ``datasets.json``: images, patients and label counts by dataset, task and split.
 
-        ``excluded`` counts the images of a training side that the exclusion list keeps from being trained on.
+        ``excluded`` counts the images of a training split that the exclusion list excludes from training.
         """
         return [
             {
@@ -145,19 +145,21 @@ class DataModule:
         """Images of one task that would train but for the exclusion list."""
         out = self.excluded.get(table.key.dataset, set())
         known = _something_known(table)
-        sides = _side_of(table, self.patients, self.config.allow_test)
-        return sum(image in out for image in np.array(table.images, dtype=object)[known & (sides == Split.TRAIN.value)])
+        splits = _split_of(table, self.patients, self.config.allow_test)
+        return sum(
+            image in out for image in np.array(table.images, dtype=object)[known & (splits == Split.TRAIN.value)]
+        )
 
 
 def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataModule:
     """Reads the annotations of every dataset of the configuration and splits its patients.
 
-    No test side is trained on, unless ``allow_test`` names it: ``data/exclusion.py`` says what is guaranteed.
+    No test split is trained on, unless ``allow_test`` names it; see ``datasets/exclusion.py`` for the guarantee.
 
     Raises:
-        ConfigError: a card has none of the tasks asked for, or the exclusion list does not fit the datasets.
-        CardError: a card is unknown or faulty.
-        DataError: a file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
+        ConfigError: A card has none of the tasks asked for, or the exclusion list does not fit the datasets.
+        CardError: A card is unknown or faulty.
+        DataError: A file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
     """
     if not data_root.is_dir():
         raise DataError(str(data_root), "there is no such folder", "the folder that holds the datasets", "--data-root")
@@ -180,37 +182,39 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
     excluded = excluded_images(entries, tables, patients, allowed, catalog.names())
     limits = {dataset.card: dataset.limit for dataset in config.datasets}
     indices = {
-        key: _sides(table, _side_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
+        key: _indices(table, _split_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
         for key, table in annotations.items()
     }
     return DataModule(annotations, roots, indices, patients, config, excluded)
 
 
-def _tasks(available: Collection[Task], wanted: tuple[Task, ...] | None, card: str) -> list[Task]:
+def _tasks(available: Collection[Task], requested: tuple[Task, ...] | None, card: str) -> list[Task]:
     """Tasks to train, in the fixed order of tasks; one that needs no annotations has to be named."""
     possible = {*available, *(task for task in all_tasks() if not task.facts.needs_annotations)}
-    missing = [task.value for task in wanted or () if task not in possible]
+    missing = [task.value for task in requested or () if task not in possible]
     if missing:
         found = f"card {card} has no {', '.join(missing)}"
         raise ConfigError("datasets", found, f"tasks among {', '.join(sorted(possible))}", "correct `tasks`")
-    return [task for task in all_tasks() if task in (available if wanted is None else wanted)]
+    return [task for task in all_tasks() if task in (available if requested is None else requested)]
 
 
-def _side_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:
-    """(N,) side of every image: its patient's. Where others may train on a dataset's test, it is still its own test."""
+def _split_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:
+    """(N,) split of every image: its patient's. If others may train on a dataset's test, it is still its own test."""
     own_test: set[str] = set()
     if table.key.dataset in allowed:
         official = zip(table.patients, table.splits, strict=True)
-        own_test = {patient for patient, side in official if side is Split.TEST}
+        own_test = {patient for patient, split in official if split is Split.TEST}
     return np.array([Split.TEST.value if name in own_test else patients[name].value for name in table.patients])
 
 
-def _sides(table: Annotations, side_of: np.ndarray, excluded: set[str], limit: int | None) -> dict[Split, np.ndarray]:
-    """Images of each side; those of which nothing is known at all are left out: they can neither train nor test."""
+def _indices(
+    table: Annotations, split_of: np.ndarray, excluded: set[str], limit: int | None
+) -> dict[Split, np.ndarray]:
+    """Image indices of each split, without images that have no known label and can neither train nor test."""
     something_known = _something_known(table)
     out = np.array([image in excluded for image in table.images], dtype=bool)
     return {
-        split: np.flatnonzero((side_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
+        split: np.flatnonzero((split_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
         for split in Split
     }
 

@@ -105,7 +105,7 @@ class CardDataset(ImageDataset):
         return Cached(resized, target, *size)
 
     def target(self, index: int, size: tuple[int, int]) -> Target | None:
-        """The target of an image of ``size`` (height, width), in its pixels; None if labels say everything.
+        """The target of an image of ``size`` (height, width), in its pixels; None if the labels are complete.
 
         Raises:
             DataError: The annotation does not fit the image, or a file of it cannot be used.
@@ -134,7 +134,7 @@ class CardDataset(ImageDataset):
         if declared != size:
             raise DataError(
                 f"{self.annotations.rows[index]} ({image})",
-                f"the file says {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
+                f"the file declares {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
                 "an image of the published size",
                 "take the images as published, or scale width, height and all coordinates of the file",
             )

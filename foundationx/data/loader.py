@@ -1,7 +1,7 @@
 """Batches in the plan's order, from one pool of workers for all datasets.
 
 Which images a step sees, and how they are augmented, are functions of (seed, step) alone: stopping and going on
-changes neither, and nothing of it has to be stored.
+changes neither, and there is no state to store.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SampleRef(NamedTuple):
 class SamplerSegment:
     """Which images one segment of training reads: ``steps`` batches of ``key`` beginning with ``first_step``.
 
-    Where batches are used several times, there are fewer than steps up to the next segment. ``stream`` numbers the
-    segment; together with the run's seed it fixes the shuffle. Where several segments share one, ``skip`` batches of
-    it have been taken by those before.
+    If batches are used several times, there are fewer than steps up to the next segment. ``stream`` numbers the
+    segment; together with the run's seed it fixes the shuffle. If several segments share one, ``skip`` batches of
+    it have been used by those before.
     """
 
     key: TaskKey
@@ -55,13 +55,13 @@ class PlanSampler(Sampler[list[SampleRef]]):
     goes on with another shuffle, so that every batch is full.
 
     Args:
-        segments: the segments in order.
-        indices: training images of each head.
-        batch_size: B.
-        seed: of the run.
-        start_step: where to begin: all batches of segments before it, and those before it in its own, are left out.
-        rank: which share of every batch is ours: every ``ranks``-th image, beginning with this one.
-        ranks: in how many shares a batch is divided.
+        segments: Segments in order.
+        indices: Training images of each head.
+        batch_size: Batch size B.
+        seed: Seed of the run.
+        start_step: Step to begin at: earlier segments, and earlier batches of its own segment, are left out.
+        rank: This process's share of every batch: every ``ranks``-th image, beginning with this one.
+        ranks: Number of shares that a batch is divided into.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class PlanSampler(Sampler[list[SampleRef]]):
     def _draw(self, segment: SamplerSegment) -> np.ndarray:
         """Image indices of a segment, ``steps * batch_size`` of them."""
         images = self.indices[segment.key]
-        taken = segment.skip * self.batch_size
-        needed = taken + segment.steps * self.batch_size
+        used = segment.skip * self.batch_size
+        needed = used + segment.steps * self.batch_size
         random = np.random.default_rng([self.seed, segment.stream])
         shuffles = [random.permutation(images) for _ in range(-(-needed // len(images)))]
-        return np.concatenate(shuffles)[taken:needed]
+        return np.concatenate(shuffles)[used:needed]
 
 
 def sample_seed(seed: int, number: int) -> int:
@@ -166,7 +166,7 @@ def usable(batch: Batch | tuple[BadSample, ...], on_bad_sample: str) -> Batch:
     """The batch, if it may be used.
 
     Raises:
-        DataError: something could not be read and ``on_bad_sample`` is ``raise``, or nothing could be read.
+        DataError: Something could not be read and ``on_bad_sample`` is ``raise``, or nothing could be read.
     """
     if not isinstance(batch, Batch):
         raise DataError(f"dataset {batch[0].dataset}/{batch[0].task}: not one image can be used", batch[0].reason)

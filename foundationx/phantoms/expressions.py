@@ -112,21 +112,21 @@ class _Parser:
 
     def alternatives(self) -> Items:
         """Items up to the end of the text or group."""
-        found = [self._sequence()]
+        choices = [self._sequence()]
         while self._next("|"):
-            found.append(self._sequence())
-        if len(found) == 1:
-            return found[0]
+            choices.append(self._sequence())
+        if len(choices) == 1:
+            return choices[0]
         prefix: list[Item] = []
-        while all(found) and len({items[0] for items in found}) == 1:
-            prefix.append(found[0][0])
-            found = [items[1:] for items in found]
-        single = [items[0] for items in found if len(items) == 1 and isinstance(items[0], Characters)]
+        while all(choices) and len({items[0] for items in choices}) == 1:
+            prefix.append(choices[0][0])
+            choices = [items[1:] for items in choices]
+        single = [items[0] for items in choices if len(items) == 1 and isinstance(items[0], Characters)]
         sets = [item for item in single if isinstance(item, Characters) and not item.negated]
-        if len(sets) == len(found):
+        if len(sets) == len(choices):
             ranges = tuple(pair for item in sets for pair in item.ranges)
             return (*prefix, Characters(ranges, "".join(item.classes for item in sets)))
-        return (*prefix, Branch(tuple(found)))
+        return (*prefix, Branch(tuple(choices)))
 
     def _sequence(self) -> Items:
         items: list[Item] = []

@@ -137,13 +137,13 @@ class FindingAllocator:
     def _consistent(self, present: set[str], labels: set[str], index: int, count: int) -> set[str]:
         """Adds wider concepts of present ones; removes narrower concepts of labels that the image does not have."""
         fixed = {key for label_space in self.single for key in label_space.findings}
-        kept = {key for key in present if not (self.widenings.get(key, frozenset()) & fixed) - labels}
+        consistent = {key for key in present if not (self.widenings.get(key, frozenset()) & fixed) - labels}
         for position, key in enumerate(self.free):
             needed = self.widenings.get(key, frozenset()) & fixed
             turn = self._round(index)
             if needed and needed <= labels and (turn == 0 or (position + turn) % 2 == 0):
-                kept.add(key)
-        return kept.union(*(self.widenings.get(key, frozenset()) for key in kept))
+                consistent.add(key)
+        return consistent.union(*(self.widenings.get(key, frozenset()) for key in consistent))
 
     def _round(self, index: int) -> int:
         """How often the label of an image was allocated before it."""

@@ -63,13 +63,15 @@ def _candidates(texts: Sequence[str], suffix: str, patient: int, number: int) ->
     """Texts of single rules and of several joined, then a plain name, each with the suffix."""
     end = suffix or ".png"
     for count in range(1, min(len(texts), 3) + 1):
-        wholes = [glue.join(chosen) for chosen in permutations(texts, count) for glue in ("", f"{number:03d}")[:count]]
-        for whole in wholes:
-            last = whole.rpartition("/")[2]
+        texts_joined = [
+            glue.join(chosen) for chosen in permutations(texts, count) for glue in ("", f"{number:03d}")[:count]
+        ]
+        for joined in texts_joined:
+            last = joined.rpartition("/")[2]
             if re.search(r"[^.]\.[A-Za-z]\w*$", last) and last.endswith(suffix):
-                yield from dict.fromkeys((last, whole.lstrip("/")))
+                yield from dict.fromkeys((last, joined.lstrip("/")))
             else:
-                apart = "" if whole.endswith(("_", "-", "/")) else "_"
-                yield f"{whole.lstrip('/')}{apart}{number:03d}{end}"
-                yield f"{number:03d}{'' if whole.startswith(('_', '-', '/')) else '_'}{whole}{end}"
+                apart = "" if joined.endswith(("_", "-", "/")) else "_"
+                yield f"{joined.lstrip('/')}{apart}{number:03d}{end}"
+                yield f"{number:03d}{'' if joined.startswith(('_', '-', '/')) else '_'}{joined}{end}"
     yield f"{patient:05d}_{number:03d}{end}"

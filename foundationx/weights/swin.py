@@ -97,24 +97,24 @@ class SwinShape:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor of mmdet's Swin of these measures, index buffers included."""
         width, window = self.embed_dims, self.window_size
-        found: dict[str, tuple[int, ...]] = {"patch_embed.projection.weight": (width, 3, PATCH_SIZE, PATCH_SIZE)}
-        found |= {"patch_embed.projection.bias": (width,)} | _norm("patch_embed.norm", width)
+        shapes: dict[str, tuple[int, ...]] = {"patch_embed.projection.weight": (width, 3, PATCH_SIZE, PATCH_SIZE)}
+        shapes |= {"patch_embed.projection.bias": (width,)} | _norm("patch_embed.norm", width)
         for i, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
             width = self.embed_dims * 2**i
             for j in range(depth):
                 block = f"stages.{i}.blocks.{j}"
                 attention, hidden = f"{block}.attn.w_msa", self.mlp_ratio * width
-                found |= _norm(f"{block}.norm1", width) | _norm(f"{block}.norm2", width)
-                found[f"{attention}.relative_position_bias_table"] = ((2 * window - 1) ** 2, heads)
-                found[f"{attention}.relative_position_index"] = (window**2, window**2)
-                found |= _linear(f"{attention}.qkv", width, 3 * width) | _linear(f"{attention}.proj", width, width)
-                found |= _linear(f"{block}.ffn.layers.0.0", width, hidden)
-                found |= _linear(f"{block}.ffn.layers.1", hidden, width)
-            found |= _norm(f"norm{i}", width)
+                shapes |= _norm(f"{block}.norm1", width) | _norm(f"{block}.norm2", width)
+                shapes[f"{attention}.relative_position_bias_table"] = ((2 * window - 1) ** 2, heads)
+                shapes[f"{attention}.relative_position_index"] = (window**2, window**2)
+                shapes |= _linear(f"{attention}.qkv", width, 3 * width) | _linear(f"{attention}.proj", width, width)
+                shapes |= _linear(f"{block}.ffn.layers.0.0", width, hidden)
+                shapes |= _linear(f"{block}.ffn.layers.1", hidden, width)
+            shapes |= _norm(f"norm{i}", width)
             if i < len(self.depths) - 1:
-                found |= _norm(f"stages.{i}.downsample.norm", 4 * width)
-                found[f"stages.{i}.downsample.reduction.weight"] = (2 * width, 4 * width)
-        return found
+                shapes |= _norm(f"stages.{i}.downsample.norm", 4 * width)
+                shapes[f"stages.{i}.downsample.reduction.weight"] = (2 * width, 4 * width)
+        return shapes
 
     def describe(self) -> str:
         """The measures as text."""
@@ -243,7 +243,7 @@ def to_timm(tensors: Mapping[str, Tensor], merge_first: bool) -> dict[str, Tenso
 def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Converts timm's names to ours, for either position of patch merging.
 
-    The final ``norm`` becomes that of the last stage; names that are not Swin's are kept.
+    The final ``norm`` becomes that of the last stage; names that are not Swin's stay as they are.
     """
     back = [(theirs, ours) for ours, theirs in _TIMM]
     last = max(int(name.split(".")[1]) for name in tensors if name.startswith("layers."))

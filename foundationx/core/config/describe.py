@@ -56,7 +56,7 @@ def describe(section: BaseModel, prefix: str = "") -> Iterator[KeyRow]:
 
     Args:
         section: Configuration or a section of it.
-        prefix: Key of the section, empty for the whole.
+        prefix: Key of the section, empty for the whole configuration.
 
     Yields:
         Rows of keys that are not sections themselves.

@@ -54,11 +54,13 @@ class DetectionConfig(Section):
     decoder_layers: Whole = Field(6, ge=1, description="layers of the decoder")
     levels: Whole = Field(4, ge=3, description="feature levels; those beyond the backbone's last 3 are strided")
     points: Whole = Field(4, ge=1, description="points that a query samples per level and attention head")
-    queries: Whole = Field(900, ge=1, description="queries per image: the most boxes that can be found")
+    queries: Whole = Field(900, ge=1, description="queries per image: the most boxes that can be predicted")
     temperature: Whole = Field(20, ge=1, description="temperature of the sine position encoding")
     denoising: Whole = Field(100, ge=0, description="denoising queries per image, about; 0: none")
     label_noise: Finite = Field(0.5, ge=0, description="share of denoising queries that get a wrong class, times 2")
-    box_noise: Finite = Field(1.0, ge=0, description="greatest shift of a denoising box, in half sides of the box")
+    box_noise: Finite = Field(
+        1.0, ge=0, description="greatest shift of a denoising box, in halves of the box's width and height"
+    )
     proposal_loss_weight: Finite = Field(1.0, ge=0, description="weight of the loss of the encoder's proposals")
 
     @model_validator(mode="after")
@@ -84,7 +86,7 @@ class RegionGateConfig(Section):
     score: float = Field(0.3, ge=0, lt=1, description="boxes above this score are regions")
     boxes: int = Field(100, gt=0, description="most boxes per image, the best first")
     grow: float = Field(1.5, ge=1, description="factor on a box's area")
-    spread: float = Field(1.5, gt=0, description="width of the soft rim, in longer sides of the box")
+    spread: float = Field(1.5, gt=0, description="width of the soft rim, in units of the box's longer side")
     weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
 

@@ -27,7 +27,7 @@ Curve = float | CurveConfig
 
 
 class DatasetConfig(Section):
-    """One dataset of the cycle: a card of the registry and where its files are."""
+    """One dataset of the cycle: a card of the registry and the folder of its files."""
 
     card: str = Field(description="name of the card")
     root: str | None = Field(None, description="folder under the data root; null: the one that the card names")
@@ -88,7 +88,7 @@ class ReuseConfig(Section):
     """
 
     uses: int = Field(4, ge=2, description="steps that share one reading of a batch")
-    memory_gb: float = Field(2.0, gt=0, description="most memory for kept features, over all processes, in 1e9 bytes")
+    memory_gb: float = Field(2.0, gt=0, description="most memory for cached features, over all processes, in 1e9 bytes")
 
 
 class ScheduleConfig(Section):
@@ -116,7 +116,7 @@ class ScheduleConfig(Section):
     )
     max_steps: int | None = Field(None, gt=0, description="most steps of a phase; null: no limit")
     reuse: ReuseConfig | None = Field(
-        None, description="features that lock phases use several times; null: none are kept"
+        None, description="features that lock phases use several times; null: none are cached"
     )
 
     @model_validator(mode="after")

@@ -23,8 +23,8 @@ def centres(boxes: Tensor, grid: Grid) -> Tensor:
     """Middles of the tokens, (B, 4) to (B, N, 2) as y and x in source pixels; N = rows * columns."""
     rows = torch.arange(grid[0], device=boxes.device, dtype=boxes.dtype) + 0.5
     columns = torch.arange(grid[1], device=boxes.device, dtype=boxes.dtype) + 0.5
-    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(1, -1, 2)
-    return boxes[:, None, :2] + places * pitch(boxes, grid)[:, None]
+    offsets = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(1, -1, 2)
+    return boxes[:, None, :2] + offsets * pitch(boxes, grid)[:, None]
 
 
 def inside(points: Tensor, boxes: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def nearest(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid) -> tupl
 
     Returns:
         (B, N) indices in 0 ... M - 1 of the token whose middle is nearest, and (B, N) whether the token's middle lies
-        in the other view at all. Where it does not, the index is the nearest one at the border.
+        in the other view at all. If it does not, the index is the nearest one at the border.
     """
     points = centres(boxes, grid)
     steps = (points - others[:, None, :2]) / pitch(others, other_grid)[:, None]
@@ -54,7 +54,7 @@ def nearest(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid) -> tupl
 
 
 def soft_target(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid, sigma: float, reach: int) -> Tensor:
-    """How much every token of another view shows what a token shows: a bell around the true place (``ssl.md`` 4.3).
+    """How much every token of another view shows what a token shows: a bell around the true position (``ssl.md`` 4.3).
 
     Args:
         boxes: (B, 4), the view whose N tokens are the rows.
@@ -65,7 +65,7 @@ def soft_target(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid, sig
         reach: tokens farther than so many pitches down or across count nothing.
 
     Returns:
-        (B, N, M) in [0, 1]; 1 where both show the same place. Rows whose middle lies outside the other view are 0.
+        (B, N, M) in [0, 1]; 1 if both show the same position. Rows whose middle lies outside the other view are 0.
     """
     points, columns = centres(boxes, grid), centres(others, other_grid)
     steps = (points[:, :, None] - columns[:, None]) / pitch(others, other_grid)[:, None, None]

@@ -30,8 +30,8 @@ def middle_square(size: tuple[int, int]) -> np.ndarray:
 def children(box: np.ndarray, count: int) -> np.ndarray:
     """The box cut into ``count`` x ``count`` equal tiles, row by row: (count^2, 4)."""
     corners = np.linspace(box[:2], box[2:], count + 1)
-    places = [(row, column) for row in range(count) for column in range(count)]
-    return np.array([[corners[r, 0], corners[c, 1], corners[r + 1, 0], corners[c + 1, 1]] for r, c in places])
+    positions = [(row, column) for row in range(count) for column in range(count)]
+    return np.array([[corners[r, 0], corners[c, 1], corners[r + 1, 0], corners[c + 1, 1]] for r, c in positions])
 
 
 def tile(box: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
@@ -45,19 +45,19 @@ def scaled_box(
     """A box inside another one.
 
     Args:
-        box: to draw in.
-        area: share of its area; a box of this shape that would not fit is cut to fit.
-        ratio: width to height in source pixels, drawn evenly on a logarithmic scale.
-        random: source of chance.
-        centred: keep the middle of ``box``, else anywhere in it.
+        box: Box to draw in.
+        area: Share of its area; a box of this shape that would not fit is cut to fit.
+        ratio: Width to height in source pixels, drawn evenly on a logarithmic scale.
+        random: Random generator.
+        centred: Keep the middle of ``box``; otherwise anywhere in it.
     """
-    sides = box[2:] - box[:2]
+    extent = box[2:] - box[:2]
     share = random.uniform(*area)
     shape = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
-    wanted = math.sqrt(share * sides[0] * sides[1]) * np.array([1 / math.sqrt(shape), math.sqrt(shape)])
-    own = np.minimum(wanted, sides)
+    target = math.sqrt(share * extent[0] * extent[1]) * np.array([1 / math.sqrt(shape), math.sqrt(shape)])
+    own = np.minimum(target, extent)
     at = np.array([0.5, 0.5]) if centred else random.random(2)
-    corner = box[:2] + at * (sides - own)
+    corner = box[:2] + at * (extent - own)
     return np.concatenate([corner, corner + own])
 
 
@@ -69,12 +69,12 @@ def square_box(box: np.ndarray, side: float, random: np.random.Generator) -> np.
 
 @dataclass(frozen=True)
 class Lattice:
-    """Cells laid over an image, so that tokens of different crops cover the same places or whole parts of each other.
+    """Cells laid over an image, so that tokens of different crops coincide or cover complete parts of each other.
 
     Attributes:
         origin: (2,) y and x of the first cell's corner.
         cell: (2,) height and width of a cell, in source pixels.
-        field: cells a side.
+        field: Cells per side.
     """
 
     origin: np.ndarray
@@ -87,7 +87,7 @@ class Lattice:
         return np.concatenate([corner, corner + cells * self.cell])
 
     def draw(self, cells: int, random: np.random.Generator, like: np.ndarray | None = None) -> np.ndarray:
-        """An offset (2,) at which ``cells`` x ``cells`` cells fit; of the parity of ``like`` where that is given."""
+        """An offset (2,) at which ``cells`` x ``cells`` cells fit; of the parity of ``like`` if that is given."""
         most = self.field - cells
         if like is None:
             return random.integers(0, most + 1, size=2)
@@ -96,9 +96,9 @@ class Lattice:
 
 
 def lay_lattice(box: np.ndarray, field: int, random: np.random.Generator, spare: int = 1) -> Lattice:
-    """A lattice of ``field`` cells a side in a box that holds ``field + spare`` of them, at a random offset below that.
+    """A lattice of ``field`` cells per side in a box that holds ``field + spare``, at a random offset below ``spare``.
 
-    The offset of a part of a cell keeps the lattice from always cutting the anatomy at the same places.
+    The offset of a part of a cell keeps the lattice from always cutting the anatomy at the same positions.
     """
     cell = (box[2:] - box[:2]) / (field + spare)
     return Lattice(box[:2] + random.random(2) * spare * cell, cell, field)

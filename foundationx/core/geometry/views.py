@@ -15,7 +15,7 @@ CELL = 32
 
 
 class TrainingProgress(NamedTuple):
-    """Where a head's own training stands. Curricula are functions of it, so that nothing of them has to be stored.
+    """Progress of a head's own training. Curricula are functions of it, so that they have no state to store.
 
     ``turn`` counts the batches of this head before, ``done`` is the share of its batches that lies behind, in [0, 1].
     """
@@ -35,7 +35,7 @@ class View:
     Attributes:
         name: how the objective finds it again; views of one name have one size in a batch.
         window: (4,) y0 x0 y1 x1 in source pixels.
-        size: side of the square view in pixels.
+        size: Side of the square view in pixels.
         toned: brightness, contrast, noise and blur vary.
         rotate: it is turned by up to so many degrees; 0 for views whose tokens are matched.
         distorted: grey values and patches are distorted, to be restored (PEAC).
@@ -52,7 +52,7 @@ class View:
 
     @property
     def cells(self) -> int:
-        """Tokens a side."""
+        """Tokens per side."""
         return self.size // CELL
 
 

@@ -142,7 +142,7 @@ def fingerprint_all(
 ) -> tuple[list[Fingerprint | None], dict[Path, DataError]]:
     """Fingerprints of many files; those in the store are not read again.
 
-    A call after an interruption continues where it stopped. Cost per image: one decoding (about 20 ms for 2,500 x 2,500
+    A call after an interruption continues from there. Cost per image: one decoding (about 20 ms for 2,500 x 2,500
     pixels) on all cores, and SIDE * SIDE bytes of memory.
 
     Args:

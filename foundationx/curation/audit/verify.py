@@ -71,8 +71,8 @@ def _register(first: FloatImage, second: FloatImage, motion: FloatImage, steps: 
     """The (2, 3) affine map from pixels of the second image to those of the first, starting at ``motion``."""
     criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, steps, 1e-4)
     everywhere = np.ones(second.shape, np.uint8)
-    _, found = cv2.findTransformECC(second, first, motion, cv2.MOTION_AFFINE, criteria, everywhere, 5)
-    return np.asarray(found, np.float32)
+    _, matrix = cv2.findTransformECC(second, first, motion, cv2.MOTION_AFFINE, criteria, everywhere, 5)
+    return np.asarray(matrix, np.float32)
 
 
 def _correlation(first: FloatImage, second: FloatImage, motion: FloatImage) -> float:

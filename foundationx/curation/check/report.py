@@ -31,7 +31,7 @@ class CheckReport:
     _issues: dict[tuple[IssueKind, str, str, str], Issue] = field(default_factory=dict)
 
     def add(self, issues: Iterable[Issue]) -> None:
-        """Adds issues; an issue that several tasks of one file share is kept once, with all its tasks."""
+        """Adds issues; an issue that several tasks of one file share is listed once, with all its tasks."""
         for issue in issues:
             key = (issue.kind, issue.file, issue.where, issue.found)
             known = self._issues.get(key)

@@ -22,7 +22,7 @@ TOGETHER = 2**25
 
 @dataclass(frozen=True)
 class _Keys:
-    """Keys of a task's images and targets, one per image of its table; None if it is not wanted or missing."""
+    """Keys of a task's images and targets, one per image of its table; None if it is not used or missing."""
 
     images: list[Key | None]
     targets: list[Key | None] | None
@@ -92,11 +92,11 @@ def fill(
     return {task: _task_cache(task, store, of_task) for task, of_task in keys.items()}
 
 
-def _keys(dataset: ImageDataset, wanted: np.ndarray) -> _Keys:
+def _keys(dataset: ImageDataset, used: np.ndarray) -> _Keys:
     table, root, task = dataset.annotations, dataset.root.resolve(), task_of(dataset.annotations.key.task)
     images: list[Key | None] = [None] * len(table)
     targets: list[Key | None] | None = [None] * len(table) if task.is_cached else None
-    for index in map(int, wanted):
+    for index in map(int, used):
         try:
             key = images[index] = image_key(root / table.images[index])
             if targets is not None:
@@ -135,7 +135,7 @@ def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], wor
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
-        fix = "give it more memory, or set runtime.workers=0; what was decoded is kept"
+        fix = "give it more memory, or set runtime.workers=0; decoded images stay cached"
         raise DataError("filling the cache", found, "running worker processes", fix) from error
 
 

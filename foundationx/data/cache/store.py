@@ -1,6 +1,6 @@
-"""Decoded once: grey bytes and targets at the training size, kept on disk and mapped into memory.
+"""Decoded once: grey bytes and targets at the training size, stored on disk and mapped into memory.
 
-Images from which self-supervised views are cut are kept as they are, in a folder ``v1-whole``. This, and a folder
+Images from which self-supervised views are cropped are stored at full size in ``v1-whole``. This folder, and one
 ``v1-224`` for each size, holds
 
     pixels.bin    entries one after another: an image is its bytes row by row, a target is packed by its task
@@ -38,7 +38,7 @@ RECORD = np.dtype([("key", "u1", 16), ("start", "<u8"), ("length", "<u8"), ("hei
 
 
 class Key(bytes):
-    """16 bytes that say what an entry was made from."""
+    """16 bytes that identify what an entry was made from."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Store:
         """Records (N,) whose bytes are there."""
         if not self.index.exists():
             return np.zeros(0, RECORD)
-        whole = self.index.stat().st_size // RECORD.itemsize
-        records = np.fromfile(self.index, RECORD, count=whole)
+        complete = self.index.stat().st_size // RECORD.itemsize
+        records = np.fromfile(self.index, RECORD, count=complete)
         there = self.pixels.stat().st_size if self.pixels.exists() else 0
         return records[: np.searchsorted(records["start"] + records["length"], there, side="right")]
 
@@ -174,7 +174,7 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cached:
-    """An image (S, S) uint8 and its target, as resizing the decoded file gives them, or a whole image.
+    """An image (S, S) uint8 and its target, as resizing the decoded file gives them, or a full-size image.
 
     Read from the cache, the image cannot be written to: nothing is copied before samples are put into a batch.
     ``height`` and ``width`` are those of the source image in pixels.

@@ -46,7 +46,7 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 def too_large(path: Path, claim: str) -> DataError:
     """The error for an image that claims too many pixels."""
-    return DataError(str(path), f"claims {claim}", f"at most {MAX_SIDE} a side and {MAX_PIXELS:,} in all", "check it")
+    return DataError(str(path), f"claims {claim}", f"at most {MAX_SIDE} per side and {MAX_PIXELS:,} in all", "check it")
 
 
 def is_metaimage(content: bytes) -> bool:
@@ -60,7 +60,7 @@ def read_metaimage(path: Path, content: bytes) -> np.ndarray:
     The pixels stand behind the header, raw or packed by zlib; three dimensions are allowed if the third is 1.
 
     Raises:
-        DataError: no whole header, pixels in another file or as text, several slices or channels, an unknown pixel
+        DataError: no complete header, pixels in another file or as text, several slices or channels, an unknown pixel
             type, too large, or the pixels are torn.
     """
     header, data = _split_header(path, content)
@@ -88,7 +88,7 @@ def _split_header(path: Path, content: bytes) -> tuple[dict[str, str], bytes]:
     lines = content[: end.end()].decode("latin-1").splitlines()
     header = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
     if header["ElementDataFile"] not in ("LOCAL", "Local", "local"):
-        found = f"its pixels stand in another file, {header['ElementDataFile']!r}"
+        found = f"its pixels are in another file, {header['ElementDataFile']!r}"
         raise DataError(str(path), found, "ElementDataFile = LOCAL", "convert it to one .mha file")
     if header.get("BinaryData", "True").lower() == "false":
         raise DataError(str(path), "its pixels are written as text", "BinaryData = True", "convert the file")
@@ -125,7 +125,7 @@ def _unpack(path: Path, data: bytes, size: int) -> bytes:
     if len(unpacked) == size and not unpacker.eof:
         unpacker.decompress(unpacker.unconsumed_tail, 1)  # the check sum stands at the very end
         if not unpacker.eof:
-            raise DataError(str(path), "its packed pixels are cut off", "whole zlib data", "download it again")
+            raise DataError(str(path), "its packed pixels are cut off", "complete zlib data", "download it again")
     return unpacked
 
 

@@ -1,4 +1,4 @@
-"""From a file to grey bytes. What a file is called says nothing: formats are told apart by their content.
+"""From a file to grey bytes. Formats are detected from the content, not from the file's name.
 
 Every fault is a DataError that names the file.
 """
@@ -74,7 +74,7 @@ def read_mask(path: Path) -> np.ndarray:
     nothing and the other channels count. One colour on black, as in published cut-outs, gives its greatest channel.
 
     Raises:
-        DataError: as for ``read_grey``; also a mask in several colours (no value says which is which) or with values
+        DataError: as for ``read_grey``; also a mask in several colours (their values are ambiguous) or with values
             above 255.
     """
     content = read_bytes(path)
@@ -88,7 +88,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A whole file. Raises DataError if it cannot be opened, is empty, no regular file, or larger than MAX_BYTES."""
+    """The bytes of a file. Raises DataError if it cannot be opened, is empty, not regular or larger than MAX_BYTES."""
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe or device may never end
@@ -133,7 +133,7 @@ def _decode(path: Path, content: bytes, values_of: Callable[[Image.Image], np.nd
             return values_of(ImageOps.exif_transpose(image))
     except Exception as error:  # each of Pillow's codecs raises its own kinds
         found = f"is truncated or damaged ({error})"
-        raise DataError(str(path), found, "a whole image", "download it again") from None
+        raise DataError(str(path), found, "a complete image", "download it again") from None
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:
@@ -161,7 +161,7 @@ def _one_channel(path: Path, colours: np.ndarray) -> np.ndarray:
     greatest = colours.max(axis=2)
     foreground = colours[greatest > 0]
     if (colours != colours[..., :1]).any() and (foreground != foreground[0]).any():
-        raise DataError(str(path), "is a mask in several colours", "grey or a palette", "store one value a class")
+        raise DataError(str(path), "is a mask in several colours", "grey or a palette", "store one value per class")
     return greatest
 
 
@@ -179,7 +179,7 @@ def _dicom(path: Path, content: bytes) -> Any:
     import pydicom
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    if DeflatedExplicitVRLittleEndian.encode("ascii") in content:  # pydicom unpacks it whole, to any size
+    if DeflatedExplicitVRLittleEndian.encode("ascii") in content:  # pydicom unpacks all of it, to any size
         found = "is packed as a whole (Deflated Explicit VR Little Endian)"
         raise DataError(str(path), found, "packed pixels, or none", "convert it to another transfer syntax")
     try:
@@ -188,7 +188,7 @@ def _dicom(path: Path, content: bytes) -> Any:
         frames, channels = int(data.get("NumberOfFrames") or 1), int(data.SamplesPerPixel)
     except Exception as error:  # a damaged header raises anything
         found = f"is not a readable DICOM image ({_one_line(error)})"
-        raise DataError(str(path), found, "a whole DICOM image", "download it again") from None
+        raise DataError(str(path), found, "a complete DICOM image", "download it again") from None
     check_size(path, columns, rows)
     if frames != 1 or channels != 1:
         found = f"holds {frames} frames of {channels} channels"
@@ -207,7 +207,7 @@ def _read_dicom(path: Path, content: bytes) -> np.ndarray:
             values = apply_voi_lut(apply_rescale(data.pixel_array, data), data, prefer_lut=False)
         except Exception as error:  # and so does each of its decoders
             found = f"its pixels cannot be decoded ({_one_line(error)})"
-            raise DataError(str(path), found, "whole pixel data", "download it again") from None
+            raise DataError(str(path), found, "complete pixel data", "download it again") from None
     values = values.astype(np.float32)
     return -values if data.get("PhotometricInterpretation") == "MONOCHROME1" else values
 

@@ -34,7 +34,7 @@ class ViewPipeline:
     """Makes a training or evaluation view.
 
     Args:
-        size: side of the square view in pixels; the image is stretched to it.
+        size: Side of the square view in pixels; the image is stretched to it.
         geometry: Geometric transforms; none by default.
         photometry: Photometric transforms; none by default.
         teacher: ``same`` view, ``clean`` (same geometry, no photometry) or the ``whole`` image resized.

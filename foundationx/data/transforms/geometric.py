@@ -19,7 +19,7 @@ from foundationx.core.types import UNKNOWN_PIXEL
 
 @dataclass(slots=True)
 class Move:
-    """What one view does to a square image of ``size`` pixels a side.
+    """What one view does to a square image of ``size`` pixels per side.
 
     ``turn`` (3, 3) maps points of the image to points after turning, scaling and shifting, both counted in pixels from
     the image's corner; None if none was drawn. Then comes the flip, then ``crop``, x1 y1 x2 y2 in whole pixels,
@@ -56,7 +56,7 @@ class Move:
         return np.stack(moved) if moved else masks
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Places (N, 2), x and y counted from the corner, also outside."""
+        """Positions (N, 2), x and y counted from the corner, also outside."""
         matrix = self.matrix()
         return (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
 
@@ -74,7 +74,7 @@ class Moves:
 
     Args:
         options: Which transforms, and how large.
-        size: side of the square image and of the view, in pixels.
+        size: Side of the square image and of the view, in pixels.
     """
 
     def __init__(self, options: GeometryConfig, size: int):

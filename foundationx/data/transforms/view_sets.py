@@ -27,7 +27,7 @@ class ViewSetDataset(ImageDataset):
         root: Folder of the dataset.
         plan: Gives the views of an image.
         photometry: Photometric transforms, for views that have any.
-        cache: Whole images that were decoded before; what is not in it is decoded.
+        cache: Full-size images that were decoded before; what is not in it is decoded.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ViewSetDataset(ImageDataset):
         return Sample(first, source.labels[index], meta, target=ViewSet(views, training_progress))
 
     def decode(self, index: int) -> Cached:
-        """Image ``index`` whole. Raises DataError as :meth:`sample`."""
+        """Image ``index`` at full size. Raises DataError as :meth:`sample`."""
         image = self._read(read_grey, self.annotations.images[index], index)
         return Cached(image, None, *image.shape)
 
@@ -90,7 +90,7 @@ def crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     Args:
         image: (H, W), any type that OpenCV resizes.
         box: (4,) y0 x0 y1 x1 inside the image, in pixels.
-        size: side of the result.
+        size: Side of the result.
     """
     top, left = math.floor(box[0]), math.floor(box[1])
     region = image[top : math.ceil(box[2]), left : math.ceil(box[3])]

@@ -111,11 +111,11 @@ def _head(
     tensors = {}
     for name, own in head.state_dict().items():
         value = stored.get(name)
-        wanted = own.shape if name not in by_class else (own.shape[0] + len(earlier) - len(classes), *own.shape[1:])
-        if value is None or tuple(value.shape) != tuple(wanted):
+        shape = own.shape if name not in by_class else (own.shape[0] + len(earlier) - len(classes), *own.shape[1:])
+        if value is None or tuple(value.shape) != tuple(shape):
             has = "nothing" if value is None else tuple(value.shape)
             fix = "use the model section of the earlier run"
-            raise CheckpointError(str(path), f"{name} of head {key} is {has}", f"{tuple(wanted)}", fix)
+            raise CheckpointError(str(path), f"{name} of head {key} is {has}", f"{tuple(shape)}", fix)
         if name in by_class:
             merged = own.clone()
             merged[here] = value[there].to(own.device)

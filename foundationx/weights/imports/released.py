@@ -171,7 +171,7 @@ KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES
 """Kinds of files; ``swin`` and those after it are backbones alone under published names."""
 
 _X = "backbone.0."
-_DETECTOR = "detector: structured differently here (docs/choices.md), trained anew"
+_DETECTOR = "detector: structured differently here (docs/choices.md), trained from scratch"
 _SKIPPED: tuple[tuple[str, str], ...] = (
     (r"(backbone\.0\.)?layers\..*\.attn_mask", "follows from image and window size, recomputed"),
     (r"(backbone\.0\.)?layers\..*\.relative_position_index", "follows from the window size; checked and recomputed"),
@@ -180,7 +180,7 @@ _SKIPPED: tuple[tuple[str, str], ...] = (
     (r"backbone\.0\.Segnorm\d+\..*", "never used by the released model"),
     (
         r"backbone\.0\.segmentation_.*",
-        "PPM, FPN and masks: structured differently here (docs/choices.md), trained anew",
+        "PPM, FPN and masks: structured differently here (docs/choices.md), trained from scratch",
     ),
     (r"(transformer|input_proj|label_enc|(bbox|class)_embed_?)\..*", _DETECTOR),
 )
@@ -261,22 +261,26 @@ def _of_method(
     """The backbone of a self-supervised method's file; the reports use the names in the file."""
     method = METHODS[name]
     plain, origin, skipped = method.strip(tensors, name, where)
-    found = convert(plain, where, "auto", heads, entry)
-    if found.kind not in method.networks:
+    released = convert(plain, where, "auto", heads, entry)
+    if released.kind not in method.networks:
         expected = f"the backbones of {name}: {', '.join(method.networks)}"
-        raise CheckpointError(where, f"holds a backbone of kind {found.kind}", expected, "correct or leave out --kind")
-    loaded = {origin[n]: here for n, here in found.loaded.items()}
-    skipped |= {origin[n]: reason for n, reason in found.skipped.items()}
+        raise CheckpointError(
+            where, f"holds a backbone of kind {released.kind}", expected, "correct or leave out --kind"
+        )
+    loaded = {origin[n]: here for n, here in released.loaded.items()}
+    skipped |= {origin[n]: reason for n, reason in released.skipped.items()}
     mean, std = _NORMALISATION[name]
-    return replace(found, kind=name, mean=mean, std=std, loaded=loaded, skipped=left | skipped)
+    return replace(released, kind=name, mean=mean, std=std, loaded=loaded, skipped=left | skipped)
 
 
 def _alone(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
     """A backbone other than Swin."""
-    found = read_network(tensors, kind, where)
-    kept, skipped, (mean, std) = found.tensors, left | found.skipped, _NORMALISATION[kind]
-    size = found.image_size
-    return Released(kind, entry, found.shape, kept, {}, [], size, mean, std, found.loaded, skipped, found.initialised)
+    network = read_network(tensors, kind, where)
+    remaining, skipped, (mean, std) = network.tensors, left | network.skipped, _NORMALISATION[kind]
+    size = network.image_size
+    return Released(
+        kind, entry, network.shape, remaining, {}, [], size, mean, std, network.loaded, skipped, network.initialised
+    )
 
 
 def convert(

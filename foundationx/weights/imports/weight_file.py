@@ -56,12 +56,12 @@ def pick_weights(
     if is_state_dict(content):
         return _without_module(content, path), "", {}
     holders = [name for name, value in content.items() if is_state_dict(value)]
-    wanted = [entry] if entry else [*TEACHERS, *STUDENTS]
-    chosen = next((name for name in wanted if name in holders), None)
+    entries = [entry] if entry else [*TEACHERS, *STUDENTS]
+    chosen = next((name for name in entries if name in holders), None)
     if chosen is None:
         found = f"entries {', '.join(map(str, content)) or 'none'}; weights in: {', '.join(holders) or 'none'}"
         fix = "name the entry: --entry NAME" if holders else "give a file of weights"
-        raise CheckpointError(str(path), found, f"weights in one of {', '.join(wanted)}", fix)
+        raise CheckpointError(str(path), found, f"weights in one of {', '.join(entries)}", fix)
     left = {
         name: f"other weights than the chosen entry ({chosen})" if name in holders else "not weights"
         for name in content

@@ -131,7 +131,7 @@ PLACE_FAULTS = [
         IssueKind.TARGETS,
         "imgs/tb/tb0001.png",
         "all.json image 1",
-        "the file says 96 x 96 pixels, the image has 48 x 48",
+        "the file declares 96 x 96 pixels, the image has 48 x 48",
     ),
     Fault(
         "category",
