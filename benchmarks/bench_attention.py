@@ -83,7 +83,7 @@ def row(name: str, ours: Callable[[], Tensor], theirs: Callable[[], Tensor], run
     with torch.no_grad():
         looked = in_turns({"ours": ours, "theirs": theirs}, runs)
     peaks = [peak_bytes(lambda forward=forward: forward().sum().backward()) / MEGABYTE for forward in (ours, theirs)]
-    ratios = [times(found["theirs"], found["ours"]) for found in (trained, looked)]
+    ratios = [times(result["theirs"], result["ours"]) for result in (trained, looked)]
     return [name, *ratios, *(f"{megabytes:.1f}" for megabytes in peaks)]
 
 

@@ -70,10 +70,10 @@ def main() -> None:
 
     start = time.perf_counter()
     chosen = [statistic for statistic in statistics(predictions) if statistic.metric == "AUROC"]
-    found = estimate(chosen, PATIENTS, options.repeats, SEED)
+    result = estimate(chosen, PATIENTS, options.repeats, SEED)
     ours = time.perf_counter() - start
 
-    fast = np.array([entry.draws[: weights.shape[1]] for entry in found[:CLASSES]])
+    fast = np.array([entry.draws[: weights.shape[1]] for entry in result[:CLASSES]])
     gap = np.abs(fast - slow).max()
     assert gap < 1e-10, f"the two differ by {gap}"
     print(f"{platform.machine()}, numpy {np.__version__}; largest difference of an AUROC in a draw: {gap:.0e}\n")

@@ -131,11 +131,11 @@ class Released:
     def layer_by_layer(self, output, batch: Batch) -> Tensor:
         """The same losses, each layer matched on its own: one wait a layer."""
         head = self.world.student.head(batch.key)
-        found = head(output, self.world.student.trunks[batch.key.task.value], batch)
-        whole = head.loss(dataclasses.replace(found, logits=found.logits[:1], boxes=found.boxes[:1]), batch)
-        for layer in range(1, len(found.logits)):
+        result = head(output, self.world.student.trunks[batch.key.task.value], batch)
+        whole = head.loss(dataclasses.replace(result, logits=result.logits[:1], boxes=result.boxes[:1]), batch)
+        for layer in range(1, len(result.logits)):
             part = slice(layer, layer + 1)
-            alone = dataclasses.replace(found, logits=found.logits[part], boxes=found.boxes[part], denoising=None)
+            alone = dataclasses.replace(result, logits=result.logits[part], boxes=result.boxes[part], denoising=None)
             whole |= {f"{name} {layer}": value for name, value in head.loss(alone, batch).items()}
         return torch.stack(list(whole.values())).sum()
 

@@ -195,8 +195,8 @@ def main() -> None:
         for _ in range(options.runs):
             for name, criterion in criteria.items():
                 figures[name].seconds.append(time_once(criterion, case))
-        for name, found in figures.items():
-            print(row(str(batch), name, found, theirs))
+        for name, result in figures.items():
+            print(row(str(batch), name, result, theirs))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ def data_modules(where: Path, network: str, tasks: tuple, cache: bool) -> DataMo
 
 def ours(data_module: DataModule, models: dict[str, FoundationModel]) -> dict:
     """The numbers of ``evaluate_plainly``."""
-    found = evaluate(data_module, models, Split.TRAIN, 0)
+    result = evaluate(data_module, models, Split.TRAIN, 0)
     values: dict[tuple, list] = {}
-    for row in found.rows:
+    for row in result.rows:
         if row.metric in METRICS and row.class_name != "mean":
             key = next(k for k in data_module.annotations if (k.dataset, k.task.value) == (row.dataset, row.task))
             values.setdefault((row.model, key), []).append(np.nan if row.value is None else row.value)
@@ -101,10 +101,10 @@ def ours(data_module: DataModule, models: dict[str, FoundationModel]) -> dict:
 
 def check_equal(data_module: DataModule, models: dict[str, FoundationModel]) -> None:
     """Raises AssertionError where the two ways differ by more than rounding."""
-    plain, found = evaluate_plainly(data_module, models, Split.TRAIN), ours(data_module, models)
-    assert plain.keys() == found.keys()
+    plain, result = evaluate_plainly(data_module, models, Split.TRAIN), ours(data_module, models)
+    assert plain.keys() == result.keys()
     for name in plain:
-        np.testing.assert_allclose(found[name], plain[name], atol=1e-4, err_msg=str(name))
+        np.testing.assert_allclose(result[name], plain[name], atol=1e-4, err_msg=str(name))
 
 
 def timed(decoded: DataModule, cached: DataModule, models: dict[str, FoundationModel], runs: int) -> list[str]:

@@ -84,8 +84,8 @@ def card_of(folder: Path) -> Card:
 
 def ours(folder: Path) -> int:
     """Checked annotations of the dataset; gives the number of known labels."""
-    found = read_annotations(card_of(folder), Task.CLASSIFICATION, folder.parent)
-    return int((~np.isnan(found.labels)).sum())
+    result = read_annotations(card_of(folder), Task.CLASSIFICATION, folder.parent)
+    return int((~np.isnan(result.labels)).sum())
 
 
 def pandas_all(folder: Path) -> int:
@@ -141,7 +141,7 @@ def report(title: str, folder: Path, works: dict[str, Callable[[Path], int]], ru
     for _ in range(runs):
         for name, work in works.items():
             figures[name].append(run_apart(work, folder))
-    if len({found[-1] for results in figures.values() for found in results}) != 1:
+    if len({result[-1] for results in figures.values() for result in results}) != 1:
         raise SystemExit(f"{title}: the ways of reading do not agree")
     for name, results in figures.items():
         clock, busy, megabytes, _ = zip(*results, strict=True)

@@ -86,9 +86,9 @@ def kept_for_backward(world: World, phase: Phase, batch: Batch, features: object
 
 def megabytes(features: object) -> str:
     """Size of kept features."""
-    found: list[int] = []
-    map_tensors(features, lambda tensor: found.append(tensor.nbytes) or tensor)
-    return f"{sum(found) / MEGABYTE:.3f}" if found else "-"
+    result: list[int] = []
+    map_tensors(features, lambda tensor: result.append(tensor.nbytes) or tensor)
+    return f"{sum(result) / MEGABYTE:.3f}" if result else "-"
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace, data: Path) -> dic
     together = Scores()
     for dataset in config.datasets:
         own = config.model_copy(update={"datasets": (dataset,)})
-        found = train(own, data, folder / dataset.card, arm)[ALONE]
-        for name, values in vars(found).items():
+        result = train(own, data, folder / dataset.card, arm)[ALONE]
+        for name, values in vars(result).items():
             getattr(together, name).update(values)
     return {ALONE: together}
 
@@ -259,8 +259,8 @@ def main() -> None:
         jobs = [(arm, seed) for seed in range(options.seeds) for arm in options.arms]
         with get_context("spawn").Pool(options.processes) as pool:
             waiting = [(job, pool.apply_async(run_arm, (*job, options, data))) for job in jobs]
-            for (arm, seed), found in waiting:
-                for name, scores in found.get().items():
+            for (arm, seed), result in waiting:
+                for name, scores in result.get().items():
                     results.setdefault(name, []).append(scores)
                 print(f"{time.perf_counter() - began:.0f} s: {arm}, seed {seed}", flush=True)
     assert len({json.dumps(run.steps, sort_keys=True) for runs in results.values() for run in runs}) == 1, (

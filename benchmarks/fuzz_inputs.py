@@ -150,8 +150,8 @@ def table(results: Iterable[Result]) -> str:
         counts.setdefault(kind, Counter())[verdict.outcome] += 1
     counts["all"] = sum(counts.values(), Counter())
     lines = [f"| input | number | {' | '.join(OUTCOMES)} |", "|---|" + "--:|" * (1 + len(OUTCOMES))]
-    for kind, found in counts.items():
-        cells: list[Any] = [sum(found.values()), *(found[outcome] for outcome in OUTCOMES)]
+    for kind, result in counts.items():
+        cells: list[Any] = [sum(result.values()), *(result[outcome] for outcome in OUTCOMES)]
         lines.append(f"| {kind} | {' | '.join(f'{cell:,}' for cell in cells)} |")
     return "\n".join(lines)
 

@@ -156,20 +156,20 @@ def kill_once(course: Course, folder: Path, way: str, draw: random.Random, tally
 def differences(one: Path, two: Path) -> list[str]:
     """What differs between the results of two runs."""
     first, second = load_checkpoint(one), load_checkpoint(two)
-    found = [] if first.step == second.step else ["step"]
+    result = [] if first.step == second.step else ["step"]
     for name in ("student", "teacher"):
         ours, theirs = getattr(first, name), getattr(second, name)
-        found += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
+        result += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
     for key, state in first.optimizer["state"].items():
         theirs = second.optimizer["state"][key]
-        found += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
+        result += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
     logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
-    found += ["log.jsonl"] if logs[0] != logs[1] else []
-    told = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "file"] for f in (one, two)]
-    found += ["incidents.jsonl"] if told[0] != told[1] else []
+    result += ["log.jsonl"] if logs[0] != logs[1] else []
+    reported = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "file"] for f in (one, two)]
+    result += ["incidents.jsonl"] if reported[0] != reported[1] else []
     for name in ("metrics.json", "curves.json", "best.json"):
-        found += [name] if (one / name).read_text() != (two / name).read_text() else []
-    return found
+        result += [name] if (one / name).read_text() != (two / name).read_text() else []
+    return result
 
 
 def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str, list[str]], dict]:
@@ -213,8 +213,8 @@ def main() -> int:
         cells = [way, tally.kills, tally.with_rows, tally.kills - tally.with_rows]
         print(f"| {' | '.join(map(str, cells))} | {tally.partials} | {lost[len(lost) // 2]}, {lost[-1]} |")
     print("\n| run | differences from the undisturbed run |\n|---|---|")
-    for name, found in results.items():
-        print(f"| {name} | {', '.join(found) or 'none'} |")
+    for name, result in results.items():
+        print(f"| {name} | {', '.join(result) or 'none'} |")
     return int(any(results.values()))
 
 

@@ -56,22 +56,22 @@ def _head(data_module: DataModule, model: FoundationModel, key: TaskKey, split: 
 
 def _auroc(kept: Kept, classes: int) -> np.ndarray:
     truth = np.concatenate([batch.labels.numpy() for _, batch in kept])
-    said = np.concatenate([prediction.probabilities.numpy() for prediction, _ in kept]).astype(np.float64)
+    output = np.concatenate([prediction.probabilities.numpy() for prediction, _ in kept]).astype(np.float64)
     known = ~np.isnan(truth)
-    columns = [(truth[known[:, k], k], said[known[:, k], k]) for k in range(classes)]
+    columns = [(truth[known[:, k], k], output[known[:, k], k]) for k in range(classes)]
     return np.array([roc_auc_score(t, s) if 0 < t.sum() < len(t) else np.nan for t, s in columns])
 
 
 def _dice(kept: Kept, classes: int) -> np.ndarray:
     truth = np.concatenate([batch.masks.numpy() for _, batch in kept]) == 1
-    said = np.concatenate([prediction.masks.numpy() for prediction, _ in kept]) >= 0.5
-    both, total = (truth & said).sum((2, 3)), truth.sum((2, 3)) + said.sum((2, 3))
+    output = np.concatenate([prediction.masks.numpy() for prediction, _ in kept]) >= 0.5
+    both, total = (truth & output).sum((2, 3)), truth.sum((2, 3)) + output.sum((2, 3))
     return np.where(total == 0, 1.0, 2 * both / np.maximum(total, 1)).mean(0)
 
 
 def _ap40(kept: Kept, classes: int) -> np.ndarray:
     truth: list[dict] = []
-    found: list[dict] = []
+    result: list[dict] = []
     for image, (prediction, batch) in enumerate(kept):
         meta = batch.metas[0]
         scale = np.array([meta.width, meta.height, meta.width, meta.height], dtype=np.float32)
@@ -81,13 +81,13 @@ def _ap40(kept: Kept, classes: int) -> np.ndarray:
             truth.append(entry | {"id": len(truth) + 1, "area": area, "iscrowd": 0})
         entries = _entries(prediction.relative_boxes[0].numpy() * scale, prediction.box_classes[0].numpy(), image)
         for entry, score in zip(entries, prediction.scores[0].tolist(), strict=True):
-            found.append(entry | {"score": score})
+            result.append(entry | {"score": score})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         categories = [{"id": k, "name": str(k)} for k in range(classes)]
         coco.dataset = {"images": [{"id": n} for n in range(len(kept))], "annotations": truth, "categories": categories}
         coco.createIndex()
-        judge = COCOeval(copy.deepcopy(coco), coco.loadRes(found), "bbox")
+        judge = COCOeval(copy.deepcopy(coco), coco.loadRes(result), "bbox")
         judge.params.iouThrs = IOUS
         judge.evaluate()
         judge.accumulate()

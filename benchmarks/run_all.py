@@ -133,7 +133,7 @@ def processor() -> str:
 
 def tables(text: str) -> list[dict[str, Any]]:
     """Rows of all markdown tables of a text, by column, with the title above them."""
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     title, columns = "", None
     for line in text.splitlines():
         if line.startswith("## "):
@@ -145,8 +145,8 @@ def tables(text: str) -> list[dict[str, Any]]:
         if columns is None:
             columns = cells
         elif not set(line) <= set("|- "):
-            found.append({"table": title} | dict(zip(columns, cells, strict=True)))
-    return found
+            result.append({"table": title} | dict(zip(columns, cells, strict=True)))
+    return result
 
 
 if __name__ == "__main__":

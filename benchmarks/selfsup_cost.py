@@ -95,7 +95,7 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
     turns = student.head(key).objective.turns
     moments = [TrainingProgress(turn, done / MOMENTS) for turn in range(turns) for done in range(MOMENTS)]
     batches = [[ref._replace(training_progress=training_progress) for ref in plain] for training_progress in moments]
-    found: dict[str, Passes] = {}
+    result: dict[str, Passes] = {}
     known: set[tuple[str, ...]] = set()
     for loaded in make_loader(data_module.training(), batches, 0, pin_memory=False):
         batch = usable(loaded, "raise")
@@ -106,8 +106,8 @@ def count_passes(name: str, data: Path) -> dict[str, Passes]:
             counts.clear()
         with torch.no_grad():
             losses = look_at_views(student, teacher, lambda images: images.float().expand(-1, 3, -1, -1), batch).losses
-        found[" + ".join(losses)] = Passes(*({size: n / BATCH for size, n in counts.items()} for counts in seen))
-    return found
+        result[" + ".join(losses)] = Passes(*({size: n / BATCH for size, n in counts.items()} for counts in seen))
+    return result
 
 
 def swin_gflop(size: int, width: int = 128, depths: tuple[int, ...] = (2, 2, 18, 2), window: int = 7) -> float:

@@ -92,14 +92,14 @@ def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, obj
     """
     untrained, data_module = prepared(name, world, steps, target.parent)
     fill_memories(untrained)
-    found: dict[str, object] = {"steps": steps, "before": held_out(untrained, data_module)}
+    result: dict[str, object] = {"steps": steps, "before": held_out(untrained, data_module)}
     trainer, _ = prepared(name, world, steps, target.parent)
     begun = time.process_time()
     finish(trainer)
-    found["seconds"] = round(time.process_time() - begun, 1)
-    found["after"] = held_out(trainer, data_module)
+    result["seconds"] = round(time.process_time() - begun, 1)
+    result["after"] = held_out(trainer, data_module)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
-    return found
+    return result
 
 
 def fill_memories(trainer: Trainer) -> None:
@@ -176,10 +176,10 @@ def measure(world: World, init: Path) -> dict[str, float]:
         anatomy.decomposition_hits(wholes, without[:, q], quadrants[:, q]).mean().item()
         for q in range(quadrants.shape[1])
     ]
-    found = {"composition": own - others, "decomposition": float(np.mean(removed))}
+    result = {"composition": own - others, "decomposition": float(np.mean(removed))}
     names = common([item.landmarks for item in images])
     whole = [item for item in images if all(name in item.landmarks for name in names)]
-    return found | _landmarks(see, whole[:LANDMARK_IMAGES], names)
+    return result | _landmarks(see, whole[:LANDMARK_IMAGES], names)
 
 
 def _landmarks(see: anatomy.Encoder, images: list[Radiograph], names: list[str]) -> dict[str, float]:

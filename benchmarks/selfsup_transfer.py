@@ -93,16 +93,16 @@ def learned_table(starts: dict[str, dict]) -> str:
     """Each objective's own loss and the monitors of collapse on held-out images, untrained and trained."""
     heads = ["objective", "steps", "processor seconds", "loss", *OWN]
     rows = []
-    for name, found in starts.items():
+    for name, result in starts.items():
         if name != RANDOM:
-            pairs = [f"{found['before'][m]:.3g} → {found['after'][m]:.3g}" for m in ("loss", *OWN)]
-            rows.append([name, str(found["steps"]), f"{found['seconds']:.0f}", *pairs])
+            pairs = [f"{result['before'][m]:.3g} → {result['after'][m]:.3g}" for m in ("loss", *OWN)]
+            rows.append([name, str(result["steps"]), f"{result['seconds']:.0f}", *pairs])
     return markdown(heads, rows)
 
 
 def anatomy_table(starts: dict[str, dict]) -> str:
     """Measures of the frozen backbones; random weights are all objectives' untrained network."""
-    rows = [[name, *(f"{found['anatomy'][m]:.3g}" for m in MEASURES)] for name, found in starts.items()]
+    rows = [[name, *(f"{result['anatomy'][m]:.3g}" for m in MEASURES)] for name, result in starts.items()]
     return markdown(["start", *MEASURES.values()], rows)
 
 
@@ -115,8 +115,8 @@ def dice_table(starts: dict[str, dict], shots: list[int], seeds: int) -> str:
     """Mean and standard deviation over seeds, and of how many pairs (same images, same new layers) the start is better
     than random weights."""
     rows = []
-    for name, found in starts.items():
-        values = {n: dice_of(found, n, seeds) for n in shots}
+    for name, result in starts.items():
+        values = {n: dice_of(result, n, seeds) for n in shots}
         gains = np.concatenate([values[n] - dice_of(starts[RANDOM], n, seeds) for n in shots])
         cells = [f"{v.mean():.1f} ± {v.std(ddof=1) if seeds > 1 else 0:.1f}" for v in values.values()]
         won = ["-", "-"] if name == RANDOM else [f"{gains.mean():+.1f}", f"{(gains > 0).sum()} of {len(gains)}"]
@@ -128,8 +128,8 @@ def draw(starts: dict[str, dict], shots: list[int], seeds: int, path: Path) -> N
     """Dice over the number of images, one line a start, side by side so that bars do not hide one another."""
     figure, axes = plt.subplots(figsize=(7, 4.5))
     middle = (len(starts) - 1) / 2
-    for place, (name, found) in enumerate(starts.items()):
-        values = np.array([dice_of(found, n, seeds) for n in shots])
+    for place, (name, result) in enumerate(starts.items()):
+        values = np.array([dice_of(result, n, seeds) for n in shots])
         where = np.array(shots) * 1.03 ** (place - middle)
         style = {"color": "black", "linestyle": "--"} if name == RANDOM else {}
         axes.errorbar(where, values.mean(axis=1), values.std(axis=1, ddof=min(1, seeds - 1)), label=name, capsize=3,
@@ -146,7 +146,7 @@ def draw(starts: dict[str, dict], shots: list[int], seeds: int, path: Path) -> N
 def write(findings: Findings, options: argparse.Namespace) -> None:
     """Tables and plot of the starts that are finished."""
     wanted = len(options.shots) * options.seeds
-    starts = {name: found for name, found in findings.starts.items() if len(found["dice"]) == wanted}
+    starts = {name: result for name, result in findings.starts.items() if len(result["dice"]) == wanted}
     tables = [learned_table(starts), anatomy_table(starts), dice_table(starts, options.shots, options.seeds)]
     (options.out / "table.md").write_text("\n".join(tables), encoding="utf-8")
     draw(starts, options.shots, options.seeds, options.out / "dice.png")

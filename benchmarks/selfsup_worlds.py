@@ -67,7 +67,7 @@ class World:
         sample = dataset.sample(index, 0)
         classes = dataset.annotations.classes
         points = [mask_landmarks(name, mask) for name, mask in zip(classes, sample.target.masks, strict=True)]
-        return Radiograph(sample.image, {name: place for found in points for name, place in found.items()})
+        return Radiograph(sample.image, {name: place for result in points for name, place in result.items()})
 
 
 def generated_world(folder: Path, images: int) -> World:

@@ -159,15 +159,15 @@ OPENMMLAB = re.compile(r"(mmengine|mmcv|mmdet|mmseg)(\.|$)")
 
 def openmmlab_imports(tree: ast.Module) -> set[str]:
     """Every name of mm* packages that a module imports, however it does."""
-    found = set()
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            result |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
-            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
-    return {name for name in found if OPENMMLAB.match(name)}
+            result |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return {name for name in result if OPENMMLAB.match(name)}
 
 
 def test_leaving_openmmlab_is_possible():

@@ -12,10 +12,10 @@ def faults(path: Path) -> list[str]:
     if not text or b"\0" in text:
         return []
     lines = text.split(b"\n")
-    found = [f"{path}:{n}: trailing spaces" for n, line in enumerate(lines, start=1) if line.rstrip(b" \t") != line]
+    result = [f"{path}:{n}: trailing spaces" for n, line in enumerate(lines, start=1) if line.rstrip(b" \t") != line]
     if not text.endswith(b"\n") or text.endswith(b"\n\n"):
-        found.append(f"{path}:{len(lines)}: the file does not end in one line break")
-    return found
+        result.append(f"{path}:{len(lines)}: the file does not end in one line break")
+    return result
 
 
 if __name__ == "__main__":

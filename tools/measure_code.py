@@ -58,7 +58,7 @@ def read_code(root: Path) -> Code:
         name = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
         code.trees[name], code.files[name] = ast.parse(path.read_text(encoding="utf-8")), path
     for name, tree in code.trees.items():
-        code.imports[name] = {found for found in _modules(code, tree) if found != name}
+        code.imports[name] = {result for result in _modules(code, tree) if result != name}
     return code
 
 
@@ -128,23 +128,23 @@ def groups(graph: dict[str, set[str]]) -> list[list[str]]:
     """Strongly connected components: nodes that reach each other stand in one group."""
     reached = {name: _reachable(graph, name) for name in graph}
     done: set[str] = set()
-    found = []
+    result = []
     for name in graph:
         if name not in done:
             group = [name, *(other for other in reached[name] if other != name and name in reached[other])]
             done.update(group)
-            found.append(group)
-    return found
+            result.append(group)
+    return result
 
 
 def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    found: set[str] = set()
+    result: set[str] = set()
     waiting = [start]
     while waiting:
-        for name in graph[waiting.pop()] - found:
-            found.add(name)
+        for name in graph[waiting.pop()] - result:
+            result.add(name)
             waiting.append(name)
-    return found
+    return result
 
 
 def share_inside(code: Code) -> float:
@@ -171,11 +171,11 @@ def percentile(values: list[tuple[int, str]], share: float) -> int:
 
 def mm_names(code: Code) -> dict[str, set[str]]:
     """Names that each module imports from mm* packages, by a statement or through a table of names (name: module)."""
-    found = {
+    result = {
         module: {name for name in (*imported_names(tree), *_tabled_names(tree)) if name.split(".")[0] in MM_PACKAGES}
         for module, tree in code.trees.items()
     }
-    return {module: names for module, names in found.items() if names}
+    return {module: names for module, names in result.items() if names}
 
 
 def _tabled_names(tree: ast.Module) -> Iterator[str]:

@@ -42,16 +42,16 @@ def downloads(base: Path, shared: Path | None) -> list[Download]:
         (outside / name).write_bytes(content)
     (outside / "secret.png").write_bytes(made()["film.png"])
     (outside / "secret.csv").write_text("image,patient,Patient ID,label\na.png,1,1,1\n")
-    found = [_generated(name, base / "generated") for name in LAYOUTS]
+    result = [_generated(name, base / "generated") for name in LAYOUTS]
     if shared is not None:
         shutil.copytree(shared / "cxr_multi", base / "multi")
         catalog = Catalog(default_folders()[:1])
         names = [name for name in catalog.names() if name.startswith("multi_")]
-        found += [_of_card(catalog, name, base / "multi") for name in names]
+        result += [_of_card(catalog, name, base / "multi") for name in names]
         _published(shared / "annotations", base / "published")
         real = ("nih_chestxray14", "nih_bbox", "chestx_det", "node21", "tbx11k")
-        found += [_of_card(catalog, name, base / "published") for name in real]
-    return found
+        result += [_of_card(catalog, name, base / "published") for name in real]
+    return result
 
 
 def _generated(name: str, data_root: Path) -> Download:

@@ -62,16 +62,16 @@ def made() -> dict[str, bytes]:
     grey = Image.fromarray(values)
     exif = Image.Exif()
     exif[0x0112] = 6
-    found = {f"film.{kind}": saved(grey, kind) for kind in ("png", "jpeg", "tiff", "bmp", "gif")}
-    found["progressive.jpg"] = saved(grey, "jpeg", progressive=True, exif=exif)
-    found["deep.png"] = saved(Image.fromarray(values.astype(np.uint16) * 250), "png")
-    found["clear.png"] = saved(Image.fromarray(np.dstack([values, values, values, values])), "png")
-    found["palette.png"] = saved(grey.convert("P"), "png", transparency=3)
-    found["float.tif"] = saved(Image.fromarray(values.astype(np.float32)), "tiff")
-    found["packed.tif"] = saved(grey, "tiff", compression="tiff_lzw")
-    found["film.dcm"], found["deflated.dcm"] = dicom(values), dicom(values, DeflatedExplicitVRLittleEndian)
-    found["film.mha"], found["packed.mha"] = metaimage(values), metaimage(values, packed=True)
-    return found
+    result = {f"film.{kind}": saved(grey, kind) for kind in ("png", "jpeg", "tiff", "bmp", "gif")}
+    result["progressive.jpg"] = saved(grey, "jpeg", progressive=True, exif=exif)
+    result["deep.png"] = saved(Image.fromarray(values.astype(np.uint16) * 250), "png")
+    result["clear.png"] = saved(Image.fromarray(np.dstack([values, values, values, values])), "png")
+    result["palette.png"] = saved(grey.convert("P"), "png", transparency=3)
+    result["float.tif"] = saved(Image.fromarray(values.astype(np.float32)), "tiff")
+    result["packed.tif"] = saved(grey, "tiff", compression="tiff_lzw")
+    result["film.dcm"], result["deflated.dcm"] = dicom(values), dicom(values, DeflatedExplicitVRLittleEndian)
+    result["film.mha"], result["packed.mha"] = metaimage(values), metaimage(values, packed=True)
+    return result
 
 
 @functools.cache

@@ -118,14 +118,14 @@ def read_dataset(card: Card, task: Task, data_root: Path, planted: Path, names: 
     if strict.outcome not in GOOD:
         return strict
     try:
-        found = read_annotations(card, task, data_root, on_bad_sample="skip")
+        result = read_annotations(card, task, data_root, on_bad_sample="skip")
     except FoundationXError as error:
         return refused(error, names)
-    for entry in found.bad:
+    for entry in result.bad:
         if not entry.reason or not entry.row:
             return Verdict(CRASH, f"listed without reason or row: {entry}")
-    fault = _impossible(found)
-    return fault or _samples(found, data_root / card.root, planted, names, READ if not found.bad else QUARANTINED)
+    fault = _impossible(result)
+    return fault or _samples(result, data_root / card.root, planted, names, READ if not result.bad else QUARANTINED)
 
 
 def _impossible(found: Annotations) -> Verdict | None:

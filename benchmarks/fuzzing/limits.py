@@ -14,8 +14,8 @@ Found = TypeVar("Found")
 
 def _status(key: str) -> int:
     """A size of this process in bytes, as the system counts it."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else 0
+    result = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(result.group(1)) * 1024 if result else 0
 
 
 def limit_memory(further: int) -> None:
@@ -28,5 +28,5 @@ def measured(call: Callable[[], Found]) -> tuple[Found, float, int]:
     """What ``call`` gives, the processor time that it took, and the bytes by which it raised the peak of memory."""
     Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
     before, start = _status("VmRSS"), time.process_time()
-    found = call()
-    return found, time.process_time() - start, _status("VmHWM") - before
+    result = call()
+    return result, time.process_time() - start, _status("VmHWM") - before

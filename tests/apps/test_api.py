@@ -90,8 +90,8 @@ def test_predictions_and_plot_are_those_of_the_command(run, images, tmp_path):
     assert main(["predict", str(run), *map(str, images[:2]), "--out", str(tmp_path), "--threshold", "0.05"]) == 0
     model = foundationx.load(run)
     values = model.predict(images[:2], threshold=0.05)
-    for image, found in zip(images, values, strict=False):
-        assert found == json.loads((tmp_path / f"{image.name}.json").read_text())
+    for image, result in zip(images, values, strict=False):
+        assert result == json.loads((tmp_path / f"{image.name}.json").read_text())
     picture = np.asarray(model.plot(images[0], threshold=0.05))
     assert np.array_equal(picture, np.asarray(Image.open(tmp_path / f"{images[0].name}.overlay.png")))
 
@@ -104,8 +104,8 @@ def test_heads_are_named_and_chosen(run, images):
         "phantom_masks/segmentation",
     }
     assert "Nodule" in model.heads["phantom_labels/classification"]
-    (found,) = model.predict(str(images[0]), heads=["phantom_labels/classification"])
-    assert found["model"] == "student" and set(found["heads"]) == {"phantom_labels/classification"}
+    (result,) = model.predict(str(images[0]), heads=["phantom_labels/classification"])
+    assert result["model"] == "student" and set(result["heads"]) == {"phantom_labels/classification"}
     with pytest.raises(ConfigError, match="did you mean 'phantom_labels/classification'"):
         model.predict(images, heads=["phantom_label/classification"])
 
@@ -125,7 +125,7 @@ def test_backbone_gives_feature_maps(run):
     backbone = foundationx.load_backbone(run)
     assert isinstance(backbone, torch.nn.Module) and not backbone.training
     maps = backbone(torch.zeros(1, 3, 64, 64))
-    assert [found.shape[1] for found in maps] == list(backbone.channels)
+    assert [result.shape[1] for result in maps] == list(backbone.channels)
 
 
 def test_an_export_has_the_features_of_its_run_and_no_heads(run, images, tmp_path):
@@ -145,7 +145,7 @@ def test_an_import_predicts_with_its_heads(tmp_path):
     assert model.heads == {f"{head.name}/classification": tuple(head.classes) for head in released.heads}
     grey = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE), dtype=np.uint8)  # of the model's size: not resized
     Image.fromarray(grey).save(tmp_path / "image.png")
-    (found,) = model.predict(tmp_path / "image.png")
+    (result,) = model.predict(tmp_path / "image.png")
     mean, std = (torch.tensor(part)[:, None, None] for part in (model.config.model.mean, model.config.model.std))
     with torch.no_grad():
         pooled = reference(((torch.from_numpy(grey) / 255 - mean) / std)[None])
@@ -154,7 +154,7 @@ def test_an_import_predicts_with_its_heads(tmp_path):
     for head in released.heads:
         logits = feature @ head.weight.T + head.bias
         expected = logits.softmax(-1) if head.exclusive else logits.sigmoid()
-        shown = list(found["heads"][f"{head.name}/classification"].values())
+        shown = list(result["heads"][f"{head.name}/classification"].values())
         np.testing.assert_allclose(shown, expected[0].numpy(), atol=1e-3)
 
 

@@ -82,7 +82,7 @@ def test_predict_gives_json_in_source_pixels_and_a_picture(trained, tmp_path):
     values = json.loads((out / "film.png.json").read_text())["heads"]
     assert set(values) == {"phantom_labels/classification", "phantom_boxes/detection", "phantom_masks/segmentation"}
     assert set(values["phantom_labels/classification"]) >= {"Nodule", "Cardiomegaly"}
-    boxes = np.array([found["box"] for found in values["phantom_boxes/detection"]])
+    boxes = np.array([result["box"] for result in values["phantom_boxes/detection"]])
     assert len(boxes) and (boxes >= 0).all() and (boxes[:, [0, 2]] <= 200).all() and (boxes[:, [1, 3]] <= 120).all()
     assert boxes[:, 2].max() > 120, "x runs to the image's own width"
     picture = cv2.imread(str(out / "film.png.overlay.png"))

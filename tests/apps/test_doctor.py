@@ -100,12 +100,12 @@ def test_packages_that_are_missing_or_too_old():
 
 def phases():
     """Two cycles: films lock 3 and release 5 steps, boxes release 7 steps."""
-    found, first = [], 0
+    result, first = [], 0
     for cycle in (1, 2):
         for key, name, steps in ((FILMS, "lock", 3), (FILMS, "release", 5), (BOXES, "release", 7)):
-            found.append(Phase(PhaseName(name), key, 1, cycle, first, steps, (), 0.0, None, True, True))
+            result.append(Phase(PhaseName(name), key, 1, cycle, first, steps, (), 0.0, None, True, True))
             first += steps
-    return Plan(tuple(found))
+    return Plan(tuple(result))
 
 
 def test_the_trial_has_every_phase_once():

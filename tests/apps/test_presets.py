@@ -101,11 +101,11 @@ def test_rates_of_the_groups_and_over_the_visits():
     plan = build_plan(config, sizes_of(config))
     factor = learning_rate(config.optimizer, plan)
     by_cycle = {phase.cycle: phase for phase in plan.phases}
-    found = {cycle: 1e-5 * factor(by_cycle[cycle], by_cycle[cycle].first_step + 1) for cycle in (1, 2, 26, 76)}
-    assert found[1] == pytest.approx(0.05 * 1e-5)
-    assert found[2] == pytest.approx(1.00e-5, rel=1e-3)  # visit 21
-    assert found[26] == pytest.approx(9.4e-6, rel=1e-2)  # visit 501
-    assert found[76] == pytest.approx(5.0e-6, rel=2e-2)  # visit 1501
+    result = {cycle: 1e-5 * factor(by_cycle[cycle], by_cycle[cycle].first_step + 1) for cycle in (1, 2, 26, 76)}
+    assert result[1] == pytest.approx(0.05 * 1e-5)
+    assert result[2] == pytest.approx(1.00e-5, rel=1e-3)  # visit 21
+    assert result[26] == pytest.approx(9.4e-6, rel=1e-2)  # visit 501
+    assert result[76] == pytest.approx(5.0e-6, rel=2e-2)  # visit 1501
     phases = [phase for phase in plan.phases if phase.cycle == 26]
     assert len({factor(phase, phase.first_step + 1) for phase in phases}) == 1, "constant inside a cycle"
     smooth = learning_rate(preset("foundation_x/foundation_x").optimizer, plan)

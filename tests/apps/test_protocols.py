@@ -65,14 +65,14 @@ def blobs(count, seed, spread=1.0):
 
 def test_the_probe_is_scikit_learns_on_standardised_features_of_known_images():
     train, test = blobs(80, 0), blobs(60, 1)
-    found = LinearProbe(train, 0.1).probabilities(test)
+    result = LinearProbe(train, 0.1).probabilities(test)
     mean, scale = train.features.mean(axis=0), train.features.std(axis=0)
     for k in range(2):
         known = ~np.isnan(train.labels[:, k])
         plain = LogisticRegression(C=0.1, max_iter=2000)
         plain.fit((train.features[known] - mean) / scale, train.labels[known, k] > 0.5)
         expected = plain.predict_proba((test.features - mean) / scale)[:, 1]
-        assert found[:, k] == pytest.approx(expected, abs=1e-5)
+        assert result[:, k] == pytest.approx(expected, abs=1e-5)
 
 
 def test_c_is_the_one_that_validation_likes_best_and_a_one_sided_class_says_nothing():
@@ -87,11 +87,11 @@ def test_c_is_the_one_that_validation_likes_best_and_a_one_sided_class_says_noth
 
 def test_embeddings_are_the_backbones_pooled_features_of_the_side(trained, data):
     subject = Subject(request(trained, data))
-    found = embed(subject, KEY, Split.TEST, projected=False)
+    result = embed(subject, KEY, Split.TEST, projected=False)
     table, chosen = subject.data_module.annotations[KEY], subject.data_module.indices[KEY][Split.TEST]
-    assert found.images.tolist() == [table.images[index] for index in chosen]
-    assert found.features.shape == (len(chosen), subject.model.backbone.channels[-1])
-    assert np.isfinite(found.features).all() and found.features.std() > 0
+    assert result.images.tolist() == [table.images[index] for index in chosen]
+    assert result.features.shape == (len(chosen), subject.model.backbone.channels[-1])
+    assert np.isfinite(result.features).all() and result.features.std() > 0
 
 
 def test_linear_probe_by_the_command_gives_predictions_that_compare_reads(trained, data, tmp_path, capsys):
@@ -122,8 +122,8 @@ def test_zero_shot_names_who_answers_and_refuses_to_choose(trained, data):
     module, options = open_protocol("zero-shot", {})
     result = module.run(request(trained, data, "phantom_all"), options)
     assert any("phantom_labels/classification" in note for note in result.notes)
-    found = result.predictions[0]
-    assert set(found.classes) <= set(Subject(request(trained, data)).data_module.classes[KEY])
+    predictions = result.predictions[0]
+    assert set(predictions.classes) <= set(Subject(request(trained, data)).data_module.classes[KEY])
     wrong = open_protocol("zero-shot", {"use": {"Nodule": "phantom_labels/classification:Nodul"}})[1]
     with pytest.raises(ConfigError, match="did you mean 'Nodule'"):
         module.run(request(trained, data, "phantom_all"), wrong)
@@ -169,13 +169,13 @@ def test_subgroups_are_those_of_the_table_and_agree_with_a_plain_count(trained, 
     monkeypatch.setattr("foundationx.apps.protocols.subgroups.LEAST", 1)
     _, options = open_protocol("subgroups", {})
     result = run_subgroups(request(trained, data), options)
-    found = result.predictions[0]
+    predictions = result.predictions[0]
     rows = list(csv.DictReader((data / "phantom_labels" / "Data_Entry_2017_v2020.csv").open()))
     sex = {row["Image Index"].strip(): row["Patient Gender"] for row in rows}
     for group in ("F", "M"):
-        chosen = [n for n, image in enumerate(found.images) if sex[image.rpartition("/")[2]] == group]
+        chosen = [n for n, image in enumerate(predictions.images) if sex[image.rpartition("/")[2]] == group]
         shown = [row for row in result.rows if row[:2] == ("sex", group)]
-        assert [row[2] for row in shown] == [str(len({found.patients[n] for n in chosen}))] * bool(chosen)
+        assert [row[2] for row in shown] == [str(len({predictions.patients[n] for n in chosen}))] * bool(chosen)
     assert {row[0] for row in result.rows} == {"all", "sex", "age", "view"}
 
 
@@ -206,7 +206,7 @@ def test_ten_crops_are_corners_centre_and_their_mirrors():
 def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data):
     """At the network's own size the crops coincide: the mean of two predictions, computed here."""
     module, options = open_protocol("ten-crop", {"resize": 64})
-    found = module.run(request(trained, data), options).predictions[0]
+    result = module.run(request(trained, data), options).predictions[0]
     subject = Subject(request(trained, data))
     pool = subject.data_module.evaluation(Split.TEST)
     normalise = Normaliser(subject.config.model, "cpu")
@@ -215,7 +215,7 @@ def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data
         images = normalise(batch.images)
         with torch.no_grad():
             both = [subject.model.predict(view, KEY).probabilities for view in (images, images.flip(-1))]
-        places = [found.images.tolist().index(meta.image) for meta in batch.metas]
-        assert found.array("probabilities")[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
+        places = [result.images.tolist().index(meta.image) for meta in batch.metas]
+        assert result.array("probabilities")[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
     with pytest.raises(ConfigError, match="the network's input"):
         module.run(request(trained, data), open_protocol("ten-crop", {"resize": 32})[1])

@@ -94,6 +94,6 @@ def test_a_process_that_ends_or_hangs_is_told_and_replaced(script, tmp_path, mon
     monkeypatch.setitem(KINDS, "deed", Kind(judge, 1))
     monkeypatch.setattr(script, "Sandbox", Box)
     monkeypatch.setattr(script, "WAIT", 2.0)
-    found = [verdict for _, _, verdict in script.run([("deed", n) for n in (0, 1, 0, 2, 0)], None, 0)]
-    assert [verdict.outcome for verdict in found] == ["read", "crash", "read", "too slow", "read"]
-    assert "ended with 3" in found[1].why
+    result = [verdict for _, _, verdict in script.run([("deed", n) for n in (0, 1, 0, 2, 0)], None, 0)]
+    assert [verdict.outcome for verdict in result] == ["read", "crash", "read", "too slow", "read"]
+    assert "ended with 3" in result[1].why

@@ -29,8 +29,8 @@ def test_what_is_kept_for_the_backward_pass():
 
 def test_things_are_run_in_turns_and_the_first_run_does_not_count():
     order = []
-    found = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, runs=2)
-    assert order == ["a", "b"] * 3 and set(found) == {"a", "b"}
+    result = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, runs=2)
+    assert order == ["a", "b"] * 3 and set(result) == {"a", "b"}
 
 
 @pytest.mark.parametrize(

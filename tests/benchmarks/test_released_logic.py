@@ -29,8 +29,10 @@ def test_the_plain_evaluation_gives_our_numbers(world):
 
 
 def test_other_numbers_are_noticed(world, monkeypatch):
-    found = ours(*world)
-    monkeypatch.setattr("bench_evaluation.ours", lambda *given: {name: values + 0.01 for name, values in found.items()})
+    result = ours(*world)
+    monkeypatch.setattr(
+        "bench_evaluation.ours", lambda *given: {name: values + 0.01 for name, values in result.items()}
+    )
     with pytest.raises(AssertionError):
         check_equal(*world)
 

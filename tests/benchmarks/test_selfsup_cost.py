@@ -31,8 +31,8 @@ def images(tmp_path_factory):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_passes_through_the_backbone_are_those_of_the_page(images, name):
-    found = count_passes(name, images)
-    assert {losses: (passes.student, passes.teacher) for losses, passes in found.items()} == BY_HAND[name]
+    result = count_passes(name, images)
+    assert {losses: (passes.student, passes.teacher) for losses, passes in result.items()} == BY_HAND[name]
 
 
 def test_arithmetic_of_swin_is_the_published_one():

@@ -38,11 +38,11 @@ CIRCLE = HEADER + "class Circle(Shape):\n    pass\n"
 
 
 def test_a_class_counts_where_it_is_defined(shapes):
-    found = shapes(
+    result = shapes(
         {"circle.py": CIRCLE, "disc.py": "from PACKAGE.circle import Circle\nclass Disc(Circle):\n    pass\n"}
     )
-    assert {name: value.__name__ for name, value in found.all().items()} == {"circle": "Circle", "disc": "Disc"}
-    assert found.names() == ("circle", "disc")
+    assert {name: value.__name__ for name, value in result.all().items()} == {"circle": "Circle", "disc": "Disc"}
+    assert result.names() == ("circle", "disc")
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_a_class_counts_where_it_is_defined(shapes):
     ],
 )
 def test_none_or_two_in_a_file_name_the_file(shapes, text, message):
-    found = shapes({"square.py": text})
+    result = shapes({"square.py": text})
     with pytest.raises(ExtensionError) as caught:
-        found.get("square")
+        result.get("square")
     assert message in str(caught.value) and "fix:" in str(caught.value)
     with pytest.raises(ExtensionError):
-        found.all()
+        result.all()
 
 
 def test_helpers_and_abstract_bases_do_not_count(shapes):
@@ -89,58 +89,58 @@ def test_other_rules(shapes):
 
 
 def test_an_unknown_name_gives_the_nearest(shapes):
-    found = shapes({"circle.py": CIRCLE})
+    result = shapes({"circle.py": CIRCLE})
     with pytest.raises(ConfigError, match=r"model.shape: no shape is called 'cirle'\n.*did you mean 'circle'"):
-        found.get("cirle", "model.shape")
+        result.get("cirle", "model.shape")
     with pytest.raises(CardError):
-        found.get("x", error=CardError)
+        result.get("x", error=CardError)
 
 
 def test_two_files_of_one_name_are_an_error_that_names_both(shapes):
-    found = shapes(
+    result = shapes(
         {"a/shape.py": CIRCLE, "b/shape.py": CIRCLE, "a/__init__.py": "", "b/__init__.py": ""}, pattern="*/shape.py"
     )
     with pytest.raises(ExtensionError, match=r"a/shape.py and .*b/shape.py: two shapes are called 'shape'"):
-        found.get("shape")
+        result.get("shape")
     named = shapes({"a/shape.py": CIRCLE}, pattern="*/shape.py", name_of=lambda path: path.parent.name)
     assert named.names() == ("a",)
 
 
 def test_an_outside_package_joins_by_entry_point(shapes, tmp_path):
-    found = shapes({"circle.py": CIRCLE})
+    result = shapes({"circle.py": CIRCLE})
     points = {"foundationx.shapes": {"ring": "outside_a", "oval": "outside_a:Ring"}}
     install_distribution(tmp_path, "more-shapes", points, {"outside_a": HEADER + "class Ring(Shape):\n    pass\n"})
     sys.path.append(str(tmp_path / "another"))  # the search path changed: entry points are read anew
     try:
-        assert found.names() == ("circle", "oval", "ring")
-        assert found.get("ring") is found.get("oval")
-        source = {row.name: row.source for row in found.listing()}["ring"]
+        assert result.names() == ("circle", "oval", "ring")
+        assert result.get("ring") is result.get("oval")
+        source = {row.name: row.source for row in result.listing()}["ring"]
         assert source == "more-shapes 1.0 (entry point foundationx.shapes: ring = outside_a)"
     finally:
         sys.path.remove(str(tmp_path / "another"))
 
 
 def test_ours_and_an_outside_one_of_the_same_name(shapes, tmp_path, monkeypatch):
-    found = shapes({"circle.py": CIRCLE})
+    result = shapes({"circle.py": CIRCLE})
     install_distribution(tmp_path, "twin", {"foundationx.shapes": {"circle": "outside_b"}}, {"outside_b": CIRCLE})
     monkeypatch.syspath_prepend(str(tmp_path / "another"))
     with pytest.raises(ExtensionError, match=r"circle.py and twin 1.0 .*two shapes are called 'circle'"):
-        found.get("circle")
+        result.get("circle")
 
 
 def test_a_broken_plug_in_is_an_error_only_when_it_is_asked_for(shapes, tmp_path, monkeypatch):
-    found = shapes({"circle.py": CIRCLE})
+    result = shapes({"circle.py": CIRCLE})
     points = {"foundationx.shapes": {"bad": "outside_c", "gone": "no_such_module_at_all", "wrong": "outside_d:Number"}}
     modules = {"outside_c": "raise RuntimeError('no luck')", "outside_d": "class Number:\n    pass\n"}
     install_distribution(tmp_path, "broken-shapes", points, modules)
     monkeypatch.syspath_prepend(str(tmp_path / "another"))
-    assert list(found.all()) == ["circle"]
-    rows = {row.name: row for row in found.listing()}
+    assert list(result.all()) == ["circle"]
+    rows = {row.name: row for row in result.listing()}
     assert rows["circle"].error is None and all(rows[name].value is None for name in ("bad", "gone", "wrong"))
     with pytest.raises(ExtensionError, match=r"broken-shapes 1.0 .*RuntimeError: no luck"):
-        found.get("bad")
+        result.get("bad")
     with pytest.raises(ExtensionError, match=r"broken-shapes 1.0 .*derived from Shape"):
-        found.get("wrong")
+        result.get("wrong")
 
 
 def test_the_scan_needs_no_torch():

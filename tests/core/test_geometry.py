@@ -133,8 +133,8 @@ def test_nearest_equals_a_slow_search(seed, rows, columns):
         is_inside = second[0] <= y < second[2] and second[1] <= x < second[3]
         assert bool(valid[0, place]) == is_inside
         if is_inside:
-            found = slow_centres(second, columns, rows)[int(index[0, place])]
-            assert abs(found[0] - y) <= pitch[0] / 2 + 1e-6 and abs(found[1] - x) <= pitch[1] / 2 + 1e-6
+            result = slow_centres(second, columns, rows)[int(index[0, place])]
+            assert abs(result[0] - y) <= pitch[0] / 2 + 1e-6 and abs(result[1] - x) <= pitch[1] / 2 + 1e-6
     assert index.min() >= 0 and index.max() < rows * columns
 
 
@@ -151,7 +151,7 @@ def test_soft_target_equals_a_slow_loop(seed, bell):
     lattice = Lattice(np.array([3.0, 7.0]), np.array([30.0, 20.0]), 16)
     large = lattice.draw(12, random)
     first, second = lattice.box(lattice.draw(6, random, like=large), 6), lattice.box(large, 12)
-    found = geometry.soft_target(
+    result = geometry.soft_target(
         torch.from_numpy(first)[None], (6, 6), torch.from_numpy(second)[None], (12, 12), sigma, reach
     )[0]
     cell = (second[2:] - second[:2]) / 12
@@ -160,7 +160,7 @@ def test_soft_target_equals_a_slow_loop(seed, bell):
             dy, dx = round((y - v) / cell[0], 6), round((x - u) / cell[1], 6)
             inside = second[0] <= y < second[2] and second[1] <= x < second[3]
             expected = math.exp(-(dy**2 + dx**2) / (2 * sigma**2)) if inside and max(abs(dy), abs(dx)) <= reach else 0
-            assert float(found[i, j]) == pytest.approx(expected, abs=1e-5)
+            assert float(result[i, j]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_soft_target_masses_of_ace():

@@ -47,8 +47,8 @@ def explained(values, kind=ConfigError, source="run.py", prefix=""):
 )
 def test_source_key_found_expected_and_fix(values, parts):
     error = explained(values)
-    where, found, expected, *fix = parts
-    assert (error.where, error.found) == (where, found)
+    where, result, expected, *fix = parts
+    assert (error.where, error.found) == (where, result)
     assert expected in error.expected and error.fix == (fix[0] if fix else "correct or remove the key")
 
 

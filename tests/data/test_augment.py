@@ -268,8 +268,8 @@ def test_an_unknown_option_is_named(section, key):
 def test_every_image_has_a_teacher_view_where_tones_change_by_chance():
     view = Pipeline(32, None, {"brightness": 0.5, "contrast": 0.5, "chance": 0.5}, teacher="clean")
     views = [view(noise((32, 32)), None, None, None, seed) for seed in range(20)]
-    assert all(found.teacher_image is not None for found in views)
-    changed = [not np.array_equal(found.image, found.teacher_image) for found in views]
+    assert all(result.teacher_image is not None for result in views)
+    changed = [not np.array_equal(result.image, result.teacher_image) for result in views]
     assert any(changed) and not all(changed)
 
 

@@ -116,9 +116,9 @@ def test_pixels_of_a_file_are_kept_once_for_all_tasks(root, tmp_path):
 
 
 def test_a_second_time_nothing_is_decoded(root, tmp_path):
-    told = []
-    fill_all(root, tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
-    assert told == [(IMAGES, IMAGES)], "each file once, for pixels and masks together"
+    reported = []
+    fill_all(root, tmp_path / "cache", progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(IMAGES, IMAGES)], "each file once, for pixels and masks together"
     fill_all(root, tmp_path / "cache", progress=no_decoding)
 
 
@@ -127,9 +127,9 @@ def test_a_file_that_changes_is_decoded_again_and_no_other(root, tmp_path, chang
     fill_all(root, tmp_path / "cache")
     old = cv2.imread(str(root / changed), cv2.IMREAD_GRAYSCALE)
     write(root / changed, 255 - old)
-    told = []
-    caches = fill_all(root, tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 1)]
+    reported = []
+    caches = fill_all(root, tmp_path / "cache", progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 1)]
     for key, dataset in datasets(root).items():
         assert_equal_samples(datasets(root, caches)[key].sample(2, seed=0), dataset.sample(2, seed=0))
 
@@ -174,10 +174,10 @@ def test_self_supervised_views_are_cut_from_whole_cached_images(tmp_path, object
     expected = [decoding.sample(seed % 4, seed, training_progress) for seed, training_progress in enumerate(moments)]
     monkeypatch.setattr("foundationx.data.pixels.read.read_bytes", no_decoding)
     for seed, training_progress in enumerate(moments):
-        found = other[key].sample(seed % 4, seed, training_progress)
-        assert expected[seed].target.views.keys() == found.target.views.keys()
+        result = other[key].sample(seed % 4, seed, training_progress)
+        assert expected[seed].target.views.keys() == result.target.views.keys()
         for name, view in expected[seed].target.views.items():
-            assert_equal_samples(found.target.views[name], view)
+            assert_equal_samples(result.target.views[name], view)
 
 
 def test_whole_images_take_what_the_others_leave_of_the_room(tmp_path):
@@ -212,8 +212,8 @@ def test_what_a_killed_writer_leaves_is_written_over(tmp_path, cut):
     assert len(store.records()) == 2, "the torn entry is not there"
     with store.adding() as adder:
         adder.add(entries("d", "c"))
-    found = [bytes(store.read(place)) for place in store.find(entry.key for entry in entries("a", "b", "c", "d"))]
-    assert found == [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"]
+    result = [bytes(store.read(place)) for place in store.find(entry.key for entry in entries("a", "b", "c", "d"))]
+    assert result == [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"]
 
 
 def fill_in_turn(root, folder):

@@ -36,10 +36,10 @@ def write_mask(root, values, name="mask.png"):
 
 
 def test_a_labelled_image(root):
-    found = sample(annotations(Task.CLASSIFICATION), root)
-    assert found.image.shape == (64, 64) and found.labels[0] == 1 and np.isnan(found.labels[1])
-    assert (found.meta.height, found.meta.width) == SIZE and found.meta.row == "table.csv row 7"
-    assert found.target is None
+    result = sample(annotations(Task.CLASSIFICATION), root)
+    assert result.image.shape == (64, 64) and result.labels[0] == 1 and np.isnan(result.labels[1])
+    assert (result.meta.height, result.meta.width) == SIZE and result.meta.row == "table.csv row 7"
+    assert result.target is None
 
 
 def boxed(*boxes):
@@ -47,8 +47,8 @@ def boxed(*boxes):
 
 
 def test_boxes_follow_the_resize_and_rounding_is_forgiven(root):
-    found = sample(boxed([-0.5, 10, 30, 40.9]), root)
-    np.testing.assert_allclose(found.target.boxes, [[0, 16, 32, 64]])
+    result = sample(boxed([-0.5, 10, 30, 40.9]), root)
+    np.testing.assert_allclose(result.target.boxes, [[0, 16, 32, 64]])
 
 
 @pytest.mark.parametrize("box", [[-2, 0, 10, 10], [0, 0, 62, 10], [0, 0, 10, 300]])
@@ -66,8 +66,8 @@ def test_a_box_of_which_nothing_is_left_in_the_image_is_refused(root):
 
 
 def test_no_box_is_a_known_negative(root):
-    found = sample(boxed(), root)
-    assert found.target.boxes.shape == (0, 4) and found.target.box_classes.shape == (0,)
+    result = sample(boxed(), root)
+    assert result.target.boxes.shape == (0, 4) and result.target.box_classes.shape == (0,)
 
 
 def masked(*parts, labels=(1.0, np.nan)):
@@ -77,24 +77,24 @@ def masked(*parts, labels=(1.0, np.nan)):
 def test_a_class_that_was_not_annotated_is_unknown_everywhere(root):
     values = np.zeros(SIZE, np.uint8)
     values[10:20, 5:25] = 255
-    found = sample(masked(MaskPart(0, file=write_mask(root, values))), root, size=60)
-    assert found.target.masks[0].sum() == 15 * 20 and (found.target.masks[1] == UNKNOWN_PIXEL).all()
+    result = sample(masked(MaskPart(0, file=write_mask(root, values))), root, size=60)
+    assert result.target.masks[0].sum() == 15 * 20 and (result.target.masks[1] == UNKNOWN_PIXEL).all()
 
 
 def test_positive_and_ignored_values(root):
     values = np.zeros(SIZE, np.uint8)
     values[:10], values[10:20], values[20:30] = 255, 127, 9
-    found = sample(masked(MaskPart(0, file=write_mask(root, values), positive=255, ignore=127)), root, size=40)
-    assert (found.target.masks[0][:10] == 1).all() and (found.target.masks[0][10:20] == UNKNOWN_PIXEL).all()
-    assert not found.target.masks[0][20:].any(), "another value is background where one is named"
+    result = sample(masked(MaskPart(0, file=write_mask(root, values), positive=255, ignore=127)), root, size=40)
+    assert (result.target.masks[0][:10] == 1).all() and (result.target.masks[0][10:20] == UNKNOWN_PIXEL).all()
+    assert not result.target.masks[0][20:].any(), "another value is background where one is named"
 
 
 def test_the_ignored_value_is_unknown_also_where_any_other_is_foreground(root):
     values = np.zeros(SIZE, np.uint8)
     values[:10], values[10:20], values[20:30] = 255, 127, 9
-    found = sample(masked(MaskPart(0, file=write_mask(root, values), ignore=127)), root, size=40).target.masks[0]
-    assert (found[:10] == 1).all() and (found[10:20] == UNKNOWN_PIXEL).all() and (found[20:30] == 1).all()
-    assert not found[30:].any()
+    result = sample(masked(MaskPart(0, file=write_mask(root, values), ignore=127)), root, size=40).target.masks[0]
+    assert (result[:10] == 1).all() and (result[10:20] == UNKNOWN_PIXEL).all() and (result[20:30] == 1).all()
+    assert not result[30:].any()
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -105,8 +105,8 @@ def test_what_one_part_marks_is_known_though_another_ignores_it(root, first):
         MaskPart(0, file=write_mask(root, values, name), positive=255, ignore=127)
         for values, name in ((marked, "marked.png"), (ignored, "ignored.png"))
     ]
-    found = sample(masked(parts[first], parts[1 - first]), root, size=40).target.masks[0]
-    assert (found[:20] == 1).all() and (found[20:30] == UNKNOWN_PIXEL).all() and not found[30:].any()
+    result = sample(masked(parts[first], parts[1 - first]), root, size=40).target.masks[0]
+    assert (result[:20] == 1).all() and (result[20:30] == UNKNOWN_PIXEL).all() and not result[30:].any()
 
 
 def test_a_polygon_outside_its_image_names_file_row_and_size(root):
@@ -120,14 +120,14 @@ def test_parts_of_a_class_are_united_and_classes_may_overlap(root):
     left = np.array([[0, 0], [10, 0], [10, 39], [0, 39]], np.float32)
     middle = np.array([[20, 0], [30, 0], [30, 39], [20, 39]], np.float32)
     parts = MaskPart(0, polygon=left), MaskPart(0, polygon=middle), MaskPart(1, polygon=left)
-    found = sample(masked(*parts, labels=(1.0, 1.0)), root, size=60)
-    assert found.target.masks[0][:, [5, 25]].all() and not found.target.masks[0][:, [15, 40]].any()
-    assert found.target.masks[1][:, 5].all() and not found.target.masks[1][:, 25].any()
+    result = sample(masked(*parts, labels=(1.0, 1.0)), root, size=60)
+    assert result.target.masks[0][:, [5, 25]].all() and not result.target.masks[0][:, [15, 40]].any()
+    assert result.target.masks[1][:, 5].all() and not result.target.masks[1][:, 25].any()
 
 
 def test_a_known_negative_is_an_empty_mask(root):
-    found = sample(masked(labels=(0.0, 0.0)), root)
-    assert not found.target.masks.any()
+    result = sample(masked(labels=(0.0, 0.0)), root)
+    assert not result.target.masks.any()
 
 
 def test_a_mask_of_another_size_names_both(root):

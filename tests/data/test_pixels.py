@@ -77,13 +77,13 @@ def test_odd_files(odd, name):
 
 @pytest.mark.shared
 def test_a_real_dicom_looks_as_its_png_and_monochrome1_as_its_twin(odd):
-    film = read_grey(odd / "RG1_J2KI_monochrome1_15bit_jpeg2000_chest.dcm").astype(int)
-    assert abs(film - read_grey(odd / "rg1_16bit_corrected.png")).max() <= 1
-    assert abs(film - (255 - read_grey(odd / "rg1_16bit_stored_values_inverted.png").astype(int))).max() <= 1
+    image = read_grey(odd / "RG1_J2KI_monochrome1_15bit_jpeg2000_chest.dcm").astype(int)
+    assert abs(image - read_grey(odd / "rg1_16bit_corrected.png")).max() <= 1
+    assert abs(image - (255 - read_grey(odd / "rg1_16bit_stored_values_inverted.png").astype(int))).max() <= 1
     # The same stored bytes, flagged the one way and the other.
     one, two = read_grey(odd / "Fake_MONOHR1.dcm"), read_grey(odd / "siim_monochrome2.dcm")
     assert abs(one.astype(int) - (255 - two.astype(int))).max() <= 1
-    assert film[:100, :100].mean() < film[900:1000, 900:1000].mean(), "air at the rim is darker than the spine"
+    assert image[:100, :100].mean() < image[900:1000, 900:1000].mean(), "air at the rim is darker than the spine"
 
 
 @pytest.mark.shared
@@ -117,9 +117,9 @@ def test_grey_bytes_come_as_they_are_whatever_the_file_is_called(tmp_path):
 
 def test_sixteen_bits_are_scaled_from_the_least_to_the_greatest(tmp_path):
     values = np.array([[1000, 1001, 1500], [2000, 40000, 65535]], dtype=np.uint16)
-    found = read_grey(save(Image.fromarray(values), tmp_path / "x.png"))
+    result = read_grey(save(Image.fromarray(values), tmp_path / "x.png"))
     exact = (values.astype(float) - 1000) * 255 / (65535 - 1000)
-    assert abs(found - exact).max() <= 0.5 and (found[0, 0], found[1, 2]) == (0, 255)
+    assert abs(result - exact).max() <= 0.5 and (result[0, 0], result[1, 2]) == (0, 255)
     flat = save(Image.fromarray(np.full((2, 2), 777, np.uint16)), tmp_path / "flat.png")
     assert (read_grey(flat) == 0).all()
 
@@ -183,10 +183,10 @@ def test_monochrome1_is_the_negative_of_monochrome2(tmp_path):
 
 def test_the_window_is_applied_after_the_rescale(tmp_path):
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 2000, "WindowWidth": 2001}
-    found = read_grey(written(tmp_path / "x", dicom(STORED, **tags)))
+    result = read_grey(written(tmp_path / "x", dicom(STORED, **tags)))
     share = np.clip((2.0 * STORED - 1000 - 1000) / 2000, 0, 1)  # the window ends at 1000 and at 3000
-    assert abs(found - share * 255).max() <= 1
-    assert (found == 0).sum() == (share == 0).sum() > 10 and (found == 255).sum() == (share == 1).sum() > 10
+    assert abs(result - share * 255).max() <= 1
+    assert (result == 0).sum() == (share == 0).sum() > 10 and (result == 255).sum() == (share == 1).sum() > 10
 
 
 def test_dicom_of_several_frames_or_in_colour_is_refused_before_decoding(tmp_path):
@@ -234,14 +234,14 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 def formats():
     """One film of 60 x 80 noisy pixels in each format, as bytes."""
-    film = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
-    found = {"dicom": dicom(film)}
+    image = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
+    result = {"dicom": dicom(image)}
     kinds = (("png", {}), ("jpeg", {}), ("jpeg", {"progressive": True}), ("tiff", {}), ("bmp", {}), ("gif", {}))
     for kind, options in kinds:
         stream = io.BytesIO()
-        Image.fromarray(film).save(stream, format=kind, **options)
-        found["-".join([kind, *options])] = stream.getvalue()
-    return found
+        Image.fromarray(image).save(stream, format=kind, **options)
+        result["-".join([kind, *options])] = stream.getvalue()
+    return result
 
 
 FORMATS = formats()
@@ -254,12 +254,12 @@ def test_a_torn_file_never_gives_a_part_of_the_image(tmp_path, name):
     refused = 0
     for length in {*range(0, len(content), 97), *range(len(content) - 40, len(content))}:
         try:
-            found = read_grey(written(tmp_path / "torn", content[:length]))
+            result = read_grey(written(tmp_path / "torn", content[:length]))
         except DataError as error:
             assert str(tmp_path / "torn") in str(error)
             refused += 1
         else:  # only the end mark was lost
-            assert length > len(content) - 40 and (found == whole).all(), length
+            assert length > len(content) - 40 and (result == whole).all(), length
     assert refused > len(content) // 97 - 1
 
 
@@ -275,10 +275,10 @@ def test_damaged_bytes_give_an_image_or_a_reason(tmp_path, name, places, near):
         content[int(place * (min(600, len(content)) if near else len(content)) * 0.999)] = value
     for read in (read_grey, read_mask):
         try:
-            found = read(written(tmp_path / "x", bytes(content)))
+            result = read(written(tmp_path / "x", bytes(content)))
         except DataError:
             continue
-        assert found.ndim == 2 and found.dtype == np.uint8
+        assert result.ndim == 2 and result.dtype == np.uint8
 
 
 def test_masks_keep_their_values(tmp_path):

@@ -50,9 +50,9 @@ def test_metaimage_may_be_packed_and_may_have_a_third_dimension_of_one(tmp_path)
 @pytest.mark.parametrize(("kind", "code"), META_TYPES.items())
 def test_metaimage_pixel_types(tmp_path, kind, code):
     values = np.array([[1, 2, 3], [4, 5, 6]], dtype="<" + code)
-    found = read(tmp_path, header(kind) + values.tobytes())
-    assert found.dtype == np.dtype(code)
-    assert found.tolist() == values.tolist()
+    result = read(tmp_path, header(kind) + values.tobytes())
+    assert result.dtype == np.dtype(code)
+    assert result.tolist() == values.tolist()
 
 
 def test_a_metaimage_becomes_grey_bytes_whatever_it_is_called(tmp_path):
@@ -124,11 +124,11 @@ def test_a_jsrt_film_is_known_by_its_size_and_shown_as_the_negative_of_its_densi
     path.write_bytes(film({(0, 1): 0, (2047, 0): 4095}))
     assert path.read_bytes()[2:4] == b"\0\0"
     assert path.read_bytes()[:2] == b"\x03\xe8"  # 1000, the greater byte first
-    found = read_grey(path)
-    assert found.shape == (2048, 2048)
-    assert found[0, 1] == 255  # clear film: dense tissue
-    assert found[2047, 0] == 0  # black film: air
-    assert found[5, 5] == round((4095 - 1000) / 4095 * 255)
+    result = read_grey(path)
+    assert result.shape == (2048, 2048)
+    assert result[0, 1] == 255  # clear film: dense tissue
+    assert result[2047, 0] == 0  # black film: air
+    assert result[5, 5] == round((4095 - 1000) / 4095 * 255)
 
 
 def test_other_bytes_of_that_size_are_no_film(tmp_path):

@@ -88,8 +88,8 @@ def test_batches_hold_views_by_name_and_move_as_one(dataset):
 
 def test_a_tensor_in_two_places_is_changed_once():
     shared = torch.ones(2)
-    found = map_tensors({"a": shared, "b": {"c": shared}, "d": "kept"}, lambda tensor: tensor + 1)
-    assert found["a"] is found["b"]["c"] and found["a"].tolist() == [2, 2] and found["d"] == "kept"
+    result = map_tensors({"a": shared, "b": {"c": shared}, "d": "kept"}, lambda tensor: tensor + 1)
+    assert result["a"] is result["b"]["c"] and result["a"].tolist() == [2, 2] and result["d"] == "kept"
 
 
 def test_moments_count_the_turns_of_each_head_alone():

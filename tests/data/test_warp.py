@@ -60,10 +60,10 @@ def slow_warp(image, matrix, fill, nearest=False):
 def test_pixels_are_those_of_a_slow_warp(turn, seed):
     matrix = moves(**turn, hflip=0.5, crop_scale=(0.4, 1.0)).draw(random.Random(seed)).matrix()
     exact = cv2.ipp.useIPP()  # elsewhere OpenCV rounds places to 1/32 of a pixel
-    found = warp(noise(seed), matrix, cv2.INTER_LINEAR, 0)
-    assert abs(found - slow_warp(noise(seed), matrix, 0)).max() <= (0.51 if exact else 12)
-    found = warp(noise(seed), matrix, cv2.INTER_NEAREST, 255)
-    assert (found != slow_warp(noise(seed), matrix, 255, nearest=True)).mean() <= (0.001 if exact else 0.01)
+    result = warp(noise(seed), matrix, cv2.INTER_LINEAR, 0)
+    assert abs(result - slow_warp(noise(seed), matrix, 0)).max() <= (0.51 if exact else 12)
+    result = warp(noise(seed), matrix, cv2.INTER_NEAREST, 255)
+    assert (result != slow_warp(noise(seed), matrix, 255, nearest=True)).mean() <= (0.001 if exact else 0.01)
 
 
 @given(turns, seeds)
@@ -75,8 +75,8 @@ def test_a_turn_is_what_albumentations_draws(turn, seed):
     )
     theirs.set_random_state(np.random.default_rng(), Stream(seed))
     expected = theirs.get_params_dependent_on_data({"shape": (SIDE, SIDE)}, {})["bbox_matrix"]
-    found = moves(**turn).draw(Stream(seed)).turn if any(turn.values()) else np.eye(3)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    result = moves(**turn).draw(Stream(seed)).turn if any(turn.values()) else np.eye(3)
+    np.testing.assert_allclose(result, expected, atol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)

@@ -51,9 +51,9 @@ def test_a_linked_image_that_leads_out_is_the_fault_of_its_row_alone(folder, tmp
     swap(folder.path / "images" / "b.png", tmp_path / "outside" / "b.png")
     error = read_fault(folder)
     assert error.where == "f.csv row 3" and "images/b.png is a link that leads out of the data root" in error.found
-    found = folder.read(CARD, skip=True)
-    assert found.images == ["images/a.png"]
-    assert [(bad.file, bad.row) for bad in found.bad] == [("b.png", "f.csv row 3")]
+    result = folder.read(CARD, skip=True)
+    assert result.images == ["images/a.png"]
+    assert [(bad.file, bad.row) for bad in result.bad] == [("b.png", "f.csv row 3")]
 
 
 def test_linked_tables_and_folders_that_lead_out_are_refused(folder, tmp_path):
@@ -111,15 +111,15 @@ def test_patterns_find_what_pathlib_finds(tmp_path):
     (tmp_path / "b" / "up").symlink_to("..")
     for pattern in ("*", "a*", "*/x", "**", "a/**", "**/x", "?", "*b/*", "a/x", "./a//x", "*/*/1"):
         expected = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob(pattern) if path.is_dir())
-        found = Images(DatasetFolder(tmp_path, tmp_path)).matching(pattern)
-        assert [name or "." for name in found] == expected, pattern
+        result = Images(DatasetFolder(tmp_path, tmp_path)).matching(pattern)
+        assert [name or "." for name in result] == expected, pattern
 
 
 def test_a_link_to_itself_and_a_pipe_are_no_files(folder):
     os.mkfifo(folder.path / "images" / "pipe.png")
     swap(folder.path / "images" / "b.png", "b.png")
-    found = folder.read(CARD, skip=True)
-    assert found.images == ["images/a.png"] and "b.png does not exist" in found.bad[0].reason
+    result = folder.read(CARD, skip=True)
+    assert result.images == ["images/a.png"] and "b.png does not exist" in result.bad[0].reason
     with pytest.raises(DataError, match="no regular file"):
         read_grey(folder.path / "images" / "pipe.png")
     with pytest.raises(DataError, match="no regular file"):

@@ -78,16 +78,16 @@ def test_chexpert(download, card, top):
         header,
         f"{three},Male,73,Frontal,AP,0.0,1.0,1.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0",
     )
-    found = data.read("classification")
-    assert found.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
-    assert found.patients == ["chexpert:patient00001", "chexpert:patient00001", "chexpert:patient64541"]
-    assert present(found) == [
+    result = data.read("classification")
+    assert result.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
+    assert result.patients == ["chexpert:patient00001", "chexpert:patient00001", "chexpert:patient64541"]
+    assert present(result) == [
         {"No Finding", "Support Devices"},
         {"Lung Opacity", "Fracture"},
         {"Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity"},
     ]
     uncertain = {"Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion"}
-    assert [set(found.classes) - set(row) for row in known(found)] == [set(), uncertain, set()]
+    assert [set(result.classes) - set(row) for row in known(result)] == [set(), uncertain, set()]
 
 
 VINDR = [item.name for item in CATALOG.card("vindr_cxr").tasks[Task.CLASSIFICATION].classes]
@@ -96,8 +96,8 @@ VINDR = [item.name for item in CATALOG.card("vindr_cxr").tasks[Task.CLASSIFICATI
 def vindr(data: Download) -> None:
     """One training image read by three, of whom two see an effusion and one sees nothing; one test image."""
     data.files("train/a1.dicom", "test/b2.dicom")
-    said = {"R8": {"Pleural effusion", "Pneumonia"}, "R9": {"Pleural effusion"}, "R10": {"No finding"}}
-    rows = [f"a1,{who}," + ",".join(str(int(name in seen)) for name in VINDR) for who, seen in said.items()]
+    output = {"R8": {"Pleural effusion", "Pneumonia"}, "R9": {"Pleural effusion"}, "R10": {"No finding"}}
+    rows = [f"a1,{who}," + ",".join(str(int(name in seen)) for name in VINDR) for who, seen in output.items()]
     data.write("annotations/image_labels_train.csv", f"image_id,rad_id,{','.join(VINDR)}", *rows)
     renamed = ["Other disease" if name == "Other diseases" else name for name in VINDR]
     cells = ",".join(str(int(name == "Other disease")) for name in renamed)
@@ -122,7 +122,7 @@ def test_vindr_cxr_by_majority(download):
     assert present(labels) == [{"Pleural effusion"}, {"Other diseases"}]
     assert [set(VINDR) - set(row) for row in known(labels)] == [{"Pneumonia", "No finding"}, set()]
     boxes = data.read("detection")
-    assert [found.boxes.tolist() for found in boxes.targets] == [[[105, 100, 205, 200]], []]
+    assert [result.boxes.tolist() for result in boxes.targets] == [[[105, 100, 205, 200]], []]
     assert set(boxes.classes) - set(known(boxes)[0]) == {"Nodule/Mass"}  # one of three says so
     assert present(boxes)[1] == set() and len(known(boxes)[1]) == 22
 
@@ -130,9 +130,9 @@ def test_vindr_cxr_by_majority(download):
 def test_vindr_cxr_by_any_as_foundation_x(download):
     data = download("vindr_cxr_global")
     vindr(data)
-    found = data.read("classification")
-    assert present(found) == [{"PE", "Pneumonia", "No finding"}, {"Other diseases"}]
-    assert not np.isnan(found.labels).any()
+    result = data.read("classification")
+    assert present(result) == [{"PE", "Pneumonia", "No finding"}, {"Other diseases"}]
+    assert not np.isnan(result.labels).any()
 
 
 def test_rsna_pneumonia(download):
@@ -156,7 +156,7 @@ def test_rsna_pneumonia(download):
     )
     assert present(data.read("classification")) == [{"Lung Opacity"}, {"No Lung Opacity / Not Normal"}, {"Normal"}]
     boxes = data.read("detection")
-    assert [len(found) for found in boxes.targets] == [2, 0, 0]
+    assert [len(result) for result in boxes.targets] == [2, 0, 0]
     assert boxes.targets[0].boxes.tolist() == [[264, 152, 477, 531], [562, 152, 818, 605]]
     assert boxes.labels.tolist() == [[1], [0], [0]]
 
@@ -190,14 +190,14 @@ def test_covidx_names_patients_of_its_sources(download):
     data.files(f"train/{rsna}.png", "train/a.jpg", "test/b.png")
     data.write("labels/train_COVIDx9A.txt", f"{rsna} {rsna}.png normal rsna", "326b a.jpg COVID-19 cohen")
     data.write("labels/test_COVIDx9A.txt", "MIDRC-RICORD-1C-419639-000025 b.png pneumonia ricord")
-    found = data.read("classification")
-    assert found.patients == [f"rsna:{rsna}", "covid:326b", "covidx:MIDRC-RICORD-1C-419639-000025"]
-    assert found.splits == [Split.TRAIN, Split.TRAIN, Split.TEST]
-    assert present(found) == [{"Normal"}, {"COVID-19"}, {"Pneumonia"}]
+    result = data.read("classification")
+    assert result.patients == [f"rsna:{rsna}", "covid:326b", "covidx:MIDRC-RICORD-1C-419639-000025"]
+    assert result.splits == [Split.TRAIN, Split.TRAIN, Split.TEST]
+    assert present(result) == [{"Normal"}, {"COVID-19"}, {"Pneumonia"}]
     other = download("rsna_pneumonia")
     other.files(f"stage_2_train_images/{rsna}.dcm")
     other.write("stage_2_detailed_class_info.csv", "patientId,class", f"{rsna},Normal")
-    assert other.read("classification").patients == found.patients[:1]
+    assert other.read("classification").patients == result.patients[:1]
 
 
 def test_padchest(download):
@@ -213,11 +213,11 @@ def test_padchest(download):
     ]
     file = data.card.tasks[Task.CLASSIFICATION].file
     (data.path / file).write_bytes(gzip.compress("\n".join(table).encode()))
-    found = data.read("classification")
-    assert found.images == ["0/a.png", "1/b.png", "0/c.png", "1/d.png", "0/e.png"]
-    assert found.patients == ["padchest:p1", "padchest:p1", "padchest:p2", "padchest:p3", "padchest:p4"]
-    assert present(found) == [{"Pulmonary fibrosis", "Atelectasis"}, set(), set(), set(), {"Central venous catheter"}]
-    assert [len(row) for row in known(found)] == [len(found.classes)] * 2 + [0, 0, len(found.classes)]
+    result = data.read("classification")
+    assert result.images == ["0/a.png", "1/b.png", "0/c.png", "1/d.png", "0/e.png"]
+    assert result.patients == ["padchest:p1", "padchest:p1", "padchest:p2", "padchest:p3", "padchest:p4"]
+    assert present(result) == [{"Pulmonary fibrosis", "Atelectasis"}, set(), set(), set(), {"Central venous catheter"}]
+    assert [len(row) for row in known(result)] == [len(result.classes)] * 2 + [0, 0, len(result.classes)]
 
 
 def test_shenzhen_and_its_masks(download):
@@ -269,10 +269,10 @@ def test_vindr_ribcxr(download):
         data.files(f"data/{side}/img/{name}")
         ribs = {f"{hand}{k}": {"0": square if (hand, k) == ("L", 3) else None} for hand in "RL" for k in range(1, 11)}
         data.write(f"Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
-    found = data.read("detection")
-    assert found.splits == [Split.TRAIN, Split.VAL]
-    assert [target.boxes.tolist() for target in found.targets] == [[[10, 20, 30, 50]]] * 2
-    assert known(found) == [{"L3": 1.0}] * 2  # ribs that nobody drew are unknown
+    result = data.read("detection")
+    assert result.splits == [Split.TRAIN, Split.VAL]
+    assert [target.boxes.tolist() for target in result.targets] == [[[10, 20, 30, 50]]] * 2
+    assert known(result) == [{"L3": 1.0}] * 2  # ribs that nobody drew are unknown
     assert data.read("segmentation").targets[0][0].polygon.tolist() == [[10, 20], [30, 20], [30, 50], [10, 50]]
 
 
@@ -281,10 +281,14 @@ def test_object_cxr(download):
     data.files("train/1.jpg", "train/2.jpg", "dev/3.jpg")
     data.write("train.csv", "image_name,annotation", "1.jpg,0 10 20 30 60;2 5 5 9 5 9 9", "2.jpg,")
     data.write("dev.csv", "image_name,annotation", "3.jpg,1 0 0 8 4")
-    found = data.read("detection")
-    assert [target.boxes.tolist() for target in found.targets] == [[[10, 20, 30, 60], [5, 5, 9, 9]], [], [[0, 0, 8, 4]]]
+    result = data.read("detection")
+    assert [target.boxes.tolist() for target in result.targets] == [
+        [[10, 20, 30, 60], [5, 5, 9, 9]],
+        [],
+        [[0, 0, 8, 4]],
+    ]
     assert data.read("classification").labels.tolist() == [[1], [0], [1]]
-    assert found.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
+    assert result.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
 
 
 def test_whole_covid_collection_leaves_ct_out(download):
@@ -299,10 +303,10 @@ def test_whole_covid_collection_leaves_ct_out(download):
         "5,Pneumonia/Viral/COVID-19,CT,volumes,e.nii.gz",
         "6,todo,X-ray,images,d.jpg",
     )
-    found = data.read("classification")
-    assert present(found) == [{"COVID-19"}, {"Other pneumonia"}, set(), set()]
-    assert [len(row) for row in known(found)] == [2, 2, 2, 0]
-    assert found.patients == ["covid:2", "covid:3", "covid:4", "covid:6"]
+    result = data.read("classification")
+    assert present(result) == [{"COVID-19"}, {"Other pneumonia"}, set(), set()]
+    assert [len(row) for row in known(result)] == [2, 2, 2, 0]
+    assert result.patients == ["covid:2", "covid:3", "covid:4", "covid:6"]
 
 
 @pytest.mark.parametrize(
@@ -323,9 +327,9 @@ def test_label_columns_in_any_order(download, card, file, key, image):
         shuffled = columns[::-1] if number == 0 else sorted(columns)
         cells = ["1" if column == columns[2 + number] else "0" for column in shuffled]
         data.write(file.format(side), ",".join([key, "PatientID", *shuffled]), ",".join([name, "p7", *cells]))
-    found = data.read("classification")
-    assert present(found) == [{found.classes[2 + number]} for number in range(len(sides))]
-    assert card != "ranzcr_clip" or found.patients == ["ranzcr:p7"]
+    result = data.read("classification")
+    assert present(result) == [{result.classes[2 + number]} for number in range(len(sides))]
+    assert card != "ranzcr_clip" or result.patients == ["ranzcr:p7"]
 
 
 def test_organs_of_nih_keep_its_patients_and_sides(download):
@@ -338,11 +342,15 @@ def test_organs_of_nih_keep_its_patients_and_sides(download):
         "00000013_005.png,0.9,0.9,1 1,16 2 26 2,12 2 22 2,24 2,4,10",
         "00000013_006.png,0.69,0.9,1 1,16 2,12 2,24 2,4,10",
     )
-    found = data.read("detection")
-    assert (found.images, found.patients, found.splits) == (["images_001/images/00000013_005.png"], ["nih:13"], [None])
+    result = data.read("detection")
+    assert (result.images, result.patients, result.splits) == (
+        ["images_001/images/00000013_005.png"],
+        ["nih:13"],
+        [None],
+    )
     boxes = {
-        found.classes[k]: box
-        for k, box in zip(found.targets[0].box_classes, found.targets[0].boxes.tolist(), strict=True)
+        result.classes[k]: box
+        for k, box in zip(result.targets[0].box_classes, result.targets[0].boxes.tolist(), strict=True)
     }
     assert boxes == {"Left Lung": [5, 1, 7, 3], "Right Lung": [1, 1, 3, 3], "Heart": [3, 2, 5, 3]}
 
@@ -351,10 +359,10 @@ def test_sets_of_folders(download):
     data = download("kermany")
     for number, side in enumerate(("train", "val", "test")):
         data.files(f"{side}/NORMAL/NORMAL2-IM-{number}-0001.jpeg", f"{side}/PNEUMONIA/person{number}_virus_1.jpeg")
-    found = data.read("classification")
-    assert found.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.VAL, Split.TEST, Split.TEST]
-    assert found.labels[:, 0].tolist() == [0, 1] * 3
-    assert found.patients[:2] == ["kermany:NORMAL2-IM-0", "kermany:person0"]
+    result = data.read("classification")
+    assert result.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.VAL, Split.TEST, Split.TEST]
+    assert result.labels[:, 0].tolist() == [0, 1] * 3
+    assert result.patients[:2] == ["kermany:NORMAL2-IM-0", "kermany:person0"]
     data = download("covidgr")
     data.files("N/1.jpg", "P/2.jpg")
     assert data.read("classification").labels.tolist() == [[0], [1]]

@@ -35,8 +35,8 @@ def test_only_rows_that_the_card_keeps_count(folder):
     options = {"image_column": "file", "findings_column": "found"}
     keep = {"modality": ["X-ray", ""], "view": ["PA"]}
     card = make_card("findings_csv", ["A"], file="labels.csv", options=options, keep=keep)
-    found = folder.read(card)
-    assert (found.images, found.rows) == (["a.png", "d.png"], ["labels.csv row 2", "labels.csv row 5"])
+    result = folder.read(card)
+    assert (result.images, result.rows) == (["a.png", "d.png"], ["labels.csv row 2", "labels.csv row 5"])
     card = make_card("findings_csv", ["A"], file="labels.csv", options=options, keep={"views": ["PA"]})
     assert "no column 'views'" in fault(folder, card).found
 
@@ -62,8 +62,8 @@ def test_an_image_that_the_patient_table_does_not_name_is_its_own_patient_where_
         "namespaces": {"nih": "0*(\\d+)_\\d+"},
     }
     assert "gives no patient for p/2.png" in fault(folder, make_card("class_folders", ["p"], patient=patient)).found
-    found = folder.read(make_card("class_folders", ["p"], patient=patient | {"unlisted": "own"}))
-    assert found.patients == ["nih:123", "tiny:2.png"]
+    result = folder.read(make_card("class_folders", ["p"], patient=patient | {"unlisted": "own"}))
+    assert result.patients == ["nih:123", "tiny:2.png"]
 
 
 def test_images_in_one_folder_or_in_many_are_found_by_one_pattern(folder):
@@ -165,17 +165,17 @@ def test_the_order_of_columns_means_nothing_to_mimic(tmp_path, seed):
             writer.writeheader()
             writer.writerows(rows)
 
-    found = read_annotations(card, Task.CLASSIFICATION, tmp_path)
-    assert len(found) == len(images) - 2
+    result = read_annotations(card, Task.CLASSIFICATION, tmp_path)
+    assert len(result) == len(images) - 2
     numbers = {"1.0": 1.0, "0.0": 0.0, "": 0.0, "-1.0": None}
     for (dicom, study, subject), row in zip(images, split, strict=True):
         path = f"files/p{subject[:2]}/p{subject}/s{study}/{dicom}.jpg"
-        if path not in found.images:
+        if path not in result.images:
             continue
-        i = found.images.index(path)
-        assert found.patients[i] == f"mimic:{subject}"
-        assert found.splits[i] is {"train": Split.TRAIN, "validate": Split.VAL, "test": Split.TEST}[row["split"]]
-        values = dict(zip(found.classes, found.labels[i].tolist(), strict=True))
+        i = result.images.index(path)
+        assert result.patients[i] == f"mimic:{subject}"
+        assert result.splits[i] is {"train": Split.TRAIN, "validate": Split.VAL, "test": Split.TEST}[row["split"]]
+        values = dict(zip(result.classes, result.labels[i].tolist(), strict=True))
         expected = {name: numbers[cell] for name, cell in truth[subject, study].items()}
         assert {name: None if math.isnan(v) else v for name, v in values.items()} == expected
 

@@ -144,16 +144,16 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
     rows = [{"name": name, "nodule": label == "1", "box": (x, y, w, h)} for _, h, name, label, w, x, y in lines]
 
     for task in (Task.CLASSIFICATION, Task.DETECTION):
-        found, expected = read("node21", task, tmp_path), CATALOG.card("node21").tasks[task].expected
-        assert len(found) == expected.images == len({row["name"] for row in rows})
-        assert found.labels.sum() == expected.positives["Nodule"] == len({r["name"] for r in rows if r["nodule"]})
-        assert not np.isnan(found.labels).any()
-    assert sum(map(len, found.targets)) == expected.boxes == sum(row["nodule"] for row in rows) == 1476
+        result, expected = read("node21", task, tmp_path), CATALOG.card("node21").tasks[task].expected
+        assert len(result) == expected.images == len({row["name"] for row in rows})
+        assert result.labels.sum() == expected.positives["Nodule"] == len({r["name"] for r in rows if r["nodule"]})
+        assert not np.isnan(result.labels).any()
+    assert sum(map(len, result.targets)) == expected.boxes == sum(row["nodule"] for row in rows) == 1476
     for row in dozen(rows):
-        i = found.images.index(f"images/{row['name']}")
+        i = result.images.index(f"images/{row['name']}")
         mine = [tuple(map(float, r["box"])) for r in rows if r["name"] == row["name"] and r["nodule"]]
-        assert found.targets[i].boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
-    who = dict(zip(found.images, found.patients, strict=True))
+        assert result.targets[i].boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
+    who = dict(zip(result.images, result.patients, strict=True))
     for old, base, new in origin[1:]:
         patient = {"chestxray14": f"nih:{old[:8].lstrip('0')}", "jsrt": f"jsrt:{old}"}.get(base, f"node21:{old}")
         assert who[f"images/{new}.mha"] == patient
@@ -224,16 +224,16 @@ def test_organs_of_chexmask(shared_data, tmp_path):
     touch(tmp_path / "chexmask/OriginalResolution", ["VinDr-CXR.csv"])
     (tmp_path / "chexmask/OriginalResolution/VinDr-CXR.csv").write_text("\n".join([header, *rows]) + "\n")
 
-    found = read("chexmask_vindr", Task.SEGMENTATION, tmp_path)
-    assert (found.images, found.splits) == (["train/a1.dicom"], [Split.TRAIN])  # the second is of too low a quality
+    result = read("chexmask_vindr", Task.SEGMENTATION, tmp_path)
+    assert (result.images, result.splits) == (["train/a1.dicom"], [Split.TRAIN])  # the second is of too low a quality
     detection = read("chexmask_vindr", Task.DETECTION, tmp_path)
     names = [detection.classes[k] for k in detection.targets[0].box_classes]
     boxes = dict(zip(names, detection.targets[0].boxes.tolist(), strict=True))
-    for part in found.targets[0]:
+    for part in result.targets[0]:
         drawn = np.zeros(height * width, dtype=bool)
         for start, length in zip(part.runs.starts.tolist(), part.runs.lengths.tolist(), strict=True):
             drawn[start : start + length] = True
-        name = found.classes[part.class_index]
+        name = result.classes[part.class_index]
         assert (drawn.reshape(height, width) == masks[name]).all()
         marks = np.loadtxt(source / f"{short[name]}_landmarks.txt")
         np.testing.assert_allclose(boxes[name], [*marks.min(axis=0), *(marks.max(axis=0) + 1)])

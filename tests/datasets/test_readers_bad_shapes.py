@@ -41,17 +41,17 @@ def test_a_bad_box_names_its_annotation_and_takes_its_image_out(folder, annotati
     error = fault(folder, coco_card())
     assert error.where == "f.json annotation 2"
     assert words in str(error)
-    found = folder.read(coco_card(), skip=True)
-    assert found.images == ["b.png"]
-    assert [(bad.file, bad.row) for bad in found.bad] == [("a.png", "f.json annotation 2")]
+    result = folder.read(coco_card(), skip=True)
+    assert result.images == ["b.png"]
+    assert [(bad.file, bad.row) for bad in result.bad] == [("a.png", "f.json annotation 2")]
 
 
 def test_an_annotation_of_no_image(folder):
     folder.write("f.json", coco([{"category_id": 1, "bbox": [1, 1, 5, 5], "image_id": 99}]))
     error = fault(folder, coco_card())
     assert error.where == "f.json annotation 1"
-    found = folder.read(coco_card(), skip=True)
-    assert len(found) == len(found.bad) == 1
+    result = folder.read(coco_card(), skip=True)
+    assert len(result) == len(result.bad) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_bad_record_of_chestx_det(folder, change, where, words):
     error = fault(folder, card)
     assert error.where == where
     assert words in str(error)
-    found = folder.read(card, skip=True)
-    assert found.images == ["b.png"]
-    assert len(found.bad) == 1
+    result = folder.read(card, skip=True)
+    assert result.images == ["b.png"]
+    assert len(result.bad) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_a_bad_row_of_boxes_takes_its_image_out(folder, row, words):
     error = fault(folder, card)
     assert error.where == "f.csv row 4"
     assert words in str(error)
-    found = folder.read(card, skip=True)
-    assert found.images == ["a.png"]
-    assert [(bad.file, bad.row) for bad in found.bad] == [("b.png", "f.csv row 4")]
+    result = folder.read(card, skip=True)
+    assert result.images == ["a.png"]
+    assert [(bad.file, bad.row) for bad in result.bad] == [("b.png", "f.csv row 4")]
 
 
 def mask_card(**options):
@@ -144,9 +144,9 @@ def mask_card(**options):
 def test_a_mask_without_image(folder):
     folder.files("m/a.png", "m/lost.png")
     assert fault(folder, mask_card()).where == "m/lost.png"
-    found = folder.read(mask_card(), skip=True)
-    assert found.images == ["a.png"]
-    assert found.bad[0].row == "m/lost.png"
+    result = folder.read(mask_card(), skip=True)
+    assert result.images == ["a.png"]
+    assert result.bad[0].row == "m/lost.png"
 
 
 def test_folders_of_masks_that_do_not_fit_the_card(folder):
@@ -163,8 +163,8 @@ def test_a_table_of_masks_names_the_row_of_a_missing_mask(folder):
     error = fault(folder, card)
     assert error.where == "f.csv row 3"
     assert "m/2.png does not exist" in error.found
-    found = folder.read(card, skip=True)
-    assert [bad.row for bad in found.bad] == ["f.csv row 3", "f.csv row 4"]
+    result = folder.read(card, skip=True)
+    assert [bad.row for bad in result.bad] == ["f.csv row 3", "f.csv row 4"]
     two = make_card("mask_table", ["Lung", "Heart"], "segmentation", file="f.csv", options=options)
     with pytest.raises(CardError, match="class_column"):
         folder.read(two)

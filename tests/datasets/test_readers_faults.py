@@ -92,10 +92,10 @@ def test_a_bad_row_names_file_and_row(folder, row, words):
 @pytest.mark.parametrize(("row", "words"), BAD_ROWS)
 def test_skip_leaves_the_row_out_and_lists_it(folder, row, words):
     folder.write("f.csv", f"file,found\na.png,Mass\n{row}\nc.png,Nodule\n")
-    found = folder.read(findings_card(), skip=True)
-    assert found.images == ["a.png", "c.png"]
-    assert found.labels.tolist() == [[1, 0], [0, 1]]
-    (bad,) = found.bad
+    result = folder.read(findings_card(), skip=True)
+    assert result.images == ["a.png", "c.png"]
+    assert result.labels.tolist() == [[1, 0], [0, 1]]
+    (bad,) = result.bad
     assert (bad.dataset, bad.task, bad.file, bad.row) == ("tiny", "classification", row.split(",")[0], "f.csv row 3")
     assert bad.reason
 
@@ -144,9 +144,9 @@ def test_an_image_without_patient(folder, patient, words, skip):
         assert error.where == "f.csv row 3"
         assert words in error.found
         return
-    found = folder.read(card, skip=True)
-    assert found.images == ["1_a.png"]
-    assert words in found.bad[0].reason
+    result = folder.read(card, skip=True)
+    assert result.images == ["1_a.png"]
+    assert words in result.bad[0].reason
 
 
 def test_tables_of_patients_that_cannot_be_used(folder):

@@ -36,28 +36,28 @@ def test_findings_are_present_absent_or_unknown(folder):
     folder.files("a.png", "b.png", "c.png", "d.png")
     folder.write("f.csv", "file,found\na.png,Mass|Hernia\nb.png,No Finding\nc.png,todo\nd.png,Other | Mass\n")
     card = make_card("findings_csv", ["Mass", "Hernia"], file="f.csv", options=FINDINGS | {"ignore": ["Other"]})
-    found = folder.read(card)
-    assert_labels(found.labels, [[1, 1], [0, 0], [NAN, NAN], [1, 0]])
-    assert found.labels.dtype == np.float32
-    assert found.rows[3] == "f.csv row 5"
-    assert found.patients[0] == "tiny:a.png"
-    assert found.targets == []
+    result = folder.read(card)
+    assert_labels(result.labels, [[1, 1], [0, 0], [NAN, NAN], [1, 0]])
+    assert result.labels.dtype == np.float32
+    assert result.rows[3] == "f.csv row 5"
+    assert result.patients[0] == "tiny:a.png"
+    assert result.targets == []
 
 
 def test_a_byte_order_mark_spaces_and_crlf_do_no_harm(folder):
     folder.files("a.png")
     (folder.path / "f.csv").write_bytes(b"\xef\xbb\xbffile , found\r\na.png , Mass \r\n\r\n")
-    found = folder.read(make_card("findings_csv", ["Mass"], file="f.csv", options=FINDINGS))
-    assert found.images == ["a.png"]
-    assert_labels(found.labels, [[1]])
+    result = folder.read(make_card("findings_csv", ["Mass"], file="f.csv", options=FINDINGS))
+    assert result.images == ["a.png"]
+    assert_labels(result.labels, [[1]])
 
 
 def test_a_cell_may_hold_commas_and_lines(folder):
     folder.files("a.png", "b.png")
     folder.write("f.csv", 'file,note,found\na.png,"one, two\nthree",Mass\nb.png,,No Finding\n')
-    found = folder.read(make_card("findings_csv", ["Mass"], file="f.csv", options=FINDINGS))
-    assert found.rows == ["f.csv row 3", "f.csv row 4"]  # the line on which the row ends
-    assert_labels(found.labels, [[1], [0]])
+    result = folder.read(make_card("findings_csv", ["Mass"], file="f.csv", options=FINDINGS))
+    assert result.rows == ["f.csv row 3", "f.csv row 4"]  # the line on which the row ends
+    assert_labels(result.labels, [[1], [0]])
 
 
 def test_images_have_a_folder_and_a_suffix(folder):
@@ -125,13 +125,13 @@ def test_coco_boxes_become_corners_and_classes_go_by_name(folder):
         {"category_id": 2, "bbox": [0, 0, 1, 1]},
     ]
     folder.write("f.json", coco(boxes, images))
-    found = folder.read(coco_card())
-    assert found.images == ["b.png", "a.png"]  # c.png is not listed: unannotated
-    assert_labels(found.labels, [[0, 0], [0, 1]])  # b.png is listed without a box: a known negative
-    assert found.targets[0].boxes.shape == (0, 4)
-    np.testing.assert_allclose(found.targets[1].boxes, [[10, 20, 40, 25.5], [-0.5, 0, 100.5, 50.9]])
-    assert found.targets[1].box_classes.tolist() == [1, 1]
-    assert found.targets[1].box_classes.dtype == np.int64
+    result = folder.read(coco_card())
+    assert result.images == ["b.png", "a.png"]  # c.png is not listed: unannotated
+    assert_labels(result.labels, [[0, 0], [0, 1]])  # b.png is listed without a box: a known negative
+    assert result.targets[0].boxes.shape == (0, 4)
+    np.testing.assert_allclose(result.targets[1].boxes, [[10, 20, 40, 25.5], [-0.5, 0, 100.5, 50.9]])
+    assert result.targets[1].box_classes.tolist() == [1, 1]
+    assert result.targets[1].box_classes.dtype == np.int64
 
 
 def test_a_crowd_region_alone_says_neither_present_nor_absent(folder):
@@ -140,21 +140,21 @@ def test_a_crowd_region_alone_says_neither_present_nor_absent(folder):
     folder.write("f.json", coco([crowd]))
     assert_labels(folder.read(coco_card()).labels, [[0, NAN]])
     folder.write("f.json", coco([{"category_id": 3, "bbox": [1, 1, 5, 5]}, crowd]))
-    found = folder.read(coco_card())
-    assert_labels(found.labels, [[0, 1]])
-    assert len(found.targets[0].boxes) == 1
+    result = folder.read(coco_card())
+    assert_labels(result.labels, [[0, 1]])
+    assert len(result.targets[0].boxes) == 1
 
 
 def test_coco_polygons(folder):
     folder.files("a.png")
     outlined = {"category_id": 1, "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 1, 6, 6], [2, 2, 3, 2, 3, 3, 2, 3]]}
     folder.write("f.json", coco([outlined, {"category_id": 3, "bbox": [1, 1, 5, 5], "segmentation": []}]))
-    found = folder.read(coco_card("segmentation"))
-    assert_labels(found.labels, [[1, NAN]])  # the nodule is boxed, but nobody drew its outline
-    assert [part.class_index for part in found.targets[0]] == [0, 0]
-    assert found.targets[0][0].polygon.tolist() == [[1, 1], [6, 1], [6, 6]]
-    assert found.targets[0][1].polygon.shape == (4, 2)
-    assert not hasattr(found.targets[0], "boxes")
+    result = folder.read(coco_card("segmentation"))
+    assert_labels(result.labels, [[1, NAN]])  # the nodule is boxed, but nobody drew its outline
+    assert [part.class_index for part in result.targets[0]] == [0, 0]
+    assert result.targets[0][0].polygon.tolist() == [[1, 1], [6, 1], [6, 6]]
+    assert result.targets[0][1].polygon.shape == (4, 2)
+    assert not hasattr(result.targets[0], "boxes")
 
 
 def test_patient_and_split_stand_in_the_record_of_the_image(folder):
@@ -165,9 +165,9 @@ def test_patient_and_split_stand_in_the_record_of_the_image(folder):
     ]
     folder.write("f.json", coco([], images))
     splits = {"column": "part", "values": {"test": ["hold-out"]}}
-    found = folder.read(coco_card(patient={"column": "patient", "namespace": "n"}, splits=splits))
-    assert found.patients == ["n:12", "n:p3"]
-    assert found.splits == [Split.TEST, None]
+    result = folder.read(coco_card(patient={"column": "patient", "namespace": "n"}, splits=splits))
+    assert result.patients == ["n:12", "n:p3"]
+    assert result.splits == [Split.TEST, None]
 
 
 CHESTX = [
@@ -186,16 +186,16 @@ def test_chestx_det(folder, task):
     folder.files("a.png", "b.png")
     folder.write("f.json", CHESTX)
     card = make_card("chestx_det", ["Nodule", "Mass"], task.value, file="f.json", options={"ignore": ["Other"]})
-    found = folder.read(card)
-    assert_labels(found.labels, [[0, 1], [0, 0]])
+    result = folder.read(card)
+    assert_labels(result.labels, [[0, 1], [0, 0]])
     kinds = {Task.CLASSIFICATION: set(), Task.DETECTION: {Boxes}, Task.SEGMENTATION: {tuple}}
-    assert {type(target) for target in found.targets} == kinds[task]
+    assert {type(target) for target in result.targets} == kinds[task]
     if task is Task.DETECTION:
-        assert found.targets[0].boxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]]
-        assert found.targets[0].box_classes.tolist() == [1, 1]
+        assert result.targets[0].boxes.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]]
+        assert result.targets[0].box_classes.tolist() == [1, 1]
     if task is Task.SEGMENTATION:
-        assert [len(part.polygon) for part in found.targets[0]] == [3, 4]
-        assert found.targets[1] == ()
+        assert [len(part.polygon) for part in result.targets[0]] == [3, 4]
+        assert result.targets[1] == ()
 
 
 BBOX = {"image_column": "Image Index", "class_column": "Finding Label", "box_columns": ["Bbox [x", "y", "w", "h]"]}
@@ -209,11 +209,11 @@ def test_a_list_of_boxes_says_nothing_of_what_is_not_boxed(folder):
         "a.png,Mass,1.5,2,10,20\nb.png,Nodule,0,0,5,5,,,\na.png,Nodule,3,3,4,4\n",
     )
     card = make_card("bbox_csv", ["Mass", "Nodule"], "detection", file="f.csv", options=BBOX | {"box_layout": "xywh"})
-    found = folder.read(card)
-    assert found.images == ["a.png", "b.png"]
-    assert_labels(found.labels, [[1, 1], [NAN, 1]])
-    assert found.targets[0].boxes.tolist() == [[1.5, 2, 11.5, 22], [3, 3, 7, 7]]
-    assert found.targets[0].box_classes.tolist() == [0, 1]
+    result = folder.read(card)
+    assert result.images == ["a.png", "b.png"]
+    assert_labels(result.labels, [[1, 1], [NAN, 1]])
+    assert result.targets[0].boxes.tolist() == [[1.5, 2, 11.5, 22], [3, 3, 7, 7]]
+    assert result.targets[0].box_classes.tolist() == [0, 1]
 
 
 def test_a_mask_that_is_missing_is_not_an_empty_mask(folder):
@@ -221,14 +221,14 @@ def test_a_mask_that_is_missing_is_not_an_empty_mask(folder):
     folder.files("m/right/b_mask.png", "m/right/.hidden")
     options = {"folders": {"left": "m/left", "right": "m/right"}, "mask_name": "{image_stem}_mask.png", "positive": 255}
     classes = [{"name": "Right Lung", "sources": ["right"]}, {"name": "Left Lung", "sources": ["left"]}]
-    found = folder.read(make_card("mask_folder", classes, "segmentation", images="images", options=options))
-    assert found.images == ["images/a.jpg", "images/b.jpg"]  # c.jpg has no mask at all
-    assert_labels(found.labels, [[1, 1], [1, NAN]])
-    assert {(part.class_index, part.file) for part in found.targets[0]} == {
+    result = folder.read(make_card("mask_folder", classes, "segmentation", images="images", options=options))
+    assert result.images == ["images/a.jpg", "images/b.jpg"]  # c.jpg has no mask at all
+    assert_labels(result.labels, [[1, 1], [1, NAN]])
+    assert {(part.class_index, part.file) for part in result.targets[0]} == {
         (0, "m/right/a_mask.png"),
         (1, "m/left/a_mask.png"),
     }
-    assert {(part.positive, part.ignore) for parts in found.targets for part in parts} == {(255, None)}
+    assert {(part.positive, part.ignore) for parts in result.targets for part in parts} == {(255, None)}
 
 
 @pytest.mark.parametrize(("absent", "value"), [("unknown", NAN), ("negative", 0)])
@@ -236,9 +236,9 @@ def test_a_table_of_masks(folder, absent, value):
     folder.files("a.png", "b.png", "m/1.png", "m/2.png", "m/3.png")
     folder.write("f.csv", "image,kind,mask\na.png,Lung,m/1.png\nb.png,Lung,m/2.png\na.png,Tube,m/3.png\n")
     options = {"image_column": "image", "class_column": "kind", "mask_column": "mask", "absent": absent, "ignore": 127}
-    found = folder.read(make_card("mask_table", ["Tube", "Lung"], "segmentation", file="f.csv", options=options))
-    assert_labels(found.labels, [[1, 1], [value, 1]])
-    assert [(part.class_index, part.file, part.ignore) for part in found.targets[0]] == [
+    result = folder.read(make_card("mask_table", ["Tube", "Lung"], "segmentation", file="f.csv", options=options))
+    assert_labels(result.labels, [[1, 1], [value, 1]])
+    assert [(part.class_index, part.file, part.ignore) for part in result.targets[0]] == [
         (1, "m/1.png", 127),
         (0, "m/3.png", 127),
     ]
@@ -247,9 +247,9 @@ def test_a_table_of_masks(folder, absent, value):
 def test_folders_are_classes(folder):
     folder.files("x/B/1.png", "x/A/3.png", "x/A/2.png", "x/NORMAL/4.png", "x/skip/5.png", "x/A/.DS_Store")
     options = {"negative": ["NORMAL"], "ignore": ["skip"]}
-    found = folder.read(make_card("class_folders", ["B", "A"], images="x", options=options))
-    assert found.images == ["x/A/2.png", "x/A/3.png", "x/B/1.png", "x/NORMAL/4.png"]
-    assert_labels(found.labels, [[0, 1], [0, 1], [1, 0], [0, 0]])
+    result = folder.read(make_card("class_folders", ["B", "A"], images="x", options=options))
+    assert result.images == ["x/A/2.png", "x/A/3.png", "x/B/1.png", "x/NORMAL/4.png"]
+    assert_labels(result.labels, [[0, 1], [0, 1], [1, 0], [0, 0]])
 
 
 def findings_folder(folder: Folder, **card):

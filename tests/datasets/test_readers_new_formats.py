@@ -59,12 +59,12 @@ def write_joined(folder: Folder, labels: str = "1001,5,1.0\n1002,6,0.0\n1001,7,-
 
 def test_joined_tables_give_labels_sides_and_paths(folder):
     write_joined(folder)
-    found = folder.read(joined_card())
-    assert found.images == ["p10/1001/s5/a.jpg", "p10/1002/s6/c.jpg", "p10/1001/s5/b.jpg"]
-    assert found.patients == ["tiny:1001", "tiny:1002", "tiny:1001"]
-    assert found.splits == [Split.TRAIN, Split.TEST, Split.TRAIN]
-    assert found.rows == ["images.csv.gz row 2", "images.csv.gz row 3", "images.csv.gz row 4"]
-    assert_labels(found.labels, [[1], [0], [1]])
+    result = folder.read(joined_card())
+    assert result.images == ["p10/1001/s5/a.jpg", "p10/1002/s6/c.jpg", "p10/1001/s5/b.jpg"]
+    assert result.patients == ["tiny:1001", "tiny:1002", "tiny:1001"]
+    assert result.splits == [Split.TRAIN, Split.TEST, Split.TRAIN]
+    assert result.rows == ["images.csv.gz row 2", "images.csv.gz row 3", "images.csv.gz row 4"]
+    assert_labels(result.labels, [[1], [0], [1]])
 
 
 def test_a_row_without_partner_is_a_fault_or_left_out(folder):
@@ -104,10 +104,10 @@ def test_several_files_a_task_each_with_its_folder_and_side(folder):
     folder.write("val.csv", "file,Mass\na.png,0\nb.png,1\n")
     parts = [{"file": f"{side}.csv", "images": side, "split": side} for side in ("train", "val")]
     card = make_card("label_columns_csv", ["Mass"], parts=parts, options={"image_column": "file"})
-    found = folder.read(card)
-    assert found.images == ["train/a.png", "val/a.png", "val/b.png"]
-    assert found.splits == [Split.TRAIN, Split.VAL, Split.VAL]
-    assert_labels(found.labels, [[1], [0], [1]])
+    result = folder.read(card)
+    assert result.images == ["train/a.png", "val/a.png", "val/b.png"]
+    assert result.splits == [Split.TRAIN, Split.VAL, Split.VAL]
+    assert_labels(result.labels, [[1], [0], [1]])
     folder.write("val.csv", "file,Mass\na.png,x\nb.png,1\n")
     assert fault(folder, card).where == "val.csv row 2"
 
@@ -154,9 +154,9 @@ def test_cells_apart_by_spaces_without_header(folder):
         options={"image_column": "file", "findings_column": "label", "negative": ["negative"]},
         patient={"column": "who"},
     )
-    found = folder.read(card)
-    assert_labels(found.labels, [[1], [0]])
-    assert found.patients == ["tiny:p1", "tiny:p2"] and found.rows == ["train.txt row 1", "train.txt row 2"]
+    result = folder.read(card)
+    assert_labels(result.labels, [[1], [0]])
+    assert result.patients == ["tiny:p1", "tiny:p2"] and result.rows == ["train.txt row 1", "train.txt row 2"]
     folder.write("train.txt", "p1 a.png positive x\np2 b.png\n")
     error = fault(folder, card)
     assert error.where == "train.txt row 2" and error.found == "has 2 cells"
@@ -184,8 +184,8 @@ def test_labels_of_three_readers_by_every_vote(folder, agreement):
     rows = [f"{name},{who},{vote}" for name in names for who, vote in zip(READERS, name, strict=True)]
     folder.write("f.csv", "\n".join(["image,who,Mass", *rows[::-1]]))
     options = {"image_column": "image", "reader_column": "who", "agreement": agreement}
-    found = folder.read(make_card("label_columns_csv", ["Mass"], file="f.csv", options=options))
-    by_image = dict(zip(found.images, found.labels[:, 0].tolist(), strict=True))
+    result = folder.read(make_card("label_columns_csv", ["Mass"], file="f.csv", options=options))
+    by_image = dict(zip(result.images, result.labels[:, 0].tolist(), strict=True))
     for name in names:
         votes = name.count("1")
         assert by_image[name] == pytest.approx(1 if votes >= needed else 0 if votes == 0 else NAN, nan_ok=True)
@@ -197,13 +197,13 @@ def test_labels_of_three_readers_by_every_vote(folder, agreement):
     agreement=st.sampled_from(["any", "majority", "all"]),
 )
 def test_agreement_counts_only_those_who_know(votes, agreement):
-    found = agreed_labels(np.array(votes, dtype=np.float32), agreement)
+    result = agreed_labels(np.array(votes, dtype=np.float32), agreement)
     for k in range(2):
         known = [vote[k] for vote in votes if not math.isnan(vote[k])]
-        said = sum(known)
-        enough = {"any": said >= 1, "majority": said > len(known) / 2, "all": said == len(known)}[agreement]
-        expected = NAN if not known or (said and not enough) else float(enough and said > 0)
-        np.testing.assert_equal(found[k], np.float32(expected))
+        output = sum(known)
+        enough = {"any": output >= 1, "majority": output > len(known) / 2, "all": output == len(known)}[agreement]
+        expected = NAN if not known or (output and not enough) else float(enough and output > 0)
+        np.testing.assert_equal(result[k], np.float32(expected))
 
 
 def test_a_reader_who_stands_twice_is_a_fault(folder):
@@ -232,10 +232,10 @@ def test_boxes_of_three_readers(folder):
         "b,R1,none,,,,\nb,R2,none,,,,\nb,R3,none,,,,\n",
     )
     with_one = "a,R1,none,,,,\n"
-    found = folder.read(boxes_card())
-    np.testing.assert_allclose(found.targets[0].boxes, [[1, 0, 11, 10]])
-    assert found.targets[0].box_classes.tolist() == [0]
-    assert_labels(found.labels, [[1, NAN], [0, 0]])
+    result = folder.read(boxes_card())
+    np.testing.assert_allclose(result.targets[0].boxes, [[1, 0, 11, 10]])
+    assert result.targets[0].box_classes.tolist() == [0]
+    assert_labels(result.labels, [[1, NAN], [0, 0]])
     assert len(folder.read(boxes_card(agreement="all")).targets[0].boxes) == 0
     assert len(folder.read(boxes_card(agreement="any")).targets[0].boxes) == 2
     assert len(folder.read(boxes_card(agreement="any", agreement_iou=0.7)).targets[0].boxes) == 3
@@ -281,17 +281,17 @@ def marked(draw):
 )
 def test_fusion_of_two_readers_is_that_of_the_slow_reference(items, votes, least):
     boxes, classes, readers = (list(part) for part in zip(*items, strict=True)) if items else ([], [], [])
-    found = agreed_boxes(boxes, classes, readers, votes, least)
+    result = agreed_boxes(boxes, classes, readers, votes, least)
     expected = slow_fusion(boxes, classes, readers, votes, least)
-    np.testing.assert_allclose(np.array(found[0]).reshape(-1, 4), np.array(expected[0]).reshape(-1, 4))
-    assert found[1:] == expected[1:]
+    np.testing.assert_allclose(np.array(result[0]).reshape(-1, 4), np.array(expected[0]).reshape(-1, 4))
+    assert result[1:] == expected[1:]
 
 
 def test_a_folder_that_cannot_be_listed_is_a_fault_of_its_row(folder):
     folder.files("a.png")
     folder.write("f.csv", f"file,Mass\na.png,1\n{'x' * 300}/b.png,0\n")
     card = make_card("label_columns_csv", ["Mass"], file="f.csv", options={"image_column": "file"})
-    found = folder.read(card, skip=True)
-    assert found.images == ["a.png"]
-    (bad,) = found.bad
+    result = folder.read(card, skip=True)
+    assert result.images == ["a.png"]
+    (bad,) = result.bad
     assert "cannot be listed (File name too long)" in bad.reason

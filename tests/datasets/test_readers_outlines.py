@@ -71,10 +71,10 @@ MASKS = arrays.arrays(np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7)),
 def test_a_mask_written_and_read_is_itself(mask, relative, first, order):
     text = write_runs(mask, relative=relative, first=first, order=order)
     height, width = mask.shape
-    found = runs_from_text(text, "", relative=relative, first=first, order=order, height=height, width=width)
-    np.testing.assert_array_equal(paint(found, (99, 99)), mask)
+    result = runs_from_text(text, "", relative=relative, first=first, order=order, height=height, width=width)
+    np.testing.assert_array_equal(paint(result, (99, 99)), mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = bounding_box(found, *mask.shape)
+    box = bounding_box(result, *mask.shape)
     assert box[0] <= columns[0] and box[2] >= columns[-1] + 1 and box[1] <= rows[0] and box[3] >= rows[-1] + 1
     if (mask.sum(axis=1 if order == "rows" else 0) < mask.shape[1 if order == "rows" else 0]).all():
         assert box == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -130,8 +130,8 @@ def test_minus_one_is_empty_and_blank_is_unknown_or_negative(folder):
 def test_several_rows_of_one_image_are_several_objects(folder):
     folder.files("a")
     folder.write("f.csv", "ImageId,Air\na,1 2 5 2\na,8 1\n")
-    found = folder.read(runs_card("detection"))
-    np.testing.assert_array_equal(found.targets[0].boxes, [[1, 0, 3, 2], [0, 2, 1, 3]])
+    result = folder.read(runs_card("detection"))
+    np.testing.assert_array_equal(result.targets[0].boxes, [[1, 0, 3, 2], [0, 2, 1, 3]])
     (mask,) = masks_of(folder, runs_card())
     assert ["".join(map(str, row)) for row in mask] == ["0110", "0110", "1000"]
 
@@ -199,10 +199,10 @@ def objects_card(task: str, classes=("Thing",)):
 def test_objects_in_one_cell(folder):
     folder.files("a", "b")
     folder.write("f.csv", "image_name,annotation\na,0 2 3 10 5;1 20 20 40 30;2 1 1 5 1 5 9\nb,\n")
-    found = folder.read(objects_card("detection"))
-    np.testing.assert_array_equal(found.labels, [[1], [0]])
-    np.testing.assert_allclose(found.targets[0].boxes, [[2, 3, 10, 5], [20, 20, 40, 30], [1, 1, 5, 9]], atol=1e-5)
-    assert found.targets[1].boxes.shape == (0, 4)
+    result = folder.read(objects_card("detection"))
+    np.testing.assert_array_equal(result.labels, [[1], [0]])
+    np.testing.assert_allclose(result.targets[0].boxes, [[2, 3, 10, 5], [20, 20, 40, 30], [1, 1, 5, 9]], atol=1e-5)
+    assert result.targets[1].boxes.shape == (0, 4)
     (mask,) = masks_of(folder, objects_card("segmentation"), size=(50, 50))
     ellipse = mask[15:35, 15:45].sum()
     assert 0 < ellipse - math.pi * 10 * 5 < 35  # the edge counts too: half a pixel along a way of 48
@@ -240,8 +240,8 @@ def test_polygons_by_columns(folder):
     card = make_card(
         "polygon_columns_json", ["L1", "R1"], "segmentation", file="f.json", images="data", options=options
     )
-    found = folder.read(card)
-    np.testing.assert_array_equal(found.labels, [[NAN, 1], [1, NAN]])
+    result = folder.read(card)
+    np.testing.assert_array_equal(result.labels, [[NAN, 1], [1, NAN]])
     masks = masks_of(folder, card, size=(5, 6))
     assert (masks[0] == 255).all()
     assert masks[1][1].tolist() == [0, 1, 1, 1, 1, 0]

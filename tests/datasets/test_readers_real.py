@@ -63,12 +63,12 @@ def test_counts_files_and_patients_of_the_multi_sets(shared_data, name):
     index = {row["file"].removeprefix("dev/"): row for row in rows_of(shared_data / "cxr_multi/index.csv")}
     listed = {file for file in index if file.startswith(card.root + "/")}
     for task in card.tasks:
-        found = read(name, task, shared_data / "cxr_multi")
-        assert len(found) == card.expected.images == len(listed)
-        assert {f"{card.root}/{image}" for image in found.images} == listed
-        assert found.bad == []
+        result = read(name, task, shared_data / "cxr_multi")
+        assert len(result) == card.expected.images == len(listed)
+        assert {f"{card.root}/{image}" for image in result.images} == listed
+        assert result.bad == []
         prefixes = {"nih:": "nih", "covid:": "cov", "kermany:": "ker"}
-        for image, patient in zip(found.images, found.patients, strict=True):
+        for image, patient in zip(result.images, result.patients, strict=True):
             space, _, number = patient.partition(":")
             assert prefixes[space + ":"] + number == index[f"{card.root}/{image}"]["patient"]
 
@@ -81,21 +81,21 @@ def test_nih_labels(shared_data, tmp_path, folder):
         names = [row["Image Index"] for row in rows]
         with_images(source, tmp_path, "nih_chestxray14", "Data_Entry_2017_v2020.csv", names)
         (tmp_path / "nih_chestxray14/test_list.txt").write_text("\n".join(names[::5]))
-        found = read("nih_chestxray14", Task.CLASSIFICATION, tmp_path)
-        assert found.splits == [Split.TEST if i % 5 == 0 else None for i in range(3000)]
+        result = read("nih_chestxray14", Task.CLASSIFICATION, tmp_path)
+        assert result.splits == [Split.TEST if i % 5 == 0 else None for i in range(3000)]
     else:
         rows = rows_of(shared_data / "cxr_multi/A_nih_cls/Data_Entry_2017_v2020.csv")
-        found = read("multi_nih_labels", Task.CLASSIFICATION, shared_data / "cxr_multi")
-    assert len(found) == len(rows)
-    assert found.patients == [f"nih:{row['Patient ID']}" for row in rows]
+        result = read("multi_nih_labels", Task.CLASSIFICATION, shared_data / "cxr_multi")
+    assert len(result) == len(rows)
+    assert result.patients == [f"nih:{row['Patient ID']}" for row in rows]
     counts = Counter(finding for row in rows for finding in row["Finding Labels"].split("|"))
-    assert set(found.classes) == set(counts) - {"No Finding"}
-    assert dict(zip(found.classes, found.labels.sum(axis=0), strict=True)) == {k: counts[k] for k in found.classes}
-    assert (found.labels.sum(axis=1) == 0).sum() == counts["No Finding"]
+    assert set(result.classes) == set(counts) - {"No Finding"}
+    assert dict(zip(result.classes, result.labels.sum(axis=0), strict=True)) == {k: counts[k] for k in result.classes}
+    assert (result.labels.sum(axis=1) == 0).sum() == counts["No Finding"]
     for row in dozen(rows):
         present = set(row["Finding Labels"].split("|"))
         image = f"images/{row['Image Index']}"
-        assert named(found, image) == {name: float(name in present) for name in found.classes}
+        assert named(result, image) == {name: float(name in present) for name in result.classes}
 
 
 @pytest.mark.parametrize("folder", ["annotations", "cxr_multi"])
@@ -107,29 +107,29 @@ def test_nih_boxes(shared_data, tmp_path, folder):
     lines = [line.split(",") for line in source.read_text().splitlines()[1:]]
     if folder == "annotations":
         with_images(source, tmp_path, "nih_chestxray14", "BBox_List_2017.csv", sorted({line[0] for line in lines}))
-        found = read("nih_bbox", Task.DETECTION, tmp_path)
-        assert (len(lines), len(found)) == (984, 880)
+        result = read("nih_bbox", Task.DETECTION, tmp_path)
+        assert (len(lines), len(result)) == (984, 880)
     else:
-        found = read("multi_nih_boxes", Task.DETECTION, shared_data / "cxr_multi")
-    assert sum(map(len, found.targets)) == len(lines)
+        result = read("multi_nih_boxes", Task.DETECTION, shared_data / "cxr_multi")
+    assert sum(map(len, result.targets)) == len(lines)
     for name in dozen(sorted({line[0] for line in lines})):
         mine = [line for line in lines if line[0] == name]
-        i = found.images.index(f"images/{name}")
-        assert found.patients[i] == f"nih:{int(name.split('_')[0])}"
+        i = result.images.index(f"images/{name}")
+        assert result.patients[i] == f"nih:{int(name.split('_')[0])}"
         classes = [{"Infiltrate": "Infiltration"}.get(line[1], line[1]) for line in mine]
-        assert [found.classes[k] for k in found.targets[i].box_classes] == classes
+        assert [result.classes[k] for k in result.targets[i].box_classes] == classes
         corners = [[float(x), float(y), float(x) + float(w), float(y) + float(h)] for _, _, x, y, w, h, *_ in mine]
-        np.testing.assert_allclose(found.targets[i].boxes, corners, rtol=1e-6)
-        assert named(found, f"images/{name}") == {k: 1.0 if k in classes else None for k in found.classes}
+        np.testing.assert_allclose(result.targets[i].boxes, corners, rtol=1e-6)
+        assert named(result, f"images/{name}") == {k: 1.0 if k in classes else None for k in result.classes}
 
 
 def test_covid_findings(shared_data):
-    found = read("covid_chestxray", Task.CLASSIFICATION, shared_data)
+    result = read("covid_chestxray", Task.CLASSIFICATION, shared_data)
     rows = rows_of(shared_data / "cxr_real/findings.csv")
-    assert len(found) == len(rows) == 195
-    assert len(set(found.patients)) == len({row["patientid"] for row in rows}) == 109
-    assert found.images == [f"images/{row['filename']}" for row in rows]
-    for row, labels in zip(rows, found.labels, strict=True):
+    assert len(result) == len(rows) == 195
+    assert len(set(result.patients)) == len({row["patientid"] for row in rows}) == 109
+    assert result.images == [f"images/{row['filename']}" for row in rows]
+    for row, labels in zip(rows, result.labels, strict=True):
         covid = "COVID-19" in row["finding"]
         expected = {
             "todo": [None, None],
@@ -147,28 +147,28 @@ def test_covid_findings(shared_data):
     ],
 )
 def test_coco_lung_boxes(shared_data, name, root, file, images, boxes):
-    found = read(name, Task.DETECTION, shared_data / Path(root).parent)
+    result = read(name, Task.DETECTION, shared_data / Path(root).parent)
     content = json.loads((shared_data / root / file).read_text())
-    assert len(found) == images
-    assert sum(map(len, found.targets)) == boxes
-    assert found.classes == ("Right Lung", "Left Lung")
+    assert len(result) == images
+    assert sum(map(len, result.targets)) == boxes
+    assert result.classes == ("Right Lung", "Left Lung")
     categories = {item["id"]: item["name"] for item in content["categories"]}
     for image in dozen(content["images"]):
         mine = [item for item in content["annotations"] if item["image_id"] == image["id"]]
-        i = found.images.index(f"images/{image['file_name']}")
-        assert [found.classes[k] for k in found.targets[i].box_classes] == [
+        i = result.images.index(f"images/{image['file_name']}")
+        assert [result.classes[k] for k in result.targets[i].box_classes] == [
             categories[item["category_id"]] for item in mine
         ]
         corners = [[x, y, x + w, y + h] for x, y, w, h in (item["bbox"] for item in mine)]
-        np.testing.assert_allclose(found.targets[i].boxes, corners, rtol=1e-5)
+        np.testing.assert_allclose(result.targets[i].boxes, corners, rtol=1e-5)
 
 
 def test_the_right_lung_is_on_the_left_of_the_picture(shared_data):
     """Catches swapped classes and swapped corners, which no count would show."""
-    found = read("multi_lung_boxes", Task.DETECTION, shared_data / "cxr_multi")
+    result = read("multi_lung_boxes", Task.DETECTION, shared_data / "cxr_multi")
     right_of = [
         boxes[classes == 1][0, 0] - boxes[classes == 0][0, 0]
-        for boxes, classes in ((target.boxes, target.box_classes) for target in found.targets)
+        for boxes, classes in ((target.boxes, target.box_classes) for target in result.targets)
     ]
     assert min(right_of) > 0
 
@@ -177,23 +177,23 @@ def test_coco_of_another_project_with_sub_folders(shared_data):
     classes = ["ObsoletePulmonaryTuberculosis", "ActiveTuberculosis"]
     options = {"ignore": ["PulmonaryTuberculosis"]}
     card = make_card("coco", classes, "detection", file="TBX11K_train.json", images="imgs", options=options)
-    found = read_annotations(card, Task.DETECTION, shared_data / "annotations", root="tbx11k")
-    assert found.images == ["imgs/tb/tb0005.png", "imgs/tb/tb0007.png", "imgs/health/h0001.png"]
-    assert found.labels.tolist() == [[0, 1], [1, 0], [0, 0]]
-    assert [len(boxes) for boxes in found.targets] == [1, 2, 0]
-    np.testing.assert_allclose(found.targets[0].boxes, [[381.83371, 126.87339, 422.07062, 171.43916]], rtol=1e-6)
+    result = read_annotations(card, Task.DETECTION, shared_data / "annotations", root="tbx11k")
+    assert result.images == ["imgs/tb/tb0005.png", "imgs/tb/tb0007.png", "imgs/health/h0001.png"]
+    assert result.labels.tolist() == [[0, 1], [1, 0], [0, 0]]
+    assert [len(boxes) for boxes in result.targets] == [1, 2, 0]
+    np.testing.assert_allclose(result.targets[0].boxes, [[381.83371, 126.87339, 422.07062, 171.43916]], rtol=1e-6)
 
 
 def test_chestx_det(shared_data):
     """The whole published test side is read in test_cards_real.py."""
     records = json.loads((shared_data / "cxr_multi/C_chestxdet_det/ChestX_Det.json").read_text())
-    found = {task: read("multi_chestx_det", task, shared_data / "cxr_multi") for task in annotated_tasks()}
-    detection, segmentation = found[Task.DETECTION], found[Task.SEGMENTATION]
-    assert [len(table) for table in found.values()] == [36] * 3
+    result = {task: read("multi_chestx_det", task, shared_data / "cxr_multi") for task in annotated_tasks()}
+    detection, segmentation = result[Task.DETECTION], result[Task.SEGMENTATION]
+    assert [len(table) for table in result.values()] == [36] * 3
     assert sum(map(len, detection.targets)) == sum(map(len, segmentation.targets)) == 89
     assert set(detection.classes) >= {finding for record in records for finding in record["syms"]}
     positives = Counter(finding for record in records for finding in set(record["syms"]))
-    for table in found.values():
+    for table in result.values():
         assert dict(zip(table.classes, table.labels.sum(axis=0), strict=True)) == {
             k: positives[k] for k in table.classes
         }
@@ -207,47 +207,47 @@ def test_chestx_det(shared_data):
 
 
 def test_lung_masks_of_the_covid_images(shared_data):
-    found = read("covid_lung_masks", Task.SEGMENTATION, shared_data)
-    stems = [Path(image).stem for image in found.images]
+    result = read("covid_lung_masks", Task.SEGMENTATION, shared_data)
+    stems = [Path(image).stem for image in result.images]
     assert set(stems) == {path.stem for path in (shared_data / "cxr_real/lung_masks").iterdir()}
     assert len(stems) == 78
-    assert [[part.file for part in parts] for parts in found.targets] == [[f"lung_masks/{stem}.png"] for stem in stems]
+    assert [[part.file for part in parts] for parts in result.targets] == [[f"lung_masks/{stem}.png"] for stem in stems]
     patients = {Path(row["filename"]).stem: row["patientid"] for row in rows_of(shared_data / "cxr_real/findings.csv")}
-    assert found.patients == [f"covid:{patients[stem]}" for stem in stems]
+    assert result.patients == [f"covid:{patients[stem]}" for stem in stems]
 
 
 def test_lung_masks_with_pixels_nobody_can_tell(shared_data):
-    found = read("multi_lung_masks", Task.SEGMENTATION, shared_data / "cxr_multi")
+    result = read("multi_lung_masks", Task.SEGMENTATION, shared_data / "cxr_multi")
     rows = rows_of(shared_data / "cxr_multi/B_v7_lungseg/index.csv")
-    assert found.images == [row["image"] for row in rows]
-    parts = [part for (part,) in found.targets]
+    assert result.images == [row["image"] for row in rows]
+    parts = [part for (part,) in result.targets]
     assert [part.file for part in parts] == [row["mask"] for row in rows]
     assert {(part.positive, part.ignore) for part in parts} == {(255, 127)}
 
 
 def test_overlapping_structures(shared_data):
-    found = read("multi_covid_structures", Task.SEGMENTATION, shared_data / "cxr_multi")
+    result = read("multi_covid_structures", Task.SEGMENTATION, shared_data / "cxr_multi")
     rows = rows_of(shared_data / "cxr_multi/F_covid_multiseg/structure.csv")
-    assert set(found.classes) == {row["Template Name"] for row in rows}
-    assert sum(map(len, found.targets)) == len(rows) == 153
-    for image in dozen(found.images):
+    assert set(result.classes) == {row["Template Name"] for row in rows}
+    assert sum(map(len, result.targets)) == len(rows) == 153
+    for image in dozen(result.images):
         mine = {(row["Template Name"], row["Mask"]) for row in rows if row["Image"] == image}
-        parts = found.targets[found.images.index(image)]
-        assert {(found.classes[part.class_index], part.file) for part in parts} == mine
+        parts = result.targets[result.images.index(image)]
+        assert {(result.classes[part.class_index], part.file) for part in parts} == mine
         drawn = {name for name, _ in mine}
-        assert named(found, image) == {name: 1.0 if name in drawn else None for name in found.classes}
+        assert named(result, image) == {name: 1.0 if name in drawn else None for name in result.classes}
 
 
 def test_children(shared_data):
-    found = read("multi_paediatric", Task.CLASSIFICATION, shared_data / "cxr_multi")
+    result = read("multi_paediatric", Task.CLASSIFICATION, shared_data / "cxr_multi")
     files = {f"{path.parent.name}/{path.name}" for path in (shared_data / "cxr_multi/G_kermany_cls").glob("*/*.jpg")}
-    assert set(found.images) == files
-    assert found.labels[:, 0].tolist() == [float(image.startswith("PNEUMONIA/")) for image in found.images]
-    persons = {re.match(r"person(\d+)_", Path(image).name) for image in found.images} - {None}
+    assert set(result.images) == files
+    assert result.labels[:, 0].tolist() == [float(image.startswith("PNEUMONIA/")) for image in result.images]
+    persons = {re.match(r"person(\d+)_", Path(image).name) for image in result.images} - {None}
     assert persons
     for match in persons:
         image = f"PNEUMONIA/{match.string}"
-        assert found.patients[found.images.index(image)] == f"kermany:P{match.group(1)}"
+        assert result.patients[result.images.index(image)] == f"kermany:P{match.group(1)}"
 
 
 def test_a_patient_of_several_sets_is_on_one_side(shared_data):

@@ -129,7 +129,7 @@ def test_a_metric_is_what_it_says(run, phantoms):
     data = foundationx.open_dataset("outside_labels", phantoms, split="train", image_size=64)
     paths = [phantoms / "phantom_labels" / data[index].meta.image for index in range(len(data))]
     shown = foundationx.load(run).predict(paths)
-    probabilities = [found["heads"]["outside_labels/classification"]["Nodule"] for found in shown]
+    probabilities = [result["heads"]["outside_labels/classification"]["Nodule"] for result in shown]
     labels = [data[index].labels[0] for index in range(len(data))]
     assert row.n == len(data)
     assert row.value == pytest.approx(np.square(np.subtract(probabilities, labels)).mean(), abs=1e-3)

@@ -45,13 +45,13 @@ def plain(title: str) -> str:
 
 def slugs(titles: list[str]) -> set[str]:
     """GitHub's anchors of these headings, in their order."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for title in titles:
         slug = re.sub(r"[^\w\- ]", "", plain(title).lower()).replace(" ", "-")
-        found[slug] = found.get(slug, -1) + 1
-        if found[slug]:
-            found[f"{slug}-{found[slug]}"] = 0
-    return set(found)
+        result[slug] = result.get(slug, -1) + 1
+        if result[slug]:
+            result[f"{slug}-{result[slug]}"] = 0
+    return set(result)
 
 
 @cache
@@ -197,8 +197,8 @@ def _joined(file: Path, lines: dict[int, str]) -> Iterator[Block]:
 
 def files(root: Path, suffix: str) -> list[Path]:
     """Files of the repository, relative to it: those at its root and in its own folders."""
-    found = [*root.glob(f"*{suffix}"), *(file for name in FOLDERS for file in (root / name).rglob(f"*{suffix}"))]
-    return sorted(file.relative_to(root) for file in found)
+    result = [*root.glob(f"*{suffix}"), *(file for name in FOLDERS for file in (root / name).rglob(f"*{suffix}"))]
+    return sorted(file.relative_to(root) for file in result)
 
 
 @cache
@@ -227,20 +227,20 @@ def listed(found: list[str]) -> str:
 
 
 def test_links_images_anchors_and_paths_of_documents():
-    found = faults(ROOT, (link_faults, path_faults, module_faults, heading_faults), ".md")
-    assert not found, listed(found)
+    result = faults(ROOT, (link_faults, path_faults, module_faults, heading_faults), ".md")
+    assert not result, listed(result)
 
 
 @pytest.mark.xfail(strict=True, reason="citations in code are rewritten after the package has moved")
 def test_paths_and_headings_named_in_code():
-    found = faults(ROOT, (path_faults, module_faults, heading_faults), ".py", ".yaml")
-    assert not found, listed(found)
+    result = faults(ROOT, (path_faults, module_faults, heading_faults), ".py", ".yaml")
+    assert not result, listed(result)
 
 
 @pytest.mark.xfail(strict=True, reason="citations in code are rewritten after the package has moved")
 def test_code_names_documents_by_their_path():
-    found = faults(ROOT, (page_faults,), ".py", ".yaml")
-    assert not found, listed(found)
+    result = faults(ROOT, (page_faults,), ".py", ".yaml")
+    assert not result, listed(result)
 
 
 PAGE_OF_THE_TEST = """# A page

@@ -130,8 +130,8 @@ def test_gathering_by_name_equals_a_slow_loop(data):
     names = data.draw(st.lists(st.sampled_from("pqr"), min_size=1, max_size=4))
     values = st.sampled_from([0.0, 0.3, 1.0, np.nan])
     rows = data.draw(st.lists(st.lists(values, min_size=len(names), max_size=len(names)), min_size=1, max_size=3))
-    found = gather(np.array(rows, dtype=np.float32), tuple(names), ("z", "r", "q", "p"))
-    for row, gathered in zip(rows, found, strict=True):
+    result = gather(np.array(rows, dtype=np.float32), tuple(names), ("z", "r", "q", "p"))
+    for row, gathered in zip(rows, result, strict=True):
         for name, value in zip(("z", "r", "q", "p"), gathered, strict=True):
             own = [label for label, other in zip(row, names, strict=True) if other == name]
             known = [label for label in own if not np.isnan(label)]

@@ -81,18 +81,18 @@ def profiled(tmp_path_factory):
 
 
 def test_the_command_writes_a_table_and_a_trace_of_each_phase(profiled):
-    found = json.loads((profiled / "profile" / "profile.json").read_text())
-    assert [row["name"] for row in found] == [
+    result = json.loads((profiled / "profile" / "profile.json").read_text())
+    assert [row["name"] for row in result] == [
         "phantom_labels/classification release",
         "phantom_masks/segmentation lock",
         "phantom_masks/segmentation release",
     ]
-    release, lock = found[0], found[1]
+    release, lock = result[0], result[1]
     assert set(release["parts"]) == set(PARTS) and release["parts"]["logging"] > 0
     assert release["parts"]["teacher"] > 0 and lock["parts"]["teacher"] == 0
     assert release["host_syncs"] == lock["host_syncs"] == 0
-    assert lock["gflop"] < found[2]["gflop"], "a frozen trunk has no backward and no teacher"
-    assert all(0 < row["floor"] < row["milliseconds"] for row in found)
+    assert lock["gflop"] < result[2]["gflop"], "a frozen trunk has no backward and no teacher"
+    assert all(0 < row["floor"] < row["milliseconds"] for row in result)
     traces = sorted((profiled / "profile").glob("*.json.gz"))
     assert len(traces) == 3 and json.loads(gzip.decompress(traces[0].read_bytes()))["traceEvents"]
     assert [path.name for path in profiled.iterdir()] == ["profile"], "nothing is trained, evaluated or saved"

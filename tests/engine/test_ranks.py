@@ -180,13 +180,13 @@ def test_an_unreadable_image_on_one_rank_ends_all_with_its_name(phantoms, tmp_pa
 
 def ranks_of(process):
     """Process ids of a launcher's ranks, by rank."""
-    found = {}
+    result = {}
     for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         for entry in environment:
             if entry.startswith(b"RANK="):
-                found[int(entry[5:])] = int(pid)
-    return found
+                result[int(entry[5:])] = int(pid)
+    return result
 
 
 def wait_for(condition, process):

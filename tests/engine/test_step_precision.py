@@ -60,7 +60,7 @@ def test_a_step_in_bf16_is_near_single_precision_and_keeps_its_weights_in_it(tra
     assert half["total"].item() == pytest.approx(single["total"].item(), rel=NEAR)
     assert low_gradient.keys() == gradient.keys()
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in low_gradient.values())
-    norms = [torch.nn.utils.get_total_norm(list(found.values())).item() for found in (gradient, low_gradient)]
+    norms = [torch.nn.utils.get_total_norm(list(result.values())).item() for result in (gradient, low_gradient)]
     assert norms[1] == pytest.approx(norms[0], rel=4 * NEAR)
 
 
@@ -71,9 +71,9 @@ def test_self_supervision_in_bf16_is_near_single_precision(phantoms, tmp_path, n
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, "cpu")
     trainer = Trainer(config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), tmp_path)
-    found = {chosen: losses_of(trainer, plan.phases[0], chosen) for chosen in ("fp32", "bf16")}
-    assert found["bf16"][0]["total"].item() == pytest.approx(found["fp32"][0]["total"].item(), rel=NEAR)
-    assert all(value.isfinite().all() for value in found["bf16"][1].values())
+    result = {chosen: losses_of(trainer, plan.phases[0], chosen) for chosen in ("fp32", "bf16")}
+    assert result["bf16"][0]["total"].item() == pytest.approx(result["fp32"][0]["total"].item(), rel=NEAR)
+    assert all(value.isfinite().all() for value in result["bf16"][1].values())
 
 
 def test_the_optimizers_groups_are_merged(trainer):

@@ -128,13 +128,13 @@ def test_means_leave_out_what_is_not_finite():
 @pytest.fixture(scope="module")
 def undisturbed(phantoms, tmp_path_factory):
     """Records and final state of runs that nobody disturbed, by accumulate."""
-    found = {}
+    result = {}
     for accumulate in (1, 2):
         onlooker = Onlooker()
         trainer = tiny_trainer(phantoms, tmp_path_factory.mktemp("whole"), [onlooker], **course(accumulate))
         trainer.train()
-        found[accumulate] = onlooker.records, whole_state(trainer)
-    return found
+        result[accumulate] = onlooker.records, whole_state(trainer)
+    return result
 
 
 def course(accumulate):
@@ -193,14 +193,14 @@ def test_a_loss_that_has_more_than_doubled_since_the_last_visit_is_an_incident(p
     onlooker = Onlooker()
     trainer = tiny_trainer(phantoms, tmp_path, [onlooker], **SHORT)
     phase = next(trainer.plan.from_step(0))
-    told = []
+    reported = []
     for visit, loss in ((1, 0.25), (1, 0.5), (4, 1.0), (7, 2.125), (7, 99.0), (10, 3.0)):
         trainer.step += 1
         trainer.metric_logger.add({"task": torch.tensor(loss)}, torch.tensor(True), images=4)
         trainer._log(replace(phase, visit=visit))
-        told.append([incident.kind for incident in onlooker.incidents])
+        reported.append([incident.kind for incident in onlooker.incidents])
         onlooker.incidents.clear()
-    assert told == [[], [], [], ["loss_jump"], [], []], "inside a visit a loss may do what it likes"
+    assert reported == [[], [], [], ["loss_jump"], [], []], "inside a visit a loss may do what it likes"
     assert [jump for *_, jump in onlooker.records] == [None, None, 2.0, 2.125, None, 3.0 / 99.0]
 
 

@@ -95,8 +95,8 @@ def test_every_metric_is_there_at_every_evaluation(finished):
         for visit in visits:
             assert metrics <= {row.metric for row in rows if (row.task, row.visit, row.split) == (task, visit, "val")}
     for visit in (0, last):
-        found = {r.metric for r in rows if (r.task, r.visit, r.split) == ("classification", visit, "test")}
-        assert {"F1", "MCC", "Accuracy"} <= found, "thresholds are those of validation at the same visit"
+        result = {r.metric for r in rows if (r.task, r.visit, r.split) == ("classification", visit, "test")}
+        assert {"F1", "MCC", "Accuracy"} <= result, "thresholds are those of validation at the same visit"
     assert not (finished / "predictions.partial").exists() or not list((finished / "predictions.partial").iterdir())
 
 
@@ -164,7 +164,9 @@ def test_the_best_visit_of_a_head_by_hand():
     rows += [row(8, 0.95, model="student"), row(8, 0.96, split="test"), row(8, 0.97, class_name="mass")]
     rows += [row(2, 0.4, task="detection", metric="AP50"), row(2, None, task="detection", metric="AP40")]
     best = best_visits(rows, Split.VAL, "teacher")
-    assert {str(key): (found.visit, found.value) for key, found in best.items()} == {"films/classification": (4, 0.8)}
+    assert {str(key): (result.visit, result.value) for key, result in best.items()} == {
+        "films/classification": (4, 0.8)
+    }
 
 
 def test_the_best_checkpoints_are_named_and_there(finished):

@@ -46,7 +46,7 @@ def test_values_are_those_of_scikit_learn():
     labels = rng.choice([0, 1, NAN], size=(80, 3))
     labels[:, 2] = 1
     probabilities = rng.random((80, 3)).astype(np.float32).round(2)
-    found = estimate(statistics(labelled(labels, probabilities)), 80, repeats=0)
+    result = estimate(statistics(labelled(labels, probabilities)), 80, repeats=0)
     rows = []
     for metric, function in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score)):
         counts, values = [], []
@@ -57,7 +57,7 @@ def test_values_are_those_of_scikit_learn():
                 values.append(function(labels[known, k], probabilities[known, k]))
             rows.append((metric, "abc"[k], counts[-1], values[-1] if len(values) == k + 1 else None))
         rows.append((metric, "mean", sum(counts), np.mean(values)))
-    for entry, (metric, name, n, value) in zip(found, rows, strict=True):
+    for entry, (metric, name, n, value) in zip(result, rows, strict=True):
         assert (entry.metric, entry.class_name, entry.n) == (metric, name, n)
         assert entry.value == (None if value is None else pytest.approx(value, abs=1e-12))
         assert entry.low is None and entry.high is None, "no draws, no interval"
@@ -114,13 +114,13 @@ def test_paired_p_counts_draws_on_either_side():
 
 def test_paired_p_is_uniform_where_two_models_do_not_differ():
     """Of 200 pairs of models that are equally good, about one in twenty differs at the level 0.05."""
-    rng, found = np.random.default_rng(9), []
+    rng, result = np.random.default_rng(9), []
     weights = np.concatenate(list(resamples(150, 400, seed=0)), axis=1)
     for _ in range(200):
         one, two = (mean_over("M", "a", rng.normal(size=150), np.arange(150), 150) for _ in "ab")
-        found.append(paired_p(one.of(weights), two.of(weights)))
-    assert 2 <= sum(p < 0.05 for p in found) <= 20
-    assert 0.4 < np.mean(found) < 0.6
+        result.append(paired_p(one.of(weights), two.of(weights)))
+    assert 2 <= sum(p < 0.05 for p in result) <= 20
+    assert 0.4 < np.mean(result) < 0.6
 
 
 def test_the_mean_is_over_the_classes_defined_in_a_draw():

@@ -68,13 +68,13 @@ def test_differences_are_paired(runs):
 
 
 def test_auroc_of_a_class_is_tested_by_delong_over_known_labels(runs):
-    found = cells(compare(runs, repeats=50), "AUROC")[1]
+    result = cells(compare(runs, repeats=50), "AUROC")[1]
     one, two = draw(1.2), draw(0.3)
     known = ~np.isnan(one.labels[:, 0])
     scores = [stored.array("probabilities")[known, 0].astype(float) for stored in (one, two)]
     expected = delong(one.labels[known, 0] == 1, *scores, np.unique(one.patients[known], return_inverse=True)[1])
-    assert found.test == "DeLong" and found.p == pytest.approx(expected.p)
-    assert found.difference == pytest.approx(expected.difference)
+    assert result.test == "DeLong" and result.p == pytest.approx(expected.p)
+    assert result.difference == pytest.approx(expected.difference)
 
 
 def test_thresholds_are_those_of_validation_and_of_the_rule(runs):
@@ -91,8 +91,8 @@ def test_thresholds_of_another_visit_are_not_used(runs):
 
 def test_boxes_and_masks_are_compared_and_heads_of_one_run_only_are_shown(runs):
     box, off = [10, 10, 50, 50], [10, 10, 50, 32]
-    for folder, found in zip(runs, (off, box), strict=False):
-        boxed([([(box, 0)], [(found, 0, 0.9)])] * 20).write(folder)
+    for folder, result in zip(runs, (off, box), strict=False):
+        boxed([([(box, 0)], [(result, 0, 0.9)])] * 20).write(folder)
     true = np.ones((4, 1, 6, 6), bool)
     masked(np.tri(6, dtype=bool)[None, None].repeat(4, 0), true).write(runs[1])
     rows = {(r.head.task.value, r.metric): r.cells for r in compare(runs[:2], repeats=100).rows if r.class_name == "a"}
@@ -131,10 +131,10 @@ def test_classes_are_matched_by_name(runs):
     stored = draw(1.2)
     turned = {"probabilities": stored.array("probabilities")[:, ::-1]}
     replace(stored, classes=("b", "a"), labels=stored.labels[:, ::-1], recorded=turned).write(runs[1])
-    found = compare(runs[:2], repeats=20)
+    result = compare(runs[:2], repeats=20)
     for name in "ab":
-        assert cells(found, "AUROC", name)[1].difference == 0
-        assert cells(found, "AUROC", name)[1].p == 1
+        assert cells(result, "AUROC", name)[1].difference == 0
+        assert cells(result, "AUROC", name)[1].p == 1
 
 
 def test_boxes_of_other_number_are_refused(runs):
@@ -226,5 +226,5 @@ def test_metrics_of_one_split_stay_when_the_other_is_stored(tmp_path):
     assert list(thresholds) == [(HEAD, "teacher")]
     assert not stored_thresholds(tmp_path, [HEAD], ["teacher"], visit=2), "of another visit"
     store(tmp_path, measure([draw(0.5)], thresholds))
-    found = {(row.metric, row.split) for row in WorkDir(tmp_path).read_metrics()}
-    assert {("AUROC", "val"), ("AUROC", "test"), ("F1", "test")} <= found
+    result = {(row.metric, row.split) for row in WorkDir(tmp_path).read_metrics()}
+    assert {("AUROC", "val"), ("AUROC", "test"), ("F1", "test")} <= result

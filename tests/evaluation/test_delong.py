@@ -60,19 +60,19 @@ def test_equals_loops_over_pairs(seed, positives, negatives, digits):
     truth = np.arange(positives + negatives) < positives
     one, two = rng.random((2, len(truth))).round(digits)
     difference, error = slow_delong(truth, one, two)
-    found = delong(truth, one, two, np.arange(len(truth)))
-    assert (found.difference, found.error) == pytest.approx((difference, error), abs=1e-9)
-    assert found.difference == pytest.approx(roc_auc_score(truth, two) - roc_auc_score(truth, one))
+    result = delong(truth, one, two, np.arange(len(truth)))
+    assert (result.difference, result.error) == pytest.approx((difference, error), abs=1e-9)
+    assert result.difference == pytest.approx(roc_auc_score(truth, two) - roc_auc_score(truth, one))
     if error > 1e-9:
-        assert found.p == pytest.approx(2 * norm.sf(abs(difference) / error))
+        assert result.p == pytest.approx(2 * norm.sf(abs(difference) / error))
 
 
 def test_several_images_a_patient_equal_loops_over_patients():
     rng = np.random.default_rng(1)
     truth, patients = rng.random(30) < 0.4, rng.integers(9, size=30)
     one, two = rng.random((2, 30)).round(1)
-    found = delong(truth, one, two, patients)
-    assert found.error == pytest.approx(slow_obuchowski(truth, one, two, patients))
+    result = delong(truth, one, two, patients)
+    assert result.error == pytest.approx(slow_obuchowski(truth, one, two, patients))
 
 
 def test_copies_of_images_bring_no_certainty():
@@ -89,8 +89,8 @@ def test_alike_models_do_not_differ_and_opposite_ones_do():
     truth, scores = np.array([True, True, False, False]), np.array([0.9, 0.8, 0.2, 0.1])
     images = np.arange(4)
     assert delong(truth, scores, scores**2, images).p == 1.0, "another scale, the same ranking"
-    found = delong(truth, scores, -scores, images)
-    assert (found.difference, found.error, found.p) == (-1.0, 0.0, 0.0)
+    result = delong(truth, scores, -scores, images)
+    assert (result.difference, result.error, result.p) == (-1.0, 0.0, 0.0)
 
 
 def test_one_sided_or_single_cases_are_not_defined():
@@ -103,10 +103,10 @@ def test_one_sided_or_single_cases_are_not_defined():
 def test_chance_gives_small_p_as_often_as_it_should():
     rng = np.random.default_rng(3)
     truth = np.arange(200) < 80
-    found = []
+    result = []
     for _ in range(300):
         common = rng.normal(size=200) + truth
         one, two = (common + 0.7 * rng.normal(size=200) for _ in "ab")
-        found.append(delong(truth, one, two, np.arange(200)).p)
-    assert 5 <= sum(p < 0.05 for p in found) <= 27, "about 15 of 300"
-    assert 0.4 < np.mean(found) < 0.6
+        result.append(delong(truth, one, two, np.arange(200)).p)
+    assert 5 <= sum(p < 0.05 for p in result) <= 27, "about 15 of 300"
+    assert 0.4 < np.mean(result) < 0.6

@@ -54,7 +54,7 @@ def models(data_module):
 
 
 @pytest.fixture(scope="module")
-def found(data_module, models):
+def evaluated(data_module, models):
     return evaluate(data_module, models, Split.VAL, 3)
 
 
@@ -66,7 +66,7 @@ METRICS = {
 """Metrics of each task on validation: those at a threshold need one that was chosen elsewhere."""
 
 
-def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, found):
+def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, evaluated):
     expected = {
         (key.dataset, key.task.value, metric, name, model)
         for key, classes in data_module.classes.items()
@@ -74,16 +74,16 @@ def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, found
         for name in (*classes, "mean")
         for model in ("student", "teacher")
     }
-    assert {(r.dataset, r.task, r.metric, r.class_name, r.model) for r in found.rows} == expected
-    assert len(found.rows) == len(expected)
-    assert {(row.visit, row.split) for row in found.rows} == {(3, "val")}
-    assert all(row.value is None or 0 <= row.value <= 1 for row in found.rows if row.metric not in ("HD95", "ASD"))
+    assert {(r.dataset, r.task, r.metric, r.class_name, r.model) for r in evaluated.rows} == expected
+    assert len(evaluated.rows) == len(expected)
+    assert {(row.visit, row.split) for row in evaluated.rows} == {(3, "val")}
+    assert all(row.value is None or 0 <= row.value <= 1 for row in evaluated.rows if row.metric not in ("HD95", "ASD"))
 
 
-def test_n_counts_images_and_true_boxes_of_the_side(data_module, found):
+def test_n_counts_images_and_true_boxes_of_the_side(data_module, evaluated):
     for key, table in data_module.annotations.items():
         side = data_module.indices[key][Split.VAL]
-        for row in found.rows:
+        for row in evaluated.rows:
             if (row.dataset, row.metric) == (key.dataset, METRICS[key.task][0]) and row.class_name != "mean":
                 k = table.classes.index(row.class_name)
                 boxes = (
@@ -92,28 +92,28 @@ def test_n_counts_images_and_true_boxes_of_the_side(data_module, found):
                 assert row.n == (len(side) if boxes is None else boxes) > 0
 
 
-def test_the_last_model_is_shown_and_models_differ(data_module, found):
-    assert set(found.examples) == set(data_module.annotations)
-    assert all(len(examples) == data_module.config.evaluate.examples for examples in found.examples.values())
-    assert {curve["model"] for curve in found.curves.values()} == {"teacher"}
-    assert set(found.curves) == {"phantom_labels/classification"}
-    values = {model: [row.value for row in found.rows if row.model == model] for model in ("student", "teacher")}
+def test_the_last_model_is_shown_and_models_differ(data_module, evaluated):
+    assert set(evaluated.examples) == set(data_module.annotations)
+    assert all(len(examples) == data_module.config.evaluate.examples for examples in evaluated.examples.values())
+    assert {curve["model"] for curve in evaluated.curves.values()} == {"teacher"}
+    assert set(evaluated.curves) == {"phantom_labels/classification"}
+    values = {model: [row.value for row in evaluated.rows if row.model == model] for model in ("student", "teacher")}
     assert values["student"] != values["teacher"], "two models of other weights"
 
 
-def test_a_second_evaluation_gives_the_same_in_batches_of_any_size(phantoms, models, found):
+def test_a_second_evaluation_gives_the_same_in_batches_of_any_size(phantoms, models, evaluated):
     other = open_datasets(load_config(CONFIG, OPTIONS | {"runtime.eval_batch_size": 3}), phantoms)
     again = evaluate(other, models, Split.VAL, 3)
-    for one, two in zip(found.rows, again.rows, strict=True):
+    for one, two in zip(evaluated.rows, again.rows, strict=True):
         assert one.value == pytest.approx(two.value, abs=1e-5) and one.n == two.n
 
 
 def test_progress_is_told_after_each_batch(data_module, models):
-    told = []
-    evaluate(data_module, models, Split.VAL, 0, lambda key, done, total: told.append((key, done, total)))
+    reported = []
+    evaluate(data_module, models, Split.VAL, 0, lambda key, done, total: reported.append((key, done, total)))
     for key in data_module.annotations:
         total = -(-len(data_module.indices[key][Split.VAL]) // data_module.config.runtime.eval_batch_size)
-        assert [entry for entry in told if entry[0] == key] == [(key, done + 1, total) for done in range(total)]
+        assert [entry for entry in reported if entry[0] == key] == [(key, done + 1, total) for done in range(total)]
 
 
 def film_box(height, width):
@@ -181,13 +181,15 @@ class Knowing(nn.Module):
         return torch.tensor([x1 / width, y1 / height, x2 / width, (y1 + (y2 - y1) * self.share) / height])
 
 
-def values(found, model="knows"):
-    return {row.metric: (row.value, row.n) for row in found.rows if row.class_name == "thing" and row.model == model}
+def values(evaluated, model="knows"):
+    return {
+        row.metric: (row.value, row.n) for row in evaluated.rows if row.class_name == "thing" and row.model == model
+    }
 
 
 def test_the_truth_scores_one_on_films_of_any_shape(odd):
-    found = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
-    table = values(found)
+    evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+    table = values(evaluated)
     for metric in ("AUROC", "AUPRC", "AP40", "AP50", "AP"):
         assert table[metric] == (pytest.approx(1.0), len(SIZES)), metric
     assert table["Dice"][0] > 0.97 and table["Dice positives"][1] == len(SIZES)
@@ -195,8 +197,8 @@ def test_the_truth_scores_one_on_films_of_any_shape(odd):
 
 def test_boxes_of_less_height_fail_where_their_overlap_says(odd):
     models = {"half": Knowing(odd.config, share=0.47), "most": Knowing(odd.config, share=0.72)}
-    found = evaluate(odd, models, Split.VAL, 0)
-    half, most = values(found, "half"), values(found, "most")
+    evaluated = evaluate(odd, models, Split.VAL, 0)
+    half, most = values(evaluated, "half"), values(evaluated, "most")
     assert (half["AP40"][0], half["AP50"][0], half["AP"][0]) == pytest.approx((1, 0, 0))
     assert (most["AP50"][0], most["AP"][0]) == pytest.approx((1, 0.5)), "0.50 to 0.70 of ten thresholds"
 
@@ -213,32 +215,32 @@ def test_boxes_are_scored_in_pixels_of_the_source(odd):
 
 
 def test_examples_hold_truth_and_prediction_in_pixels_of_the_view(odd):
-    found = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+    evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
     side = odd.config.image_size
-    for size, example in zip(SIZES, found.examples[KEYS[Task.DETECTION]], strict=True):
+    for size, example in zip(SIZES, evaluated.examples[KEYS[Task.DETECTION]], strict=True):
         x1, y1, x2, y2 = film_box(*size)
         expected = [[x1 / size[1] * side, y1 / size[0] * side, x2 / size[1] * side, y2 / size[0] * side]]
         assert np.allclose(example.boxes, expected, atol=1e-3) and np.allclose(example.pred_boxes, expected, atol=1e-3)
         assert example.pred_scores == pytest.approx([0.9]), "weak boxes are not shown"
         assert example.image.shape == (side, side)
-    for example in found.examples[KEYS[Task.SEGMENTATION]]:
+    for example in evaluated.examples[KEYS[Task.SEGMENTATION]]:
         assert example.masks.shape == example.pred_masks.shape == (1, side, side)
         assert set(np.unique(example.pred_masks)) == {0, 1}
-    told = [float(example.probabilities[0]) for example in found.examples[KEYS[Task.CLASSIFICATION]]]
-    assert told == pytest.approx([0.1, 0.9, 0.1, 0.9, 0.1])
+    reported = [float(example.probabilities[0]) for example in evaluated.examples[KEYS[Task.CLASSIFICATION]]]
+    assert reported == pytest.approx([0.1, 0.9, 0.1, 0.9, 0.1])
 
 
 def test_an_unreadable_film_is_listed_and_none_is_judged_twice(odd):
     """The loader puts the next film in its place, which has a turn of its own."""
     (odd.roots["odd"] / "1.png").write_bytes(b"")
-    found = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
-    table = values(found)
+    evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+    table = values(evaluated)
     assert {metric: n for metric, (_, n) in table.items() if metric in ("AUROC", "AP50", "Dice")} == {
         "AUROC": 4, "AP50": 4, "Dice": 4}  # fmt: skip
     assert table["AP50"][0] == pytest.approx(1.0)
-    names = [example.name for example in found.examples[KEYS[Task.DETECTION]]]
+    names = [example.name for example in evaluated.examples[KEYS[Task.DETECTION]]]
     assert names == ["0.png", "2.png", "3.png", "4.png"]
-    assert [(entry.file, entry.row, entry.task) for entry in found.bad] == [
+    assert [(entry.file, entry.row, entry.task) for entry in evaluated.bad] == [
         ("1.png", "row 1", task.value) for task in annotated_tasks()
     ]
 
@@ -291,18 +293,18 @@ def test_heads_that_look_at_some_files_together_see_each_image_once(odd):
             *places
         ]
     assert sum(len(batch) for batch in batches) == 5
-    found = values(evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0))
-    counts = {metric: found[metric] for metric in ("AUROC", "AP50", "Dice positives")}
+    evaluated = values(evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0))
+    counts = {metric: evaluated[metric] for metric in ("AUROC", "AP50", "Dice positives")}
     assert [n for _, n in counts.values()] == [5, 3, 4] and counts["AP50"][0] == counts["AUROC"][0] == 1
 
 
 def test_a_head_that_cannot_use_an_image_leaves_it_to_the_others(odd):
     (odd.roots["odd"] / "m1.png").write_bytes(b"")
-    found = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
-    table = values(found)
+    evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
+    table = values(evaluated)
     assert [table[metric][1] for metric in ("AUROC", "AP50", "Dice")] == [5, 5, 4]
     assert table["AP50"][0] == 1 and table["Dice"][0] > 0.97
-    assert [(entry.row, entry.task) for entry in found.bad] == [("row 1", "segmentation")]
+    assert [(entry.row, entry.task) for entry in evaluated.bad] == [("row 1", "segmentation")]
 
 
 def test_a_head_without_one_image_that_can_be_used_is_an_error(odd):
@@ -312,8 +314,8 @@ def test_a_head_without_one_image_that_can_be_used_is_an_error(odd):
         evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
 
 
-def test_every_row_is_a_statistic_of_the_predictions(found):
-    assert [row for stored in found.predictions for row in metric_rows(stored)] == found.rows
+def test_every_row_is_a_statistic_of_the_predictions(evaluated):
+    assert [row for stored in evaluated.predictions for row in metric_rows(stored)] == evaluated.rows
 
 
 def test_thresholds_chosen_on_validation_give_the_other_split_its_metrics(odd):
@@ -330,9 +332,9 @@ def test_thresholds_chosen_on_validation_give_the_other_split_its_metrics(odd):
     assert "F1" not in values(evaluate(odd, models, Split.TEST, 0)), "without a threshold there is no such metric"
 
 
-def test_models_are_compared_on_a_truth_that_is_recorded_once(found):
+def test_models_are_compared_on_a_truth_that_is_recorded_once(evaluated):
     student, teacher = (
-        {stored.key: stored for stored in found.predictions if stored.model == model}
+        {stored.key: stored for stored in evaluated.predictions if stored.model == model}
         for model in ("student", "teacher")
     )
     for key, stored in student.items():

@@ -90,8 +90,8 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_score(run):
     best = WorkDir(run).read_json("best.json")[str(HEAD)]
     assert len(rows) == 2 and best["metric"] == "Brier"
     assert best["value"] == min(row.value for row in rows)
-    found = best_visits(WorkDir(run).read_metrics(), Split.VAL, "teacher", {"classification": "Brier"})
-    assert found[HEAD].visit == best["visit"]
+    result = best_visits(WorkDir(run).read_metrics(), Split.VAL, "teacher", {"classification": "Brier"})
+    assert result[HEAD].visit == best["visit"]
 
 
 def test_the_report_shows_it(run, capsys):

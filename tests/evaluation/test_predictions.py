@@ -34,10 +34,10 @@ NAMES = ("key", "model", "split", "visit", "classes")
 
 def arrays_of(stored):
     """Every array by name."""
-    found = {name: getattr(stored, name) for name in ("images", "patients", "labels")}
+    result = {name: getattr(stored, name) for name in ("images", "patients", "labels")}
     for name, value in stored.recorded.items():
-        found |= parts_of(name, value)
-    return found
+        result |= parts_of(name, value)
+    return result
 
 
 def equal(one, two):
@@ -101,10 +101,10 @@ def test_ragged_values_are_taken_image_by_image():
 def recorded_by(key, batches, folder=None):
     """Predictions of one model after batches of (prediction, batch)."""
     kept = Recorder(key, ("a",), ["student"], SpillFolder(folder))
-    for said, batch in batches:
-        kept.add({"student": said}, batch)
-    (found,) = kept.predictions(Split.VAL, 4)
-    return found
+    for output, batch in batches:
+        kept.add({"student": output}, batch)
+    (result,) = kept.predictions(Split.VAL, 4)
+    return result
 
 
 def batch_of(key, sizes, **targets):
@@ -125,11 +125,11 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
         target = {"centred_boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
         for place, box in enumerate(true):
             target["centred_boxes"][0, place], target["box_classes"][0, place] = torch.tensor(box), 0
-        said = DetectionPrediction(
+        output = DetectionPrediction(
             relative_boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
             box_classes=torch.zeros(1, 1, dtype=torch.long),
         )  # fmt: skip
-        batches.append((said, batch_of(key, [size], **target)))
+        batches.append((output, batch_of(key, [size], **target)))
     kept = recorded_by(key, batches)
     assert kept.images.tolist() == ["100x200.png", "50x50.png"] and kept.patients.tolist() == ["p0", "p0"]
     true, boxes = kept.ragged("true_boxes"), kept.ragged("boxes")
@@ -141,8 +141,8 @@ def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batc
 def test_pixels_are_predicted_from_one_half_on_and_unknown_ones_are_in_no_mask():
     key = TaskKey("d", Task.SEGMENTATION)
     masks = torch.tensor([[[[0, 1, 255, 255]]]], dtype=torch.uint8)
-    said = SegmentationPrediction(masks=torch.tensor([[[[0.5, 0.49, 0.9, 0.1]]]]))
-    kept = recorded_by(key, [(said, batch_of(key, [(1, 4)], masks=masks))])
+    output = SegmentationPrediction(masks=torch.tensor([[[[0.5, 0.49, 0.9, 0.1]]]]))
+    kept = recorded_by(key, [(output, batch_of(key, [(1, 4)], masks=masks))])
     predicted, true, known = (kept.masks(f"{name}_masks").image(0) for name in ("predicted", "true", "known"))
     assert (predicted & known).tolist() == [[[True, False, False, False]]]
     assert true.tolist() == [[[False, True, False, False]]] and known.tolist() == [[[True, True, False, False]]]
@@ -158,13 +158,13 @@ def detected(number, queries=100):
     """Batches of one image with many boxes."""
     key, rng = TaskKey("d", Task.DETECTION), np.random.default_rng(0)
     for _ in range(number):
-        said = DetectionPrediction(
+        output = DetectionPrediction(
             relative_boxes=torch.from_numpy(rng.random((1, queries, 4), dtype=np.float32)),
             scores=torch.from_numpy(rng.random((1, queries), dtype=np.float32)),
             box_classes=torch.zeros(1, queries, dtype=torch.long),
         )
         target = {"centred_boxes": torch.full((1, 1, 4), 0.5), "box_classes": torch.zeros(1, 1, dtype=torch.long)}
-        yield said, batch_of(key, [(90, 80)], **target)
+        yield output, batch_of(key, [(90, 80)], **target)
 
 
 def test_what_is_recorded_goes_to_files_and_comes_back_in_order(tmp_path, monkeypatch):
@@ -187,8 +187,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     peaks, key = [], TaskKey("d", Task.DETECTION)
     for number in (400, 1600):
         tracemalloc.start()
-        found = recorded_by(key, detected(number), tmp_path)
-        assert len(found) == number and found.ragged("boxes").values.nbytes == 1600 * number
+        result = recorded_by(key, detected(number), tmp_path)
+        assert len(result) == number and result.ragged("boxes").values.nbytes == 1600 * number
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] - peaks[0] < 1200 * 400, f"bytes: {peaks}"
@@ -203,6 +203,6 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     folder = SpillFolder(tmp_path)
     folder.path.rmdir()
     kept = Recorder(TaskKey("d", Task.DETECTION), ("a",), ["student"], folder)
-    said, batch = next(detected(1))
+    output, batch = next(detected(1))
     with pytest.raises(DiskError, match=r"cannot be written.*\n.*free disk space"):
-        kept.add({"student": said}, batch)
+        kept.add({"student": output}, batch)

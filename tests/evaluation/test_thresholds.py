@@ -22,8 +22,8 @@ def at(value):
 
 
 def values(predictions, thresholds):
-    found = values_of(statistics, with_thresholds(predictions, thresholds))
-    return {name: value for name, (value, _) in found.items()}
+    result = values_of(statistics, with_thresholds(predictions, thresholds))
+    return {name: value for name, (value, _) in result.items()}
 
 
 def test_hand_worked_youden_and_f1():
@@ -63,7 +63,7 @@ def test_counts_equal_scikit_learn(seed, number, prevalence, threshold):
     scores = rng.random((number, 1)).round(1)
     known = ~np.isnan(labels[:, 0])
     truth, called = labels[known, 0] == 1, scores[known, 0].astype(np.float32) >= threshold
-    found = values(labelled(labels, scores), {"a": at(threshold)})
+    result = values(labelled(labels, scores), {"a": at(threshold)})
     both = 0 < truth.sum() < len(truth)
     expected = {
         "Accuracy": sk.accuracy_score(truth, called) if len(truth) else None,
@@ -76,7 +76,7 @@ def test_counts_equal_scikit_learn(seed, number, prevalence, threshold):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for metric, value in expected.items():
-            assert found[metric, "a"] == (None if value is None else pytest.approx(value, abs=1e-12)), metric
+            assert result[metric, "a"] == (None if value is None else pytest.approx(value, abs=1e-12)), metric
 
 
 def test_unknown_labels_move_no_threshold():
@@ -92,10 +92,10 @@ def test_thresholds_of_validation_are_applied_to_test():
     test = labelled([[1, 1], [1, 0], [0, 0]], [[0.9, 0.9], [0.7, 0.1], [0.2, 0.3]])
     thresholds = choose_thresholds(val)
     assert list(thresholds) == ["a"], "class b is one-sided in validation"
-    found = values(test, thresholds)
-    assert found["Sensitivity", "a"] == 0.5 and found["Specificity", "a"] == 1.0
-    assert found["Accuracy", "a"] == pytest.approx(2 / 3) and found["F1", "a"] == pytest.approx(2 / 3)
-    assert {name for _, name in found} == {"a"}
+    result = values(test, thresholds)
+    assert result["Sensitivity", "a"] == 0.5 and result["Specificity", "a"] == 1.0
+    assert result["Accuracy", "a"] == pytest.approx(2 / 3) and result["F1", "a"] == pytest.approx(2 / 3)
+    assert {name for _, name in result} == {"a"}
 
 
 def test_test_may_not_choose_and_rules_have_names():

@@ -16,7 +16,7 @@ def coco_evaluator(images, known, k):
     ``images``: boxes (M, 4) x1 y1 x2 y2, scores, classes, true boxes, true classes each; ``known``: (N, K) bool.
     """
     chosen = [number for number in range(len(images)) if known[number][k]]
-    truth, found = [], []
+    truth, result = [], []
     for number in chosen:
         boxes, confidences, classes, true_boxes, true_classes = images[number]
         for box in xywh(true_boxes[true_classes == k]):
@@ -24,14 +24,14 @@ def coco_evaluator(images, known, k):
             truth.append(entry | {"area": box[2] * box[3], "iscrowd": 0})
         seen = classes == k
         for box, score in zip(xywh(boxes[seen]), confidences[seen].tolist(), strict=True):
-            found.append({"image_id": number, "category_id": k, "bbox": box, "score": score})
-    if not truth or not found:
+            result.append({"image_id": number, "category_id": k, "bbox": box, "score": score})
+    if not truth or not result:
         return None
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {"images": [{"id": n} for n in chosen], "annotations": truth, "categories": [{"id": k}]}
         coco.createIndex()
-        judge = COCOeval(coco, coco.loadRes(found), "bbox")
+        judge = COCOeval(coco, coco.loadRes(result), "bbox")
         judge.params.iouThrs = IOUS
         judge.params.areaRng, judge.params.areaRngLbl, judge.params.maxDets = [[0, 1e10]], ["all"], [100]
         judge.evaluate()

@@ -117,12 +117,12 @@ class ViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C), head by head."""
         query, key, value = self.attn.qkv(self.norm1(x)).chunk(3, -1)
-        found, width = [], x.shape[-1] // self.heads
+        result, width = [], x.shape[-1] // self.heads
         for head in range(self.heads):
             part = slice(head * width, (head + 1) * width)
             weight = (query[..., part] @ key[..., part].transpose(1, 2) / width**0.5).softmax(-1)
-            found.append(weight @ value[..., part])
-        x = x + self.attn.proj(torch.cat(found, -1))
+            result.append(weight @ value[..., part])
+        x = x + self.attn.proj(torch.cat(result, -1))
         return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
 
 

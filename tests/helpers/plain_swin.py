@@ -118,16 +118,16 @@ class PlainSwin(nn.Module):
     def stages(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to the map (B, H, W, C) of every stage, before any norm."""
         maps = self.patch_embed.norm(self.patch_embed.proj(images).permute(0, 2, 3, 1))
-        found = []
+        result = []
         for i, stage in enumerate(self.layers):
             if self.merge_first and i:
                 maps = stage.downsample(maps)
             for block in stage.blocks:
                 maps = block(maps, self.always_shift)
-            found.append(maps)
+            result.append(maps)
             if not self.merge_first and i < len(self.layers) - 1:
                 maps = stage.downsample(maps)
-        return found
+        return result
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

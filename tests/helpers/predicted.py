@@ -45,10 +45,10 @@ def boxed(images, classes=1, known=None, patients=None):
 
 def boxed_arrays(images, classes=1, known=None):
     """Detection. ``images``: boxes (M, 4), scores, classes, true boxes (T, 4), true classes of each, kept exactly."""
-    found = boxed([((), ())] * len(images), classes, known)
+    result = boxed([((), ())] * len(images), classes, known)
     names = ("boxes", "scores", "box_classes", "true_boxes", "true_classes")
     columns = zip(names, zip(*images, strict=True), strict=True)
-    return replace(found, recorded={name: Ragged.of([np.asarray(part) for part in parts]) for name, parts in columns})
+    return replace(result, recorded={name: Ragged.of([np.asarray(part) for part in parts]) for name, parts in columns})
 
 
 def masked(predicted, true, known=None, patients=None):
@@ -68,5 +68,5 @@ def values_of(statistics, predictions):
 
 def scores_of(statistics, predictions, metric):
     """Value and n by class of one metric, the mean over classes included."""
-    found = estimate(statistics(predictions), predictions.patient_count, repeats=0)
-    return {entry.class_name: (entry.value, entry.n) for entry in found if entry.metric == metric}
+    result = estimate(statistics(predictions), predictions.patient_count, repeats=0)
+    return {entry.class_name: (entry.value, entry.n) for entry in result if entry.metric == metric}

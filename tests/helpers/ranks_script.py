@@ -71,16 +71,16 @@ def main(target: str) -> None:
         with torch.no_grad():
             for parameter in teacher.model.parameters():
                 parameter.add_(0.01)
-        found = {}
+        result = {}
         for key in HEADS:
             phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_groups(key, config), 0.5, 0.8, True, True)
             batch = share(make_batch(key))
             training_losses(model, teacher, Normaliser(config, "cpu"), batch, phase).loss.backward()
             distributed.all_reduce_gradients(list(model.parameters()))
-            found |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+            result |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             model.zero_grad(set_to_none=True)
         if distributed.is_main_process():
-            torch.save(found, target)
+            torch.save(result, target)
 
 
 if __name__ == "__main__":

@@ -72,14 +72,14 @@ def main(data, target):
         "sgd": {"type": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01},
         "adamw": {"type": "adamw", "lr": 1e-3, "weight_decay": 0.04},
     }
-    found = {}
+    result = {}
     with distributed.init_process_group():
         for name in OBJECTIVES:
             for kind, optimizer in optimizers.items():
                 with tempfile.TemporaryDirectory() as folder:
-                    found[f"{name}/{kind}"] = run(name, data, Path(folder), optimizer)
+                    result[f"{name}/{kind}"] = run(name, data, Path(folder), optimizer)
         if distributed.is_main_process():
-            torch.save(found, target)
+            torch.save(result, target)
 
 
 if __name__ == "__main__":

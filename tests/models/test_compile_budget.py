@@ -237,10 +237,10 @@ def test_a_filled_up_batch_predicts_as_it_is(model, task):
         filled = predict_full(model, images, key, 5)
     assert seen == [5]
     for item in fields(plain):
-        expected, found = getattr(plain, item.name), getattr(filled, item.name)
-        assert (found is None) == (expected is None)
+        expected, result = getattr(plain, item.name), getattr(filled, item.name)
+        assert (result is None) == (expected is None)
         if expected is not None:
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_backend_that_cannot_compile_is_told_of_before_training(small):

@@ -201,11 +201,11 @@ def samples(name, task, folder):
 def test_boxes_and_pixels_come_back_as_drawn(written):
     for phantom, sample, table in samples("phantom_boxes", Task.DETECTION, written):
         np.testing.assert_array_equal(sample.image, phantom.image)
-        found = [
+        result = [
             (table.classes[label], *box)
             for label, box in zip(sample.target.box_classes, sample.target.boxes, strict=True)
         ]
-        assert sorted(found) == sorted((name, *box) for name in table.classes for box in phantom.boxes(name))
+        assert sorted(result) == sorted((name, *box) for name in table.classes for box in phantom.boxes(name))
 
 
 def test_masks_come_back_as_drawn(written):

@@ -48,17 +48,17 @@ def can_say_absent(spec):
 def test_the_cards_reader_finds_every_class_present_and_absent(copies, name):
     card = CATALOG.card(name)
     for task, spec in card.tasks.items():
-        found = read_annotations(card, task, copies)
-        assert found.classes == tuple(item.name for item in spec.classes) and not found.bad
+        result = read_annotations(card, task, copies)
+        assert result.classes == tuple(item.name for item in spec.classes) and not result.bad
         for k, item in enumerate(spec.classes):
-            known = found.labels[:, k][~np.isnan(found.labels[:, k])]
+            known = result.labels[:, k][~np.isnan(result.labels[:, k])]
             assert (known == 1).any(), f"{task.value}: {item.name} never occurs"
             if is_anatomy(item):
                 assert (known == 1).all(), f"{task.value}: every image shows {item.name}"
             elif can_say_absent(spec):
                 assert (known == 0).any(), f"{task.value}: {item.name} is never absent"
-        for split in set(found.splits):
-            assert len({p for p, s in zip(found.patients, found.splits, strict=True) if s is split}) >= 2
+        for split in set(result.splits):
+            assert len({p for p, s in zip(result.patients, result.splits, strict=True) if s is split}) >= 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,17 +73,17 @@ def test_the_check_finds_nothing_wrong_but_the_published_counts(copies, name):
 def test_samples_have_boxes_inside_and_masks_of_their_size(copies, name):
     card = CATALOG.card(name)
     for task in set(card.tasks) & {Task.DETECTION, Task.SEGMENTATION}:
-        found = read_annotations(card, task, copies)
-        data = CardDataset(found, copies / card.root, ViewPipeline(32))
-        for index in np.flatnonzero((found.labels == 1).any(axis=1))[:2]:
-            height, width = read_grey(copies / card.root / found.images[index]).shape
+        result = read_annotations(card, task, copies)
+        data = CardDataset(result, copies / card.root, ViewPipeline(32))
+        for index in np.flatnonzero((result.labels == 1).any(axis=1))[:2]:
+            height, width = read_grey(copies / card.root / result.images[index]).shape
             target = data.target(int(index), (height, width))
             if task is Task.DETECTION:
                 boxes = target.boxes
                 assert len(boxes) and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [width, height]).all()
             else:
                 masks = target.masks
-                assert masks.shape == (len(found.classes), height, width) and (masks == 1).any()
+                assert masks.shape == (len(result.classes), height, width) and (masks == 1).any()
 
 
 def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
@@ -91,8 +91,8 @@ def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
     for name in NAMES:
         card = CATALOG.card(name)
         for task, spec in card.tasks.items():
-            found = read_annotations(card, task, copies)
-            for image, labels in zip(found.images, found.labels, strict=True):
+            result = read_annotations(card, task, copies)
+            for image, labels in zip(result.images, result.labels, strict=True):
                 for item, label in zip(spec.classes, labels, strict=True):
                     if item.canonical and item.relation == "exact" and not np.isnan(label):
                         key = (card.root, image, item.canonical, item.polarity)
@@ -106,9 +106,9 @@ def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
 
 def test_several_readers_dispute_some_findings(copies):
     card = CATALOG.card("vindr_cxr")
-    found = read_annotations(card, Task.CLASSIFICATION, copies)
+    result = read_annotations(card, Task.CLASSIFICATION, copies)
     by_any = card.with_options({Task.CLASSIFICATION: {"agreement": "any"}})
-    disputed = np.isnan(found.labels) & (np.array([split == "train" for split in found.splits])[:, None])
+    disputed = np.isnan(result.labels) & (np.array([split == "train" for split in result.splits])[:, None])
     assert disputed.any()
     assert (read_annotations(by_any, Task.CLASSIFICATION, copies).labels[disputed] == 1).all()
 
@@ -227,10 +227,10 @@ def test_marks_are_seen_where_they_are_said_to_be(tmp_path):
     """A class that the phantom does not know is a bright spot: its polygon is brighter than what is around it."""
     write_copies(tmp_path, ["object_cxr"], CATALOG, images=12, size=96)
     card = CATALOG.card("object_cxr")
-    found = read_annotations(card, Task.SEGMENTATION, tmp_path)
-    data = CardDataset(found, tmp_path / card.root, ViewPipeline(32))
-    for index in np.flatnonzero(found.labels[:, 0] == 1):
-        image = read_grey(tmp_path / card.root / found.images[index]).astype(float)
+    result = read_annotations(card, Task.SEGMENTATION, tmp_path)
+    data = CardDataset(result, tmp_path / card.root, ViewPipeline(32))
+    for index in np.flatnonzero(result.labels[:, 0] == 1):
+        image = read_grey(tmp_path / card.root / result.images[index]).astype(float)
         mask = data.target(int(index), image.shape).masks[0] == 1
         around = np.zeros_like(mask)
         ys, xs = np.nonzero(mask)

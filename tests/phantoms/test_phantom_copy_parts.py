@@ -57,9 +57,9 @@ def test_runs_are_read_back(mask, relative, first, order):
     mask[0, 0] = True
     height, width = mask.shape
     text = runs(mask, relative=relative, first=first, order=order)
-    found = runs_from_text(text, "row", relative=relative, first=first, order=order, height=height, width=width)
+    result = runs_from_text(text, "row", relative=relative, first=first, order=order, height=height, width=width)
     drawn = np.zeros(mask.size, bool)
-    for start, length in zip(found.starts, found.lengths, strict=True):
+    for start, length in zip(result.starts, result.lengths, strict=True):
         drawn[start : start + length] = True
     assert (drawn.reshape(mask.shape, order="C" if order == "rows" else "F") == mask).all()
 

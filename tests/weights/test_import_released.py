@@ -54,9 +54,9 @@ def released(request, tmp_path):
 
 def test_imported_backbone_gives_the_features_of_a_plain_swin(released, tmp_path):
     reference, _, path, kind = released
-    found = read_released(path)
-    assert found.kind == kind
-    write_imported(found, path, tmp_path / "out")
+    result = read_released(path)
+    assert result.kind == kind
+    write_imported(result, path, tmp_path / "out")
     with safe_open(tmp_path / "out/backbone.safetensors", framework="pt") as stored:
         config = json.loads(stored.metadata()["backbone"])
     backbone = Backbone(config).eval()
@@ -68,36 +68,38 @@ def test_imported_backbone_gives_the_features_of_a_plain_swin(released, tmp_path
 
 def test_every_tensor_is_taken_or_dropped_for_a_reason(released):
     _, tensors, path, _ = released
-    found = read_released(path)
-    of_file = {name for name in found.skipped if name in tensors}
-    assert found.loaded.keys() | of_file == tensors.keys() and not found.loaded.keys() & of_file
-    assert all(found.skipped.values()) and all(found.initialised.values())
-    backbone = {here for here in found.loaded.values() if not here.startswith(("heads.", "projector."))}
-    assert backbone | found.initialised.keys() == found.backbone.keys()
+    result = read_released(path)
+    of_file = {name for name in result.skipped if name in tensors}
+    assert result.loaded.keys() | of_file == tensors.keys() and not result.loaded.keys() & of_file
+    assert all(result.skipped.values()) and all(result.initialised.values())
+    backbone = {here for here in result.loaded.values() if not here.startswith(("heads.", "projector."))}
+    assert backbone | result.initialised.keys() == result.backbone.keys()
 
 
 def test_measures_are_read_off_the_shapes(released):
     _, _, path, kind = released
-    found = read_released(path)
-    measures = (found.shape.embed_dims, found.shape.depths, found.shape.num_heads, found.shape.window_size)
+    result = read_released(path)
+    measures = (result.shape.embed_dims, result.shape.depths, result.shape.num_heads, result.shape.window_size)
     assert measures == (TINY["dim"], TINY["depths"], TINY["heads"], TINY["window"])
-    assert found.shape.mlp_ratio == TINY["ratio"]
-    assert found.image_size == (SIZE if kind == "ark" else None)  # Foundation X stores no masks
-    assert found.mean[0] == (0.485 if kind == "ark" else 0.5056)
+    assert result.shape.mlp_ratio == TINY["ratio"]
+    assert result.image_size == (SIZE if kind == "ark" else None)  # Foundation X stores no masks
+    assert result.mean[0] == (0.485 if kind == "ark" else 0.5056)
 
 
 def test_foundation_x_keeps_the_norms_of_the_detector_inside_and_that_of_classification_last():
     _, tensors = foundation_x(plus=True)
-    found = convert(tensors, "x")
+    result = convert(tensors, "x")
     for ours, theirs in (("norm1", "Locnorm1"), ("norm2", "Locnorm2"), ("norm3", "norm")):
-        assert torch.equal(found.backbone[f"{ours}.weight"], tensors[f"backbone.0.{theirs}.weight"])
-    assert torch.equal(found.backbone["norm0.weight"], torch.ones(TINY["dim"])) and "norm0.weight" in found.initialised
+        assert torch.equal(result.backbone[f"{ours}.weight"], tensors[f"backbone.0.{theirs}.weight"])
+    assert (
+        torch.equal(result.backbone["norm0.weight"], torch.ones(TINY["dim"])) and "norm0.weight" in result.initialised
+    )
 
 
 def test_heads_bear_corrected_names(tmp_path):
-    found = read_released(save(ark(hidden=True)[1], tmp_path / "ark6.pth.tar"))
-    heads = {head.name: head for head in found.heads}
-    assert [head.name for head in found.heads] == [
+    result = read_released(save(ark(hidden=True)[1], tmp_path / "ark6.pth.tar"))
+    heads = {head.name: head for head in result.heads}
+    assert [head.name for head in result.heads] == [
         "mimic_cxr_jpg",
         "chexpert",
         "nih_chestxray14",
@@ -107,7 +109,7 @@ def test_heads_bear_corrected_names(tmp_path):
     ]
     assert heads["mimic_cxr_jpg"].classes == tuple(sorted(heads["chexpert"].classes))  # alphabetical, ark.md F1
     assert heads["rsna_pneumonia"].classes[0] == "Normal" and heads["rsna_pneumonia"].exclusive  # ark.md F2
-    assert set(found.projector) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert set(result.projector) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     names = [head.name for head in convert(foundation_x(plus=False)[1], "x").heads]
     assert names.index("chexpert") == 6 and names.index("mimic_cxr_jpg") == 10 and names[4] == "chestx_det"
 
@@ -126,10 +128,10 @@ def test_heads_answer_as_the_released_layers_do(hidden, tmp_path):
     """Backbone, projector and heads in a model of ours, against the layers put together by hand."""
     reference, tensors = ark(hidden=hidden)
     path = save(tensors, tmp_path / "ark.pth.tar")
-    found = read_released(path)
-    write_imported(found, path, tmp_path / "out")
+    result = read_released(path)
+    write_imported(result, path, tmp_path / "out")
     keys = {name: TaskKey(name, Task.CLASSIFICATION) for name in ("chexpert", "rsna_pneumonia")}
-    config = ModelConfig(backbone=found.shape.config(), projector={"features": 10, "hidden": hidden})
+    config = ModelConfig(backbone=result.shape.config(), projector={"features": 10, "hidden": hidden})
     model = FoundationModel(config, {key: CLASSES[name] for name, key in keys.items()}).eval()
     load_backbone(model.backbone.net, tmp_path / "out/backbone.safetensors")
     load_heads(model, tmp_path / "out/heads.safetensors", {str(key): name for name, key in keys.items()})
@@ -146,10 +148,10 @@ def test_heads_answer_as_the_released_layers_do(hidden, tmp_path):
 
 def test_a_head_is_not_loaded_under_other_or_permuted_names(tmp_path):
     path = save(ark()[1], tmp_path / "ark.pth.tar")
-    found = read_released(path)
-    write_imported(found, path, tmp_path)
+    result = read_released(path)
+    write_imported(result, path, tmp_path)
     key = TaskKey("mine", Task.CLASSIFICATION)
-    config = ModelConfig(backbone=found.shape.config(), projector={"features": 10})
+    config = ModelConfig(backbone=result.shape.config(), projector={"features": 10})
 
     def start(classes, name="mimic_cxr_jpg", config=config):
         load_heads(FoundationModel(config, {key: classes}), tmp_path / "heads.safetensors", {str(key): name})
@@ -162,21 +164,21 @@ def test_a_head_is_not_loaded_under_other_or_permuted_names(tmp_path):
     with pytest.raises(CheckpointError, match="did you mean 'mimic_cxr_jpg'"):
         start(CLASSES["mimic_cxr_jpg"], "mimic_cxr")
     with pytest.raises(CheckpointError, match=r"model.projector=dict\(features=10, hidden=False\)"):
-        start(CLASSES["mimic_cxr_jpg"], config=ModelConfig(backbone=found.shape.config()))
+        start(CLASSES["mimic_cxr_jpg"], config=ModelConfig(backbone=result.shape.config()))
 
 
 def test_a_run_starts_from_imported_backbone_projector_and_heads(tmp_path):
     """``model.init`` and ``model.init_heads`` of a configuration."""
     tensors = ark()[1]
     path = save(tensors, tmp_path / "ark.pth.tar")
-    found = read_released(path)
-    write_imported(found, path, tmp_path / "out")
+    result = read_released(path)
+    write_imported(result, path, tmp_path / "out")
     key = TaskKey("shenzhen", Task.CLASSIFICATION)
     config = RunConfig(
         name="start",
         image_size=SIZE,
         model={
-            "backbone": found.shape.config(),
+            "backbone": result.shape.config(),
             "projector": {"features": 10},
             "init": tmp_path / "out/backbone.safetensors",
             "init_heads": {"shenzhen/classification": "shenzhen"},
@@ -203,32 +205,34 @@ def test_check_of_names_passes_equal_ones_only():
 def test_later_timm_names_are_taken_too(tmp_path):
     reference = PlainSwin(**TINY, merge_first=True).eval()
     save_file({name: value.contiguous() for name, value in reference.state_dict().items()}, tmp_path / "b.safetensors")
-    found = read_released(tmp_path / "b.safetensors")
-    assert found.kind == "swin" and not found.heads
-    backbone = Backbone(found.shape.config()).eval()
-    backbone.net.load_state_dict(found.backbone)
+    result = read_released(tmp_path / "b.safetensors")
+    assert result.kind == "swin" and not result.heads
+    backbone = Backbone(result.shape.config()).eval()
+    backbone.net.load_state_dict(result.backbone)
     with torch.no_grad():
         torch.testing.assert_close(backbone(IMAGES)[-1].mean((2, 3)), reference(IMAGES), atol=1e-5, rtol=1e-5)
 
 
 def test_options_and_numbers_beside_the_weights_are_read_without_running_code(tmp_path):
     more = {"args": argparse.Namespace(lr=0.3), "best": np.float32(0.5), "scheduler": {"t": np.int64(3)}}
-    found = read_released(save(wrapped(ark()[1], **more), tmp_path / "a.pth.tar"))
-    assert found.skipped["args"] == found.skipped["scheduler"] == "not weights"
-    assert found.skipped["state_dict"].startswith("other weights") and found.entry == "teacher"
+    result = read_released(save(wrapped(ark()[1], **more), tmp_path / "a.pth.tar"))
+    assert result.skipped["args"] == result.skipped["scheduler"] == "not weights"
+    assert result.skipped["state_dict"].startswith("other weights") and result.entry == "teacher"
 
 
 def test_the_student_is_taken_where_asked(tmp_path):
     tensors = ark()[1]
-    found = read_released(save(wrapped(tensors), tmp_path / "a.pth.tar"), entry="state_dict")
-    assert torch.equal(found.heads[0].bias, tensors["omni_heads.0.bias"] + 1)
+    result = read_released(save(wrapped(tensors), tmp_path / "a.pth.tar"), entry="state_dict")
+    assert torch.equal(result.heads[0].bias, tensors["omni_heads.0.bias"] + 1)
 
 
 def test_command_writes_and_says_what_it_did(tmp_path, capsys):
     path = save(wrapped(ark()[1]), tmp_path / "ark.pth.tar")
     assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "ImageNet's classifier, unused" in told and "image size: 64 pixels" in told and "window 2" in told
+    reported = capsys.readouterr().out
+    assert (
+        "ImageNet's classifier, unused" in reported and "image size: 64 pixels" in reported and "window 2" in reported
+    )
     table = json.loads((tmp_path / "out/import.json").read_text())
     statuses = [line["status"] for line in table["tensors"]]
     assert {"loaded", "skipped", "initialised"} == set(statuses) and table["heads"][3]["classes"][2] == "Lung Opacity"
@@ -254,7 +258,7 @@ def test_real_sizes_have_the_published_number_of_parameters(dim, heads, window, 
         reference = PlainSwin(dim, (2, 2, 18, 2), heads, window)
         tensors = {name: value.to("meta") for name, value in swin(reference, window, size).items()}
     assert sum("attn_mask" in name for name in tensors) == masks
-    found = convert(tensors, "meta")
-    assert sum(tensors[name].numel() for name in found.loaded) == parameters
-    assert (found.shape.window_size, found.image_size, found.shape.mlp_ratio) == (window, size, 4)
-    assert found.shape.shapes() == {name: tuple(value.shape) for name, value in found.backbone.items()}
+    result = convert(tensors, "meta")
+    assert sum(tensors[name].numel() for name in result.loaded) == parameters
+    assert (result.shape.window_size, result.image_size, result.shape.mlp_ratio) == (window, size, 4)
+    assert result.shape.shapes() == {name: tuple(value.shape) for name, value in result.backbone.items()}

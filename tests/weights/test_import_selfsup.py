@@ -41,9 +41,9 @@ def test_imported_backbone_gives_the_features_of_the_source(name, plain, tmp_pat
     wrap, network = FILES[name]
     reference, tensors = plain[network]
     path = save(wrap(tensors), tmp_path / "checkpoint.pth")
-    found = read_released(path)
-    assert found.kind == name.split()[0] and not found.heads and not found.projector
-    write_imported(found, path, tmp_path)
+    result = read_released(path)
+    assert result.kind == name.split()[0] and not result.heads and not result.projector
+    write_imported(result, path, tmp_path)
     torch.testing.assert_close(pooled(tmp_path), reference(IMAGES), atol=1e-5, rtol=1e-5)
 
 
@@ -51,12 +51,12 @@ def test_imported_backbone_gives_the_features_of_the_source(name, plain, tmp_pat
 def test_every_tensor_and_entry_is_taken_or_dropped_for_a_reason(name, plain, tmp_path):
     wrap, network = FILES[name]
     content = wrap(plain[network][1])
-    found = read_released(save(content, tmp_path / "a.pth"))
-    stored = {key.removeprefix("module.") for key in content[found.entry]}
-    assert found.loaded.keys() | found.skipped.keys() == stored | (content.keys() - {found.entry})
-    assert not found.loaded.keys() & found.skipped.keys() and all(found.skipped.values())
-    assert set(found.loaded.values()) | found.initialised.keys() == found.backbone.keys()
-    assert len(set(found.loaded.values())) == len(found.loaded)
+    result = read_released(save(content, tmp_path / "a.pth"))
+    stored = {key.removeprefix("module.") for key in content[result.entry]}
+    assert result.loaded.keys() | result.skipped.keys() == stored | (content.keys() - {result.entry})
+    assert not result.loaded.keys() & result.skipped.keys() and all(result.skipped.values())
+    assert set(result.loaded.values()) | result.initialised.keys() == result.backbone.keys()
+    assert len(set(result.loaded.values())) == len(result.loaded)
 
 
 def test_the_published_branch_is_taken_and_the_other_where_asked(plain, tmp_path):
@@ -83,9 +83,9 @@ def test_a_bare_encoder_is_a_resnet_and_adams_where_said(plain, tmp_path):
     tensors = plain["resnet"][1]
     path = save(tensors | {"fc.weight": draw(4, 128)}, tmp_path / "best_checkpoint.pth")
     assert read_released(path).kind == "resnet"
-    found = read_released(path, kind="adam")
-    assert found.kind == "adam" and set(found.skipped) == {"fc.weight"}
-    assert found.shape.config()["depth"] == 50 and found.shape.config()["base_channels"] == 4
+    result = read_released(path, kind="adam")
+    assert result.kind == "adam" and set(result.skipped) == {"fc.weight"}
+    assert result.shape.config()["depth"] == 50 and result.shape.config()["base_channels"] == 4
 
 
 def test_convnext_under_timms_names_is_the_same(plain, tmp_path):
@@ -104,14 +104,14 @@ def test_convnext_under_timms_names_is_the_same(plain, tmp_path):
             name = re.sub(pattern, new, name)
         renamed[name] = value
     assert "stem.0.weight" in renamed and "stages.1.blocks.0.mlp.fc1.weight" in renamed
-    found, own = (read_released(save(t, tmp_path / "c.pth")) for t in (renamed, tensors))
-    assert found.kind == "convnext" and found.backbone.keys() == own.backbone.keys()
-    assert all(torch.equal(value, own.backbone[name]) for name, value in found.backbone.items())
+    result, own = (read_released(save(t, tmp_path / "c.pth")) for t in (renamed, tensors))
+    assert result.kind == "convnext" and result.backbone.keys() == own.backbone.keys()
+    assert all(torch.equal(value, own.backbone[name]) for name, value in result.backbone.items())
 
 
 def test_window_buffers_and_masks_of_swin_are_checked_and_tell_the_image_size(plain, tmp_path):
-    found = read_released(save(peac(plain["swin"][1]), tmp_path / "a.pth"))
-    assert found.image_size == SIZE and found.shape.config()["type"] == "mmdet.PublishedSwin"
+    result = read_released(save(peac(plain["swin"][1]), tmp_path / "a.pth"))
+    assert result.image_size == SIZE and result.shape.config()["type"] == "mmdet.PublishedSwin"
     wrong = plain["swin"][1] | {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(4, 4, dtype=torch.long)}
     with pytest.raises(CheckpointError, match="not that of a window of 2"):
         read_released(save(peac(wrong), tmp_path / "b.pth"))
@@ -171,8 +171,8 @@ def test_torn_foreign_and_misnamed_files_are_refused(plain, tmp_path):
 def test_command_lists_what_was_dropped(plain, tmp_path, capsys):
     path = save(FILES["adam"][0](plain["resnet"][1]), tmp_path / "checkpoint.pth")
     assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "adam, state_dict" in told and "momentum encoder" in told and "ResNet: depth 50" in told
+    reported = capsys.readouterr().out
+    assert "adam, state_dict" in reported and "momentum encoder" in reported and "ResNet: depth 50" in reported
     table = json.loads((tmp_path / "out/import.json").read_text())
     assert table["kind"] == "adam" and "shift" not in table and table["backbone"]["type"] == "mmdet.ResNet"
     statuses = {line["name"]: line["status"] for line in table["tensors"]}
@@ -197,12 +197,12 @@ def test_command_lists_what_was_dropped(plain, tmp_path, capsys):
 def test_real_sizes_are_read(name, make, parameters, tmp_path):
     network = make()
     stored = swin(network, 7, 448) if name == "lamps" else dict(network.state_dict())
-    found = read_released(save(FILES[name][0](stored), tmp_path / "a.pth"))
+    result = read_released(save(FILES[name][0](stored), tmp_path / "a.pth"))
     count = sum(value.numel() for value in network.parameters())
     assert count == sum(
         network.get_parameter(n.split(".", 1)[1]).numel()
-        for n in found.loaded
+        for n in result.loaded
         if "running" not in n and "tracked" not in n
     )
     assert parameters in (None, count)
-    assert found.image_size == {"ace vit": 448, "lamps": 448}.get(name)
+    assert result.image_size == {"ace vit": 448, "lamps": 448}.get(name)

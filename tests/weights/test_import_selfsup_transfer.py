@@ -49,9 +49,9 @@ def imported(plain, tmp_path_factory):
 
 def judge(folder, data, out, protocol, *options):
     """The rows of a protocol, by the command."""
-    told = ["eval", str(folder), "--protocol", protocol, "--card", "phantom_labels", "--data-root", str(data)]
+    reported = ["eval", str(folder), "--protocol", protocol, "--card", "phantom_labels", "--data-root", str(data)]
     more = ["--with", *options] if options else []
-    assert main([*told, "--out", str(out), *more]) == 0
+    assert main([*reported, "--out", str(out), *more]) == 0
     return json.loads((out / f"{protocol}.json").read_text())["rows"]
 
 

@@ -41,8 +41,8 @@ ALIGNED = align([(ONE, (C, D)), (TWO, (C,)), (THREE, (C,))], VOCABULARY)
 
 
 def member(head, name):
-    (found,) = [one for one in ALIGNED.members if str(one.head) == head and one.name == name]
-    return found
+    (result,) = [one for one in ALIGNED.members if str(one.head) == head and one.name == name]
+    return result
 
 
 def test_exact_classes_of_one_polarity_and_task_share_a_target():
@@ -66,8 +66,8 @@ def test_another_task_or_the_opposite_polarity_is_not_pooled():
 
 def test_classes_that_are_not_exact_are_not_pooled():
     for name, relation in (("Small nodule", "narrower"), ("Nodule or mass", "broader"), ("Granuloma", "related")):
-        found = member("three/classification", name)
-        assert found.shares == "" and found.why.startswith(f"{relation}: ")
+        result = member("three/classification", name)
+        assert result.shares == "" and result.why.startswith(f"{relation}: ")
 
 
 def test_a_class_without_concept_stands_alone_and_last():

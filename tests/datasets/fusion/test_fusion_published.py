@@ -78,8 +78,8 @@ def test_with_the_cards_every_one_is_kept(rows):
     decisions = select(harmonise(cards, CATALOG.vocabulary, rows), RECIPE, CATALOG.vocabulary)
     places = {row.title: place for row in rows for place in row.rows}
     for name in LOST:
-        found = [one for one in decisions if one.record.title == name or places[name] in one.record.rows]
-        assert any(one.kept for one in found), (name, [one.reasons for one in found])
+        result = [one for one in decisions if one.record.title == name or places[name] in one.record.rows]
+        assert any(one.kept for one in result), (name, [one.reasons for one in result])
 
 
 def test_what_nobody_knows_is_named(rows):

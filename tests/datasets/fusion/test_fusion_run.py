@@ -106,9 +106,9 @@ def test_every_dataset_of_the_registry_has_a_reason(fused):
     assert by_name["phantom_all"]["reason"] == "cards.deny: 'phantom_all' matches it"
     assert by_name["phantom_boxes"]["trains"] == "detection"
     assert [row["decision"] for row in rows[:3]] == ["kept"] * 3, "kept datasets come first"
-    told = json.loads((fused / "audit.json").read_text())
-    assert [row["dataset"] for row in told] == [row["dataset"] for row in rows]
-    assert set(told[0]) == set(rows[0])
+    reported = json.loads((fused / "audit.json").read_text())
+    assert [row["dataset"] for row in reported] == [row["dataset"] for row in rows]
+    assert set(reported[0]) == set(rows[0])
 
 
 def test_the_alignment_of_the_phantoms(fused):
@@ -116,8 +116,8 @@ def test_the_alignment_of_the_phantoms(fused):
     labels, boxes = rows["phantom_labels/classification", "Nodule"], rows["phantom_boxes/detection", "Nodule"]
     assert labels["concept"] == boxes["concept"] == "nodule" and labels["shares"] == boxes["shares"] == ""
     assert "task detection" in labels["why_not"]
-    told = json.loads((fused / "alignment.json").read_text())
-    heart = next(one for one in told["concepts"] if one["concept"] == "heart")
+    reported = json.loads((fused / "alignment.json").read_text())
+    heart = next(one for one in reported["concepts"] if one["concept"] == "heart")
     assert heart["unknown_for"] == ["phantom_labels/classification"] and heart["path"] == ["chest", "heart"]
 
 
@@ -248,6 +248,6 @@ def test_datasets_that_share_images_are_named(tmp_path, monkeypatch):
 
 
 def test_every_key_of_a_recipe_is_explained():
-    told = (ROOT / "docs" / "fusion.md").read_text()
-    rows = "\n".join(line.split("|")[1] for line in told.splitlines() if line.startswith("| `"))
+    reported = (ROOT / "docs" / "fusion.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in reported.splitlines() if line.startswith("| `"))
     assert [key for key in Recipe.model_fields if f"`{key}`" not in rows] == []

@@ -77,8 +77,8 @@ def test_each_key_and_each_policy(asked, holds, fails, unknown):
         assert not dropped.kept and [reason.split(":")[0] for reason in dropped.reasons] == [key]
         open_ = decide(record(**unknown), unknown_policy=policy, **asked)
         assert open_.kept == (policy != "drop")
-        told = open_.reasons if policy == "drop" else open_.unknown
-        assert [text.split(":")[0] for text in told] == [key]
+        reported = open_.reasons if policy == "drop" else open_.unknown
+        assert [text.split(":")[0] for text in reported] == [key]
         assert bool(open_.warned) == (policy == "warn")
         assert decide(record(**unknown), unknown_policy="drop", unknown_policy_by_key={key: "keep"}, **asked).kept
 
@@ -128,8 +128,8 @@ def test_too_few_datasets_or_organisations_of_a_modality():
     records = [*xray, record("ct", modalities=("CT",)), record("both", modalities=("CT", "MR", "X-ray"))]
 
     def kept(policy="keep", among=records, **selection):
-        found = select(among, recipe(selection=selection, unknown_policy=policy), VOCABULARY)
-        return [decision.record.name for decision in found if decision.kept]
+        result = select(among, recipe(selection=selection, unknown_policy=policy), VOCABULARY)
+        return [decision.record.name for decision in result if decision.kept]
 
     assert kept(min_datasets_per_modality=3) == ["x1", "x2", "both"], "CT has two, X-ray three"
     assert kept(min_datasets_per_modality=2) == ["x1", "x2", "ct", "both"]
@@ -163,9 +163,9 @@ def test_the_budget_takes_labelled_datasets_first_where_that_is_preferred():
 
 
 def test_a_size_that_nobody_knows_follows_the_policy():
-    found = record(storage_gb=None)
-    assert decide(found, selection={"storage_budget_gb": 1}, unknown_policy="warn").warned
-    assert not decide(found, selection={"storage_budget_gb": 1}, unknown_policy="drop").kept
+    result = record(storage_gb=None)
+    assert decide(result, selection={"storage_budget_gb": 1}, unknown_policy="warn").warned
+    assert not decide(result, selection={"storage_budget_gb": 1}, unknown_policy="drop").kept
 
 
 def test_the_budget_may_leave_a_modality_too_small():

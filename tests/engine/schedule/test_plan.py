@@ -48,15 +48,15 @@ def test_foundation_x_cycle_is_golden():
     plan = build_plan(config(), SIZES)
     first = [phase for phase in plan.phases if phase.cycle == 1]
     assert plan.total_visits == 40
-    found = []
+    result = []
     for visit, (key, _) in enumerate(SIZES.items(), start=1):
         phases = [phase for phase in first if phase.visit == visit]
         assert {phase.key for phase in phases} == {key}
         steps = {phase.name: phase.steps for phase in phases}
-        found.append((steps.get(PhaseName.LOCK, 0), steps[PhaseName.RELEASE]))
+        result.append((steps.get(PhaseName.LOCK, 0), steps[PhaseName.RELEASE]))
         assert [phase.name for phase in phases] in (["release"], ["lock", "release"])
         assert [phase.closes_visit for phase in phases] == [False] * (len(phases) - 1) + [True]
-    assert found == GOLDEN_STEPS
+    assert result == GOLDEN_STEPS
     # 2.3: one teacher update at the end of every phase: 1 per classification visit, 2 else, 29 a cycle, momentum 0.80
     assert len(first) == 29
     assert {phase.momentum for phase in first} == {0.8}

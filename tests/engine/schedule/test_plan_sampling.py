@@ -67,12 +67,12 @@ def test_shuffled_visits_each_dataset_once_a_cycle_with_its_tasks_together():
 @given(st.lists(st.integers(1, 100_000), min_size=2, max_size=8), st.floats(1, 50))
 def test_temperature_keeps_the_length_of_a_cycle_and_brings_heads_closer(counts, temperature):
     sizes = {TaskKey(f"d{n}", C): count for n, count in enumerate(counts)}
-    found = pass_sizes(config(schedule={"order": "temperature", "temperature": temperature}).schedule, sizes)
-    assert abs(sum(found.values()) - sum(counts)) <= len(counts)
+    result = pass_sizes(config(schedule={"order": "temperature", "temperature": temperature}).schedule, sizes)
+    assert abs(sum(result.values()) - sum(counts)) <= len(counts)
     by_size = sorted(sizes, key=sizes.get)
-    assert [found[key] for key in by_size] == sorted(found.values()), "the larger set stays the larger"
+    assert [result[key] for key in by_size] == sorted(result.values()), "the larger set stays the larger"
     smallest, largest = by_size[0], by_size[-1]
-    assert found[smallest] >= sizes[smallest] - 1 and found[largest] <= sizes[largest] + 1
+    assert result[smallest] >= sizes[smallest] - 1 and result[largest] <= sizes[largest] + 1
 
 
 def test_very_high_temperature_sees_all_alike():

@@ -31,8 +31,8 @@ def slope(size=128):
 
 def test_places_are_seen_in_the_middle_of_a_token():
     points = np.array([[64.0, 40.0], [20.0, 90.0], [64.0, 64.0]])
-    found = features_at(see_means, slope(), points, 96)[:, 0]
-    assert found.tolist() == pytest.approx([39.5, 89.5, 63.5], abs=0.05)  # of 32 pixels around x
+    result = features_at(see_means, slope(), points, 96)[:, 0]
+    assert result.tolist() == pytest.approx([39.5, 89.5, 63.5], abs=0.05)  # of 32 pixels around x
     with pytest.raises(ValueError, match="none in the middle"):
         features_at(see_means, slope(), points, 64)
 

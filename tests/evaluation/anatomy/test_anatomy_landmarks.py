@@ -27,12 +27,12 @@ OUTLINE = {
 @pytest.mark.parametrize("patient", range(4))
 def test_masks_give_the_landmarks_that_the_generator_knows(patient):
     radiograph = make_phantom(patient, 0, 256, findings=())
-    found = {}
+    result = {}
     for organ in ORGANS:
-        found |= mask_landmarks(organ, radiograph.mask(organ).astype(np.uint8))
+        result |= mask_landmarks(organ, radiograph.mask(organ).astype(np.uint8))
     for true, derived in OUTLINE.items():
         x, y = radiograph.landmarks[true]
-        assert np.hypot(found[derived][0] - y, found[derived][1] - x) < 3, derived
+        assert np.hypot(result[derived][0] - y, result[derived][1] - x) < 3, derived
 
 
 def test_extreme_points_of_a_mask_by_hand():
@@ -40,18 +40,18 @@ def test_extreme_points_of_a_mask_by_hand():
     mask[2:5, 3:8] = 1  # rows 2 to 4, columns 3 to 7
     mask[5, 7] = 1
     mask[9, 0] = 1  # a speck
-    found = mask_landmarks("Lung", mask)
-    assert found["Lung: top"] == (2.5, 5.5) and found["Lung: left"] == (3.5, 3.5)
-    assert found["Lung: lower right"] == (5.5, 7.5) and found["Lung: lower left"] == (4.5, 3.5)
-    assert found["Lung: centre"] == pytest.approx((0.5 + (3 * 15 + 5) / 16, 0.5 + (5 * 15 + 7) / 16))
+    result = mask_landmarks("Lung", mask)
+    assert result["Lung: top"] == (2.5, 5.5) and result["Lung: left"] == (3.5, 3.5)
+    assert result["Lung: lower right"] == (5.5, 7.5) and result["Lung: lower left"] == (4.5, 3.5)
+    assert result["Lung: centre"] == pytest.approx((0.5 + (3 * 15 + 5) / 16, 0.5 + (5 * 15 + 7) / 16))
 
 
 def test_two_large_pieces_are_two_structures():
     mask = np.zeros((10, 20), np.uint8)
     mask[2:8, 12:18], mask[2:7, 1:5] = 1, 1
-    found = mask_landmarks("Lung", mask)
-    assert found["Lung (image left): left"] == (4.5, 1.5) and found["Lung (image right): top"] == (2.5, 15.5)
-    assert not any(name.startswith("Lung:") for name in found)
+    result = mask_landmarks("Lung", mask)
+    assert result["Lung (image left): left"] == (4.5, 1.5) and result["Lung (image right): top"] == (2.5, 15.5)
+    assert not any(name.startswith("Lung:") for name in result)
 
 
 def test_what_is_empty_or_unknown_has_no_landmarks():
@@ -63,9 +63,9 @@ def test_what_is_empty_or_unknown_has_no_landmarks():
 
 
 def test_corners_of_a_box():
-    found = box_landmarks("Heart", np.array([[10.0, 20.0, 30.0, 60.0]]))
-    assert found["Heart: upper right corner"] == (20, 30) and found["Heart: centre"] == (40, 20)
-    assert as_array(found, ["Heart: lower left corner", "Heart: upper left corner"]).tolist() == [[60, 10], [20, 10]]
+    result = box_landmarks("Heart", np.array([[10.0, 20.0, 30.0, 60.0]]))
+    assert result["Heart: upper right corner"] == (20, 30) and result["Heart: centre"] == (40, 20)
+    assert as_array(result, ["Heart: lower left corner", "Heart: upper left corner"]).tolist() == [[60, 10], [20, 10]]
 
 
 def test_landmarks_of_half_of_the_films_count():

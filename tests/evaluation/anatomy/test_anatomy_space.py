@@ -56,10 +56,10 @@ def test_extrapolation_goes_beyond_the_second_place():
 
 def test_the_nearest_known_place():
     drawn = draw_relations("triangulation", 20, 100, np.random.default_rng(3))
-    found = drawn.nearest(torch.from_numpy(drawn.known))
+    result = drawn.nearest(torch.from_numpy(drawn.known))
     for n in range(20):
         far = [np.hypot(*(place - drawn.targets[n])) for place in drawn.known[n]]
-        assert found[n].numpy() == pytest.approx(drawn.known[n][int(np.argmin(far))])
+        assert result[n].numpy() == pytest.approx(drawn.known[n][int(np.argmin(far))])
 
 
 def test_a_token_that_is_its_place_is_found_within_half_a_step():

@@ -48,11 +48,11 @@ def constant(images):
 
 
 def test_a_constant_backbone_is_at_chance_in_everything():
-    found = measure(constant, radiographs(), SETTINGS, lambda what: None)
-    names = {row.name for row in found.measured}
+    result = measure(constant, radiographs(), SETTINGS, lambda what: None)
+    names = {row.name for row in result.measured}
     assert names >= {"interpolation", "extrapolation", "triangulation", "composition", "decomposition", "silhouette"}
     assert names >= {"correspondence (px)", "found within 13 px", "symmetry", "locality", "landmark probe"}
-    for row in found.measured:
+    for row in result.measured:
         if row.against == "mean position of the landmark":
             assert row.value > 5 * row.baseline, "knowing where a landmark usually is beats a constant"
         elif row.name in ("locality", "landmark probe"):
@@ -80,8 +80,8 @@ def test_a_backbone_that_sees_the_place_finds_it():
 
     heights = {"Right Lung: top": 24.0, "Right Lung: lower left": 72.0, "Left Lung: top": 104.0}
     shown = [Radiograph(slope, {name: (y, 64.0) for name, y in heights.items()}) for _ in range(3)]
-    found = measure(rows_seen, shown, SETTINGS, lambda what: None)
-    rows = {row.name: row for row in found.measured if row.class_name == "mean"}
+    result = measure(rows_seen, shown, SETTINGS, lambda what: None)
+    rows = {row.name: row for row in result.measured if row.class_name == "mean"}
     assert rows["locality"].value == rows["landmark probe"].value == 1.0
     assert rows["locality"].baseline == pytest.approx(1 / 3)
     assert rows["interpolation"].value > 0.9 > rows["interpolation"].baseline
@@ -89,10 +89,10 @@ def test_a_backbone_that_sees_the_place_finds_it():
 
 def test_without_landmarks_the_other_measures_are_made_and_the_reason_is_given():
     bare = [Radiograph(radiograph.image, {}) for radiograph in radiographs()]
-    found = measure(constant, bare, SETTINGS, lambda what: None)
+    result = measure(constant, bare, SETTINGS, lambda what: None)
     kept = {"interpolation", "extrapolation", "triangulation", "composition", "decomposition"}
-    assert {row.name for row in found.measured} == kept
-    assert found.left_out == [f"{NEED_LANDMARKS}: the radiographs have no landmarks"]
+    assert {row.name for row in result.measured} == kept
+    assert result.left_out == [f"{NEED_LANDMARKS}: the radiographs have no landmarks"]
     heart = [Radiograph(f.image, {"Heart: left": (9, 9), "Heart: right": (9, 60)}) for f in bare]
     assert measure(constant, heart, SETTINGS, lambda what: None).left_out == [
         "symmetry: no landmark occurs on both sides of the body"

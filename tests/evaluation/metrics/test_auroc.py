@@ -42,13 +42,13 @@ def test_equals_scikit_learn_over_the_known_labels():
     probabilities = rng.random((90, 3)).round(1)  # rounded: ties
     metric = measure(labels, probabilities, ("a", "b", "c"))
     for name, function in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score)):
-        found = scores(metric, name)
+        result = scores(metric, name)
         expected = []
         for k, label in enumerate("abc"):
             known = ~np.isnan(labels[:, k])
             expected.append(function(labels[known, k], probabilities[known, k].astype(np.float32)))
-            assert found[label] == (pytest.approx(expected[-1]), known.sum())
-        assert found["mean"][0] == pytest.approx(np.mean(expected))
+            assert result[label] == (pytest.approx(expected[-1]), known.sum())
+        assert result["mean"][0] == pytest.approx(np.mean(expected))
 
 
 def test_unknown_is_not_negative():

@@ -81,8 +81,8 @@ def test_hand_worked():
 def test_each_threshold_at_its_edge(width, ap40, ap50, ap):
     """A box of full height and ``width`` per cent of the true one has just that IoU."""
     metric = measure([(np.array([[0, 0, width, 100.0]]), np.array([0.5]), np.array([[0, 0, 100, 100.0]]))])
-    found = [scores(metric, name)["a"][0] for name in ("AP40", "AP50", "AP")]
-    assert found == pytest.approx([ap40, ap50, ap])
+    result = [scores(metric, name)["a"][0] for name in ("AP40", "AP50", "AP")]
+    assert result == pytest.approx([ap40, ap50, ap])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -98,7 +98,7 @@ def test_equals_a_slow_loop(seed):
 def plain_coco(images):
     """pycocotools as everybody calls it, over all classes at once: AP and AP50 of each class."""
     truth = {"images": [], "annotations": [], "categories": [{"id": k, "name": str(k)} for k in (1, 2)]}
-    found = []
+    result = []
     for number, (boxes, confidences, classes, true_boxes, true_classes) in enumerate(images, start=1):
         truth["images"].append({"id": number, "width": 200, "height": 200})
         for (x1, y1, x2, y2), label in zip(true_boxes.tolist(), true_classes.tolist(), strict=True):
@@ -107,11 +107,11 @@ def plain_coco(images):
             truth["annotations"].append(entry)
         for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), confidences.tolist(), classes.tolist(), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
-            found.append({"image_id": number, "category_id": label + 1, "bbox": box, "score": score})
+            result.append({"image_id": number, "category_id": label + 1, "bbox": box, "score": score})
     coco = COCO()
     coco.dataset = truth
     coco.createIndex()
-    judge = COCOeval(coco, coco.loadRes(found), "bbox")
+    judge = COCOeval(coco, coco.loadRes(result), "bbox")
     judge.evaluate()
     judge.accumulate()
     precision = judge.eval["precision"][:, :, :, 0, 2]  # all areas, 100 detections

@@ -29,11 +29,11 @@ def slow(probabilities, masks):
         pixels = [(p >= 0.5, m == 1) for p, m in zip(probability.flat, mask.flat, strict=True) if m != 255]
         if not pixels:
             continue
-        found, true = sum(p for p, _ in pixels), sum(t for _, t in pixels)
+        result, true = sum(p for p, _ in pixels), sum(t for _, t in pixels)
         both = sum(p and t for p, t in pixels)
-        dice = 2 * both / (found + true) if found + true else 1
+        dice = 2 * both / (result + true) if result + true else 1
         kept["Dice"].append(dice)
-        kept["IoU"].append(both / (found + true - both) if found + true else 1)
+        kept["IoU"].append(both / (result + true - both) if result + true else 1)
         kept["Dice empty"].append(0 if true else 1)
         if true:
             kept["Dice positives"].append(dice)

@@ -46,10 +46,10 @@ def slow_froc(images, label, known, rate):
     """Greedy matching of each image and a sweep over all thresholds."""
     outputs, total = [], 0
     chosen = [image for image, yes in zip(images, known[:, label], strict=True) if yes]
-    for true, found in chosen:
+    for true, result in chosen:
         free = [np.float32(box).astype(float) for box, k in true if k == label]
         total += len(free)
-        for box, _, score in sorted((entry for entry in found if entry[1] == label), key=lambda entry: -entry[2]):
+        for box, _, score in sorted((entry for entry in result if entry[1] == label), key=lambda entry: -entry[2]):
             fits = [overlap(np.float32(box).astype(float), other) for other in free]
             hit = bool(fits) and max(fits) >= 0.4
             if hit:
@@ -70,15 +70,15 @@ def slow_froc(images, label, known, rate):
 def test_equals_a_loop_over_thresholds(seed, number, digits):
     rng = np.random.default_rng(seed)
     images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
-    found = values(boxed(images, 2, known))
+    result = values(boxed(images, 2, known))
     for k, name in enumerate("ab"):
         each = []
         for text, rate in RATES.items():
             expected = slow_froc(images, k, known, rate)
             each.append(expected)
-            value = found[f"FROC {text}", name][0]
+            value = result[f"FROC {text}", name][0]
             assert value == (None if expected is None else pytest.approx(expected))
-        assert found["FROC", name][0] == (None if None in each else pytest.approx(np.mean(each)))
+        assert result["FROC", name][0] == (None if None in each else pytest.approx(np.mean(each)))
 
 
 def test_hand_worked():
@@ -87,17 +87,17 @@ def test_hand_worked():
         ([(BOX, 0)], [(BOX, 0, 0.9), (FAR, 0, 0.8)]), ([(BOX, 0)], [(BOX, 0, 0.7), (FAR, 0, 0.6)]),
         ([(BOX, 0)], [(FAR, 0, 0.5)]), ([], []),
     ]  # fmt: skip
-    found = values(boxed(images))
+    result = values(boxed(images))
     # One false alarm in four images is 1/4: below that only the first hit stands.
-    assert found["FROC 1/8", "a"] == (pytest.approx(1 / 3), 3)
-    assert found["FROC 1/4", "a"] == found["FROC 8", "a"] == (pytest.approx(2 / 3), 3)
-    assert found["FROC", "a"][0] == pytest.approx((1 / 3 + 6 * 2 / 3) / 7)
+    assert result["FROC 1/8", "a"] == (pytest.approx(1 / 3), 3)
+    assert result["FROC 1/4", "a"] == result["FROC 8", "a"] == (pytest.approx(2 / 3), 3)
+    assert result["FROC", "a"][0] == pytest.approx((1 / 3 + 6 * 2 / 3) / 7)
 
 
 def test_a_second_box_on_one_object_is_a_false_alarm():
     images = [([(BOX, 0), (FAR, 0)], [(BOX, 0, 0.9), (BOX, 0, 0.8), (FAR, 0, 0.7)])]
-    found = values(boxed(images))
-    assert found["FROC 1/2", "a"][0] == 0.5 and found["FROC 1", "a"][0] == 1.0
+    result = values(boxed(images))
+    assert result["FROC 1/2", "a"][0] == 0.5 and result["FROC 1", "a"][0] == 1.0
 
 
 def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zero():
@@ -114,19 +114,19 @@ def evaluated(images, known):
     """AP40, AP50 and AP of each class by pycocotools' own evaluator."""
     plain = [
         (
-            np.array([e[0] for e in found], np.float32).reshape(-1, 4), np.float32([e[2] for e in found]),
-            np.array([e[1] for e in found], int), np.array([e[0] for e in true], np.float32).reshape(-1, 4),
+            np.array([e[0] for e in result], np.float32).reshape(-1, 4), np.float32([e[2] for e in result]),
+            np.array([e[1] for e in result], int), np.array([e[0] for e in true], np.float32).reshape(-1, 4),
             np.array([e[1] for e in true], int),
         )
-        for true, found in images
+        for true, result in images
     ]  # fmt: skip
     rows = {(metric, name): (None, 0) for metric in ("AP40", "AP50", "AP") for name in "ab"}
     for k, name in enumerate("ab"):
         counts = [(image[4] == k).sum() for image, yes in zip(plain, known[:, k], strict=True) if yes]
         boxes = [(image[2] == k).sum() for image, yes in zip(plain, known[:, k], strict=True) if yes]
         n = int(sum(counts))
-        found = coco_values(plain, known, k) if n and sum(boxes) else (0.0 if n else None,) * 3
-        rows |= {(metric, name): (value, n) for metric, value in zip(("AP40", "AP50", "AP"), found, strict=True)}
+        result = coco_values(plain, known, k) if n and sum(boxes) else (0.0 if n else None,) * 3
+        rows |= {(metric, name): (value, n) for metric, value in zip(("AP40", "AP50", "AP"), result, strict=True)}
     return rows
 
 
@@ -135,10 +135,10 @@ def evaluated(images, known):
 def test_precision_is_that_of_pycocotools(seed, number, digits):
     rng = np.random.default_rng(seed)
     images, known = draw_images(rng, number, digits=digits), rng.random((number, 2)) < 0.8
-    found, expected = values(boxed(images, 2, known), average_precision), evaluated(images, known)
-    assert list(found) == list(expected)
+    result, expected = values(boxed(images, 2, known), average_precision), evaluated(images, known)
+    assert list(result) == list(expected)
     for name, (value, n) in expected.items():
-        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-9), n), name
+        assert result[name] == (value if value is None else pytest.approx(value, abs=1e-9), n), name
 
 
 @settings(deadline=None, max_examples=6)

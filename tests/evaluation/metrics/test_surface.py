@@ -18,15 +18,15 @@ MASK = arrays(bool, (7, 9))
 
 def slow_border(mask, known):
     """Pixels with a neighbour (up, down, left, right) that is outside the image or known background."""
-    found = []
+    result = []
     height, width = mask.shape
     for y, x in zip(*np.nonzero(mask), strict=True):
         for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
             outside = not (0 <= v < height and 0 <= u < width)
             if outside or (known[v, u] and not mask[v, u]):
-                found.append((y, x))
+                result.append((y, x))
                 break
-    return found
+    return result
 
 
 def slow_distances(predicted, true, known):
@@ -42,9 +42,9 @@ def slow_distances(predicted, true, known):
 def test_equals_brute_force(predicted, true, unknown):
     for known in (np.ones_like(unknown), ~unknown):
         expected = slow_distances(predicted & known, true & known, known)
-        found = surface_distances(predicted & known, true & known, known)
+        result = surface_distances(predicted & known, true & known, known)
         same = None if expected is None else pytest.approx(expected)
-        assert found == same == surface_distances(true & known, predicted & known, known)
+        assert result == same == surface_distances(true & known, predicted & known, known)
 
 
 @pytest.mark.parametrize("side", [30, 200, 900])
@@ -53,13 +53,13 @@ def test_both_ways_to_the_distances_are_exact(side, monkeypatch):
     rng = np.random.default_rng(side)
     one, two = (gaussian_filter(rng.normal(size=(side, side)), side / 10) > 0 for _ in range(2))
     known = np.ones_like(one)
-    found = []
+    result = []
     for limit in (0, 10**9):
         monkeypatch.setattr(surface, "PIXELS_PER_POINT", limit)
-        found.append([distances(border(one, known), border(two, known)), surface_distances(one, two, known)])
-    assert np.array_equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
+        result.append([distances(border(one, known), border(two, known)), surface_distances(one, two, known)])
+    assert np.array_equal(result[0][0], result[1][0]) and result[0][1] == result[1][1]
     there, back = distances(border(one, known), border(two, known)), distances(border(two, known), border(one, known))
-    assert found[0][1][0] == pytest.approx(max(np.percentile(part, 95) for part in (there, back)), rel=1e-12)
+    assert result[0][1][0] == pytest.approx(max(np.percentile(part, 95) for part in (there, back)), rel=1e-12)
 
 
 def test_hand_worked_squares():
@@ -86,9 +86,9 @@ def test_empty_masks_have_no_distance_and_are_counted():
     square[2:5, 2:5] = True
     empty = np.zeros_like(square)
     pairs = [(square, square), (empty, square), (square, empty), (empty, empty)]
-    found = values_of(statistics, masked(*zip(*[([one], [two]) for one, two in pairs], strict=True)))
-    assert found["HD95", "a"] == found["ASD", "a"] == (0.0, 1)
-    assert found["HD95 defined", "a"] == (pytest.approx(1 / 3), 3)
+    result = values_of(statistics, masked(*zip(*[([one], [two]) for one, two in pairs], strict=True)))
+    assert result["HD95", "a"] == result["ASD", "a"] == (0.0, 1)
+    assert result["HD95 defined", "a"] == (pytest.approx(1 / 3), 3)
     nothing = values_of(statistics, masked([[empty]], [[empty]]))
     assert set(nothing.values()) == {(None, 0)}
 
@@ -97,8 +97,8 @@ def test_unknown_images_do_not_count():
     full = np.ones((2, 1, 5, 5), bool)
     known = full.copy()
     known[1] = False
-    found = values_of(statistics, masked(full, full, known))
-    assert found["HD95", "a"] == (0.0, 1) and found["HD95 defined", "a"] == (1.0, 1)
+    result = values_of(statistics, masked(full, full, known))
+    assert result["HD95", "a"] == (0.0, 1) and result["HD95 defined", "a"] == (1.0, 1)
 
 
 def plain_dice(predicted, masks):
@@ -125,10 +125,10 @@ def test_packed_masks_give_the_dice_of_their_pixels(predicted, masks):
                             (~np.isnan(table[:, k])).sum())
         for metric, table in plain_dice(predicted, masks).items() for k in range(2)
     }  # fmt: skip
-    found = values_of(dice.statistics, masked(predicted, masks == 1, masks != 255))
-    assert list(found) == list(rows)
+    result = values_of(dice.statistics, masked(predicted, masks == 1, masks != 255))
+    assert list(result) == list(rows)
     for name, (value, n) in rows.items():
-        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-12), n), name
+        assert result[name] == (value if value is None else pytest.approx(value, abs=1e-12), n), name
 
 
 def test_weights_count_patients():

@@ -21,13 +21,13 @@ def near(picture, colour, tolerance=40):
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (100, 300), (512, 512), (900, 700)])
 def test_small_films_are_enlarged_large_ones_are_not_and_shapes_stay(height, width):
-    film = np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
-    picture = Overlay(film).picture()
+    image = np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+    picture = Overlay(image).picture()
     scale = max(1, LEAST_SIDE / min(height, width))
     assert picture.shape == (round(height * scale), round(width * scale), 3) and picture.dtype == np.uint8
     assert not coloured(picture).any(), "a film without findings is grey"
     if scale == 1:
-        assert (picture[..., 0] == film).all()
+        assert (picture[..., 0] == image).all()
 
 
 def test_a_box_stands_where_it_should_and_is_hollow():
@@ -35,8 +35,8 @@ def test_a_box_stands_where_it_should_and_is_hollow():
     overlay.box([32, 20, 96, 50], "", 1)
     rows, columns = np.nonzero(coloured(overlay.picture()))
     scale = LEAST_SIDE / 64
-    found = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
-    assert abs(found - np.array([32, 20, 96, 50]) * scale).max() <= overlay.line + 1
+    result = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
+    assert abs(result - np.array([32, 20, 96, 50]) * scale).max() <= overlay.line + 1
     inside = overlay.picture()[round(30 * scale) : round(40 * scale), round(45 * scale) : round(80 * scale)]
     assert (inside == 60).all()
     assert near(overlay.picture(), 1).sum() > 0.95 * 2 * (64 + 30) * scale

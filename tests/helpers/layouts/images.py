@@ -102,5 +102,5 @@ def runs(mask: np.ndarray, *, relative: bool, first: int, order: str) -> str:
 
 def outline(mask: np.ndarray) -> list[list[float]]:
     """The largest outline of a mask, x and y pairs."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return max(found, key=cv2.contourArea)[:, 0].astype(float).tolist()
+    result, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return max(result, key=cv2.contourArea)[:, 0].astype(float).tolist()

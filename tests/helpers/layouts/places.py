@@ -27,9 +27,9 @@ def rsna(folder: Path) -> dict[str, Any]:
     """RSNA pneumonia: DICOM, one row a box, and a second table that repeats its rows."""
     boxes, kinds = [["patientId", "x", "y", "width", "height", "Target"]], [["patientId", "class"]]
     for patient in range(1, 5):
-        found, name = nodule_phantom(patient), f"0004cfab-{patient}"
-        write_dicom(folder / "stage_2_train_images" / f"{name}.dcm", found.image)
-        corners = found.boxes("Nodule")
+        result, name = nodule_phantom(patient), f"0004cfab-{patient}"
+        write_dicom(folder / "stage_2_train_images" / f"{name}.dcm", result.image)
+        corners = result.boxes("Nodule")
         boxes += [[name, x1, y1, x2 - x1, y2 - y1, 1] for x1, y1, x2, y2 in corners] or [[name, "", "", "", "", 0]]
         kinds += [[name, "Lung Opacity" if sick(patient) else "Normal"]] * max(1, len(corners))
     write_rows(folder / "stage_2_train_labels.csv", boxes)
@@ -59,10 +59,10 @@ def vindr(folder: Path) -> dict[str, Any]:
     boxes = [["image_id", "rad_id", "class_name", "x_min", "y_min", "x_max", "y_max"]]
     labels = [["image_id", "rad_id", "Nodule/Mass", "No finding"]]
     for patient in range(1, 5):
-        found, name = nodule_phantom(patient), f"{patient:032x}"
-        write_dicom(folder / "train" / f"{name}.dicom", found.image)
+        result, name = nodule_phantom(patient), f"{patient:032x}"
+        write_dicom(folder / "train" / f"{name}.dicom", result.image)
         for reader in ("R8", "R9", "R10"):
-            seen = found.boxes("Nodule") if reader != "R10" else []
+            seen = result.boxes("Nodule") if reader != "R10" else []
             boxes += [[name, reader, "Nodule/Mass", x1, y1, x2, y2] for x1, y1, x2, y2 in seen]
             boxes += [] if seen else [[name, reader, "No finding", "", "", "", ""]]
             labels.append([name, reader, int(bool(seen)), int(not seen)])
@@ -91,9 +91,9 @@ def siim(folder: Path) -> dict[str, Any]:
     """SIIM-ACR: relative runs down the columns, -1 for none, a space before a column's name."""
     rows = [["ImageId", " EncodedPixels"]]
     for patient in range(1, 5):
-        found = nodule_phantom(patient)
-        write_dicom(folder / "dicom-images-train" / f"1.2.276.{patient}.dcm", found.image)
-        masks = found.instances.get("Nodule", [])
+        result = nodule_phantom(patient)
+        write_dicom(folder / "dicom-images-train" / f"1.2.276.{patient}.dcm", result.image)
+        masks = result.instances.get("Nodule", [])
         texts = [runs(mask, relative=True, first=0, order="columns") for mask in masks] or ["-1"]
         rows += [[f"1.2.276.{patient}", f" {text}"] for text in texts]
     write_rows(folder / "train-rle.csv", rows)
@@ -110,9 +110,9 @@ def chexmask(folder: Path) -> dict[str, Any]:
     """CheXmask: absolute runs along the rows, at a size of their own, with a quality."""
     rows = [["image_id", "Dice RCA (Mean)", "Left Lung", "Right Lung", "Heart", "Height", "Width"]]
     for patient in range(1, 5):
-        found = nodule_phantom(patient)
-        write_image(folder / "images" / f"{patient}.png", found.image)
-        masks = [np.kron(found.mask(name), np.ones((2, 2))) for name in ("Left Lung", "Right Lung", "Heart")]
+        result = nodule_phantom(patient)
+        write_image(folder / "images" / f"{patient}.png", result.image)
+        masks = [np.kron(result.mask(name), np.ones((2, 2))) for name in ("Left Lung", "Right Lung", "Heart")]
         texts = [runs(mask, relative=False, first=0, order="rows") for mask in masks]
         rows.append([f"{patient}.png", 0.5 if patient == 4 else 0.9, *texts, 2 * SIDE, 2 * SIDE])
     write_rows(folder / "OriginalResolution" / "masks.csv", rows)
@@ -130,9 +130,9 @@ def node21(folder: Path) -> dict[str, Any]:
     """NODE21: MetaImage, columns in an odd order, negatives as boxes of no size."""
     rows = [["height", "img_name", "label", "width", "x", "y"]]
     for patient in range(1, 5):
-        found = nodule_phantom(patient)
-        write_mha(folder / "images" / f"n{patient:04d}.mha", found.image)
-        boxes = [[y2 - y1, f"n{patient:04d}.mha", 1, x2 - x1, x1, y1] for x1, y1, x2, y2 in found.boxes("Nodule")]
+        result = nodule_phantom(patient)
+        write_mha(folder / "images" / f"n{patient:04d}.mha", result.image)
+        boxes = [[y2 - y1, f"n{patient:04d}.mha", 1, x2 - x1, x1, y1] for x1, y1, x2, y2 in result.boxes("Nodule")]
         rows += boxes or [[0, f"n{patient:04d}.mha", 0, 0, 0, 0]]
     write_rows(folder / "metadata.csv", rows)
     options = {
@@ -149,10 +149,10 @@ def coco(folder: Path) -> dict[str, Any]:
 
     images, annotations = [], []
     for patient in range(1, 5):
-        found = nodule_phantom(patient)
-        write_image(folder / "imgs" / "tb" / f"tb{patient:04d}.png", found.image)
+        result = nodule_phantom(patient)
+        write_image(folder / "imgs" / "tb" / f"tb{patient:04d}.png", result.image)
         images.append({"id": patient, "file_name": f"tb/tb{patient:04d}.png", "width": SIDE, "height": SIDE})
-        for mask, (x1, y1, x2, y2) in zip(found.instances.get("Nodule", []), found.boxes("Nodule"), strict=True):
+        for mask, (x1, y1, x2, y2) in zip(result.instances.get("Nodule", []), result.boxes("Nodule"), strict=True):
             packed = packer.encode(np.asfortranarray(mask.astype(np.uint8)))
             shape = {"size": packed["size"], "counts": packed["counts"].decode()}
             if patient == 3:
@@ -169,9 +169,9 @@ def chestx_det(folder: Path) -> dict[str, Any]:
     """ChestX-Det: lists of names, boxes and polygons."""
     records = []
     for patient in range(1, 5):
-        found, name = nodule_phantom(patient), f"{36000 + patient}.png"
-        write_image(folder / "images" / name, found.image)
-        masks, boxes = found.instances.get("Nodule", []), found.boxes("Nodule")
+        result, name = nodule_phantom(patient), f"{36000 + patient}.png"
+        write_image(folder / "images" / name, result.image)
+        masks, boxes = result.instances.get("Nodule", []), result.boxes("Nodule")
         record = {"file_name": name, "syms": ["Nodule"] * len(masks), "boxes": boxes}
         records.append(record | {"polygons": [outline(mask) for mask in masks]})
     write_json(folder / "ChestX_Det_test.json", records)
@@ -184,11 +184,11 @@ def object_cxr(folder: Path) -> dict[str, Any]:
     for side, patients in (("train", (1, 2, 3)), ("dev", (4, 5))):
         rows = [["image_name", "annotation"]]
         for patient in patients:
-            found = nodule_phantom(patient)
-            write_image(folder / side / f"{patient:05d}.jpg", found.image)
-            cells = [f"{place % 2} {' '.join(map(str, box))}" for place, box in enumerate(found.boxes("Nodule"))]
+            result = nodule_phantom(patient)
+            write_image(folder / side / f"{patient:05d}.jpg", result.image)
+            cells = [f"{place % 2} {' '.join(map(str, box))}" for place, box in enumerate(result.boxes("Nodule"))]
             if patient == 3:
-                cells = ["2 " + " ".join(f"{x:g} {y:g}" for x, y in outline(found.instances["Nodule"][0]))]
+                cells = ["2 " + " ".join(f"{x:g} {y:g}" for x, y in outline(result.instances["Nodule"][0]))]
             rows.append([f"{patient:05d}.jpg", ";".join(cells)])
         write_rows(folder / f"{side}.csv", rows)
     parts = [{"file": f"{s}.csv", "images": s, "split": v} for s, v in (("train", "train"), ("dev", "val"))]
@@ -201,12 +201,12 @@ def ribs(folder: Path) -> dict[str, Any]:
     """VinDr-RibCXR: JSON by columns, a polygon of points a rib; some ribs are not outlined."""
     content: dict[str, dict[str, Any]] = {"img": {}, "R1": {}, "L1": {}}
     for place, patient in enumerate((1, 2, 3)):
-        found = nodule_phantom(patient)
-        write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{place:03d}.png", found.image)
+        result = nodule_phantom(patient)
+        write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{place:03d}.png", result.image)
         content["img"][str(place)] = f"Data/train/img/VinDr_RibCXR_train_{place:03d}.png"
         for rib, lung in (("R1", "Right Lung"), ("L1", "Left Lung")):
             if (rib, place) != ("L1", 2):
-                content[rib][str(place)] = [{"x": x, "y": y} for x, y in outline(found.mask(lung))]
+                content[rib][str(place)] = [{"x": x, "y": y} for x, y in outline(result.mask(lung))]
     write_json(folder / "Vindr_RibCXR_train_mask.json", content)
     task = {
         "reader": "polygon_columns_json", "file": "Vindr_RibCXR_train_mask.json", "images": "Data/train/img",
@@ -219,10 +219,10 @@ def mask_rows(folder: Path) -> dict[str, Any]:
     """covid-chestxray segmentations: one row a mask file, masks overlap, a pixel value says unknown."""
     rows = [["Image", "Template Name", "Mask"]]
     for patient in range(1, 4):
-        found = nodule_phantom(patient)
-        write_image(folder / "images" / f"{patient}.jpg", found.image)
+        result = nodule_phantom(patient)
+        write_image(folder / "images" / f"{patient}.jpg", result.image)
         for organ in ("Heart", "Left Lung"):
-            values = found.mask(organ).astype(np.uint8) * 255
+            values = result.mask(organ).astype(np.uint8) * 255
             values[0, :5] = 127
             write_image(folder / "masks" / f"{patient}_{organ[0]}.png", values)
             rows.append([f"images/{patient}.jpg", organ, f"masks/{patient}_{organ[0]}.png"])

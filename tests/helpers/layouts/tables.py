@@ -135,11 +135,11 @@ def covidx(folder: Path) -> dict[str, Any]:
 def shenzhen(folder: Path) -> dict[str, Any]:
     """Shenzhen and Montgomery: the label in the name, masks of the lungs beside, a stray Thumbs.db."""
     for patient in range(1, 5):
-        found = nodule_phantom(patient)
+        result = nodule_phantom(patient)
         name = f"CHNCXR_{patient:04d}_{int(sick(patient))}"
-        write_image(folder / "CXR_png" / f"{name}.png", found.image)
+        write_image(folder / "CXR_png" / f"{name}.png", result.image)
         if patient < 4:
-            mask = (found.mask("Left Lung") | found.mask("Right Lung")).astype(np.uint8) * 255
+            mask = (result.mask("Left Lung") | result.mask("Right Lung")).astype(np.uint8) * 255
             write_image(folder / "mask" / f"{name}_mask.png", mask)
     (folder / "CXR_png" / "Thumbs.db").write_bytes(b"x")
     names = {"pattern": "_([01])[.]png$", "negative": ["0"], "ignore": "Thumbs[.]db"}

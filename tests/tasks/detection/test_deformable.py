@@ -72,10 +72,10 @@ def test_places_far_outside_see_nothing_and_learn_nothing(far, axis):
     locations[..., axis] = far
     if abs(far) < 1.27:  # just outside the first level alone: the half cell around the second reaches further
         weights[..., 1, :] = 0
-    for found in with_gradients(
+    for result in with_gradients(
         lambda *tensors: sum_rows(tensors[0], ((2, 2), (1, 1)), *tensors[1:]), [value, locations, weights]
     )[:3]:
-        assert not found.any()
+        assert not result.any()
 
 
 def test_a_place_that_is_no_number_gives_none_and_stops_nothing():
@@ -93,7 +93,7 @@ def test_a_place_that_is_no_number_gives_none_and_stops_nothing():
 def test_no_queries_and_no_images():
     for batch, queries in ((2, 0), (0, 3)):
         tensors = draw(SHAPES, batch=batch, queries=queries)
-        output, *gradients = with_gradients(lambda *found: sum_rows(found[0], SHAPES, *found[1:]), tensors)
+        output, *gradients = with_gradients(lambda *inputs: sum_rows(inputs[0], SHAPES, *inputs[1:]), tensors)
         assert output.shape == (batch, queries, 12)
         assert all(found.shape == tensor.shape for found, tensor in zip(gradients, tensors, strict=True))
         assert not gradients[0].any()
@@ -115,9 +115,9 @@ def test_in_bf16_both_ways_are_as_near_to_single_precision():
     expected = with_gradients(lambda *tensors: sum_rows(tensors[0], SHAPES, *tensors[1:]), [value, locations, weights])
     low = [value.bfloat16(), locations, weights.bfloat16()]
     for way in (sum_rows, sample_grids):
-        found = with_gradients(lambda *tensors, way=way: way(tensors[0], SHAPES, *tensors[1:]).float(), low)
-        assert found[1].dtype == torch.bfloat16 and found[2].dtype == torch.float32
-        for own, other in zip(found, expected, strict=True):
+        result = with_gradients(lambda *tensors, way=way: way(tensors[0], SHAPES, *tensors[1:]).float(), low)
+        assert result[1].dtype == torch.bfloat16 and result[2].dtype == torch.float32
+        for own, other in zip(result, expected, strict=True):
             assert (own.float() - other).norm() < 0.01 * other.norm()
 
 
@@ -133,9 +133,9 @@ def test_nothing_is_copied_from_the_host_and_no_value_is_read(way):
 def test_compiles_in_one_piece_to_the_same_numbers():
     tensors = draw(SHAPES)
     compiled = torch.compile(deformable_attention, backend="aot_eager", fullgraph=True)
-    found = with_gradients(lambda value, *rest: compiled(value, SHAPES, *rest), tensors)
+    result = with_gradients(lambda value, *rest: compiled(value, SHAPES, *rest), tensors)
     expected = with_gradients(lambda value, *rest: deformable_attention(value, SHAPES, *rest), tensors)
-    for own, other in zip(found, expected, strict=True):
+    for own, other in zip(result, expected, strict=True):
         torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
 
 
@@ -191,8 +191,8 @@ def test_module_takes_mmcv_weights_and_equals_it(coordinates):
     spatial = torch.tensor(SHAPES)
     levels = {"level_start_index": torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]])}
     expected = with_gradients(run(theirs, spatial), tensors)
-    found = with_gradients(run(ours, SHAPES), tensors)
-    for own, other in zip(found, expected, strict=True):
+    result = with_gradients(run(ours, SHAPES), tensors)
+    for own, other in zip(result, expected, strict=True):
         torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
     for (name, own), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, atol=1e-4, rtol=1e-5, msg=name)

@@ -50,12 +50,12 @@ def test_prediction_by_hand():
         [[-1.0, 2.0], [3.0, -4.0], [0.0, 1.0]],
         [[0.5, 0.5, 0.2, 0.4], [0.1, 0.9, 0.4, 0.4], [0.5, 0.5, 0.1, 0.1]],
     )
-    found = head.predict(outputs, (8, 8))
-    assert found.box_classes.tolist() == [[0, 1, 1, 0, 0, 1]]
+    result = head.predict(outputs, (8, 8))
+    assert result.box_classes.tolist() == [[0, 1, 1, 0, 0, 1]]
     expected = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0, -4.0]).sigmoid()
-    torch.testing.assert_close(found.scores[0], expected)
-    torch.testing.assert_close(found.relative_boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
-    torch.testing.assert_close(found.relative_boxes[0, 3], found.relative_boxes[0, 2])
+    torch.testing.assert_close(result.scores[0], expected)
+    torch.testing.assert_close(result.relative_boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
+    torch.testing.assert_close(result.relative_boxes[0, 3], result.relative_boxes[0, 2])
 
 
 def test_a_shared_decoder_is_the_one_that_is_used():

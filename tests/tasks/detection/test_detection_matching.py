@@ -103,9 +103,9 @@ def test_equals_mmdet_in_losses_and_gradients(counts):
     expected_gradients = torch.autograd.grad(expected.sum(), (logits, boxes))
 
     losses = set_losses(logits, boxes, targets)
-    found = torch.stack([losses[0], losses[1:].sum(0)])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    for own, other in zip(torch.autograd.grad(found.sum(), (logits, boxes)), expected_gradients, strict=True):
+    result = torch.stack([losses[0], losses[1:].sum(0)])
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    for own, other in zip(torch.autograd.grad(result.sum(), (logits, boxes)), expected_gradients, strict=True):
         torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
 
 
@@ -122,10 +122,10 @@ def test_denoising_losses_equal_mmdets():
     logits, boxes = draw_predictions(queries=number + QUERIES)
     expected = by_kind(mmdet_losses(logits, boxes, targets, groups), "dn_")
     matched = denoising.matched.expand(LAYERS - 1, -1, -1)
-    found = matched_losses(logits[1:, :, :number], boxes[1:, :, :number], denoising.repeated, matched).sum(0)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    result = matched_losses(logits[1:, :, :number], boxes[1:, :, :number], denoising.repeated, matched).sum(0)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
     expected_gradients = torch.autograd.grad(expected.sum(), (logits, boxes))
-    for own, other in zip(torch.autograd.grad(found.sum(), (logits, boxes)), expected_gradients, strict=True):
+    for own, other in zip(torch.autograd.grad(result.sum(), (logits, boxes)), expected_gradients, strict=True):
         torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
 
 

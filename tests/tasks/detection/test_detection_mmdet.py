@@ -95,8 +95,8 @@ def test_equals_mmdets_dino_with_the_same_weights():
         weight = torch.randn(own.shape)
         own_gradients = torch.autograd.grad((own * weight).sum(), features[1:], retain_graph=True)
         other_gradients = torch.autograd.grad((other * weight).sum(), features[1:], retain_graph=True)
-        for found, wanted in zip(own_gradients, other_gradients, strict=True):
-            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+        for result, wanted in zip(own_gradients, other_gradients, strict=True):
+            torch.testing.assert_close(result, wanted, atol=1e-4, rtol=1e-3)
 
 
 def test_a_step_equals_the_same_step_on_mmcvs_function(monkeypatch):

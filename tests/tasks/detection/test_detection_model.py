@@ -105,13 +105,13 @@ def test_bfloat16_is_near_single_precision(sharing):
     features, batch = draw_features(), draw_batch()
     expected = step(trunk, head, features, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = step(trunk, head, features, batch)
-    for name, value in found.items():
+        result = step(trunk, head, features, batch)
+    for name, value in result.items():
         assert value.dtype == torch.float32
         # Rounding matches single queries otherwise; denoising queries are not matched.
         near = 0.01 if name == "denoising" else 0.2
         assert value.item() == pytest.approx(expected[name].item(), rel=near), name
-    sum(found.values()).backward()
+    sum(result.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in trunk.parameters())
 
 

@@ -35,10 +35,10 @@ def mmdet_costs(logits, boxes, corners, labels):
     from mmdet.models.task_modules import BBoxL1Cost, FocalLossCost, IoUCost
     from mmengine.structures import InstanceData
 
-    found = InstanceData(scores=logits, bboxes=to_corners(boxes) * SIDE)
+    result = InstanceData(scores=logits, bboxes=to_corners(boxes) * SIDE)
     truth, meta = InstanceData(bboxes=corners, labels=labels), {"img_shape": (SIDE, SIDE)}
     costs = (FocalLossCost(weight=2.0), BBoxL1Cost(weight=5.0, box_format="xywh"), IoUCost("giou", weight=2.0))
-    return sum(cost(found, truth, img_meta=meta) for cost in costs)
+    return sum(cost(result, truth, img_meta=meta) for cost in costs)
 
 
 def mmdet_layer(logits, boxes, targets):
@@ -59,8 +59,8 @@ def mmdet_layer(logits, boxes, targets):
     for image in range(len(logits)):
         real = targets.classes[image] >= 0
         truth = InstanceData(bboxes=to_corners(targets.boxes[image, real]) * SIDE, labels=targets.classes[image, real])
-        found = InstanceData(scores=logits[image], bboxes=to_corners(boxes[image]) * SIDE)
-        assigned = assigner.assign(found, truth, img_meta={"img_shape": (SIDE, SIDE)})
+        result = InstanceData(scores=logits[image], bboxes=to_corners(boxes[image]) * SIDE)
+        assigned = assigner.assign(result, truth, img_meta={"img_shape": (SIDE, SIDE)})
         positive = assigned.gt_inds > 0
         labels.append(torch.where(positive, assigned.labels, CLASSES))
         pairs.append((boxes[image, positive], targets.boxes[image, real][assigned.gt_inds[positive] - 1]))
@@ -74,10 +74,10 @@ def mmdet_layer(logits, boxes, targets):
 
 def compare_with_mmdet(logits, boxes, targets, merge=lambda gradient: gradient):
     expected = torch.stack([mmdet_layer(*layer, targets) for layer in zip(logits, boxes, strict=True)])
-    found = set_losses(logits, boxes, targets)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    weights = torch.rand(found.shape, generator=torch.Generator().manual_seed(9))
-    own = torch.autograd.grad((found * weights).sum(), (logits, boxes))
+    result = set_losses(logits, boxes, targets)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.rand(result.shape, generator=torch.Generator().manual_seed(9))
+    own = torch.autograd.grad((result * weights).sum(), (logits, boxes))
     other = torch.autograd.grad((expected * weights).sum(), (logits, boxes))
     for mine, theirs in zip(own, other, strict=True):
         torch.testing.assert_close(merge(mine), merge(theirs), atol=1e-5, rtol=1e-5)

@@ -43,11 +43,11 @@ def random_boxes(count, seed):
 def test_the_mask_equals_a_walk_over_boxes_and_cells(grid):
     boxes = random_boxes(6, seed=1)
     kept = torch.tensor([[True, False, True, True, False, True], [False] * 6])
-    found = region_mask(boxes, kept, grid, 1.5)
+    result = region_mask(boxes, kept, grid, 1.5)
     for image in range(2):
         expected = slow_mask(boxes[image].tolist(), kept[image].tolist(), grid, 1.5)
-        torch.testing.assert_close(found[image, 0], expected, atol=1e-5, rtol=0)
-    assert (found[1] == 1).all(), "an image without region is left as it is"
+        torch.testing.assert_close(result[image, 0], expected, atol=1e-5, rtol=0)
+    assert (result[1] == 1).all(), "an image without region is left as it is"
 
 
 def test_a_box_grows_in_area_about_its_centre():

@@ -124,19 +124,19 @@ def test_lamps_orders_and_windows_name_the_blocks_they_show(folder):
     assert float(objective(scene).losses["coherence"].detach()) > 0.01
 
     batch = batch_of(folder, "lamps", options, TrainingProgress(0))
-    found = {}
+    result = {}
 
     def decoder(tokens, index, seen):
-        found["slots"] = torch.where(seen[..., None], tokens.gather(1, index[..., None].expand(-1, -1, 1024)), 0.0)
-        found["seen"] = seen
-        return found["slots"]
+        result["slots"] = torch.where(seen[..., None], tokens.gather(1, index[..., None].expand(-1, -1, 1024)), 0.0)
+        result["seen"] = seen
+        return result["slots"]
 
     objective.decoder = _Module(decoder)
     scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     objective(scene)
     wanted = show_blocks(batch.views["crop"].images).values
-    assert int(found["seen"].sum()) == 4 * 9  # three by three of four by four
-    assert float((found["slots"] - wanted)[found["seen"]].abs().max()) < 4 / 128  # grey values, of interpolation
+    assert int(result["seen"].sum()) == 4 * 9  # three by three of four by four
+    assert float((result["slots"] - wanted)[result["seen"]].abs().max()) < 4 / 128  # grey values, of interpolation
 
 
 class _Module(nn.Module):

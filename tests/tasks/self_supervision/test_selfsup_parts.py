@@ -58,8 +58,8 @@ def slow_contrast(query, key, queue, valid, temperature, limit):
 def test_queue_contrast_equals_a_slow_loop(limit):
     query, key, queue = unit(5, 4, seed=1), unit(5, 4, seed=2), unit(30, 4, seed=3)
     valid = torch.arange(30) % 3 > 0
-    found = queue_contrast(query, key, queue, valid, 0.2, limit)
-    assert float(found) == pytest.approx(slow_contrast(query, key, queue, valid, 0.2, limit), rel=1e-5)
+    result = queue_contrast(query, key, queue, valid, 0.2, limit)
+    assert float(result) == pytest.approx(slow_contrast(query, key, queue, valid, 0.2, limit), rel=1e-5)
 
 
 def test_queue_contrast_at_orthogonality_and_with_nothing_left():
@@ -151,14 +151,14 @@ def test_one_norm_over_all_parts_has_a_floor_and_one_a_part_has_none():
 def test_regress_scales_the_target_and_counts_only_what_it_should():
     guess, target = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
     where = torch.tensor([[True, False, True], [False, False, True]])
-    found = regress(guess, target * 7 + 3, "mse", "layer", where)
+    result = regress(guess, target * 7 + 3, "mse", "layer", where)
     rows = []
     for b, n in where.nonzero().tolist():
         row = target[b, n]
         wanted = (row - row.mean()) / (row.var(unbiased=False) + 1e-5 / 49).sqrt()
         rows.append(((guess[b, n] - wanted) ** 2).mean())
-    assert float(found) == pytest.approx(float(torch.stack(rows).mean()), rel=1e-4)
-    found.backward()
+    assert float(result) == pytest.approx(float(torch.stack(rows).mean()), rel=1e-4)
+    result.backward()
     assert target.grad is None and torch.equal(guess.grad.abs().sum(dim=2) > 0, where)
     nothing = regress(guess, target, "cosine", "none", torch.zeros(2, 3, dtype=torch.bool))
     nothing.backward()
@@ -227,8 +227,8 @@ def test_permuted_targets_have_distinct_rows(seed, count):
 
 def test_mean_where_and_its_empty_case():
     tokens = torch.arange(12.0).view(2, 3, 2)
-    found = mean_where(tokens, torch.tensor([[True, False, True], [False] * 3]))
-    assert found.tolist() == [[2.0, 3.0], [0.0, 0.0]]
+    result = mean_where(tokens, torch.tensor([[True, False, True], [False] * 3]))
+    assert result.tolist() == [[2.0, 3.0], [0.0, 0.0]]
 
 
 # ---------------------------------------------------------------- heads
@@ -344,6 +344,6 @@ def test_ranks_remember_what_all_of_them_saw(tmp_path):
     centre.follow(torch.arange(15.0).view(5, 3))
     for rank in range(2):
         states = torch.load(tmp_path / f"{rank}.pt")
-        for found, wanted in zip(states, (queue.state_dict(), centre.state_dict()), strict=True):
+        for result, wanted in zip(states, (queue.state_dict(), centre.state_dict()), strict=True):
             for name, value in wanted.items():
-                torch.testing.assert_close(found[name], value)
+                torch.testing.assert_close(result[name], value)

@@ -57,10 +57,10 @@ def state_of(trainer):
 
 def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
     card = Catalog().card("phantom_all")
-    found = read_images(card, Task.SELF_SUPERVISION, phantoms)
+    result = read_images(card, Task.SELF_SUPERVISION, phantoms)
     files = {path.name for path in (phantoms / "phantom_all" / "images").iterdir()}
-    assert len(found.images) == len(files) == 14 and {name.split("/")[-1] for name in found.images} == files
-    assert found.classes == () and found.labels.shape == (14, 0) and found.key.task is Task.SELF_SUPERVISION
+    assert len(result.images) == len(files) == 14 and {name.split("/")[-1] for name in result.images} == files
+    assert result.classes == () and result.labels.shape == (14, 0) and result.key.task is Task.SELF_SUPERVISION
 
 
 def test_patients_are_on_the_side_that_they_are_on_for_labels(phantoms):
