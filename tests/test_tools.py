@@ -87,7 +87,7 @@ def test_runs_that_differ_in_speed_alone_are_equal(tmp_path):
         (LOG, [], "2 rows and 1 rows"),
     ],
 )
-def test_any_difference_in_what_was_learned_is_found(tmp_path, log, metrics, shown):
+def test_any_difference_in_what_was_learned_is_detected(tmp_path, log, metrics, shown):
     ended = run_tool("compare_logs.py", write_run(tmp_path / "a"), write_run(tmp_path / "b", log, metrics))
     assert ended.returncode == 1 and shown in ended.stdout
     assert len({line.split()[0] for line in ended.stdout.splitlines()[:2]}) == 2

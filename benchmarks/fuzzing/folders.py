@@ -40,7 +40,7 @@ def downloads(base: Path, shared: Path | None) -> list[Download]:
     outside.mkdir()
     for name, content in made().items():
         (outside / name).write_bytes(content)
-    (outside / "secret.png").write_bytes(made()["film.png"])
+    (outside / "secret.png").write_bytes(made()["grey.png"])
     (outside / "secret.csv").write_text("image,patient,Patient ID,label\na.png,1,1,1\n")
     result = [_generated(name, base / "generated") for name in LAYOUTS]
     if shared is not None:

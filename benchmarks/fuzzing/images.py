@@ -62,15 +62,15 @@ def made() -> dict[str, bytes]:
     grey = Image.fromarray(values)
     exif = Image.Exif()
     exif[0x0112] = 6
-    result = {f"film.{kind}": saved(grey, kind) for kind in ("png", "jpeg", "tiff", "bmp", "gif")}
+    result = {f"grey.{kind}": saved(grey, kind) for kind in ("png", "jpeg", "tiff", "bmp", "gif")}
     result["progressive.jpg"] = saved(grey, "jpeg", progressive=True, exif=exif)
     result["deep.png"] = saved(Image.fromarray(values.astype(np.uint16) * 250), "png")
     result["clear.png"] = saved(Image.fromarray(np.dstack([values, values, values, values])), "png")
     result["palette.png"] = saved(grey.convert("P"), "png", transparency=3)
     result["float.tif"] = saved(Image.fromarray(values.astype(np.float32)), "tiff")
     result["packed.tif"] = saved(grey, "tiff", compression="tiff_lzw")
-    result["film.dcm"], result["deflated.dcm"] = dicom(values), dicom(values, DeflatedExplicitVRLittleEndian)
-    result["film.mha"], result["packed.mha"] = metaimage(values), metaimage(values, packed=True)
+    result["grey.dcm"], result["deflated.dcm"] = dicom(values), dicom(values, DeflatedExplicitVRLittleEndian)
+    result["grey.mha"], result["packed.mha"] = metaimage(values), metaimage(values, packed=True)
     return result
 
 
@@ -140,8 +140,8 @@ def claims(random: Random) -> tuple[str, bytes]:
         "text.png": lambda: png(30, 30, 8, 0, small, text),
         "colours.png": lambda: png(30, 30, 8, 0, small, chunk(b"iCCP", b"a\0\0" + bomb()["zlib"])),
         "whole.png": lambda: png(12_000, 12_000, 8, 0, zlib.compress(bytes(12_001 * 12_000))),
-        "claims.bmp": lambda: _claiming(made()["film.bmp"], 18, side, other),
-        "claims.gif": lambda: made()["film.gif"][:6] + struct.pack("<HH", 65_535, 65_535) + made()["film.gif"][10:],
+        "claims.bmp": lambda: _claiming(made()["grey.bmp"], 18, side, other),
+        "claims.gif": lambda: made()["grey.gif"][:6] + struct.pack("<HH", 65_535, 65_535) + made()["grey.gif"][10:],
         "claims.dcm": lambda: dicom(values, Rows=min(side, 65_535), Columns=min(other, 65_535)),
         "frames.dcm": lambda: dicom(values, NumberOfFrames=2**31 - 1),
         "deflated.dcm": lambda: _deflated(values),
@@ -150,7 +150,7 @@ def claims(random: Random) -> tuple[str, bytes]:
             values, True, random.choice(("8 8", "12000 12000", "9" * 5000)), bomb()["zlib"]
         ),
         "header.mha": lambda: b"ObjectType = Image\n" + b"Comment = " + bytes(10**6) + b"\n",
-        "claims.tif": lambda: _large_tiff(made()["film.tiff"], side, other),
+        "claims.tif": lambda: _large_tiff(made()["grey.tiff"], side, other),
     }
     name = random.choice(sorted(choices))
     return name, choices[name]()

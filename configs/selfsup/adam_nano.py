@@ -1,4 +1,4 @@
-# Adam: contrast of tiles, from quarters to sixteenths. A short run: what tells whole films apart is the patient, not
+# Adam: contrast of tiles, from quarters to sixteenths. A short run: what distinguishes whole images is the patient, not
 # the anatomy, and a teacher that moves fast fills a long queue with keys of networks that are no more, which are told
 # apart as such.
 _base_ = ["../_base_/selfsup_nano.py"]

@@ -1,5 +1,5 @@
 # Adam-v2: localisation, then composition and decomposition. A short run: with many prototypes, large steps and a
-# teacher that follows fast, every film gets the same answer before there is anything to agree on.
+# teacher that follows fast, every image gets the same answer before there is anything to agree on.
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "adam_v2_nano"

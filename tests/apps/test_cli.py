@@ -75,17 +75,17 @@ def test_eval_writes_the_rows_it_prints(trained, phantoms, tmp_path, capsys):
 
 
 def test_predict_gives_json_in_source_pixels_and_a_picture(trained, tmp_path):
-    image = tmp_path / "film.png"
+    image = tmp_path / "radiograph.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (120, 200), dtype=np.uint8))
     out = tmp_path / "out"
     assert main(["predict", str(trained), str(image), "--out", str(out), "--threshold", "0.0"]) == 0
-    values = json.loads((out / "film.png.json").read_text())["heads"]
+    values = json.loads((out / "radiograph.png.json").read_text())["heads"]
     assert set(values) == {"phantom_labels/classification", "phantom_boxes/detection", "phantom_masks/segmentation"}
     assert set(values["phantom_labels/classification"]) >= {"Nodule", "Cardiomegaly"}
     boxes = np.array([result["box"] for result in values["phantom_boxes/detection"]])
     assert len(boxes) and (boxes >= 0).all() and (boxes[:, [0, 2]] <= 200).all() and (boxes[:, [1, 3]] <= 120).all()
     assert boxes[:, 2].max() > 120, "x runs to the image's own width"
-    picture = cv2.imread(str(out / "film.png.overlay.png"))
+    picture = cv2.imread(str(out / "radiograph.png.overlay.png"))
     assert picture.shape[1] / picture.shape[0] == pytest.approx(200 / 120, rel=0.01)
     assert not np.allclose(picture[..., 0], picture[..., 2]), "nothing is drawn in colour"
 
@@ -95,7 +95,7 @@ def test_predict_names_an_unknown_head(trained, tmp_path, capsys):
     assert "did you mean 'phantom_labels/classification'" in capsys.readouterr().err
 
 
-def test_export_says_what_is_in_it(trained, tmp_path):
+def test_export_reports_its_contents(trained, tmp_path):
     target = tmp_path / "backbone.safetensors"
     assert main(["export", str(trained), "--model", "student", "--out", str(target)]) == 0
     with safe_open(target, framework="pt") as stored:
@@ -136,7 +136,7 @@ def test_data_check_finds_planted_faults_and_only_those(phantoms, tmp_path, caps
 
 
 @pytest.mark.parametrize("door", ["train.py", "test.py"])
-def test_tools_are_doors_to_the_same_commands(door):
+def test_tools_run_the_same_commands(door):
     ended = subprocess.run(
         [sys.executable, ROOT / "tools" / door, "--help"], capture_output=True, text=True, timeout=60
     )

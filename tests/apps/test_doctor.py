@@ -16,7 +16,7 @@ from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.phantoms.write import write_phantom_datasets
 
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
-FILMS, BOXES = TaskKey("films", Task.CLASSIFICATION), TaskKey("films", Task.DETECTION)
+LABELS, BOXES = TaskKey("images", Task.CLASSIFICATION), TaskKey("images", Task.DETECTION)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,10 @@ def test_packages_that_are_missing_or_too_old():
 
 
 def phases():
-    """Two cycles: films lock 3 and release 5 steps, boxes release 7 steps."""
+    """Two cycles: labels lock 3 and release 5 steps, boxes release 7 steps."""
     result, first = [], 0
     for cycle in (1, 2):
-        for key, name, steps in ((FILMS, "lock", 3), (FILMS, "release", 5), (BOXES, "release", 7)):
+        for key, name, steps in ((LABELS, "lock", 3), (LABELS, "release", 5), (BOXES, "release", 7)):
             result.append(Phase(PhaseName(name), key, 1, cycle, first, steps, (), 0.0, None, True, True))
             first += steps
     return Plan(tuple(result))
@@ -111,16 +111,16 @@ def phases():
 def test_the_trial_has_every_phase_once():
     trial = trial_plan(phases())
     assert [(str(p.key), p.name.value, p.first_step, p.steps) for p in trial.phases] == [
-        ("films/classification", "lock", 0, 2),
-        ("films/classification", "release", 2, 2),
-        ("films/detection", "release", 4, 2),
+        ("images/classification", "lock", 0, 2),
+        ("images/classification", "release", 2, 2),
+        ("images/detection", "release", 4, 2),
     ]
 
 
 def test_time_of_a_plan_by_hand():
     timings = {
-        (FILMS, PhaseName.LOCK): Timing(computing=0.5, reading=2.0),
-        (FILMS, PhaseName.RELEASE): Timing(computing=1.0, reading=2.0),
+        (LABELS, PhaseName.LOCK): Timing(computing=0.5, reading=2.0),
+        (LABELS, PhaseName.RELEASE): Timing(computing=1.0, reading=2.0),
         (BOXES, PhaseName.RELEASE): Timing(computing=3.0, reading=2.0),
     }
     assert plan_seconds(phases(), timings, workers=0) == 2 * (3 * 2.5 + 5 * 3.0 + 7 * 5.0)

@@ -75,7 +75,7 @@ def test_the_probe_is_scikit_learns_on_standardised_features_of_known_images():
         assert result[:, k] == pytest.approx(expected, abs=1e-5)
 
 
-def test_c_is_the_one_that_validation_likes_best_and_a_one_sided_class_says_nothing():
+def test_c_is_chosen_on_validation_and_a_one_sided_class_does_not_count():
     train, val = blobs(30, 2), blobs(200, 3)
     strengths = (1e-4, 1e-1, 1e2)
     _, chosen = best_probe(train, val, strengths)
@@ -85,7 +85,7 @@ def test_c_is_the_one_that_validation_likes_best_and_a_one_sided_class_says_noth
     assert (LinearProbe(one_sided, 1.0).probabilities(val) == 0.5).all()
 
 
-def test_embeddings_are_the_backbones_pooled_features_of_the_side(trained, data):
+def test_embeddings_are_the_backbones_pooled_features_of_the_split(trained, data):
     subject = Subject(request(trained, data))
     result = embed(subject, KEY, Split.TEST, projected=False)
     table, chosen = subject.data_module.annotations[KEY], subject.data_module.indices[KEY][Split.TEST]
@@ -109,7 +109,7 @@ def test_linear_probe_by_the_command_gives_predictions_that_compare_reads(traine
     assert main(["compare", str(out), str(out)]) == 0
 
 
-def test_few_shot_takes_nested_draws_and_says_how_they_spread(trained, data):
+def test_few_shot_uses_nested_draws_and_reports_their_spread(trained, data):
     module, options = open_protocol("few-shot", {"shots": [4, 12], "draws": 3})
     result = module.run(request(trained, data), options)
     assert [(row[0], row[1]) for row in result.rows] == [("4", "3"), ("12", "3")]
@@ -118,7 +118,7 @@ def test_few_shot_takes_nested_draws_and_says_how_they_spread(trained, data):
         module.run(request(trained, data), open_protocol("few-shot", {"shots": [10_000]})[1])
 
 
-def test_zero_shot_names_who_answers_and_refuses_to_choose(trained, data):
+def test_zero_shot_names_the_answering_head_and_refuses_to_choose(trained, data):
     module, options = open_protocol("zero-shot", {})
     result = module.run(request(trained, data, "phantom_all"), options)
     assert any("phantom_labels/classification" in note for note in result.notes)

@@ -27,7 +27,7 @@ def images():
     return [make_phantom(7_000 + patient, size=SIDE).image for patient in range(12)]
 
 
-def test_copies_are_found_and_different_images_are_not(tmp_path):
+def test_copies_are_detected_and_different_images_are_not(tmp_path):
     script = load_script()
     items = script.write_images(tmp_path, 100, SIDE, processes=1)
     originals = [item for item in items if item.dataset == "a"]

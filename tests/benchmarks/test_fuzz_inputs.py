@@ -46,7 +46,7 @@ def test_the_table_counts_every_input_once(script, results):
     assert len(rows) == 3 + len({kind for kind, _, _ in results})
 
 
-def test_the_judge_finds_what_must_not_be(script, tmp_path):
+def test_the_judge_reports_what_must_not_be(script, tmp_path):
     from fuzzing.judge import CRASH, MEMORY, OUT, REFUSED, Verdict, Watch, attempt, judged
 
     from foundationx.core.errors import DataError
@@ -74,7 +74,7 @@ def test_the_judge_finds_what_must_not_be(script, tmp_path):
     assert judged(lambda: Verdict("read"), watch, []).outcome == "read"
 
 
-def test_a_process_that_ends_or_hangs_is_told_and_replaced(script, tmp_path, monkeypatch):
+def test_a_process_that_ends_or_hangs_is_reported_and_replaced(script, tmp_path, monkeypatch):
     from fuzzing.kinds import KINDS, Kind
 
     deeds = {0: lambda: None, 1: lambda: os._exit(3), 2: lambda: __import__("time").sleep(60)}

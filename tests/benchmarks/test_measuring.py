@@ -19,7 +19,7 @@ def test_the_peak_counts_what_lives_at_once_and_no_view():
     assert peak_bytes(step) == 8000
 
 
-def test_what_is_kept_for_the_backward_pass():
+def test_what_is_stored_for_the_backward_pass():
     layer, image = nn.Linear(10, 20), torch.zeros(5, 10)
     assert bytes_for_backward(lambda: layer(image)) == 5 * 10 * 4, "the input; weights are held anyway"
     assert bytes_for_backward(lambda: layer(image).relu()) == (5 * 10 + 5 * 20) * 4

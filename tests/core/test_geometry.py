@@ -85,7 +85,7 @@ def test_coordinates_on_whole_pixels_come_back_without_error():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_matched_tokens_show_the_same_place_and_swapped_axes_do_not(seed):
+def test_matched_tokens_show_the_same_position_and_swapped_axes_do_not(seed):
     """Of lattice crops, matched tokens are 0 px apart; with row and column swapped they are cells apart."""
     random = np.random.default_rng(seed)
     lattice = Lattice(np.array([0.0, 0.0]), np.array([32.0, 32.0]), 15)

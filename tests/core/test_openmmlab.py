@@ -31,7 +31,7 @@ def test_absent_operators_refuse_only_when_called():
         operator(1, key=2)
 
 
-def test_preparing_twice_keeps_the_first_placeholder():
+def test_preparing_twice_leaves_the_first_placeholder():
     openmmlab.prepare()
     before = importlib.import_module("mmcv._ext")
     openmmlab.prepare()

@@ -38,7 +38,7 @@ def named(pairs):
     return {(pair.match, *sorted((pair.first.image, pair.second.image))) for pair in pairs}
 
 
-def test_patients_pair_every_two_places_once():
+def test_patients_pair_every_two_splits_once():
     items = [
         item("1", TRAIN, "p", "a"),
         item("2", TRAIN, "p", "a"),
@@ -216,7 +216,7 @@ def leaking(tmp_path_factory):
     return tmp_path, config, held, trained
 
 
-def test_a_leak_is_found_listed_and_no_more_trained_on(leaking, capsys):
+def test_a_leak_is_detected_listed_and_no_more_trained_on(leaking, capsys):
     folder, config, held, trained = leaking
     command = ["data", "audit", "phantom_labels", "phantom_boxes", "--data-root", str(folder / "data")]
     assert main([*command, "--out", str(folder / "out")]) == 1
@@ -244,7 +244,7 @@ def test_a_leak_is_found_listed_and_no_more_trained_on(leaking, capsys):
     assert len(again.items) == 23
 
 
-def test_a_configuration_is_audited_whole_whatever_it_leaves_out(leaking, capsys):
+def test_a_configuration_is_audited_completely_whatever_it_leaves_out(leaking, capsys):
     folder, *_ = leaking
     config = folder / "limited.py"
     config.write_text(

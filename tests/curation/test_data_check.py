@@ -19,7 +19,7 @@ from tests.helpers.layouts.images import write_image
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_whole_folder_in_its_published_layout_has_no_fault(name, tmp_path):
+def test_a_complete_folder_in_its_published_layout_has_no_fault(name, tmp_path):
     card = write_layout(name, tmp_path)
     report = check_card(card, tmp_path)
     assert [issue for issue in report.issues if issue.severity is not Severity.NOTE] == []
@@ -60,7 +60,7 @@ def test_more_than_published_is_a_fault_of_a_partial_download_too(tmp_path):
     assert issues(report, IssueKind.COUNTS) == ["fault: found 6 of 5 images"]
 
 
-def test_fast_decodes_a_sample_of_each_folder_and_empty_files_are_found_everywhere(tmp_path, monkeypatch):
+def test_fast_decodes_a_sample_of_each_folder_and_empty_files_are_detected_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "SAMPLE", 2)
     card = write_layout("nih", tmp_path)
     folder = tmp_path / "nih" / "images_001" / "images"  # holds patients 2, 4 and 6: the first and last are decoded
@@ -141,7 +141,7 @@ def test_results_are_in_order_and_few_are_in_flight(tmp_path):
     assert most <= 3 * pixels.AHEAD
 
 
-def test_a_missing_folder_says_where_to_get_the_data(tmp_path, capsys):
+def test_a_missing_folder_names_the_download_page(tmp_path, capsys):
     assert main(["data", "check", "nih_chestxray14", "--data-root", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "there is no such folder" in shown and "https://nihcc.app.box.com" in shown

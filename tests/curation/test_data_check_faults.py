@@ -12,7 +12,7 @@ from tests.helpers.layouts.table_faults import TABLE_FAULTS
 
 
 @pytest.mark.parametrize("fault", TABLE_FAULTS + PLACE_FAULTS, ids=str)
-def test_a_planted_fault_is_named_with_its_place_and_what_to_do(fault, tmp_path):
+def test_a_planted_fault_is_named_with_its_position_and_fix(fault, tmp_path):
     card = write_layout(fault.layout, tmp_path)
     fault.plant(tmp_path / fault.layout)
     if fault.card is not None:

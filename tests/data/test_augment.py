@@ -41,7 +41,7 @@ def rectangle(height, width, box):
 
 
 @st.composite
-def films(draw):
+def images(draw):
     """Height, width and a box of at least an eighth of each."""
     height, width = draw(st.integers(48, 200)), draw(st.integers(48, 200))
     x1, y1 = draw(st.integers(0, width * 7 // 8 - 1)), draw(st.integers(0, height * 7 // 8 - 1))
@@ -50,9 +50,9 @@ def films(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(films(), geometries, st.integers(0, 2**32 - 1))
-def test_a_box_stays_the_bounds_of_its_mask(film, geometry, seed):
-    height, width, box = film
+@given(images(), geometries, st.integers(0, 2**32 - 1))
+def test_a_box_stays_the_bounds_of_its_mask(image, geometry, seed):
+    height, width, box = image
     boxes, classes = np.array([box], np.float32), np.array([3])
     view = Pipeline(96, geometry)(noise((height, width)), boxes, classes, rectangle(height, width, box), seed)
     rows, columns = np.nonzero(view.masks[0] == 1)
@@ -95,7 +95,7 @@ def test_unknown_never_becomes_foreground_and_comes_in_from_outside(geometry, se
     view = Pipeline(64, geometry)(image, None, None, np.stack([unknown, empty, striped]), seed)
     assert (view.masks[0] == 255).all()
     assert set(np.unique(view.masks)) <= {0, 255}
-    outside = view.image < 5  # the film is white, what comes in is black
+    outside = view.image < 5  # the image is white, what comes in is black
     assert (view.masks[1][outside] == 255).all()
     inside = view.image == 255
     assert (view.masks[1][inside] == 0).all()
@@ -165,7 +165,7 @@ def test_a_clean_teacher_sees_the_same_geometry_without_photometry():
     assert Pipeline(64, FULL_GEOMETRY, None, teacher="clean")(image, None, None, None, 0).teacher_image is None
 
 
-def test_the_teacher_of_the_whole_sees_the_plain_resize():
+def test_the_teacher_of_the_whole_image_sees_the_plain_resize():
     image = noise((80, 100))
     whole = Pipeline(64, {"crop_scale": (0.2, 0.4)}, FULL_PHOTOMETRY, teacher="whole")(image, None, None, None, 5)
     plain = Pipeline(64)(image, None, None, None, 5)
@@ -199,7 +199,7 @@ def test_the_plain_view_averages_areas_and_scales_boxes():
     assert np.array_equal(view.masks[0], (view.image == 200).astype(np.uint8))
 
 
-def test_masks_are_taken_from_the_middle_of_each_area():
+def test_masks_are_sampled_from_the_middle_of_each_area():
     mask = np.zeros((1, 40, 40), np.uint8)
     mask[0, 15:25, 15:25] = 1  # symmetric: so must the small one be
     small = Pipeline(8)(mask[0], None, None, mask, 0).masks[0]

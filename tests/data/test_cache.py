@@ -110,7 +110,7 @@ def test_a_cached_sample_is_the_decoded_one_bit_for_bit(root, tmp_path, view, mo
             assert_equal_samples(dataset.sample(index, seed=index), expected[key][index])
 
 
-def test_pixels_of_a_file_are_kept_once_for_all_tasks(root, tmp_path):
+def test_pixels_of_a_file_are_stored_once_for_all_tasks(root, tmp_path):
     fill_all(root, tmp_path / "cache")
     assert len(Store(tmp_path / "cache", SIZE).records()) == 2 * IMAGES, "images, and their masks"
 
@@ -134,7 +134,7 @@ def test_a_file_that_changes_is_decoded_again_and_no_other(root, tmp_path, chang
         assert_equal_samples(datasets(root, caches)[key].sample(2, seed=0), dataset.sample(2, seed=0))
 
 
-def test_an_image_that_cannot_be_read_is_told_of_by_whoever_asks_for_it(root, tmp_path):
+def test_an_image_that_cannot_be_read_is_reported_by_whoever_reads_it(root, tmp_path):
     (root / "1.png").write_bytes(b"no image")
     (root / "3.png").unlink()
     caches = fill_all(root, tmp_path / "cache")
@@ -180,7 +180,7 @@ def test_self_supervised_views_are_cut_from_whole_cached_images(tmp_path, object
             assert_equal_samples(result.target.views[name], view)
 
 
-def test_whole_images_take_what_the_others_leave_of_the_room(tmp_path):
+def test_full_size_images_take_the_memory_that_the_others_leave(tmp_path):
     write_phantom_datasets(tmp_path / "data", {"phantom_labels": 4}, size=150, processes=1)
     datasets = [{"card": "phantom_labels", "tasks": ["classification", "self_supervision"]}]
     changes = {"datasets": datasets, "runtime__cache": str(tmp_path / "cache"), "image_size": 64}
@@ -235,7 +235,7 @@ def test_processes_that_fill_at_once_add_every_entry_once(root, tmp_path):
     )
 
 
-def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(root, tmp_path, monkeypatch):
+def test_a_worker_that_dies_is_reported_and_the_next_run_goes_on(root, tmp_path, monkeypatch):
     decode = CardDataset.decode
     monkeypatch.setattr(CardDataset, "decode", lambda self, index: os._exit(9) if index == 4 else decode(self, index))
     with pytest.raises(DataError, match="a worker process has died"):
@@ -245,7 +245,7 @@ def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(root, tmp_path, mon
     assert len(Store(tmp_path / "cache", SIZE).records()) == 2 * IMAGES
 
 
-def test_what_was_decoded_before_a_stop_is_kept(root, tmp_path, monkeypatch):
+def test_images_decoded_before_a_stop_stay_cached(root, tmp_path, monkeypatch):
     def decode(self, index):
         if index == 4:
             raise KeyboardInterrupt

@@ -56,7 +56,7 @@ def odd(shared_data):
 
 
 @pytest.mark.shared
-def test_the_list_of_odd_files_is_whole(odd):
+def test_the_list_of_odd_files_is_complete(odd):
     with open(odd / "index.csv", encoding="utf-8") as stream:
         assert {row["file"] for row in csv.DictReader(stream)} == set(ODD)
 
@@ -148,7 +148,7 @@ def test_orientation_tags_are_applied(tmp_path, tag, upright):
 
 
 def dicom(values, photometric="MONOCHROME2", **tags):
-    """Bytes of a 16-bit DICOM film."""
+    """Bytes of a 16-bit DICOM image."""
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -233,7 +233,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 
 def formats():
-    """One film of 60 x 80 noisy pixels in each format, as bytes."""
+    """One image of 60 x 80 noisy pixels in each format, as bytes."""
     image = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
     result = {"dicom": dicom(image)}
     kinds = (("png", {}), ("jpeg", {}), ("jpeg", {"progressive": True}), ("tiff", {}), ("bmp", {}), ("gif", {}))
@@ -292,7 +292,7 @@ def test_masks_keep_their_values(tmp_path):
     assert (read_mask(save(palette, tmp_path / "p.png")) == values).all()
 
 
-def test_opacity_is_a_mask_where_it_says_something(tmp_path):
+def test_opacity_is_a_mask_if_it_varies(tmp_path):
     shape = np.array([[0, 255, 0], [255, 255, 0]], dtype=np.uint8)
     full, grey = np.full_like(shape, 255), np.full_like(shape, 90)
     cut_out = np.stack([grey, grey, grey, shape], axis=2)

@@ -144,7 +144,7 @@ def test_parts_of_a_distortion_do_what_they_say(seed):
     assert outside.mean() > 0.2 and 0 < inside.mean() < 0.6  # a window of at most six sevenths, five of a third
 
 
-def test_shrinking_averages_and_whole_pixels_are_copied():
+def test_shrinking_averages_and_complete_pixels_are_copied():
     image = np.random.default_rng(0).integers(0, 256, size=(64, 96), dtype=np.uint8)
     assert np.array_equal(crop(image, np.array([8.0, 16, 40, 48]), 32), image[8:40, 16:48])
     half = crop(image.astype(np.float32), np.array([0.0, 32, 64, 96]), 32)

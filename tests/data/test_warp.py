@@ -91,7 +91,7 @@ def test_one_warp_shows_what_a_turn_and_then_a_crop_show(turn, flip, seed):
         part = np.ascontiguousarray((turned[:, ::-1] if flip else turned)[y1:y2, x1:x2])
         return cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).astype(int)
 
-    clear = (two_steps(inside) == 255) & (move.image(inside) == 255)  # away from the film's rim
+    clear = (two_steps(inside) == 255) & (move.image(inside) == 255)  # away from the image's rim
     clear[[0, -1]] = clear[:, [0, -1]] = False  # two steps show nothing from beyond the crop
     beside = abs(move.image(image).astype(int) - two_steps(image))[clear]
     assert clear.mean() > 0.2 and beside.max() <= 4 and beside.mean() <= 1
@@ -99,7 +99,7 @@ def test_one_warp_shows_what_a_turn_and_then_a_crop_show(turn, flip, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(turns, st.booleans(), st.floats(16, 48), st.floats(16, 48), seeds)
-def test_places_go_where_their_pixels_go(turn, flip, x, y, seed):
+def test_positions_go_where_their_pixels_go(turn, flip, x, y, seed):
     move = moves(**turn, hflip=float(flip), crop_scale=(0.6, 1.0)).draw(random.Random(seed))
     rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
     spot = (200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)).round().astype(np.uint8)

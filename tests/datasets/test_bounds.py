@@ -140,7 +140,7 @@ def test_packed_tables_unpack_to_a_bounded_size(folder, monkeypatch):
     assert "has more than 2,000,000 lines" in read_fault(folder, packed).found
 
 
-def test_lines_and_whole_files_are_bounded(folder, monkeypatch):
+def test_lines_and_files_are_bounded(folder, monkeypatch):
     monkeypatch.setattr(_files, "MAX_LINE", 600_000)
     folder.write("f.csv", "file,Mass\n" + ("a.png,1" + " " * 300_000 + "\n") * 3)
     with pytest.raises(DataError, match="is repeated"):

@@ -96,7 +96,7 @@ def test_a_fault_names_file_and_key(tmp_path, values, key, value, place, words):
         (["A", "B", {"name": "C", "relation": "boarder"}], "[2].relation", "did you mean 'broader'?"),
     ],
 )
-def test_a_fault_of_a_class_names_its_place(tmp_path, values, classes, place, words):
+def test_a_fault_of_a_class_names_its_position(tmp_path, values, classes, place, words):
     values["tasks"]["classification"]["classes"] = classes
     error = fault(write(tmp_path, values))
     assert error.where.endswith(f"tiny.yaml: tasks.classification.classes{place}")

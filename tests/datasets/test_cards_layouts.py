@@ -291,7 +291,7 @@ def test_object_cxr(download):
     assert result.splits == [Split.TRAIN, Split.TRAIN, Split.VAL]
 
 
-def test_whole_covid_collection_leaves_ct_out(download):
+def test_complete_covid_collection_leaves_ct_out(download):
     data = download("ieee8023_covid")
     data.files("images/a.jpg", "images/b.jpg", "images/c.jpg", "images/d.jpg")
     data.write(
@@ -332,7 +332,7 @@ def test_label_columns_in_any_order(download, card, file, key, image):
     assert card != "ranzcr_clip" or result.patients == ["ranzcr:p7"]
 
 
-def test_organs_of_nih_keep_its_patients_and_sides(download):
+def test_organs_of_nih_keep_its_patients_and_splits(download):
     data = download("chexmask_nih")
     data.files("images_001/images/00000013_005.png", "images_002/images/00000013_006.png")
     data.write("test_list.txt", "00000013_006.png")

@@ -51,7 +51,7 @@ def test_a_split_list_may_name_images_by_the_end_of_their_path(folder):
     assert folder.read(card).splits == [Split.TRAIN, Split.VAL, Split.TRAIN, None]
 
 
-def test_an_image_that_the_patient_table_does_not_name_is_its_own_patient_where_the_card_says_so(folder):
+def test_an_image_that_the_patient_table_does_not_name_is_its_own_patient_if_the_card_declares_it(folder):
     folder.files("p/1.png", "p/2.png")
     folder.write("origin.csv", "image,old\n1,000123_4\n")
     patient = {
@@ -66,7 +66,7 @@ def test_an_image_that_the_patient_table_does_not_name_is_its_own_patient_where_
     assert result.patients == ["nih:123", "tiny:2.png"]
 
 
-def test_images_in_one_folder_or_in_many_are_found_by_one_pattern(folder):
+def test_images_in_one_folder_or_in_many_match_one_pattern(folder):
     folder.write("labels.csv", "file,found\na.png,A\nb.png,A\n")
     options = {"image_column": "file", "findings_column": "found"}
     card = make_card("findings_csv", ["A"], file="labels.csv", images="images*/**", options=options)
@@ -75,7 +75,7 @@ def test_images_in_one_folder_or_in_many_are_found_by_one_pattern(folder):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_a_card_says_where_the_data_are_and_what_may_be_done_with_them(name):
+def test_a_card_names_the_download_page_and_the_licence(name):
     card = CATALOG.card(name)
     assert re.match("https?://", card.home)
     assert card.citation and card.licence.name and card.survey.modality == "X-ray"

@@ -99,7 +99,7 @@ def chestx_det(shared_data, tmp_path) -> list[dict]:
     return records
 
 
-def test_chestx_det_on_both_sides(chestx_det, tmp_path):
+def test_chestx_det_in_both_splits(chestx_det, tmp_path):
     tables = {task: read("chestx_det", task, tmp_path) for task in CATALOG.card("chestx_det").tasks}
     positives = Counter(finding for record in chestx_det for finding in set(record["syms"]))
     published = CATALOG.card("chestx_det").expected.splits[Split.TEST]

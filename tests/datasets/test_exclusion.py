@@ -73,7 +73,7 @@ def test_a_test_patient_of_any_dataset_trains_in_none(clinics):
     assert images_of(data_module, "north", Split.TEST) == {"n1.png", "n2.png"}
 
 
-def test_an_allowed_test_side_binds_others_no_more_but_stays_its_own_test(clinics):
+def test_an_allowed_test_split_binds_others_no_more_but_stays_its_own_test(clinics):
     data_module = open_clinics(clinics, allow_test=("north",))
     assert images_of(data_module, "south", Split.TRAIN) == {"s0.png", "s1.png", "s5.png"}
     assert images_of(data_module, "south", Split.TEST) == {"s4.png"}
@@ -105,7 +105,7 @@ def test_a_limit_counts_what_is_left(clinics):
     assert images_of(again, "north", Split.TRAIN) == {"n3.png"}
 
 
-def test_an_entry_because_of_an_allowed_test_side_is_passed_over(clinics):
+def test_an_entry_because_of_an_allowed_test_split_is_ignored(clinics):
     entries = [
         ("south", "images/s1.png", "patient", "north", "images/n1.png", "test"),
         ("south", "images/s5.png", "exact", "north", "images/n2.png", "test"),
@@ -174,7 +174,7 @@ def table(dataset, patients, splits):
     )
 
 
-def test_only_shared_patients_lose_their_allowed_test_side():
+def test_only_shared_patients_lose_their_allowed_test_split():
     tables = [table("x", ["p", "q"], [Split.TEST, Split.TEST]), table("y", ["p", "r"], [Split.TEST, None])]
     x, y = without_allowed_tests(tables, ["x"])
     assert x.splits == [None, Split.TEST] and y.splits == [Split.TEST, None]
@@ -190,7 +190,7 @@ SIDE = st.sampled_from([None, Split.TRAIN, Split.VAL, Split.TEST])
     allowed=st.sets(st.integers(0, 3)),
     seed=st.integers(0, 5),
 )
-def test_no_patient_of_a_closed_test_side_trains(tables, allowed, seed):
+def test_no_patient_of_a_closed_test_split_trains(tables, allowed, seed):
     tables = [table(f"d{number}", list(sides), sides.values()) for number, sides in enumerate(tables)]
     names = [f"d{number}" for number in allowed]
     shares = {Split.TRAIN: 0.8, Split.VAL: 0.1, Split.TEST: 0.1}

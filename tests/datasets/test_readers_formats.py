@@ -134,7 +134,7 @@ def test_coco_boxes_become_corners_and_classes_go_by_name(folder):
     assert result.targets[1].box_classes.dtype == np.int64
 
 
-def test_a_crowd_region_alone_says_neither_present_nor_absent(folder):
+def test_a_crowd_region_alone_means_neither_present_nor_absent(folder):
     folder.files("a.png")
     crowd = {"category_id": 3, "bbox": [0, 0, 50, 50], "iscrowd": 1}
     folder.write("f.json", coco([crowd]))
@@ -201,7 +201,7 @@ def test_chestx_det(folder, task):
 BBOX = {"image_column": "Image Index", "class_column": "Finding Label", "box_columns": ["Bbox [x", "y", "w", "h]"]}
 
 
-def test_a_list_of_boxes_says_nothing_of_what_is_not_boxed(folder):
+def test_a_list_of_boxes_leaves_unboxed_classes_unknown(folder):
     folder.files("a.png", "b.png", "c.png")
     folder.write(
         "f.csv",

@@ -57,7 +57,7 @@ def write_joined(folder: Folder, labels: str = "1001,5,1.0\n1002,6,0.0\n1001,7,-
     folder.write("sides.csv", "dicom,side\nc,test\nb,train\na,train\n")
 
 
-def test_joined_tables_give_labels_sides_and_paths(folder):
+def test_joined_tables_give_labels_splits_and_paths(folder):
     write_joined(folder)
     result = folder.read(joined_card())
     assert result.images == ["p10/1001/s5/a.jpg", "p10/1002/s6/c.jpg", "p10/1001/s5/b.jpg"]
@@ -90,7 +90,7 @@ def test_an_empty_column_of_the_path_names_its_row(folder):
 
 
 @pytest.mark.parametrize("keep", [10, -4])
-def test_a_torn_packed_file_is_no_whole_gzip_file(folder, keep):
+def test_a_torn_packed_file_is_no_complete_gzip_file(folder, keep):
     write_joined(folder)
     path = folder.path / "labels.csv.gz"
     path.write_bytes(path.read_bytes()[:keep])
@@ -98,7 +98,7 @@ def test_a_torn_packed_file_is_no_whole_gzip_file(folder, keep):
     assert error.where == "labels.csv.gz" and "not a complete gzip file" in error.found
 
 
-def test_several_files_a_task_each_with_its_folder_and_side(folder):
+def test_several_files_per_task_each_with_its_folder_and_split(folder):
     folder.files("train/a.png", "val/a.png", "val/b.png")
     folder.write("train.csv", "file,Mass\na.png,1\n")
     folder.write("val.csv", "file,Mass\na.png,0\nb.png,1\n")

@@ -216,7 +216,7 @@ def test_lung_masks_of_the_covid_images(shared_data):
     assert result.patients == [f"covid:{patients[stem]}" for stem in stems]
 
 
-def test_lung_masks_with_pixels_nobody_can_tell(shared_data):
+def test_lung_masks_with_ambiguous_pixels(shared_data):
     result = read("multi_lung_masks", Task.SEGMENTATION, shared_data / "cxr_multi")
     rows = rows_of(shared_data / "cxr_multi/B_v7_lungseg/index.csv")
     assert result.images == [row["image"] for row in rows]
@@ -250,7 +250,7 @@ def test_children(shared_data):
         assert result.patients[result.images.index(image)] == f"kermany:P{match.group(1)}"
 
 
-def test_a_patient_of_several_sets_is_on_one_side(shared_data):
+def test_a_patient_of_several_sets_is_in_one_split(shared_data):
     tables = [
         read(name, task, shared_data / ("cxr_multi" if name in MULTI else "."))
         for name in (*MULTI, *REAL)

@@ -55,7 +55,7 @@ def test_a_share_of_nothing_gets_nobody():
     assert Counter(assign_splits([table("a", people("a", 10))], shares, 0).values()) == {Split.TRAIN: 8, Split.VAL: 2}
 
 
-def test_the_strictest_official_side_wins():
+def test_the_strictest_official_split_wins():
     sides = assign_splits(
         [
             table("a", ["p", "q", "r"], [Split.TRAIN, Split.TRAIN, Split.VAL]),
@@ -67,7 +67,7 @@ def test_the_strictest_official_side_wins():
     assert sides == {"p": Split.VAL, "q": Split.TEST, "r": Split.TEST}
 
 
-def test_a_fixed_test_side_takes_no_further_patients():
+def test_a_fixed_test_split_receives_no_further_patients():
     """ChestX-ray14 fixes its test list and leaves training and validation to the user."""
     patients = people("a", 100)
     official = [Split.TEST if i < 5 else None for i in range(100)]
@@ -78,7 +78,7 @@ def test_a_fixed_test_side_takes_no_further_patients():
     assert counts[Split.VAL] > 0
 
 
-def test_a_fixed_side_holds_for_the_patient_in_other_datasets_too():
+def test_a_fixed_split_holds_for_the_patient_in_other_datasets_too():
     shared = people("s", 30)
     official = [Split.TEST] + [None] * 29
     sides = assign_splits(
@@ -87,7 +87,7 @@ def test_a_fixed_side_holds_for_the_patient_in_other_datasets_too():
     assert [p for p in shared if sides[p] is Split.TEST] == shared[:1]
 
 
-def test_all_sides_fixed_leaves_training():
+def test_all_splits_fixed_leaves_training():
     official = [Split.TRAIN, Split.VAL, Split.TEST, None, None]
     sides = assign_splits([table("a", people("a", 5), official)], SHARES, 0)
     assert sides["a:3"] is sides["a:4"] is Split.TRAIN
@@ -129,7 +129,7 @@ def tables(drawn) -> list[Annotations]:
 
 @settings(max_examples=150, deadline=None)
 @given(drawn=DATASETS, seed=st.integers(0, 5), order=st.randoms(use_true_random=False))
-def test_everybody_has_a_side_whatever_the_order(drawn, seed, order):
+def test_everybody_has_a_split_whatever_the_order(drawn, seed, order):
     sides = assign_splits(tables(drawn), SHARES, seed)
     assert set(sides) == {patient for rows in drawn for patient, _ in rows}
     shuffled = [(i, order.sample(rows, len(rows))) for i, rows in enumerate(drawn)]
@@ -140,7 +140,7 @@ def test_everybody_has_a_side_whatever_the_order(drawn, seed, order):
 
 @settings(max_examples=150, deadline=None)
 @given(drawn=DATASETS, seed=st.integers(0, 5))
-def test_official_sides_hold_and_the_strictest_wins(drawn, seed):
+def test_official_splits_hold_and_the_strictest_wins(drawn, seed):
     sides = assign_splits(tables(drawn), SHARES, seed)
     official: dict[str, set[Split]] = {}
     for rows in drawn:
@@ -155,7 +155,7 @@ def test_official_sides_hold_and_the_strictest_wins(drawn, seed):
 
 @settings(max_examples=150, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4), common=st.integers(0, 10), seed=st.integers(0, 5))
-def test_every_dataset_with_enough_patients_of_its_own_is_on_every_side(sizes, common, seed):
+def test_every_dataset_with_enough_patients_of_its_own_is_in_every_split(sizes, common, seed):
     shared = people("shared", common)
     drawn = {f"d{i}": people(f"d{i}", n) + shared for i, n in enumerate(sizes)}
     sides = assign_splits([table(name, patients) for name, patients in drawn.items()], SHARES, seed)

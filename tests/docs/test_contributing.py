@@ -120,7 +120,7 @@ def test_a_metric_is_there_at_every_evaluation(run):
     assert {row["class"] for row in rows if row["metric"] == "Brier"} == {"Nodule", "Effusion", "mean"}
 
 
-def test_a_metric_is_what_it_says(run, phantoms):
+def test_a_metric_is_what_its_name_promises(run, phantoms):
     (row,) = [
         row
         for row in foundationx.evaluate(run, phantoms, split="train", models=["teacher"])

@@ -40,7 +40,7 @@ def test_the_readme_names_the_folder(thing):
     assert f"`{path.name}`" in row or (inner and f"`{inner}/`" in row), f"{thing}: {row}"
 
 
-def test_the_table_of_folders_is_whole_and_in_the_order_of_imports():
+def test_the_table_of_folders_is_complete_and_in_the_order_of_imports():
     rows = re.findall(r"^\| `foundationx/(\w+)/` \|", README, re.M)
     folders = {path.parent.name for path in (ROOT / "foundationx").glob("*/__init__.py")}
     assert set(rows) == folders and len(rows) == len(folders) == 11

@@ -65,7 +65,7 @@ def test_a_written_file_has_its_checksum_beside_it(tmp_path):
     assert names(tmp_path) == ["file.pt", "file.sha256"]
 
 
-def test_a_disk_that_writes_something_else_is_found_out(tmp_path):
+def test_a_disk_that_writes_something_else_is_detected(tmp_path):
     path = tmp_path / "file.pt"
     write_verified(path, lambda stream: stream.write(b"the old content"))
 
@@ -79,7 +79,7 @@ def test_a_disk_that_writes_something_else_is_found_out(tmp_path):
     assert names(tmp_path) == ["file.pt", "file.sha256"]
 
 
-def test_a_disk_without_room_leaves_the_old_checkpoint_and_nothing_else(tmp_path, state):
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path, state):
     """A limit on the size of files stands for the full disk: the system's own error comes in the middle of a write."""
     path = save_checkpoint(tmp_path, step=1, **state)
     before, content = names(tmp_path), path.read_bytes()
@@ -94,7 +94,7 @@ def test_a_disk_without_room_leaves_the_old_checkpoint_and_nothing_else(tmp_path
     assert save_checkpoint(tmp_path, step=2, **state).is_file(), "the next save succeeds"
 
 
-def test_the_disk_s_fault_is_told_and_not_torch_s(tmp_path):
+def test_the_disk_s_error_is_reported_and_not_torch_s(tmp_path):
     class Full:
         def __getstate__(self):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -104,7 +104,7 @@ def test_the_disk_s_fault_is_told_and_not_torch_s(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_flipped_bit_is_found_that_torch_does_not_see(folder):
+def test_a_flipped_bit_is_detected_that_torch_does_not_see(folder):
     path = folder / "step_00000003.pt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -120,7 +120,7 @@ def test_a_checkpoint_alone_can_be_carried_elsewhere(folder, tmp_path):
     assert load_checkpoint(elsewhere).step == 2
 
 
-def test_the_newest_good_one_is_taken_and_the_others_are_named(folder):
+def test_the_newest_good_one_is_loaded_and_the_others_are_named(folder):
     for step, size in ((3, 5000), (2, 0)):
         path = folder / f"step_{step:08d}.pt"
         path.write_bytes(path.read_bytes()[:size])

@@ -49,7 +49,7 @@ def terminal(width=80):
     return Progress(Console(file=stream, width=width, force_terminal=True)), stream
 
 
-def test_without_a_terminal_there_are_whole_lines_without_control_codes(clock):
+def test_without_a_terminal_there_are_complete_lines_without_control_codes(clock):
     progress, stream = plain()
     run(progress, clock)
     lines = stream.getvalue().splitlines()
@@ -61,7 +61,7 @@ def test_without_a_terminal_there_are_whole_lines_without_control_codes(clock):
     assert "bce" not in stream.getvalue()
 
 
-def test_plain_lines_keep_their_distance_but_the_last_step_is_told(clock):
+def test_plain_lines_keep_their_distance_but_the_last_step_is_reported(clock):
     progress, stream = plain()
     run(progress, clock, seconds_a_step=1.0)
     shown = [int(line.split()[0]) for line in stream.getvalue().splitlines() if line[0].isdigit()]
@@ -115,7 +115,7 @@ def test_the_display_stays_within_the_terminal(clock):
     assert any("ETA" in line for line in drawn)
 
 
-def test_names_and_messages_are_no_markup_and_tables_are_whole(clock):
+def test_names_and_messages_are_no_markup_and_tables_are_complete(clock):
     for make in (plain, terminal):
         progress, stream = make(width=200)
         with progress:

@@ -210,7 +210,7 @@ def test_a_run_that_crashed_in_a_lock_phase_goes_on_as_if_it_had_not(phantoms, t
     assert equal(everything(again), everything(whole))
 
 
-def test_features_are_counted_by_hand_and_pixels_are_not_kept(phantoms, tmp_path):
+def test_features_are_counted_by_hand_and_pixels_are_not_cached(phantoms, tmp_path):
     trainer = tiny_trainer(phantoms, tmp_path, **OPTIONS)
     trainer.model.eval()
     for key in trainer.model.classes:
@@ -222,7 +222,7 @@ def test_features_are_counted_by_hand_and_pixels_are_not_kept(phantoms, tmp_path
     assert torch.equal(targets.labels, batch.labels) and targets.metas == batch.metas
 
 
-def test_a_budget_too_small_for_one_batch_is_told_before_the_first_step(phantoms, tmp_path):
+def test_a_budget_too_small_for_one_batch_is_reported_before_the_first_step(phantoms, tmp_path):
     trainer = tiny_trainer(phantoms, tmp_path, **OPTIONS | {"schedule__reuse": {"uses": 2, "memory_gb": 1e-6}})
     with pytest.raises(
         ConfigError, match=r"schedule.reuse.memory_gb: 0.001 MB; features of one batch of detection take 0.0163"
@@ -231,7 +231,7 @@ def test_a_budget_too_small_for_one_batch_is_told_before_the_first_step(phantoms
     assert trainer.step == 0
 
 
-def test_plan_and_doctor_say_what_is_kept(phantoms, tmp_path, capsys):
+def test_plan_and_doctor_print_what_is_cached(phantoms, tmp_path, capsys):
     changes = [f"schedule.reuse.uses={USES}", "schedule.reuse.memory_gb=1e-4", "schedule.lock.detection=50"]
     arguments = [str(CONFIG), "--data-root", str(phantoms), "--cfg-options", *changes]
     a_batch = 4 * BYTES[Task.DETECTION]

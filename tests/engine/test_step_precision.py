@@ -83,6 +83,6 @@ def test_the_optimizers_groups_are_merged(trainer):
     assert len([p for group in groups for p in group["params"]]) == len(list(trainer.model.parameters()))
 
 
-def test_activations_are_kept_unless_it_is_asked_otherwise(trainer):
+def test_activations_are_stored_by_default(trainer):
     asked = [module.with_cp for module in trainer.model.modules() if hasattr(module, "with_cp")]
     assert asked and not any(asked)

@@ -102,7 +102,7 @@ def test_the_page_names_the_eight_files_to_read():
     assert places == sorted(places), "in the order of reading"
 
 
-def test_the_walk_itself_counts_entries_past_torch(trainer):
+def test_the_loop_itself_counts_entries_past_torch(trainer):
     images = next(iter(trainer.batches(0))).images
     with Walk() as walk:
         trainer.model(trainer.normalise(images))

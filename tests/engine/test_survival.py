@@ -67,7 +67,7 @@ def test_an_incident_names_head_step_and_images(phantoms, tmp_path):
 
 
 @pytest.mark.parametrize("clip", [1.0, None])
-def test_a_gradient_alone_that_is_not_finite_is_found(phantoms, tmp_path, clip):
+def test_a_gradient_alone_that_is_not_finite_is_detected(phantoms, tmp_path, clip):
     """Two batches make one optimizer step: both are named, and nothing of either is taken."""
     snapshots, onlooker = Snapshots(), Onlooker()
     options = SHORT | {"optimizer__accumulate": 2, "optimizer__clip_norm": clip, "schedule__max_steps": 4}

@@ -60,7 +60,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert {f"{row['dataset']}/{row['task']}" for row in log} == HEADS
 
 
-def test_metrics_hold_every_head_model_and_side(finished):
+def test_metrics_hold_every_head_model_and_split(finished):
     rows = WorkDir(finished).read_metrics()
     last = max(row.visit for row in rows)
     for split in ("val", "test"):

@@ -1,4 +1,4 @@
-"""Every head and model is judged on every image once; exact figures come from a model that knows the truth."""
+"""Every head and model is evaluated on every image once; exact figures come from a model that knows the truth."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 OPTIONS = {"split.train": 0.4, "split.val": 0.6, "split.test": 0.0}
 KEYS = {task: TaskKey("odd", task) for task in annotated_tasks()}
 SIZES = [(40, 100), (96, 48), (70, 70), (30, 120), (64, 50)]
-"""Height and width of the films that the truth-telling model is judged on."""
+"""Height and width of the images that the truth-telling model is evaluated on."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_there_is_a_row_for_every_head_model_metric_and_class(data_module, evalu
     assert all(row.value is None or 0 <= row.value <= 1 for row in evaluated.rows if row.metric not in ("HD95", "ASD"))
 
 
-def test_n_counts_images_and_true_boxes_of_the_side(data_module, evaluated):
+def test_n_counts_images_and_true_boxes_of_the_split(data_module, evaluated):
     for key, table in data_module.annotations.items():
         side = data_module.indices[key][Split.VAL]
         for row in evaluated.rows:
@@ -108,7 +108,7 @@ def test_a_second_evaluation_gives_the_same_in_batches_of_any_size(phantoms, mod
         assert one.value == pytest.approx(two.value, abs=1e-5) and one.n == two.n
 
 
-def test_progress_is_told_after_each_batch(data_module, models):
+def test_progress_is_reported_after_each_batch(data_module, models):
     reported = []
     evaluate(data_module, models, Split.VAL, 0, lambda key, done, total: reported.append((key, done, total)))
     for key in data_module.annotations:
@@ -116,20 +116,20 @@ def test_progress_is_told_after_each_batch(data_module, models):
         assert [entry for entry in reported if entry[0] == key] == [(key, done + 1, total) for done in range(total)]
 
 
-def film_box(height, width):
+def image_box(height, width):
     """A box with other shares in x and y."""
     return [width // 5, height // 4, width // 5 * 3, height // 4 * 3]
 
 
 @pytest.fixture
 def odd(tmp_path):
-    """Films that are not square, with one box each that is also their mask; the label is 1 on every second."""
+    """Images that are not square, with one box each that is also their mask; the label is 1 on every second."""
     number = len(SIZES)
-    boxes = [np.array([film_box(*size)], np.float32) for size in SIZES]
+    boxes = [np.array([image_box(*size)], np.float32) for size in SIZES]
     for place, size in enumerate(SIZES):
         cv2.imwrite(str(tmp_path / f"{place}.png"), np.full(size, 10 * place + 10, np.uint8))
         mask = np.zeros(size, np.uint8)
-        x1, y1, x2, y2 = film_box(*size)
+        x1, y1, x2, y2 = image_box(*size)
         mask[y1:y2, x1:x2] = 255
         cv2.imwrite(str(tmp_path / f"m{place}.png"), mask)
     targets = {
@@ -151,7 +151,7 @@ def odd(tmp_path):
 
 
 class Knowing(nn.Module):
-    """Knows each film by its grey level; its boxes keep ``share`` of the true height, its masks are the boxes."""
+    """Knows each image by its grey level; its boxes keep ``share`` of the true height, its masks are the boxes."""
 
     def __init__(self, config, share=1.0):
         super().__init__()
@@ -177,7 +177,7 @@ class Knowing(nn.Module):
         return SegmentationPrediction(masks=(down[:, None, :, None] & across[:, None, None, :]).float())
 
     def box(self, height, width):
-        x1, y1, x2, y2 = film_box(height, width)
+        x1, y1, x2, y2 = image_box(height, width)
         return torch.tensor([x1 / width, y1 / height, x2 / width, (y1 + (y2 - y1) * self.share) / height])
 
 
@@ -187,7 +187,7 @@ def values(evaluated, model="knows"):
     }
 
 
-def test_the_truth_scores_one_on_films_of_any_shape(odd):
+def test_the_truth_scores_one_on_images_of_any_shape(odd):
     evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
     table = values(evaluated)
     for metric in ("AUROC", "AUPRC", "AP40", "AP50", "AP"):
@@ -195,7 +195,7 @@ def test_the_truth_scores_one_on_films_of_any_shape(odd):
     assert table["Dice"][0] > 0.97 and table["Dice positives"][1] == len(SIZES)
 
 
-def test_boxes_of_less_height_fail_where_their_overlap_says(odd):
+def test_boxes_of_less_height_fail_above_their_overlap(odd):
     models = {"half": Knowing(odd.config, share=0.47), "most": Knowing(odd.config, share=0.72)}
     evaluated = evaluate(odd, models, Split.VAL, 0)
     half, most = values(evaluated, "half"), values(evaluated, "most")
@@ -211,14 +211,14 @@ def test_boxes_are_scored_in_pixels_of_the_source(odd):
     ]
     for image, size in enumerate(SIZES):
         boxes, true_boxes = stored.ragged("boxes").image(image), stored.ragged("true_boxes").image(image)
-        assert np.allclose(true_boxes, [film_box(*size)], atol=1e-3) and np.allclose(boxes[0], true_boxes, atol=1e-3)
+        assert np.allclose(true_boxes, [image_box(*size)], atol=1e-3) and np.allclose(boxes[0], true_boxes, atol=1e-3)
 
 
 def test_examples_hold_truth_and_prediction_in_pixels_of_the_view(odd):
     evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
     side = odd.config.image_size
     for size, example in zip(SIZES, evaluated.examples[KEYS[Task.DETECTION]], strict=True):
-        x1, y1, x2, y2 = film_box(*size)
+        x1, y1, x2, y2 = image_box(*size)
         expected = [[x1 / size[1] * side, y1 / size[0] * side, x2 / size[1] * side, y2 / size[0] * side]]
         assert np.allclose(example.boxes, expected, atol=1e-3) and np.allclose(example.pred_boxes, expected, atol=1e-3)
         assert example.pred_scores == pytest.approx([0.9]), "weak boxes are not shown"
@@ -230,8 +230,8 @@ def test_examples_hold_truth_and_prediction_in_pixels_of_the_view(odd):
     assert reported == pytest.approx([0.1, 0.9, 0.1, 0.9, 0.1])
 
 
-def test_an_unreadable_film_is_listed_and_none_is_judged_twice(odd):
-    """The loader puts the next film in its place, which has a turn of its own."""
+def test_an_unreadable_image_is_listed_and_none_is_evaluated_twice(odd):
+    """The loader puts the next image in its place, which has a turn of its own."""
     (odd.roots["odd"] / "1.png").write_bytes(b"")
     evaluated = evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
     table = values(evaluated)
@@ -245,7 +245,7 @@ def test_an_unreadable_film_is_listed_and_none_is_judged_twice(odd):
     ]
 
 
-def test_an_unreadable_film_is_an_error_where_none_may_be_skipped(odd):
+def test_an_unreadable_image_is_an_error_if_none_may_be_skipped(odd):
     (odd.roots["odd"] / "1.png").write_bytes(b"")
     runtime = odd.config.runtime.model_copy(update={"on_bad_sample": "raise"})
     odd.config = odd.config.model_copy(update={"runtime": runtime})
@@ -253,7 +253,7 @@ def test_an_unreadable_film_is_an_error_where_none_may_be_skipped(odd):
         evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
 
 
-def test_a_side_without_images_has_no_rows(odd):
+def test_a_split_without_images_has_no_rows(odd):
     assert evaluate(odd, {"knows": Knowing(odd.config)}, Split.TRAIN, 0).rows == []
 
 
@@ -270,7 +270,7 @@ def test_a_file_is_decoded_once_for_all_heads_and_a_backbone_looks_once(odd, mon
     assert looks == [2, 2, 2, 2, 1, 1], "two models, five images in batches of two"
 
 
-def test_heads_together_say_what_each_says_alone(odd):
+def test_heads_together_predict_as_each_does_alone(odd):
     """Bit for bit: a head's batches are the same, and so is what the backbone makes of them."""
     torch.manual_seed(0)
     models = {"student": FoundationModel(odd.config.model, odd.classes)}
@@ -283,7 +283,7 @@ def test_heads_together_say_what_each_says_alone(odd):
 
 
 def test_heads_that_look_at_some_files_together_see_each_image_once(odd):
-    """Detection knows films 0 to 2, segmentation 1 to 4: three sets of heads."""
+    """Detection knows images 0 to 2, segmentation 1 to 4: three sets of heads."""
     chosen = {Task.CLASSIFICATION: range(5), Task.DETECTION: range(3), Task.SEGMENTATION: range(1, 5)}
     odd.indices = {KEYS[task]: {Split.VAL: np.array(places)} for task, places in chosen.items()}
     batches = image_batches(odd, Split.VAL, 2)

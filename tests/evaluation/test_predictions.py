@@ -87,7 +87,7 @@ def test_masks_come_back(masks):
     assert np.array_equal(taken.image(0), masks[2]) and np.array_equal(taken.image(1), masks[0])
 
 
-def test_ragged_values_are_taken_image_by_image():
+def test_ragged_values_are_read_image_by_image():
     ragged = Ragged.of([np.array([1, 2]), np.zeros(0, int), np.array([3])])
     assert ragged.images.tolist() == [0, 0, 2] and [part.tolist() for part in map(ragged.image, range(3))] == [
         [1, 2], [], [3]
@@ -118,7 +118,7 @@ def batch_of(key, sizes, **targets):
     return kind(key, images, images, torch.ones(number, 1), metas, **targets)
 
 
-def test_boxes_are_kept_in_pixels_of_the_source_and_images_are_counted_over_batches():
+def test_boxes_are_stored_in_pixels_of_the_source_and_images_are_counted_over_batches():
     key = TaskKey("d", Task.DETECTION)
     batches = []
     for size, true in (((100, 200), [[0.5, 0.5, 0.2, 0.4]]), ((50, 50), [])):

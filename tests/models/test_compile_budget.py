@@ -243,7 +243,7 @@ def test_a_filled_up_batch_predicts_as_it_is(model, task):
             torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_backend_that_cannot_compile_is_told_of_before_training(small):
+def test_a_backend_that_cannot_compile_is_reported_before_training(small):
     def broken(graph, inputs):
         raise RuntimeError("no compiler was found")
 

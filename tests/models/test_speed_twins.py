@@ -53,7 +53,7 @@ def test_fused_attention_is_off_by_default_and_refuses_to_drop_weights():
 
 
 @pytest.mark.parametrize("size", [64, 96, 160])
-def test_the_kept_mask_changes_no_bit_of_mmdets_forward_and_backward(size):
+def test_the_stored_mask_changes_no_bit_of_mmdets_forward_and_backward(size):
     torch.manual_seed(0)
     theirs, ours = Backbone(SWIN | {"type": "mmdet.SwinTransformer"}), Backbone(SWIN)
     ours.load_state_dict(theirs.state_dict())

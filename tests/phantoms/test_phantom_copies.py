@@ -86,7 +86,7 @@ def test_samples_have_boxes_inside_and_masks_of_their_size(copies, name):
                 assert masks.shape == (len(result.classes), height, width) and (masks == 1).any()
 
 
-def test_what_one_card_says_of_an_image_no_other_contradicts(copies):
+def test_labels_of_one_card_contradict_no_other(copies):
     labels_of: dict[tuple, dict[float, str]] = {}
     for name in NAMES:
         card = CATALOG.card(name)
@@ -223,7 +223,7 @@ def test_what_cannot_be_imitated_is_named(tmp_path, old, new, key):
         write_copies(tmp_path / "data", ["clinic"], catalog, images=4, size=32)
 
 
-def test_marks_are_seen_where_they_are_said_to_be(tmp_path):
+def test_marks_are_visible_at_their_annotated_positions(tmp_path):
     """A class that the phantom does not know is a bright spot: its polygon is brighter than what is around it."""
     write_copies(tmp_path, ["object_cxr"], CATALOG, images=12, size=96)
     card = CATALOG.card("object_cxr")

@@ -28,7 +28,7 @@ EXPRESSIONS = sorted(
 
 @pytest.mark.parametrize("expression", [*EXPRESSIONS, r"^([^\d_]{4})x", r"a(b|c)+d", r"(\w{2,3}?)-\S", r"(.*)\.png$"])
 @given(inside=st.integers(1, 9999), outside=st.integers(1, 9999))
-def test_an_example_matches_and_its_group_tells_numbers_apart(expression, inside, outside):
+def test_an_example_matches_and_its_group_distinguishes_numbers(expression, inside, outside):
     match = re.search(expression, example(expression, inside, outside))
     assert match and match.group(1)
     if r"\d+" in expression.partition("(")[2].partition(")")[0]:

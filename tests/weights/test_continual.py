@@ -38,7 +38,7 @@ def earlier(tmp_path_factory):
     return teacher, folder
 
 
-def test_a_permuted_and_extended_head_says_the_same_of_each_class_by_name(earlier):
+def test_a_permuted_and_extended_head_predicts_the_same_for_each_class_by_name(earlier):
     teacher, folder = earlier
     heads = {ORGANS: ("heart",), BOXES: ("heart", "nodule", "mass"), LABELS: ("oedema", "pneumonia", "mass", "nodule")}
     model = model_of(heads, 2)
@@ -69,7 +69,7 @@ def test_a_permuted_and_extended_head_says_the_same_of_each_class_by_name(earlie
         assert torch.equal(model.backbone.state_dict()[name], value), "the teacher's, not the student's"
 
 
-def test_class_rows_of_a_detection_head_are_taken_by_name_and_its_padding_row_stays_last(earlier):
+def test_class_rows_of_a_detection_head_are_loaded_by_name_and_its_padding_row_stays_last(earlier):
     teacher, folder = earlier
     same = model_of({BOXES: EARLIER[BOXES]}, 2)
     load_run(same, folder)

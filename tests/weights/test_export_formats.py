@@ -74,7 +74,7 @@ def write(name, trained, path):
     return FORMATS.get(name).write(model, config, "teacher", path)
 
 
-def test_only_the_last_stage_tells_the_two_rules_of_shifting_apart(images):
+def test_only_the_last_stage_distinguishes_the_two_rules_of_shifting(images):
     """Same weights: equal where maps are larger than the window, different where one window covers the map."""
     always, published = build(swin("mmdet.SwinTransformer"))[0], build(swin("mmdet.PublishedSwin"))[0]
     assert always.state_dict().keys() == published.state_dict().keys()

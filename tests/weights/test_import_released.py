@@ -66,7 +66,7 @@ def test_imported_backbone_gives_the_features_of_a_plain_swin(released, tmp_path
     torch.testing.assert_close(pooled, reference(IMAGES), atol=1e-5, rtol=1e-5)
 
 
-def test_every_tensor_is_taken_or_dropped_for_a_reason(released):
+def test_every_tensor_is_loaded_or_skipped_for_a_reason(released):
     _, tensors, path, _ = released
     result = read_released(path)
     of_file = {name for name in result.skipped if name in tensors}
@@ -202,7 +202,7 @@ def test_check_of_names_passes_equal_ones_only():
         check_classes(("a", "b"), ("b", "a"), "here")
 
 
-def test_later_timm_names_are_taken_too(tmp_path):
+def test_later_timm_names_are_loaded_too(tmp_path):
     reference = PlainSwin(**TINY, merge_first=True).eval()
     save_file({name: value.contiguous() for name, value in reference.state_dict().items()}, tmp_path / "b.safetensors")
     result = read_released(tmp_path / "b.safetensors")
@@ -220,13 +220,13 @@ def test_options_and_numbers_beside_the_weights_are_read_without_running_code(tm
     assert result.skipped["state_dict"].startswith("other weights") and result.entry == "teacher"
 
 
-def test_the_student_is_taken_where_asked(tmp_path):
+def test_the_student_is_loaded_if_asked(tmp_path):
     tensors = ark()[1]
     result = read_released(save(wrapped(tensors), tmp_path / "a.pth.tar"), entry="state_dict")
     assert torch.equal(result.heads[0].bias, tensors["omni_heads.0.bias"] + 1)
 
 
-def test_command_writes_and_says_what_it_did(tmp_path, capsys):
+def test_command_writes_and_reports_what_it_did(tmp_path, capsys):
     path = save(wrapped(ark()[1]), tmp_path / "ark.pth.tar")
     assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
     reported = capsys.readouterr().out

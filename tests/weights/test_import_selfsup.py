@@ -48,7 +48,7 @@ def test_imported_backbone_gives_the_features_of_the_source(name, plain, tmp_pat
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_tensor_and_entry_is_taken_or_dropped_for_a_reason(name, plain, tmp_path):
+def test_every_tensor_and_entry_is_loaded_or_skipped_for_a_reason(name, plain, tmp_path):
     wrap, network = FILES[name]
     content = wrap(plain[network][1])
     result = read_released(save(content, tmp_path / "a.pth"))
@@ -59,7 +59,7 @@ def test_every_tensor_and_entry_is_taken_or_dropped_for_a_reason(name, plain, tm
     assert len(set(result.loaded.values())) == len(result.loaded)
 
 
-def test_the_published_branch_is_taken_and_the_other_where_asked(plain, tmp_path):
+def test_the_published_branch_is_loaded_and_the_other_if_asked(plain, tmp_path):
     branches = {"adam": "state_dict", "adam_v2": "teacher", "peac": "student", "ace": "teacher", "lamps": "teacher"}
     for name, branch in branches.items():
         wrap, network = FILES[name]
@@ -79,7 +79,7 @@ def test_each_method_keeps_the_normalisation_of_its_training(plain, tmp_path):
         assert read_released(save(wrap(plain[network][1]), tmp_path / name)).mean == mean
 
 
-def test_a_bare_encoder_is_a_resnet_and_adams_where_said(plain, tmp_path):
+def test_a_bare_encoder_is_a_resnet_and_adams_if_named(plain, tmp_path):
     tensors = plain["resnet"][1]
     path = save(tensors | {"fc.weight": draw(4, 128)}, tmp_path / "best_checkpoint.pth")
     assert read_released(path).kind == "resnet"
@@ -109,7 +109,7 @@ def test_convnext_under_timms_names_is_the_same(plain, tmp_path):
     assert all(torch.equal(value, own.backbone[name]) for name, value in result.backbone.items())
 
 
-def test_window_buffers_and_masks_of_swin_are_checked_and_tell_the_image_size(plain, tmp_path):
+def test_window_buffers_and_masks_of_swin_are_checked_and_give_the_image_size(plain, tmp_path):
     result = read_released(save(peac(plain["swin"][1]), tmp_path / "a.pth"))
     assert result.image_size == SIZE and result.shape.config()["type"] == "mmdet.PublishedSwin"
     wrong = plain["swin"][1] | {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(4, 4, dtype=torch.long)}

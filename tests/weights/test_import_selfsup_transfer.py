@@ -90,7 +90,7 @@ def test_a_run_starts_from_an_import(imported, data):
     assert all(torch.equal(value, stored[key]) for key, value in net.state_dict().items())
 
 
-def test_what_an_import_cannot_be_judged_by_is_told(imported, plain, data, tmp_path, capsys):
+def test_protocols_that_an_import_does_not_support_are_reported(imported, plain, data, tmp_path, capsys):
     wrap, network = FILES["adam"]
     path = save(wrap(plain[network][1]), tmp_path / "released.pth")
     assert main(["import", str(path), "--out", str(tmp_path / "import")]) == 0
@@ -119,7 +119,7 @@ BACKBONES = {
 
 @pytest.mark.parametrize("objective", ["peac", "adam_v2"])
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_every_kind_of_backbone_learns_whole(kind, objective, data, tmp_path):
+def test_every_kind_of_backbone_is_finetuned(kind, objective, data, tmp_path):
     """Of the backbone only the norms of inner stages rest, whose maps self-supervision does not look at."""
     config = tiny_selfsup(objective, model__backbone={"_delete_": True, **BACKBONES[kind]}, schedule__max_steps=2)
     data_module = open_datasets(config, data)

@@ -199,7 +199,7 @@ def test_rows_of_one_dataset_in_several_sections_are_one(tmp_path):
         ("missing.csv", None, "there is no such file"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_told(tmp_path, name, text, found):
+def test_a_table_that_cannot_be_read_is_reported(tmp_path, name, text, found):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(RecipeError, match=found):

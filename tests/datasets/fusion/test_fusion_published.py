@@ -72,7 +72,7 @@ def test_the_portal_s_rules_lose_most_of_them(tables):
     assert set(LOST) - kept == set(LOST) - {"ChestX-Det", "COVIDGR"}
 
 
-def test_with_the_cards_every_one_is_kept(rows):
+def test_with_the_cards_every_one_is_selected(rows):
     """A card whose row says "Breast" or nothing is judged by the card."""
     cards = [CATALOG.card(name) for name in CATALOG.names()]
     decisions = select(harmonise(cards, CATALOG.vocabulary, rows), RECIPE, CATALOG.vocabulary)

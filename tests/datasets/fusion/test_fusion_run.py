@@ -163,13 +163,13 @@ def test_without_base_files_it_is_the_project_s_large_network(tmp_path):
     assert f"embed_dims={embed_dims}" in (base / "swin_base.py").read_text() and config.views[Task.DETECTION].geometry
 
 
-def test_a_base_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_base_file_is_reported(tmp_path):
     recipe = load_recipe(write_recipe(tmp_path, run={"base": ["no.py"]}), CATALOG.vocabulary)
     with pytest.raises(RecipeError, match="there is no file"):
         run_values(recipe, fuse(recipe, CATALOG).entries)
 
 
-def test_a_wrong_option_is_told_by_recipe_and_key(tmp_path):
+def test_a_wrong_option_is_reported_by_recipe_and_key(tmp_path):
     run = PHANTOMS["run"] | {"options": {"runtime": {"batchsize": 4}}}
     recipe = load_recipe(write_recipe(tmp_path, run=run), CATALOG.vocabulary)
     with pytest.raises(ConfigError, match="did you mean 'batch_size'") as caught:
@@ -207,7 +207,7 @@ def test_groups_by_hand():
     assert ("modality", "CT", "") not in groups, "the recipe does not ask for it"
 
 
-def test_the_licence_report_says_what_forbids_what():
+def test_the_licence_report_lists_what_forbids_what():
     def record(name, licence, redistribution="yes", commercial="yes", **facts):
         return Record(
             name=name,

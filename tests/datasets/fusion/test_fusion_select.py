@@ -98,7 +98,7 @@ def test_volumes_count_as_2d_sources_only_where_that_is_allowed():
     assert not decide(record(dimensions=("2D",)), dimension="3D", allow_3d_as_2d_sources=True).kept
 
 
-def test_an_unverified_permission_is_believed_unless_the_recipe_says_otherwise():
+def test_an_unverified_permission_is_accepted_by_default():
     assert decide(record(unverified=("licence.commercial",)), commercial="required", unknown_policy="drop").kept
 
 

@@ -95,7 +95,7 @@ def test_datasets_of_public_tables_stand_beside_the_cards(two_cards, tmp_path):
 
 
 @pytest.mark.skipif(NODE is None, reason="the page's script is run by node, which is not on this machine")
-def test_a_filter_keeps_what_is_not_known_unless_told_otherwise(two_cards):
+def test_a_filter_keeps_what_is_not_known_by_default(two_cards):
     page = portal_page(two_cards)
     names = "visible().map((d) => d.name).sort()"
     asked = 'state.filters["commercial use"] = new Set(["yes"])'
@@ -131,7 +131,7 @@ def test_the_recipe_of_what_was_chosen_is_a_recipe(page, catalog, tmp_path):
     assert sorted(load_recipe(path, catalog.vocabulary).cards.allow) == chosen
 
 
-def test_the_command_writes_the_page_or_says_why_not(tmp_path, capsys):
+def test_the_command_writes_the_page_or_reports_why_not(tmp_path, capsys):
     assert main(["data", "portal", "--out", str(tmp_path / "deep" / "portal.html")]) == 0
     assert facts_in((tmp_path / "deep" / "portal.html").read_text(encoding="utf-8"))["datasets"]
     assert main(["data", "portal", "--out", str(tmp_path)]) != 0

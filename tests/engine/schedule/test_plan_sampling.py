@@ -21,7 +21,7 @@ def visits(plan, cycle):
     return list(dict.fromkeys(phase.key for phase in plan.phases if phase.cycle == cycle))
 
 
-def test_fixed_is_the_default_and_says_so():
+def test_fixed_is_the_default_and_is_printed():
     plan = build_plan(config(), SIZES)
     assert plan == build_plan(config(schedule={"order": "fixed", "cycles": 2}), SIZES)
     assert visits(plan, 1) == visits(plan, 2) == list(SIZES)

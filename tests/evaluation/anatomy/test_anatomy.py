@@ -29,7 +29,7 @@ def slope(size=128):
     return np.tile(np.arange(size, dtype=np.uint8), (size, 1))
 
 
-def test_places_are_seen_in_the_middle_of_a_token():
+def test_positions_are_seen_in_the_middle_of_a_token():
     points = np.array([[64.0, 40.0], [20.0, 90.0], [64.0, 64.0]])
     result = features_at(see_means, slope(), points, 96)[:, 0]
     assert result.tolist() == pytest.approx([39.5, 89.5, 63.5], abs=0.05)  # of 32 pixels around x
@@ -37,7 +37,7 @@ def test_places_are_seen_in_the_middle_of_a_token():
         features_at(see_means, slope(), points, 64)
 
 
-def test_landmarks_are_found_in_another_image():
+def test_landmarks_are_located_in_another_image():
     places = grid_of(128, 8)
     assert len(places) == 256 and places[1].tolist() == [4, 12]
     keys, truth = features_at(see_means, slope(), places, 96), np.array([[60.0, 44.0], [60.0, 84.0]])

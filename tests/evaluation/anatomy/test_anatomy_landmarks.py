@@ -68,7 +68,7 @@ def test_corners_of_a_box():
     assert as_array(result, ["Heart: lower left corner", "Heart: upper left corner"]).tolist() == [[60, 10], [20, 10]]
 
 
-def test_landmarks_of_half_of_the_films_count():
+def test_landmarks_of_half_of_the_radiographs_count():
     radiographs = [{"a": (0, 0), "b": (0, 0)}, {"a": (1, 1), "c": (0, 0)}, {"a": (0, 0), "b": (2, 2)}, {"a": (0, 0)}]
     assert common(radiographs) == ["a", "b"]
     assert common(radiographs[:1]) == [], "one radiograph has nothing in common with another"

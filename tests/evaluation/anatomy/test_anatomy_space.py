@@ -34,7 +34,7 @@ def test_an_affine_encoder_is_predicted_exactly(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_places_lie_inside_and_apart(kind):
+def test_positions_lie_inside_and_apart(kind):
     drawn = draw_relations(kind, 200, 100, np.random.default_rng(1))
     assert drawn.weights.sum(axis=1) == pytest.approx(np.ones(200))
     for places in (drawn.known.reshape(-1, 2), drawn.targets):
@@ -42,7 +42,7 @@ def test_places_lie_inside_and_apart(kind):
     assert np.linalg.norm(drawn.known[:, 0] - drawn.known[:, 1], axis=1).min() >= 100 * APART
 
 
-def test_extrapolation_goes_beyond_the_second_place():
+def test_extrapolation_goes_beyond_the_second_position():
     """(1 + r)B - rA by hand: on from B, away from A."""
     drawn = draw_relations("extrapolation", 40, 100, np.random.default_rng(2))
     first, second, share = drawn.known[:, 0], drawn.known[:, 1], -drawn.weights[:, :1]
@@ -54,7 +54,7 @@ def test_extrapolation_goes_beyond_the_second_place():
         draw_relations("interpolate", 1, 100, np.random.default_rng(0))
 
 
-def test_the_nearest_known_place():
+def test_the_nearest_known_position():
     drawn = draw_relations("triangulation", 20, 100, np.random.default_rng(3))
     result = drawn.nearest(torch.from_numpy(drawn.known))
     for n in range(20):
@@ -62,7 +62,7 @@ def test_the_nearest_known_place():
         assert result[n].numpy() == pytest.approx(drawn.known[n][int(np.argmin(far))])
 
 
-def test_a_token_that_is_its_place_is_found_within_half_a_step():
+def test_a_token_that_encodes_its_position_is_located_within_half_a_step():
     """Features of a place: waves of its coordinates, so that the most alike place is the nearest one."""
 
     def waves(places):
@@ -76,7 +76,7 @@ def test_a_token_that_is_its_place_is_found_within_half_a_step():
     assert (shares * distances(places, truth)).sum(axis=1).max() <= 4 * np.sqrt(2) + 1e-9
 
 
-def test_a_constant_token_is_found_as_a_place_at_random():
+def test_a_constant_token_is_located_at_random():
     places, truth = grid_of(64, 16), np.array([[8.0, 8.0], [32.0, 32.0]])
     shares = matches(torch.ones(2, 5), torch.ones(16, 5))
     assert shares == pytest.approx(np.full((2, 16), 1 / 16))

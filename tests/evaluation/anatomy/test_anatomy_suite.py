@@ -61,14 +61,14 @@ def test_a_constant_backbone_is_at_chance_in_everything():
             assert row.values == pytest.approx(row.baselines, abs=1e-6), (row.name, row.class_name)
 
 
-def test_a_landmark_that_a_film_lacks_is_left_out_of_its_pairs():
+def test_a_landmark_that_a_radiograph_lacks_is_left_out_of_its_pairs():
     shown = radiographs()
     rows = {r.class_name: r for r in measure(constant, shown, SETTINGS, lambda what: None).measured if not r.better}
     assert rows["Right Lung: top"].count == 4 * 3 and rows["Heart: centre"].count == 3 * 2
     assert len(rows["Heart: centre"].values) == 3
 
 
-def test_a_backbone_that_sees_the_place_finds_it():
+def test_a_backbone_that_encodes_positions_locates_them():
     """Radiographs whose pixels say where they are: rows by the grey value's tens, columns are not told apart here."""
     size = 128
     slope = np.tile(np.arange(size, dtype=np.uint8)[:, None], (1, size))

@@ -72,7 +72,7 @@ def test_labels_drawn_from_their_probabilities_are_calibrated():
     assert ece(truth, probabilities) < 0.02 < 0.2 < ece(truth, probabilities**3)
 
 
-def test_unknown_is_left_out_and_one_side_is_defined():
+def test_unknown_labels_are_left_out_and_equal_labels_are_defined():
     assert ece([1, 0, NAN], [0.9, 0.3, 0.5]) == ece([1, 0], [0.9, 0.3])
     assert ece([NAN, NAN], [0.9, 0.3]) is None
     assert ece([1, 1], [0.75, 0.75]) == pytest.approx(0.25)

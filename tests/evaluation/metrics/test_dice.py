@@ -54,7 +54,7 @@ def test_empty_prediction_of_an_absent_class_scores_one_but_is_no_positive():
     assert scores(metric, "Dice positives")["a"] == (0.0, 1)
 
 
-def test_unknown_pixels_count_on_neither_side():
+def test_unknown_pixels_count_in_neither_mask():
     # Known: one hit, one miss. The unknown ones are predicted and would lower the score as background.
     metric = measure([[[[0.9, 0.1, 0.9, 0.9]]]], [[[[1, 1, 255, 255]]]])
     assert scores(metric)["a"] == (pytest.approx(2 / 3), 1)

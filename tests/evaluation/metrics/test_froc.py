@@ -100,7 +100,7 @@ def test_a_second_box_on_one_object_is_a_false_alarm():
     assert result["FROC 1/2", "a"][0] == 0.5 and result["FROC 1", "a"][0] == 1.0
 
 
-def test_without_true_boxes_nothing_is_defined_and_without_found_ones_all_is_zero():
+def test_nothing_is_defined_without_true_boxes_and_all_is_zero_without_predictions():
     for module in (froc, average_precision):
         nothing = values(boxed([([], [(BOX, 0, 0.5)]), ([], [])]), module)
         assert set(nothing.values()) == {(None, 0)}

@@ -201,7 +201,7 @@ def test_a_further_model_has_its_column_and_bar(tmp_path, page):
     assert "width:77.7%" in learned.styles
 
 
-def test_images_kept_from_training_are_counted_beside_the_others(tmp_path, page):
+def test_images_excluded_from_training_are_counted_beside_the_others(tmp_path, page):
     assert "labels_set classification 700 (400) 40 (21) 45 (22) 0" in page.shown
     write_run(tmp_path)
     rows = json.loads((tmp_path / "datasets.json").read_text())
@@ -311,7 +311,7 @@ def test_true_masks_are_tinted_predicted_ones_outlined_and_unknown_pixels_stripe
     assert patch(3, 40).max() == 0, "a class that was not annotated paints nothing"
 
 
-def test_findings_of_labels_put_what_is_true_first_and_tell_unknown_from_absent(run):
+def test_findings_of_labels_put_true_ones_first_and_separate_unknown_from_absent(run):
     rows = findings(LABELS, *example(run, LABELS))
     assert [(row.name, row.true, row.words) for row in rows] == [
         (NASTY, True, "0.25"), ("Mass", False, "0.90"), ("Edema", None, "0.50")
@@ -319,7 +319,7 @@ def test_findings_of_labels_put_what_is_true_first_and_tell_unknown_from_absent(
     assert rows[0].share == pytest.approx(0.25)
 
 
-def test_findings_of_boxes_count_true_and_found_by_class(run):
+def test_findings_of_boxes_count_true_and_predicted_by_class(run):
     rows = findings(BOXES, *example(run, BOXES))
     assert [(row.name, row.words) for row in rows] == [
         ("Nodule", "1 true, 0 drawn"),

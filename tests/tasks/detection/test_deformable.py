@@ -67,7 +67,7 @@ def test_equals_mmcv_at_the_size_of_a_layer():
 
 @pytest.mark.parametrize("far", [-1e30, -5.0, -0.26, 1.26, 7.0, 1e30, float("inf"), float("-inf")])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_places_far_outside_see_nothing_and_learn_nothing(far, axis):
+def test_positions_far_outside_see_nothing_and_learn_nothing(far, axis):
     value, locations, weights = draw(((2, 2), (1, 1)), 1, 3, 2, 4, 2)
     locations[..., axis] = far
     if abs(far) < 1.27:  # just outside the first level alone: the half cell around the second reaches further
@@ -78,7 +78,7 @@ def test_places_far_outside_see_nothing_and_learn_nothing(far, axis):
         assert not result.any()
 
 
-def test_a_place_that_is_no_number_gives_none_and_stops_nothing():
+def test_a_position_that_is_nan_gives_nan_and_stops_nothing():
     """A spoilt step must reach the loss, which is watched, and not fail in an index."""
     value, locations, weights = draw(SHAPES)
     locations[0, 1, 2, 0, 0, 0] = float("nan")

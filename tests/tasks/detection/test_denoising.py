@@ -83,7 +83,7 @@ def test_unknown_classes_get_no_gradient_anywhere_and_known_ones_do():
         assert (gradient[:, 1] != 0).all() and (gradient[:, 0][..., [0, 2]] != 0).all()
 
 
-def test_queries_to_mend_lie_nearer_than_those_to_reject():
+def test_queries_to_restore_lie_nearer_than_those_to_reject():
     torch.manual_seed(0)
     boxes = torch.cat([torch.rand(50, 4, 2) * 0.4 + 0.3, torch.rand(50, 4, 2) * 0.2 + 0.02], dim=-1)
     targets = Targets(boxes, torch.zeros(50, 4, dtype=torch.int64), torch.ones(50, CLASSES, dtype=torch.bool))

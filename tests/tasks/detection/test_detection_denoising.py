@@ -34,7 +34,7 @@ def make(targets, number=12, label_noise=0.0, box_noise=1.0):
     noise=st.floats(0, 1),
     seed=st.integers(0, 1000),
 )
-def test_corners_move_up_to_half_a_side_or_from_there_to_a_whole_one(counts, noise, seed):
+def test_corners_move_up_to_half_a_side_or_from_there_to_a_full_one(counts, noise, seed):
     torch.manual_seed(seed)
     targets = draw_targets(counts)
     denoising = make(targets, box_noise=noise)
@@ -109,7 +109,7 @@ def test_groups_do_not_see_each_other():
             assert denoising.mask[row, column].item() == (not expected)
 
 
-def test_a_whole_step_copies_to_the_host_once():
+def test_a_complete_step_copies_to_the_host_once():
     trunk, head = build()
     trunk.train(), head.train()
     seen = []

@@ -123,7 +123,7 @@ def test_a_number_that_makes_no_sense_is_named(name, value):
     assert f"model.detection.{name}" in str(caught.value) and repr(value) in str(caught.value)
 
 
-def test_numbers_at_their_least_are_taken():
+def test_least_values_are_accepted():
     values = {"denoising": 0, "box_noise": 0, "label_noise": 0.0, "proposal_loss_weight": 2}
     assert detection_config(values | {"queries": 1, "sharing": "queries"}).queries == 1
 

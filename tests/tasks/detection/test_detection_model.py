@@ -55,7 +55,7 @@ def test_a_class_unknown_in_all_images_leaves_its_outputs_untrained():
         assert layer.weight.grad[0].any() and layer.weight.grad[2].any()
 
 
-def test_proposals_weigh_what_the_configuration_says():
+def test_proposals_have_the_configured_weight():
     values = [
         step(*build(small(proposal_loss_weight=weight)), [f * 0 + 1 for f in draw_features()], batch)["proposals"]
         for batch in [draw_batch()]
@@ -89,7 +89,7 @@ def test_prediction_is_best_first_and_within_the_image():
         )
 
 
-def test_the_start_says_one_percent_and_the_proposals_own_boxes():
+def test_the_start_predicts_one_percent_and_the_proposals_own_boxes():
     torch.manual_seed(0)
     trunk, head = DetectionTrunk(CHANNELS, SMALL).eval(), DetectionHead(CLASSES, SMALL).eval()
     for layer in (head.class_head, head.proposal_class):

@@ -40,7 +40,7 @@ def random_boxes(count, seed):
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (14, 10), (28, 28)])
-def test_the_mask_equals_a_walk_over_boxes_and_cells(grid):
+def test_the_mask_equals_a_loop_over_boxes_and_cells(grid):
     boxes = random_boxes(6, seed=1)
     kept = torch.tensor([[True, False, True, True, False, True], [False] * 6])
     result = region_mask(boxes, kept, grid, 1.5)
@@ -101,7 +101,7 @@ def make_model(**gate):
     return FoundationModel(config, HEADS | {OTHER: ("x",)}).eval()
 
 
-def test_training_and_test_see_the_same_gate_unless_told_otherwise():
+def test_training_and_test_see_the_same_gate_by_default():
     images, key = torch.randn(2, 3, 64, 64), TaskKey("a", Task.SEGMENTATION)
     alike, released = make_model(), make_model(at_test=False)
     with torch.no_grad():

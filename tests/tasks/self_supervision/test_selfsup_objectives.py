@@ -106,7 +106,7 @@ def place_loss(batch, objective):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_peac_compares_the_same_places_and_swapped_axes_do_not(folder, seed):
+def test_peac_compares_the_same_positions_and_swapped_axes_do_not(folder, seed):
     batch, objective = perfect_peac(folder, seed)
     assert place_loss(batch, objective) < 1e-3  # rounding to bytes
     shift = (batch.views["one"].windows - batch.views["two"].windows)[:, :2]
@@ -293,7 +293,7 @@ def test_tokens_of_finer_maps_are_averaged_to_one_every_32_pixels():
 # ---------------------------------------------------------------- options
 
 
-def test_faults_of_options_are_told():
+def test_faults_of_options_are_reported():
     with pytest.raises(ConfigError, match="did you mean 'peac'"):
         open_objective({"type": "paec"})
     with pytest.raises(ConfigError, match=r"model.objective.cels: unknown key\n.*did you mean 'cells'"):

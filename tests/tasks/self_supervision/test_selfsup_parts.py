@@ -280,7 +280,7 @@ def test_the_decoder_starts_from_the_window_and_reaches_everywhere():
     assert (gradient.abs().sum(dim=2) > 0).all()
 
 
-def test_positions_are_distinct_and_tell_rows_from_columns():
+def test_positions_are_distinct_and_separate_rows_from_columns():
     places = sine_places(8, 5)
     assert places.shape == (25, 8) and len({tuple(row) for row in places.tolist()}) == 25
     assert torch.equal(places[1 * 5 + 3, :4], places[1 * 5 + 0, :4])  # one row
@@ -301,7 +301,7 @@ def test_the_queue_is_first_in_first_out_round_its_end():
     assert sorted(queue.keys[:, 0].tolist()) == [6.0, 8.0, 10.0, 12.0, 14.0]
 
 
-def test_the_queue_is_emptied_when_the_stage_changes_and_is_kept_in_the_state():
+def test_the_queue_is_emptied_when_the_stage_changes_and_is_part_of_the_state():
     queue = Queue(4, 2, prefilled=False)
     queue.push(torch.ones(3, 2))
     queue.enter(0)

@@ -63,7 +63,7 @@ def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
     assert result.classes == () and result.labels.shape == (14, 0) and result.key.task is Task.SELF_SUPERVISION
 
 
-def test_patients_are_on_the_side_that_they_are_on_for_labels(phantoms):
+def test_patients_are_in_the_split_that_they_are_in_for_labels(phantoms):
     config = load_config(
         CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["classification", KEY.task.value]}]}
     )
@@ -221,7 +221,7 @@ def test_scores_weigh_batches_by_their_images():
 # ---------------------------------------------------------------- faults
 
 
-def test_faults_of_the_configuration_are_told(phantoms, tmp_path):
+def test_faults_of_the_configuration_are_reported(phantoms, tmp_path):
     values = tiny_selfsup("adam").model_dump(mode="json")
     with pytest.raises(ConfigError, match=r"model\.objective is not set"):
         parse_config(values | {"model": values["model"] | {"objective": None}}, "test")
