@@ -17,7 +17,7 @@ from torch import Tensor
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.engine.optim import lr_schedule
+from foundationx.engine.optim import adapted_state, lr_schedule
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
@@ -139,7 +139,9 @@ class FederatedTrainer(Trainer):
         self.turn = checkpoint.progress["turn"]
         self.master = {name: value.to(device) for name, value in checkpoint.progress["master"].items()}
         self.kept = checkpoint.progress["clients"]
+        optimizers = checkpoint.config.optimizer, self.config.optimizer
         for client in self.kept:
+            client["optimizer"] = adapted_state(client["optimizer"], self.model, *optimizers, self.optimizer)
             for role in ("teacher", "student"):
                 if role in client:
                     client[role] = {name: value.to(device) for name, value in client[role].items()}

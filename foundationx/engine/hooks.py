@@ -46,12 +46,13 @@ class LogRecord:
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that went wrong and did not end the run; one row of ``incidents.jsonl``.
+    """Something that went wrong and did not end the run, or changed in it; one row of ``incidents.jsonl``.
 
     Attributes:
         step: Steps done when it was found; for ``nonfinite`` the step itself.
         kind: ``nonfinite`` (a loss or gradient that is not finite), ``loss_jump`` (a head's loss has jumped between two
-            visits), ``io`` (a file that could not be written or read).
+            visits), ``io`` (a file that could not be written or read), ``changed`` (a key of the configuration that a
+            resumed run takes from here on).
         dataset, task: Head, empty if it concerns none.
         message: What was found and what was done.
         images: Names of the batch's images.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.optim import Optimizer
 
 from foundationx.core import distributed
 from foundationx.core.config.run import OptimizerConfig
@@ -17,7 +18,7 @@ from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.models.parameter_groups import lr_groups
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     """AdamW or SGD over every parameter of the model, each in exactly one group.
 
     Locked parameters stay in their group: they have no gradient, and both leave those untouched. Each group keeps its
@@ -27,25 +28,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     Raises:
         ConfigError: ``lr_scale`` names a group that the model does not have.
     """
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
-    known: set[str] = set()
-    groups = lr_groups(model)
-    for name, parameter in model.named_parameters():
-        group, task = groups[name]
-        known |= {group, f"{group}.{task}"}
-        scale = config.lr_scale.get(f"{group}.{task}", config.lr_scale.get(group, 1.0))
-        decays = config.decay_norms_and_biases or parameter.ndim > 1
-        decay = config.weight_decay if decays else 0.0
-        members.setdefault((config.lr * scale, decay), []).append(parameter)
-    for name in config.lr_scale:
-        if name not in known:
-            raise ConfigError(f"optimizer.lr_scale.{name}", "the model has no such group", nearest(name, known))
     settings = [
-        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
-        for (lr, decay), parameters in members.items()
+        {"params": [parameter for _, parameter in members], "lr": lr, "base_lr": lr, "weight_decay": decay}
+        for (lr, decay), members in _grouped(model, config).items()
     ]
     fused = next(model.parameters()).is_cuda or None
-    kind: type[torch.optim.Optimizer]
+    kind: type[Optimizer]
     further: dict[str, Any]
     if config.type == "sgd":
         kind, further = torch.optim.SGD, {"momentum": config.momentum, "nesterov": config.momentum > 0}
@@ -56,7 +44,58 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     return kind(settings, fused=fused, **further)
 
 
-def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _grouped(model: nn.Module, config: OptimizerConfig) -> dict[tuple[float, float], list[tuple[str, nn.Parameter]]]:
+    """Parameters with their names, by learning rate and weight decay. Raises ConfigError."""
+    members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    known: set[str] = set()
+    groups = lr_groups(model)
+    for name, parameter in model.named_parameters():
+        group, task = groups[name]
+        known |= {group, f"{group}.{task}"}
+        scale = config.lr_scale.get(f"{group}.{task}", config.lr_scale.get(group, 1.0))
+        decays = config.decay_norms_and_biases or parameter.ndim > 1
+        decay = config.weight_decay if decays else 0.0
+        members.setdefault((config.lr * scale, decay), []).append((name, parameter))
+    for name in config.lr_scale:
+        if name not in known:
+            raise ConfigError(f"optimizer.lr_scale.{name}", "the model has no such group", nearest(name, known))
+    return members
+
+
+def adapted_state(
+    state: dict[str, Any], model: nn.Module, before: OptimizerConfig, now: OptimizerConfig, optimizer: Optimizer
+) -> dict[str, Any]:
+    """A stored state of the optimizer with the settings of another configuration: moments stay with their parameters.
+
+    Args:
+        state: State dict of an optimizer that ``before`` built.
+        model: Model whose parameters it trains.
+        before: Configuration that the state was stored under.
+        now: Configuration that built ``optimizer``; it may sort the parameters into other groups.
+        optimizer: Optimizer that is to load the state.
+    """
+    if before == now:
+        return state
+    order = {name: index for index, name in enumerate(_names(model, before))}
+    moved = {
+        index: state["state"][order[name]]
+        for index, name in enumerate(_names(model, now))
+        if order[name] in state["state"]
+    }
+    groups, first = [], 0
+    for group in optimizer.param_groups:
+        indices = list(range(first, first + len(group["params"])))
+        groups.append({name: value for name, value in group.items() if name != "params"} | {"params": indices})
+        first += len(indices)
+    return {"state": moved, "param_groups": groups}
+
+
+def _names(model: nn.Module, config: OptimizerConfig) -> list[str]:
+    """Names of the parameters in the order in which an optimizer numbers them."""
+    return [name for members in _grouped(model, config).values() for name, _ in members]
+
+
+def whole_state(optimizer: Optimizer) -> dict[str, Any]:
     """The optimizer's state as one process would have it; to be called on all ranks, of use on the first."""
     if isinstance(optimizer, ZeroRedundancyOptimizer):
         optimizer.consolidate_state_dict(to=0)
@@ -85,12 +124,12 @@ def learning_rate(config: OptimizerConfig, plan: Plan) -> Callable[[Phase, int],
     return lambda phase, step: factor(first_visit[phase.cycle] / plan.total_visits)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
     """Scales every group's full learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
 
-def trained_parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+def trained_parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
     """Parameters that received a gradient."""
     return (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)

@@ -28,7 +28,14 @@ from foundationx.engine.feature_cache import FeatureCache
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.metric_logger import MetricLogger
 from foundationx.engine.nonfinite import NonFiniteCheck
-from foundationx.engine.optim import build_optimizer, learning_rate, set_learning_rate, trained_parameters, whole_state
+from foundationx.engine.optim import (
+    adapted_state,
+    build_optimizer,
+    learning_rate,
+    set_learning_rate,
+    trained_parameters,
+    whole_state,
+)
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
@@ -271,7 +278,7 @@ class Trainer:
         }
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint of the same model and plan.
+        """Goes on from a checkpoint of the same model and plan, with the configuration's settings of the optimizer.
 
         Raises:
             CheckpointError: Its phases had other steps.
@@ -283,13 +290,18 @@ class Trainer:
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
         self.teacher.restore(progress["teacher"])
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.load_optimizer_state(checkpoint.optimizer, checkpoint.config)
         self.step, self.visit = checkpoint.step, checkpoint.visit
         self.checkpoint_manager.saved_step = checkpoint.step
         self.metric_logger.restore(progress["metric_logger"], self.device)
         self.nonfinite.restore(progress["nonfinite"])
         self.last_losses = progress["last_losses"]
         self.add_bad_samples(BadSample(**sample) for sample in progress["bad"])
+
+    def load_optimizer_state(self, state: dict[str, Any], stored_under: RunConfig) -> None:
+        """Loads a state of the optimizer; learning rates, weight decay and moments' decay are the configuration's."""
+        before, now = stored_under.optimizer, self.config.optimizer
+        self.optimizer.load_state_dict(adapted_state(state, self.model, before, now, self.optimizer))
 
     # ---------------------------------------------------------------- reports
 

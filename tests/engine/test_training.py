@@ -147,11 +147,13 @@ def test_resume_refuses_another_configuration_and_a_used_folder(finished, phanto
     with pytest.raises(CheckpointError, match="holds a run already"):
         train(config, phantoms, finished)
     longer = load_config(CONFIG, {"schedule.cycles": 5})
-    with pytest.raises(CheckpointError, match="differs from the checkpoint's in schedule"):
+    with pytest.raises(
+        CheckpointError, match=r"differs from the checkpoint's in schedule\.cycles: 2 -> 5[^$]*config\.json"
+    ):
         train(longer, phantoms, finished, resume=True)
     other = load_config(CONFIG, {"runtime.batch_size": 2, "runtime.seed": 1})
     before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
-    with pytest.raises(CheckpointError, match=r"in runtime\.seed, runtime\.batch_size"):
+    with pytest.raises(CheckpointError, match=r"in runtime\.batch_size: 4 -> 2; runtime\.seed: 0 -> 1"):
         train(other, phantoms, finished, resume=True)
     assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}, "a file was touched"
 

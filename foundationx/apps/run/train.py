@@ -7,7 +7,6 @@ import functools
 import json
 import shutil
 from dataclasses import asdict
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog, TensorBoardLog
 from foundationx.engine.progress import Progress
+from foundationx.engine.resume import taken_changes
 from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
@@ -203,7 +203,7 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     """Loads the newest good checkpoint of a work directory into a trainer.
 
     Returns:
-        An incident for each newer checkpoint that cannot be read.
+        An incident for each newer checkpoint that cannot be read, and for each changed key that takes effect from here.
 
     Raises:
         CheckpointError: No checkpoint can be read, or it belongs to another configuration or to other data.
@@ -212,20 +212,17 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     if begun and not checkpoints_in(folder.root):
         return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run begins anew")]
     checkpoint, faults = newest_good_checkpoint(folder.root)
+    fix = f"resume with the run's own configuration, {folder.root}/config.json, and the same cards"
     if checkpoint.classes != trainer.model.classes:
-        raise CheckpointError(str(folder.root), "has other heads or classes", "those of the configuration and cards")
-    decisive = ("model", "datasets", "schedule", "federation", "split", "exclude", "allow_test", "image_size")
-    changed = [
-        name
-        for name in (*decisive, "runtime.seed", "runtime.batch_size")
-        if attrgetter(name)(checkpoint.config) != attrgetter(name)(trainer.config)
-    ]
-    if changed:
-        found = f"the configuration differs from the checkpoint's in {', '.join(changed)}"
-        raise CheckpointError(str(folder.root), found, "the same configuration", "use the run's own config.py")
+        raise CheckpointError(
+            str(folder.root), "has other heads or classes", "those of the configuration and cards", fix
+        )
+    taken = taken_changes(checkpoint.config, trainer.config, str(folder.root))
     trainer.resume(checkpoint)
     used = f"step {checkpoint.step} is used instead"
-    return [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+    incidents = [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+    from_here = f"from step {checkpoint.step} on"
+    return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
 
 
 def _write_facts(

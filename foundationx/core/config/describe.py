@@ -72,6 +72,36 @@ def options_of(model: type[BaseModel]) -> Iterator[KeyRow]:
         yield KeyRow(name, default, default, type_in_words(field), field.description or "")
 
 
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key that a section can have, whatever its values; those of sections in a list or mapping once.
+
+    Args:
+        model: Class of the section.
+        prefix: Key of the section, empty for the whole.
+    """
+    for name, field in model.model_fields.items():
+        key = f"{prefix}.{name}" if prefix else name
+        sections = list(_sections_in(field.annotation))
+        if not sections or _may_be_plain(field.annotation):
+            yield key
+        for section in sections:
+            yield from keys_of(section, key)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Classes of sections that a type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)
+
+
+def _may_be_plain(annotation: Any) -> bool:
+    """Whether a type allows a number or text beside a section."""
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    return is_union and any(part in (int, float, str, Path) for part in get_args(annotation))
+
+
 def _rows(key: str, value: Any, field: FieldInfo) -> Iterator[KeyRow]:
     if isinstance(value, BaseModel):
         yield from describe(value, key)

@@ -1,0 +1,182 @@
+"""What a changed configuration does to a run that is resumed: every key takes effect, is refused, or changes nothing.
+
+:data:`RULES` is the one table: :func:`changes` and ``docs/resilience.md`` read it, and a test walks every key of the
+configuration through it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from foundationx.core.config.run import RunConfig
+from foundationx.core.errors import CheckpointError
+
+
+class Effect(Enum):
+    """What ``--resume`` does about a key that differs from the checkpoint's."""
+
+    TAKEN = "takes effect from the step that the run goes on from; a row of `incidents.jsonl` says so"
+    REFUSED = "refused by name"
+    NONE = "no effect on what is learned; the new value holds"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a changed key does.
+
+    Attributes:
+        effect: Class of the key.
+        why: What is affected, or why the key is refused.
+    """
+
+    effect: Effect
+    why: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key whose value differs from the checkpoint's.
+
+    Attributes:
+        key: Key of :data:`RULES`.
+        before: Value in the checkpoint, as JSON has it.
+        now: Value in the configuration, as JSON has it.
+    """
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {json.dumps(self.before)} -> {json.dumps(self.now)}"
+
+
+_RATE = Rule(Effect.TAKEN, "learning rate of every step from here on")
+_STEP = Rule(Effect.TAKEN, "every optimizer step from here on; the moments are kept")
+_NETWORK = Rule(Effect.REFUSED, "the weights belong to this network and its input")
+_DATA = Rule(Effect.REFUSED, "it decides which images are trained on, and test images must stay unseen")
+_PLAN = Rule(Effect.REFUSED, "the plan of a begun run is fixed")
+_EVALUATION = Rule(Effect.NONE, "evaluation and what is kept of it")
+_READING = Rule(Effect.NONE, "speed and memory")
+_KEEPING = Rule(Effect.NONE, "what is written, and how often")
+_ROUNDING = Rule(Effect.TAKEN, "rounding of every step from here on")
+
+RULES: dict[str, Rule] = {
+    "name": Rule(Effect.NONE, "name of the run"),
+    "image_size": _NETWORK,
+    "model": _NETWORK,
+    "datasets": _DATA,
+    "schedule": _PLAN,
+    "federation": _PLAN,
+    "split": _DATA,
+    "exclude": _DATA,
+    "allow_test": _DATA,
+    "views": Rule(Effect.TAKEN, "augmentation of every batch from here on"),
+    "teacher": Rule(Effect.TAKEN, "updates of the teacher from here on"),
+    "consistency": Rule(Effect.TAKEN, "weight of the consistency loss from here on"),
+    "optimizer.type": Rule(Effect.REFUSED, "the optimizer's state belongs to its type"),
+    "optimizer.lr": _RATE,
+    "optimizer.weight_decay": _STEP,
+    "optimizer.betas": _STEP,
+    "optimizer.momentum": _STEP,
+    "optimizer.lr_scale": _RATE,
+    "optimizer.decay_norms_and_biases": _STEP,
+    "optimizer.sharded": _READING,
+    "optimizer.warmup": _RATE,
+    "optimizer.curve": _RATE,
+    "optimizer.every_cycle": _RATE,
+    "optimizer.clip_norm": _STEP,
+    "optimizer.accumulate": _STEP,
+    "evaluate": _EVALUATION,
+    "runtime.batch_size": _PLAN,
+    "runtime.eval_batch_size": _READING,
+    "runtime.workers": _READING,
+    "runtime.cache": _READING,
+    "runtime.cache_gb": _READING,
+    "runtime.precision": _ROUNDING,
+    "runtime.compile": _ROUNDING,
+    "runtime.device": Rule(Effect.NONE, "another kind of device rounds otherwise"),
+    "runtime.seed": _PLAN,
+    "runtime.log_every": _KEEPING,
+    "runtime.keep_checkpoints": _KEEPING,
+    "runtime.checkpoint_every": _KEEPING,
+    "runtime.checkpoint_minutes": _KEEPING,
+    "runtime.bad_steps": Rule(Effect.TAKEN, "when a run whose losses are not finite ends"),
+    "runtime.tensorboard": _KEEPING,
+    "runtime.on_bad_sample": Rule(Effect.TAKEN, "images that cannot be used, from here on"),
+}
+"""What a change does, by key or by section (then for every key in it)."""
+
+
+def rule_of(key: str) -> Rule:
+    """The rule of a key: its own, or that of the section it is in. Raises KeyError if it has none."""
+    parts = key.split(".")
+    names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    for name in names:
+        if name in RULES:
+            return RULES[name]
+    raise KeyError(key)
+
+
+def changes(before: RunConfig, now: RunConfig) -> list[Change]:
+    """What differs between two configurations, each key in the finest form in which both have it.
+
+    Args:
+        before: Configuration of the checkpoint.
+        now: Configuration of the run that goes on.
+    """
+    return list(_differences("", before.model_dump(mode="json"), now.model_dump(mode="json")))
+
+
+def taken_changes(before: RunConfig, now: RunConfig, where: str) -> list[Change]:
+    """The changes that take effect from here on.
+
+    Args:
+        before: Configuration of the checkpoint.
+        now: Configuration of the run that goes on.
+        where: Work directory, for the error.
+
+    Raises:
+        CheckpointError: A key differs that a begun run cannot change.
+    """
+    found = changes(before, now)
+    refused = [change for change in found if rule_of(change.key).effect is Effect.REFUSED]
+    if refused:
+        reasons = dict.fromkeys(f"{rule_of(change.key).why}" for change in refused)
+        named = "; ".join(map(str, refused))
+        fix = f"resume with the run's own configuration, {where}/config.json, or choose another --work-dir"
+        text = f"the configuration differs from the checkpoint's in {named}"
+        raise CheckpointError(where, text, f"the same values ({'; '.join(reasons)})", fix)
+    return [change for change in found if rule_of(change.key).effect is Effect.TAKEN]
+
+
+def _differences(prefix: str, before: Any, now: Any) -> list[Change]:
+    """Changes below a key; mappings are opened."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for name in dict.fromkeys([*before, *now]):
+            key = f"{prefix}.{name}" if prefix else str(name)
+            found += _differences(key, before.get(name), now.get(name))
+        return found
+    return [] if before == now else [Change(prefix, before, now)]
+
+
+def resume_table(keys: list[str]) -> str:
+    """The table of ``docs/resilience.md``: every key of the configuration, by effect and reason.
+
+    Args:
+        keys: Every key of the configuration, in its order.
+    """
+    grouped: dict[Rule, list[str]] = {}
+    for key in keys:
+        grouped.setdefault(rule_of(key), []).append(f"`{key}`")
+    lines = ["| on `--resume`, a changed value | what for | keys |", "|---|---|---|"]
+    for effect in Effect:
+        for rule, names in grouped.items():
+            if rule.effect is effect:
+                lines.append(f"| {effect.value} | {rule.why} | {', '.join(names)} |")
+    return "\n".join(lines) + "\n"
