@@ -204,6 +204,21 @@ def test_stopped_inside_a_turn_it_goes_on_bit_identically(finished, tmp_path, st
         assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("step", [3, 11])
+def test_a_new_rate_on_resume_is_that_of_every_client(finished, tmp_path, step):
+    """Of the client whose turn it is, and of those whose optimizer waits for its next turn."""
+    hook = StopAt(step)
+    hook.trainer = stopped = trainer_of(finished.config, tmp_path, [hook])
+    assert not stopped.train()
+    optimizer = finished.config.optimizer.model_copy(update={"lr": 1e-6, "weight_decay": 0.0})
+    again = trainer_of(finished.config.model_copy(update={"optimizer": optimizer}), tmp_path)
+    again.resume(load_checkpoint(tmp_path))
+    states = [again.optimizer.state_dict(), *(client["optimizer"] for client in again.kept)]
+    assert {group["base_lr"] for state in states for group in state["param_groups"]} == {1e-6}
+    assert again.train()
+    assert not all(torch.equal(finished.model.state_dict()[k], v) for k, v in again.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
