@@ -166,7 +166,7 @@ class ImageDataset(Dataset[Sample]):
         return batch
 
 
-def load(path: PathLike, *, model: Which = "teacher", device: str = "auto") -> Model:
+def load(path: PathLike, *, model: Which = "teacher", device: str = "auto", allow_code: bool = False) -> Model:
     """Opens a trained run, an import or an export.
 
     Args:
@@ -174,6 +174,8 @@ def load(path: PathLike, *, model: Which = "teacher", device: str = "auto") -> M
             written by ``foundationx export --to backbone``.
         model: ``student`` or ``teacher``; an import or export holds only one model.
         device: ``auto``, ``cpu`` or ``cuda``.
+        allow_code: Trust the file's source: build whatever network it names, which may run code. Otherwise only known
+            backbones are built.
 
     Returns:
         The model. It has heads if the run or the import has.
@@ -181,16 +183,19 @@ def load(path: PathLike, *, model: Which = "teacher", device: str = "auto") -> M
     Raises:
         CheckpointError: There is nothing to load, or it cannot be read.
     """
-    return Model(open_with_heads(Path(path)), model, pick_device(device))
+    return Model(open_with_heads(Path(path), allow_code=allow_code), model, pick_device(device))
 
 
-def load_backbone(path: PathLike, *, model: Which = "teacher", device: str = "auto") -> Backbone:
+def load_backbone(
+    path: PathLike, *, model: Which = "teacher", device: str = "auto", allow_code: bool = False
+) -> Backbone:
     """Opens the backbone alone.
 
     Args:
         path: As for :func:`load`.
         model: ``student`` or ``teacher``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        allow_code: As for :func:`load`.
 
     Returns:
         A torch module in evaluation mode: (B, 3, H, W) normalised images to one feature map per stage, finest first.
@@ -199,7 +204,7 @@ def load_backbone(path: PathLike, *, model: Which = "teacher", device: str = "au
     Raises:
         CheckpointError: There is nothing to load, or it cannot be read.
     """
-    return load(path, model=model, device=device).network.backbone
+    return load(path, model=model, device=device, allow_code=allow_code).network.backbone
 
 
 def train(
@@ -246,6 +251,7 @@ def evaluate(
     models: Sequence[Which] = ("student", "teacher"),
     device: str = "auto",
     out: PathLike | None = None,
+    allow_code: bool = False,
 ) -> list[MetricRow]:
     """Evaluates every head of a run, as ``foundationx eval`` does.
 
@@ -256,6 +262,7 @@ def evaluate(
         models: ``student``, ``teacher`` or both.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: Folder for metrics, predictions and thresholds; None: nothing is written.
+        allow_code: As for :func:`load`.
 
     Returns:
         One row per head, metric, class and model.
@@ -264,7 +271,8 @@ def evaluate(
         FoundationXError: The checkpoint or the data cannot be read.
     """
     folder = Path(out) if out is not None else None
-    return evaluate_checkpoint(Path(run), Path(data_root), _split(split), tuple(models), device, folder)
+    chosen = tuple(models)
+    return evaluate_checkpoint(Path(run), Path(data_root), _split(split), chosen, device, folder, allow_code=allow_code)
 
 
 def open_dataset(

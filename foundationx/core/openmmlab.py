@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.errors import ConfigError, FoundationXError, nearest
 
 NAMES = {
     # configuration files and options in OpenMMLab's notation
@@ -138,9 +138,13 @@ def build_mm(config: dict[str, Any]) -> Any:
     kind = known.get(name)
     if kind is None:
         raise ConfigError("type", f"{library} has no module {name!r}", nearest(name, known), "correct the name")
+    if "init_cfg" in arguments:  # networks ask for `init_cfg.checkpoint`, as mmengine's own dictionaries have it
+        arguments["init_cfg"] = __getattr__("Config")({"init_cfg": arguments["init_cfg"]}).init_cfg
     try:
         with quiet(), _scope(library):
             return kind(**arguments)
+    except FoundationXError:
+        raise
     except Exception as error:  # modules refuse bad arguments in every way: KeyError, RuntimeError, ZeroDivisionError
         found = f"{type(error).__name__}: {error}"
         raise ConfigError(

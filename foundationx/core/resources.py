@@ -57,6 +57,12 @@ def find_config(path: str | Path) -> Path:
     raise ConfigError(str(path), "there is no such file", nearest(name, known), fix)
 
 
+def base_configs() -> dict[str, Path]:
+    """Base files that come with the package, by name: ``_base_/swin_base``."""
+    files = sorted((resource_folder("configs") / "_base_").glob("*.py"))
+    return {f"_base_/{path.stem}": path for path in files}
+
+
 def packaged_configs() -> dict[str, Path]:
     """Configurations and recipes that come with the package, by name with and without ending; no base files."""
     folder = resource_folder("configs")

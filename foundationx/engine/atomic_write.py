@@ -88,7 +88,8 @@ def _replace(path: Path, write: Callable[[HashingStream], object]) -> None:
 
 def _write_and_read_back(path: Path, write: Callable[[HashingStream], object]) -> str:
     """Writes, flushes to the disk, reads back; gives the SHA-256. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    path.unlink(missing_ok=True)  # a link in its place is not followed
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     stream = HashingStream(descriptor)
     try:
         write(stream)

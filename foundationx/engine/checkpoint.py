@@ -5,6 +5,7 @@ They are written atomically (``atomic_write.py``) and read without unpickling co
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Collection
@@ -15,12 +16,15 @@ from typing import Any
 import torch
 
 from foundationx.core.config.load import parse_config
+from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig, RuntimeConfig
 from foundationx.core.errors import CheckpointError
+from foundationx.core.strict_json import read_json
 from foundationx.core.types import TaskKey
 from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
 from foundationx.engine.hooks import Incident
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.size_bound import at_most, limit_of
 
 FORMAT = 3
 
@@ -51,12 +55,14 @@ class Checkpoint:
         """The student or the teacher, built from the checkpoint alone, in evaluation mode.
 
         Raises:
-            CheckpointError: ``which`` is neither.
+            CheckpointError: ``which`` is neither, or the network is far larger than the weights.
         """
         if which not in ("student", "teacher"):
             raise CheckpointError("model", f"found {which!r}", "student or teacher")
-        model = FoundationModel(self.config.model, self.classes)
-        model.load_state_dict(getattr(self, which), strict=True)
+        weights = getattr(self, which)
+        with at_most(limit_of(weights), which):
+            model = FoundationModel(self.config.model, self.classes)
+        model.load_state_dict(weights, strict=True)
         return model.eval()
 
 
@@ -164,8 +170,25 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step_"))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint, or the newest of a work directory.
+def load_checkpoint(path: Path, *, allow_code: bool = False) -> Checkpoint:
+    """Opens a checkpoint, or the newest of a work directory, which may come from others.
+
+    Args:
+        path: Checkpoint or work directory.
+        allow_code: Build whatever backbone the file names. Otherwise only known ones (``core/config/backbones.py``).
+
+    Raises:
+        CheckpointError: There is none, it is torn or not as it was written, or it is not one of ours.
+        ConfigError: The configuration in it is not valid, or names a backbone that is not known.
+    """
+    checkpoint = read_checkpoint(path)
+    return dataclasses.replace(checkpoint, config=as_data(checkpoint.config, str(path), allow_code=allow_code))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint, or the newest of a work directory, with its configuration as it was written.
+
+    For comparing and for its weights: a network is built only from what :func:`load_checkpoint` returns.
 
     Raises:
         CheckpointError: There is none, it is damaged, or it is not one of ours.
@@ -183,10 +206,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}")
     return Checkpoint(
-        config=parse_config(json.loads(content["config"]), str(path)),
+        config=_config_in(content, path),
         classes={TaskKey.parse(key): tuple(names) for key, names in content["classes"].items()},
         **{name: content[name] for name in ("step", "visit", "student", "teacher", "optimizer", "progress")},
     )
+
+
+def _config_in(content: dict[str, Any], path: Path) -> RunConfig:
+    """The configuration of a checkpoint. Raises CheckpointError and ConfigError."""
+    fix = "use another checkpoint: this one is not as foundationx wrote it"
+    try:
+        values = read_json(content["config"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(str(path), f"its configuration cannot be read: {error}", "valid JSON", fix) from None
+    if not isinstance(values, dict):
+        raise CheckpointError(str(path), f"its configuration is a {type(values).__name__}", "a JSON object", fix)
+    return parse_config(values, str(path))
 
 
 def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[CheckpointError]]:
@@ -198,7 +233,7 @@ def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[CheckpointErr
     faults: list[CheckpointError] = []
     for path in reversed(checkpoints_in(folder)):
         try:
-            return load_checkpoint(path), faults
+            return read_checkpoint(path), faults
         except CheckpointError as error:
             faults.append(error)
     if not faults:

@@ -21,6 +21,8 @@ def evaluate_checkpoint(
     models: tuple[str, ...] = ("student", "teacher"),
     device: str = "auto",
     out: Path | None = None,
+    *,
+    allow_code: bool = False,
 ) -> list[MetricRow]:
     """All metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
 
@@ -32,13 +34,14 @@ def evaluate_checkpoint(
         device: Device to compute on.
         out: Folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other splits stays.
             Metrics at a threshold need the predictions of the validation split in it.
+        allow_code: Build whatever backbone the checkpoint names; otherwise only known ones.
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or the cards have changed since.
         DataError: A file is missing or bad.
         DiskError: ``out`` cannot be written.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, allow_code=allow_code)
     data_module = open_datasets(checkpoint.config, data_root)
     if data_module.classes != checkpoint.classes:
         fix = "use the cards that the model was trained with"

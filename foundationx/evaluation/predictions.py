@@ -127,7 +127,8 @@ class Predictions:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "wb") as stream:
+            partial.unlink(missing_ok=True)  # a link in its place is not followed
+            with open(partial, "xb") as stream:
                 np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # stub: one may be `allow_pickle`
                 stream.flush()
                 os.fsync(stream.fileno())

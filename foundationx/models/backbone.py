@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -40,6 +41,18 @@ def _register_own() -> None:
         importlib.import_module(f"foundationx.models.{own}")
 
 
+def _initialise(initialise: Callable[[], None], config: dict[str, Any]) -> None:
+    """Random weights, or those of ``init_cfg``. Raises ConfigError: those cannot be loaded."""
+    try:
+        with openmmlab.quiet():
+            initialise()
+    except Exception as error:  # mmdet's networks ask neither whether the file exists nor what is in it
+        if not config.get("init_cfg") and not config.get("pretrained"):
+            raise
+        found, fix = f"{type(error).__name__}: {error}", "check the file, its names (`backbone.` first) and its origin"
+        raise ConfigError("model.backbone.init_cfg", found, "weights of this backbone", fix) from error
+
+
 class Backbone(nn.Module):
     """Wraps a registered backbone so that everything above it knows channels and strides.
 
@@ -62,8 +75,7 @@ class Backbone(nn.Module):
         self.net = build_net(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
-            with openmmlab.quiet():
-                initialise()
+            _initialise(initialise, config)
         self.channels, self.strides = self._probe(config)
 
     def _probe(self, config: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:

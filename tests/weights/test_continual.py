@@ -96,7 +96,7 @@ def test_a_head_without_a_class_in_common_and_another_backbone_are_refused(earli
 
 
 def test_two_beginnings_are_refused():
-    with pytest.raises(ConfigError, match="begins from one of them"):
+    with pytest.raises(ConfigError, match="starts from one of them"):
         load_config(TINY, {"model.init": "a.safetensors", "model.init_run": "b"})
 
 

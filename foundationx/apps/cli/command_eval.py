@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from foundationx.apps.cli.eval_protocol import add_protocols, run_protocol
-from foundationx.apps.cli.options import add_data_root, add_device, wide_console
+from foundationx.apps.cli.options import add_allow_code, add_data_root, add_device, wide_console
 
 HELP = "evaluate every head of a checkpoint, or its backbone by a protocol"
 EXAMPLE = "foundationx eval work_dirs/phantom --data-root data/phantoms --split test"
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write metrics.json, predictions/ and thresholds.json, for `foundationx compare` (default: nothing)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the metrics as JSON (default: nothing)")
+    add_allow_code(parser)
     add_protocols(parser)
 
 
@@ -52,7 +53,15 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
     split = Split(options.split)
-    rows = evaluate_checkpoint(options.checkpoint, options.data_root, split, models, options.device, options.out)
+    rows = evaluate_checkpoint(
+        options.checkpoint,
+        options.data_root,
+        split,
+        models,
+        options.device,
+        options.out,
+        allow_code=options.allow_code,
+    )
     table = Table(title=f"{options.checkpoint}, {options.split}")
     for column in ("head", "metric", "class", "n", *models):
         table.add_column(column)

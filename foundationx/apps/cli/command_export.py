@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foundationx.apps.cli.options import add_model
+from foundationx.apps.cli.options import add_allow_code, add_model
 
 HELP = "export the backbone of a checkpoint: safetensors, timm, Hugging Face, mmdet, mmseg, ONNX, torch.export"
 EXAMPLE = "foundationx export work_dirs/phantom --to timm --out backbone.safetensors"
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="file or folder to write (default: backbone_MODEL with the ending of the format)",
     )
+    add_allow_code(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{name:<14}{kind.use}")
         return
     kind = FORMATS.get(options.to, "--to")
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
     path = options.out or Path(f"backbone_{options.model}{kind.suffix}")
     use = kind.write(checkpoint.model(options.model), checkpoint.config, options.model, path)
     print(f"{path}\n\n{use}")

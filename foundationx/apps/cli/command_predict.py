@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from foundationx.apps.cli.options import add_device, add_model
+from foundationx.apps.cli.options import add_allow_code, add_device, add_model
 
 HELP = "run the heads of a checkpoint on images; writes JSON and an overlay picture per image"
 EXAMPLE = "foundationx predict work_dirs/phantom chest.png --out predictions"
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score that is shown")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write")
     add_device(parser)
+    add_allow_code(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -33,7 +34,8 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.core.device import pick_device
     from foundationx.engine.checkpoint import load_checkpoint
 
-    checkpoint, device = load_checkpoint(options.checkpoint), pick_device(options.device)
+    checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
+    device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="train only on datasets found here (default: all selected)"
     )
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="trust the recipe's source: run.base may name Python files, which are run (default: presets only)",
+    )
     parser.add_argument("--all", action="store_true", help="also print dropped datasets that only a table lists")
 
 
@@ -46,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
     fusion = fuse(recipe, catalog, options.table, options.data_root)
     console = wide_console()
     try:
-        write_fusion(fusion, options.out)  # first: what is printed may be cut off by a pager
+        write_fusion(
+            fusion, options.out, allow_code=options.allow_code
+        )  # first: what is printed may be cut off by a pager
     finally:
         _print_decisions(fusion, console, options.all)
         _print_groups(fusion, console)

@@ -48,7 +48,14 @@ def run_protocol(options: argparse.Namespace) -> None:
         raise ConfigError("--card", "is missing", "a dataset to evaluate on", "name a card of `foundationx data list`")
     model = "teacher" if options.model == "both" else options.model
     request = Request(
-        options.checkpoint, model, options.card, options.root, options.data_root, options.device, options.out
+        options.checkpoint,
+        model,
+        options.card,
+        options.root,
+        options.data_root,
+        options.device,
+        options.out,
+        options.allow_code,
     )
     module, chosen = open_protocol(options.protocol, parse_options(options.protocol_options))
     result = module.run(request, chosen)

@@ -51,6 +51,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Trust in the source of the file."""
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="trust the file's source: build whatever network it names, which may run code (default: known ones only)",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Device to compute on."""
     parser.add_argument(

@@ -46,6 +46,7 @@ class Request:
         data_root: Folder that holds the datasets.
         device: Device to compute on.
         out: Folder for tables and predictions; None for neither.
+        allow_code: Build whatever backbone the file names; otherwise only known ones.
     """
 
     checkpoint: Path
@@ -55,6 +56,7 @@ class Request:
     data_root: Path
     device: str = "auto"
     out: Path | None = None
+    allow_code: bool = False
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Subject:
     """
 
     def __init__(self, request: Request):
-        self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card)
+        self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card, allow_code=request.allow_code)
         config = self.checkpoint.config
         dataset = DatasetConfig(card=request.card, root=request.root)
         self.config = config.model_copy(update={"datasets": (dataset,)})

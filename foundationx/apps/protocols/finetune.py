@@ -49,7 +49,8 @@ def run(request: Request, options: Options) -> Result:
     for step in steps:
         path = request.out / "checkpoints" / f"step_{step:08d}.pt"
         keys = {name for name, row in best.items() if row["step"] == step}
-        for row in evaluate_checkpoint(path, request.data_root, Split.TEST, ("student",), request.device, request.out):
+        out, device, code = request.out, request.device, request.allow_code
+        for row in evaluate_checkpoint(path, request.data_root, Split.TEST, ("student",), device, out, allow_code=code):
             if f"{row.dataset}/{row.task}" in keys:
                 value = "-" if row.value is None else f"{row.value:.4f}"
                 rows.append((f"{row.dataset}/{row.task}", row.metric, row.class_name, str(row.n), value, str(step)))

@@ -17,10 +17,17 @@ Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A finite number; neither a truth value nor text."""
 
 
-class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, values do not change after loading."""
+Mean = Annotated[float, Field(ge=-10, le=10)]
+"""A mean of pixels in [0, 1]; somewhat beyond, for networks that were trained on other scales."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Std = Annotated[float, Field(gt=0, le=10)]
+"""A standard deviation of such pixels."""
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and numbers that are not finite are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +42,7 @@ PlainDict = Annotated[dict[str, Any], AfterValidator(_plain)]
 class ProjectorConfig(Section):
     """Projector between the pooled feature and the classification heads (Ark)."""
 
-    features: int = Field(1376, gt=0, description="width of the projected feature")
+    features: int = Field(1376, gt=0, le=65_536, description="width of the projected feature")
     hidden: bool = Field(False, description="Linear-ReLU-Linear (the released Ark-6) instead of one Linear (Ark+)")
 
 
@@ -47,21 +54,25 @@ class DetectionConfig(Section):
         description="decoder: each dataset has a decoder of its own (Foundation X); queries: each dataset has its own "
         "queries and box and class heads on one shared decoder (Foundation X+)",
     )
-    embed_dims: Whole = Field(256, ge=1, description="width of tokens and queries")
-    num_heads: Whole = Field(8, ge=1, description="attention heads")
-    ffn_dims: Whole = Field(2048, ge=1, description="width of the hidden layer of the feed-forward networks")
-    encoder_layers: Whole = Field(6, ge=1, description="layers of the encoder")
-    decoder_layers: Whole = Field(6, ge=1, description="layers of the decoder")
-    levels: Whole = Field(4, ge=3, description="feature levels; those beyond the backbone's last 3 are strided")
-    points: Whole = Field(4, ge=1, description="points that a query samples per level and attention head")
-    queries: Whole = Field(900, ge=1, description="queries per image: the most boxes that can be predicted")
-    temperature: Whole = Field(20, ge=1, description="temperature of the sine position encoding")
-    denoising: Whole = Field(100, ge=0, description="denoising queries per image, about; 0: none")
-    label_noise: Finite = Field(0.5, ge=0, description="share of denoising queries that get a wrong class, times 2")
-    box_noise: Finite = Field(
-        1.0, ge=0, description="greatest shift of a denoising box, in halves of the box's width and height"
+    embed_dims: Whole = Field(256, ge=1, le=8192, description="width of tokens and queries")
+    num_heads: Whole = Field(8, ge=1, le=256, description="attention heads")
+    ffn_dims: Whole = Field(2048, ge=1, le=65_536, description="width of the hidden layer of the feed-forward networks")
+    encoder_layers: Whole = Field(6, ge=1, le=64, description="layers of the encoder")
+    decoder_layers: Whole = Field(6, ge=1, le=64, description="layers of the decoder")
+    levels: Whole = Field(4, ge=3, le=8, description="feature levels; those beyond the backbone's last 3 are strided")
+    points: Whole = Field(4, ge=1, le=64, description="points that a query samples per level and attention head")
+    queries: Whole = Field(900, ge=1, le=5000, description="queries per image: the most boxes that can be predicted")
+    temperature: Whole = Field(20, ge=1, le=1_000_000, description="temperature of the sine position encoding")
+    denoising: Whole = Field(100, ge=0, le=5000, description="denoising queries per image, about; 0: none")
+    label_noise: Finite = Field(
+        0.5, ge=0, le=2, description="share of denoising queries that get a wrong class, times 2"
     )
-    proposal_loss_weight: Finite = Field(1.0, ge=0, description="weight of the loss of the encoder's proposals")
+    box_noise: Finite = Field(
+        1.0, ge=0, le=10, description="greatest shift of a denoising box, in halves of the box's width and height"
+    )
+    proposal_loss_weight: Finite = Field(
+        1.0, ge=0, le=1000, description="weight of the loss of the encoder's proposals"
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> DetectionConfig:
@@ -75,8 +86,10 @@ class DetectionConfig(Section):
 class SegmentationConfig(Section):
     """The shared PPM + FPN (UPerNet) of segmentation."""
 
-    channels: int = Field(128, gt=0, description="channels of the decoder")
-    pool_scales: tuple[int, ...] = Field((1, 2, 4, 6), description="grids of the pyramid pooling, cells per side")
+    channels: int = Field(128, gt=0, le=8192, description="channels of the decoder")
+    pool_scales: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (1, 2, 4, 6), min_length=1, max_length=16, description="grids of the pyramid pooling, cells per side"
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the heads")
 
 
@@ -84,9 +97,9 @@ class RegionGateConfig(Section):
     """Gating of segmentation features by detected boxes (Foundation X+)."""
 
     score: float = Field(0.3, ge=0, lt=1, description="boxes above this score are regions")
-    boxes: int = Field(100, gt=0, description="most boxes per image, the best first")
-    grow: float = Field(1.5, ge=1, description="factor on a box's area")
-    spread: float = Field(1.5, gt=0, description="width of the soft rim, in units of the box's longer side")
+    boxes: int = Field(100, gt=0, le=5000, description="most boxes per image, the best first")
+    grow: float = Field(1.5, ge=1, le=100, description="factor on a box's area")
+    spread: float = Field(1.5, gt=0, le=100, description="width of the soft rim, in units of the box's longer side")
     weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
 
@@ -127,10 +140,10 @@ class ModelConfig(Section):
     heads: dict[Task, HeadConfig] = Field(
         default_factory=dict, description="head of each task; a task that is not named has the head of its own name"
     )
-    mean: tuple[float, float, float] = Field(
+    mean: tuple[Mean, Mean, Mean] = Field(
         (0.485, 0.456, 0.406), description="mean that is subtracted from pixels in [0, 1], per colour channel"
     )
-    std: tuple[float, float, float] = Field(
+    std: tuple[Std, Std, Std] = Field(
         (0.229, 0.224, 0.225), description="standard deviation that pixels are divided by, per colour channel"
     )
 

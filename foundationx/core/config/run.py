@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from foundationx.core.config.model import ModelConfig, PlainDict, Section
 from foundationx.core.config.views import ViewConfig
@@ -26,6 +26,44 @@ class CurveConfig(Section):
 Curve = float | CurveConfig
 
 
+def _in_unit_range(value: Curve) -> Curve:
+    """The number or curve, if all of it is in [0, 1]. A curve runs between its ends."""
+    for one in [value] if isinstance(value, float) else [value.start, value.end]:
+        if not 0 <= one <= 1:
+            raise ValueError(f"{one:g} is not in [0, 1]")
+    return value
+
+
+UnitCurve = Annotated[Curve, AfterValidator(_in_unit_range)]
+"""A number in [0, 1], or a curve within it."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Seed of random numbers."""
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of a moment."""
+
+Factor = Annotated[float, Field(ge=0, le=1000)]
+"""Factor on a learning rate."""
+
+LONGEST_NAME = 128
+"""Most characters in the name of a run: folders are named after it."""
+
+
+def _plain_name(name: str) -> str:
+    """The name, if a folder can be called by it: no separators, no control characters, not empty."""
+    if name.strip(" .") == "" or len(name) > LONGEST_NAME or any(c in "/\\" or not c.isprintable() for c in name):
+        raise ValueError(f"{name!r:.200} is no plain file name of 1 to {LONGEST_NAME} characters without separators")
+    return name
+
+
+class LearningRateCurve(CurveConfig):
+    """Factor on the learning rate, which is not negative."""
+
+    start: Factor = Field(description="value at the start of training")
+    end: Factor = Field(description="value at the end of training")
+
+
 class DatasetConfig(Section):
     """One dataset of the cycle: a card of the registry and the folder of its files."""
 
@@ -35,7 +73,7 @@ class DatasetConfig(Section):
         None,
         description="tasks to train; null: all of the card. `self_supervision` needs images only",
     )
-    limit: int | None = Field(None, gt=0, description="use at most this many images of each split")
+    limit: int | None = Field(None, gt=0, le=1_000_000_000, description="use at most this many images of each split")
     options: dict[Task, PlainDict] = Field(
         default_factory=dict,
         description="options of a task's reader that replace the card's: {'classification': {'uncertain': 'ones'}}",
@@ -48,7 +86,7 @@ class SplitConfig(Section):
     train: float = Field(0.7, gt=0, le=1, description="share of the patients to train on")
     val: float = Field(0.15, ge=0, lt=1, description="share of the patients to validate on")
     test: float = Field(0.15, ge=0, lt=1, description="share of the patients to test on")
-    seed: int = Field(0, description="seed of the split")
+    seed: Seed = Field(0, description="seed of the split")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> SplitConfig:
@@ -76,7 +114,7 @@ def _release_of_all(shares: dict[Task, float]) -> dict[Task, float]:
     return {task: shares.get(task, task.facts.release_share) for task in all_tasks()}
 
 
-Share = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1000)]
 """Share of the training images; 1 is one full pass."""
 
 
@@ -87,23 +125,25 @@ class ReuseConfig(Section):
     through its batches in blocks: round after round over as many batches as ``memory_gb`` holds.
     """
 
-    uses: int = Field(4, ge=2, description="steps that share one reading of a batch")
-    memory_gb: float = Field(2.0, gt=0, description="most memory for cached features, over all processes, in 1e9 bytes")
+    uses: int = Field(4, ge=2, le=1000, description="steps that share one reading of a batch")
+    memory_gb: float = Field(
+        2.0, gt=0, le=1e6, description="most memory for cached features, over all processes, in 1e9 bytes"
+    )
 
 
 class ScheduleConfig(Section):
     """Cycle over datasets with Lock-Release (Foundation X)."""
 
     type: str = Field("cyclic", description="name of a schedule (`foundationx list schedules`)")
-    cycles: int = Field(ge=1, description="cycles over all datasets")
+    cycles: int = Field(ge=1, le=1_000_000, description="cycles over all datasets")
     order: Literal["fixed", "shuffled", "temperature", "capped"] = Field(
         "fixed",
         description="fixed: the order of `datasets`; shuffled: a new order each cycle, drawn from runtime.seed; "
         "temperature: a pass of a head is proportional to its size ** (1 / temperature), the cycle keeps its length; "
         "capped: a pass has at most `cap` images",
     )
-    temperature: float = Field(1.0, ge=1, description="1: in proportion to size; very large: all heads alike")
-    cap: int | None = Field(None, gt=0, description="most images of a pass, for order `capped`")
+    temperature: float = Field(1.0, ge=1, le=1e12, description="1: in proportion to size; very large: all heads alike")
+    cap: int | None = Field(None, gt=0, le=1_000_000_000, description="most images of a pass, for order `capped`")
     lock: Annotated[dict[Task, Share], AfterValidator(_lock_of_all)] = Field(
         default_factory=dict,
         validate_default=True,
@@ -114,7 +154,7 @@ class ScheduleConfig(Section):
         validate_default=True,
         description="share of a pass in release phases (all that the task uses is trained), by task; likewise",
     )
-    max_steps: int | None = Field(None, gt=0, description="most steps of a phase; null: no limit")
+    max_steps: int | None = Field(None, gt=0, le=1_000_000_000, description="most steps of a phase; null: no limit")
     reuse: ReuseConfig | None = Field(
         None, description="features that lock phases use several times; null: none are cached"
     )
@@ -138,33 +178,25 @@ class ScheduleConfig(Section):
 class TeacherConfig(Section):
     """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
 
-    momentum: Curve = Field(0.8, description="m: a number in [0, 1], or a curve over training")
+    momentum: UnitCurve = Field(0.8, description="m: a number in [0, 1], or a curve over training")
     update: Literal["phase", "visit", "cycle", "step"] = Field("phase", description="after what the teacher is updated")
-
-    @field_validator("momentum")
-    @classmethod
-    def _in_range(cls, value: Curve) -> Curve:
-        for momentum in [value] if isinstance(value, float) else [value.start, value.end]:
-            if not 0 <= momentum <= 1:
-                raise ValueError(f"momentum {momentum:g} is not in [0, 1]")
-        return value
 
 
 class ConsistencyConfig(Section):
     """Weight c of the consistency loss: (1 - c) * task + c * consistency."""
 
-    weight: Curve = Field(0.5, description="c: a number, or a curve over training")
+    weight: UnitCurve = Field(0.5, description="c: a number in [0, 1], or a curve over training")
 
 
 class OptimizerConfig(Section):
     """One optimizer for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
     type: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
-    lr: float = Field(1e-4, gt=0, description="peak learning rate")
-    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of AdamW's moments")
+    lr: float = Field(1e-4, gt=0, le=1000, description="peak learning rate")
+    weight_decay: float = Field(1e-4, ge=0, le=1000, description="decoupled weight decay")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="decay rates of AdamW's moments")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    lr_scale: dict[str, float] = Field(
+    lr_scale: dict[str, Factor] = Field(
         default_factory=dict,
         description="factor on the learning rate by group (backbone, projector, neck, encoder, decoder, head) "
         "or group.task",
@@ -172,20 +204,22 @@ class OptimizerConfig(Section):
     decay_norms_and_biases: bool = Field(False, description="weight decay on normalisation layers and biases too")
     sharded: bool = Field(False, description="each process keeps its share of the optimizer's state (ZeRO, stage 1)")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps for linear warm-up")
-    curve: CurveConfig = Field(
-        CurveConfig(type="cosine", start=1.0, end=0.0), description="factor on the learning rate after warm-up"
+    curve: LearningRateCurve = Field(
+        LearningRateCurve(type="cosine", start=1.0, end=0.0), description="factor on the learning rate after warm-up"
     )
     every_cycle: bool = Field(
         False, description="the rate changes at the start of a cycle only (released Foundation X)"
     )
-    clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: not clipped")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are accumulated before a step")
+    clip_norm: float | None = Field(1.0, gt=0, le=1e9, description="largest norm of the gradient; null: not clipped")
+    accumulate: int = Field(1, ge=1, le=1_000_000, description="batches whose gradients are accumulated before a step")
 
 
 class EvaluateConfig(Section):
     """When and on what the heads are evaluated. Test is used once, at the end (and before training, as baseline)."""
 
-    every: int = Field(1, ge=0, description="cycles between evaluations; 0: only before and after training")
+    every: int = Field(
+        1, ge=0, le=1_000_000, description="cycles between evaluations; 0: only before and after training"
+    )
     during: Split = Field(Split.VAL, description="split that is evaluated during training")
     final: tuple[Split, ...] = Field((Split.VAL, Split.TEST), description="splits that are evaluated at the end")
     models: tuple[Literal["student", "teacher"], ...] = Field(
@@ -194,7 +228,7 @@ class EvaluateConfig(Section):
     best: dict[Task, str] = Field(
         default_factory=dict, description="metric that chooses each task's best checkpoint; by default its headline"
     )
-    examples: int = Field(8, ge=0, description="example images per head in the report")
+    examples: int = Field(8, ge=0, le=10_000, description="example images per head in the report")
     predictions: bool = Field(True, description="keep the last evaluation's predictions of every image, for intervals")
 
 
@@ -204,24 +238,32 @@ class RuntimeConfig(Section):
     ``compile`` changes rounding, and with ``inductor`` the random numbers of dropout and drop path.
     """
 
-    batch_size: int = Field(8, gt=0, description="images per step, over all processes")
-    eval_batch_size: int = Field(16, gt=0, description="images per batch of evaluation")
-    workers: int = Field(1, ge=0, description="worker processes that read images; 0: the main process reads")
+    batch_size: int = Field(8, gt=0, le=1_000_000, description="images per step, over all processes")
+    eval_batch_size: int = Field(16, gt=0, le=1_000_000, description="images per batch of evaluation")
+    workers: int = Field(1, ge=0, le=256, description="worker processes that read images; 0: the main process reads")
     cache: Path | None = Field(None, description="folder for decoded images; null: they are decoded each time")
     cache_gb: float = Field(
-        200.0, gt=0, description="most that the cache may hold, in 1e9 bytes; what does not fit is decoded"
+        200.0, gt=0, le=1e6, description="most that the cache may hold, in 1e9 bytes; what does not fit is decoded"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of training")
     compile: Literal["inductor", "aot_eager", "eager"] | None = Field(
         None, description="backend of torch.compile in training; inductor is the fastest; null: not compiled"
     )
     device: str = Field("auto", description="device of torch, such as cpu or cuda:0; auto: a GPU if there is one")
-    seed: int = Field(0, description="seed of everything random but the split")
-    log_every: int = Field(10, gt=0, description="steps between rows of log.jsonl")
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep, beside the best of every head")
-    checkpoint_every: int | None = Field(None, gt=0, description="steps between checkpoints within a cycle")
-    checkpoint_minutes: float | None = Field(10.0, gt=0, description="minutes between checkpoints within a cycle")
-    bad_steps: int = Field(3, gt=0, description="consecutive steps with a non-finite loss or gradient that end the run")
+    seed: Seed = Field(0, description="seed of everything random but the split")
+    log_every: int = Field(10, gt=0, le=1_000_000_000, description="steps between rows of log.jsonl")
+    keep_checkpoints: int = Field(
+        2, ge=1, le=1_000_000, description="newest checkpoints to keep, beside the best of every head"
+    )
+    checkpoint_every: int | None = Field(
+        None, gt=0, le=1_000_000_000, description="steps between checkpoints within a cycle"
+    )
+    checkpoint_minutes: float | None = Field(
+        10.0, gt=0, le=1e6, description="minutes between checkpoints within a cycle"
+    )
+    bad_steps: int = Field(
+        3, gt=0, le=1_000_000_000, description="consecutive steps with a non-finite loss or gradient that end the run"
+    )
     tensorboard: bool = Field(False, description="write curves for TensorBoard")
     on_bad_sample: Literal["raise", "skip"] = Field(
         "raise", description="what to do about an image that cannot be used: end with an error, or leave it out"
@@ -237,8 +279,12 @@ class FederationConfig(Section):
 class RunConfig(Section):
     """Everything a run needs to know."""
 
-    name: str = Field(description="name of the run; its work directory is work_dirs/NAME unless given")
-    image_size: int = Field(224, gt=0, multiple_of=32, description="height and width of the network's input, in pixels")
+    name: Annotated[str, AfterValidator(_plain_name)] = Field(
+        description="name of the run; its work directory is work_dirs/NAME unless given"
+    )
+    image_size: int = Field(
+        224, gt=0, le=4096, multiple_of=32, description="height and width of the network's input, in pixels"
+    )
     model: ModelConfig = Field(description="the network")
     datasets: tuple[DatasetConfig, ...] = Field(min_length=1, description="datasets of the cycle, in order")
     schedule: ScheduleConfig = Field(description="what is trained when")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import pprint
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foundationx.core.config.load import parse_config
-from foundationx.core.errors import RecipeError
-from foundationx.core.resources import resource_folder
+from foundationx.core.errors import RecipeError, nearest
+from foundationx.core.resources import base_configs
 from foundationx.core.types import Task, all_tasks
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.fusion.options import check_backbone, check_options
 from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.select import Decision
 
-BASE = ("swin_base.py", "schedule.py", "views.py")
-"""Default base configuration files of a recipe."""
+BASE = ("_base_/swin_base", "_base_/schedule", "_base_/views")
+"""Default presets of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,17 @@ def entries_of(
     return entries
 
 
-def run_values(recipe: Recipe, entries: Sequence[Entry]) -> dict[str, Any]:
-    """The complete configuration of the run: base files, datasets, sampling, other options.
+def run_values(recipe: Recipe, entries: Sequence[Entry], *, allow_code: bool = False) -> dict[str, Any]:
+    """The complete configuration of the run: presets, datasets, sampling, other options.
+
+    Args:
+        recipe: Recipe.
+        entries: Selected datasets.
+        allow_code: Trust the recipe's source: ``run.base`` may name Python files, which are run, and ``run.options``
+            may hold anything.
 
     Raises:
-        RecipeError: No dataset can be trained, or a base file is missing.
+        RecipeError: No dataset can be trained, there is no such preset, or an option is not plain data.
         ConfigError: Base and recipe do not form a valid configuration; names the key.
     """
     datasets = [{"card": entry.name, "tasks": [task.value for task in entry.tasks]} for entry in entries if entry.tasks]
@@ -87,19 +96,40 @@ def run_values(recipe: Recipe, entries: Sequence[Entry]) -> dict[str, Any]:
     values = {"name": recipe.name, "image_size": recipe.run.image_size, "datasets": datasets, "schedule": schedule}
     if recipe.exclude is not None:
         values["exclude"] = str((recipe.file.parent / recipe.exclude).resolve())
-    merged = _merged([*_base_values(recipe), values, recipe.run.options])
+    where = f"{recipe.file}: run.options"
+    if not allow_code:
+        check_options(recipe.run.options, where)
+    merged = _merged([*_base_values(recipe, allow_code), values, recipe.run.options])
+    if not allow_code:
+        check_backbone(merged, where)
     parse_config(merged, f"{recipe.file}: run")
     return merged
 
 
 def config_text(values: dict[str, Any], recipe: Recipe) -> str:
     """Text of the configuration file: one assignment per key, the most important keys first."""
-    lines = [f"# Written from the recipe {recipe.file.name}; audit.csv gives the reason for each dataset."]
+    file = recipe.file.name
+    name = file if re.fullmatch(r"[\w. -]+", file) else ascii(file)
+    lines = [f"# Written from the recipe {name}; audit.csv gives the reason for each dataset."]
     first = ("name", "image_size", "datasets", "schedule")
     for key in (*first, *(key for key in values if key not in first)):
         value = pprint.pformat(values[key], width=100, sort_dicts=False)
         lines.append(f"{key} = {value}".replace("\n", "\n" + " " * len(f"{key} = ")))
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines).replace("{{", "{\\x7b") + "\n"  # only text holds "{{": mmengine would substitute it
+    _check_text(text, values, recipe)
+    return text
+
+
+def _check_text(text: str, values: dict[str, Any], recipe: Recipe) -> None:
+    """Raises RecipeError unless the text is assignments of these plain values and nothing else."""
+    try:
+        assigned = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(text).body}  # type: ignore[attr-defined]  # anything else fails
+    except (AttributeError, SyntaxError, ValueError) as error:
+        raise RecipeError(
+            str(recipe.file), f"a value cannot be written: {error}", "plain values", "correct it"
+        ) from None
+    if assigned != values:
+        raise RecipeError(str(recipe.file), "a value cannot be written as it is", "plain values", "correct it")
 
 
 def _absent(card: Card, task: Task, data_root: Path) -> str | None:
@@ -112,22 +142,30 @@ def _absent(card: Card, task: Task, data_root: Path) -> str | None:
     return None
 
 
-def _base_values(recipe: Recipe) -> list[dict[str, Any]]:
+def _base_values(recipe: Recipe, allow_code: bool) -> list[dict[str, Any]]:
     from foundationx.core.openmmlab import Config
 
-    if recipe.run.base is None:
-        folder = resource_folder("configs") / "_base_"
-        paths = [folder / name for name in BASE]
-    else:
-        paths = [recipe.file.parent / name for name in recipe.run.base]
     layers: list[dict[str, Any]] = []
-    for path in paths:
-        if not path.is_file():
-            expected = "configuration files, relative to the recipe"
-            raise RecipeError(f"{recipe.file}: run.base", f"there is no file {path}", expected, "correct the path")
+    for name in BASE if recipe.run.base is None else recipe.run.base:
+        path = _base_file(name, recipe, allow_code)
         values = Config.fromfile(str(path)).to_dict()
         layers.append({key: value for key, value in values.items() if not key.startswith("_")})
     return layers
+
+
+def _base_file(name: str, recipe: Recipe, allow_code: bool) -> Path:
+    """The preset of that name, or a file relative to the recipe if code is allowed. Raises RecipeError."""
+    presets = base_configs()
+    if name in presets:
+        return presets[name]
+    path, where = recipe.file.parent / name, f"{recipe.file}: run.base"
+    if not allow_code:
+        fix = "name a preset; if you trust the source of the file, pass --allow-code: it is run as Python"
+        raise RecipeError(where, f"{name!r:.200} is no preset", nearest(name[:200], presets), fix)
+    if not path.is_file():
+        expected = "presets, or configuration files relative to the recipe"
+        raise RecipeError(where, f"there is no file {path}", expected, "correct the path")
+    return path
 
 
 def _merged(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Run(Part):
 
     base: tuple[str, ...] | None = Field(
         None,
-        description="base configuration files, relative to the recipe; null: Swin-B and defaults",
+        description="presets that come with the package, such as _base_/swin_base; null: Swin-B and defaults",
     )
     image_size: int = Field(224, gt=0, multiple_of=32)
     cycles: int = Field(10, ge=1)

@@ -28,8 +28,13 @@ _TASKS = {"localisation": "localization"}
 _JOINED = ", "
 
 
-def write_fusion(fusion: Fusion, folder: Path) -> None:
+def write_fusion(fusion: Fusion, folder: Path, *, allow_code: bool = False) -> None:
     """Writes audit, licences, groups, alignment and metadata, and finally the configuration.
+
+    Args:
+        fusion: What was decided.
+        folder: Output folder.
+        allow_code: Trust the recipe's source: its ``run.base`` may name Python files, which are run.
 
     Raises:
         RecipeError: Nothing can be trained; all files but ``config.py`` are written.
@@ -46,7 +51,7 @@ def write_fusion(fusion: Fusion, folder: Path) -> None:
     write_csv(folder / "alignment.csv", alignment_rows(fusion.alignment))
     write_json(folder / "alignment.json", alignment_json(fusion.alignment))
     write_json_lines(folder / "data-meta.jsonl", map(meta_of, fusion.kept))
-    values = run_values(fusion.recipe, fusion.entries)
+    values = run_values(fusion.recipe, fusion.entries, allow_code=allow_code)
     config.write_text(config_text(values, fusion.recipe), encoding="utf-8")
 
 

@@ -83,7 +83,7 @@ def load_backbone(net: nn.Module, path: Path) -> None:
         raise CheckpointError(str(path), found, "the weights of the configured backbone", "check model.backbone")
     rule = shift_rule(net)
     if stored_rule and rule and stored_rule != rule:
-        fix = {"published": "mmdet.PublishedSwin", "always": "mmdet.SwinTransformer"}[stored_rule]
+        fix = {"published": "mmdet.PublishedSwin", "always": "mmdet.SwinTransformer"}.get(stored_rule, "mmdet.NAME")
         found = f"trained with windows shifted {stored_rule!r}, the network shifts {rule!r}"
         raise CheckpointError(str(path), found, "one rule (foundationx/models/swin.py)", f"model.backbone.type={fix!r}")
     net.load_state_dict(tensors)

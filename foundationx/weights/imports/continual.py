@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foundationx.core.errors import CheckpointError
 from foundationx.core.types import TaskKey
-from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.engine.checkpoint import read_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import open_head
@@ -42,7 +42,7 @@ def load_run(model: FoundationModel, path: Path) -> dict[str, Any]:
         CheckpointError: The checkpoint cannot be read, its backbone or a trunk differs, or a head of the same name has
             no class in common.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     state = _shared(model, checkpoint.teacher, path)
     loaded: dict[str, list[str]] = {}
     initialised: dict[str, list[str]] = {}

@@ -13,23 +13,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foundationx import __version__
 from foundationx.core.config.load import parse_config
+from foundationx.core.config.model import Section
+from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, nearest
+from foundationx.core.strict_json import read_json
 from foundationx.core.types import Task, TaskKey
+from foundationx.core.validation import validation_error
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.size_bound import SLACK, at_most
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import Released
 from foundationx.weights.swin import SwinShape
 
 LABELS = Task.CLASSIFICATION
 """The task of imported heads."""
+
+
+class _Head(Section):
+    """A head as the metadata of ``heads.safetensors`` describe it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$", description="name of the head, as a card is named")
+    classes: tuple[str, ...] = Field(min_length=1, description="class names, in the order of the outputs")
+    exclusive: bool = Field(description="whether the classes exclude each other")
+
+
+_HEADS = TypeAdapter(list[_Head])
 
 BACKBONE, HEADS, TABLE = "backbone.safetensors", "heads.safetensors", "import.json"
 
@@ -96,15 +113,18 @@ def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]
     try:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
-            described = json.loads((stored.metadata() or {})["heads"])
+            described = read_json((stored.metadata() or {})["heads"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         found, expected = (
             f"cannot be read ({type(error).__name__}: {error})",
             f"{HEADS} as `foundationx import` writes it",
         )
         raise CheckpointError(str(path), found, expected, "import the released file again") from error
-    classes = {head["name"]: tuple(head["classes"]) for head in described}
-    return tensors, classes, tuple(head["name"] for head in described if head["exclusive"])
+    try:
+        heads = _HEADS.validate_python(described)
+    except ValidationError as error:
+        raise validation_error(error, _Head, str(path), CheckpointError, "heads") from None
+    return tensors, {head.name: head.classes for head in heads}, tuple(head.name for head in heads if head.exclusive)
 
 
 def projector_of(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -182,47 +202,45 @@ def _projector_config(projector: Mapping[str, Tensor]) -> str:
     return f"set model.projector=dict(features={section['features']}, hidden={section['hidden']})"
 
 
-def open_subject(path: Path, card: str) -> Checkpoint:
+def open_subject(path: Path, card: str, *, allow_code: bool = False) -> Checkpoint:
     """A checkpoint of a run, or one made of the folder (or ``backbone.safetensors``) that an import wrote.
 
     Args:
         path: Checkpoint, work directory, folder of an import or its backbone.
         card: Dataset to evaluate on; the configuration of an import names no other.
+        allow_code: Build whatever backbone the file names; otherwise only known ones.
 
     Raises:
         CheckpointError: There is none, it is torn, or an import does not record its image size.
     """
     stored = _imported_backbone(path)
     if stored is None:
-        return load_checkpoint(path)
-    config = _config(stored, (card,))
-    return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+        return load_checkpoint(path, allow_code=allow_code)
+    return _as_checkpoint(_config(stored, (card,), allow_code), {}, stored)
 
 
-def open_with_heads(path: Path) -> Checkpoint:
+def open_with_heads(path: Path, *, allow_code: bool = False) -> Checkpoint:
     """As :func:`open_subject`, together with the classification heads of an import.
 
     Args:
         path: Checkpoint, work directory, folder of an import, or a file written by ``export --to backbone``.
+        allow_code: Build whatever backbone the file names; otherwise only known ones.
 
     Raises:
         CheckpointError: There is none, it is torn, or an import does not record its image size.
     """
     stored = _imported_backbone(path)
     if stored is None:
-        return load_checkpoint(path)
+        return load_checkpoint(path, allow_code=allow_code)
     heads = stored.with_name(HEADS)
     if stored.name != BACKBONE or not heads.is_file():
-        config = _config(stored, (stored.stem,))
-        return _as_checkpoint(FoundationModel(config.model, {}), config, stored)
+        return _as_checkpoint(_config(stored, (stored.stem,), allow_code), {}, stored)
     tensors, named, exclusive = read_heads(heads)
     classes = {TaskKey(name, LABELS): names for name, names in named.items()}
     softmax = [str(TaskKey(name, LABELS)) for name in exclusive]
-    config = _config(stored, tuple(named) or (stored.stem,), projector=projector_of(tensors), softmax=softmax)
-    model = FoundationModel(config.model, classes)
-    if classes:
-        load_heads(model, heads, {str(key): key.dataset for key in classes})
-    return _as_checkpoint(model, config, stored)
+    cards, projector = tuple(named) or (stored.stem,), projector_of(tensors)
+    config = _config(stored, cards, allow_code, projector=projector, softmax=softmax)
+    return _as_checkpoint(config, classes, stored, heads)
 
 
 def _imported_backbone(path: Path) -> Path | None:
@@ -231,30 +249,39 @@ def _imported_backbone(path: Path) -> Path | None:
     return stored if stored.suffix == ".safetensors" and stored.is_file() else None
 
 
-def _as_checkpoint(model: FoundationModel, config: RunConfig, stored: Path) -> Checkpoint:
+def _as_checkpoint(
+    config: RunConfig, classes: Mapping[TaskKey, tuple[str, ...]], stored: Path, heads: Path | None = None
+) -> Checkpoint:
+    """Builds the network of an import or export and loads its weights."""
+    size = stored.stat().st_size + (heads.stat().st_size if heads is not None else 0)
+    with at_most(2 * size + SLACK, str(stored)):
+        model = FoundationModel(config.model, classes)
+    if heads is not None and classes:
+        load_heads(model, heads, {str(key): key.dataset for key in classes})
     load_backbone(model.backbone.net, stored)
     weights = model.state_dict()
     return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
 
 
-def _config(path: Path, cards: tuple[str, ...], **model: Any) -> RunConfig:
+def _config(path: Path, cards: tuple[str, ...], allow_code: bool, **model: Any) -> RunConfig:
     """The configuration that the file's metadata describe; everything else has its default."""
     try:
         with safe_open(path, framework="pt") as stored:
             facts = stored.metadata() or {}
-        backbone, mean, std = (json.loads(facts[name]) for name in ("backbone", "mean", "std"))
+        backbone, mean, std = (read_json(facts[name]) for name in ("backbone", "mean", "std"))
+        image_size = int(facts["image_size"]) if "image_size" in facts else None
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         found = f"cannot be read ({type(error).__name__}: {error})"
         expected = "a backbone as `foundationx import` or `export --to backbone` writes it"
         raise CheckpointError(str(path), found, expected, "import or export it again") from error
-    if "image_size" not in facts:
+    if image_size is None:
         fix = "import it again with --image-size (224 for Adam)"
         raise CheckpointError(str(path), "does not record its image size", "the size of the model's images", fix)
     content = {
-        "name": path.parent.name,
-        "image_size": int(facts["image_size"]),
+        "name": path.absolute().parent.name or path.stem,
+        "image_size": image_size,
         "model": {"backbone": backbone, "mean": mean, "std": std} | model,
         "datasets": [{"card": card} for card in cards],
         "schedule": {"cycles": 1},
     }
-    return parse_config(content, str(path))
+    return as_data(parse_config(content, str(path)), str(path), allow_code=allow_code)

@@ -26,7 +26,7 @@ def test_the_recipe_for_all_tasks_trains_on_copies_of_its_datasets(tmp_path):
     }
     recipe, fused, copies = tmp_path / "recipe.yaml", tmp_path / "fused", tmp_path / "copies"
     recipe.write_text(yaml.safe_dump(values))
-    assert main(["data", "fuse", str(recipe), "--out", str(fused)]) == 0
+    assert main(["data", "fuse", str(recipe), "--out", str(fused), "--allow-code"]) == 0
     config = fused / "config.py"
     assert main(["data", "phantoms", str(copies), "--config", str(config), "--images", "8", "--size", "64"]) == 0
     work = tmp_path / "run"

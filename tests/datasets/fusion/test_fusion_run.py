@@ -69,7 +69,8 @@ def phantoms(tmp_path_factory):
 def fused(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fused")
     out = folder / "out"
-    assert main(["data", "fuse", str(write_recipe(folder)), "--out", str(out), "--data-root", str(phantoms)]) == 0
+    arguments = ["data", "fuse", str(write_recipe(folder)), "--out", str(out), "--data-root", str(phantoms)]
+    assert main([*arguments, "--allow-code"]) == 0  # its base is a file
     return out
 
 
@@ -136,7 +137,7 @@ def test_only_what_is_there_trains(phantoms, tmp_path):
     trains = {entry.name: (entry.tasks, entry.obstacle) for entry in fusion.entries}
     assert trains["phantom_boxes"] == ((Task.DETECTION,), "")
     assert trains["phantom_labels"][0] == () and "Data_Entry_2017_v2020.csv: missing" in trains["phantom_labels"][1]
-    assert [one["card"] for one in run_values(recipe, fusion.entries)["datasets"]] == ["phantom_boxes"]
+    assert [one["card"] for one in run_values(recipe, fusion.entries, allow_code=True)["datasets"]] == ["phantom_boxes"]
 
 
 def test_without_anything_to_train_the_audit_is_written_and_no_configuration(tmp_path, capsys):
@@ -151,7 +152,8 @@ def test_without_anything_to_train_the_audit_is_written_and_no_configuration(tmp
 
 def test_an_exclusion_list_lies_beside_the_recipe(tmp_path):
     recipe = load_recipe(write_recipe(tmp_path, exclude="exclude.csv"), CATALOG.vocabulary)
-    assert run_values(recipe, fuse(recipe, CATALOG).entries)["exclude"] == str(tmp_path / "exclude.csv")
+    values = run_values(recipe, fuse(recipe, CATALOG).entries, allow_code=True)
+    assert values["exclude"] == str(tmp_path / "exclude.csv")
 
 
 def test_without_base_files_it_is_the_project_s_large_network(tmp_path):
@@ -166,6 +168,8 @@ def test_without_base_files_it_is_the_project_s_large_network(tmp_path):
 def test_a_missing_base_file_is_reported(tmp_path):
     recipe = load_recipe(write_recipe(tmp_path, run={"base": ["no.py"]}), CATALOG.vocabulary)
     with pytest.raises(RecipeError, match="there is no file"):
+        run_values(recipe, fuse(recipe, CATALOG).entries, allow_code=True)
+    with pytest.raises(RecipeError, match="is no preset"):
         run_values(recipe, fuse(recipe, CATALOG).entries)
 
 
@@ -173,7 +177,7 @@ def test_a_wrong_option_is_reported_by_recipe_and_key(tmp_path):
     run = PHANTOMS["run"] | {"options": {"runtime": {"batchsize": 4}}}
     recipe = load_recipe(write_recipe(tmp_path, run=run), CATALOG.vocabulary)
     with pytest.raises(ConfigError, match="did you mean 'batch_size'") as caught:
-        run_values(recipe, fuse(recipe, CATALOG).entries)
+        run_values(recipe, fuse(recipe, CATALOG).entries, allow_code=True)
     assert "recipe.yaml: run: runtime.batchsize" in caught.value.where
 
 
@@ -242,7 +246,7 @@ def test_datasets_that_share_images_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("FOUNDATIONX_REGISTRY", str(registry))
     catalog = Catalog()
     recipe = write_recipe(tmp_path, cards={"allow": ["mother", "child", "stranger"]})
-    write_fusion(fuse(load_recipe(recipe, catalog.vocabulary), catalog), tmp_path)
+    write_fusion(fuse(load_recipe(recipe, catalog.vocabulary), catalog), tmp_path, allow_code=True)
     shared = {row["dataset"]: row["shares_images_with"] for row in rows_of(tmp_path / "audit.csv")}
     assert (shared["mother"], shared["child"], shared["stranger"]) == ("child", "mother", "")
 
