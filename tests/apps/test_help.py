@@ -144,12 +144,12 @@ def test_config_prints_every_key_and_marks_what_differs(capsys):
         "key": "runtime.seed",
         "value": 3,
         "default": 0,
-        "type": "integer",
+        "type": "integer >= 0, <= 9,223,372,036,854,775,807",
         "meaning": RunConfig.model_fields["runtime"].annotation.model_fields["seed"].description,
         "changed": True,
     }
     assert rows["model.detection.queries"]["value"] == 10 and rows["model.detection.queries"]["default"] == 900
-    assert rows["model.detection.queries"]["type"] == "integer >= 1"
+    assert rows["model.detection.queries"]["type"] == "integer >= 1, <= 5,000"
     window = rows["model.backbone.window_size"]
     assert (window["value"], window["default"], window["changed"]) == (4, 7, True)
     assert rows["datasets.1.card"]["value"] == "phantom_boxes"

@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -28,7 +29,28 @@ MARK = "MARK"
 """Stands for the path of a file that an attack writes."""
 
 POPEN = {"type": "subprocess.Popen", "args": [TOUCH, MARK]}
-SYSTEM = {"type": "os.system", "command": f"{TOUCH} {MARK}"}
+CALLS = [
+    POPEN,
+    {"type": "subprocess.run", "args": [TOUCH, MARK]},
+    {"type": "subprocess.check_output", "args": [TOUCH, MARK]},
+    {"type": "os.system", "command": f"{TOUCH} {MARK}"},
+    {"type": "os.popen", "cmd": f"{TOUCH} {MARK}"},
+    {"type": "os.mkdir", "path": MARK},
+    {"type": "os.symlink", "src": "/etc/passwd", "dst": MARK},
+    {"type": "shutil.copyfile", "src": "/etc/passwd", "dst": MARK},
+    {"type": "shutil.rmtree", "path": "FOLDER"},
+    {"type": "io.open", "file": MARK, "mode": "w"},
+    {"type": "logging.FileHandler", "filename": MARK},
+    {"type": "zipfile.ZipFile", "file": MARK, "mode": "w"},
+    {"type": "sqlite3.connect", "database": MARK},
+    {"type": "torch.save", "obj": 1, "f": MARK},
+    {"type": "runpy.run_path", "path_name": "FOLDER/script.py"},
+    {"type": "torch.load", "f": "FOLDER/pickled.pt", "weights_only": False},
+    {"type": "numpy.load", "file": "FOLDER/pickled.npy", "allow_pickle": True},
+    {"type": "urllib.request.urlopen", "url": "http://127.0.0.1:9/"},
+    {"type": "socket.create_connection", "address": ["127.0.0.1", 9]},
+]
+"""Callables that mmengine's registries take as a layer, with arguments that have an effect."""
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +64,18 @@ def honest(tmp_path_factory):
 
 
 def with_mark(value, mark):
-    """The description with the path of the mark filled in."""
-    return json.loads(json.dumps(value).replace(MARK, str(mark)))
+    """The description with the path of the mark and of the folder of :func:`bait` filled in."""
+    return json.loads(json.dumps(value).replace(MARK, str(mark)).replace("FOLDER", str(mark.parent / "bait")))
+
+
+def bait(mark):
+    """Writes a folder with a script and pickles that write the mark."""
+    folder = mark.parent / "bait"
+    folder.mkdir()
+    (folder / "script.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    torch.save(Evil(mark), folder / "pickled.pt")
+    np.save(folder / "pickled.npy", np.array([Evil(mark)], dtype=object), allow_pickle=True)
+    return folder
 
 
 def forged(honest, folder, change):
@@ -93,16 +125,18 @@ def network(**backbone):
 
 
 RUN_CODE = {
-    "activation is a program": swin(act_cfg=POPEN),
+    **{f"activation is {call['type']}": swin(act_cfg=call) for call in CALLS},
     "norm is a program": swin(norm_cfg=POPEN),
-    "activation is a shell": swin(act_cfg=SYSTEM),
     "norm is Python's eval": swin(norm_cfg={"type": "builtins.eval", "source": f"open('{MARK}', 'w')"}),
-    "activation is exec": swin(act_cfg={"type": "builtins.exec", "source": f"open('{MARK}', 'w')"}),
     "the backbone is a program": network(**POPEN),
     "the backbone is a module of mmdet with a program inside": network(
         type="mmdet.ChannelMapper", in_channels=[8], out_channels=8, num_outs=1, act_cfg=POPEN
     ),
-    "the backbone is a detector with a program inside": network(type="mmdet.DINO", backbone=POPEN),
+    "the backbone is a detector with a program inside": network(type="mmdet.SingleStageDetector", backbone=POPEN),
+    "a detector in a detector": network(
+        type="mmdet.SingleStageDetector", backbone={"type": "mmdet.SingleStageDetector", "backbone": POPEN}
+    ),
+    "a segmenter with a program as preprocessor": network(type="mmseg.EncoderDecoder", data_preprocessor=POPEN),
     "a nested backbone of a recursive network": network(
         type="mmdet.DetectoRS_ResNet", depth=50, rfp_inplanes=8, sac=POPEN, stage_with_sac=[True] * 4
     ),
@@ -158,10 +192,10 @@ def test_nothing_that_a_checkpoint_describes_is_run(change, honest, tmp_path, wa
         change(values)
         values.update(with_mark(values, tmp_path / "mark"))
 
-    path = forged(honest, tmp_path, with_path)
+    folder, path = bait(tmp_path / "mark"), forged(honest, tmp_path, with_path)
     with pytest.raises(FoundationXError) as refused:
         load_checkpoint(path).model()
-    assert not (tmp_path / "mark").exists() and watched == []
+    assert not os.path.lexists(tmp_path / "mark") and folder.is_dir() and watched == []
     assert refused.value.fix
 
 

@@ -141,12 +141,17 @@ def _json(value: Any) -> Any:
 def type_in_words(field: FieldInfo) -> str:
     """The type of a key for people: ``integer >= 1``, ``number or null``, ``adamw | sgd``."""
     bounds = [
-        f"{sign} {getattr(limit, name):g}"
+        f"{sign} {_bound(getattr(limit, name))}"
         for limit in field.metadata
         for name, sign in BOUNDS.items()
         if getattr(limit, name, None) is not None
     ]
     return " ".join([_words(field.annotation), ", ".join(bounds)]).strip()
+
+
+def _bound(value: float) -> str:
+    """A bound for people: whole numbers in full."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _words(annotation: Any) -> str:

@@ -37,7 +37,7 @@ def _in_unit_range(value: Curve) -> Curve:
 UnitCurve = Annotated[Curve, AfterValidator(_in_unit_range)]
 """A number in [0, 1], or a curve within it."""
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Seed of random numbers."""
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
