@@ -16,7 +16,7 @@ from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Plan
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk that has no room left, or of a quota or a limit that is reached."""
+"""Errors of a full disk, or of a quota or limit that is reached."""
 
 
 class RowFile:
@@ -94,7 +94,7 @@ class JsonLog(Hook):
         """
         for rows in (self.log, self.incidents):
             if not rows.write_waiting():
-                found, fix = "the disk has no room for the last rows", "free some room and pass --resume"
+                found, fix = "the disk is too full for the last rows", "free disk space and pass --resume"
                 raise DiskError(str(rows.path), found, fix=fix)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -37,7 +38,15 @@ class SpillFolder:
             self.path = Path(tempfile.mkdtemp(prefix="predictions.", dir=parent))
         except OSError as error:
             raise _disk_error(parent or Path(tempfile.gettempdir()), error) from error
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, _remove, self.path, parent)
+
+
+def _remove(folder: Path, parent: Path | None) -> None:
+    """Removes a folder of arrays, and the folder made for such folders if it is then empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if parent is not None:
+        with contextlib.suppress(OSError):  # others are in it, or it is gone
+            parent.rmdir()
 
 
 class GrowingArray:

@@ -74,11 +74,11 @@ def test_a_full_disk(phantoms, small_disk, undisturbed, capsys):
     assert train(phantoms, folder) == 2
     printed = capsys.readouterr()
     assert "step_00000022.pt: cannot be written: No space left on device" in printed.err
-    assert "fix: free some room" in printed.err and "Traceback" not in printed.err
+    assert "fix: free disk space" in printed.err and "Traceback" not in printed.err
     assert "step 6: " in printed.out and "training goes on, the next save tries again" in printed.out
     assert [path.name for path in checkpoints_in(folder)] == ["step_00000003.pt"]
     assert load_checkpoint(folder).step == 3 and not list(folder.rglob("*.partial"))
-    assert {row["kind"] for row in WorkDir(folder).read_incidents()} == {"file"}
+    assert {row["kind"] for row in WorkDir(folder).read_incidents()} == {"io"}
     subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
     assert train(phantoms, folder, "--resume") == 0
     assert_same_end(folder, undisturbed)

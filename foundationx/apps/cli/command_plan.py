@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from foundationx.apps.cli.options import add_config, parse_options, wide_console
 
+if TYPE_CHECKING:  # the help must not load them
+    from foundationx.core.config.run import RunConfig
+    from foundationx.engine.schedule.plan import Plan
+
 HELP = "print the plan of visits of a configuration with trainable parameter counts; trains nothing"
 EXAMPLE = "foundationx plan quickstart/phantom --data-root data/phantoms"
+
+TEXTS = ("head", "phase", "trains")
+COLUMNS = ("visit", "head", "phase", "images", "steps", "reads", "trains", "parameters", "consistency", "teacher")
+"""Columns of the table; ``TEXTS`` are those that hold no numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,23 +44,23 @@ def run(options: argparse.Namespace) -> None:
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = FoundationModel(config.model, data_module.classes)
     by_group = group_sizes(model)
+    table = _table(plan, config, by_group, every_cycle=options.all)
+    console = wide_console()
+    console.print(table)
+    if not options.all and config.schedule.cycles > 1:
+        console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
+    console.print(f"parameters: {sum(by_group.values()):,}")
+    for line in FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan):
+        console.print(line)
+
+
+def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cycle: bool) -> Table:
+    """One row per phase: which head, how many images and steps, what is trained."""
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
-    for column in (
-        "visit",
-        "head",
-        "phase",
-        "images",
-        "steps",
-        "reads",
-        "trains",
-        "parameters",
-        "consistency",
-        "teacher",
-    ):
-        numbers = column in ("visit", "images", "steps", "reads", "parameters", "consistency", "teacher")
-        table.add_column(column, justify="right" if numbers else "left", no_wrap=column != "trains")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=column != "trains")
     for phase in plan.phases:
-        if phase.cycle > 1 and not options.all:
+        if phase.cycle > 1 and not every_cycle:
             break
         table.add_row(
             str(phase.visit),
@@ -65,10 +75,4 @@ def run(options: argparse.Namespace) -> None:
             "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
             end_section=phase.closes_visit,
         )
-    console = wide_console()
-    console.print(table)
-    if not options.all and config.schedule.cycles > 1:
-        console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
-    console.print(f"parameters: {sum(by_group.values()):,}")
-    for line in FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan):
-        console.print(line)
+    return table

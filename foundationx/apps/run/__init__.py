@@ -1,1 +1,1 @@
-"""Puts the rooms together: what the command line, ``tools/`` and the mmengine adapter call."""
+"""Training and prediction as the command line, ``tools/``, the Python API and the mmengine adapter call them."""

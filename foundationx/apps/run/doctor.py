@@ -50,7 +50,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the doctor: what was looked at, what was found, what can be done."""
 
     level: Level
@@ -59,60 +59,60 @@ class Finding:
     fix: str = ""
 
 
-def examine_machine(work_dir: Path) -> Iterator[Finding]:
+def examine_machine(work_dir: Path) -> Iterator[Check]:
     """Versions, devices, cores, memory, disk, shared memory and open files."""
     yield from _versions()
     yield _devices()
     cores, threads = usable_cores(), os.environ.get("OMP_NUM_THREADS")
-    yield Finding(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
+    yield Check(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
     folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
     free = shutil.disk_usage(folder).free
-    yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free some room, or choose another --work-dir")
+    yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free disk space, or choose another --work-dir")
     if Path("/dev/shm").is_dir():
         shared = shutil.disk_usage("/dev/shm").free
         fix = "give the container more (docker run --shm-size=8g), or set runtime.workers=0"
         yield _enough("/dev/shm", shared, LEAST_SHARED, "free; workers hand batches over there", fix)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     level = Level.OK if files >= LEAST_FILES else Level.WARN
-    yield Finding(level, "open files", f"{files:,} allowed", "" if level is Level.OK else f"ulimit -n {LEAST_FILES}")
+    yield Check(level, "open files", f"{files:,} allowed", "" if level is Level.OK else f"ulimit -n {LEAST_FILES}")
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[Check]:
     """Our own version and that of torch, and every package that we need and that is not there as we ask for it."""
     try:
         needed = [Requirement(text) for text in metadata.requires("foundationx") or []]
         version = metadata.version("foundationx")
     except metadata.PackageNotFoundError:
-        yield Finding(Level.WARN, "versions", "foundationx is not installed: needs are not known", "pip install -e .")
+        yield Check(Level.WARN, "versions", "foundationx is not installed: needs are not known", "pip install -e .")
         return
-    yield Finding(Level.OK, "versions", f"foundationx {version}, torch {torch.__version__}, Python {python_version()}")
+    yield Check(Level.OK, "versions", f"foundationx {version}, torch {torch.__version__}, Python {python_version()}")
     faults = list(package_faults([package for package in needed if not package.marker or package.marker.evaluate()]))
-    yield from faults or [Finding(Level.OK, "packages", "all are there as asked for")]
+    yield from faults or [Check(Level.OK, "packages", "all are there as asked for")]
 
 
-def package_faults(needed: Iterable[Requirement]) -> Iterator[Finding]:
+def package_faults(needed: Iterable[Requirement]) -> Iterator[Check]:
     """Packages that are missing or have a version that is not asked for."""
     for package in needed:
         try:
             found = metadata.version(package.name)
         except metadata.PackageNotFoundError:
-            yield Finding(Level.FAIL, package.name, "is not installed", f"pip install '{package}'")
+            yield Check(Level.FAIL, package.name, "is not installed", f"pip install '{package}'")
             continue
         if not package.specifier.contains(found, prereleases=True):
-            yield Finding(Level.FAIL, package.name, f"version {found}", f"pip install '{package}'")
+            yield Check(Level.FAIL, package.name, f"version {found}", f"pip install '{package}'")
 
 
-def _devices() -> Finding:
+def _devices() -> Check:
     if not torch.cuda.is_available():
-        return Finding(Level.WARN, "devices", "no CUDA: training on the CPU is for trials")
+        return Check(Level.WARN, "devices", "no CUDA: training on the CPU is for trials")
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     found = ", ".join(f"{device.name} with {device.total_memory / GIGABYTE:.0f} GB" for device in devices)
-    return Finding(Level.OK, "devices", found)
+    return Check(Level.OK, "devices", found)
 
 
-def _enough(topic: str, free: float, least: float, words: str, fix: str) -> Finding:
+def _enough(topic: str, free: float, least: float, words: str, fix: str) -> Check:
     level = Level.OK if free >= least else Level.WARN
-    return Finding(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else fix)
+    return Check(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else fix)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class _Stopwatch(Hook):
         self.incidents.append(incident)
 
 
-def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[Finding]:
+def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[Check]:
     """Data, plan, a trial of every phase, and what the whole plan will take."""
     try:
         device = pick_device(config.runtime.device)
@@ -159,7 +159,7 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     except FoundationXError as error:
         yield _fault("configuration", error)
         return
-    yield Finding(Level.OK, "plan", f"{plan.total_visits:,} visits, {plan.total_steps:,} steps on {device}")
+    yield Check(Level.OK, "plan", f"{plan.total_visits:,} visits, {plan.total_steps:,} steps on {device}")
     trial, short = _trial_config(config), trial_plan(plan)
     watch = _Stopwatch(config.runtime.batch_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -173,13 +173,13 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
         )
         try:
             compile_trainer(trainer, short)
-            yield from (Finding(Level.OK, "re-use", line) for line in list(trainer.features.describe(plan)))
+            yield from (Check(Level.OK, "re-use", line) for line in list(trainer.features.describe(plan)))
             trainer.train()
         except FoundationXError as error:
             yield _fault("trial", error)
             return
         except torch.OutOfMemoryError as error:
-            yield Finding(Level.FAIL, "trial", str(error).split(". ")[0], "lower runtime.batch_size or image_size")
+            yield Check(Level.FAIL, "trial", str(error).split(". ")[0], "lower runtime.batch_size or image_size")
             return
         size = sum(path.stat().st_size for path in Path(folder).glob("*.pt"))
     yield from _trial_findings(config, watch)
@@ -188,8 +188,8 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     yield _checkpoints(config, size, len(data_module.classes), work_dir)
 
 
-def _fault(topic: str, error: FoundationXError) -> Finding:
-    return Finding(Level.FAIL, topic, f"{error.where}: {error.found}", error.fix or error.expected)
+def _fault(topic: str, error: FoundationXError) -> Check:
+    return Check(Level.FAIL, topic, f"{error.where}: {error.found}", error.fix or error.expected)
 
 
 def _trial_config(config: RunConfig) -> RunConfig:
@@ -211,7 +211,7 @@ def trial_plan(plan: Plan) -> Plan:
     return Plan(tuple(shortened(phase, position) for position, phase in enumerate(firsts.values())))
 
 
-def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Finding]:
+def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Check]:
     """A line a phase, then what went wrong."""
     workers = config.runtime.workers
     for (key, name), timing in watch.timings.items():
@@ -220,16 +220,16 @@ def _trial_findings(config: RunConfig, watch: _Stopwatch) -> Iterator[Finding]:
         )
         waits = workers > 0 and timing.reading / workers > timing.computing
         fix = f"the device will wait for {workers} workers: raise runtime.workers" if waits else ""
-        yield Finding(Level.WARN if waits else Level.OK, f"{key} {name.value}", found, fix)
+        yield Check(Level.WARN if waits else Level.OK, f"{key} {name.value}", found, fix)
     for incident in watch.incidents:
-        yield Finding(Level.FAIL, "trial", str(incident), "look at these images and at optimizer.lr")
+        yield Check(Level.FAIL, "trial", str(incident), "look at these images and at optimizer.lr")
 
 
-def _time(config: RunConfig, plan: Plan, watch: _Stopwatch) -> Finding:
+def _time(config: RunConfig, plan: Plan, watch: _Stopwatch) -> Check:
     """Time of all training steps, as the trial went."""
     minutes = plan_seconds(plan, watch.timings, config.runtime.workers) / 60
     took = f"about {minutes / 60:,.1f} hours" if minutes >= 60 else f"about {minutes:.1f} minutes"
-    return Finding(Level.OK, "time", f"{took} for {plan.total_steps:,} steps; evaluation comes on top")
+    return Check(Level.OK, "time", f"{took} for {plan.total_steps:,} steps; evaluation comes on top")
 
 
 def plan_seconds(plan: Plan, timings: dict[tuple[TaskKey, PhaseName], Timing], workers: int) -> float:
@@ -238,7 +238,7 @@ def plan_seconds(plan: Plan, timings: dict[tuple[TaskKey, PhaseName], Timing], w
     return sum(phase.steps * timings[phase.key, phase.name].per_step(workers) for phase in known)
 
 
-def _memory(device: torch.device) -> Finding:
+def _memory(device: torch.device) -> Check:
     """The most memory that the trial took, beside what there is."""
     if device.type == "cuda":
         most, there = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
@@ -247,14 +247,14 @@ def _memory(device: torch.device) -> Finding:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     level = Level.OK if most < CAREFUL_SHARE * there else Level.WARN
     found = f"{most / GIGABYTE:.1f} of {there / GIGABYTE:.1f} GB on {device.type} at most"
-    return Finding(level, "memory", found, "" if level is Level.OK else "lower runtime.batch_size")
+    return Check(level, "memory", found, "" if level is Level.OK else "lower runtime.batch_size")
 
 
-def _checkpoints(config: RunConfig, size: int, heads: int, work_dir: Path) -> Finding:
+def _checkpoints(config: RunConfig, size: int, heads: int, work_dir: Path) -> Check:
     """Room for the newest checkpoints, one more while it is written, and at worst one for every head's best."""
     folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
     free, most = shutil.disk_usage(folder).free, config.runtime.keep_checkpoints + 1 + heads
     least = config.runtime.keep_checkpoints + 1
     level = Level.OK if free >= most * size else Level.WARN if free >= least * size else Level.FAIL
     found = f"{size / 1e6:,.1f} MB each, at most {most} at a time, {free / GIGABYTE:,.1f} GB free"
-    return Finding(level, "checkpoints", found, "" if level is Level.OK else "free some room")
+    return Check(level, "checkpoints", found, "" if level is Level.OK else "free disk space")

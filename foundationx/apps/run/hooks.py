@@ -102,7 +102,7 @@ class EvaluateAndReport(Hook):
     def _evaluate(
         self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
     ) -> None:
-        """Metrics, pictures and report. A disk without room for a report ends the run only where it is the last one."""
+        """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
