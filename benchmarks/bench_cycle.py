@@ -1,12 +1,12 @@
 """One cycle of Foundation X by the released step logic, written out plainly, against ours on the same network.
 
-What the released code does besides learning (``foundation_x.md`` sections 2.2 to 2.4 and 6) is done here too: a deep
-copy of the whole model and a forward pass of it in each step of detection; a teacher that builds graphs, run in lock
-phases as well; matching layer by layer; one optimizer group a tensor. Before and after each visit it turns the weights
-into Python lists, to see what has changed, and after each visit it evaluates both models on all test sets, detection
-one image at a time; ours evaluates once a cycle (``evaluate.every``). It computes the backbone's blocks twice
-(activation checkpointing, on in all its configurations), and decodes full-size files whenever an image is looked at;
-ours does the former where it is asked to, and reads from ``runtime.cache``.
+What the released code does besides learning (``docs/methods/foundation_x.md``, "6 Cost of the released loop") is done
+here too: a deep copy of the whole model and a forward pass of it in each step of detection; a teacher that builds
+graphs, run in lock phases as well; matching layer by layer; one optimizer group a tensor. Before and after each visit
+it turns the weights into Python lists, to see what has changed, and after each visit it evaluates both models on all
+test sets, detection one image at a time; ours evaluates once a cycle (``evaluate.every``). It computes the backbone's
+blocks twice (activation checkpointing, on in all its configurations), and decodes full-size files whenever an image is
+looked at; ours does the former where it is asked to, and reads from ``runtime.cache``.
 
 Steps, lists, predictions and readings are measured; a cycle of published shape is their sum, as the last table says.
 

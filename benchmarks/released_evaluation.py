@@ -1,8 +1,8 @@
-"""Evaluation as the released code does it, written out plainly in our own words (``foundation_x.md`` section 6).
+"""Evaluation as the released code does it, written out plainly in our own words.
 
-One model after the other; each head on its own, with a loader of its own, every image decoded; detection one image at a
-time; all predictions and targets kept in lists until the end, where scikit-learn, pycocotools on a copy of the truth
-and a sum over all masks make the numbers.
+See ``docs/methods/foundation_x.md``, "6 Cost of the released loop". One model after the other; each head on its own,
+with a loader of its own, every image decoded; detection one image at a time; all predictions and targets kept in lists
+until the end, where scikit-learn, pycocotools on a copy of the truth and a sum over all masks make the numbers.
 """
 
 from __future__ import annotations

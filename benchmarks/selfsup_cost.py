@@ -33,7 +33,7 @@ from foundationx.tasks.self_supervision.objective import OBJECTIVES
 
 NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "whole_width": 8, "place_width": 8}
 CARD, BATCH, MOMENTS, TIMED = "phantom_labels", 2, 20, 8
-SPEC = {
+DESCRIBED = {
     "adam": {"contrast": "1 s + 1 t at 224"},
     "adam_v2": {"localise": "-", "localise + compose + decompose": "6 s + 5 t at 224, 8 s at 96"},
     "peac": {"order + restore + whole + place": "2 s + 2 t at 448"},
@@ -45,7 +45,7 @@ SPEC = {
         "whole + place": "-",
     },
 }
-"""``ssl.md`` section 7, "Cost per image", by the losses of a batch; "-" if it has no entry."""
+"""``docs/methods/self_supervision.md``, "7.8 Cost per image", by the losses of a batch; "-" if it has no entry."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def main() -> None:
             kinds = count_passes(name, Path(folder) / "data")
         for index, (losses, passes) in enumerate(kinds.items()):
             shown = [f"{1000 * seconds:.0f}", name] if index == 0 else ["", ""]
-            rows.append([shown[1], losses, SPEC[name][losses], str(passes), f"{passes.gflop():.0f}", shown[0]])
-    heads = ["objective", "losses", "spec", "here", "GFLOP per image, Swin-B", "ms per step, nano, 16 images"]
+            rows.append([shown[1], losses, DESCRIBED[name][losses], str(passes), f"{passes.gflop():.0f}", shown[0]])
+    heads = ["objective", "losses", "described", "here", "GFLOP per image, Swin-B", "ms per step, nano, 16 images"]
     print(markdown(heads, rows))
 
 

@@ -1,5 +1,6 @@
-# The eleven datasets of Foundation X with their twenty tasks, in the order of a cycle (foundation_x.md section 2.1):
-# dataset by dataset, and inside a dataset classification, detection, segmentation. Uncertain labels as published.
+# The eleven datasets of Foundation X with their twenty tasks, in the order of a cycle (docs/methods/foundation_x.md,
+# "2.1 Order of visits"): dataset by dataset, and inside a dataset classification, detection, segmentation. Uncertain
+# labels as published.
 datasets = [
     dict(card="chexpert", tasks=["classification"], options=dict(classification=dict(uncertain="lsr_ones"))),
     dict(card="nih_chestxray14", tasks=["classification"]),

@@ -1,4 +1,4 @@
-# Foundation X's cycle with Lock-Release (foundation_x.md section 2).
+# Foundation X's cycle with Lock-Release (docs/methods/foundation_x.md, "2 Training cycle").
 schedule = dict(
     type="cyclic",
     lock=dict(classification=0.0, detection=0.5, segmentation=0.5),

@@ -1,5 +1,6 @@
-# Self-supervision as published (ssl.md sections 2.4 and 4.4), with AdamW for all five objectives; the teacher follows
-# every step. The published learning rate is 5e-4 for 256 images; here it is scaled to 32.
+# Self-supervision as published (docs/methods/self_supervision.md, "2.4 Optimisation" and "4.4 Training"), with AdamW
+# for all five objectives; the teacher follows every step. The published learning rate is 5e-4 for 256 images; here it
+# is scaled to 32.
 schedule = dict(cycles=300, release=dict(self_supervision=1.0))
 teacher = dict(update="step", momentum=dict(type="cosine", start=0.996, end=1.0))
 optimizer = dict(

@@ -1,5 +1,5 @@
-# Ark-6 (Ma et al., MICCAI 2023; ark.md): Swin-B at 224 pixels, 200 rounds over six datasets' own heads, a projector,
-# a teacher that follows once a visit, its feature drawn near by a growing consistency loss.
+# Ark-6 (Ma et al., MICCAI 2023; docs/methods/ark.md): Swin-B at 224 pixels, 200 rounds over six datasets' own heads, a
+# projector, a teacher that follows once a visit, its feature drawn near by a growing consistency loss.
 _base_ = ["../_base_/swin_base.py", "../_base_/six_datasets.py"]
 
 name = "ark"

@@ -1,5 +1,5 @@
-# Ark+ (Ma et al., Nature 2025; ark.md): Swin-L at 768 pixels. The teacher sees the whole image; classes of RSNA exclude
-# each other (cross-entropy); the projector is one linear layer.
+# Ark+ (Ma et al., Nature 2025; docs/methods/ark.md): Swin-L at 768 pixels. The teacher sees the whole image; classes of
+# RSNA exclude each other (cross-entropy); the projector is one linear layer.
 _base_ = ["./ark.py"]
 
 name = "ark_plus"

@@ -1,6 +1,7 @@
-# Ark+ without pooling the data (ark.md section 5): three clients keep their datasets to themselves, a master takes the
-# mean of what they make of it, 50 rounds. Classes of RSNA do not exclude each other here: the released federated code
-# uses binary cross-entropy for all. `foundationx federate` runs it; it simulates the clients in one process.
+# Ark+ without pooling the data (docs/methods/ark.md, "6 Federated training"): three clients keep their datasets to
+# themselves, a master takes the mean of what they make of it, 50 rounds. Classes of RSNA do not exclude each other
+# here: the released federated code uses binary cross-entropy for all. `foundationx federate` runs it; it simulates the
+# clients in one process.
 _base_ = ["./ark_plus.py"]
 
 name = "ark_plus_federated"

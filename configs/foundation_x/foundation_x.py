@@ -1,5 +1,6 @@
-# Foundation X (Islam et al., WACV 2025; foundation_x.md): Swin-B at 224 pixels, eleven datasets, twenty tasks a cycle,
-# 150 cycles (3,000 visits). Lock-Release for detection and segmentation; a detection decoder for each dataset.
+# Foundation X (Islam et al., WACV 2025; docs/methods/foundation_x.md): Swin-B at 224 pixels, eleven datasets, twenty
+# tasks a cycle, 150 cycles (3,000 visits). Lock-Release for detection and segmentation; a detection decoder for each
+# dataset.
 _base_ = ["../_base_/swin_base.py", "../_base_/eleven_datasets.py", "../_base_/schedule.py"]
 
 name = "foundation_x"

@@ -1,5 +1,5 @@
-# Foundation X+ (foundation_x.md): lock phases for every task, one detection decoder with queries and heads of each
-# dataset, and segmentation guided by the boxes that the dataset's detection head finds.
+# Foundation X+ (docs/methods/foundation_x_plus.md): lock phases for every task, one detection decoder with queries and
+# heads of each dataset, and segmentation guided by the boxes that the dataset's detection head finds.
 _base_ = ["./foundation_x.py"]
 
 name = "foundation_x_plus"

@@ -1,5 +1,5 @@
 # Foundation X+ as released: segmentation is guided in training only, and the learning rate changes at the start of a
-# cycle only (foundation_x.md sections 1.5 and 3.2).
+# cycle only (docs/methods/foundation_x_plus.md, "1.2 Region-guided segmentation" and "2.3 Schedule and views").
 _base_ = ["./foundation_x_plus.py"]
 
 name = "foundation_x_plus_as_released"

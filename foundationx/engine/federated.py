@@ -1,8 +1,9 @@
-"""Simulated federated training in one process (``ark.md`` section 5): the loop, with clients that take turns.
+"""Simulated federated training in one process: the loop, with clients that take turns.
 
-A client's turn begins from the master, with the client's own teacher and its own optimizer state. When all have had
-their turn, the master becomes the mean of the clients' students. The released code hands the momentum of one client to
-the next, never averages buffers, and finds heads by a piece of their name; none of that here.
+See ``docs/methods/ark.md``, "6 Federated training". A client's turn begins from the master, with the client's own
+teacher and its own optimizer state. When all have had their turn, the master becomes the mean of the clients' students.
+The released code hands the momentum of one client to the next, never averages buffers, and finds heads by a piece of
+their name; none of that here.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def learning_rate(config: OptimizerConfig, plan: Plan) -> Callable[[Phase, int],
     """Factor on every learning rate in a phase, when so many steps have been done.
 
     By default a function of the share of steps done. With ``every_cycle`` it is a function of the share of visits, and
-    changes at the start of a cycle only, as released Foundation X has it (``foundation_x.md`` section 3.2).
+    changes at the start of a cycle only, as released Foundation X has it (``docs/methods/foundation_x.md``,
+    "3.2 Optimizer and learning rate").
     """
     factor = lr_schedule(config)
     if not config.every_cycle:

@@ -1,4 +1,6 @@
-"""Ties the student to its teacher at one named point of each task (``foundation_x.md`` section 2.4, figure).
+"""Ties the student to its teacher at one named point of each task.
+
+See ``docs/methods/foundation_x.md``, "2.4 Consistency loss".
 
     classification   the pooled (and projected) feature (B, D)
     detection        the encoder's memory (B, N, D), aligned by token: no selection comes before it

@@ -2,7 +2,8 @@
 
 Shared with the package are the network's forward pass, the detection loss (held against mmdet's elsewhere) and which
 images a step sees. Order, phases, what is trained, losses, optimizer, learning rate and teacher are written here from
-foundation_x.md sections 2 and 3 and ark.md section 2.
+docs/methods/foundation_x.md, "2 Training cycle" and "3 Losses and optimisation" and docs/methods/ark.md,
+"2 Cyclic pretraining".
 """
 
 import copy
@@ -124,14 +125,16 @@ def task_loss(model, config, features, batch):
 
 
 def point(features):
-    """Where student and teacher are compared (foundation_x.md 2.4, figure; ark.md 2)."""
+    """Where student and teacher are compared (docs/methods/foundation_x.md, "2.4 Consistency loss";
+    docs/methods/ark.md, "2.1 Algorithm")."""
     if not isinstance(features, torch.Tensor):
         return features.memory
     return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12) if features.dim() == 4 else features
 
 
 def is_trained(name, key, locked, shares_decoder):
-    """foundation_x.md 2.2: lock trains the dataset's head alone, release all that is in the graph."""
+    """docs/methods/foundation_x.md, "2.2 Lock and release": lock trains the dataset's head alone, release all that is
+    in the graph."""
     head = name.startswith(f"heads.{key.dataset}__{key.task.value}.")
     if locked or head or not name.startswith(("backbone.", f"trunks.{key.task.value}.")):
         return head

@@ -16,13 +16,13 @@ from foundationx.models.parameter_groups import group_sizes
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = sorted([*(CONFIGS / "ark").glob("*.py"), *(CONFIGS / "foundation_x").glob("*.py")])
 
-# foundation_x.md 2.1, the twenty visits of a cycle.
+# docs/methods/foundation_x.md, "2.1 Order of visits", the twenty visits of a cycle.
 TWENTY = """
     chexpert C, nih_chestxray14 C, vindr_cxr_global C, shenzhen C, mimic_cxr_jpg C, tbx11k C, tbx11k D, node21 C,
     node21 D, candid_ptx C, candid_ptx D, candid_ptx S, rsna_pneumonia C, rsna_pneumonia D, chestx_det C, chestx_det D,
     chestx_det S, siim_acr C, siim_acr D, siim_acr S
 """
-# ark.md 1: head order of the released Ark-6 and Ark+, and the outputs of each.
+# docs/methods/ark.md, "1.2 Projector and heads": head order of the released Ark-6 and Ark+, and the outputs of each.
 SIX = {
     "mimic_cxr_jpg": 14,
     "chexpert": 14,
@@ -72,7 +72,8 @@ def sizes_of(config, size=48):
 
 
 def test_momentum_and_weight_of_ark_at_given_rounds():
-    """m(s) = 1 - 0.1 (1 + cos(pi s / S)) / 2 and c(s) = 0.25 (1 - cos(pi s / S)), s over all visits (ark.md 2)."""
+    """m(s) = 1 - 0.1 (1 + cos(pi s / S)) / 2 and c(s) = 0.25 (1 - cos(pi s / S)), s over all visits
+    (docs/methods/ark.md, "2.2 Momentum and consistency weight")."""
     config = preset("ark/ark")
     plan = build_plan(config, sizes_of(config))
     assert plan.total_visits == 200 * 6 and len(plan.phases) == plan.total_visits, "no lock: one phase a visit"
@@ -86,7 +87,7 @@ def test_momentum_and_weight_of_ark_at_given_rounds():
 
 
 def test_teacher_updates_a_cycle():
-    """foundation_x.md 2.3: X 29, with classification not locked; X+ 40."""
+    """docs/methods/foundation_x.md, "2.3 Teacher": X 29, with classification not locked; X+ 40."""
     for name, updates in (("foundation_x", 29), ("foundation_x_plus", 40)):
         config = preset(f"foundation_x/{name}").model_copy(deep=True)
         plan = build_plan(config, sizes_of(config))
@@ -96,7 +97,8 @@ def test_teacher_updates_a_cycle():
 
 
 def test_rates_of_the_groups_and_over_the_visits():
-    """foundation_x.md 3.2: backbone and classification heads 1e-5, all else 1e-4; released: 5 % in the first cycle."""
+    """docs/methods/foundation_x.md, "3.2 Optimizer and learning rate": backbone and classification heads 1e-5, all else
+    1e-4; released: 5 % in the first cycle."""
     config = preset("foundation_x/foundation_x_as_released")
     plan = build_plan(config, sizes_of(config))
     factor = learning_rate(config.optimizer, plan)
@@ -115,8 +117,9 @@ def test_rates_of_the_groups_and_over_the_visits():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backbone"),
-    # ark.md 1: Swin-B 86,743,224 and Swin-L window 12 195,198,516 parameters. mmdet's Swin has an output norm for each
-    # stage in place of one after the last: 2 * (128 + 256 + 512) and 2 * (192 + 384 + 768) parameters more.
+    # docs/methods/ark.md, "1.1 Backbone": Swin-B 86,743,224 and Swin-L window 12 195,198,516 parameters. mmdet's Swin
+    # has an output norm for each stage in place of one after the last: 2 * (128 + 256 + 512) and 2 * (192 + 384 + 768)
+    # parameters more.
     [("ark/ark", 86_743_224 + 1_792), ("ark/ark_plus", 195_198_516 + 2_688)],
 )
 def test_backbones_have_the_published_size(name, backbone):
@@ -132,7 +135,8 @@ def test_backbones_have_the_published_size(name, backbone):
 
 
 def test_a_subset_of_the_tasks_keeps_the_fixed_order():
-    """foundation_x.md 2.1, X+ with a list of tasks: those visits, in the order of the cycle, whatever is written."""
+    """docs/methods/foundation_x_plus.md, "2.2 Selected tasks", X+ with a list of tasks: those visits, in the order of
+    the cycle, whatever is written."""
     chosen = [
         {"card": "candid_ptx", "tasks": ["segmentation", "classification"]},
         {"card": "siim_acr", "tasks": ["segmentation"]},

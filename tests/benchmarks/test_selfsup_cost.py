@@ -1,4 +1,5 @@
-"""Passes through the backbone that each objective asks for, by hand from ``ssl.md`` section 7 ("Cost per image")."""
+"""Passes through the backbone that each objective asks for, by hand from ``docs/methods/self_supervision.md``,
+"7.8 Cost per image"."""
 
 import pytest
 from selfsup_cost import count_passes, swin_gflop
@@ -8,12 +9,12 @@ from foundationx.phantoms.write import write_phantom_datasets
 BY_HAND = {
     "adam": {"contrast": ({224: 1}, {224: 1})},
     "adam_v2": {
-        "localise": ({224: 2, 96: 8}, {224: 2}),  # section 2.2: the student sees all ten crops, the teacher two
+        "localise": ({224: 2, 96: 8}, {224: 2}),  # the student sees all ten crops, the teacher two
         "localise + compose + decompose": ({224: 6, 96: 8}, {224: 5}),  # whole, centred and four parts; no centred
     },
     "peac": {"order + restore + whole + place": ({448: 2}, {448: 2})},
     "ace": {"whole + divide + compose": ({448: 2}, {448: 2})},
-    "lamps": {  # the first three: half of the spec's, which counts two crops of an image
+    "lamps": {  # the first three: half of the described ones, which count two crops of an image
         "extrapolate": ({352: 1}, {448: 1}),
         "order + coherence": ({448: 1}, {448: 1}),
         "compose + decompose": ({448: 1, 224: 4}, {448: 1, 224: 4}),

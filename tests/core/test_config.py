@@ -68,7 +68,8 @@ def test_a_resolved_configuration_reads_back_the_same():
     [("swin_nano", (32, 256)), ("swin_tiny", (96, 768)), ("swin_base", (128, 1024)), ("swin_large", (192, 1536))],
 )
 def test_backbones_have_the_published_widths(name, channels):
-    """Stage widths of foundation_x.md section 1.1, counted from the configuration: the first, doubled three times."""
+    """Stage widths of docs/methods/foundation_x.md, "1.1 Backbone", counted from the configuration: the first, doubled
+    three times."""
     from mmengine.config import Config
 
     model = Config.fromfile(str(ROOT / "configs" / "_base_" / f"{name}.py")).to_dict()["model"]

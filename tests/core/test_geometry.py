@@ -1,6 +1,7 @@
 """Boxes, grids and samplers: a coordinate-coded image comes back through every sampler, and slow loops agree.
 
-The transposition of rows and columns (``ssl.md`` 3.8 and 4.8) is what these tests are made to catch.
+The transposition of rows and columns (``docs/methods/self_supervision.md``, "3.6 Exchanged rows and columns" and
+"4.5 Known problems") is what these tests are made to catch.
 """
 
 import math
@@ -108,7 +109,10 @@ def match(first, second, cells):
 
 
 def test_transposed_axes_mislead_in_all_but_equal_shifts():
-    """Over all offsets of PEAC's crops: 86.4 % of them mislead, by 2.2 cells an axis on average (``ssl.md`` 3.8)."""
+    """Over all offsets of PEAC's crops: 86.4 % of them mislead, by 2.2 cells an axis on average.
+
+    See ``docs/methods/self_supervision.md``, "3.6 Exchanged rows and columns".
+    """
     offsets = torch.cartesian_prod(*[torch.arange(5.0)] * 4).double() * 32
     first, second = (torch.cat([corner, corner + 14 * 32], dim=1) for corner in offsets.split(2, dim=1))
     grid = (14, 14)
@@ -164,7 +168,8 @@ def test_soft_target_equals_a_slow_loop(seed, bell):
 
 
 def test_soft_target_masses_of_ace():
-    """``ssl.md`` 4.3: 6.17 for five by five, 4.90 for three by three; 1 at the counterpart, zero rows outside."""
+    """``docs/methods/self_supervision.md``, "4.3 Losses": 6.17 for five by five, 4.90 for three by three; 1 at the
+    counterpart, zero rows outside."""
     lattice = Lattice(np.zeros(2), np.array([32.0, 32.0]), 32)
     wide = torch.from_numpy(lattice.box(np.array([0, 2]), 28))[None]
     narrow = torch.from_numpy(lattice.box(np.array([8, 18]), 14))[None]

@@ -231,13 +231,11 @@ def test_links_images_anchors_and_paths_of_documents():
     assert not result, listed(result)
 
 
-@pytest.mark.xfail(strict=True, reason="citations in code are rewritten after the package has moved")
 def test_paths_and_headings_named_in_code():
     result = faults(ROOT, (path_faults, module_faults, heading_faults), ".py", ".yaml")
     assert not result, listed(result)
 
 
-@pytest.mark.xfail(strict=True, reason="citations in code are rewritten after the package has moved")
 def test_code_names_documents_by_their_path():
     result = faults(ROOT, (page_faults,), ".py", ".yaml")
     assert not result, listed(result)

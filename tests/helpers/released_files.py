@@ -1,4 +1,5 @@
-"""Files as the released code wrote them, with drawn weights: key families of ``ark.md`` 6 and ``foundation_x.md`` 7."""
+"""Files as the released code wrote them, with drawn weights: key families of ``docs/methods/ark.md``,
+"7 Released checkpoints" and ``docs/methods/foundation_x.md``, "7 Released checkpoints"."""
 
 from __future__ import annotations
 

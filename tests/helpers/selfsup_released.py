@@ -1,4 +1,7 @@
-"""Files as the released code of Adam, Adam-v2, PEAC, ACE and Lamps wrote them (``ssl.md``), with drawn weights."""
+"""Files as the released code of Adam, Adam-v2, PEAC, ACE and Lamps wrote them, with drawn weights.
+
+See ``docs/methods/self_supervision.md``, "8 Released checkpoints".
+"""
 
 from __future__ import annotations
 

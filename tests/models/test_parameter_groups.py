@@ -140,7 +140,8 @@ def test_release_moves_normalisation_statistics_and_lock_builds_no_graph_below()
 
 @pytest.mark.parametrize("key", [key for key in HEADS if key.dataset in ("a", "c")], ids=str)
 def test_consistency_alone_teaches_the_backbone(key):
-    """foundation_x.md 2.4: in the released code the detection term reaches no student parameter at all."""
+    """docs/methods/foundation_x.md, "2.4 Consistency loss": in the released code the detection term reaches no student
+    parameter at all."""
     config = model_config()
     torch.manual_seed(0)
     model = FoundationModel(config, HEADS)

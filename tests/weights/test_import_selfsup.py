@@ -73,7 +73,8 @@ def test_the_published_branch_is_loaded_and_the_other_if_asked(plain, tmp_path):
 
 def test_each_method_keeps_the_normalisation_of_its_training(plain, tmp_path):
     means = {"adam": (0.485, 0.456, 0.406), "adam_v2": (0.485, 0.456, 0.406)}
-    means |= dict.fromkeys(("peac", "ace", "lamps"), (0.5056,) * 3)  # ssl.md 1.2, 2.2, 3.1, 4.1
+    # docs/methods/self_supervision.md, "8 Released checkpoints"
+    means |= dict.fromkeys(("peac", "ace", "lamps"), (0.5056,) * 3)
     for name, mean in means.items():
         wrap, network = FILES[name]
         assert read_released(save(wrap(plain[network][1]), tmp_path / name)).mean == mean

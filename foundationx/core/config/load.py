@@ -1,7 +1,7 @@
 """Reads configuration files.
 
 They are Python in OpenMMLab's habit (``mmengine.Config``: ``_base_`` files, ``--cfg-options``): code, and run as code.
-What they define is checked against ``config.py``: a fault is a ConfigError that names the file and the key.
+What they define is checked against ``run.py``: a fault is a ConfigError that names the file and the key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Draws boxes (``ssl.md`` section 7A): tiles, scaled boxes, boxes on a lattice, children and an inner window.
+"""Draws boxes: tiles, scaled boxes, boxes on a lattice, children and an inner window.
 
-Every sampler is a function of its arguments and a generator. Boxes are (4,) float64 arrays y0 x0 y1 x1 in pixels of the
-source image and never leave the box that they are drawn in.
+See ``docs/methods/self_supervision.md``, "7.1 Boxes and views". Every sampler is a function of its arguments and a
+generator. Boxes are (4,) float64 arrays y0 x0 y1 x1 in pixels of the source image and never leave the box that they are
+drawn in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Distortions of a view, to be restored (``ssl.md`` 3.2): grey values, local order, hidden patches."""
+"""Distortions of a view, to be restored: grey values, local order, hidden patches.
+
+See ``docs/methods/self_supervision.md``, "3.2 Corruption".
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""All datasets at once in place of one after the other: an ablation of cycling (``ark.md`` section 1, Concurrent).
+"""All datasets at once in place of one after the other: an ablation of cycling.
 
-A visit is one step of one head, and the visits of a cycle are mixed. ``schedule.order`` says how: with ``fixed`` the
-heads take turns until their passes are used up, with any other order they are drawn without replacement, so that a head
-comes as often as its size has it (or as ``temperature`` or ``capped`` make it). The released ablation mixes images of
-all datasets inside a batch and never moves its curves; here a batch has one head, as everywhere, and curves move with
-every step. The teacher follows every step, or once a cycle (``teacher.update="cycle"``).
+See ``docs/methods/ark.md``, "1.4 Concurrent ablation". A visit is one step of one head, and the visits of a cycle are
+mixed. ``schedule.order`` says how: with ``fixed`` the heads take turns until their passes are used up, with any other
+order they are drawn without replacement, so that a head comes as often as its size has it (or as ``temperature`` or
+``capped`` make it). The released ablation mixes images of all datasets inside a batch and never moves its curves; here
+a batch has one head, as everywhere, and curves move with every step. The teacher follows every step, or once a cycle
+(``teacher.update="cycle"``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Cycle through the datasets, dataset by dataset, with Lock-Release (``foundation_x.md`` section 2).
+"""Cycle through the datasets, dataset by dataset, with Lock-Release.
 
-A dataset's tasks follow each other: classification, detection, segmentation, self-supervision. The teacher moves
-after every phase (Foundation X), every visit (Ark), every cycle or every step. ``schedule.order`` says in which order
-datasets are visited and how many images a pass over one has.
+See ``docs/methods/foundation_x.md``, "2 Training cycle". A dataset's tasks follow each other: classification,
+detection, segmentation, self-supervision. The teacher moves after every phase (Foundation X), every visit (Ark), every
+cycle or every step. ``schedule.order`` says in which order datasets are visited and how many images a pass over one
+has.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def visit_order(config: RunConfig, sizes: Mapping[TaskKey, int], cycle: int) -> 
 def pass_sizes(schedule: ScheduleConfig, sizes: Mapping[TaskKey, int]) -> dict[TaskKey, int]:
     """Images of one pass over each head, at least one; a head's own size unless the order says otherwise.
 
-    Temperature T (``mdfp.md`` A.2: temperature-based or capped sampling): the sum of all sizes is shared out in
-    proportion to size ** (1 / T) and rounded, so that small sets are seen more often and large ones in part.
+    Temperature T (``docs/methods/mdfp.md``, "2.5 Limits and sampling": temperature-based or capped sampling): the sum
+    of all sizes is shared out in proportion to size ** (1 / T) and rounded, so that small sets are seen more often and
+    large ones in part.
     """
     if schedule.order == "capped" and schedule.cap is not None:
         return {key: min(size, schedule.cap) for key, size in sizes.items()}

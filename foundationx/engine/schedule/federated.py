@@ -1,7 +1,8 @@
-"""Rounds of federated training (``ark.md`` section 5): client after client, each over its own datasets.
+"""Rounds of federated training: client after client, each over its own datasets.
 
-A cycle is a round. In it every client visits its datasets once, in the order of ``datasets``, as ``cyclic.py`` would.
-Momentum and consistency weight are curves over rounds: all clients of a round have the same.
+See ``docs/methods/ark.md``, "6 Federated training". A cycle is a round. In it every client visits its datasets once, in
+the order of ``datasets``, as ``cyclic.py`` would. Momentum and consistency weight are curves over rounds: all clients
+of a round have the same.
 """
 
 from __future__ import annotations

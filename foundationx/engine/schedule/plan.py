@@ -33,7 +33,7 @@ class Phase:
         closes_visit: it is the visit's last phase.
         closes_cycle: it is the cycle's last phase.
         uses: how many steps share one reading of a batch; more than 1 in lock phases alone, where what lies below the
-            head stays as it is (``engine/features.py``).
+            head stays as it is (``engine/feature_cache.py``).
     """
 
     name: PhaseName

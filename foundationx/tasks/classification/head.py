@@ -1,4 +1,7 @@
-"""Classification head of one dataset: a linear layer on the pooled feature (``foundation_x.md`` section 1.2)."""
+"""Classification head of one dataset: a linear layer on the pooled feature.
+
+See ``docs/methods/foundation_x.md``, "1.2 Classification heads".
+"""
 
 from __future__ import annotations
 

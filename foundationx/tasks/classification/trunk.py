@@ -10,7 +10,9 @@ from foundationx.core.config.model import ProjectorConfig
 
 
 class ClassificationTrunk(nn.Module):
-    """Global average pooling of the last stage, then an optional projector (``ark.md`` section 1).
+    """Global average pooling of the last stage, then an optional projector.
+
+    See ``docs/methods/ark.md``, "1.2 Projector and heads".
 
     Args:
         in_channels: channels of the backbone's stages.

@@ -1,6 +1,7 @@
 """Detection head of one dataset: DINO's two-stage queries, box and class heads and, in Foundation X, a decoder.
 
-(``foundation_x.md`` section 1.3.) Box and class heads are shared by all decoder layers; proposals have their own.
+(``docs/methods/foundation_x.md``, "1.3 Detection".) Box and class heads are shared by all decoder layers; proposals
+have their own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DINO's criterion for a whole batch at once: one copy to the host, all assignments solved, one copy back.
 
 mmdet solves each image of each layer on its own, with copies and ``.item()`` calls for each: at batch 24 that is 168
-assignments and some 34,000 dispatched operations (``anchors.md`` section 2.3). Here the number of operations and of
+assignments and some 31,000 dispatched operations (``docs/performance.md``). Here the number of operations and of
 host syncs depends neither on the batch nor on the number of layers.
 """
 

@@ -1,7 +1,7 @@
 """What detection shares between datasets: neck, deformable encoder and, in Foundation X+, the decoder.
 
-DINO (Zhang et al., 2023) as Foundation X uses it (``foundation_x.md`` section 1.3), of mmdet's layers with our
-deformable attention inside. Images of a batch have one size, so there is no padding to mask.
+DINO (Zhang et al., 2023) as Foundation X uses it (``docs/methods/foundation_x.md``, "1.3 Detection"), of mmdet's layers
+with our deformable attention inside. Images of a batch have one size, so there is no padding to mask.
 """
 
 from __future__ import annotations

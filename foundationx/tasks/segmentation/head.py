@@ -1,4 +1,7 @@
-"""Segmentation head of one dataset: a 3x3 convolution, one independent mask per class (``foundation_x.md`` 1.4)."""
+"""Segmentation head of one dataset: a 3x3 convolution, one independent mask per class.
+
+See ``docs/methods/foundation_x.md``, "1.5 Segmentation".
+"""
 
 from __future__ import annotations
 

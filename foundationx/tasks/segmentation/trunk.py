@@ -11,10 +11,11 @@ from foundationx.core.config.model import SegmentationConfig
 
 
 class SegmentationTrunk(nn.Module):
-    """PPM + FPN (``foundation_x.md`` section 1.4): all stages to one map at the finest stage's stride.
+    """PPM + FPN: all stages to one map at the finest stage's stride.
 
-    Built from mmseg's ``UPerHead`` without its classifier. It has one smoothing convolution per level, as UPerNet has
-    them (the released Foundation X shares one by a slip of list multiplication).
+    See ``docs/methods/foundation_x.md``, "1.5 Segmentation". Built from mmseg's ``UPerHead`` without its classifier. It
+    has one smoothing convolution per level, as UPerNet has them (the released Foundation X shares one by a slip of list
+    multiplication).
     """
 
     def __init__(self, in_channels: Sequence[int], config: SegmentationConfig):

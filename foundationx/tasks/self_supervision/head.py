@@ -1,4 +1,7 @@
-"""Self-supervision as a head: it holds an objective (``ssl.md`` section 7) and learns from views, not from labels."""
+"""Self-supervision as a head: it holds an objective and learns from views, not from labels.
+
+See ``docs/methods/self_supervision.md``, "7 Common framework".
+"""
 
 from __future__ import annotations
 

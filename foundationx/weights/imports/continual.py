@@ -1,7 +1,7 @@
 """A run that continues an earlier one with other datasets: weights, heads and classes are matched by name.
 
 The released code matches heads by their position in the list of datasets, so that another order silently loads wrong
-heads if they have equally many classes (``ark.md`` section 2, Continual).
+heads if they have equally many classes (``docs/methods/ark.md``, "2.4 Continual pretraining").
 """
 
 from __future__ import annotations

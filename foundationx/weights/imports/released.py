@@ -1,5 +1,6 @@
-"""Imports released weights: Ark, Ark+ (``ark.md`` 6), Foundation X, X+ (``foundation_x.md`` 7), the self-supervised
-Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` 7), and backbones alone under published names.
+"""Imports released weights: Ark, Ark+ (``docs/methods/ark.md``, "7 Released checkpoints"), Foundation X, X+
+(``docs/methods/foundation_x.md``, "7 Released checkpoints"), the self-supervised Adam, Adam-v2, PEAC, ACE and Lamps
+(``docs/methods/self_supervision.md``, "8 Released checkpoints"), and backbones alone under published names.
 
 Every tensor of the file is reported as loaded, or as skipped with the reason; a name that no rule knows is refused.
 
@@ -101,7 +102,10 @@ CLASSES: dict[str, tuple[str, ...]] = {
 """Classes of each dataset's released head, in the order of its outputs."""
 
 EXCLUSIVE = ("rsna_pneumonia", "covidx")
-"""Heads whose classes exclude each other, so that tests apply softmax (``ark.md`` sections 2 and 3)."""
+"""Heads whose classes exclude each other, so that tests apply softmax.
+
+See ``docs/methods/ark.md``, "3.4 Ten-crop test".
+"""
 
 _SIX = ("mimic_cxr_jpg", "chexpert", "nih_chestxray14", "rsna_pneumonia", "vindr_cxr_global", "shenzhen")
 _ELEVEN = (
@@ -189,8 +193,9 @@ _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(w
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _GREY = ((0.5056,) * 3, (0.252,) * 3)
 _OF_RADIOGRAPHS = ("foundation_x", "foundation_x_plus", "peac", "ace", "lamps")
-"""Trained with the mean grey value of radiographs (``foundation_x.md`` 3.4, ``ssl.md`` 3.1, 4.1); Lamps, which crops
-as PEAC does, is included, though its own is not documented. Adam, Adam-v2 and Ark use ImageNet's."""
+"""Trained with the mean grey value of radiographs (``docs/methods/foundation_x.md``, "3.4 Views and normalisation",
+``docs/methods/self_supervision.md``, "3.1 Crops" and "4.1 Crops"); Lamps, which crops as PEAC does, is included, though
+its own is not documented. Adam, Adam-v2 and Ark use ImageNet's."""
 _NORMALISATION = {kind: _GREY if kind in _OF_RADIOGRAPHS else _IMAGENET for kind in KINDS}
 
 

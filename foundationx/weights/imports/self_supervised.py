@@ -1,7 +1,7 @@
 """Released files of self-supervised methods: how each is recognised, which weights are loaded and which skipped.
 
-Adam, Adam-v2, PEAC, ACE and Lamps (``ssl.md`` sections 1.4, 2.6, 3.7, 4.7, 5.5 and 7). Below these prefixes
-are plain backbones under published names.
+Adam, Adam-v2, PEAC, ACE and Lamps (``docs/methods/self_supervision.md``, "8 Released checkpoints"). Below these
+prefixes are plain backbones under published names.
 """
 
 from __future__ import annotations

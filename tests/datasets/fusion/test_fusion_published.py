@@ -13,7 +13,8 @@ from foundationx.datasets.fusion.tables import read_table
 
 pytestmark = pytest.mark.shared
 CATALOG = Catalog()
-# mdfp.md A.3, end: what the recipe {2D, X-Ray, four tasks, 100 images, lung or chest} loses on the portal's data.
+# docs/methods/mdfp.md, "3.3 What a recipe loses": what the recipe {2D, X-Ray, four tasks, 100 images, lung or chest}
+# loses on the portal's data.
 LOST = [
     *("RSNA Pneumonia Detection", "VinBigData Chest X-ray", "SIIM-FISABIO-RSNA COVID-19", "VinDr-CXR", "VinDr-PCXR"),
     *("SIIM-ACR Pneumothorax Seg", "CheXmask", "MedFM2023", "ChestX-Det", "COVIDGR", "RANZCR CLiP"),
@@ -42,7 +43,8 @@ def rows(tables):
 
 
 def portal(row):
-    """The rules of the portal's script as mdfp.md A.3 describes them: an AND in which a null never passes."""
+    """The rules of the portal's script as docs/methods/mdfp.md, "3.1 Recipe and rules" describes them: an AND in which
+    a null never passes."""
     total = row["images_portal"]
     return (
         "2d" in row["dim"].casefold()
@@ -103,7 +105,8 @@ def test_known_errors_of_the_table_are_listed_and_not_believed(rows):
 
 
 def test_every_spelling_of_the_table_is_understood(tables):
-    """14 spellings of a dimension, 136 of a modality, 89 of a task, NA among them (mdfp.md A.1)."""
+    """14 spellings of a dimension, 136 of a modality, 89 of a task, NA among them (docs/methods/mdfp.md,
+    "1.1 Unified table")."""
     with tables[0].open(encoding="utf-8") as file:
         published = list(csv.DictReader(file))
     assert len(published) == 1151

@@ -26,7 +26,7 @@ from tests.helpers.reader_cards import card_values
 ROOT = Path(__file__).resolve().parents[3]
 TINY = Path(__file__).parents[3] / "tests" / "helpers" / "tiny_config.py"
 RECIPES = sorted((ROOT / "configs" / "recipes").glob("*.yaml"))
-# The sixteen fields of the published data-meta.jsonl in their order (mdfp.md A.1, third schema).
+# The sixteen fields of the published data-meta.jsonl in their order (docs/methods/mdfp.md, "1.3 Sixteen fields").
 SIXTEEN = [
     *("dataset_name", "release_date", "homepage_url", "organization", "challenge_series", "license"),
     *("dataset_description", "modality_primary", "modality_secondary", "anatomical_structure", "disease"),

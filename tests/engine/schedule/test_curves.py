@@ -9,7 +9,8 @@ from foundationx.engine.schedule.curves import build_curve, cosine, linear, warm
 
 
 def test_ark_momentum_and_weight():
-    # ark.md section 2: m(s) = 1 - (1 - m0)(1 + cos(pi s/S))/2, coef(s) = 0.25 (1 - cos(pi s/S))
+    # docs/methods/ark.md, "2.2 Momentum and consistency weight": m(s) = 1 - (1 - m0)(1 + cos(pi s/S))/2, coef(s) = 0.25
+    # (1 - cos(pi s/S))
     momentum, weight = cosine(0.9, 1.0), cosine(0.0, 0.5)
     assert momentum(0.0) == pytest.approx(0.9)
     assert momentum(0.5) == pytest.approx(0.95)

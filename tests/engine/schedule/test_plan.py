@@ -1,4 +1,4 @@
-"""The plan of visits, against a golden table written by hand from foundation_x.md section 2."""
+"""The plan of visits, against a golden table written by hand from docs/methods/foundation_x.md, "2 Training cycle"."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,8 @@ from foundationx.engine.schedule.plan import build_plan
 
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
 
-# foundation_x.md 2.1: the order of the 20 visits of a cycle; sizes are chosen so that steps are easy to count.
+# docs/methods/foundation_x.md, "2.1 Order of visits": the order of the 20 visits of a cycle; sizes are chosen so that
+# steps are easy to count.
 FOUNDATION_X = [
     ("chexpert", C, 480), ("nih14", C, 240), ("vindr", C, 96), ("shenzhen", C, 48), ("mimic", C, 960),
     ("tbx11k", C, 72), ("tbx11k", D, 72), ("node21", C, 50), ("node21", D, 50),

@@ -1,4 +1,5 @@
-"""Region-guided gating against a slow walk over boxes and pixels written from foundation_x.md section 1.5."""
+"""Region-guided gating against a slow walk over boxes and pixels written from docs/methods/foundation_x_plus.md,
+"1.2 Region-guided segmentation"."""
 
 import math
 

@@ -155,7 +155,7 @@ def draw_views(name, count, size=(1024, 1024), training_progress=START, **option
 
 
 def test_peac_crops_overlap_as_published():
-    """At least 10 x 10 cells, 155 of 196 on average (``ssl.md`` 3.1)."""
+    """At least 10 x 10 cells, 155 of 196 on average (``docs/methods/self_supervision.md``, "3.1 Crops")."""
     shared = []
     for views in draw_views("peac", 400):
         one, two = (torch.from_numpy(views[name].window)[None] for name in ("one", "two"))
@@ -164,7 +164,10 @@ def test_peac_crops_overlap_as_published():
 
 
 def test_ace_narrow_crops_lie_in_wide_ones_as_published():
-    """94 % on average, entirely in 69 % (``ssl.md`` 4.1); always on the wide crop's grid."""
+    """94 % on average, entirely in 69 %; always on the wide crop's grid.
+
+    See ``docs/methods/self_supervision.md``, "4.1 Crops".
+    """
     shares = []
     for views in draw_views("ace", 600):
         wide, narrow = (views[name].window for name in ("wide", "narrow"))
@@ -267,7 +270,8 @@ def test_evaluation_changes_nothing_and_training_remembers(folder, name):
 
 
 def test_released_composition_weighs_almost_nothing(folder):
-    """``ssl.md`` 2.7: at orthogonality 1 - cosine is 1; the released mean over D features is 2 / D."""
+    """``docs/methods/self_supervision.md``, "2.5 Weight of composition": at orthogonality 1 - cosine is 1; the released
+    mean over D features is 2 / D."""
     guess, target = torch.eye(2)[:1].repeat(1, 64), torch.eye(2)[1:].repeat(1, 64)
     assert float(regress(guess, target, "cosine")) == pytest.approx(1)
     assert float(regress(guess, target, "mse", "unit")) == pytest.approx(2 / 128)

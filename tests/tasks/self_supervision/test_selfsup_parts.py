@@ -141,7 +141,8 @@ def test_regress_at_a_match_and_at_orthogonality(measure, scaling, match, orthog
 
 
 def test_one_norm_over_all_parts_has_a_floor_and_one_a_part_has_none():
-    """``ssl.md`` 2.7: normalised over P parts together, a perfect guess still costs (1 - 1/sqrt(P))^2 / D."""
+    """``docs/methods/self_supervision.md``, "2.5 Weight of composition": normalised over P parts together, a perfect
+    guess still costs (1 - 1/sqrt(P))^2 / D."""
     targets = unit(1, 4, 16)
     together = F.normalize(targets.flatten(1), dim=1).view(1, 4, 16)
     assert float(regress(together, targets, "mse")) == pytest.approx(0.25 / 16)
@@ -214,7 +215,11 @@ def test_order_loss_at_a_match_and_without_knowledge():
 @given(st.integers(0, 2**31), st.integers(2, 12))
 @settings(max_examples=30, deadline=None)
 def test_permuted_targets_have_distinct_rows(seed, count):
-    """Each sample by its own order (``ssl.md`` 5.6: indexed wrongly, all targets of a sample are one token)."""
+    """Each sample by its own order.
+
+    See ``docs/methods/self_supervision.md``, "5.3 Order and coherence": indexed wrongly, all targets of a sample are
+    one token.
+    """
     random = torch.Generator().manual_seed(seed)
     tokens = torch.randn(3, count, 5, generator=random)
     orders = torch.stack([torch.randperm(count, generator=random) for _ in range(3)])

@@ -1,6 +1,7 @@
-"""ACE: a wide crop's tokens divide into a narrow crop's, and those compose into the wide one's (``ssl.md`` section 4).
+"""ACE: a wide crop's tokens divide into a narrow crop's, and those compose into the wide one's.
 
-The wide crop shows two by two cells a token, the narrow one a single cell; both lie on one lattice with equal parity.
+See ``docs/methods/self_supervision.md``, "4 ACE". The wide crop shows two by two cells a token, the narrow one a single
+cell; both lie on one lattice with equal parity.
 """
 
 from __future__ import annotations

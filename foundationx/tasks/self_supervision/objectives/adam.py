@@ -1,4 +1,4 @@
-"""Adam: contrast of anatomy, from coarse to fine (``ssl.md`` section 1).
+"""Adam: contrast of anatomy, from coarse to fine (``docs/methods/self_supervision.md``, "1 Adam").
 
 A tile of the image is distinguished from other images' tiles of the same coarseness; those that look alike are no
 negatives, for they may show the same anatomy of another patient.

@@ -1,4 +1,7 @@
-"""Adam-v2: positions that can be distinguished, wholes from parts and parts from wholes (``ssl.md`` section 2)."""
+"""Adam-v2: positions that can be distinguished, wholes from parts and parts from wholes.
+
+See ``docs/methods/self_supervision.md``, "2 Adam-v2".
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,8 @@ class AdamV2(Objective[AdamV2Options]):
     """Two kinds of stages: ``localise`` is DINO on anchors, ``compose`` adds the whole from its parts and back.
 
     As released the teacher's views are as changed as the student's, parts and whole are turned each by itself, and
-    composition is a mean squared error over the features (spec 2.7: almost without weight; the parts share one norm).
+    composition is a mean squared error over the features (almost without weight, and the parts share one norm:
+    ``docs/methods/self_supervision.md``, "2.5 Weight of composition").
     """
 
     Options = AdamV2Options

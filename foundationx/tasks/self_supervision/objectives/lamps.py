@@ -1,4 +1,7 @@
-"""Lamps: beyond the border, order, hierarchy and consistency of anatomy, in turn (``ssl.md`` section 5)."""
+"""Lamps: beyond the border, order, hierarchy and consistency of anatomy, in turn.
+
+See ``docs/methods/self_supervision.md``, "5 Lamps".
+"""
 
 from __future__ import annotations
 

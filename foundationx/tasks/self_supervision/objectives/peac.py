@@ -1,7 +1,7 @@
 """PEAC: two overlapping crops agree, globally and position by position; blocks are put in order and pixels restored.
 
-``ssl.md`` section 3. Crops lie on one lattice of cells, so that a token of one shows exactly what a token of the other
-does.
+``docs/methods/self_supervision.md``, "3 PEAC". Crops lie on one lattice of cells, so that a token of one shows exactly
+what a token of the other does.
 """
 
 from __future__ import annotations

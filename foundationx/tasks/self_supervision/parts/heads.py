@@ -1,4 +1,7 @@
-"""Heads of self-supervised objectives (``ssl.md`` section 7E). Layer normalisation throughout, never over a batch."""
+"""Heads of self-supervised objectives. Layer normalisation throughout, never over a batch.
+
+See ``docs/methods/self_supervision.md``, "7.4 Heads".
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,9 @@ def group(tokens: Tensor, grid: Grid) -> Tensor:
 
 
 class TokenDecoder(nn.Module):
-    """Guesses the tokens of a whole view from those of a window in it (``ssl.md`` 5.2, extrapolation).
+    """Guesses the tokens of a whole view from those of a window in it.
+
+    See ``docs/methods/self_supervision.md``, "5.2 Extrapolation".
 
     Args:
         features: D.

@@ -1,4 +1,7 @@
-"""Losses of self-supervised objectives (``ssl.md`` section 7F). Whatever comes from the teacher carries no gradient."""
+"""Losses of self-supervised objectives. Whatever comes from the teacher carries no gradient.
+
+See ``docs/methods/self_supervision.md``, "7.5 Losses".
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ Scaling = Literal["none", "unit", "layer"]
 def queue_contrast(
     query: Tensor, key: Tensor, queue: Tensor, valid: Tensor, temperature: float, prune_above: float | None
 ) -> Tensor:
-    """InfoNCE against a queue, without its entries that look like the query (``ssl.md`` 1.1).
+    """InfoNCE against a queue, without its entries that look like the query.
+
+    See ``docs/methods/self_supervision.md``, "1.1 Objective".
 
     Args:
         query: (B, D) unit vectors of the student.
@@ -91,10 +96,10 @@ def regress(
 
 
 def match_loss(logits: Tensor, target: Tensor, together: bool = False) -> Tensor:
-    """Binary cross-entropy of token matches, positives and negatives weighted to equal sums (``ssl.md`` 4.3).
+    """Binary cross-entropy of token matches, positives and negatives weighted to equal sums.
 
-    An entry's weight is a M + (1 - a)(1 - M) with a = 1 - the mean target of a row that has a counterpart: the
-    published constants are this for the published grids.
+    See ``docs/methods/self_supervision.md``, "4.3 Losses". An entry's weight is a M + (1 - a)(1 - M) with a = 1 - the
+    mean target of a row that has a counterpart: the published constants are this for the published grids.
 
     Args:
         logits: (B, N, M).

@@ -61,7 +61,9 @@ class Queue(nn.Module):
 
 
 class Centre(nn.Module):
-    """The running mean of the teacher's logits, so that no prototype wins everywhere (``ssl.md`` 2.3).
+    """The running mean of the teacher's logits, so that no prototype wins everywhere.
+
+    See ``docs/methods/self_supervision.md``, "2.3 Heads and losses".
 
     Args:
         count: prototypes, K.
