@@ -107,8 +107,10 @@ def test_heads_bear_corrected_names(tmp_path):
         "vindr_cxr_global",
         "shenzhen",
     ]
-    assert heads["mimic_cxr_jpg"].classes == tuple(sorted(heads["chexpert"].classes))  # alphabetical, ark.md F1
-    assert heads["rsna_pneumonia"].classes[0] == "Normal" and heads["rsna_pneumonia"].exclusive  # ark.md F2
+    # alphabetical, docs/methods/ark.md, "4.2 Names of the released outputs"
+    assert heads["mimic_cxr_jpg"].classes == tuple(sorted(heads["chexpert"].classes))
+    # docs/methods/ark.md, "4.2 Names of the released outputs"
+    assert heads["rsna_pneumonia"].classes[0] == "Normal" and heads["rsna_pneumonia"].exclusive
     assert set(result.projector) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     names = [head.name for head in convert(foundation_x(plus=False)[1], "x").heads]
     assert names.index("chexpert") == 6 and names.index("mimic_cxr_jpg") == 10 and names[4] == "chestx_det"
@@ -253,7 +255,7 @@ def test_command_writes_and_reports_what_it_did(tmp_path, capsys):
     ],
 )
 def test_real_sizes_have_the_published_number_of_parameters(dim, heads, window, size, masks, parameters):
-    """On the meta device: no number is drawn. Counts of ``ark.md`` sections 1 and 6."""
+    """On the meta device: no number is drawn. Counts of ``docs/methods/ark.md``, "1.1 Backbone"."""
     with torch.device("meta"):
         reference = PlainSwin(dim, (2, 2, 18, 2), heads, window)
         tensors = {name: value.to("meta") for name, value in swin(reference, window, size).items()}

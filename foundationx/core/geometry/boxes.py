@@ -1,4 +1,4 @@
-"""Where tokens lie: pure functions of boxes and grids (``ssl.md`` section 7B).
+"""Where tokens lie: pure functions of boxes and grids (``docs/methods/self_supervision.md``, "7.2 Token geometry").
 
 A box is (y0, x0, y1, x1) in pixels of the source image, row before column everywhere. A view of it is cut into a grid
 of ``(rows, columns)`` tokens, numbered row by row. Since a view keeps its box, tokens of any two views of one image
@@ -54,7 +54,9 @@ def nearest(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid) -> tupl
 
 
 def soft_target(boxes: Tensor, grid: Grid, others: Tensor, other_grid: Grid, sigma: float, reach: int) -> Tensor:
-    """How much every token of another view shows what a token shows: a bell around the true position (``ssl.md`` 4.3).
+    """How much every token of another view shows what a token shows: a bell around the true position.
+
+    See ``docs/methods/self_supervision.md``, "4.3 Losses".
 
     Args:
         boxes: (B, 4), the view whose N tokens are the rows.
