@@ -251,6 +251,7 @@ def evaluate(
     models: Sequence[Which] = ("student", "teacher"),
     device: str = "auto",
     out: PathLike | None = None,
+    exclude: PathLike | None = None,
     allow_code: bool = False,
 ) -> list[MetricRow]:
     """Evaluates every head of a run, as ``foundationx eval`` does.
@@ -262,6 +263,7 @@ def evaluate(
         models: ``student``, ``teacher`` or both.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: Folder for metrics, predictions and thresholds; None: nothing is written.
+        exclude: List of training images to leave out; the one that the checkpoint names is not read.
         allow_code: As for :func:`load`.
 
     Returns:
@@ -270,9 +272,17 @@ def evaluate(
     Raises:
         FoundationXError: The checkpoint or the data cannot be read.
     """
-    folder = Path(out) if out is not None else None
-    chosen = tuple(models)
-    return evaluate_checkpoint(Path(run), Path(data_root), _split(split), chosen, device, folder, allow_code=allow_code)
+    folder, excluded = (Path(path) if path is not None else None for path in (out, exclude))
+    return evaluate_checkpoint(
+        Path(run),
+        Path(data_root),
+        _split(split),
+        tuple(models),
+        device,
+        folder,
+        exclude=excluded,
+        allow_code=allow_code,
+    )
 
 
 def open_dataset(

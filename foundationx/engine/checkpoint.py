@@ -40,6 +40,7 @@ class Checkpoint:
         visit: Number of the last finished visit.
         student, teacher, optimizer: State dicts.
         progress: What the loop needs besides to continue inside a visit (losses summed up so far ...).
+        exclusion: Exclusion list that its run used; of a checkpoint that may come from others, it is not followed.
     """
 
     config: RunConfig
@@ -50,6 +51,7 @@ class Checkpoint:
     teacher: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     progress: dict[str, Any]
+    exclusion: Path | None = None
 
     def model(self, which: str = "teacher") -> FoundationModel:
         """The student or the teacher, built from the checkpoint alone, in evaluation mode.
@@ -182,7 +184,9 @@ def load_checkpoint(path: Path, *, allow_code: bool = False) -> Checkpoint:
         ConfigError: The configuration in it is not valid, or names a backbone that is not known.
     """
     checkpoint = read_checkpoint(path)
-    return dataclasses.replace(checkpoint, config=as_data(checkpoint.config, str(path), allow_code=allow_code))
+    stored = checkpoint.config
+    config = as_data(stored, str(path), allow_code=allow_code)
+    return dataclasses.replace(checkpoint, config=config, exclusion=stored.exclude)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

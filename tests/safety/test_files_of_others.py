@@ -1,5 +1,6 @@
 """Checkpoints, imports and exports of others are data: nothing that they describe runs or opens anything."""
 
+import inspect
 import json
 import math
 import os
@@ -14,12 +15,17 @@ from safetensors.torch import save_file
 
 from foundationx import load
 from foundationx.apps.cli.main import FAULT, main
+from foundationx.core.config.backbones import KNOWN, known_backbone, without_sources
 from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.errors import CheckpointError, ConfigError, FoundationXError
+from foundationx.core.resources import packaged_configs
 from foundationx.core.types import Task, TaskKey
 from foundationx.engine.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from foundationx.evaluation.checkpoint import with_exclusion
+from foundationx.models.backbone import backbone_classes
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
+from foundationx.weights.imports.continual import load_run
 
 TINY = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
 HEAD = {TaskKey("films", Task.CLASSIFICATION): ("mass", "nodule")}
@@ -410,6 +416,10 @@ def test_paths_of_others_are_not_followed(honest, tmp_path):
 
     config = load_checkpoint(forged(honest, tmp_path / "run", change)).config
     assert (config.exclude, config.runtime.cache, config.model.init, config.model.init_run) == (None,) * 4
+    with pytest.warns(UserWarning, match="--exclude"):
+        assert with_exclusion(load_checkpoint(tmp_path / "run"), None).exclude is None
+    own = tmp_path / "own.csv"
+    assert with_exclusion(load_checkpoint(tmp_path / "run"), own).exclude == own
     trusted = load_checkpoint(tmp_path / "run", allow_code=True).config
     assert (trusted.exclude, trusted.runtime.cache) == (None, None), "code is allowed, paths still lead nowhere"
 
@@ -462,3 +472,45 @@ def test_links_in_a_run_folder_are_not_written_through(tmp_path):
     write_verified(tmp_path / "step_1.pt", lambda stream: stream.write(b"theirs"))
     assert victim.read_text() == "mine" and (tmp_path / "report.html").read_text() == "theirs"
     assert not (tmp_path / "report.html").is_symlink() and not (tmp_path / "step_1.pt").is_symlink()
+
+
+def test_a_run_that_begins_from_another_builds_its_own_network(honest, tmp_path, watched):
+    """``model.init_run``: weights are taken by name, the other run's description of its network is not built."""
+    config = load_config(TINY)
+    model = FoundationModel(config.model, HEAD)
+    path = forged(honest, tmp_path, lambda values: values["model"].update(backbone=with_mark(POPEN, tmp_path / "mark")))
+    result = load_run(model, path)
+    assert result["loaded"] == {"films/classification": ["mass", "nodule"]}
+    stored = torch.load(honest, weights_only=True)["teacher"]
+    assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+    assert watched == [] and not (tmp_path / "mark").exists()
+
+
+PRESETS = sorted({path for path in packaged_configs().values() if path.suffix == ".py"})
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PRESETS if path.parent.name != "mmengine"], ids=lambda path: path.stem
+)
+def test_the_network_of_every_preset_is_known(path):
+    backbone = load_config(path).model.backbone
+    assert known_backbone(backbone, "preset") == without_sources(backbone)
+
+
+MMDET_OR_MMSEG_ONLY = ("convert_weights", "contract_dilation", "multi_grid")
+"""Arguments that one library's network has and the other's of the same name lacks: refused by the network itself."""
+
+SOURCES_OF_ARGUMENTS = ("self", "args", "kwargs", "arguments", "init_cfg", "pretrained")
+
+
+def test_the_list_of_networks_has_the_arguments_that_they_take():
+    """An argument on the list is one of the network's, and what the list leaves out is named here."""
+    for kind, section in KNOWN.items():
+        parameters = {}
+        for base in reversed(backbone_classes()[kind].__mro__):
+            if base.__module__.startswith(("mmdet.models", "mmseg.models", "foundationx.")):
+                parameters |= inspect.signature(base.__init__).parameters
+        for name in section.model_fields:
+            assert name in parameters or name in MMDET_OR_MMSEG_ONLY, (kind, name)
+        left_out = set(parameters) - set(section.model_fields) - {*SOURCES_OF_ARGUMENTS}
+        assert left_out <= {"plugins", "dcn", "stage_with_dcn", "frozen_exclude"}, (kind, left_out)

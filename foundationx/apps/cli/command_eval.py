@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write metrics.json, predictions/ and thresholds.json, for `foundationx compare` (default: nothing)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the metrics as JSON (default: nothing)")
+    parser.add_argument(
+        "--exclude",
+        type=Path,
+        metavar="FILE",
+        help="list of training images to leave out; the one that the checkpoint names is not read (default: none)",
+    )
     add_allow_code(parser)
     add_protocols(parser)
 
@@ -60,6 +66,7 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
         models,
         options.device,
         options.out,
+        exclude=options.exclude,
         allow_code=options.allow_code,
     )
     table = Table(title=f"{options.checkpoint}, {options.split}")

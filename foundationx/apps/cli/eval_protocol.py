@@ -56,6 +56,7 @@ def run_protocol(options: argparse.Namespace) -> None:
         options.device,
         options.out,
         options.allow_code,
+        options.exclude,
     )
     module, chosen = open_protocol(options.protocol, parse_options(options.protocol_options))
     result = module.run(request, chosen)

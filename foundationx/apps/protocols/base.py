@@ -24,6 +24,7 @@ from foundationx.core.types import Split, Task, TaskKey
 from foundationx.core.validation import validation_error
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.engine.checkpoint import Checkpoint
+from foundationx.evaluation.checkpoint import with_exclusion
 from foundationx.evaluation.evaluator import measure
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.stored import store
@@ -47,6 +48,7 @@ class Request:
         device: Device to compute on.
         out: Folder for tables and predictions; None for neither.
         allow_code: Build whatever backbone the file names; otherwise only known ones.
+        exclude: List of training images to leave out; the path that the checkpoint names is not followed.
     """
 
     checkpoint: Path
@@ -57,6 +59,7 @@ class Request:
     device: str = "auto"
     out: Path | None = None
     allow_code: bool = False
+    exclude: Path | None = None
 
 
 @dataclass
@@ -89,7 +92,7 @@ class Subject:
 
     def __init__(self, request: Request):
         self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card, allow_code=request.allow_code)
-        config = self.checkpoint.config
+        config = with_exclusion(self.checkpoint, request.exclude)
         dataset = DatasetConfig(card=request.card, root=request.root)
         self.config = config.model_copy(update={"datasets": (dataset,)})
         self.data_module: DataModule = open_datasets(self.config, request.data_root)

@@ -72,7 +72,7 @@ class _Backbone(_Known):
 
 
 class Swin(_Backbone):
-    """``mmdet.SwinTransformer``, ``mmdet.PublishedSwin``, ``mmseg.SwinTransformer``."""
+    """``mmdet.SwinTransformer``, and in mmseg."""
 
     pretrain_img_size: int = Field(224, ge=1, le=4096)
     in_channels: Literal[3] = 3
@@ -93,6 +93,12 @@ class Swin(_Backbone):
     act_cfg: Activation = Activation(type="GELU")
     norm_cfg: Norm = Norm(type="LN")
     convert_weights: bool = False
+
+
+class PublishedSwin(Swin):
+    """``mmdet.PublishedSwin`` of this project."""
+
+    fused_attention: bool = False
 
 
 class ConvNeXt(_Known):
@@ -189,7 +195,7 @@ class MixViT(_Known):
 
 KNOWN: dict[str, type[BaseModel]] = {
     "mmdet.SwinTransformer": Swin,
-    "mmdet.PublishedSwin": Swin,
+    "mmdet.PublishedSwin": PublishedSwin,
     "mmseg.SwinTransformer": Swin,
     "mmdet.ConvNeXt": ConvNeXt,
     "mmdet.ResNet": ResNet,
