@@ -31,7 +31,7 @@ from foundationx.data.loader import in_order, make_loader, usable
 from foundationx.models.views import look_at_views
 from foundationx.tasks.self_supervision.objective import OBJECTIVES
 
-NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "whole_width": 8, "place_width": 8}
+NARROW = {"hidden": 8, "output": 8, "bottleneck": 8, "prototypes": 8, "queue": 8, "global_width": 8, "local_width": 8}
 CARD, BATCH, MOMENTS, TIMED = "phantom_labels", 2, 20, 8
 DESCRIBED = {
     "adam": {"contrast": "1 s + 1 t at 224"},

@@ -2,4 +2,4 @@
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "peac_nano"
-model = dict(objective=dict(type="peac", cells=4, shift=2, whole_width=512, place_width=128))
+model = dict(objective=dict(type="peac", cells=4, shift=2, global_width=512, local_width=128))

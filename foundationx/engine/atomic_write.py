@@ -117,11 +117,11 @@ def fault_of(path: Path) -> str | None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def checksum_file(path: Path) -> Path:

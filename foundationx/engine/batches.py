@@ -24,7 +24,7 @@ def next_synchronized_batch(source: Iterator[Batch], on_bad_sample: str) -> Batc
     (anywhere,) = distributed.all_reduce_any_on_host(fault is not None)
     if anywhere:
         faults = distributed.all_gather_object(fault and fault.args)
-        raise fault or DataError(*next(found for found in faults if found))
+        raise fault or DataError(*next(entry for entry in faults if entry))
     return batch
 
 
@@ -44,4 +44,4 @@ def next_batch(source: Iterator[Batch]) -> Batch:
             raise
         found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
         fix = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
-        raise DataError("reading of images", found, "workers that live", fix) from error
+        raise DataError("reading of images", found, "running worker processes", fix) from error

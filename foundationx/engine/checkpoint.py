@@ -243,7 +243,9 @@ def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[CheckpointErr
     if not faults:
         raise _no_checkpoint(folder)
     found = "; ".join(f"{error.where}: {error.found}" for error in faults)
-    raise CheckpointError(str(folder), f"no checkpoint can be read: {found}", "a whole file", "train anew")
+    raise CheckpointError(
+        str(folder), f"no checkpoint can be read: {found}", "a complete file", "train from the beginning"
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -252,16 +254,16 @@ def newest_checkpoint(folder: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    found = checkpoints_in(folder)
-    if not found:
+    checkpoints = checkpoints_in(folder)
+    if not checkpoints:
         raise _no_checkpoint(folder)
-    return found[-1]
+    return checkpoints[-1]
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoints of a work directory or its ``checkpoints`` folder, oldest first."""
-    found = [*folder.glob("step_*.pt"), *folder.glob("checkpoints/step_*.pt")]
-    return sorted(found, key=lambda path: path.name)
+    paths = [*folder.glob("step_*.pt"), *folder.glob("checkpoints/step_*.pt")]
+    return sorted(paths, key=lambda path: path.name)
 
 
 def _no_checkpoint(folder: Path) -> CheckpointError:

@@ -126,9 +126,9 @@ class FeatureCache:
         longest = {phase.key.task: phase for phase in sorted(again, key=lambda phase: phase.reads)}
         with lock(self.model, ()):
             for task, phase in longest.items():
-                kept = min(phase.reads, self.capacity(phase.key))
-                size = kept * self.config.runtime.batch_size * self.bytes_per_image(phase.key) / 1e6
-                yield f"{task}: each batch is used {phase.uses} times, {kept:,} are kept at a time ({size:,.1f} MB)"
+                cached = min(phase.reads, self.capacity(phase.key))
+                size = cached * self.config.runtime.batch_size * self.bytes_per_image(phase.key) / 1e6
+                yield f"{task}: each batch is used {phase.uses} times, {cached:,} are kept at a time ({size:,.1f} MB)"
 
     def drop(self) -> None:
         """Forgets all features."""
@@ -150,7 +150,7 @@ class FeatureCache:
             if fitting == 0:
                 found = f"{1000 * reuse.memory_gb:g} MB; features of one batch of {key.task} take {a_batch / 1e6:.3g}"
                 raise ConfigError(
-                    "schedule.reuse.memory_gb", found, "room for one batch", "raise it, or leave reuse out"
+                    "schedule.reuse.memory_gb", found, "memory for one batch", "raise it, or leave reuse out"
                 )
             self._capacities[key.task.value] = fitting
         return self._capacities[key.task.value]

@@ -45,11 +45,11 @@ def contributors(model: FoundationModel, clients: Sequence[Sequence[str]]) -> di
 @torch.no_grad()
 def average(states: Sequence[Mapping[str, Tensor]], shares: Mapping[str, tuple[int, ...]]) -> State:
     """Equal-weight mean of each floating tensor over its contributors; counters and indices are the last one's."""
-    found: State = {}
+    averaged: State = {}
     for name, numbers in shares.items():
         own = [states[number][name] for number in numbers]
-        found[name] = torch.stack(own).mean(dim=0) if own[0].is_floating_point() else own[-1].clone()
-    return found
+        averaged[name] = torch.stack(own).mean(dim=0) if own[0].is_floating_point() else own[-1].clone()
+    return averaged
 
 
 class FederatedTrainer(Trainer):

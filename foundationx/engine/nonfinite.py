@@ -128,14 +128,14 @@ def _of_all_ranks(incidents: list[list[Incident]]) -> list[Incident]:
 def _incidents(update: _Update, finite: list[bool]) -> list[Incident]:
     """One for each batch whose loss is not finite; for every batch of the step if it is the gradient alone."""
     gradient_alone = all(finite)
-    found = "the gradient is not finite" if gradient_alone else LOSS
+    fault = "the gradient is not finite" if gradient_alone else LOSS
     return [
         Incident(
             step=step,
             kind="nonfinite",
             dataset=key.dataset,
             task=key.task.value,
-            message=f"{found}: optimizer step skipped",
+            message=f"{fault}: optimizer step skipped",
             images=images,
         )
         for (step, key, images), is_finite in zip(update.trials, finite, strict=True)

@@ -180,7 +180,7 @@ def _profile_phase(
 
     for _ in range(WARM):
         step()
-    whole = [_seconds(step, clocks) for _ in range(TIMED)]
+    steps_timed = [_seconds(step, clocks) for _ in range(TIMED)]
     parts = [_parts(trainer, step, clocks) for _ in range(TIMED)]
     host_syncs, gflop = _counted(trainer, step)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if trainer.device.type == "cuda" else [])]
@@ -191,7 +191,7 @@ def _profile_phase(
     return PhaseProfile(
         name=f"{phase.key} {phase.name.value}",
         images=trainer.config.runtime.batch_size,
-        milliseconds=1000 * statistics.median(whole),
+        milliseconds=1000 * statistics.median(steps_timed),
         parts=medians | {"logging": 1000 * clocks.seconds["logging"]},
         host_syncs=host_syncs,
         gflop=gflop,

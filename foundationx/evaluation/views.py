@@ -60,7 +60,7 @@ def evaluate_views(
         for name, model in models.items():
             with torch.no_grad():
                 output = look_at_views(model, models.get("teacher", model), normalise, batch)
-            scores[name][batch.training_progress.turn].add(output.losses, output.first, output.second, output.wanted)
+            scores[name][batch.training_progress.turn].add(output.losses, output.first, output.second, output.assigned)
         progress(key, done, len(batches))
     return [row for name in models for row in _rows(scores[name], key, name, visit, split)], bad
 

@@ -126,12 +126,12 @@ class ConvNeXt(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised images to maps (B, dims[i], H / 2^(i+2), W / 2^(i+2)) of ``out_indices``."""
-        maps, found = images, []
+        maps, features = images, []
         for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
             maps = stage(downsample(maps))
             if i in self.out_indices:
-                found.append(self.get_submodule(f"norm{i}")(maps))
-        return tuple(found)
+                features.append(self.get_submodule(f"norm{i}")(maps))
+        return tuple(features)
 
 
 def _start(module: nn.Module) -> None:

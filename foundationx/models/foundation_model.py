@@ -95,8 +95,8 @@ class FoundationModel(nn.Module):
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
             memory = trunk(tuple(feature.detach() for feature in features))
-            found = head.predict(head(memory, trunk), size)
-        return task.guided(features, found, size, self.config)
+            prediction = head.predict(head(memory, trunk), size)
+        return task.guided(features, prediction, size, self.config)
 
     def losses(self, images: Tensor | None, batch: Batch, trunk_output: Any = None) -> tuple[Any, dict[str, Tensor]]:
         """Output of the batch's trunk and the named losses of its head.

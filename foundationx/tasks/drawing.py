@@ -74,12 +74,12 @@ class Overlay:
         """(H, W, 3) uint8, RGB."""
         return self.canvas
 
-    def _text(self, text: str, place: tuple[int, int], rgb: tuple[int, int, int]) -> None:
+    def _text(self, text: str, position: tuple[int, int], rgb: tuple[int, int, int]) -> None:
         """Text with a dark rim, readable on bright and dark ground; moved if it would leave the picture."""
         font, width = cv2.FONT_HERSHEY_SIMPLEX, max(1, self.line // 2)
         (across, up), below = cv2.getTextSize(text, font, self.font, width + 2)
-        x = max(1, min(place[0], self.canvas.shape[1] - across - 1))
-        y = max(up + 1, min(place[1], self.canvas.shape[0] - below - 1))
+        x = max(1, min(position[0], self.canvas.shape[1] - across - 1))
+        y = max(up + 1, min(position[1], self.canvas.shape[0] - below - 1))
         for colour, thickness in (((0, 0, 0), width + 2), (rgb, width)):
             cv2.putText(self.canvas, text, (x, y), font, self.font, colour, thickness, cv2.LINE_AA)
 

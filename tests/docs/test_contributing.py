@@ -150,7 +150,7 @@ def test_a_subclass_of_a_shipped_objective_is_itself(package):
 
 
 def test_the_subclass_trains_without_the_loss_that_it_leaves_out(phantoms, tmp_path):
-    small = {"cells": 2, "shift": 1, "whole_width": 16, "place_width": 16}
+    small = {"cells": 2, "shift": 1, "global_width": 16, "local_width": 16}
     changes = {
         "datasets": [{"card": "phantom_labels", "tasks": ["self_supervision"]}],
         "schedule.cycles": 1,

@@ -8,7 +8,7 @@ CONFIG = Path(__file__).parent / "tiny_selfsup.py"
 OBJECTIVES = {
     "adam": {"size": 64, "hidden": 16, "output": 8, "queue": 12},
     "adam_v2": {"size": 64, "small_size": 32, "hidden": 16, "bottleneck": 8, "prototypes": 32},
-    "peac": {"cells": 3, "shift": 2, "whole_width": 16, "place_width": 16},
+    "peac": {"cells": 3, "shift": 2, "global_width": 16, "local_width": 16},
     "ace": {"cells": 4, "shift": 2, "hidden": 16, "bottleneck": 8, "prototypes": 32},
     "lamps": {"cells": 4, "shift": 2, "window": 3, "depth": 1, "hidden": 16, "bottleneck": 8, "prototypes": 32},
 }

@@ -71,8 +71,8 @@ class EvaluateAndReport(Hook):
         self.folder.keep_metrics(self.trainer.visit)
         self._note_best()
         if step == 0:
-            sides = tuple(dict.fromkeys((self.config.during, *self.config.final)))
-            self._evaluate({"student": self.trainer.model}, 0, sides)
+            splits = tuple(dict.fromkeys((self.config.during, *self.config.final)))
+            self._evaluate({"student": self.trainer.model}, 0, splits)
             return
         for phase in plan.phases:
             if phase.closes_cycle and phase.end_step == step and not self._is_evaluated(phase.visit):

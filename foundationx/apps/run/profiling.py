@@ -36,22 +36,22 @@ def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseP
     loader = functools.partial(plan_loader, config, data_module, plan, device)
     trainer = Trainer(config, build_model(config, data_module, device), plan, loader, folder)
     with Progress() as progress:
-        found = []
+        profiles = []
         for profile in profile_phases(trainer, folder):
-            found.append(profile)
+            profiles.append(profile)
             progress.message(f"profiled {profile.name}: {profile.milliseconds:.0f} ms a step")
-        write_atomically(folder / FILE, json.dumps([asdict(profile) for profile in found], indent=1))
-        progress.table("milliseconds of a step (median)", *table(found))
+        write_atomically(folder / FILE, json.dumps([asdict(profile) for profile in profiles], indent=1))
+        progress.table("milliseconds of a step (median)", *table(profiles))
         progress.message(f"traces and {FILE}: {folder}")
-    return found
+    return profiles
 
 
 def short_plan(plan: Plan) -> Plan:
     """The first lock and the first release phase of each task, every one of ``STEPS`` steps."""
     first: dict[tuple[Task, PhaseName], int] = {}
-    for place, phase in enumerate(plan.phases):
-        first.setdefault((phase.key.task, phase.name), place)
-    chosen = [plan.phases[place] for place in sorted(first.values())]
+    for index, phase in enumerate(plan.phases):
+        first.setdefault((phase.key.task, phase.name), index)
+    chosen = [plan.phases[index] for index in sorted(first.values())]
     return Plan(
         tuple(
             replace(phase, first_step=number * STEPS, steps=STEPS, closes_visit=False, closes_cycle=False)

@@ -72,7 +72,7 @@ def plan_loader(
 ) -> DataLoader:
     """A loader of the plan's batches from ``step`` on, each as often as it is read."""
     segments = plan_segments(plan)
-    indices = {key: sides[Split.TRAIN] for key, sides in data_module.indices.items()}
+    indices = {key: splits[Split.TRAIN] for key, splits in data_module.indices.items()}
     batch_size, seed = config.runtime.batch_size, config.runtime.seed
     sampler = PlanSampler(segments, indices, batch_size, seed, step, distributed.rank(), distributed.world_size())
     on_cuda = torch.device(device).type == "cuda"
@@ -84,9 +84,9 @@ def plan_segments(plan: Plan) -> list[SamplerSegment]:
     segments: list[SamplerSegment] = []
     passes: dict[tuple[TaskKey, int, PhaseName], tuple[int, int]] = {}
     for number, phase in enumerate(plan.phases):
-        stream, taken = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
-        passes[phase.key, phase.cycle, phase.name] = (stream, taken + phase.reads)
-        segments.append(SamplerSegment(phase.key, phase.first_step, phase.reads, stream, taken))
+        stream, used = passes.get((phase.key, phase.cycle, phase.name), (number, 0))
+        passes[phase.key, phase.cycle, phase.name] = (stream, used + phase.reads)
+        segments.append(SamplerSegment(phase.key, phase.first_step, phase.reads, stream, used))
     return segments
 
 

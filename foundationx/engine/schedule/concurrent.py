@@ -37,10 +37,10 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
     weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
     a_cycle = sum(steps.values())
     for cycle in range(1, config.schedule.cycles + 1):
-        for place, key in enumerate(mixed(config, steps, cycle), start=1):
-            step = (cycle - 1) * a_cycle + place - 1
+        for position, key in enumerate(mixed(config, steps, cycle), start=1):
+            step = (cycle - 1) * a_cycle + position - 1
             done = step / (config.schedule.cycles * a_cycle)
-            closes = place == a_cycle
+            closes = position == a_cycle
             moves = {"phase": True, "visit": True, "cycle": closes, "step": False}[config.teacher.update]
             yield Phase(
                 name=PhaseName.RELEASE,
@@ -63,4 +63,4 @@ def mixed(config: RunConfig, steps: Mapping[TaskKey, int], cycle: int) -> list[T
         return [key for turn in range(max(steps.values())) for key, count in steps.items() if count > turn]
     in_blocks = [key for key, count in steps.items() for _ in range(count)]
     drawn = np.random.default_rng((config.runtime.seed, cycle)).permutation(len(in_blocks))
-    return [in_blocks[place] for place in drawn]
+    return [in_blocks[index] for index in drawn]

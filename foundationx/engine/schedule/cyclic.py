@@ -27,10 +27,10 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
     passes = pass_sizes(config.schedule, sizes)
     visit, step = 0, 0
     for cycle in range(1, config.schedule.cycles + 1):
-        for place, key in enumerate(visit_order(config, sizes, cycle), start=1):
+        for position, key in enumerate(visit_order(config, sizes, cycle), start=1):
             done = visit / total_visits
             visit += 1
-            training_progress = Visit(key, visit, cycle, step, weight(done), momentum(done), place == len(sizes))
+            training_progress = Visit(key, visit, cycle, step, weight(done), momentum(done), position == len(sizes))
             for phase in visit_phases(config, training_progress, passes[key]):
                 yield phase
                 step = phase.end_step

@@ -26,9 +26,11 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
         done = (number - 1) / config.schedule.cycles
         order = visit_order(config, sizes, number)
         by_client = [key for client in config.federation.clients for key in order if key.dataset in client]
-        for place, key in enumerate(by_client, start=1):
+        for position, key in enumerate(by_client, start=1):
             visit += 1
-            training_progress = Visit(key, visit, number, step, weight(done), momentum(done), place == len(by_client))
+            training_progress = Visit(
+                key, visit, number, step, weight(done), momentum(done), position == len(by_client)
+            )
             for phase in visit_phases(config, training_progress, passes[key]):
                 yield phase
                 step = phase.end_step

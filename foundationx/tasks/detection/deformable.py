@@ -60,8 +60,8 @@ def sample_grids(
 
 def _level_sizes(spatial_shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
     """Width and height of each level (levels, 2), filled on the device: a copy from the host would wait for it."""
-    sides = [like.new_full((1,), side) for height, width in spatial_shapes for side in (width, height)]
-    return torch.cat(sides).view(-1, 2)
+    sizes = [like.new_full((1,), size) for height, width in spatial_shapes for size in (width, height)]
+    return torch.cat(sizes).view(-1, 2)
 
 
 class DeformableAttention(nn.Module):

@@ -55,9 +55,9 @@ def make_denoising(
     real = (targets.classes >= 0)[:, None, None].expand(-1, groups, 2, -1).reshape(batch, -1)
     content = content * real[..., None]
     boxes = boxes.masked_fill(~real[..., None], 0.5)
-    places = torch.arange(groups * 2 * count, device=boxes.device).view(groups, 2, count)[:, 0].reshape(1, 1, -1)
+    positions = torch.arange(groups * 2 * count, device=boxes.device).view(groups, 2, count)[:, 0].reshape(1, 1, -1)
     repeated = Targets(targets.boxes.repeat(1, groups, 1), targets.classes.repeat(1, groups), targets.known)
-    matched = torch.where(repeated.classes[None] >= 0, places, -1)
+    matched = torch.where(repeated.classes[None] >= 0, positions, -1)
     mask = _attention_mask(groups, 2 * count, num_queries, boxes.device)
     return DenoisingQueries(content, boxes, mask, matched, repeated)
 
@@ -73,11 +73,11 @@ def _noisy_boxes(boxes: Tensor, groups: int, noise: float) -> Tensor:
     """(B, R, 4): corners moved by less than half a side (to fix) or by half to a whole side (to reject)."""
     batch, count, _ = boxes.shape
     corners = to_corners(boxes)[:, None, None].expand(-1, groups, 2, -1, -1)
-    sides = boxes[..., 2:].repeat(1, 1, 2)[:, None, None]
+    sizes = boxes[..., 2:].repeat(1, 1, 2)[:, None, None]
     sign = torch.randint(0, 2, corners.shape, device=boxes.device, dtype=boxes.dtype) * 2 - 1
     reach = torch.rand(corners.shape, device=boxes.device, dtype=boxes.dtype)
     reach = reach + torch.arange(2, device=boxes.device, dtype=boxes.dtype)[None, None, :, None, None]
-    moved = (corners + sign * reach * sides * noise / 2).clamp(0, 1)
+    moved = (corners + sign * reach * sizes * noise / 2).clamp(0, 1)
     return to_centre_and_size(moved).reshape(batch, groups * 2 * count, 4)
 
 

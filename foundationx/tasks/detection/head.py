@@ -201,13 +201,13 @@ def _targets(batch: DetectionBatch) -> Targets:
 def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:
     """Box of every token (B, N, 4), side 0.05 * 2^level, and whether it lies inside the rim of 1 % (B, N)."""
     centres = token_centres(feature.spatial_shapes, feature.memory)
-    sides = torch.cat(
+    sizes = torch.cat(
         [
             centres.new_full((height * width, 2), 0.05 * 2.0**level)
             for level, (height, width) in enumerate(feature.spatial_shapes)
         ]
     )
-    anchors = torch.cat([centres, sides], dim=-1)
+    anchors = torch.cat([centres, sizes], dim=-1)
     valid = ((anchors > 0.01) & (anchors < 0.99)).all(-1)
     batch = len(feature.memory)
     return anchors[None].expand(batch, -1, -1), valid[None].expand(batch, -1)

@@ -67,9 +67,9 @@ def _costs(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     negative = -(1 - probability + 1e-12).log() * (1 - ALPHA) * probability.pow(GAMMA)
     index = targets.classes.clamp(min=0)[None, :, None, :].expand(*logits.shape[:3], -1)
     class_cost = (positive - negative).gather(3, index)
-    wanted = targets.boxes[None, :, None]
-    box_cost = (boxes[:, :, :, None] - wanted).abs().sum(-1)
-    giou_cost = -generalised_iou(to_corners(boxes)[:, :, :, None], to_corners(wanted))
+    target_boxes = targets.boxes[None, :, None]
+    box_cost = (boxes[:, :, :, None] - target_boxes).abs().sum(-1)
+    giou_cost = -generalised_iou(to_corners(boxes)[:, :, :, None], to_corners(target_boxes))
     cost = CLASS_COST * class_cost + BOX_COST * box_cost + GIOU_COST * giou_cost
     return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
 
@@ -106,26 +106,26 @@ def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
 def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Tensor) -> Tensor:
     """As ``set_losses``, for a given assignment (L, B, T) with -1 for none."""
     logits, boxes = logits.float(), boxes.float()
-    found = matched >= 0
-    positives = distributed.mean_count(found.sum((1, 2))).to(logits.dtype)
-    wanted = _class_targets(logits, targets.classes, matched)
-    entries = focal_loss(logits, wanted, ALPHA, GAMMA) * targets.known[None, :, None]
+    is_matched = matched >= 0
+    positives = distributed.mean_count(is_matched.sum((1, 2))).to(logits.dtype)
+    target_classes = _class_targets(logits, targets.classes, matched)
+    entries = focal_loss(logits, target_classes, ALPHA, GAMMA) * targets.known[None, :, None]
     class_loss = entries.sum((1, 2, 3)) / positives
     index = matched.clamp(min=0)[..., None].expand(-1, -1, -1, 4)
     predicted, truth = boxes.gather(2, index), targets.boxes[None].to(boxes.dtype)
     distance = (predicted - truth).abs().sum(-1)
-    box_loss = (distance * found).sum((1, 2)) / positives
+    box_loss = (distance * is_matched).sum((1, 2)) / positives
     giou = generalised_iou(to_corners(predicted), to_corners(truth))
-    giou_loss = ((1 - giou) * found).sum((1, 2)) / positives
+    giou_loss = ((1 - giou) * is_matched).sum((1, 2)) / positives
     return torch.stack([CLASS_WEIGHT * class_loss, BOX_WEIGHT * box_loss, GIOU_WEIGHT * giou_loss], dim=1)
 
 
 def _class_targets(logits: Tensor, classes: Tensor, matched: Tensor) -> Tensor:
     """(L, B, Q, K) of 0 and 1. Unmatched targets are written to a spare row that is cut off: no host sync."""
     layers, batch, queries, kinds = logits.shape
-    wanted = logits.new_zeros(layers, batch, queries + 1, kinds)
+    result = logits.new_zeros(layers, batch, queries + 1, kinds)
     rows = torch.where(matched >= 0, matched, queries)
     layer = torch.arange(layers, device=logits.device)[:, None, None]
     image = torch.arange(batch, device=logits.device)[None, :, None]
-    wanted.index_put_((layer, image, rows, classes.clamp(min=0)[None]), wanted.new_ones(()))
-    return wanted[:, :, :queries]
+    result.index_put_((layer, image, rows, classes.clamp(min=0)[None]), result.new_ones(()))
+    return result[:, :, :queries]

@@ -67,11 +67,11 @@ class DetectionTrunk(nn.Module):
         maps = self.neck(tuple(features[-NECK_STAGES:]))
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
-        places = [
+        encodings = [
             _sine_encoding(shape, self.config.embed_dims, self.config.temperature, tokens) + self.level_embed[number]
             for number, shape in enumerate(shapes)
         ]
-        position = torch.cat(places)[None].expand_as(tokens)
+        position = torch.cat(encodings)[None].expand_as(tokens)
         centres = token_centres(shapes, tokens)[None, :, None].expand(len(tokens), -1, len(shapes), -1)
         for layer in self.encoder.get_submodule("layers").children():
             tokens = layer(
@@ -157,8 +157,8 @@ def _sine_encoding(shape: tuple[int, int], dims: int, temperature: float, like: 
     height, width = shape
     y = torch.arange(1, height + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / height)
     x = torch.arange(1, width + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / width)
-    places = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).view(-1, 2)
-    return sine_of(places, dims // 2, temperature).to(like.dtype)
+    positions = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).view(-1, 2)
+    return sine_of(positions, dims // 2, temperature).to(like.dtype)
 
 
 def sine_of(coordinates: Tensor, dims: int, temperature: float) -> Tensor:

@@ -65,16 +65,16 @@ def _with_rims(value: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> tupl
     return torch.cat(images, dim=1).view(-1, features), spans
 
 
-def _cells(places: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
-    """Along one axis: the cell before a place, -1 for the rim, and the share of the way from it to the next.
+def _cells(locations: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Along one axis: the cell before a location, -1 for the rim, and the share of the way from it to the next.
 
     Args:
-        places: (B, Q, S), shares of the image; what lies further out than the rim counts as on it.
-        sides: (S,), cells along the axis of the level that a sample looks at.
+        locations: (B, Q, S), shares of the image; what lies further out than the rim counts as on it.
+        sizes: (S,), cells along the axis of the level that a sample reads.
     """
-    middles = torch.minimum((places * sides - 0.5).clamp(min=-1), sides)
-    before = torch.minimum(middles.detach().floor(), sides - 1)
-    return before.nan_to_num(0).long(), middles - before  # a place that is no number has some cell and a share of NaN
+    middles = torch.minimum((locations * sizes - 0.5).clamp(min=-1), sizes)
+    before = torch.minimum(middles.detach().floor(), sizes - 1)
+    return before.nan_to_num(0).long(), middles - before  # a location that is NaN has some cell and a share of NaN
 
 
 def _corners(right: Tensor, down: Tensor, weights: Tensor) -> Iterator[Tensor]:
@@ -151,13 +151,13 @@ def _to_rows(gradient: Tensor, first: Tensor, corners: Iterator[Tensor], layout:
     total = None
     for (right, down), shares in zip(((0, 0), (1, 0), (0, 1), (1, 1)), corners, strict=True):
         sorted_shares = shares.flatten().index_select(0, order)
-        found = F.embedding_bag(bags, gradient, ends, per_sample_weights=sorted_shares, mode="sum")
-        found = found.view(batch, spans[-1][1], heads * gradient.shape[1])
+        sums = F.embedding_bag(bags, gradient, ends, per_sample_weights=sorted_shares, mode="sum")
+        sums = sums.view(batch, spans[-1][1], heads * gradient.shape[1])
         if total is None:
-            total = found
+            total = sums
             continue
         for start, end, width in spans:
             step = right + down * width
-            total[:, start + step : end] += found[:, start : end - step]
+            total[:, start + step : end] += sums[:, start : end - step]
     assert total is not None
     return total.view(-1, gradient.shape[1])

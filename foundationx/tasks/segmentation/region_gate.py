@@ -35,12 +35,12 @@ def gate_features(
         ``(1 - w) * f + w * f * mask`` for each map, with ``w = config.weight``.
     """
     boxes, scores = boxes[:, : config.boxes].detach(), scores[:, : config.boxes].detach()
-    kept = scores > config.score
+    selected = scores > config.score
     grown = grow(boxes, size, config.grow)
     mixed = []
     for feature in features:
         height, width = feature.shape[-2:]
-        mask = region_mask(grown, kept, (height, width), config.spread).to(feature.dtype)
+        mask = region_mask(grown, selected, (height, width), config.spread).to(feature.dtype)
         mixed.append(feature * (1 - config.weight) + feature * mask * config.weight)
     return mixed
 
@@ -58,13 +58,13 @@ def grow(boxes: Tensor, size: tuple[int, int], factor: float) -> Tensor:
     """
     scale = boxes.new_tensor([size[1], size[0]])
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2 * scale
-    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0) * scale
-    tiny = sides.prod(dim=-1, keepdim=True) < SMALL_AREA
-    sides = torch.where(tiny, sides.clamp(min=SMALL_SIDE), sides) * factor**0.5
-    return (torch.cat([centre - sides / 2, centre + sides / 2], dim=-1) / scale.repeat(2)).clamp(0, 1)
+    extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0) * scale
+    tiny = extent.prod(dim=-1, keepdim=True) < SMALL_AREA
+    extent = torch.where(tiny, extent.clamp(min=SMALL_SIDE), extent) * factor**0.5
+    return (torch.cat([centre - extent / 2, centre + extent / 2], dim=-1) / scale.repeat(2)).clamp(0, 1)
 
 
-def region_mask(boxes: Tensor, kept: Tensor, grid: tuple[int, int], spread: float) -> Tensor:
+def region_mask(boxes: Tensor, selected: Tensor, grid: tuple[int, int], spread: float) -> Tensor:
     """How near each cell of a feature map is to a region: 1 inside a box, a Gaussian of the distance outside.
 
     The Gaussian's width is ``spread`` times the box's longer side, at most the map's; the nearest region counts, and
@@ -72,7 +72,7 @@ def region_mask(boxes: Tensor, kept: Tensor, grid: tuple[int, int], spread: floa
 
     Args:
         boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
-        kept: (B, Q) bool, the boxes that count.
+        selected: (B, Q) bool, the boxes that count.
         grid: height and width of the feature map.
         spread: width of the Gaussian by the box's longer side.
 
@@ -90,8 +90,8 @@ def region_mask(boxes: Tensor, kept: Tensor, grid: tuple[int, int], spread: floa
     sigma = (spread * longer).clamp(max=float(min(height, width)), min=1e-6)
     # exp(-(dx^2 + dy^2) / 2 s^2) is a product of one factor a column and one a row
     factor_x = torch.exp(-0.5 * (across / sigma[..., None]) ** 2)
-    factor_y = torch.exp(-0.5 * (down / sigma[..., None]) ** 2) * kept[..., None]
+    factor_y = torch.exp(-0.5 * (down / sigma[..., None]) ** 2) * selected[..., None]
     mask = (factor_y[..., :, None] * factor_x[..., None, :]).amax(dim=1, keepdim=True)
     peak = mask.amax(dim=(-2, -1), keepdim=True)
-    any_region = kept.any(dim=1)[:, None, None, None] & (peak > 0)
+    any_region = selected.any(dim=1)[:, None, None, None] & (peak > 0)
     return torch.where(any_region, mask / peak.clamp(min=1e-12), torch.ones_like(mask))

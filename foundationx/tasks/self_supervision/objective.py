@@ -53,9 +53,9 @@ class Tokens:
         """(B, D), the mean over all tokens."""
         return self.values.mean(dim=1)
 
-    def __getitem__(self, places: slice) -> Tokens:
+    def __getitem__(self, images: slice) -> Tokens:
         """Some images of the batch."""
-        return Tokens(self.values[places], self.grid)
+        return Tokens(self.values[images], self.grid)
 
 
 OptionsT = TypeVar("OptionsT", bound=ObjectiveOptions)
@@ -104,13 +104,13 @@ class ObjectiveOutput:
         losses: named scalars; their sum is what is differentiated.
         first, second: (B, D) backbone features of two views of the same images, by the student and by the teacher: what
             should be alike. Watched for collapse.
-        wanted: (B, K) the teacher's distribution over prototypes, if the objective has any.
+        assigned: (B, K) the teacher's distribution over prototypes, if the objective has any.
     """
 
     losses: dict[str, Tensor]
     first: Tensor
     second: Tensor
-    wanted: Tensor | None = None
+    assigned: Tensor | None = None
 
 
 class Objective(nn.Module, ABC, Generic[OptionsT]):
@@ -155,7 +155,7 @@ def _look(encoder: Callable[[Tensor], Tokens], views: Sequence[ViewBatch]) -> li
     """One pass over several views; tokens of each."""
     seen = encoder(torch.cat([view.images for view in views]))
     count = len(views[0].images)
-    return [seen[place * count : (place + 1) * count] for place in range(len(views))]
+    return [seen[index * count : (index + 1) * count] for index in range(len(views))]
 
 
 OBJECTIVES: Extensions[type[Objective[Any]]] = Extensions(

@@ -93,7 +93,7 @@ def swapped(batch):
 def perfect_peac(folder, seed):
     """Batch and objective whose heads give tokens as they are, crop one unchanged."""
     objective, options = made("peac", released=True, shift=3)
-    objective.place = nn.Identity()
+    objective.local_projector = nn.Identity()
     batch = batch_of(folder, "peac", options, seed=seed)
     batch.views["one"] = batch.views["plain"]
     return batch, objective
@@ -102,7 +102,7 @@ def perfect_peac(folder, seed):
 def place_loss(batch, objective):
     scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     seen, boxes = tuple(scene.seen_by_student("one", "two")), (batch.views["one"].windows, batch.views["two"].windows)
-    return float(objective._place_loss(scene, seen, seen, boxes, torch.ones(4, dtype=torch.bool)))
+    return float(objective._local_loss(scene, seen, seen, boxes, torch.ones(4, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize("seed", range(4))

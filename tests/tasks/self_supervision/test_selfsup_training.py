@@ -186,7 +186,7 @@ def test_every_turn_is_evaluated_and_the_model_stays_as_it_was(phantoms):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     rows = evaluate(data_module, {"student": model}, Split.TRAIN, 0).rows
     losses = {row.class_name: row.value for row in rows if row.metric == "loss"}
-    terms = ("extrapolate", "order", "coherence", "compose", "decompose", "whole", "place")
+    terms = ("extrapolate", "order", "coherence", "compose", "decompose", "global", "local")
     assert set(losses) == {*terms, "total"} and losses["total"] == pytest.approx(sum(losses[t] for t in terms))
     assert {row.n for row in rows} == {len(data_module.indices[KEY][Split.TRAIN])}
     assert evaluate(data_module, {"student": model}, Split.TRAIN, 0).rows == rows

@@ -55,7 +55,7 @@ class AceOptions(ObjectiveOptions):
     hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
     bottleneck: int = Field(256, gt=0, description="width before the prototypes")
     prototypes: int = Field(65536, gt=0, description="number of prototypes")
-    whole_weight: float = Field(0.1, ge=0, description="weight of the global loss")
+    global_weight: float = Field(0.1, ge=0, description="weight of the global loss")
     match_weight: float = Field(0.5, ge=0, description="weight of the matching loss")
 
 
@@ -96,11 +96,11 @@ class Ace(Objective[AceOptions]):
         return [*for_both(View("wide", wide, side), options), *for_both(View("narrow", narrow, side), options)]
 
     def forward(self, batch: ObjectiveBatch[Ace]) -> ObjectiveOutput:
-        """Losses ``whole``, ``divide`` and ``compose``."""
+        """Losses ``global``, ``divide`` and ``compose``."""
         boxes = [batch.views[name].windows for name in ("wide", "narrow")]
         seen = batch.seen_by_student("wide", "narrow")
         targets = batch.seen_by_teacher("wide", "narrow")
-        loss, wanted = self._whole_loss(batch, seen, targets, boxes)
+        loss, assigned = self._global_loss(batch, seen, targets, boxes)
         own = [F.normalize(self.dense(tokens.values), dim=2) for tokens in seen]
         with torch.no_grad():
             others = [F.normalize(batch.target.dense(tokens.values), dim=2) for tokens in targets]
@@ -111,23 +111,23 @@ class Ace(Objective[AceOptions]):
             1, others[0], boxes[0], seen[0].grid, self.down(own[1], seen[1].grid), boxes[1], coarse
         )
         weight = self.options.match_weight
-        losses = {"whole": self.options.whole_weight * loss, "divide": weight * divided, "compose": weight * composed}
-        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, wanted)
+        losses = {"global": self.options.global_weight * loss, "divide": weight * divided, "compose": weight * composed}
+        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, assigned)
 
-    def _whole_loss(
+    def _global_loss(
         self, batch: ObjectiveBatch[Ace], seen: list[Tokens], targets: list[Tokens], boxes: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Prototypes of what both crops show: each crop of the student against the other one of the teacher."""
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
             raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
+        assigned = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         logits = [self.prototypes(mean_where(seen[n].values, shared[n])) for n in (0, 1)]
-        both = [prototype_loss(wanted[1 - n], logits[n], STUDENT_TEMPERATURE) for n in (0, 1)]
+        both = [prototype_loss(assigned[1 - n], logits[n], STUDENT_TEMPERATURE) for n in (0, 1)]
         loss = (both[0] + both[1]) / 2
         if self.training:
             self.centre.follow(torch.cat(raw))
-        return loss, wanted[1]
+        return loss, assigned[1]
 
     def _match_loss(
         self,

@@ -96,9 +96,9 @@ class AdamV2(Objective[AdamV2Options]):
         image = whole(size)
         if kind == "localise":
             return _local_views(options, square_box(image, min(size) / 2**depth, random) if depth else image, random)
-        sides = image[2:] / 2**depth
-        corner = random.random(2) * (image[2:] - sides)
-        return _nested_views(options, np.concatenate([corner, corner + sides]), random)
+        extent = image[2:] / 2**depth
+        corner = random.random(2) * (image[2:] - extent)
+        return _nested_views(options, np.concatenate([corner, corner + extent]), random)
 
     def forward(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         """Losses ``localise``, and in the second kind of stage ``compose`` and ``decompose``."""
@@ -107,34 +107,34 @@ class AdamV2(Objective[AdamV2Options]):
     def _localise(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         seen = [*batch.seen_by_student(*GLOBALS), *batch.seen_by_student(*LOCALS)]
         targets = batch.seen_by_teacher(*GLOBALS)
-        loss, wanted = self._place_loss(batch, [t.pooled for t in targets], [s.pooled for s in seen], skip_same=True)
-        return ObjectiveOutput({"localise": loss}, seen[0].pooled, targets[1].pooled, wanted)
+        loss, assigned = self._local_loss(batch, [t.pooled for t in targets], [s.pooled for s in seen], skip_same=True)
+        return ObjectiveOutput({"localise": loss}, seen[0].pooled, targets[1].pooled, assigned)
 
     def _compose(self, batch: ObjectiveBatch[AdamV2]) -> ObjectiveOutput:
         names = tuple(f"part{n}" for n in range(self.options.parts**2))
         seen_whole, centred, *seen_parts = batch.seen_by_student("whole", "centred", *names)
         whole_target, *part_targets = batch.seen_by_teacher("whole", *names)
         smalls = batch.seen_by_student(*(f"small{n}" for n in range(len(EXTENTS))))
-        places = [view.pooled for view in (centred, *smalls)]
-        loss, wanted = self._place_loss(batch, [whole_target.pooled], places, skip_same=False)
+        views = [view.pooled for view in (centred, *smalls)]
+        loss, assigned = self._local_loss(batch, [whole_target.pooled], views, skip_same=False)
         composed, decomposed = self._parts_losses(seen_whole, seen_parts, whole_target, part_targets)
         losses = {"localise": loss, "compose": composed, "decompose": decomposed}
-        return ObjectiveOutput(losses, centred.pooled, whole_target.pooled, wanted)
+        return ObjectiveOutput(losses, centred.pooled, whole_target.pooled, assigned)
 
-    def _place_loss(
-        self, batch: ObjectiveBatch[AdamV2], targets: list[Tensor], places: list[Tensor], skip_same: bool
+    def _local_loss(
+        self, batch: ObjectiveBatch[AdamV2], targets: list[Tensor], views: list[Tensor], skip_same: bool
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of all positions to all targets but their own; the first target's distribution."""
         with torch.no_grad():
             raw = [batch.target.prototypes(target) for target in targets]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
+        assigned = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         still = batch.training_progress.done < self.options.still
-        logits = [self.prototypes(place, still) for place in places]
-        pairs = [(w, x) for m, w in enumerate(wanted) for n, x in enumerate(logits) if not (skip_same and m == n)]
+        logits = [self.prototypes(view, still) for view in views]
+        pairs = [(w, x) for m, w in enumerate(assigned) for n, x in enumerate(logits) if not (skip_same and m == n)]
         loss = torch.stack([prototype_loss(w, x, STUDENT_TEMPERATURE) for w, x in pairs]).mean()
         if self.training:
             self.centre.follow(torch.cat(raw))
-        return loss, wanted[0]
+        return loss, assigned[0]
 
     def _parts_losses(
         self, seen_whole: Tokens, seen_parts: list[Tokens], whole_target: Tokens, part_targets: list[Tokens]

@@ -39,7 +39,7 @@ from foundationx.tasks.self_supervision.parts.memory import Centre
 Kind = Literal["extrapolate", "order", "hierarchy", "consistency"]
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 QUADRANTS = tuple(f"quadrant{n}" for n in range(4))
-PLACE_WIDTH = 512
+LOCAL_WIDTH = 512
 
 
 class LampsOptions(ObjectiveOptions):
@@ -62,11 +62,11 @@ class LampsOptions(ObjectiveOptions):
     bottleneck: int = Field(256, gt=0, description="width before the prototypes")
     prototypes: int = Field(65536, gt=0, description="number of prototypes")
     order_weight: float = Field(0.1, ge=0, description="weight of the order loss")
-    whole_weight: float = Field(0.1, ge=0, description="weight of the global loss")
+    global_weight: float = Field(0.1, ge=0, description="weight of the global loss")
 
 
 class Lamps(Objective[LampsOptions]):
-    """One kind of loss a batch, in turn.
+    """One kind of loss per batch, in turn.
 
     Targets that are single tokens are normalised, those of extrapolation averaged over the positions outside the
     window; as released they are raw, averaged over all positions.
@@ -82,7 +82,7 @@ class Lamps(Objective[LampsOptions]):
         self.decompose = mlp([features, 4 * features, 4 * features], norm=True)
         self.prototypes = Prototypes(features, options.hidden, options.bottleneck, options.prototypes)
         self.centre = Centre(options.prototypes)
-        self.place = mlp([features, PLACE_WIDTH, PLACE_WIDTH, PLACE_WIDTH], norm=True, last_bias=False)
+        self.local_projector = mlp([features, LOCAL_WIDTH, LOCAL_WIDTH, LOCAL_WIDTH], norm=True, last_bias=False)
 
     @classmethod
     def views(
@@ -115,8 +115,8 @@ class Lamps(Objective[LampsOptions]):
         (seen,), (target,) = batch.seen_by_student("window"), batch.seen_by_teacher("crop")
         crop, window = batch.clean("crop").windows, batch.views["window"].windows
         index, valid = nearest(crop, target.grid, window, seen.grid)
-        guess = self.decoder(seen.values, index, valid)
-        loss = regress(guess, target.values, "smooth_l1", self._scaling, ~valid)
+        prediction = self.decoder(seen.values, index, valid)
+        loss = regress(prediction, target.values, "smooth_l1", self._scaling, ~valid)
         if self.options.as_released:
             loss = loss * (~valid).float().mean()
         return ObjectiveOutput({"extrapolate": loss}, seen.pooled, target.pooled)
@@ -152,21 +152,21 @@ class Lamps(Objective[LampsOptions]):
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
             raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
-            places = [batch.target.place(tokens.values) for tokens in targets]
-        wanted = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
-        whole_loss, place_loss = seen[0].values.new_zeros(()), seen[0].values.new_zeros(())
+            dense = [batch.target.local_projector(tokens.values) for tokens in targets]
+        assigned = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
+        global_loss, local_loss = seen[0].values.new_zeros(()), seen[0].values.new_zeros(())
         for own, other in ((0, 1), (1, 0)):
             logits = self.prototypes(mean_where(seen[own].values, shared[own]))
-            whole_loss = whole_loss + prototype_loss(wanted[other], logits, STUDENT_TEMPERATURE) / 2
+            global_loss = global_loss + prototype_loss(assigned[other], logits, STUDENT_TEMPERATURE) / 2
             index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
-            guess = self.place(seen[own].values)
-            place_loss = place_loss + regress(
-                guess, take(places[other], index), "mse", self._scaling, valid, self.training
+            prediction = self.local_projector(seen[own].values)
+            local_loss = local_loss + regress(
+                prediction, take(dense[other], index), "mse", self._scaling, valid, self.training
             )
         if self.training:
             self.centre.follow(torch.cat(raw))
-        losses = {"whole": self.options.whole_weight * whole_loss, "place": place_loss}
-        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, wanted[1])
+        losses = {"global": self.options.global_weight * global_loss, "local": local_loss}
+        return ObjectiveOutput(losses, seen[0].pooled, targets[1].pooled, assigned[1])
 
 
 def _kind(options: LampsOptions, training_progress: TrainingProgress) -> Kind:

@@ -32,9 +32,9 @@ class PeacOptions(ObjectiveOptions):
 
     cells: int = Field(14, gt=1, description="tokens per side of a crop")
     shift: int = Field(4, ge=0, description="cells that crops may lie apart, down and across")
-    whole_width: int = Field(8192, gt=0, description="width of the projector of pooled features")
-    place_width: int = Field(512, gt=0, description="width of the projector of tokens")
-    whole_weight: float = Field(24.4, ge=0, description="1e5 of the published mean over 8192 features is this")
+    global_width: int = Field(8192, gt=0, description="width of the projector of pooled features")
+    local_width: int = Field(512, gt=0, description="width of the projector of tokens")
+    global_weight: float = Field(24.4, ge=0, description="1e5 of the published mean over 8192 features is this")
 
 
 class Peac(Objective[PeacOptions]):
@@ -48,9 +48,9 @@ class Peac(Objective[PeacOptions]):
 
     def __init__(self, features: int, options: PeacOptions):
         super().__init__(features, options)
-        wide, narrow = options.whole_width, options.place_width
-        self.whole = mlp([features, wide, wide, wide], norm=True, last_bias=False)
-        self.place = mlp([features, narrow, narrow, narrow], norm=True, last_bias=False)
+        wide, narrow = options.global_width, options.local_width
+        self.global_projector = mlp([features, wide, wide, wide], norm=True, last_bias=False)
+        self.local_projector = mlp([features, narrow, narrow, narrow], norm=True, last_bias=False)
         self.order = nn.Linear(features, options.cells**2)
         self.pixels = PixelHead(features)
 
@@ -74,7 +74,7 @@ class Peac(Objective[PeacOptions]):
         ]
 
     def forward(self, batch: ObjectiveBatch[Peac]) -> ObjectiveOutput:
-        """Losses ``order``, ``restore``, ``whole`` and ``place``."""
+        """Losses ``order``, ``restore``, ``global`` and ``local``."""
         one, two = batch.views["one"], batch.views["two"]
         seen = tuple(batch.seen_by_student("one", "two"))
         targets = tuple(batch.seen_by_teacher("one" if self.options.as_released else "plain", "two"))
@@ -83,18 +83,20 @@ class Peac(Objective[PeacOptions]):
         losses = {
             "order": order_loss(self.order(seen[0].values), one.order),
             "restore": regress(self.pixels(seen[0].values, seen[0].grid), grey, "mse"),
-            "whole": self.options.whole_weight * self._whole_loss(batch, seen, targets),
-            "place": self._place_loss(batch, seen, targets, (one.windows, two.windows), unshuffled),
+            "global": self.options.global_weight * self._global_loss(batch, seen, targets),
+            "local": self._local_loss(batch, seen, targets, (one.windows, two.windows), unshuffled),
         }
         return ObjectiveOutput(losses, seen[1].pooled, targets[0].pooled)
 
-    def _whole_loss(self, batch: ObjectiveBatch[Peac], seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]) -> Tensor:
+    def _global_loss(
+        self, batch: ObjectiveBatch[Peac], seen: tuple[Tokens, ...], targets: tuple[Tokens, ...]
+    ) -> Tensor:
         """Each crop of the student against the other one of the teacher: mean of 1 - cosine."""
         with torch.no_grad():
-            wanted = torch.cat([batch.target.whole(target.pooled) for target in reversed(targets)])
-        return regress(torch.cat([self.whole(tokens.pooled) for tokens in seen]), wanted, "cosine")
+            expected = torch.cat([batch.target.global_projector(target.pooled) for target in reversed(targets)])
+        return regress(torch.cat([self.global_projector(tokens.pooled) for tokens in seen]), expected, "cosine")
 
-    def _place_loss(
+    def _local_loss(
         self,
         batch: ObjectiveBatch[Peac],
         seen: tuple[Tokens, ...],
@@ -109,7 +111,7 @@ class Peac(Objective[PeacOptions]):
             other = 1 - own
             index, valid = nearest(boxes[own], seen[own].grid, boxes[other], targets[other].grid)
             with torch.no_grad():
-                wanted = take(batch.target.place(targets[other].values), index)
+                target = take(batch.target.local_projector(targets[other].values), index)
             valid = valid & unshuffled[:, None]
-            loss = loss + regress(self.place(seen[own].values), wanted, "mse", scaling, valid, self.training)
+            loss = loss + regress(self.local_projector(seen[own].values), target, "mse", scaling, valid, self.training)
         return loss

@@ -26,8 +26,8 @@ def mlp(widths: Sequence[int], *, norm: bool = False, gelu: bool = False, last_b
         last_bias: whether the last layer has a bias.
     """
     layers: list[nn.Module] = []
-    for place, (width, following) in enumerate(itertools.pairwise(widths), start=2):
-        last = place == len(widths)
+    for position, (width, following) in enumerate(itertools.pairwise(widths), start=2):
+        last = position == len(widths)
         layers.append(nn.Linear(width, following, bias=last_bias if last else not norm))
         if not last:
             layers += [nn.LayerNorm(following)] * norm + [nn.GELU() if gelu else nn.ReLU()]

@@ -49,16 +49,16 @@ def assignment(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
     return ((logits.detach().float() - centre) / temperature).softmax(dim=-1)
 
 
-def prototype_loss(wanted: Tensor, logits: Tensor, temperature: float) -> Tensor:
+def prototype_loss(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of the student's (B, K) logits to the teacher's distribution.
 
-    It is log K if the student's logits are equal. At a perfect match it is the entropy of ``wanted``, not 0.
+    It is log K if the student's logits are equal. At a perfect match it is the entropy of ``target``, not 0.
     """
-    return -(wanted * (logits.float() / temperature).log_softmax(dim=-1)).sum(dim=-1).mean()
+    return -(target * (logits.float() / temperature).log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 def regress(
-    guess: Tensor,
+    prediction: Tensor,
     target: Tensor,
     measure: Measure,
     scaling: Scaling = "none",
@@ -68,8 +68,8 @@ def regress(
     """Distance of vectors (..., D) to the teacher's, mean over all vectors (and over D, except for the cosine).
 
     Args:
-        guess: of the student.
-        target: of the teacher; carries no gradient.
+        prediction: Vectors of the student.
+        target: Vectors of the teacher; they carry no gradient.
         measure: ``mse``, ``smooth_l1`` or ``cosine`` (1 minus it: 0 at a match, 1 at orthogonality, 2 at opposites).
         scaling: ``unit`` brings both to length 1 first, ``layer`` the target to mean 0 and variance 1.
         where: (...) bool, the vectors that count; all if None.
@@ -78,15 +78,15 @@ def regress(
     Returns:
         A scalar; 0, part of the graph, if no vector counts.
     """
-    guess, target = guess.float(), target.detach().float()
+    prediction, target = prediction.float(), target.detach().float()
     if scaling == "unit":
-        guess, target = F.normalize(guess, dim=-1), F.normalize(target, dim=-1)
+        prediction, target = F.normalize(prediction, dim=-1), F.normalize(target, dim=-1)
     elif scaling == "layer":
         target = F.layer_norm(target, target.shape[-1:])
     if measure == "cosine":
-        distance = 1 - F.cosine_similarity(guess, target, dim=-1)
+        distance = 1 - F.cosine_similarity(prediction, target, dim=-1)
     else:
-        entries = {"mse": F.mse_loss, "smooth_l1": F.smooth_l1_loss}[measure](guess, target, reduction="none")
+        entries = {"mse": F.mse_loss, "smooth_l1": F.smooth_l1_loss}[measure](prediction, target, reduction="none")
         distance = entries.mean(dim=-1)
     if where is None:
         return distance.mean()

@@ -54,8 +54,8 @@ class Queue(nn.Module):
     def push(self, keys: Tensor) -> None:
         """Puts (B, D) keys, and those of the other ranks, in place of the oldest."""
         keys = all_rows(keys.detach().float())[-len(self.keys) :]
-        places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.keys)
-        self.keys[places] = keys
+        slots = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.keys)
+        self.keys[slots] = keys
         self.next.copy_((self.next + len(keys)) % len(self.keys))
         self.filled.copy_((self.filled + len(keys)).clamp(max=len(self.keys)))
 
