@@ -65,7 +65,7 @@ def examine_machine(work_dir: Path) -> Iterator[Check]:
     yield _devices()
     cores, threads = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     yield Check(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
-    folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
+    folder = next(path for path in (work_dir.absolute(), *work_dir.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free disk space, or choose another --work-dir")
     if Path("/dev/shm").is_dir():
@@ -94,12 +94,12 @@ def package_faults(needed: Iterable[Requirement]) -> Iterator[Check]:
     """Packages that are missing or have a version that is not asked for."""
     for package in needed:
         try:
-            found = metadata.version(package.name)
+            version = metadata.version(package.name)
         except metadata.PackageNotFoundError:
             yield Check(Level.FAIL, package.name, "is not installed", f"pip install '{package}'")
             continue
-        if not package.specifier.contains(found, prereleases=True):
-            yield Check(Level.FAIL, package.name, f"version {found}", f"pip install '{package}'")
+        if not package.specifier.contains(version, prereleases=True):
+            yield Check(Level.FAIL, package.name, f"version {version}", f"pip install '{package}'")
 
 
 def _devices() -> Check:
@@ -252,7 +252,7 @@ def _memory(device: torch.device) -> Check:
 
 def _checkpoints(config: RunConfig, size: int, heads: int, work_dir: Path) -> Check:
     """Room for the newest checkpoints, one more while it is written, and at worst one for every head's best."""
-    folder = next(place for place in (work_dir.absolute(), *work_dir.absolute().parents) if place.exists())
+    folder = next(path for path in (work_dir.absolute(), *work_dir.absolute().parents) if path.exists())
     free, most = shutil.disk_usage(folder).free, config.runtime.keep_checkpoints + 1 + heads
     least = config.runtime.keep_checkpoints + 1
     level = Level.OK if free >= most * size else Level.WARN if free >= least * size else Level.FAIL
