@@ -192,7 +192,7 @@ class OptimizerConfig(Section):
     """One optimizer for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
     type: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
-    lr: float = Field(1e-4, gt=0, le=1000, description="peak learning rate")
+    lr: float = Field(1e-4, gt=0, le=1e38, description="peak learning rate")
     weight_decay: float = Field(1e-4, ge=0, le=1000, description="decoupled weight decay")
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="decay rates of AdamW's moments")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
@@ -210,7 +210,7 @@ class OptimizerConfig(Section):
     every_cycle: bool = Field(
         False, description="the rate changes at the start of a cycle only (released Foundation X)"
     )
-    clip_norm: float | None = Field(1.0, gt=0, le=1e9, description="largest norm of the gradient; null: not clipped")
+    clip_norm: float | None = Field(1.0, gt=0, le=1e38, description="largest norm of the gradient; null: not clipped")
     accumulate: int = Field(1, ge=1, le=1_000_000, description="batches whose gradients are accumulated before a step")
 
 
