@@ -78,7 +78,7 @@ HEADS: Extensions[type[Head[Any, Any, Any, Any]]] = Extensions(
     pattern="*/head*.py",
     name_of=_head_name,
 )
-"""Every head: ``TASK/head.py`` is the task's default, of the task's name; ``TASK/head_NAME.py`` are others."""
+"""Every head: ``TASK/head.py`` is the task's default, of the task's name; files ``head_*.py`` beside it are others."""
 
 
 def open_head(task: Task, config: ModelConfig) -> tuple[type[Head[Any, Any, Any, Any]], HeadOptions]:
