@@ -9,7 +9,7 @@ A configuration of the Runner holds::
     optim_wrapper = dict(type="OptimWrapper", constructor="RecipeOptimizer", optimizer=recipe)
     train_cfg = dict(type="CyclicLoop")
 
-A phase is an epoch to the Runner, a step an iteration. What the configuration of the recipe says holds here as it does
+A phase is an epoch to the Runner, a step an iteration. The configuration of the recipe holds here as it does
 for ``foundationx train``: its device-independent numbers, compiling, federated clients, checkpoints. ``resume=True``
 goes on from the newest checkpoint of the work directory, and SIGINT, SIGTERM or a hook that sets ``stop_training`` end
 the run after the current step with a checkpoint.
@@ -81,7 +81,7 @@ class RecipeOptimizer:
         paramwise_cfg: Not used; must be None.
 
     Raises:
-        ConfigError: Anything else is set: the recipe's configuration says what the optimizer does.
+        ConfigError: Anything else is set: the recipe's configuration determines the optimizer.
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None):

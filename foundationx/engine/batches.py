@@ -29,14 +29,14 @@ def next_synchronized_batch(source: Iterator[Batch], on_bad_sample: str) -> Batc
 
 
 def gather_bad_samples(batch: Batch, on_bad_sample: str) -> tuple[BadSample, ...]:
-    """Samples that any rank left out of its share of the batch; where that is an error there is none."""
+    """Samples that any rank left out of its share of the batch; none if that is an error."""
     if on_bad_sample == "raise":
         return batch.bad
     return tuple(entry for of_rank in distributed.all_gather_object(batch.bad) for entry in of_rank)
 
 
 def next_batch(source: Iterator[Batch]) -> Batch:
-    """The next batch. Raises DataError where a worker has died."""
+    """The next batch. Raises DataError if a worker has died."""
     try:
         return next(source)
     except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two: it died while it handed over a batch

@@ -2,12 +2,12 @@
 
 In a lock phase everything below the head is frozen and in evaluation mode, without dropout or drop path, so a batch's
 features do not change as long as its pixels do not. With ``schedule.reuse`` a phase of n steps reads ceil(n / k)
-batches and uses each k times. Batches are kept in chunks of as many as the budget holds; a chunk is gone through in
+batches and uses each k times. Batches are cached in chunks of as many as the budget holds; a chunk is gone through in
 rounds, its batches in one order, then the next chunk is read. Which batch a step uses is a function of the plan and of
 the chunk's size, so that nothing has to be stored: after a resume the chunk's batches are read again and looked at once
 more.
 
-Whatever a head draws (denoising queries) is drawn anew in every step, by that step's seed.
+Whatever a head draws (denoising queries) is drawn again in every step, by that step's seed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class FeatureChunk:
-    """Batches of a phase that are kept at the same time.
+    """Batches of a phase that are cached at the same time.
 
     Attributes:
         first: number of its first batch within the phase, from 0.
@@ -59,14 +59,14 @@ class FeatureChunk:
 
 
 def chunk_of(phase: Phase, step: int, capacity: int) -> FeatureChunk:
-    """The chunk that global ``step`` of a phase uses, where ``capacity`` batches can be kept."""
+    """The chunk that global ``step`` of a phase uses, if ``capacity`` batches can be cached."""
     done = step - phase.first_step
     first = done // (capacity * phase.uses) * capacity
     return FeatureChunk(first, min(capacity, phase.reads - first), done - first * phase.uses)
 
 
 class FeatureCache:
-    """Gives every step its batch, and what the frozen part of the model says of it where that is known.
+    """Gives every step its batch, and the frozen features of it if they are known.
 
     Args:
         config: Configuration of the run.
@@ -82,7 +82,7 @@ class FeatureCache:
         self._kept: list[tuple[Batch, Any]] = []
 
     def start_of(self, plan: Plan, step: int) -> int:
-        """Where the plan's batches have to begin for a training that goes on at ``step``: with the chunk's first.
+        """Step at which the plan's batches begin for a training that resumes at ``step``: with the chunk's first.
 
         Raises:
             ConfigError: the budget does not hold one batch of a phase that is still to come.
@@ -117,7 +117,7 @@ class FeatureCache:
         return self._kept[chunk.place]
 
     def describe(self, plan: Plan) -> Iterator[str]:
-        """A line for each task whose lock phases use batches again: how often, how many are kept, and their size.
+        """One line per task whose lock phases reuse batches: how often, how many are cached, and their size.
 
         Raises:
             ConfigError: the budget does not hold one batch.
@@ -128,7 +128,7 @@ class FeatureCache:
             for task, phase in longest.items():
                 cached = min(phase.reads, self.capacity(phase.key))
                 size = cached * self.config.runtime.batch_size * self.bytes_per_image(phase.key) / 1e6
-                yield f"{task}: each batch is used {phase.uses} times, {cached:,} are kept at a time ({size:,.1f} MB)"
+                yield f"{task}: each batch is used {phase.uses} times, {cached:,} are cached at a time ({size:,.1f} MB)"
 
     def drop(self) -> None:
         """Forgets all features."""
@@ -156,7 +156,7 @@ class FeatureCache:
         return self._capacities[key.task.value]
 
     def bytes_per_image(self, key: TaskKey) -> int:
-        """Bytes of the kept features of one image, in the type in which they are computed."""
+        """Bytes of the cached features of one image, in the type in which they are computed."""
         size = self.config.image_size
         black = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=self.device)
         sizes: list[int] = []

@@ -31,7 +31,7 @@ State = dict[str, Tensor]
 def contributors(model: FoundationModel, clients: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
     """Indices of the clients whose tasks use a tensor, by the tensor's name; those of a head are its owner's alone.
 
-    Where all clients have the same tasks, as in Ark+, all of them contribute to everything but the heads. A trunk that
+    If all clients have the same tasks, as in Ark+, all of them contribute to everything but the heads. A trunk that
     some clients do not use is averaged over those that do.
     """
     used = [
@@ -55,7 +55,7 @@ def average(states: Sequence[Mapping[str, Tensor]], shares: Mapping[str, tuple[i
 class FederatedTrainer(Trainer):
     """The loop over a plan in which clients take turns. Arguments are the trainer's.
 
-    Between turns a client's teacher, student and optimizer state are kept in memory, and in every checkpoint. At the
+    Between turns a client's teacher, student and optimizer state are stored in memory, and in every checkpoint. At the
     end of a round ``model`` is the master and ``teacher`` the mean of the clients' teachers, by the same rule; inside a
     round they are those of the client whose turn it is.
 
@@ -63,7 +63,7 @@ class FederatedTrainer(Trainer):
         clients: Dataset names of each client.
         shares: Clients whose tasks use a tensor, by the tensor's name.
         master: State dict with which every client of a round begins.
-        kept: What each client keeps between its turns: state dicts of its teacher, optimizer and student.
+        kept: State of each client between its turns: state dicts of its teacher, optimizer and student.
         turn: Client whose turn it is; None between two turns.
     """
 

@@ -23,7 +23,7 @@ class MetricLogger:
         self._since = time.perf_counter()
 
     def start_clock(self) -> None:
-        """Time is counted from now on; losses taken before stay."""
+        """Time is counted from now on; losses added before stay."""
         self._images, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def wait(self, seconds: float) -> None:
@@ -33,7 +33,7 @@ class MetricLogger:
     def add(self, parts: dict[str, Tensor], finite: Tensor, images: int) -> None:
         """Takes one step's detached losses.
 
-        Where ``finite`` () is false they are left out of the means.
+        If ``finite`` () is false, they are left out of the means.
         """
         for name, part in parts.items():
             taken = torch.where(finite, part, torch.zeros_like(part))
@@ -43,7 +43,7 @@ class MetricLogger:
         self._images += images
 
     def read(self) -> tuple[dict[str, float], float, float]:
-        """Mean losses, images per second and waiting share since the last reading; starts anew.
+        """Mean losses, images per second and waiting share since the last reading; then resets.
 
         Returns:
             Losses are empty if no step was added, or none with a finite loss.

@@ -1,6 +1,6 @@
 """Optimizer steps whose loss or gradient is not finite are skipped.
 
-The decision is taken on the device: on CUDA the fused optimizer is given a flag and leaves everything as it was if the
+The decision is made on the device: on CUDA the fused optimizer is given a flag and leaves everything as it was if the
 flag is set, so the host does not wait. An optimizer that is not fused takes no flag; then the host reads it, which
 costs nothing on the CPU and one host sync per step elsewhere. What was skipped is read when the losses are.
 
@@ -55,7 +55,7 @@ class NonFiniteCheck:
         self._done: list[tuple[_Update, Tensor]] = []
 
     def begin(self) -> None:
-        """Called before a forward pass: before the first one of an optimizer step, buffers are kept."""
+        """Called before a forward pass: before the first one of an optimizer step, buffers are saved."""
         if not self._current.trials and self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 

@@ -22,7 +22,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     """AdamW or SGD over every parameter of the model, each in exactly one group.
 
     Locked parameters stay in their group: they have no gradient, and both leave those untouched. Each group keeps its
-    full learning rate as ``base_lr``; the schedule scales it. Where it is ``sharded``, each of several ranks keeps the
+    full learning rate as ``base_lr``; the schedule scales it. If it is ``sharded``, each of several ranks keeps the
     state of its share of the parameters (ZeRO stage 1, PyTorch's own).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, beside the floor that its arithmetic sets.
+"""Time of the parts of a training step, beside the floor that its arithmetic sets.
 
 The loop is left as it is: for the time of a profile its parts are wrapped, each in a stopwatch. On CUDA a stopwatch
 waits for the device when it starts and stops, so that work is counted where it belongs; the whole step is timed in
@@ -88,7 +88,7 @@ class HostSyncs(TorchFunctionMode):
 
 @dataclass
 class Stopwatches:
-    """Seconds by part, without those of a part inside it; ``started`` and ``ended`` say when each part last did."""
+    """Seconds by part, without those of a part inside it; ``started``, ``ended``: each part's last times."""
 
     device: torch.device
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

@@ -1,4 +1,4 @@
-"""Shows a long run: bar, phase, losses, speed, waiting for data, time left. Plain lines where there is no terminal."""
+"""Shows a long run: bar, phase, losses, speed, waiting for data, time left. Plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rich.text import Text
 from foundationx.core.types import PhaseName, TaskKey
 
 PLAIN_SECONDS = 10.0
-"""Least time between two lines where the output is not a terminal."""
+"""Least time between two lines if the output is not a terminal."""
 
 PLAIN_WIDTH = 200
-"""Columns where the output is not a terminal, so that tables are not squeezed."""
+"""Columns if the output is not a terminal, so that tables are not squeezed."""
 
 SHOWN_LOSSES = ("task", "consistency")
 
@@ -68,7 +68,7 @@ class Progress:
 
         Args:
             total_steps: steps that are still to do.
-            first_step: steps done before, in a run that goes on. Where it is None, the first update counts as one step.
+            first_step: steps done before, in a run that goes on. If None, the first update counts as one step.
         """
         self._total, self._first_step, self._started = total_steps, first_step, time.monotonic()
         if self.console.is_terminal:
@@ -83,7 +83,9 @@ class Progress:
         """
         name = f"visit {visit}/{visits} {key}"
         if name != self._visit:
-            if not self._visit:  # what came before the first step (evaluation) says nothing of the steps to come
+            if (
+                not self._visit
+            ):  # what came before the first step (evaluation) does not predict the speed of the steps to come
                 self._started = time.monotonic()
             self._end_visit()
             self._visit, self._visit_started = name, time.monotonic()
@@ -131,7 +133,7 @@ class Progress:
             self._bar = None
 
     def _end_visit(self) -> None:
-        """Prints mean losses, mean speed and time of the visit; without a terminal only where a line is due."""
+        """Prints mean losses, mean speed and time of the visit; without a terminal only if a line is due."""
         if self._records and (self._bar is not None or self._line_is_due()):
             seconds = time.monotonic() - self._visit_started
             speed = sum(speed for _, speed in self._records) / len(self._records)

@@ -19,7 +19,7 @@ from foundationx.core.errors import CheckpointError
 class Effect(Enum):
     """What ``--resume`` does about a key that differs from the checkpoint's."""
 
-    TAKEN = "takes effect from the step that the run goes on from; a row of `incidents.jsonl` says so"
+    TAKEN = "takes effect from the step that the run goes on from; a row of `incidents.jsonl` records it"
     REFUSED = "refused by name"
     NONE = "no effect on what is learned; the new value holds"
 
@@ -56,11 +56,11 @@ class Change:
 
 
 _RATE = Rule(Effect.TAKEN, "learning rate of every step from here on")
-_STEP = Rule(Effect.TAKEN, "every optimizer step from here on; the moments are kept")
+_STEP = Rule(Effect.TAKEN, "every optimizer step from here on; the moments stay")
 _NETWORK = Rule(Effect.REFUSED, "the weights belong to this network and its input")
 _DATA = Rule(Effect.REFUSED, "it decides which images are trained on, and test images must stay unseen")
 _PLAN = Rule(Effect.REFUSED, "the plan of a begun run is fixed")
-_EVALUATION = Rule(Effect.NONE, "evaluation and what is kept of it")
+_EVALUATION = Rule(Effect.NONE, "evaluation and what is stored of it")
 _READING = Rule(Effect.NONE, "speed and memory")
 _KEEPING = Rule(Effect.NONE, "what is written, and how often")
 _ROUNDING = Rule(Effect.TAKEN, "rounding of every step from here on")

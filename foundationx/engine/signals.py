@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
-    """On SIGINT or SIGTERM ``ask`` is called; where it answers False (asked before already) the run ends at once."""
+    """On SIGINT or SIGTERM ``ask`` is called; if it returns False (asked before already), the run ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not ask():
@@ -56,7 +56,7 @@ def deaths_seen_when_reading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers(handlers: dict[signal.Signals, Callable | signal.Handlers]) -> Iterator[None]:
-    """These handlers for a while; none where we are not in the main thread: whoever runs us there handles signals."""
+    """These handlers for a while; none outside the main thread: whoever runs us there handles signals."""
     try:
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     except ValueError:

@@ -38,7 +38,7 @@ def training_losses(
     If c is 0 (lock phases: nothing that the consistency point depends on is trained) the teacher is not run.
 
     Args:
-        student: Model that is trained, locked as the phase says.
+        student: Model that is trained, locked as in the phase.
         teacher: Follows the student; run without a graph.
         normalise: Makes the network's input of images.
         batch: Batch on the model's device.

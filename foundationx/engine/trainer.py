@@ -190,9 +190,9 @@ class Trainer:
         return batch.to(self.device)
 
     def _update(self, phase: Phase) -> None:
-        """One optimizer step of the released parameters, and the teacher's where it follows every step.
+        """One optimizer step of the released parameters, and the teacher's if it is updated every step.
 
-        Neither where a loss or the gradient is not finite.
+        Neither if a loss or the gradient is not finite.
         """
         set_learning_rate(self.optimizer, self.lr_factor(phase, self.step))
         distributed.all_reduce_gradients(
@@ -267,7 +267,7 @@ class Trainer:
                 self.save()
 
     def _progress(self) -> dict[str, Any]:
-        """What is kept beside the weights, so that a resumed run ends as one that was not interrupted."""
+        """What is stored beside the weights, so that a resumed run ends as one that was not interrupted."""
         return {
             "phase_ends": [phase.end_step for phase in self.plan.phases],
             "teacher": self.teacher.state(),

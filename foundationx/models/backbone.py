@@ -96,7 +96,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor, stages: int | None = None) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised images to feature maps (B, C_i, H / stride_i, W / stride_i), finest first.
 
-        Of the last ``stages`` of them, where that is given.
+        Of the last ``stages`` of them, if that is given.
         """
         features = tuple(self.net(images))
         return features if stages is None else features[-stages:]

@@ -1,7 +1,7 @@
 """Backbone and trunks compiled, each for itself; heads and the matching stay as they are.
 
 A part is compiled in place (``nn.Module.compile``): whoever calls it afterwards runs what was compiled, and no other
-module knows. It is compiled anew for every combination of what is trained, evaluation or training mode, graph or none,
+module knows. It is recompiled for every combination of what is trained, evaluation or training mode, graph or none,
 precision and shape. So that these stay few:
 
 - lock phases run what is below the head without gradients: they share what was compiled, whatever is trained above;

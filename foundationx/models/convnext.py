@@ -23,7 +23,7 @@ EPS = 1e-6
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every place of a map (B, C, H, W)."""
+    """Layer norm over the channels of every position of a map (B, C, H, W)."""
 
     def __init__(self, channels: int):
         super().__init__(channels, eps=EPS)
@@ -34,10 +34,10 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class PooledNorm(ChannelNorm):
-    """Layer norm whose statistics are those of the mean over all places, for maps that are averaged afterwards.
+    """Layer norm whose statistics are those of the mean over all positions, for maps that are averaged afterwards.
 
     ConvNeXt's classifier norms the averaged feature. The mean of what this returns is that norm of the mean exactly,
-    where ``ChannelNorm`` would give the mean of norms; and there still is a feature at every place.
+    where ``ChannelNorm`` would give the mean of norms; and there still is a feature at every position.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class ConvNeXt(nn.Module):
         layer_scale: first value of the factor a channel; 0 for none.
         out_indices: stages to give, each through a norm of its own (``norm0`` ...).
         pooled_norm: the last stage's norm takes the statistics of the averaged feature (``PooledNorm``), as the
-            authors' classifier does; False norms every place by itself.
+            authors' classifier does; False norms every position by itself.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ class Teacher(nn.Module):
         student: Model to follow. The teacher starts as its exact copy.
 
     Attributes:
-        model: The teacher's network. Call :meth:`flush` before using it where updates may have been deferred.
+        model: The teacher's network. Call :meth:`flush` before using it if updates may have been deferred.
     """
 
     def __init__(self, student: FoundationModel):
@@ -95,7 +95,7 @@ class Teacher(nn.Module):
         self._flush(keep_start=True)
 
     def end_deferral(self) -> None:
-        """Carries out all deferred updates for good: to be called before the student changes where it was frozen."""
+        """Carries out all deferred updates for good: to be called before frozen parts of the student change."""
         self._flush(keep_start=False)
         self._deferred = None
 
@@ -120,7 +120,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def _flush(self, keep_start: bool) -> None:
-        """Computes the frozen tensors anew from their values before the first deferred update.
+        """Recomputes the frozen tensors from their values before the first deferred update.
 
         Args:
             keep_start: Keep those values, for further deferred updates.
@@ -152,7 +152,7 @@ class Teacher(nn.Module):
 
 
 def _move(pairs: _TensorPairs, weight: float | Tensor, only_if: Tensor | None) -> None:
-    """own + weight * (student - own) of floating tensors; others are copied, whatever ``only_if`` says."""
+    """own + weight * (student - own) of floating tensors; others are copied, whatever the value of ``only_if``."""
     if only_if is not None:
         weight = torch.where(only_if, weight, 0.0)
     if isinstance(weight, float):

@@ -34,7 +34,7 @@ class FoundationModel(nn.Module):
     def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
         super().__init__()
         self.config = config
-        self.origin: dict[str, Any] | None = None  # what was taken from an earlier run, for the record
+        self.origin: dict[str, Any] | None = None  # what was loaded from an earlier run, for the record
         self.classes = {key: tuple(names) for key, names in heads.items()}
         self.backbone = Backbone(config.backbone)
         self.trunks = nn.ModuleDict()
@@ -116,7 +116,7 @@ class FoundationModel(nn.Module):
         return head.loss(head(trunk_output, self.trunks[batch.key.task.value], batch), batch)
 
     def predict(self, images: Tensor, key: TaskKey, features: Sequence[Tensor] | None = None) -> Prediction:
-        """What the head of ``key`` says of (B, 3, H, W) normalised images; ``features`` as in :meth:`trunk`."""
+        """Prediction of the head of ``key`` for (B, 3, H, W) normalised images; ``features`` as in :meth:`trunk`."""
         gate = self.config.region_gate is not None and self.config.region_gate.at_test
         outputs = self.head(key)(self.trunk(images, key, gate=gate, features=features), self.trunks[key.task.value])
         return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))

@@ -1,7 +1,7 @@
-"""Swin as published: windows are not shifted where one window covers the whole map.
+"""Swin as published: windows are not shifted if one window covers the whole map.
 
 mmdet's Swin shifts the windows of every second block of every stage. The published one, timm's, Hugging Face's and all
-released Ark and Foundation X weights leave the shift out where the map is no larger than the window (stage 4 of a
+released Ark and Foundation X weights leave the shift out if the map is no larger than the window (stage 4 of a
 window of 7 at 224 pixels, of 12 at 384). The weights have equal names and shapes, so that nothing but the features
 would tell. On maps that are larger than the window in every stage the two are the same.
 
@@ -21,7 +21,7 @@ from foundationx.core.openmmlab import MMDET_MODELS, ShiftWindowMSA, SwinTransfo
 
 
 class PublishedWindowAttention(ShiftWindowMSA):
-    """mmdet's shifted-window attention that does not shift where the shorter side of the map fits into one window.
+    """mmdet's shifted-window attention that does not shift if the shorter side of the map fits into one window.
 
     The mask of shifted windows is made once a size of map; mmdet makes it in every block of every step.
 

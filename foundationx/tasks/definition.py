@@ -1,7 +1,7 @@
 """The contract of a task: one class in ``task.py`` of its folder answers what everything outside asks about it.
 
 Facts that configuration, cards and readers need are those of ``core/task.py``; what is here concerns pixels, tensors,
-networks, evaluation and the report. Defaults are those of a task whose labels say everything.
+networks, evaluation and the report. Defaults are those of a task without targets beside its labels.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TaskDefinition(TaskFacts, ABC):
     """Everything that is particular to one task.
 
     Attributes:
-        is_cached: Whether targets are kept in the image cache, because drawing them takes long.
+        is_cached: Whether targets are stored in the image cache, because drawing them takes long.
         legend: What solid, dashed and so on mean in the report's pictures.
     """
 

@@ -176,5 +176,5 @@ def css_of(index: int) -> str:
 
 
 def is_present(labels: np.ndarray, index: int) -> bool | None:
-    """Whether a label says that a class is present; None if it is unknown."""
+    """Whether a class is labelled as present; None if it is unknown."""
     return None if np.isnan(labels[index]) else bool(labels[index] >= 0.5)

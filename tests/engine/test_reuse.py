@@ -237,7 +237,7 @@ def test_plan_and_doctor_print_what_is_cached(phantoms, tmp_path, capsys):
     a_batch = 4 * BYTES[Task.DETECTION]
     kept = int(1e5 // a_batch)
     size = f"{kept * a_batch / 1e6:.1f} MB"
-    line = f"detection: each batch is used {USES} times, {kept} are kept at a time ({size})"
+    line = f"detection: each batch is used {USES} times, {kept} are cached at a time ({size})"
     assert main(["plan", *arguments]) == 0
     assert line in capsys.readouterr().out
     assert main(["doctor", *arguments, "--work-dir", str(tmp_path)]) == 0

@@ -103,7 +103,7 @@ def test_killed_before_the_first_checkpoint(phantoms, tmp_path, undisturbed, cap
     shutil.rmtree(folder / "checkpoints")
     assert train(phantoms, folder) == 2, "without --resume a used folder is not touched"
     assert train(phantoms, folder, "--resume") == 0
-    assert "holds no checkpoint: the run begins anew" in capsys.readouterr().out
+    assert "holds no checkpoint: the run starts from step 0" in capsys.readouterr().out
     assert_same_end(folder, undisturbed)
 
 

@@ -11,7 +11,7 @@ from foundationx.models.parameter_groups import group_prefixes
 
 
 def compile_trainer(trainer: Trainer, plan: Plan, backend: Backend | None = None) -> None:
-    """Compiles student and teacher by ``runtime.compile``; nothing where that is None.
+    """Compiles student and teacher by ``runtime.compile``; nothing if that is None.
 
     Args:
         trainer: Trainer of the run.

@@ -123,7 +123,7 @@ class Timing:
     reading: float
 
     def per_step(self, workers: int) -> float:
-        """Seconds of a step where ``workers`` processes read; without any, reading and computing take turns."""
+        """Seconds of a step while ``workers`` processes read; without any, reading and computing take turns."""
         return max(self.computing, self.reading / workers) if workers else self.computing + self.reading
 
 
@@ -189,7 +189,8 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
 
 
 def _fault(topic: str, error: FoundationXError) -> Check:
-    return Check(Level.FAIL, topic, f"{error.where}: {error.found}", error.fix or error.expected)
+    expected = f" (expected: {error.expected})" if error.expected else ""
+    return Check(Level.FAIL, topic, f"{error.where}: {error.found}{expected}", error.fix)
 
 
 def _trial_config(config: RunConfig) -> RunConfig:

@@ -58,7 +58,7 @@ class Display(Hook):
 class EvaluateAndReport(Hook):
     """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
 
-    The test side is opened twice: before training, as the baseline, and at the end. No choice rests on it.
+    The test split is used twice: before training, as the baseline, and at the end. No choice rests on it.
     """
 
     def __init__(self, trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress):
@@ -85,7 +85,7 @@ class EvaluateAndReport(Hook):
             self._evaluate(self._models(), phase.visit, (self.config.during,))
 
     def on_end(self, plan: Plan, finished: bool) -> None:
-        """All sides that are reported, if training came to its end."""
+        """All splits that are reported, if training came to its end."""
         facts = self.folder.read_json("run.json", {})
         self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
         self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else (), last=True)
@@ -121,7 +121,7 @@ class EvaluateAndReport(Hook):
             self.trainer.report(Incident(self.trainer.step, "io", message))
 
     def _note_best(self) -> None:
-        """Writes ``best.json``; the checkpoints it names are kept."""
+        """Writes ``best.json``; the checkpoints it names are not deleted."""
         rows = [row for row in self.folder.read_metrics() if row.split == self.config.during.value]
         for task, metric in self.config.best.items():
             known = {row.metric for row in rows if row.task == task.value}
@@ -139,7 +139,7 @@ class EvaluateAndReport(Hook):
             self.progress.message(f"evaluated {key}")
 
     def _keep(self, evaluation: Evaluation, model: str, predictions: bool) -> None:
-        """Rows, curves and examples of the newest evaluation, and its predictions if they are wanted."""
+        """Rows, curves and examples of the newest evaluation, and its predictions if they are requested."""
         if predictions:
             store(self.folder.root, evaluation)
         else:

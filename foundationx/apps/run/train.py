@@ -123,14 +123,14 @@ def build_trainer(
 def train(
     config: RunConfig, data_root: Path, work_dir: Path, *, config_file: Path | None = None, resume: bool = False
 ) -> bool:
-    """Trains, evaluates, reports and exports. Returns False where training was asked to stop before its end.
+    """Trains, evaluates, reports and exports. Returns False if training was asked to stop before its end.
 
     Args:
         config: of the run.
         data_root: folder that holds the datasets.
         work_dir: everything the run writes goes here.
         config_file: copied into the work directory.
-        resume: go on from the newest good checkpoint of the work directory; from the beginning where the run was
+        resume: go on from the newest good checkpoint of the work directory; from the beginning if the run was
             killed before its first one.
 
     Raises:
@@ -210,7 +210,7 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     """
     begun = folder.log.exists() or (folder.root / "config.json").exists()
     if begun and not checkpoints_in(folder.root):
-        return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run begins anew")]
+        return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run starts from step 0")]
     checkpoint, faults = newest_good_checkpoint(folder.root)
     fix = f"resume with the run's own configuration, {folder.root}/config.json, and the same cards"
     if checkpoint.classes != trainer.model.classes:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from foundationx.core.errors import ConfigError, nearest
 
 UNUSED = ("init_cfg", "pretrained")
-"""Arguments that say where weights come from. The weights are in the file itself: these are never followed."""
+"""Arguments that name the source of weights. The weights are in the file itself: these are never followed."""
 
 LAYERS = 64
 """Most blocks in one stage."""
@@ -244,7 +244,7 @@ def known_backbone(config: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _fault(error: Exception, kind: str, where: str) -> tuple[str, str, str]:
-    """Where, what was found and what was expected."""
+    """Position, actual and expected value."""
     if not isinstance(error, ValidationError):
         return where, f"{error}", "plain values"
     first = error.errors(include_url=False, include_context=False)[0]

@@ -1,7 +1,7 @@
 """All datasets at once in place of one after the other: an ablation of cycling.
 
 See ``docs/methods/ark.md``, "1.4 Concurrent ablation". A visit is one step of one head, and the visits of a cycle are
-mixed. ``schedule.order`` says how: with ``fixed`` the heads take turns until their passes are used up, with any other
+mixed. ``schedule.order`` sets how: with ``fixed`` the heads take turns until their passes are used up, with any other
 order they are drawn without replacement, so that a head comes as often as its size has it (or as ``temperature`` or
 ``capped`` make it). The released ablation mixes images of all datasets inside a batch and never moves its curves; here
 a batch has one head, as everywhere, and curves move with every step. The teacher follows every step, or once a cycle
@@ -24,7 +24,7 @@ from foundationx.models.parameter_groups import task_groups
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
-    """Yields phases of one step each. Raises ConfigError where a lock phase is asked for: there is no visit to lock."""
+    """Yields phases of one step each. Raises ConfigError if a lock phase is asked for: there is no visit to lock."""
     passes = pass_sizes(config.schedule, sizes)
     lengths = {key: phase_lengths(config.schedule, key, passes[key], config.runtime.batch_size) for key in sizes}
     for key, phases in lengths.items():

@@ -2,7 +2,7 @@
 
 See ``docs/methods/foundation_x.md``, "2 Training cycle". A dataset's tasks follow each other: classification,
 detection, segmentation, self-supervision. The teacher moves after every phase (Foundation X), every visit (Ark), every
-cycle or every step. ``schedule.order`` says in which order datasets are visited and how many images a pass over one
+cycle or every step. ``schedule.order`` sets in which order datasets are visited and how many images a pass over one
 has.
 """
 
@@ -37,7 +37,7 @@ def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
 
 
 class Visit(NamedTuple):
-    """Where a visit stands in the plan, and what holds in it: number, cycle, first step, consistency, momentum."""
+    """Position and settings of a visit: number, cycle, first step, consistency, momentum."""
 
     key: TaskKey
     number: int
@@ -86,7 +86,7 @@ def visit_order(config: RunConfig, sizes: Mapping[TaskKey, int], cycle: int) -> 
 
 
 def pass_sizes(schedule: ScheduleConfig, sizes: Mapping[TaskKey, int]) -> dict[TaskKey, int]:
-    """Images of one pass over each head, at least one; a head's own size unless the order says otherwise.
+    """Images of one pass over each head, at least one; a head's own size by default.
 
     Temperature T (``docs/methods/mdfp.md``, "2.5 Limits and sampling": temperature-based or capped sampling): the sum
     of all sizes is shared out in proportion to size ** (1 / T) and rounded, so that small sets are seen more often and

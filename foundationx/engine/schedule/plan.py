@@ -28,8 +28,8 @@ class Phase:
         first_step: global step it begins with, from 0.
         steps: how many steps it has.
         trainable: names of the groups that are trained; all others are bit-identical after it.
-        consistency: weight c of the consistency loss; 0 where nothing below it is trained.
-        momentum: of the teacher's update at its end, or None where the teacher is not updated then.
+        consistency: weight c of the consistency loss; 0 if nothing below it is trained.
+        momentum: of the teacher's update at its end, or None if the teacher is not updated then.
         closes_visit: it is the visit's last phase.
         closes_cycle: it is the cycle's last phase.
         uses: how many steps share one reading of a batch; more than 1 in lock phases alone, where what lies below the

@@ -40,7 +40,7 @@ def make_denoising(
         label_embedding: a content vector for each class.
         number: about how many targets all groups hold together for the largest image.
         label_noise: twice the share of labels that are redrawn.
-        box_noise: how far corners move: positives up to half a side times this, negatives up to a whole one.
+        box_noise: how far corners move: positives up to half a side times this, negatives up to a full one.
         num_queries: Q matching queries that follow; they must not see the denoising ones.
 
     Returns:
@@ -70,7 +70,7 @@ def _noisy_labels(classes: Tensor, groups: int, num_classes: int, noise: float) 
 
 
 def _noisy_boxes(boxes: Tensor, groups: int, noise: float) -> Tensor:
-    """(B, R, 4): corners moved by less than half a side (to fix) or by half to a whole side (to reject)."""
+    """(B, R, 4): corners moved by less than half a side (to fix) or by half to a full side (to reject)."""
     batch, count, _ = boxes.shape
     corners = to_corners(boxes)[:, None, None].expand(-1, groups, 2, -1, -1)
     sizes = boxes[..., 2:].repeat(1, 1, 2)[:, None, None]

@@ -29,7 +29,7 @@ PRIOR = 0.01
 """Probability that a query holds a class at the start (focal loss)."""
 
 TOP = 100
-"""Boxes kept in a prediction."""
+"""Number of boxes in a prediction."""
 
 
 @dataclass(slots=True)

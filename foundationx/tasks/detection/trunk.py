@@ -85,7 +85,7 @@ class DetectionTrunk(nn.Module):
 
 
 class _FusedAttention(nn.MultiheadAttention):
-    """Never gives its weights, so torch takes the fused kernel: no (B, heads, Q, Q) tensor is kept for backward."""
+    """Never gives its weights, so torch takes the fused kernel: no (B, heads, Q, Q) tensor is saved for backward."""
 
     def forward(self, *inputs: Any, **masks: Any) -> tuple[Tensor, Tensor | None]:
         return super().forward(*inputs, **masks | {"need_weights": False})

@@ -20,7 +20,7 @@ Span = tuple[int, int, int]
 """First token of a level with its rim, the one after its last, and tokens to a line."""
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # torch says once that its interface may change; what is used of it is tested
+    warnings.simplefilter("ignore")  # torch warns once that its interface may change; what is used of it is tested
     torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([0])[:0], torch.zeros(0), (1, 1))
 
 
@@ -78,7 +78,7 @@ def _cells(locations: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _corners(right: Tensor, down: Tensor, weights: Tensor) -> Iterator[Tensor]:
-    """What the four cells around each place weigh: the one before, right of it, below it, and below that."""
+    """Weights of the four cells around each location: the one before, right of it, below it, and below that."""
     lower = down * weights
     upper = weights - lower
     for line in (upper, lower):
@@ -88,9 +88,9 @@ def _corners(right: Tensor, down: Tensor, weights: Tensor) -> Iterator[Tensor]:
 
 
 class _WeightedRows(torch.autograd.Function):
-    """Sums of rows (R, D) over bags of K places, each place being between four rows.
+    """Sums of rows (R, D) over bags of K locations, each being between four rows.
 
-    ``first`` (bags, K) is the row of the cell before a place; the cell right of it lies M rows on, the one below it
+    ``first`` (bags, K) is the row of the cell before a location; the cell right of it lies M rows on, the one below it
     ``below`` (K,) rows on. ``right``, ``down`` (bags, K) are shares of the way to these. Gives (bags, D).
     """
 
@@ -128,7 +128,7 @@ class _WeightedRows(torch.autograd.Function):
 
 
 def _steps(heads: int, below: Tensor) -> tuple[Tensor | int, ...]:
-    """Rows from the cell before a place to each of the four."""
+    """Rows from the cell before a location to each of the four."""
     return 0, heads, below, below + heads
 
 

@@ -10,7 +10,7 @@ from foundationx.core import distributed
 def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     """One minus soft Dice, over each class of the batch, then the mean over classes with a known pixel.
 
-    Dice is taken over all images of the batch, those of other ranks too (``docs/methods/foundation_x.md``,
+    Dice is computed over all images of the batch, those of other ranks too (``docs/methods/foundation_x.md``,
     "3.1 Task losses"), which steadies small structures; per class, so that a large one does not hide a small one.
 
     Args:

@@ -15,7 +15,7 @@ FOREGROUND = 0.5
 
 def record_truth(batch: SegmentationBatch) -> dict[str, Recorded]:
     """``true_masks``, ``known_masks``: K masks per image at the network's input size; a pixel is known unless the
-    truth says nothing of it."""
+    truth is unknown."""
     masks = batch.masks.numpy()
     return {"true_masks": Masks.encode(masks == 1), "known_masks": Masks.encode(masks != UNKNOWN_PIXEL)}
 

@@ -3,7 +3,7 @@
 ``docs/methods/foundation_x_plus.md``, "1.2 Region-guided segmentation". The released code turns boxes that are (centre,
 size) already into (centre, size) once more, which loses three of four, walks over pixels in Python, and gates in
 training only. Here boxes are right, all images and boxes are handled at once on the device, and training and test are
-alike unless the configuration says otherwise. Gradients flow through the features; boxes are constants, as published.
+alike by default. Gradients flow through the features; boxes are constants, as published.
 """
 
 from __future__ import annotations

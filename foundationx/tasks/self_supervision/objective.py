@@ -1,6 +1,6 @@
 """What every self-supervised objective offers. An objective is one file of ``objectives/``, named by its file.
 
-It says which views of an image it wants at a point of training, holds its heads and what it remembers, and gives named
+It chooses the views of an image at a point of training, holds its heads and what it remembers, and gives named
 losses. It knows neither files nor datasets nor a backbone: ``data/transforms/view_sets.py`` cuts the pixels and the
 tokens are passed in.
 """

@@ -43,7 +43,7 @@ class AdamOptions(ObjectiveOptions):
 class Adam(Objective[AdamOptions]):
     """One tile per image, seen by student and teacher; a queue of the teacher's keys.
 
-    As released the teacher's view is as changed as the student's, the queue starts with noise and is kept when the
+    As released the teacher's view is as changed as the student's, the queue starts with noise and remains when the
     stage changes.
     """
 

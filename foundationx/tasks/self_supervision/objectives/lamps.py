@@ -122,7 +122,7 @@ class Lamps(Objective[LampsOptions]):
         return ObjectiveOutput({"extrapolate": loss}, seen.pooled, target.pooled)
 
     def _order(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
-        """Of a shuffled crop: where each block was, and what the teacher sees there."""
+        """Of a shuffled crop: the position of each block, and what the teacher sees there."""
         (seen,), (target,) = batch.seen_by_student("shuffled"), batch.seen_by_teacher("crop")
         order = batch.views["shuffled"].order
         losses = {
