@@ -1,4 +1,4 @@
-"""The shape of the code: imports run one way, functions stay short, few places name a task, none a dataset."""
+"""The shape of the code: imports run one way, functions stay short, few lines name a task, none a dataset."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from foundationx.core import openmmlab
 
 PACKAGE = Path(__file__).resolve().parents[1] / "foundationx"
 
-# From the ground up. A room may import from its own row and from those above it in this list, never from below.
+# From the ground up. A package may import from its own row and from those above it in this list, never from below.
 ROOMS = [
     ("core",),
     ("datasets", "tasks"),
@@ -19,7 +19,7 @@ ROOMS = [
     ("evaluation", "weights"),
     ("apps",),
 ]
-LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+LEVEL = {package: level for level, packages in enumerate(ROOMS) for package in packages}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -27,7 +27,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(tree: ast.Module) -> set[str]:
+def imported_packages(tree: ast.Module) -> set[str]:
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -40,12 +40,12 @@ def imported_rooms(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_one_way(path):
-    room = room_of(path)
-    if room == "__init__":
+    package = room_of(path)
+    if package == "__init__":
         return
-    assert room in LEVEL, f"{room} has no place in the house: give it one in ROOMS"
-    upward = [name for name in imported_rooms(ast.parse(path.read_text())) if LEVEL[name] > LEVEL[room]]
-    assert not upward, f"{path.name} ({room}) imports upwards: {upward}"
+    assert package in LEVEL, f"{package} has no place in the house: give it one in ROOMS"
+    upward = [name for name in imported_packages(ast.parse(path.read_text())) if LEVEL[name] > LEVEL[package]]
+    assert not upward, f"{path.name} ({package}) imports upwards: {upward}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -104,7 +104,7 @@ OTHER_MEANING = {
 }
 
 
-def task_places(tree: ast.Module) -> list[int]:
+def task_lines(tree: ast.Module) -> list[int]:
     """Lines that name a concrete task: `Task.NAME`, a string that is a task's name, an import from a task's folder.
 
     Docstrings do not count, nor do names of attributes and keys in `model.detection`, which are the configuration's.
@@ -122,14 +122,14 @@ def task_places(tree: ast.Module) -> list[int]:
     return lines
 
 
-def test_at_most_twelve_places_outside_tasks_and_core_name_a_concrete_task():
+def test_at_most_twelve_lines_outside_tasks_and_core_name_a_concrete_task():
     assert {"classification", "detection", "segmentation", "self_supervision"} == TASKS
-    places = []
+    lines = []
     for path in FILES:
         inside = path.relative_to(PACKAGE).as_posix()
         if room_of(path) not in ("tasks", "core") and inside not in OTHER_MEANING:
-            places += [f"{inside}:{line}" for line in task_places(ast.parse(path.read_text()))]
-    assert len(places) <= 12, "\n".join(places)
+            lines += [f"{inside}:{line}" for line in task_lines(ast.parse(path.read_text()))]
+    assert len(lines) <= 12, "\n".join(lines)
 
 
 def test_the_count_sees_each_way_of_naming_a_task():
@@ -137,7 +137,7 @@ def test_the_count_sees_each_way_of_naming_a_task():
         '"""segmentation"""\nfrom foundationx.tasks.detection.head import X\nfrom foundationx.tasks import detection\n'
         'a = Task.CLASSIFICATION\nb = {"segmentation": Task(name)}\n"detection"\nc = config.detection\n'
     )
-    assert task_places(ast.parse(code)) == [2, 3, 4, 5]
+    assert task_lines(ast.parse(code)) == [2, 3, 4, 5]
 
 
 def test_tools_that_wrap_commands_are_thin():
@@ -150,7 +150,7 @@ def test_tools_that_wrap_commands_are_thin():
 
 def test_the_check_itself_finds_an_upward_import():
     tree = ast.parse("from foundationx.engine.trainer import Trainer\nimport foundationx.core.types")
-    assert imported_rooms(tree) == {"engine", "core"}
+    assert imported_packages(tree) == {"engine", "core"}
     assert LEVEL["engine"] > LEVEL["models"] > LEVEL["core"]
 
 

@@ -184,7 +184,7 @@ def plain_run(config, student, batches, sizes):
     phases = list(schedule(config, sizes))
     total, step = sum(phase[3] for phase in phases), 0
     losses, teachers = [], []
-    for place, (visit, key, locked, steps, c, m) in enumerate(phases):
+    for position, (visit, key, locked, steps, c, m) in enumerate(phases):
         for name, module in student.named_modules():  # what is locked keeps its statistics
             module.training = is_trained(name + ".", key, locked, None) or name == ""
         for _ in range(steps):
@@ -215,7 +215,7 @@ def plain_run(config, student, batches, sizes):
             with torch.no_grad():
                 for (_, t), s in zip(teacher.state_dict().items(), student.state_dict().values(), strict=True):
                     t.copy_(m * t + (1 - m) * s if t.is_floating_point() else s)
-        if place + 1 == len(phases) or phases[place + 1][0] != visit:
+        if position + 1 == len(phases) or phases[position + 1][0] != visit:
             teachers.append(copy.deepcopy(teacher.state_dict()))
     return losses, teachers
 

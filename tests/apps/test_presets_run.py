@@ -54,9 +54,9 @@ def test_a_preset_trains_on_copies(path, copies, tmp_path):
     sizes = [*SIZES, "model.projector.features=16"] if load_config(path).model.projector is not None else SIZES
     arguments = ["train", str(path), "--data-root", str(copies), "--work-dir", str(tmp_path), "--cfg-options", *sizes]
     assert main(arguments) == 0
-    wanted = [f"{dataset.card}/{task.value}" for dataset in load_config(path).datasets for task in dataset.tasks]
+    expected = [f"{dataset.card}/{task.value}" for dataset in load_config(path).datasets for task in dataset.tasks]
     visits = json.loads((tmp_path / "plan.json").read_text())["visits"]
-    assert [f"{visit['dataset']}/{visit['task']}" for visit in visits] == wanted
+    assert [f"{visit['dataset']}/{visit['task']}" for visit in visits] == expected
     locked = {visit["task"] for visit in visits if [phase["name"] for phase in visit["phases"]] == ["lock", "release"]}
     lock = load_config(path).schedule.lock
     assert locked == {visit["task"] for visit in visits if lock[visit["task"]] > 0}
@@ -65,6 +65,6 @@ def test_a_preset_trains_on_copies(path, copies, tmp_path):
     last = max(row.visit for row in rows)
     for model in ("student", "teacher"):
         heads = {f"{row.dataset}/{row.task}" for row in rows if row.visit == last and row.model == model}
-        assert heads == set(wanted)
+        assert heads == set(expected)
     report = folder.report.read_text(encoding="utf-8")
-    assert all(head.split("/")[0] in report for head in wanted)
+    assert all(head.split("/")[0] in report for head in expected)

@@ -215,7 +215,7 @@ def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data
         images = normalise(batch.images)
         with torch.no_grad():
             both = [subject.model.predict(view, KEY).probabilities for view in (images, images.flip(-1))]
-        places = [result.images.tolist().index(meta.image) for meta in batch.metas]
-        assert result.array("probabilities")[places] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
+        positions = [result.images.tolist().index(meta.image) for meta in batch.metas]
+        assert result.array("probabilities")[positions] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
     with pytest.raises(ConfigError, match="the network's input"):
         module.run(request(trained, data), open_protocol("ten-crop", {"resize": 32})[1])

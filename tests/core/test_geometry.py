@@ -92,11 +92,11 @@ def test_matched_tokens_show_the_same_position_and_swapped_axes_do_not(seed):
     lattice = Lattice(np.array([0.0, 0.0]), np.array([32.0, 32.0]), 15)
     first, second = (lattice.box(lattice.draw(10, random), 10) for _ in range(2))
     index, valid = match(first, second, 10)
-    places, others = read_centres(first, 10, (480, 480)), read_centres(second, 10, (480, 480))
-    assert valid.any() and np.array_equal(places[valid], others[index[valid]])
+    positions, others = read_centres(first, 10, (480, 480)), read_centres(second, 10, (480, 480))
+    assert valid.any() and np.array_equal(positions[valid], others[index[valid]])
     shift = np.abs(first - second)[:2] / 32
     swapped_index, swapped_valid = match(first[[1, 0, 3, 2]], second[[1, 0, 3, 2]], 10)
-    error = np.linalg.norm(places - others[swapped_index], axis=1)[swapped_valid] / 32
+    error = np.linalg.norm(positions - others[swapped_index], axis=1)[swapped_valid] / 32
     assert error.min() >= abs(shift[0] - shift[1])  # the anti-test: equal shifts alone hide a transposition
     if tuple(first[:2] - second[:2]) != tuple((first - second)[1::-1]):
         assert error.min() >= 1
@@ -133,11 +133,11 @@ def test_nearest_equals_a_slow_search(seed, rows, columns):
         torch.from_numpy(first)[None], (rows, columns), torch.from_numpy(second)[None], (columns, rows)
     )
     pitch = (second[2:] - second[:2]) / (columns, rows)
-    for place, (y, x) in enumerate(slow_centres(first, rows, columns)):
+    for position, (y, x) in enumerate(slow_centres(first, rows, columns)):
         is_inside = second[0] <= y < second[2] and second[1] <= x < second[3]
-        assert bool(valid[0, place]) == is_inside
+        assert bool(valid[0, position]) == is_inside
         if is_inside:
-            result = slow_centres(second, columns, rows)[int(index[0, place])]
+            result = slow_centres(second, columns, rows)[int(index[0, position])]
             assert abs(result[0] - y) <= pitch[0] / 2 + 1e-6 and abs(result[1] - x) <= pitch[1] / 2 + 1e-6
     assert index.min() >= 0 and index.max() < rows * columns
 
@@ -218,8 +218,8 @@ def test_shuffled_blocks_show_what_the_order_says(seed, cells):
     image = random.integers(0, 256, size=(cells * 4, cells * 4), dtype=np.uint8)
     order = random.permutation(cells * cells)
     shuffled = shuffle_blocks(image, order)
-    for place, source in enumerate(order):
-        r, c, v, u = *divmod(place, cells), *divmod(int(source), cells)
+    for position, source in enumerate(order):
+        r, c, v, u = *divmod(position, cells), *divmod(int(source), cells)
         here, there = shuffled[4 * r : 4 * r + 4, 4 * c : 4 * c + 4], image[4 * v : 4 * v + 4, 4 * u : 4 * u + 4]
         assert np.array_equal(here, there)
     assert np.array_equal(shuffle_blocks(shuffled, np.argsort(order)), image)

@@ -7,11 +7,11 @@ import pytest
 from foundationx.curation.check.run import check_card
 from foundationx.curation.issues import IssueKind
 from tests.helpers.layouts import write_layout
-from tests.helpers.layouts.place_faults import PLACE_FAULTS
 from tests.helpers.layouts.table_faults import TABLE_FAULTS
+from tests.helpers.layouts.target_faults import TARGET_FAULTS
 
 
-@pytest.mark.parametrize("fault", TABLE_FAULTS + PLACE_FAULTS, ids=str)
+@pytest.mark.parametrize("fault", TABLE_FAULTS + TARGET_FAULTS, ids=str)
 def test_a_planted_fault_is_named_with_its_position_and_fix(fault, tmp_path):
     card = write_layout(fault.layout, tmp_path)
     fault.plant(tmp_path / fault.layout)

@@ -75,8 +75,8 @@ def datasets(root, caches=None, view=None):
 
 
 def fill_all(root, folder, **options):
-    wanted = {key: np.arange(IMAGES) for key in tables()}
-    return fill(Store(folder, SIZE), datasets(root), wanted, options.pop("limit", 10**9), **options)
+    expected = {key: np.arange(IMAGES) for key in tables()}
+    return fill(Store(folder, SIZE), datasets(root), expected, options.pop("limit", 10**9), **options)
 
 
 def no_decoding(*anything):
@@ -212,7 +212,9 @@ def test_what_a_killed_writer_leaves_is_written_over(tmp_path, cut):
     assert len(store.records()) == 2, "the torn entry is not there"
     with store.adding() as adder:
         adder.add(entries("d", "c"))
-    result = [bytes(store.read(place)) for place in store.find(entry.key for entry in entries("a", "b", "c", "d"))]
+    result = [
+        bytes(store.read(position)) for position in store.find(entry.key for entry in entries("a", "b", "c", "d"))
+    ]
     assert result == [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"]
 
 

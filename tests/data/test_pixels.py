@@ -271,8 +271,8 @@ def test_a_torn_file_never_gives_a_part_of_the_image(tmp_path, name):
 )
 def test_damaged_bytes_give_an_image_or_a_reason(tmp_path, name, places, near):
     content = bytearray(FORMATS[name])
-    for place, value in places:
-        content[int(place * (min(600, len(content)) if near else len(content)) * 0.999)] = value
+    for position, value in places:
+        content[int(position * (min(600, len(content)) if near else len(content)) * 0.999)] = value
     for read in (read_grey, read_mask):
         try:
             result = read(written(tmp_path / "x", bytes(content)))

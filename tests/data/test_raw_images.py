@@ -114,8 +114,8 @@ def test_damaged_metaimages_give_an_image_or_a_reason(tmp_path, place, value, cu
 def film(values: dict[tuple[int, int], int]) -> bytes:
     """A JSRT file: all 1000 but for some pixels (row, column)."""
     pixels = np.full((2048, 2048), 1000, dtype=">u2")
-    for place, value in values.items():
-        pixels[place] = value
+    for position, value in values.items():
+        pixels[position] = value
     return pixels.tobytes()
 
 

@@ -103,11 +103,11 @@ def test_positions_go_where_their_pixels_go(turn, flip, x, y, seed):
     move = moves(**turn, hflip=float(flip), crop_scale=(0.6, 1.0)).draw(random.Random(seed))
     rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
     spot = (200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)).round().astype(np.uint8)
-    place = move.points(np.array([[x, y]]))[0]
-    if (place > 12).all() and (place < SIDE - 12).all():
+    position = move.points(np.array([[x, y]]))[0]
+    if (position > 12).all() and (position < SIDE - 12).all():
         seen = move.image(spot).astype(float)
         centre = [(columns * seen).sum() / seen.sum(), (rows * seen).sum() / seen.sum()]
-        np.testing.assert_allclose(place, centre, atol=0.15)
+        np.testing.assert_allclose(position, centre, atol=0.15)
 
 
 @given(seeds)

@@ -56,14 +56,14 @@ def test_nih_labels_and_boxes_in_both_published_layouts(shared_data, tmp_path, l
     boxed = [line.split(",") for line in (source / "BBox_List_2017.csv").read_text().splitlines()[1:]]
     names = sorted({line[0] for line in lines + boxed})
     many = "00" in layout
-    places = {name: layout.format(1 + k % 3, name) if many else layout.format(name) for k, name in enumerate(names)}
-    touch(root, list(places.values()))
+    positions = {name: layout.format(1 + k % 3, name) if many else layout.format(name) for k, name in enumerate(names)}
+    touch(root, list(positions.values()))
     put(source / "Data_Entry_2017_v2020.head3000.csv", root / "Data_Entry_2017_v2020.csv")
     put(source / "BBox_List_2017.csv", root / "BBox_List_2017.csv")
     (root / "test_list.txt").write_text("\n".join(line[0] for line in lines[::7]) + "\n")
 
     labels = read("nih_chestxray14", Task.CLASSIFICATION, tmp_path)
-    assert labels.images == [places[line[0]] for line in lines]
+    assert labels.images == [positions[line[0]] for line in lines]
     assert labels.patients == [f"nih:{line[3]}" for line in lines]
     assert [side is Split.TEST for side in labels.splits] == [k % 7 == 0 for k in range(3000)]
     counts = Counter(finding for line in lines for finding in line[1].split("|"))
@@ -71,7 +71,7 @@ def test_nih_labels_and_boxes_in_both_published_layouts(shared_data, tmp_path, l
     assert sums == {name: counts[name] for name in labels.classes}
     for line in dozen(lines):
         present = line[1].split("|")
-        assert known(labels, places[line[0]]) == {name: float(name in present) for name in labels.classes}
+        assert known(labels, positions[line[0]]) == {name: float(name in present) for name in labels.classes}
 
     boxes = read("nih_bbox", Task.DETECTION, tmp_path)
     expected = CATALOG.card("nih_bbox").tasks[Task.DETECTION].expected
@@ -81,7 +81,7 @@ def test_nih_labels_and_boxes_in_both_published_layouts(shared_data, tmp_path, l
     same = set(labels.patients) & set(boxes.patients)
     assert same == {f"nih:{int(line[0][:8])}" for line in boxed} & {f"nih:{int(line[0][:8])}" for line in lines}
     for name in dozen(sorted({line[0] for line in boxed})):
-        i = boxes.images.index(places[name])
+        i = boxes.images.index(positions[name])
         corners = [[x, y, x + w, y + h] for x, y, w, h in (map(float, b[2:6]) for b in boxed if b[0] == name)]
         np.testing.assert_allclose(boxes.targets[i].boxes, corners, rtol=1e-6)
 

@@ -49,9 +49,9 @@ def test_a_card_in_a_folder_is_all_a_dataset_needs(tmp_path, monkeypatch):
 
 
 def test_a_later_folder_wins(tmp_path):
-    for place, title in (("one", "First"), ("two", "Second")):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "tiny.yaml").write_text(yaml.safe_dump(card_values("coco", ["A"]) | {"title": title}))
+    for position, title in (("one", "First"), ("two", "Second")):
+        (tmp_path / position).mkdir()
+        (tmp_path / position / "tiny.yaml").write_text(yaml.safe_dump(card_values("coco", ["A"]) | {"title": title}))
     assert Catalog([tmp_path / "one", tmp_path / "two"]).card("tiny").title == "Second"
     assert Catalog([tmp_path / "two", tmp_path / "one"]).card("tiny").title == "First"
 

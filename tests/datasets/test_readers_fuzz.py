@@ -28,7 +28,7 @@ CELLS = st.sampled_from(["a.png", "Mass", "1", "-1", "nan", "", "..", "/", '"', 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
     """Paths of everything inside a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
+    return [path, *(position for key, item in inner for position in places(item, (*path, key)))]
 
 
 def replaced(value: Any, path: tuple, odd: Any) -> Any:

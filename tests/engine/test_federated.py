@@ -99,8 +99,8 @@ def slow_reference(config):
                 group["lr"] = group["base_lr"] * lr_schedule(config.optimizer)((cycle - 0.5) / 3)
             for phase in [p for p in plan.phases if p.cycle == cycle and p.key.dataset in cards]:
                 with lock(student, phase.trainable):
-                    for place in range(phase.steps):
-                        batch = batch_of(phase.key, cycle, place + 10 * (phase.name == "release"))
+                    for position in range(phase.steps):
+                        batch = batch_of(phase.key, cycle, position + 10 * (phase.name == "release"))
                         optimizer.zero_grad(set_to_none=True)
                         training_losses(student, teachers[client], normalise, batch, phase).loss.backward()
                         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)

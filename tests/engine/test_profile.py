@@ -62,7 +62,7 @@ def test_the_first_phase_of_each_kind_is_profiled():
     lock, release = PhaseName.LOCK, PhaseName.RELEASE
     kinds = [("a", Task.DETECTION, lock), ("a", Task.DETECTION, release), ("b", Task.DETECTION, lock)]
     kinds.append(("b", Task.CLASSIFICATION, release))
-    plan = short_plan(Plan(tuple(phase(*kind, 3 * place) for place, kind in enumerate(kinds))))
+    plan = short_plan(Plan(tuple(phase(*kind, 3 * position) for position, kind in enumerate(kinds))))
     assert [(p.key.dataset, p.key.task, p.name) for p in plan.phases] == [kinds[0], kinds[1], kinds[3]]
     assert [(p.first_step, p.steps) for p in plan.phases] == [(0, STEPS), (STEPS, STEPS), (2 * STEPS, STEPS)]
 

@@ -73,9 +73,9 @@ def test_no_batch_is_used_more_than_k_times_and_all_that_are_read_are_used(steps
     chunks = [chunk_of(phase, step, capacity) for step in range(100, phase.end_step)]
     used = [chunk.first + chunk.place for chunk in chunks]
     assert set(used) == set(range(phase.reads)) and max(map(used.count, used)) <= uses
-    for place, chunk in enumerate(chunks):
+    for position, chunk in enumerate(chunks):
         assert chunk.size <= capacity and chunk.place < chunk.needed <= chunk.size
-        read_before = max([b.first + b.needed for b in chunks[:place]], default=0)
+        read_before = max([b.first + b.needed for b in chunks[:position]], default=0)
         assert chunk.first + chunk.needed - read_before in (0, 1), "a step reads one batch at most"
 
 

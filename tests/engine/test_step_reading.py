@@ -98,8 +98,8 @@ def test_a_lock_step_enters_the_model_twice_and_compiles_nothing(trainer):
 def test_the_page_names_the_eight_files_to_read():
     text = PAGE.read_text()
     assert len(READ) <= 8
-    places = [text.index(f"`{path}`") for path in READ]
-    assert places == sorted(places), "in the order of reading"
+    positions = [text.index(f"`{path}`") for path in READ]
+    assert positions == sorted(positions), "in the order of reading"
 
 
 def test_the_loop_itself_counts_entries_past_torch(trainer):

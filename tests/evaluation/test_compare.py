@@ -29,7 +29,9 @@ def draw(noise, split=Split.TEST, seed=0):
     truth = rng.random((NUMBER, 2)) < 0.4
     labels = np.where(rng.random((NUMBER, 2)) < 0.1, np.nan, truth)
     probabilities = 1 / (1 + np.exp(-(truth - 0.5 + noise * rng.normal(size=truth.shape))))
-    return labelled(labels, probabilities, patients=[f"p{place % 60:02d}" for place in range(NUMBER)], split=split)
+    return labelled(
+        labels, probabilities, patients=[f"p{position % 60:02d}" for position in range(NUMBER)], split=split
+    )
 
 
 @pytest.fixture

@@ -126,21 +126,21 @@ def odd(tmp_path):
     """Images that are not square, with one box each that is also their mask; the label is 1 on every second."""
     number = len(SIZES)
     boxes = [np.array([image_box(*size)], np.float32) for size in SIZES]
-    for place, size in enumerate(SIZES):
-        cv2.imwrite(str(tmp_path / f"{place}.png"), np.full(size, 10 * place + 10, np.uint8))
+    for position, size in enumerate(SIZES):
+        cv2.imwrite(str(tmp_path / f"{position}.png"), np.full(size, 10 * position + 10, np.uint8))
         mask = np.zeros(size, np.uint8)
         x1, y1, x2, y2 = image_box(*size)
         mask[y1:y2, x1:x2] = 255
-        cv2.imwrite(str(tmp_path / f"m{place}.png"), mask)
+        cv2.imwrite(str(tmp_path / f"m{position}.png"), mask)
     targets = {
         Task.CLASSIFICATION: {},
         Task.DETECTION: {"targets": [Boxes(corners, np.zeros(1, np.int64)) for corners in boxes]},
-        Task.SEGMENTATION: {"targets": [(MaskPart(0, file=f"m{place}.png"),) for place in range(number)]},
+        Task.SEGMENTATION: {"targets": [(MaskPart(0, file=f"m{position}.png"),) for position in range(number)]},
     }
     tables = {
         key: Annotations(
-            key, ("thing",), [f"{place}.png" for place in range(number)], [f"p{place}" for place in range(number)],
-            [f"row {place}" for place in range(number)],
+            key, ("thing",), [f"{position}.png" for position in range(number)], [f"p{position}" for position in range(number)],
+            [f"row {position}" for position in range(number)],
             (np.arange(number)[:, None] % 2 if key.task is Task.CLASSIFICATION else np.ones((number, 1)))
             .astype(np.float32), [None] * number, **targets[key.task])
         for key in KEYS.values()
@@ -160,10 +160,10 @@ class Knowing(nn.Module):
 
     def predict(self, images, key):
         levels = (images[:, 0].mean((1, 2)) * self.std + self.mean) * 255
-        places = ((levels - 10) / 10).round().long()
+        positions = ((levels - 10) / 10).round().long()
         if key.task is Task.CLASSIFICATION:
-            return ClassificationPrediction(probabilities=(places % 2 * 0.8 + 0.1)[:, None])
-        boxes = torch.stack([self.box(*SIZES[place]) for place in places])
+            return ClassificationPrediction(probabilities=(positions % 2 * 0.8 + 0.1)[:, None])
+        boxes = torch.stack([self.box(*SIZES[position]) for position in places])
         if key.task is Task.DETECTION:
             weak = torch.tensor([[0.0, 0.0, 0.1, 0.1]]).expand(len(boxes), 1, 4)
             scores = torch.tensor([[0.9, SHOWN_SCORE / 2]]).expand(len(boxes), 2)
@@ -266,7 +266,7 @@ def test_a_file_is_decoded_once_for_all_heads_and_a_backbone_looks_once(odd, mon
     for model in models.values():
         model.backbone.register_forward_hook(lambda part, inputs, output: looks.append(len(inputs[0])))
     evaluate(odd, models, Split.VAL, 0)
-    assert read == [f"{place}.png" for place in range(len(SIZES))]
+    assert read == [f"{position}.png" for position in range(len(SIZES))]
     assert looks == [2, 2, 2, 2, 1, 1], "two models, five images in batches of two"
 
 
@@ -285,12 +285,12 @@ def test_heads_together_predict_as_each_does_alone(odd):
 def test_heads_that_look_at_some_files_together_see_each_image_once(odd):
     """Detection knows images 0 to 2, segmentation 1 to 4: three sets of heads."""
     chosen = {Task.CLASSIFICATION: range(5), Task.DETECTION: range(3), Task.SEGMENTATION: range(1, 5)}
-    odd.indices = {KEYS[task]: {Split.VAL: np.array(places)} for task, places in chosen.items()}
+    odd.indices = {KEYS[task]: {Split.VAL: np.array(positions)} for task, positions in chosen.items()}
     batches = image_batches(odd, Split.VAL, 2)
     assert all(len({tuple(ref.key for ref in refs) for refs in batch}) == 1 and len(batch) <= 2 for batch in batches)
-    for task, places in chosen.items():
+    for task, positions in chosen.items():
         assert sorted(ref.index for batch in batches for refs in batch for ref in refs if ref.key == KEYS[task]) == [
-            *places
+            *positions
         ]
     assert sum(len(batch) for batch in batches) == 5
     evaluated = values(evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0))
@@ -308,8 +308,8 @@ def test_a_head_that_cannot_use_an_image_leaves_it_to_the_others(odd):
 
 
 def test_a_head_without_one_image_that_can_be_used_is_an_error(odd):
-    for place in range(len(SIZES)):
-        (odd.roots["odd"] / f"m{place}.png").write_bytes(b"")
+    for position in range(len(SIZES)):
+        (odd.roots["odd"] / f"m{position}.png").write_bytes(b"")
     with pytest.raises(DataError, match="odd/segmentation: not one image can be used"):
         evaluate(odd, {"knows": Knowing(odd.config)}, Split.VAL, 0)
 

@@ -110,8 +110,8 @@ def recorded_by(key, batches, folder=None):
 def batch_of(key, sizes, **targets):
     number = len(sizes)
     metas = tuple(
-        SampleMeta(key, f"{height}x{width}.png", f"p{place}", f"row {place}", height, width)
-        for place, (height, width) in enumerate(sizes)
+        SampleMeta(key, f"{height}x{width}.png", f"p{position}", f"row {position}", height, width)
+        for position, (height, width) in enumerate(sizes)
     )
     images = torch.zeros(number, 1, 4, 6, dtype=torch.uint8)
     kind = DetectionBatch if key.task is Task.DETECTION else SegmentationBatch
@@ -123,8 +123,8 @@ def test_boxes_are_stored_in_pixels_of_the_source_and_images_are_counted_over_ba
     batches = []
     for size, true in (((100, 200), [[0.5, 0.5, 0.2, 0.4]]), ((50, 50), [])):
         target = {"centred_boxes": torch.zeros(1, 2, 4), "box_classes": torch.full((1, 2), -1)}
-        for place, box in enumerate(true):
-            target["centred_boxes"][0, place], target["box_classes"][0, place] = torch.tensor(box), 0
+        for position, box in enumerate(true):
+            target["centred_boxes"][0, position], target["box_classes"][0, position] = torch.tensor(box), 0
         output = DetectionPrediction(
             relative_boxes=torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), scores=torch.tensor([[0.25]]),
             box_classes=torch.zeros(1, 1, dtype=torch.long),

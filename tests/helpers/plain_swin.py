@@ -20,9 +20,9 @@ class Attention(nn.Module):
 
     def bias(self) -> Tensor:
         """(heads, window^2, window^2)."""
-        places = [(row, column) for row in range(self.window) for column in range(self.window)]
+        positions = [(row, column) for row in range(self.window) for column in range(self.window)]
         reach = self.window - 1
-        index = [[(a - c + reach) * (2 * reach + 1) + b - d + reach for c, d in places] for a, b in places]
+        index = [[(a - c + reach) * (2 * reach + 1) + b - d + reach for c, d in positions] for a, b in positions]
         return self.relative_position_bias_table[torch.tensor(index)].permute(2, 0, 1)
 
     def forward(self, tokens: Tensor, allowed: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Block(nn.Module):
         """(H, W, C): every window in turn; tokens that were neighbours only by rolling do not see each other."""
         size, window = image.shape[0], self.window
         image = torch.roll(image, (-shift, -shift), (0, 1))
-        zone = torch.tensor([(place >= size - window) + (place >= size - shift) for place in range(size)])
+        zone = torch.tensor([(position >= size - window) + (position >= size - shift) for position in range(size)])
         zones = zone[:, None] * 3 + zone[None, :] if shift else torch.zeros(size, size)
         result = torch.empty_like(image)
         for top in range(0, size, window):

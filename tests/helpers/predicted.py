@@ -13,10 +13,10 @@ from foundationx.evaluation.predictions import Predictions
 def _common(task, labels, patients, split=Split.TEST):
     labels = np.asarray(labels, dtype=np.float32)
     number, classes = labels.shape
-    patients = [f"p{place}" for place in range(number)] if patients is None else patients
+    patients = [f"p{position}" for position in range(number)] if patients is None else patients
     return {
         "key": TaskKey("made", task), "model": "teacher", "split": split, "visit": 3,
-        "classes": tuple("abcdefgh"[:classes]), "images": np.array([f"{place}.png" for place in range(number)]),
+        "classes": tuple("abcdefgh"[:classes]), "images": np.array([f"{position}.png" for position in range(number)]),
         "patients": np.asarray(patients), "labels": labels,
     }  # fmt: skip
 

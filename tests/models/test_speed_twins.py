@@ -60,12 +60,12 @@ def test_the_stored_mask_changes_no_bit_of_mmdets_forward_and_backward(size):
     images = torch.randn(2, 3, size, size)
     outputs = [net(images) for net in (theirs, ours)]
     # From the stage on whose map fits into one window the rule of shifting differs.
-    same = [place for place, output in enumerate(outputs[0]) if min(output.shape[-2:]) > SWIN["window_size"]]
+    same = [position for position, output in enumerate(outputs[0]) if min(output.shape[-2:]) > SWIN["window_size"]]
     assert len(same) >= 2
-    for place in same:
-        assert torch.equal(outputs[1][place], outputs[0][place])
+    for position in same:
+        assert torch.equal(outputs[1][position], outputs[0][position])
     for output in outputs:
-        sum(output[place].square().mean() for place in same).backward()
+        sum(output[position].square().mean() for position in same).backward()
     named = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         if parameter.grad is not None:

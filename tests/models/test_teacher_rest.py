@@ -53,13 +53,13 @@ def learn(student):
 def test_waiting_equals_a_plain_loop_and_looking_in_between_changes_no_bit(updates, looks):
     """Momenta follow any curve, steps are left out by a flag; at every look the teacher is what the loop says."""
     student, seen, unseen, prompt = student_and_teachers(3)
-    for place, (momentum, taken) in enumerate(updates):
+    for position, (momentum, taken) in enumerate(updates):
         learn(student)
         flag = None if taken is None else torch.tensor(taken)
         seen.update(momentum, flag, AT_WORK)
         unseen.update(momentum, flag, AT_WORK)
         prompt.update(momentum, flag)
-        if place in looks:
+        if position in looks:
             seen.flush()
             assert_near(seen.model, prompt.model)
     unseen.flush()
@@ -85,8 +85,8 @@ def test_resting_tensors_are_not_touched_until_the_teacher_is_asked_for():
     assert moved == {"heads.a__classification.weight", "heads.a__classification.bias"}
     teacher.flush()
     for name, tensor in teacher.model.state_dict().items():
-        wanted = 0.125 * before[name] + 0.875 * student.state_dict()[name]
-        torch.testing.assert_close(tensor, wanted if tensor.is_floating_point() else student.state_dict()[name])
+        expected = 0.125 * before[name] + 0.875 * student.state_dict()[name]
+        torch.testing.assert_close(tensor, expected if tensor.is_floating_point() else student.state_dict()[name])
 
 
 def test_other_scopes_or_all_of_them_make_up_for_what_waited():

@@ -72,12 +72,12 @@ def values_with(path, value):
     for key, choice in SWITCHED.get(".".join(map(str, path)), {}).items():
         section, name = key.split(".")
         values.setdefault(section, {})[name] = choice
-    place = values
+    position = values
     for step, following in zip(path, (*path[1:], None), strict=True):
         if following is None:
-            _put(place, step, value)
+            _put(position, step, value)
         else:
-            place = _below(place, step, following)
+            position = _below(position, step, following)
     return values
 
 

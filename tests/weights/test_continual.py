@@ -47,9 +47,9 @@ def test_a_permuted_and_extended_head_predicts_the_same_for_each_class_by_name(e
     images = torch.rand(2, 3, *SIZE)
     with torch.no_grad():
         ours, theirs = (m.predict(images, LABELS).probabilities for m in (model, teacher))
-        for place, name in enumerate(heads[LABELS]):
+        for position, name in enumerate(heads[LABELS]):
             if name != "pneumonia":
-                torch.testing.assert_close(ours[:, place], theirs[:, EARLIER[LABELS].index(name)])
+                torch.testing.assert_close(ours[:, position], theirs[:, EARLIER[LABELS].index(name)])
         logits = [m.head(BOXES)(m.trunk(images, BOXES), m.trunks["detection"]) for m in (model, teacher)]
     assert origin["loaded"] == {
         "boxes/detection": ["heart", "mass"],

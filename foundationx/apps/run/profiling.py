@@ -39,7 +39,7 @@ def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseP
         profiles = []
         for profile in profile_phases(trainer, folder):
             profiles.append(profile)
-            progress.message(f"profiled {profile.name}: {profile.milliseconds:.0f} ms a step")
+            progress.message(f"profiled {profile.name}: {profile.milliseconds:.0f} ms per step")
         write_atomically(folder / FILE, json.dumps([asdict(profile) for profile in profiles], indent=1))
         progress.table("milliseconds of a step (median)", *table(profiles))
         progress.message(f"traces and {FILE}: {folder}")

@@ -134,7 +134,7 @@ def _metric_curve(axis: Axes, facts: Facts, key: TaskKey, metric: str) -> None:
 
 
 def roc(facts: Facts) -> str:
-    """ROC curves of every classification head, a line a class, best first."""
+    """ROC curves of every classification head, one line per class, best first."""
     keys = [name for name, curve in facts.curves.items() if curve["classes"]]
     with plt.rc_context(STYLE):
         figure, axes = _grid(len(keys), height=3.4, columns=2)

@@ -78,9 +78,9 @@ def test_with_the_cards_every_one_is_selected(rows):
     """A card whose row says "Breast" or nothing is judged by the card."""
     cards = [CATALOG.card(name) for name in CATALOG.names()]
     decisions = select(harmonise(cards, CATALOG.vocabulary, rows), RECIPE, CATALOG.vocabulary)
-    places = {row.title: place for row in rows for place in row.rows}
+    positions = {row.title: position for row in rows for position in row.rows}
     for name in LOST:
-        result = [one for one in decisions if one.record.title == name or places[name] in one.record.rows]
+        result = [one for one in decisions if one.record.title == name or positions[name] in one.record.rows]
         assert any(one.kept for one in result), (name, [one.reasons for one in result])
 
 

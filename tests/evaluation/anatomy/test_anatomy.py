@@ -38,11 +38,11 @@ def test_positions_are_seen_in_the_middle_of_a_token():
 
 
 def test_landmarks_are_located_in_another_image():
-    places = grid_of(128, 8)
-    assert len(places) == 256 and places[1].tolist() == [4, 12]
-    keys, truth = features_at(see_means, slope(), places, 96), np.array([[60.0, 44.0], [60.0, 84.0]])
+    positions = grid_of(128, 8)
+    assert len(positions) == 256 and positions[1].tolist() == [4, 12]
+    keys, truth = features_at(see_means, slope(), positions, 96), np.array([[60.0, 44.0], [60.0, 84.0]])
     queries = features_at(see_means, slope(), truth, 96)
-    columns = places * [0, 1]  # this encoder cannot tell rows
+    columns = positions * [0, 1]  # this encoder cannot tell rows
     assert correspondence(queries, keys, columns, truth * [0, 1]).tolist() == [0.0, 0.0]
     assert correspondence(queries, keys, columns, truth[::-1] * [0, 1]).tolist() == [40.0, 40.0]
 
@@ -50,9 +50,9 @@ def test_landmarks_are_located_in_another_image():
 def test_locality_needs_other_patients():
     """Features that say which landmark are found; features that only say which patient are not."""
     landmarks, patients = [0, 1, 2] * 6, [p for p in range(6) for _ in range(3)]
-    place, person = torch.eye(3)[landmarks], torch.eye(6)[patients]
-    assert locality_hits(place, landmarks, patients, 3).double().mean() == 1.0
-    assert locality_hits(torch.cat([0.1 * place, person], dim=1), landmarks, patients, 3).double().mean() == 1.0
+    position, person = torch.eye(3)[landmarks], torch.eye(6)[patients]
+    assert locality_hits(position, landmarks, patients, 3).double().mean() == 1.0
+    assert locality_hits(torch.cat([0.1 * position, person], dim=1), landmarks, patients, 3).double().mean() == 1.0
     assert locality_hits(person + 1e-4 * torch.randn(18, 6), landmarks, patients, 3).double().mean() < 0.8
 
 

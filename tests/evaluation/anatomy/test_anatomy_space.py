@@ -37,8 +37,8 @@ def test_an_affine_encoder_is_predicted_exactly(kind):
 def test_positions_lie_inside_and_apart(kind):
     drawn = draw_relations(kind, 200, 100, np.random.default_rng(1))
     assert drawn.weights.sum(axis=1) == pytest.approx(np.ones(200))
-    for places in (drawn.known.reshape(-1, 2), drawn.targets):
-        assert places.min() >= 100 * MARGIN and places.max() <= 100 * (1 - MARGIN)
+    for positions in (drawn.known.reshape(-1, 2), drawn.targets):
+        assert positions.min() >= 100 * MARGIN and positions.max() <= 100 * (1 - MARGIN)
     assert np.linalg.norm(drawn.known[:, 0] - drawn.known[:, 1], axis=1).min() >= 100 * APART
 
 
@@ -58,7 +58,7 @@ def test_the_nearest_known_position():
     drawn = draw_relations("triangulation", 20, 100, np.random.default_rng(3))
     result = drawn.nearest(torch.from_numpy(drawn.known))
     for n in range(20):
-        far = [np.hypot(*(place - drawn.targets[n])) for place in drawn.known[n]]
+        far = [np.hypot(*(position - drawn.targets[n])) for position in drawn.known[n]]
         assert result[n].numpy() == pytest.approx(drawn.known[n][int(np.argmin(far))])
 
 
@@ -77,11 +77,11 @@ def test_a_token_that_encodes_its_position_is_located_within_half_a_step():
 
 
 def test_a_constant_token_is_located_at_random():
-    places, truth = grid_of(64, 16), np.array([[8.0, 8.0], [32.0, 32.0]])
+    positions, truth = grid_of(64, 16), np.array([[8.0, 8.0], [32.0, 32.0]])
     shares = matches(torch.ones(2, 5), torch.ones(16, 5))
     assert shares == pytest.approx(np.full((2, 16), 1 / 16))
-    slow = [np.mean([np.hypot(*(place - point)) for place in places]) for point in truth]
-    assert (shares * distances(places, truth)).sum(axis=1) == pytest.approx(slow)
+    slow = [np.mean([np.hypot(*(position - point)) for position in places]) for point in truth]
+    assert (shares * distances(positions, truth)).sum(axis=1) == pytest.approx(slow)
 
 
 def test_symmetry_of_an_encoder_that_adds_side_and_organ():
@@ -100,8 +100,8 @@ def test_symmetry_of_an_encoder_that_adds_side_and_organ():
 def test_the_probe_is_tested_on_patients_that_it_has_not_seen():
     landmarks, patients = [0, 1, 2] * 6, [p for p in range(6) for _ in range(3)]
     random = torch.Generator().manual_seed(0)
-    place, person = torch.eye(3)[landmarks], torch.eye(6)[patients]
-    assert probe_hits(place + 0.05 * torch.randn(18, 3, generator=random), landmarks, patients).all()
+    position, person = torch.eye(3)[landmarks], torch.eye(6)[patients]
+    assert probe_hits(position + 0.05 * torch.randn(18, 3, generator=random), landmarks, patients).all()
     memory = torch.eye(18)  # says exactly which place of which patient: perfect on what was seen
     assert probe_hits(memory, landmarks, patients).mean() <= 1 / 3 + 1e-9
     assert probe_hits(torch.ones(18, 4), landmarks, patients).mean() <= 1 / 3 + 1e-9

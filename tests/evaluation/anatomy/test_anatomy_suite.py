@@ -30,10 +30,10 @@ SETTINGS = Settings(view=CELL, step=16, relations=3, gallery=4)
 def radiographs(count=4, size=128):
     """Radiographs of noise with landmarks that differ by some pixels; the last radiograph lacks one."""
     random = np.random.default_rng(0)
-    places = np.array([[30, 40], [30, 88], [70, 24], [70, 104], [80, 70]])
+    positions = np.array([[30, 40], [30, 88], [70, 24], [70, 104], [80, 70]])
     shown = []
     for n in range(count):
-        points = places + random.integers(-4, 5, places.shape)
+        points = positions + random.integers(-4, 5, positions.shape)
         marks = {name: tuple(map(float, point)) for name, point in zip(NAMES, points, strict=True)}
         if n == count - 1:
             del marks["Heart: centre"]

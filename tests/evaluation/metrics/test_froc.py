@@ -151,12 +151,12 @@ def test_weights_are_copies_of_images(seed):
     weights = rng.integers(0, 4, size=(count, 3)).astype(float)
     for statistic in average_precision.statistics(boxed(images, 2, patients=patients)):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):
-            drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
+            drawn = [images[position] for position in np.repeat(np.arange(5), column[units].astype(int))]
             expected = evaluated(drawn, np.ones((len(drawn), 2), bool))[statistic.metric, statistic.class_name][0]
             assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True, abs=1e-9)
     for statistic in froc.statistics(boxed(images, 2, patients=patients)):
         for value, column in zip(statistic.of(weights), weights.T, strict=True):
-            drawn = [images[place] for place in np.repeat(np.arange(5), column[units].astype(int))]
+            drawn = [images[position] for position in np.repeat(np.arange(5), column[units].astype(int))]
             expected = values(boxed(drawn, 2))[statistic.metric, statistic.class_name][0] if drawn else None
             assert value == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
 

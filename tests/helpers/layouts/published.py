@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.datasets.cards.card import Card
-from tests.helpers.layouts import places, tables
+from tests.helpers.layouts import tables, targets
 
 LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     layout.__name__: layout
@@ -20,16 +20,16 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         tables.shenzhen,
         tables.jsrt,
         tables.kermany,
-        places.rsna,
-        places.vindr,
-        places.siim,
-        places.chexmask,
-        places.node21,
-        places.coco,
-        places.chestx_det,
-        places.object_cxr,
-        places.ribs,
-        places.mask_rows,
+        targets.rsna,
+        targets.vindr,
+        targets.siim,
+        targets.chexmask,
+        targets.node21,
+        targets.coco,
+        targets.chestx_det,
+        targets.object_cxr,
+        targets.ribs,
+        targets.mask_rows,
     )
 }
 """Each writes its files into a folder and gives the card's part that describes them."""

@@ -66,8 +66,8 @@ def test_padding_teaches_no_label_and_no_box():
     labels, boxes = torch.autograd.grad(loss, (head.label_embedding.weight, outputs.denoised[1]))
     assert labels.any(1).tolist() == [False, True, False]
     # Each group has four queries to fix, then four to reject; the first image has one true target, the other four.
-    place = torch.arange(boxes.shape[2]) % 8
-    taught = torch.stack([place < 1, place < 4])
+    position = torch.arange(boxes.shape[2]) % 8
+    taught = torch.stack([position < 1, position < 4])
     assert torch.equal(boxes.any(-1), taught.expand(len(boxes), -1, -1))
 
 

@@ -64,11 +64,11 @@ def mmdet_layer(logits, boxes, targets):
         positive = assigned.gt_inds > 0
         labels.append(torch.where(positive, assigned.labels, CLASSES))
         pairs.append((boxes[image, positive], targets.boxes[image, real][assigned.gt_inds[positive] - 1]))
-    predicted, wanted = (torch.cat(side) for side in zip(*pairs, strict=True))
+    predicted, expected = (torch.cat(side) for side in zip(*pairs, strict=True))
     number = max(len(predicted), 1)
     class_loss = FocalLoss(use_sigmoid=True)(logits.flatten(0, 1), torch.cat(labels), avg_factor=number)
-    box_loss = L1Loss(loss_weight=5.0)(predicted, wanted, avg_factor=number)
-    corners = to_corners(predicted) * SIDE, to_corners(wanted) * SIDE
+    box_loss = L1Loss(loss_weight=5.0)(predicted, expected, avg_factor=number)
+    corners = to_corners(predicted) * SIDE, to_corners(expected) * SIDE
     return torch.stack([class_loss, box_loss, GIoULoss(loss_weight=2.0)(*corners, avg_factor=number)])
 
 

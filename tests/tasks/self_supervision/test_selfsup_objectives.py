@@ -134,9 +134,9 @@ def test_lamps_orders_and_windows_name_the_blocks_they_show(folder):
     objective.decoder = _Module(decoder)
     scene = ObjectiveBatch(batch.views, batch.training_progress, show_blocks, show_blocks, objective, normalise)
     objective(scene)
-    wanted = show_blocks(batch.views["crop"].images).values
+    expected = show_blocks(batch.views["crop"].images).values
     assert int(result["seen"].sum()) == 4 * 9  # three by three of four by four
-    assert float((result["slots"] - wanted)[result["seen"]].abs().max()) < 4 / 128  # grey values, of interpolation
+    assert float((result["slots"] - expected)[result["seen"]].abs().max()) < 4 / 128  # grey values, of interpolation
 
 
 class _Module(nn.Module):
@@ -272,9 +272,9 @@ def test_evaluation_changes_nothing_and_training_remembers(folder, name):
 def test_released_composition_weighs_almost_nothing(folder):
     """``docs/methods/self_supervision.md``, "2.5 Weight of composition": at orthogonality 1 - cosine is 1; the released
     mean over D features is 2 / D."""
-    guess, target = torch.eye(2)[:1].repeat(1, 64), torch.eye(2)[1:].repeat(1, 64)
-    assert float(regress(guess, target, "cosine")) == pytest.approx(1)
-    assert float(regress(guess, target, "mse", "unit")) == pytest.approx(2 / 128)
+    prediction, target = torch.eye(2)[:1].repeat(1, 64), torch.eye(2)[1:].repeat(1, 64)
+    assert float(regress(prediction, target, "cosine")) == pytest.approx(1)
+    assert float(regress(prediction, target, "mse", "unit")) == pytest.approx(2 / 128)
     losses = {}
     for released in (False, True):
         objective, options = made("adam_v2", released)

@@ -80,13 +80,13 @@ def test_queue_contrast_at_orthogonality_and_with_nothing_left():
 
 def test_prototype_loss_is_the_entropy_at_a_match_and_log_k_without_knowledge():
     logits = torch.tensor([[2.0, 0.0, -1.0]])
-    wanted = assignment(logits, torch.zeros(3), 0.5)
-    entropy = -sum(p * math.log(p) for p in wanted[0].tolist())
-    assert float(prototype_loss(wanted, logits, 0.5)) == pytest.approx(entropy, rel=1e-5)
-    assert float(prototype_loss(wanted, torch.zeros(1, 3), 0.1)) == pytest.approx(math.log(3))
+    expected = assignment(logits, torch.zeros(3), 0.5)
+    entropy = -sum(p * math.log(p) for p in expected[0].tolist())
+    assert float(prototype_loss(expected, logits, 0.5)) == pytest.approx(entropy, rel=1e-5)
+    assert float(prototype_loss(expected, torch.zeros(1, 3), 0.1)) == pytest.approx(math.log(3))
     by_hand = [math.exp(x / 0.5) for x in (2.0, 0.0, -1.0)]
-    assert wanted[0].tolist() == pytest.approx([x / sum(by_hand) for x in by_hand], rel=1e-5)
-    assert not wanted.requires_grad
+    assert expected[0].tolist() == pytest.approx([x / sum(by_hand) for x in by_hand], rel=1e-5)
+    assert not expected.requires_grad
 
 
 def test_the_centre_takes_away_what_all_images_want():
@@ -95,8 +95,8 @@ def test_the_centre_takes_away_what_all_images_want():
     for _ in range(200):
         centre.follow(logits)
     torch.testing.assert_close(centre.mean, logits.mean(dim=0))
-    wanted = assignment(logits, centre.mean, 0.1)
-    assert wanted.argmax(dim=1).tolist() == [1, 2]
+    expected = assignment(logits, centre.mean, 0.1)
+    assert expected.argmax(dim=1).tolist() == [1, 2]
     once = Centre(3)
     once.follow(logits)
     torch.testing.assert_close(once.mean, 0.1 * logits.mean(dim=0))
@@ -150,18 +150,18 @@ def test_one_norm_over_all_parts_has_a_floor_and_one_a_part_has_none():
 
 
 def test_regress_scales_the_target_and_counts_only_what_it_should():
-    guess, target = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
+    prediction, target = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
     where = torch.tensor([[True, False, True], [False, False, True]])
-    result = regress(guess, target * 7 + 3, "mse", "layer", where)
+    result = regress(prediction, target * 7 + 3, "mse", "layer", where)
     rows = []
     for b, n in where.nonzero().tolist():
         row = target[b, n]
-        wanted = (row - row.mean()) / (row.var(unbiased=False) + 1e-5 / 49).sqrt()
-        rows.append(((guess[b, n] - wanted) ** 2).mean())
+        expected = (row - row.mean()) / (row.var(unbiased=False) + 1e-5 / 49).sqrt()
+        rows.append(((prediction[b, n] - expected) ** 2).mean())
     assert float(result) == pytest.approx(float(torch.stack(rows).mean()), rel=1e-4)
     result.backward()
-    assert target.grad is None and torch.equal(guess.grad.abs().sum(dim=2) > 0, where)
-    nothing = regress(guess, target, "cosine", "none", torch.zeros(2, 3, dtype=torch.bool))
+    assert target.grad is None and torch.equal(prediction.grad.abs().sum(dim=2) > 0, where)
+    nothing = regress(prediction, target, "cosine", "none", torch.zeros(2, 3, dtype=torch.bool))
     nothing.backward()
     assert float(nothing) == 0
 
@@ -192,8 +192,8 @@ def test_swapped_axes_raise_the_loss_of_a_perfect_encoder():
     wide, narrow = torch.tensor([[2.0, 0, 30, 28]]), torch.tensor([[4.0, 14, 18, 28]])
 
     def say_where(boxes, grid):
-        places = centres(boxes, grid) * torch.tensor([0.21, 0.21])
-        waves = torch.cat([f(places * k) for k in (1, 2, 3) for f in (torch.sin, torch.cos)], dim=2)
+        positions = centres(boxes, grid) * torch.tensor([0.21, 0.21])
+        waves = torch.cat([f(positions * k) for k in (1, 2, 3) for f in (torch.sin, torch.cos)], dim=2)
         return F.normalize(waves, dim=2)
 
     cosines = say_where(narrow, (14, 14)) @ say_where(wide, (28, 28)).transpose(1, 2)
@@ -226,8 +226,8 @@ def test_permuted_targets_have_distinct_rows(seed, count):
     targets = take(tokens, orders)
     for sample in range(3):
         assert len({tuple(row) for row in targets[sample].tolist()}) == count
-        for place in range(count):
-            assert torch.equal(targets[sample, place], tokens[sample, orders[sample, place]])
+        for position in range(count):
+            assert torch.equal(targets[sample, position], tokens[sample, orders[sample, position]])
 
 
 def test_mean_where_and_its_empty_case():
@@ -253,9 +253,9 @@ def test_fine_and_coarse_tokens_stand_where_they_belong():
     up, down = Up(width), Down(width)
     tokens = torch.randn(1, rows * columns, width, requires_grad=True)
     fine = up(tokens, (rows, columns))[0]
-    for place in range(4 * rows * columns):
-        y, x = divmod(place, 2 * columns)
-        gradient = torch.autograd.grad(fine[place].square().sum(), tokens, retain_graph=True)[0][0].abs().sum(dim=1)
+    for position in range(4 * rows * columns):
+        y, x = divmod(position, 2 * columns)
+        gradient = torch.autograd.grad(fine[position].square().sum(), tokens, retain_graph=True)[0][0].abs().sum(dim=1)
         assert gradient.nonzero().flatten().tolist() == [y // 2 * columns + x // 2]
     tokens = torch.randn(1, rows * columns, width)
     assert torch.equal(group(tokens, (rows, columns))[0, 1], tokens[0, [2, 3, 6, 7]].flatten())
@@ -278,18 +278,18 @@ def test_the_decoder_starts_from_the_window_and_reaches_everywhere():
     crop, window = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[1.0, 0, 3, 2]])
     index, seen = nearest(crop, (4, 4), window, (2, 2))
     tokens = torch.randn(1, 4, 8, requires_grad=True)
-    guess = decoder(tokens, index, seen)
-    assert guess.shape == (1, 16, 8) and seen[0].nonzero().flatten().tolist() == [4, 5, 8, 9]
-    torch.autograd.grad(guess[0, 15].square().sum(), [tokens, decoder.unseen], retain_graph=True)
-    gradient = torch.autograd.grad(guess[0, 15].square().sum(), tokens)[0]
+    prediction = decoder(tokens, index, seen)
+    assert prediction.shape == (1, 16, 8) and seen[0].nonzero().flatten().tolist() == [4, 5, 8, 9]
+    torch.autograd.grad(prediction[0, 15].square().sum(), [tokens, decoder.unseen], retain_graph=True)
+    gradient = torch.autograd.grad(prediction[0, 15].square().sum(), tokens)[0]
     assert (gradient.abs().sum(dim=2) > 0).all()
 
 
 def test_positions_are_distinct_and_separate_rows_from_columns():
-    places = sine_places(8, 5)
-    assert places.shape == (25, 8) and len({tuple(row) for row in places.tolist()}) == 25
-    assert torch.equal(places[1 * 5 + 3, :4], places[1 * 5 + 0, :4])  # one row
-    assert torch.equal(places[1 * 5 + 3, 4:], places[4 * 5 + 3, 4:])  # one column
+    positions = sine_places(8, 5)
+    assert positions.shape == (25, 8) and len({tuple(row) for row in positions.tolist()}) == 25
+    assert torch.equal(positions[1 * 5 + 3, :4], positions[1 * 5 + 0, :4])  # one row
+    assert torch.equal(positions[1 * 5 + 3, 4:], positions[4 * 5 + 3, 4:])  # one column
 
 
 # ---------------------------------------------------------------- memory
@@ -349,6 +349,6 @@ def test_ranks_remember_what_all_of_them_saw(tmp_path):
     centre.follow(torch.arange(15.0).view(5, 3))
     for rank in range(2):
         states = torch.load(tmp_path / f"{rank}.pt")
-        for result, wanted in zip(states, (queue.state_dict(), centre.state_dict()), strict=True):
-            for name, value in wanted.items():
+        for result, expected in zip(states, (queue.state_dict(), centre.state_dict()), strict=True):
+            for name, value in expected.items():
                 torch.testing.assert_close(result[name], value)

@@ -206,9 +206,9 @@ def test_monitors_of_collapse_by_hand():
 
 def test_scores_weigh_batches_by_their_images():
     scores = ViewScores()
-    wanted = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    scores.add({"a": torch.tensor(1.0)}, torch.eye(2, 4), torch.eye(2, 4), wanted)
-    scores.add({"a": torch.tensor(4.0)}, torch.eye(4)[2:3], torch.eye(4)[2:3], wanted[:1].flip(1))
+    expected = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    scores.add({"a": torch.tensor(1.0)}, torch.eye(2, 4), torch.eye(2, 4), expected)
+    scores.add({"a": torch.tensor(4.0)}, torch.eye(4)[2:3], torch.eye(4)[2:3], expected[:1].flip(1))
     other = ViewScores()
     other.add({"b": torch.tensor(2.0)}, torch.eye(3, 4), torch.eye(3, 4).roll(1, dims=0), None)
     rows = {(row.metric, row.class_name): row for row in merged([scores.rows(), other.rows()])}
@@ -230,9 +230,9 @@ def test_faults_of_the_configuration_are_reported(phantoms, tmp_path):
         parse_config(values | {"schedule": {"cycles": 1, "release": nothing}}, "test")
     with pytest.raises(ConfigError, match="no objective is called 'adm'"):
         train(load_config(CONFIG, {"model.objective": {"_delete_": True, "type": "adm"}}), phantoms, tmp_path)
-    wanted = load_config(CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["segmentation"]}]})
+    expected = load_config(CONFIG, {"datasets": [{"card": "phantom_labels", "tasks": ["segmentation"]}]})
     with pytest.raises(ConfigError, match=r"has no segmentation\n.*classification, self_supervision"):
-        open_datasets(wanted, phantoms)
+        open_datasets(expected, phantoms)
 
 
 def test_a_self_supervised_head_cannot_be_asked_to_predict(phantoms, tmp_path, capsys):

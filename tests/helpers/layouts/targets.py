@@ -186,7 +186,7 @@ def object_cxr(folder: Path) -> dict[str, Any]:
         for patient in patients:
             result = nodule_phantom(patient)
             write_image(folder / side / f"{patient:05d}.jpg", result.image)
-            cells = [f"{place % 2} {' '.join(map(str, box))}" for place, box in enumerate(result.boxes("Nodule"))]
+            cells = [f"{position % 2} {' '.join(map(str, box))}" for position, box in enumerate(result.boxes("Nodule"))]
             if patient == 3:
                 cells = ["2 " + " ".join(f"{x:g} {y:g}" for x, y in outline(result.instances["Nodule"][0]))]
             rows.append([f"{patient:05d}.jpg", ";".join(cells)])
@@ -200,13 +200,13 @@ def object_cxr(folder: Path) -> dict[str, Any]:
 def ribs(folder: Path) -> dict[str, Any]:
     """VinDr-RibCXR: JSON by columns, a polygon of points a rib; some ribs are not outlined."""
     content: dict[str, dict[str, Any]] = {"img": {}, "R1": {}, "L1": {}}
-    for place, patient in enumerate((1, 2, 3)):
+    for position, patient in enumerate((1, 2, 3)):
         result = nodule_phantom(patient)
-        write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{place:03d}.png", result.image)
-        content["img"][str(place)] = f"Data/train/img/VinDr_RibCXR_train_{place:03d}.png"
+        write_image(folder / "Data" / "train" / "img" / f"VinDr_RibCXR_train_{position:03d}.png", result.image)
+        content["img"][str(position)] = f"Data/train/img/VinDr_RibCXR_train_{position:03d}.png"
         for rib, lung in (("R1", "Right Lung"), ("L1", "Left Lung")):
-            if (rib, place) != ("L1", 2):
-                content[rib][str(place)] = [{"x": x, "y": y} for x, y in outline(result.mask(lung))]
+            if (rib, position) != ("L1", 2):
+                content[rib][str(position)] = [{"x": x, "y": y} for x, y in outline(result.mask(lung))]
     write_json(folder / "Vindr_RibCXR_train_mask.json", content)
     task = {
         "reader": "polygon_columns_json", "file": "Vindr_RibCXR_train_mask.json", "images": "Data/train/img",

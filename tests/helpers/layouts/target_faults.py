@@ -14,7 +14,7 @@ def _first(content, key="annotations", **changes):
     content[key][0].update(changes)
 
 
-PLACE_FAULTS = [
+TARGET_FAULTS = [
     Fault("mask size", "shenzhen", paint(MASK, 255, 50), IssueKind.TARGETS, IMAGE, MASK, "the mask has 50 x 50 pixels"),
     Fault(
         "mask values",
