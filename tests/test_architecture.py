@@ -11,7 +11,7 @@ from foundationx.core import openmmlab
 PACKAGE = Path(__file__).resolve().parents[1] / "foundationx"
 
 # From the ground up. A package may import from its own row and from those above it in this list, never from below.
-ROOMS = [
+PACKAGES = [
     ("core",),
     ("datasets", "tasks"),
     ("models", "data"),
@@ -19,11 +19,11 @@ ROOMS = [
     ("evaluation", "weights"),
     ("apps",),
 ]
-LEVEL = {package: level for level, packages in enumerate(ROOMS) for package in packages}
+LEVEL = {package: level for level, packages in enumerate(PACKAGES) for package in packages}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -40,10 +40,10 @@ def imported_packages(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_one_way(path):
-    package = room_of(path)
+    package = package_of(path)
     if package == "__init__":
         return
-    assert package in LEVEL, f"{package} has no place in the house: give it one in ROOMS"
+    assert package in LEVEL, f"{package} is not in PACKAGES: add it"
     upward = [name for name in imported_packages(ast.parse(path.read_text())) if LEVEL[name] > LEVEL[package]]
     assert not upward, f"{path.name} ({package}) imports upwards: {upward}"
 
@@ -127,7 +127,7 @@ def test_at_most_twelve_lines_outside_tasks_and_core_name_a_concrete_task():
     lines = []
     for path in FILES:
         inside = path.relative_to(PACKAGE).as_posix()
-        if room_of(path) not in ("tasks", "core") and inside not in OTHER_MEANING:
+        if package_of(path) not in ("tasks", "core") and inside not in OTHER_MEANING:
             lines += [f"{inside}:{line}" for line in task_lines(ast.parse(path.read_text()))]
     assert len(lines) <= 12, "\n".join(lines)
 

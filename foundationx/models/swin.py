@@ -100,7 +100,7 @@ class FusedWindowMSA(nn.Module):
         self.qkv, self.proj, self.proj_drop = plain.qkv, plain.proj, plain.proj_drop
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(windows, N, C) tokens of windows to the same shape; ``mask`` (windows per image, N, N) is added to scores."""
+        """(windows, N, C) tokens to the same shape; ``mask`` (windows per image, N, N) is added to scores."""
         windows, tokens, channels = x.shape
         query, key, value = self.qkv(x).view(windows, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]

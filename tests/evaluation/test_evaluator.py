@@ -126,21 +126,21 @@ def odd(tmp_path):
     """Images that are not square, with one box each that is also their mask; the label is 1 on every second."""
     number = len(SIZES)
     boxes = [np.array([image_box(*size)], np.float32) for size in SIZES]
-    for position, size in enumerate(SIZES):
-        cv2.imwrite(str(tmp_path / f"{position}.png"), np.full(size, 10 * position + 10, np.uint8))
+    for index, size in enumerate(SIZES):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full(size, 10 * index + 10, np.uint8))
         mask = np.zeros(size, np.uint8)
         x1, y1, x2, y2 = image_box(*size)
         mask[y1:y2, x1:x2] = 255
-        cv2.imwrite(str(tmp_path / f"m{position}.png"), mask)
+        cv2.imwrite(str(tmp_path / f"m{index}.png"), mask)
     targets = {
         Task.CLASSIFICATION: {},
         Task.DETECTION: {"targets": [Boxes(corners, np.zeros(1, np.int64)) for corners in boxes]},
-        Task.SEGMENTATION: {"targets": [(MaskPart(0, file=f"m{position}.png"),) for position in range(number)]},
+        Task.SEGMENTATION: {"targets": [(MaskPart(0, file=f"m{index}.png"),) for index in range(number)]},
     }
     tables = {
         key: Annotations(
-            key, ("thing",), [f"{position}.png" for position in range(number)], [f"p{position}" for position in range(number)],
-            [f"row {position}" for position in range(number)],
+            key, ("thing",), [f"{index}.png" for index in range(number)], [f"p{index}" for index in range(number)],
+            [f"row {index}" for index in range(number)],
             (np.arange(number)[:, None] % 2 if key.task is Task.CLASSIFICATION else np.ones((number, 1)))
             .astype(np.float32), [None] * number, **targets[key.task])
         for key in KEYS.values()
@@ -163,7 +163,7 @@ class Knowing(nn.Module):
         positions = ((levels - 10) / 10).round().long()
         if key.task is Task.CLASSIFICATION:
             return ClassificationPrediction(probabilities=(positions % 2 * 0.8 + 0.1)[:, None])
-        boxes = torch.stack([self.box(*SIZES[position]) for position in places])
+        boxes = torch.stack([self.box(*SIZES[position]) for position in positions])
         if key.task is Task.DETECTION:
             weak = torch.tensor([[0.0, 0.0, 0.1, 0.1]]).expand(len(boxes), 1, 4)
             scores = torch.tensor([[0.9, SHOWN_SCORE / 2]]).expand(len(boxes), 2)

@@ -22,11 +22,9 @@ def draw(*shape: int, seed: int = 3) -> Tensor:
 
 def index(window: int) -> Tensor:
     """Row of the bias table for every pair of tokens, pair by pair."""
-    positions = [(row, column) for row in range(window) for column in range(window)]
+    cells = [(row, column) for row in range(window) for column in range(window)]
     reach = window - 1
-    return torch.tensor(
-        [[(a - c + reach) * (2 * reach + 1) + b - d + reach for c, d in positions] for a, b in positions]
-    )
+    return torch.tensor([[(a - c + reach) * (2 * reach + 1) + b - d + reach for c, d in cells] for a, b in cells])
 
 
 def swin(reference: PlainSwin, window: int = TINY["window"], size: int = SIZE, masks: bool = True) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def test_a_constant_token_is_located_at_random():
     positions, truth = grid_of(64, 16), np.array([[8.0, 8.0], [32.0, 32.0]])
     shares = matches(torch.ones(2, 5), torch.ones(16, 5))
     assert shares == pytest.approx(np.full((2, 16), 1 / 16))
-    slow = [np.mean([np.hypot(*(position - point)) for position in places]) for point in truth]
+    slow = [np.mean([np.hypot(*(position - point)) for position in positions]) for point in truth]
     assert (shares * distances(positions, truth)).sum(axis=1) == pytest.approx(slow)
 
 
