@@ -78,6 +78,10 @@ class CheckpointError(FoundationXError):
     """A checkpoint that is missing, incomplete or does not fit the model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint of which an entry is missing, of another type or shape, or not finite; an older one may serve."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ``did you mean 'x'?``, or the list of known names."""
     known = sorted(known)

@@ -22,8 +22,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
-import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from foundationx.core.errors import DiskError
+from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines, to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
 
 
@@ -56,21 +58,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file with one JSON object per line; none if there is no such file.
-
-    An incomplete last line, left by a run that was killed while writing, is dropped.
-    """
-    if not path.exists():
-        return []
-    *complete, _rest = path.read_text(encoding="utf-8").split("\n")  # _rest: "" or an incomplete line
-    return [json.loads(line) for line in complete]
-
-
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
     """Writes metric rows as a JSON list, one line per row; ``class_name`` is called ``class`` there."""
     as_json = [{("class" if k == "class_name" else k): v for k, v in asdict(row).items()} for row in rows]
-    write_atomically(path, "[\n" + ",\n".join(json.dumps(row) for row in as_json) + "\n]\n")
+    write_atomically(path, "[\n" + ",\n".join(to_json(row) for row in as_json) + "\n]\n")
 
 
 class WorkDir:
@@ -133,20 +124,43 @@ class WorkDir:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes ``value`` as JSON under ``name``, atomically."""
-        write_atomically(self.root / name, json.dumps(value, indent=1) + "\n")
+        write_atomically(self.root / name, to_json(value, indent=1) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
-        """Reads ``name``, or returns ``default`` if there is no such file."""
-        path = self.root / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+        """What of ``name`` makes sense, or ``default`` if nothing does or there is no such file."""
+        return read_checked(self.root / name, default)[0]
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All rows of the training log."""
-        return read_lines(self.log)
+        """All rows of the training log that make sense."""
+        return read_checked_lines(self.log)[0]
 
     def read_incidents(self) -> list[dict[str, Any]]:
-        """All rows of ``incidents.jsonl``."""
-        return read_lines(self.incidents)
+        """All rows of ``incidents.jsonl`` that make sense."""
+        return read_checked_lines(self.incidents)[0]
+
+    def faults(self) -> dict[str, str]:
+        """What is wrong with the JSON files, by name; readers pass over it."""
+        found = {}
+        for name in NAMES:
+            path = self.root / name
+            fault = (read_checked_lines(path) if name in LINES else read_checked(path))[1]
+            if fault is not None:
+                found[name] = fault
+        return found
+
+    def set_faults_aside(self) -> dict[str, str]:
+        """Moves each file of :meth:`faults` to ``NAME.damaged`` and leaves what makes sense of it in its place."""
+        faults = self.faults()
+        for name in faults:
+            path = self.root / name
+            rows = read_checked_lines(path)[0] if name in LINES else []
+            value = None if name in LINES else read_checked(path)[0]
+            os.replace(path, path.with_name(f"{name}.damaged"))
+            if rows:
+                write_atomically(path, "".join(to_json(row) + "\n" for row in rows))
+            elif value is not None:
+                self.write_json(name, value)
+        return faults
 
     def add_metrics(self, rows: Iterable[MetricRow]) -> None:
         """Adds rows to ``metrics.json``; a row of the same head, metric, class, model, visit and split is replaced."""
@@ -183,8 +197,11 @@ class WorkDir:
         examples = {}
         for path in sorted((self.root / "examples").glob("*.npz")):
             dataset, _, task = path.stem.rpartition(".")
-            key = TaskKey.parse(f"{dataset}/{task}")
-            examples[key] = _unpack(path, key.task.facts.example_class())
+            try:
+                key = TaskKey.parse(f"{dataset}/{task}")
+                examples[key] = _unpack(path, key.task.facts.example_class())
+            except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+                continue  # a damaged file: the report shows the other heads
         return examples
 
 

@@ -111,7 +111,7 @@ def fault_of(path: Path) -> str | None:
     beside = checksum_file(path)
     if not beside.is_file():
         return None
-    expected = beside.read_text(encoding="utf-8").split(" ", 1)[0]
+    expected = beside.read_bytes().split(b" ", 1)[0].decode("ascii", "replace")
     return None if sha256(path) == expected else f"does not have the checksum that {beside.name} names"
 
 

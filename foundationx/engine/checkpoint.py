@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig, RuntimeConfig
-from foundationx.core.errors import CheckpointError
+from foundationx.core.errors import CheckpointError, ConfigError, DamagedCheckpointError, FoundationXError
 from foundationx.core.strict_json import read_json
 from foundationx.core.types import TaskKey
 from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
@@ -27,6 +27,8 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.size_bound import at_most, limit_of
 
 FORMAT = 3
+
+FIX = "use an older checkpoint of the same folder"
 
 
 @dataclass
@@ -64,7 +66,10 @@ class Checkpoint:
         weights = getattr(self, which)
         with at_most(limit_of(weights), which):
             model = FoundationModel(self.config.model, self.classes)
-        model.load_state_dict(weights, strict=True)
+        try:
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise DamagedCheckpointError(which, first_line(error), "the weights of its own network", FIX) from error
         return model.eval()
 
 
@@ -159,7 +164,7 @@ def save_checkpoint(
 
 def prune_checkpoints(folder: Path, keep: int, best: Collection[int] = ()) -> None:
     """Removes all but the newest ``keep`` checkpoints and those of the steps named in ``best``."""
-    for old in sorted(folder.glob("step_*.pt"))[:-keep]:
+    for old in [path for path in checkpoints_in(folder) if path.parent == folder][:-keep]:
         if step_of(old) not in best:
             remove(old)
     for orphan in folder.glob(f"step_*{CHECKSUM}"):
@@ -200,50 +205,80 @@ def read_checkpoint(path: Path) -> Checkpoint:
     path = newest_checkpoint(path) if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(str(path), "there is no such file", "a checkpoint (step_*.pt) or a work directory")
-    fix = "use an older checkpoint of the same folder"
     if fault := fault_of(path):
-        raise CheckpointError(str(path), fault, "the file as it was written", fix)
+        raise DamagedCheckpointError(str(path), fault, "the file as it was written", FIX)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(str(path), f"cannot be read ({type(error).__name__})", "a whole file", fix) from error
+        raise DamagedCheckpointError(
+            str(path), f"cannot be read ({type(error).__name__})", "a whole file", FIX
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}")
-    return Checkpoint(
-        config=_config_in(content, path),
-        classes={TaskKey.parse(key): tuple(names) for key, names in content["classes"].items()},
-        **{name: content[name] for name in ("step", "visit", "student", "teacher", "optimizer", "progress")},
-    )
+        raise DamagedCheckpointError(
+            str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}", FIX
+        )
+    return _opened(content, str(path))
 
 
-def _config_in(content: dict[str, Any], path: Path) -> RunConfig:
-    """The configuration of a checkpoint. Raises CheckpointError and ConfigError."""
-    fix = "use another checkpoint: this one is not as foundationx wrote it"
+def _opened(content: dict[str, Any], where: str) -> Checkpoint:
+    """A checkpoint from what a file holds. Raises CheckpointError and ConfigError."""
+    kinds = {"config": str, "classes": dict, "step": int, "visit": int}
+    kinds |= dict.fromkeys(("student", "teacher", "optimizer", "progress"), dict)
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), kind) or (name == "classes" and not content[name]):
+            found = f"its entry {name!r} is {'missing' if name not in content else 'empty or no ' + kind.__name__}"
+            raise DamagedCheckpointError(where, found, "a whole checkpoint", FIX)
+    for name in ("student", "teacher"):
+        _check_weights(content[name], f"{where}, {name}")
     try:
-        values = read_json(content["config"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(str(path), f"its configuration cannot be read: {error}", "valid JSON", fix) from None
-    if not isinstance(values, dict):
-        raise CheckpointError(str(path), f"its configuration is a {type(values).__name__}", "a JSON object", fix)
-    return parse_config(values, str(path))
+        config = read_json(content["config"])
+        classes = {TaskKey.parse(key): tuple(map(str, names)) for key, names in content["classes"].items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        found = f"its configuration or classes make no sense ({error})"
+        raise DamagedCheckpointError(where, found, "a whole checkpoint", FIX) from error
+    if not isinstance(config, dict):
+        found = f"its configuration is a {type(config).__name__}"
+        raise DamagedCheckpointError(where, found, "a JSON object", FIX)
+    rest = {name: content[name] for name in ("step", "visit", "student", "teacher", "optimizer", "progress")}
+    return Checkpoint(config=parse_config(config, where), classes=classes, **rest)
 
 
-def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[CheckpointError]]:
+def _check_weights(state: dict[str, Any], where: str) -> None:
+    """Raises DamagedCheckpointError: a state dict holds something else than tensors, or numbers that are not finite."""
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            raise DamagedCheckpointError(where, f"{name!r} is no tensor", "weights", FIX)
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            found = f"{name} holds numbers that are not finite"
+            raise DamagedCheckpointError(where, found, "finite weights", FIX)
+
+
+def first_line(error: Exception) -> str:
+    """The error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[FoundationXError]]:
     """The newest checkpoint of a work directory that can be read, and what is wrong with the newer ones.
 
     Raises:
         CheckpointError: There is none, or none can be read.
     """
-    faults: list[CheckpointError] = []
+    faults: list[FoundationXError] = []
     for path in reversed(checkpoints_in(folder)):
         try:
             return read_checkpoint(path), faults
-        except CheckpointError as error:
+        except (CheckpointError, ConfigError) as error:
             faults.append(error)
+    raise unreadable(folder, faults)
+
+
+def unreadable(folder: Path, faults: Sequence[FoundationXError]) -> CheckpointError:
+    """The error of a folder none of whose checkpoints can be used: what is wrong with each."""
     if not faults:
-        raise _no_checkpoint(folder)
+        return _no_checkpoint(folder)
     found = "; ".join(f"{error.where}: {error.found}" for error in faults)
-    raise CheckpointError(
+    return CheckpointError(
         str(folder), f"no checkpoint can be read: {found}", "a complete file", "train from the beginning"
     )
 
@@ -262,8 +297,9 @@ def newest_checkpoint(folder: Path) -> Path:
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoints of a work directory or its ``checkpoints`` folder, oldest first."""
-    paths = [*folder.glob("step_*.pt"), *folder.glob("checkpoints/step_*.pt")]
-    return sorted(paths, key=lambda path: path.name)
+    found = [*folder.glob("step_*.pt"), *folder.glob("checkpoints/step_*.pt")]
+    found = [path for path in found if path.stem.removeprefix("step_").isdecimal()]
+    return sorted(found, key=lambda path: path.name)
 
 
 def _no_checkpoint(folder: Path) -> CheckpointError:

@@ -129,13 +129,9 @@ class FederatedTrainer(Trainer):
         """What the loop keeps beside the weights, and the clients' states."""
         return super()._progress() | {"turn": self.turn, "master": self.master, "clients": self.kept}
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint, inside a turn or between two.
-
-        Raises:
-            CheckpointError: Its phases had other steps.
-        """
-        super().resume(checkpoint)
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over a checkpoint's state, inside a turn or between two. Raises errors of many kinds."""
+        super()._restore(checkpoint)
         device = self.device
         self.turn = checkpoint.progress["turn"]
         self.master = {name: value.to(device) for name, value in checkpoint.progress["master"].items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterable
 from io import FileIO
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.core.errors import ConfigError, DiskError
+from foundationx.core.run_files import to_json
 from foundationx.core.workdir import WorkDir, write_atomically
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Plan
@@ -32,11 +32,11 @@ class RowFile:
 
     def keep(self, rows: Iterable[dict[str, Any]]) -> None:
         """Keeps only these rows."""
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(self.path, "".join(to_json(row) + "\n" for row in rows))
 
     def add(self, row: dict[str, Any]) -> bool:
         """Adds a row. Returns False if the disk has no space for it: it is then written with a later row."""
-        self._waiting.append(json.dumps(row) + "\n")
+        self._waiting.append(to_json(row) + "\n")
         return self.write_waiting()
 
     def write_waiting(self) -> bool:

@@ -115,7 +115,7 @@ class NonFiniteCheck:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.in_a_row = self.longest = state["in_a_row"]
+        self.in_a_row = self.longest = int(state["in_a_row"])
 
 
 def _of_all_ranks(incidents: list[list[Incident]]) -> list[Incident]:

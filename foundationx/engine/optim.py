@@ -74,8 +74,6 @@ def adapted_state(
         now: Configuration that built ``optimizer``; it may sort the parameters into other groups.
         optimizer: Optimizer that is to load the state.
     """
-    if before == now:
-        return state
     order = {name: index for index, name in enumerate(_names(model, before))}
     moved = {
         index: state["state"][order[name]]
@@ -88,6 +86,24 @@ def adapted_state(
         groups.append({name: value for name, value in group.items() if name != "params"} | {"params": indices})
         first += len(indices)
     return {"state": moved, "param_groups": groups}
+
+
+def check_state(optimizer: Optimizer) -> None:
+    """Raises ValueError if the loaded state lacks an entry, or one has another shape or is not finite."""
+    states = {parameter: state for parameter, state in optimizer.state.items() if state}
+    if len({frozenset(state) for state in states.values()}) > 1:
+        raise ValueError("the optimizer's state lacks an entry")
+    for parameter, state in states.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                if value.ndim and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"the optimizer's {name} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    )
+                if not bool(torch.isfinite(value).all()):
+                    raise ValueError(f"the optimizer's {name} is not finite")
+            elif value is not None:
+                raise ValueError(f"the optimizer's {name} is a {type(value).__name__}")
 
 
 def _names(model: nn.Module, config: OptimizerConfig) -> list[str]:

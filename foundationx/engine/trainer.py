@@ -18,12 +18,12 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
-from foundationx.core.errors import CheckpointError, DataError, DivergenceError
+from foundationx.core.errors import CheckpointError, DamagedCheckpointError, DataError, DivergenceError
 from foundationx.core.types import BadSample, Batch
 from foundationx.data.loader import sample_seed
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.batches import gather_bad_samples, next_synchronized_batch
-from foundationx.engine.checkpoint import Checkpoint, CheckpointManager
+from foundationx.engine.checkpoint import FIX, Checkpoint, CheckpointManager, first_line
 from foundationx.engine.feature_cache import FeatureCache
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.metric_logger import MetricLogger
@@ -31,6 +31,7 @@ from foundationx.engine.nonfinite import NonFiniteCheck
 from foundationx.engine.optim import (
     adapted_state,
     build_optimizer,
+    check_state,
     learning_rate,
     set_learning_rate,
     trained_parameters,
@@ -282,11 +283,26 @@ class Trainer:
 
         Raises:
             CheckpointError: Its phases had other steps.
+            DamagedCheckpointError: An entry is missing or does not fit.
         """
-        progress = checkpoint.progress
-        if progress["phase_ends"] != self._progress()["phase_ends"]:
+        where = f"checkpoint of step {checkpoint.step}"
+        ends = [phase.end_step for phase in self.plan.phases]
+        if isinstance(checkpoint.progress.get("phase_ends"), list) and checkpoint.progress["phase_ends"] != ends:
             found = "the plan's steps differ from the checkpoint's"
-            raise CheckpointError(f"step {checkpoint.step}", found, "the same images and batch size")
+            raise CheckpointError(
+                where, found, "the same images and batch size", "use the data that the run began with"
+            )
+        try:
+            self._restore(checkpoint)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            found = f"an entry is missing or does not fit ({first_line(error)})"
+            raise DamagedCheckpointError(where, found, "a whole checkpoint", FIX) from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over a checkpoint's state. Raises errors of many kinds: an entry is not what :meth:`save` wrote."""
+        progress = checkpoint.progress
+        if "phase_ends" not in progress or not 0 <= checkpoint.step <= self.plan.total_steps:
+            raise ValueError(f"step {checkpoint.step} of {self.plan.total_steps}")
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
         self.teacher.restore(progress["teacher"])
@@ -295,13 +311,19 @@ class Trainer:
         self.checkpoint_manager.saved_step = checkpoint.step
         self.metric_logger.restore(progress["metric_logger"], self.device)
         self.nonfinite.restore(progress["nonfinite"])
-        self.last_losses = progress["last_losses"]
+        self.last_losses = {
+            str(key): (int(visit), float(loss)) for key, (visit, loss) in progress["last_losses"].items()
+        }
         self.add_bad_samples(BadSample(**sample) for sample in progress["bad"])
 
     def load_optimizer_state(self, state: dict[str, Any], stored_under: RunConfig) -> None:
-        """Loads a state of the optimizer; learning rates, weight decay and moments' decay are the configuration's."""
+        """Loads a state of the optimizer; learning rates, weight decay and moments' decay are the configuration's.
+
+        Raises ValueError, KeyError and others: the state is not one of this optimizer.
+        """
         before, now = stored_under.optimizer, self.config.optimizer
         self.optimizer.load_state_dict(adapted_state(state, self.model, before, now, self.optimizer))
+        check_state(self.optimizer)
 
     # ---------------------------------------------------------------- reports
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foundationx.core.errors import DivergenceError
-from foundationx.core.workdir import read_lines
+from foundationx.core.run_files import read_lines
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint, step_of
 from foundationx.engine.logs import RowFile
 from foundationx.engine.metric_logger import MetricLogger

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from foundationx.apps.cli.options import add_allow_code, add_device, add_model
@@ -32,6 +31,8 @@ def run(options: argparse.Namespace) -> None:
 
     from foundationx.apps.run.predict import heads_named, predict_images
     from foundationx.core.device import pick_device
+    from foundationx.core.run_files import to_json
+    from foundationx.core.workdir import write_atomically
     from foundationx.engine.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     )
     for finding in findings:
         json_file = options.out / f"{finding.path.name}.json"
-        json_file.write_text(json.dumps(finding.values, indent=1) + "\n", encoding="utf-8")
+        write_atomically(json_file, to_json(finding.values, indent=1) + "\n")
         picture = options.out / f"{finding.path.name}.overlay.png"
-        cv2.imwrite(str(picture), finding.picture[:, :, ::-1])
+        write_atomically(picture, cv2.imencode(".png", finding.picture[:, :, ::-1])[1].tobytes())
         print(f"{finding.path}: {json_file}, {picture}")

@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the report."""
+    from foundationx.core.workdir import WorkDir
     from foundationx.evaluation.report import write_report
 
     print(write_report(options.work_dir))
+    for name, fault in WorkDir(options.work_dir).faults().items():
+        print(f"note: {options.work_dir / name} {fault}; passed over")

@@ -20,13 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes the page."""
     from foundationx.core.errors import DataError
+    from foundationx.core.workdir import write_atomically
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.datasets.fusion.portal import portal_page
 
     page = portal_page(Catalog(), options.table)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
+        write_atomically(options.out, page)
     except OSError as error:
         found = error.strerror or str(error)
         raise DataError(str(options.out), found, "a file that can be written", "choose another --out") from None

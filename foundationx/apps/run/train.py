@@ -20,18 +20,18 @@ from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
-from foundationx.core.errors import CheckpointError, ConfigError
+from foundationx.core.errors import CheckpointError, ConfigError, DamagedCheckpointError, FoundationXError
 from foundationx.core.progress import ProgressCallback
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import PlanSampler, SamplerSegment, make_loader
-from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint
+from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, read_checkpoint, unreadable
 from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog, TensorBoardLog
 from foundationx.engine.progress import Progress
-from foundationx.engine.resume import taken_changes
+from foundationx.engine.resume import Change, taken_changes
 from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
@@ -158,6 +158,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     if not distributed.is_main_process():
         return trainer.train()
     with folder.claimed(), Progress() as progress:
+        faults += _set_faults_aside(folder, trainer.step)
         trainer.hooks += _hooks(trainer, data_module, folder, progress)
         _write_facts(folder, config, data_module, plan, model, device, config_file, resume)
         folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
@@ -211,18 +212,36 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     begun = folder.log.exists() or (folder.root / "config.json").exists()
     if begun and not checkpoints_in(folder.root):
         return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run starts from step 0")]
-    checkpoint, faults = newest_good_checkpoint(folder.root)
-    fix = f"resume with the run's own configuration, {folder.root}/config.json, and the same cards"
+    faults: list[FoundationXError] = []
+    for path in reversed(checkpoints_in(folder.root)):
+        try:
+            checkpoint = read_checkpoint(path)
+            taken = _taken_changes(checkpoint, trainer, folder)
+            trainer.resume(checkpoint)
+        except (DamagedCheckpointError, ConfigError) as error:
+            faults.append(error)
+            continue
+        used = f"step {checkpoint.step} is used instead"
+        incidents = [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+        from_here = f"from step {checkpoint.step} on"
+        return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
+    raise unreadable(folder.root, faults)
+
+
+def _taken_changes(checkpoint: Checkpoint, trainer: Trainer, folder: WorkDir) -> list[Change]:
+    """The changed keys that take effect. Raises CheckpointError: a key was changed that cannot be, or a card."""
     if checkpoint.classes != trainer.model.classes:
+        fix = f"resume with the run's own configuration, {folder.root}/config.json, and the same cards"
         raise CheckpointError(
             str(folder.root), "has other heads or classes", "those of the configuration and cards", fix
         )
-    taken = taken_changes(checkpoint.config, trainer.config, str(folder.root))
-    trainer.resume(checkpoint)
-    used = f"step {checkpoint.step} is used instead"
-    incidents = [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
-    from_here = f"from step {checkpoint.step} on"
-    return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
+    return taken_changes(checkpoint.config, trainer.config, str(folder.root))
+
+
+def _set_faults_aside(folder: WorkDir, step: int) -> list[Incident]:
+    """Keeps damaged files of the work directory under other names; gives an incident for each."""
+    faults = folder.set_faults_aside()
+    return [Incident(step, "io", f"{name} {fault}: kept as {name}.damaged") for name, fault in faults.items()]
 
 
 def _write_facts(

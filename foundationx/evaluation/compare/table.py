@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 
 from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.run_files import harmless
 from foundationx.evaluation.bootstrap import LEVEL
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.statistic import MEAN
@@ -84,7 +85,8 @@ def as_csv(comparison: Comparison) -> str:
         for run, cell in zip(comparison.runs, row.cells, strict=True):
             if cell is not None:
                 values = [getattr(cell, name) for name in names]
-                writer.writerow([row.head.dataset, row.head.task.value, row.metric, row.class_name, run, *values])
+                names_of_row = [row.head.dataset, row.head.task.value, row.metric, row.class_name, run]
+                writer.writerow([*map(harmless, names_of_row), *values])
     return stream.getvalue()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
+from foundationx.core.workdir import write_atomically
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.swin import shift_rule
@@ -34,7 +36,9 @@ def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path:
         raise ConfigError(f"export to {library}", found, f"a Swin or a backbone of {library}", "use its own library")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"backbone.{name}": value.cpu() for name, value in model.backbone.net.state_dict().items()}
-    torch.save({"meta": describe(model, config, which), "state_dict": tensors}, path)
+    content = io.BytesIO()
+    torch.save({"meta": describe(model, config, which), "state_dict": tensors}, content)
+    write_atomically(path, content.getvalue())
     imports = ""
     if rule == "published":
         kind = f"mmdet.{kind}"

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from foundationx import __version__
@@ -14,6 +13,7 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.formats import Format
+from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import shift_rule
 
 
@@ -51,7 +51,7 @@ def export_backbone(model: FoundationModel, config: RunConfig, which: str, path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
-    save_file(tensors, path, metadata=describe(model, config, which))
+    write_safetensors(tensors, path, metadata=describe(model, config, which))
     return path
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from foundationx.core.config.run import RunConfig
+from foundationx.core.run_files import to_json
+from foundationx.core.workdir import write_atomically
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
+from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import PATCH_SIZE, shift_rule, swin_weights, to_hugging_face
 
 
@@ -26,7 +26,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
     """
     tensors, shape = swin_weights(model, "huggingface", config.image_size)
     path.mkdir(parents=True, exist_ok=True)
-    save_file(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
+    write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
     name = "SwinBackbone" if shift_rule(model.backbone.net) == "always" else "SwinModel"
     stages = len(shape.depths)
     network = {
@@ -60,7 +60,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
         "image_std": list(config.model.std),
     }
     for file, content in (("config.json", network), ("preprocessor_config.json", pixels)):
-        (path / file).write_text(json.dumps(content, indent=2) + "\n")
+        write_atomically(path / file, to_json(content, indent=2) + "\n")
     return f"from transformers import {name}\nnet = {name}.from_pretrained({str(path)!r})"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from foundationx.core.config.run import RunConfig
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
+from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import shift_rule, swin_weights, to_timm
 
 
@@ -30,7 +29,7 @@ def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path
     tensors, shape = swin_weights(model, "timm", config.image_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = "timm>=0.9" if merge_first else "timm<=0.6"
-    save_file(to_timm(tensors, merge_first), path, metadata=describe(model, config, which) | {"names": names})
+    write_safetensors(to_timm(tensors, merge_first), path, metadata=describe(model, config, which) | {"names": names})
     always = ", always_partition=True" if merge_first and shift_rule(model.backbone.net) == "always" else ""
     return (
         "from timm.models.swin_transformer import SwinTransformer\n"

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foundationx import __version__
@@ -27,11 +26,13 @@ from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.strict_json import read_json
 from foundationx.core.types import Task, TaskKey
 from foundationx.core.validation import validation_error
+from foundationx.core.workdir import write_atomically
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.size_bound import SLACK, at_most
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import Released
+from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import SwinShape
 
 LABELS = Task.CLASSIFICATION
@@ -73,7 +74,7 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
         facts["image_size"] = str(released.image_size)
     if isinstance(released.shape, SwinShape):
         facts["shift"] = "published"
-    save_file(
+    write_safetensors(
         {name: value.contiguous() for name, value in released.backbone.items()},
         folder / BACKBONE,
         metadata={"format": "pt"} | facts,
@@ -85,7 +86,7 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
         for head in released.heads:
             tensors |= {f"heads.{head.name}.weight": head.weight.contiguous()}
             tensors |= {f"heads.{head.name}.bias": head.bias.contiguous()}
-        save_file(tensors, folder / HEADS, metadata={"format": "pt", "heads": json.dumps(heads)} | facts)
+        write_safetensors(tensors, folder / HEADS, metadata={"format": "pt", "heads": json.dumps(heads)} | facts)
         written.append(folder / HEADS)
     lines = [{"name": name, "status": "loaded", "as": here} for name, here in released.loaded.items()]
     lines += [{"name": name, "status": "skipped", "reason": reason} for name, reason in released.skipped.items()]
@@ -94,7 +95,7 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
     ]
     decoded = {key: json.loads(value) if key in ("backbone", "mean", "std") else value for key, value in facts.items()}
     text = json.dumps(decoded | {"heads": heads, "tensors": lines}, indent=1) + "\n"
-    (folder / TABLE).write_text(text, encoding="utf-8")
+    write_atomically(folder / TABLE, text)
     return [*written, folder / TABLE]
 
 

@@ -1,0 +1,313 @@
+"""What the JSON files of a work directory hold, and their reading: what does not fit is passed over, and named.
+
+The files may be cut, emptied or changed by anything: a reader gets the entries that make sense, never an exception.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from foundationx.core.strict_json import read_json
+from foundationx.core.types import Split, Task, TaskKey
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON: numbers that are not finite, for which it has no word, become null."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def harmless(text: str) -> str:
+    """Text for a cell of a CSV file: a spreadsheet takes one that begins with = + - @ for a formula and runs it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def from_json(text: str | bytes) -> Any:
+    """A value from strict JSON. Raises ValueError."""
+    return read_json(text.decode() if isinstance(text, bytes) else text)
+
+
+def _iso(text: str | None) -> str | None:
+    if text is not None:
+        datetime.datetime.fromisoformat(text)
+    return text
+
+
+def _task(name: str) -> str:
+    return Task(name).value
+
+
+def _split(name: str) -> str:
+    return Split(name).value
+
+
+def _head(name: str) -> str:
+    TaskKey.parse(name)
+    return name
+
+
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+TaskName = Annotated[str, AfterValidator(_task)]
+SplitName = Annotated[str, AfterValidator(_split)]
+HeadName = Annotated[str, AfterValidator(_head)]
+Time = Annotated[str | None, AfterValidator(_iso)]
+
+
+class _Entry(BaseModel):
+    """An entry of a file: the keys that readers rely on, of exactly these types; others may stand beside them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _LogRow(_Entry):
+    step: Count
+    visit: Count
+    cycle: Count
+    dataset: str
+    task: TaskName
+    phase: str
+    losses: dict[str, Finite]
+    lr: Finite
+    images_per_second: Finite
+
+
+class _IncidentRow(_Entry):
+    step: Count
+    kind: str
+    message: str
+    dataset: str
+    task: str
+    images: list[str]
+
+
+class _Metric(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: str
+    task: TaskName
+    metric: str
+    class_name: str = Field(alias="class")
+    value: Finite | None
+    n: Count
+    model: str
+    visit: Count
+    split: SplitName
+
+
+class _Phase(_Entry):
+    name: str
+    first_step: Count
+    steps: Count
+
+
+class _Visit(_Entry):
+    index: Count
+    cycle: Count
+    dataset: str
+    task: TaskName
+    phases: list[_Phase]
+
+
+class _Plan(_Entry):
+    visits: list[_Visit]
+    total_steps: Count
+
+
+class _ClassCount(_Entry):
+    name: str
+    positive: Count
+    negative: Count
+
+
+class _DatasetRow(_Entry):
+    dataset: str
+    task: TaskName
+    split: SplitName
+    images: Count
+    patients: Count
+    excluded: Count = 0
+    classes: list[_ClassCount]
+
+
+class _Run(_Entry):
+    name: str
+    started: Time
+    finished: Time
+    version: str
+    device: str
+    parameters: dict[str, Count]
+
+
+class _Roc(_Entry):
+    auroc: Finite
+    fpr: list[Finite]
+    tpr: list[Finite]
+
+    @model_validator(mode="after")
+    def _as_many(self) -> _Roc:
+        if len(self.fpr) != len(self.tpr):
+            raise ValueError("fpr and tpr differ in length")
+        return self
+
+
+class _Curves(_Entry):
+    model: str
+    split: str
+    classes: dict[str, _Roc]
+
+
+class _BadSample(_Entry):
+    dataset: str
+    task: str
+    file: str
+    row: str
+    reason: str
+
+
+class _Best(_Entry):
+    step: Count
+
+
+class _Anatomy(_Entry):
+    title: str
+    notes: list[str]
+    rows: list[dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_table(self) -> _Anatomy:
+        if any(row.keys() != self.rows[0].keys() for row in self.rows):
+            raise ValueError("rows have different columns")
+        return self
+
+
+LOG_ROW: TypeAdapter[Any] = TypeAdapter(_LogRow)
+INCIDENT_ROW: TypeAdapter[Any] = TypeAdapter(_IncidentRow)
+
+ROWS: dict[str, TypeAdapter[Any]] = {
+    "metrics.json": TypeAdapter(_Metric),
+    "datasets.json": TypeAdapter(_DatasetRow),
+    "bad_samples.json": TypeAdapter(_BadSample),
+}
+"""Files that hold a list: what a row is."""
+
+ENTRIES: dict[str, TypeAdapter[Any]] = {
+    "curves.json": TypeAdapter(dict[HeadName, _Curves]),
+    "best.json": TypeAdapter(dict[HeadName, _Best]),
+    "splits.json": TypeAdapter(dict[str, SplitName]),
+    "thresholds.json": TypeAdapter(dict[HeadName, dict[str, dict[str, dict[str, Any]]]]),
+}
+"""Files that hold a mapping: what it is; each entry is good or bad by itself."""
+
+WHOLE: dict[str, TypeAdapter[Any]] = {
+    "run.json": TypeAdapter(_Run),
+    "plan.json": TypeAdapter(_Plan),
+    "anatomy.json": TypeAdapter(_Anatomy),
+    "config.json": TypeAdapter(dict[str, Any]),
+}
+"""Files that are good or bad as a whole."""
+
+LINES: dict[str, TypeAdapter[Any]] = {"log.jsonl": LOG_ROW, "incidents.jsonl": INCIDENT_ROW}
+"""Files with a row on each line."""
+
+NAMES = (*LINES, *ROWS, *ENTRIES, *WHOLE)
+"""Every file that is checked when it is read."""
+
+
+def fits(schema: TypeAdapter[Any], value: Any) -> bool:
+    """Whether a value is what the schema describes."""
+    try:
+        schema.validate_python(value)
+    except (ValidationError, RecursionError):
+        return False
+    return True
+
+
+def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
+    """What of a JSON file can be used, and what is wrong with it.
+
+    Args:
+        path: File; it need not exist.
+        default: Value if there is no such file or nothing of it can be used.
+
+    Returns:
+        Value, and what was passed over (None: nothing).
+    """
+    if not path.exists():
+        return default, None
+    try:
+        value = from_json(path.read_bytes())
+    except (ValueError, OSError) as error:
+        return default, f"cannot be read ({type(error).__name__}: {error})"
+    kind = list if path.name in ROWS else dict if path.name in (*ENTRIES, *WHOLE) else type(default)
+    if (kind is not type(None)) and not isinstance(value, kind):
+        return default, f"holds a {type(value).__name__}, not a {kind.__name__}"
+    return _usable(path.name, value, default)
+
+
+def _usable(name: str, value: Any, default: Any) -> tuple[Any, str | None]:
+    """The entries of a file's content that make sense, and how many do not."""
+    if name in ROWS:
+        good: Any = [row for row in value if fits(ROWS[name], row)]
+    elif name in ENTRIES:
+        good = {key: item for key, item in value.items() if fits(ENTRIES[name], {key: item})}
+    elif name in WHOLE:
+        return (value, None) if fits(WHOLE[name], value) else (default, "lacks entries, or has some of another type")
+    else:
+        return value, None
+    missing = len(value) - len(good)
+    return good, f"{missing} of {len(value)} entries make no sense" if missing else None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file with one JSON object per line; none if there is no such file.
+
+    Lines that are no JSON object are dropped, as is an incomplete last one, left by a run that was killed while
+    writing.
+    """
+    return _read_lines(path)[0]
+
+
+def read_checked_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """Rows that make sense of a file of :data:`LINES`, and what is wrong with it."""
+    rows, lines, fault = _read_lines(path)
+    good = [row for row in rows if fits(LINES[path.name], row)]
+    if fault is None and lines > len(good):
+        fault = f"{lines - len(good)} of {lines} lines make no sense"
+    return good, fault
+
+
+def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int, str | None]:
+    """Rows, number of complete lines, and why the file cannot be read."""
+    if not path.exists():
+        return [], 0, None
+    try:
+        *complete, _rest = path.read_bytes().split(b"\n")  # _rest: b"" or an incomplete line
+    except OSError as error:
+        return [], 0, f"cannot be read ({error.strerror})"
+    rows = []
+    for line in complete:
+        try:
+            row = from_json(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows, len(complete), None
