@@ -80,13 +80,10 @@ class _Entry(BaseModel):
 class _LogRow(_Entry):
     step: Count
     visit: Count
-    cycle: Count
     dataset: str
     task: TaskName
-    phase: str
     losses: dict[str, Finite]
-    lr: Finite
-    images_per_second: Finite
+    images_per_second: Finite = 0.0
 
 
 class _IncidentRow(_Entry):

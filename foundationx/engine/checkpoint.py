@@ -225,8 +225,8 @@ def _opened(content: dict[str, Any], where: str) -> Checkpoint:
     kinds = {"config": str, "classes": dict, "step": int, "visit": int}
     kinds |= dict.fromkeys(("student", "teacher", "optimizer", "progress"), dict)
     for name, kind in kinds.items():
-        if not isinstance(content.get(name), kind) or (name == "classes" and not content[name]):
-            found = f"its entry {name!r} is {'missing' if name not in content else 'empty or no ' + kind.__name__}"
+        if not isinstance(content.get(name), kind):
+            found = f"its entry {name!r} is {'missing' if name not in content else 'no ' + kind.__name__}"
             raise DamagedCheckpointError(where, found, "a whole checkpoint", FIX)
     for name in ("student", "teacher"):
         _check_weights(content[name], f"{where}, {name}")

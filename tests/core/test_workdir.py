@@ -1,5 +1,6 @@
 """The files of a run: rows replace their like, torn lines are dropped, examples come back as they were."""
 
+import json
 import subprocess
 import sys
 
@@ -27,8 +28,9 @@ def test_metric_rows_are_added_and_replaced_by_what_they_are_of(tmp_path):
 def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
     work = WorkDir(tmp_path)
     assert work.read_log() == []
-    work.log.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert work.read_log() == [{"step": 1}, {"step": 2}]
+    rows = [{"step": n, "visit": 1, "dataset": "a", "task": "detection", "losses": {"task": 0.5}} for n in (1, 2)]
+    work.log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"st')
+    assert work.read_log() == rows
 
 
 def test_examples_come_back_as_they_were(tmp_path):

@@ -194,7 +194,7 @@ CHECKPOINTS = (
     {f"{name} missing": without(name) for name in ENTRIES}
     | {f"{name} is a list": other([1], name) for name in ENTRIES}
     | {f"{name} is a number": other(3.5, name) for name in ENTRIES}
-    | {f"{name} is empty": other({}, name) for name in ("student", "teacher", "optimizer", "progress", "classes")}
+    | {f"{name} is empty": other({}, name) for name in ("student", "teacher", "optimizer", "progress")}
     | {f"progress.{name} missing": without("progress", name) for name in PROGRESS}
     | {
         "configuration is no JSON": other("{", "config"),
