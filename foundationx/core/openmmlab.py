@@ -72,7 +72,7 @@ def _placeholder_ops() -> types.ModuleType:
 
         return refuse
 
-    module.__getattr__ = operator  # type: ignore[method-assign]
+    module.__getattr__ = operator  # type: ignore[method-assign]  # PEP 562: a module may have one
     return module
 
 
