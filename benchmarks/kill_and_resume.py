@@ -165,7 +165,7 @@ def differences(one: Path, two: Path) -> list[str]:
         result += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
     logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
     result += ["log.jsonl"] if logs[0] != logs[1] else []
-    reported = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "file"] for f in (one, two)]
+    reported = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "io"] for f in (one, two)]
     result += ["incidents.jsonl"] if reported[0] != reported[1] else []
     for name in ("metrics.json", "curves.json", "best.json"):
         result += [name] if (one / name).read_text() != (two / name).read_text() else []

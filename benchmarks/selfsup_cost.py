@@ -36,13 +36,13 @@ CARD, BATCH, MOMENTS, TIMED = "phantom_labels", 2, 20, 8
 DESCRIBED = {
     "adam": {"contrast": "1 s + 1 t at 224"},
     "adam_v2": {"localise": "-", "localise + compose + decompose": "6 s + 5 t at 224, 8 s at 96"},
-    "peac": {"order + restore + whole + place": "2 s + 2 t at 448"},
-    "ace": {"whole + divide + compose": "2 s + 2 t at 448"},
+    "peac": {"order + restore + global + local": "2 s + 2 t at 448"},
+    "ace": {"global + divide + compose": "2 s + 2 t at 448"},
     "lamps": {
         "extrapolate": "2 s at 352, 2 t at 448",
         "order + coherence": "2 s + 2 t at 448",
         "compose + decompose": "2 s + 2 t at 448, 8 s + 8 t at 224",
-        "whole + place": "-",
+        "global + local": "-",
     },
 }
 """``docs/methods/self_supervision.md``, "7.8 Cost per image", by the losses of a batch; "-" if it has no entry."""

@@ -12,13 +12,13 @@ BY_HAND = {
         "localise": ({224: 2, 96: 8}, {224: 2}),  # the student sees all ten crops, the teacher two
         "localise + compose + decompose": ({224: 6, 96: 8}, {224: 5}),  # whole, centred and four parts; no centred
     },
-    "peac": {"order + restore + whole + place": ({448: 2}, {448: 2})},
-    "ace": {"whole + divide + compose": ({448: 2}, {448: 2})},
+    "peac": {"order + restore + global + local": ({448: 2}, {448: 2})},
+    "ace": {"global + divide + compose": ({448: 2}, {448: 2})},
     "lamps": {  # the first three: half of the described ones, which count two crops of an image
         "extrapolate": ({352: 1}, {448: 1}),
         "order + coherence": ({448: 1}, {448: 1}),
         "compose + decompose": ({448: 1, 224: 4}, {448: 1, 224: 4}),
-        "whole + place": ({448: 2}, {448: 2}),
+        "global + local": ({448: 2}, {448: 2}),
     },
 }
 
