@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,22 +258,31 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def newest_good_checkpoint(folder: Path) -> tuple[Checkpoint, list[FoundationXError]]:
-    """The newest checkpoint of a work directory that can be read, and what is wrong with the newer ones.
+def newest_good_checkpoint(
+    folder: Path, use: Callable[[Checkpoint], object] = lambda checkpoint: None
+) -> tuple[Checkpoint, list[FoundationXError]]:
+    """The newest checkpoint of a work directory that can be used, and what is wrong with the newer ones.
+
+    Args:
+        folder: Work directory or its ``checkpoints`` folder.
+        use: Loads a checkpoint; one that turns out to be damaged only then is passed over too.
 
     Raises:
-        CheckpointError: There is none, or none can be read.
+        CheckpointError: There is none, or none can be used.
     """
     faults: list[FoundationXError] = []
     for path in reversed(checkpoints_in(folder)):
         try:
-            return read_checkpoint(path), faults
-        except (CheckpointError, ConfigError) as error:
+            checkpoint = read_checkpoint(path)
+            use(checkpoint)
+        except (DamagedCheckpointError, ConfigError) as error:
             faults.append(error)
-    raise unreadable(folder, faults)
+        else:
+            return checkpoint, faults
+    raise _unreadable(folder, faults)
 
 
-def unreadable(folder: Path, faults: Sequence[FoundationXError]) -> CheckpointError:
+def _unreadable(folder: Path, faults: Sequence[FoundationXError]) -> CheckpointError:
     """The error of a folder none of whose checkpoints can be used: what is wrong with each."""
     if not faults:
         return _no_checkpoint(folder)

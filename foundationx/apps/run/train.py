@@ -20,13 +20,13 @@ from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
-from foundationx.core.errors import CheckpointError, ConfigError, DamagedCheckpointError, FoundationXError
+from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.progress import ProgressCallback
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import PlanSampler, SamplerSegment, make_loader
-from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, read_checkpoint, unreadable
+from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, newest_good_checkpoint
 from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog, TensorBoardLog
@@ -212,20 +212,17 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     begun = folder.log.exists() or (folder.root / "config.json").exists()
     if begun and not checkpoints_in(folder.root):
         return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run starts from step 0")]
-    faults: list[FoundationXError] = []
-    for path in reversed(checkpoints_in(folder.root)):
-        try:
-            checkpoint = read_checkpoint(path)
-            taken = _taken_changes(checkpoint, trainer, folder)
-            trainer.resume(checkpoint)
-        except (DamagedCheckpointError, ConfigError) as error:
-            faults.append(error)
-            continue
-        used = f"step {checkpoint.step} is used instead"
-        incidents = [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
-        from_here = f"from step {checkpoint.step} on"
-        return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
-    raise unreadable(folder.root, faults)
+    taken: list[Change] = []
+
+    def load(checkpoint: Checkpoint) -> None:
+        taken[:] = _taken_changes(checkpoint, trainer, folder)
+        trainer.resume(checkpoint)
+
+    checkpoint, faults = newest_good_checkpoint(folder.root, load)
+    used = f"step {checkpoint.step} is used instead"
+    incidents = [Incident(checkpoint.step, "io", f"{fault.where}: {fault.found}; {used}") for fault in faults]
+    from_here = f"from step {checkpoint.step} on"
+    return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
 
 
 def _taken_changes(checkpoint: Checkpoint, trainer: Trainer, folder: WorkDir) -> list[Change]:
