@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/selfsup_transfer.py --out build/selfsup_cxr_multi --data-root ../shared/data/cxr_multi
 
 Every objective pretrains the small Swin for the same processor time on the same unlabelled images: generated ones, or
-all images of ``configs/quickstart/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
+all images of ``tests/configs/cxr_multi.py``. Its teacher's backbone then starts segmentation from 3, 6 and 12
 images (several seeds: which images, their order, and the new layers), and is measured frozen by
 ``foundationx/evaluation/anatomy/``. Beside it: the same network from random weights. Tested are patients of whom no
 image was pretrained or tuned on. Writes results.json, table.md and dice.png after every start; what was finished is not

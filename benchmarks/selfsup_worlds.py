@@ -17,6 +17,7 @@ from foundationx.core.types import Annotations, Split, Task, TaskKey
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.datasets.cards.catalog import ENVIRONMENT
 from foundationx.evaluation.anatomy.landmarks import mask_landmarks
 from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.phantoms.phantom import make_phantom
@@ -26,7 +27,8 @@ SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
 ALL_IMAGES = TaskKey("all_films", Task.SELF_SUPERVISION)
 FIRST_MEASURED_PATIENT = 900_000_000
 SIDE, IMAGES = 256, 32
-REAL = Path(__file__).resolve().parents[1] / "configs" / "quickstart" / "cxr_multi.py"
+REAL = Path(__file__).resolve().parents[1] / "tests" / "configs" / "cxr_multi.py"
+os.environ.setdefault(ENVIRONMENT, str(REAL.parents[1] / "registry"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def generated_world(folder: Path, images: int) -> World:
 
 
 def real_world(folder: Path) -> World:
-    """The images of ``configs/quickstart/cxr_multi.py``, and its lung masks."""
+    """The images of ``tests/configs/cxr_multi.py``, and its lung masks."""
     cards = tuple(dataset.card for dataset in load_config(REAL).datasets)
     return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), generated=False)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.cards.catalog import Catalog
 from fuzzing.images import made
+from tests.helpers.cards import all_cards
 from tests.helpers.layouts import LAYOUTS, write_layout
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".mha", ".IMG", ".dicom")
@@ -45,7 +46,7 @@ def downloads(base: Path, shared: Path | None) -> list[Download]:
     result = [_generated(name, base / "generated") for name in LAYOUTS]
     if shared is not None:
         shutil.copytree(shared / "cxr_multi", base / "multi")
-        catalog = Catalog(default_folders()[:1])
+        catalog = all_cards()
         names = [name for name in catalog.names() if name.startswith("multi_")]
         result += [_of_card(catalog, name, base / "multi") for name in names]
         _published(shared / "annotations", base / "published")

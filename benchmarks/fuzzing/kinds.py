@@ -18,7 +18,7 @@ from foundationx.core.errors import FoundationXError
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.datasets.annotations import READERS
 from foundationx.datasets.cards.card import Card, load_card
-from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.cards.catalog import default_folders
 from foundationx.datasets.exclusion import read_exclusions
 from foundationx.datasets.fusion.recipe import load_recipe
 from fuzzing.folders import Download, downloads
@@ -27,6 +27,7 @@ from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judg
 from fuzzing.mutate import ODD_TEXTS, ODD_VALUES, Random, damaged, odd_table, odd_value
 from fuzzing.plant import bad_image, bad_package, bad_place, bad_table, planted
 from fuzzing.texts import bad_text, bad_values, strange_words
+from tests.helpers.cards import all_cards
 
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEM = ("/usr", "/lib", "/proc", "/sys", "/dev/null", "/dev/urandom", sys.prefix, sys.base_prefix)
@@ -60,7 +61,7 @@ class Sandbox:
         everything = downloads(base, shared)
         self.generated = [item for item in everything if "generated" in item.data_root.parts]
         self.published = [item for item in everything if item not in self.generated]
-        self.catalog = Catalog(default_folders()[:1])
+        self.catalog = all_cards()
         self.cards = [path.read_text() for path in sorted(default_folders()[0].glob("*.yaml"))]
         self.recipes = [path.read_text() for path in sorted((PROJECT / "configs/recipes").glob("*.yaml"))]
         self.configs = sorted((PROJECT / "configs").glob("[a-z]*/*.py"))

@@ -114,7 +114,7 @@ def test_data_list_and_show(capsys):
     assert main(["data", "list"]) == 0
     shown = capsys.readouterr().out
     assert "nih_chestxray14" in shown and "classification (14)" in shown
-    assert main(["data", "show", "covid_chestxray"]) == 0
+    assert main(["data", "show", "ieee8023_covid"]) == 0
     assert "reader: findings_csv" in capsys.readouterr().out
     assert main(["data", "show", "nih_chestxray4"]) == FAULT
     assert "did you mean 'nih_chestxray14'" in capsys.readouterr().err

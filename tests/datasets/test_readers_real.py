@@ -18,12 +18,12 @@ import pytest
 
 from foundationx.core.types import Annotations, Split, Task, annotated_tasks
 from foundationx.datasets.annotations import read_annotations
-from foundationx.datasets.cards.catalog import Catalog, default_folders
 from foundationx.datasets.splits import assign_splits
+from tests.helpers.cards import all_cards
 from tests.helpers.reader_cards import make_card
 
 pytestmark = pytest.mark.shared
-CATALOG = Catalog(default_folders()[:1])
+CATALOG = all_cards()
 MULTI = tuple(name for name in CATALOG.names() if name.startswith("multi_"))
 REAL = tuple(name for name in CATALOG.names() if name.startswith("covid_"))
 

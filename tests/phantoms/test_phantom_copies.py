@@ -19,8 +19,9 @@ from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.phantoms.copy import write_copies
 from foundationx.phantoms.copy_writer import RECORD
+from tests.helpers.cards import all_cards
 
-CATALOG = Catalog()
+CATALOG = all_cards()
 NAMES = CATALOG.names()
 IMAGES, SIDE = 8, 48
 

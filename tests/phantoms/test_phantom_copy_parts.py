@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from foundationx.core.errors import CardError
-from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.readers._runs import runs_from_text
 from foundationx.phantoms.copy_writer import CopyWriter
 from foundationx.phantoms.expressions import Group, example, parse
 from foundationx.phantoms.ground_truth import FindingAllocator, LabelSpace
 from foundationx.phantoms.layouts._outlines import outline, runs
 from foundationx.phantoms.names import Rule, file_name
+from tests.helpers.cards import all_cards
 
-CARDS = [Catalog().card(name) for name in Catalog().names()]
+CATALOG = all_cards()
+CARDS = [CATALOG.card(name) for name in CATALOG.names()]
 EXPRESSIONS = sorted(
     {card.patient.pattern for card in CARDS if card.patient and card.patient.pattern}
     | {expression for card in CARDS if card.patient for expression in card.patient.namespaces.values()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foundationx.core.config.run import RunConfig
 
 HELP = "find duplicate patients and images across splits and datasets"
-EXAMPLE = "foundationx data audit quickstart/cxr_multi --data-root data --out audit"
+EXAMPLE = "foundationx data audit quickstart/tuberculosis --data-root data --out audit"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 # Seven small real sets in the published formats: labels, boxes, polygons, masks with unknown pixels, overlapping masks,
 # class folders. Patients of several sets stay on one side of the split.
-_base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
+_base_ = ["../../configs/_base_/swin_nano.py", "../../configs/_base_/schedule.py", "../../configs/_base_/views.py"]
 
 name = "cxr_multi"
 image_size = 192

@@ -1,6 +1,6 @@
 # Real chest X-rays of the public covid-chestxray-dataset, annotated by three groups: findings, lung boxes, lung masks.
 # https://github.com/ieee8023/covid-chestxray-dataset (images: licence of each in metadata.csv)
-_base_ = ["../_base_/swin_nano.py", "../_base_/schedule.py", "../_base_/views.py"]
+_base_ = ["../../configs/_base_/swin_nano.py", "../../configs/_base_/schedule.py", "../../configs/_base_/views.py"]
 
 name = "covid_cxr"
 image_size = 192
