@@ -12,11 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from foundationx.core.errors import CardError
-from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.card import Card, PatientTable
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.cards.schema import listed_name
 from foundationx.phantoms.copy_writer import CopyWriter
 from foundationx.phantoms.drawing import LEAST_SIDE, DrawnImage
+from foundationx.phantoms.expressions import example
 from foundationx.phantoms.ground_truth import ImageTruth
 from foundationx.phantoms.image_set import ImageSet
 from foundationx.phantoms.layouts._context import LayoutContext
@@ -86,7 +87,7 @@ def _paths(card: Card) -> set[str]:
     """Folder and files of a card, relative to the data root."""
     files = [part.file for spec in card.tasks.values() for part in spec.files if part.file]
     files += [join.file for spec in card.tasks.values() for join in spec.join]
-    files += [card.patient.table] if card.patient is not None and card.patient.table else []
+    files += [table.file[0] for table in card.patient.tables if table.required] if card.patient is not None else []
     return {os.path.normpath(card.root), *(os.path.normpath(f"{card.root}/{file}") for file in files)}
 
 
@@ -108,20 +109,34 @@ def _write_image_set(image_set: ImageSet, writer: CopyWriter) -> None:
 
 
 def _list_patients(image_set: ImageSet, card: Card, writer: CopyWriter) -> None:
-    """Adds the images to the card's table of patients."""
+    """Adds the images to the tables of patients that the card requires, each to one of those that list images."""
     key = card.patient
-    if key is None or key.table is None or key.image_column is None or key.value_column is None:
+    required = [table for table in key.tables if table.required] if key is not None else []
+    if key is None or not required:
         return
-    table = writer.table(os.path.normpath(f"{card.root}/{key.table}"))
+    naming = [table for table in required if not table.translates]
     for image in image_set.images:
         if key.unlisted == "own" and image.patient % 2:
             continue
-        name, patient = listed_name(image_set.paths[image.number], key.image_value), image_set.patient(card, image)
-        same = [row for row in table.rows.values() if row.get(key.image_column) == name]
-        for row in same:
-            row[key.value_column] = patient
-        if not same:
-            table.put((card.name, name), {key.image_column: name, key.value_column: patient})
+        path, value = image_set.paths[image.number], image_set.patient(card, image)
+        if naming:
+            table = naming[image.patient // 2 % len(naming)]
+            _list_patient(table, listed_name(path, table.image_value), value, card, writer)
+        for table in (table for table in required if table.translates):
+            expression = next(iter(key.namespaces.values()), r"(\d{5})")
+            other = example(expression, image.patient, image.patient)
+            _list_patient(table, listed_name(path, table.image_value, value), other, card, writer)
+
+
+def _list_patient(table: PatientTable, name: str, patient: str, card: Card, writer: CopyWriter) -> None:
+    """Adds an image to a table of patients; rows that other cards have written for it get the patient, too."""
+    column, value_column = table.image_column[0], table.value_column[0]
+    buffer = writer.table(os.path.normpath(f"{card.root}/{table.file[0]}"))
+    same = [row for row in buffer.rows.values() if row.get(column) == name]
+    for row in same:
+        row[value_column] = patient
+    if not same:
+        buffer.put((card.name, name), {column: name, value_column: patient})
 
 
 def _list_splits(image_set: ImageSet, card: Card, lists: dict[str, list[str]]) -> None:

@@ -131,11 +131,14 @@ class TableBuffer:
         return any(column in row for row in self.rows.values())
 
     def write(self, path: Path) -> None:
-        """Writes the file; compressed if its name ends in ``.gz``.
+        """Writes the file: records if its name ends in ``.json``, otherwise a table; compressed if it ends in ``.gz``.
 
         Raises:
             CardError: The card's header lacks a column, or a cell holds blanks in a table that blanks separate.
         """
+        if path.suffix == ".json":
+            path.write_text(json.dumps(list(self.rows.values())), encoding="utf-8")
+            return
         used = list(dict.fromkeys(column for row in self.rows.values() for column in row))
         columns = used if self.layout.header is None else list(self.layout.header)
         if unknown := [column for column in used if column not in columns]:

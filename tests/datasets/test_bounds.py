@@ -99,9 +99,9 @@ def test_split_lists_and_patient_tables_stand_in_the_data_root(folder, name):
     options = {"file": "f.csv", "images": "images", "options": {"image_column": "file"}}
     lists = make_card("label_columns_csv", ["Mass"], splits={"lists": {"test": name}}, **options)
     assert "splits.lists.test" in read_fault(folder, lists, CardError).where
-    patient = {"table": name, "image_column": "file", "value_column": "Mass"}
+    patient = {"tables": [{"file": name, "image_column": "file", "value_column": "Mass"}]}
     table = make_card("label_columns_csv", ["Mass"], patient=patient, **options)
-    assert "patient.table" in read_fault(folder, table, CardError).where
+    assert "patient.tables" in read_fault(folder, table, CardError).where
 
 
 def test_patterns_find_what_pathlib_finds(tmp_path):
@@ -204,7 +204,8 @@ def test_aliases_and_merged_keys_are_read(tmp_path):
 
 @pytest.mark.parametrize("template", ["{image:>9999999999}", "{image.__class__}", "{image!r:>99}", "{other}", "{"])
 def test_templates_of_cards_name_columns_and_do_nothing_else(folder, template):
-    patient = {"table": "f.csv", "image_column": "file", "value_column": "Mass", "image_value": template}
+    table = {"file": "f.csv", "image_column": "file", "value_column": "Mass", "image_value": template}
+    patient = {"tables": [table]}
     with pytest.raises(ValueError, match="Value error"):
         make_card("label_columns_csv", ["Mass"], file="f.csv", options={"image_column": "file"}, patient=patient)
     card = make_card("mask_folder", ["Mass"], "segmentation", options={"folders": {"Mass": "m"}, "mask_name": template})

@@ -17,6 +17,8 @@ from tests.helpers.reader_cards import card_values
 
 REGISTRY = Path(__file__).resolve().parents[2] / "data_registry"
 CARDS = sorted(REGISTRY.glob("*.yaml"))
+LISTS = {"file": "a.csv", "image_column": "image", "value_column": "who"}
+TRANSLATES = LISTS | {"image_value": "{value}"}
 
 
 def write(folder: Path, values: dict, name: str = "tiny.yaml") -> Path:
@@ -67,9 +69,14 @@ def test_a_loaded_card_cannot_be_changed(tmp_path, values):
         ("title", None, "title", "string"),
         ("tasks", {}, "tasks", "at least 1 item"),
         ("tasks", {"clasification": {}}, "tasks.clasification", "did you mean 'classification'?"),
-        ("patient", {}, "patient", "exactly one of column, pattern and table, found none"),
+        ("patient", {}, "patient", "exactly one of column, pattern and tables, found none"),
         ("patient", {"column": "a", "pattern": "(b)"}, "patient", "found column, pattern"),
-        ("patient", {"table": "a.csv"}, "patient", "image_column and value_column"),
+        ("patient", {"tables": [{"file": "a.csv"}]}, "patient.tables[0].image_column", "is missing"),
+        ("patient", {"tables": [TRANSLATES]}, "patient", "exactly one of column, pattern and tables, found none"),
+        ("patient", {"tables": [TRANSLATES, LISTS]}, "patient", "nothing gives a value before it"),
+        ("patient", {"column": "a", "tables": [LISTS]}, "patient", "found column, tables"),
+        ("patient", {"column": "a", "tables": [TRANSLATES], "unlisted": "own"}, "patient", "no such table is given"),
+        ("patient", {"column": "a", "same": [["1", "2"], ["2", "3"]]}, "patient", "'2' is given twice"),
         ("patient", {"pattern": "p("}, "patient", "not a regular expression"),
         ("patient", {"pattern": "p"}, "patient", "0 groups"),
         ("patient", {"colum": "a"}, "patient.colum", "did you mean 'column'?"),

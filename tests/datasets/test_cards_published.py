@@ -54,13 +54,8 @@ def test_a_split_list_may_name_images_by_the_end_of_their_path(folder):
 def test_an_image_that_the_patient_table_does_not_name_is_its_own_patient_if_the_card_declares_it(folder):
     folder.files("p/1.png", "p/2.png")
     folder.write("origin.csv", "image,old\n1,000123_4\n")
-    patient = {
-        "table": "origin.csv",
-        "image_column": "image",
-        "value_column": "old",
-        "image_value": "{image_stem}",
-        "namespaces": {"nih": "0*(\\d+)_\\d+"},
-    }
+    table = {"file": "origin.csv", "image_column": "image", "value_column": "old", "image_value": "{image_stem}"}
+    patient = {"tables": [table], "namespaces": {"nih": "0*(\\d+)_\\d+"}}
     assert "gives no patient for p/2.png" in fault(folder, make_card("class_folders", ["p"], patient=patient)).found
     result = folder.read(make_card("class_folders", ["p"], patient=patient | {"unlisted": "own"}))
     assert result.patients == ["nih:123", "tiny:2.png"]

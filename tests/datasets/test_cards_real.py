@@ -141,6 +141,12 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
     put(source / "metadata.csv", root / "metadata.csv")
     put(source / "non_nodule_filenames_orig_and_new.csv", root / "non_nodule_filenames_orig_and_new.csv")
     touch(root / "images", [line[2] for line in lines])
+    nodules = [("00000009_003", "n0239"), ("JPCLN007", "n0342"), ("987_IM-2-1001", "n0996"), ("12_ab34", "n0418")]
+    table = ["original_image_name,node21_img_id", *map(",".join, nodules)]
+    (root / "filenames_orig_and_new.csv").write_text("\n".join(table))
+    (tmp_path / "padchest").mkdir()
+    padchest = tmp_path / "padchest/PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+    padchest.write_text(f"ImageID,PatientID\n12_ab34.png,77\n{origin[2][0]}.png,78\n")
     rows = [{"name": name, "nodule": label == "1", "box": (x, y, w, h)} for _, h, name, label, w, x, y in lines]
 
     for task in (Task.CLASSIFICATION, Task.DETECTION):
@@ -155,12 +161,18 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
         assert result.targets[i].boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
     who = dict(zip(result.images, result.patients, strict=True))
     for old, base, new in origin[1:]:
-        patient = {"chestxray14": f"nih:{old[:8].lstrip('0')}", "jsrt": f"jsrt:{old}"}.get(base, f"node21:{old}")
+        names = {
+            "chestxray14": f"nih:{old[:8].lstrip('0')}",
+            "jsrt": f"jsrt:{old}",
+            "openi": f"openi:{old.split('_')[0]}",
+        }
+        patient = "padchest:78" if old == origin[2][0] else names.get(base, f"node21:{old}")
         assert who[f"images/{new}.mha"] == patient
-    assert Counter(patient.partition(":")[0] for patient in who.values()) == {
-        "nih": 1187,
-        "jsrt": 93,
-        "node21": 4882 - 1187 - 93,
+    for (_, new), patient in zip(nodules, ("nih:9", "jsrt:JPCLN007", "openi:987", "padchest:77"), strict=True):
+        assert who[f"images/{new}.mha"] == patient
+    named = {"nih": 1187 + 1, "jsrt": 93 + 1, "openi": 1102 + 1, "padchest": 2}
+    assert Counter(patient.partition(":")[0] for patient in who.values()) == named | {
+        "node21": 4882 - sum(named.values())
     }
 
 

@@ -122,7 +122,7 @@ def test_a_class_without_column(folder):
     assert "did you mean 'Effusions'?" in str(fault(folder, card, skip=True))
 
 
-TABLE = {"table": "who.csv", "image_column": "image", "value_column": "who"}
+TABLE = {"file": "who.csv", "image_column": "image", "value_column": "who"}
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -131,7 +131,7 @@ TABLE = {"table": "who.csv", "image_column": "image", "value_column": "who"}
     [
         ({"pattern": r"^(\d+)_"}, "the pattern"),
         ({"column": "who"}, "the column 'who' gives no patient for b.png"),
-        (TABLE, "who.csv with image 'b.png' gives no patient"),
+        ({"tables": [TABLE]}, "who.csv with image 'b.png' gives no patient"),
     ],
 )
 def test_an_image_without_patient(folder, patient, words, skip):
@@ -152,12 +152,14 @@ def test_an_image_without_patient(folder, patient, words, skip):
 def test_tables_of_patients_that_cannot_be_used(folder):
     folder.write("f.csv", "file,found\na.png,Mass\n")
     folder.write("who.csv", "image,who\na.png,p\na.png,q\n")
-    error = fault(folder, findings_card(patient=TABLE))
+    error = fault(folder, findings_card(patient={"tables": [TABLE]}))
     assert error.where == "who.csv row 3"
     assert "a.png has the patient q, but an earlier row gives p" in error.found
-    assert "did you mean 'who'?" in str(fault(folder, findings_card(patient=TABLE | {"value_column": "whom"})))
+    assert "did you mean 'who'?" in str(
+        fault(folder, findings_card(patient={"tables": [TABLE | {"value_column": "whom"}]}))
+    )
     with pytest.raises(CardError, match="outside the data root"):
-        folder.read(findings_card(patient=TABLE | {"table": "../../who.csv"}))
+        folder.read(findings_card(patient={"tables": [TABLE | {"file": "../../who.csv"}]}))
 
 
 def test_an_official_split_that_nobody_explained(folder):

@@ -267,10 +267,14 @@ def test_the_patient_in_a_table_beside_the_dataset(folder):
     card = findings_folder(
         folder,
         patient={
-            "table": "../index.csv",
-            "image_column": "image",
-            "value_column": "who",
-            "image_value": "set/{image_stem}",
+            "tables": [
+                {
+                    "file": "../index.csv",
+                    "image_column": "image",
+                    "value_column": "who",
+                    "image_value": "set/{image_stem}",
+                }
+            ],
             "namespaces": {"nih": "nih(.+)"},
         },
     )

@@ -23,6 +23,7 @@ def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Issue]:
         if not (folder / file).is_file():
             found, expected, fix = "there is no such file", f"a file in {folder}", "download it, or correct the card"
             yield Issue(IssueKind.FILES, Severity.FAULT, file, f"card: {key}", found, expected, fix, tasks)
+    yield from _missing_patient_tables(card, folder)
     listing = Images(DatasetFolder(folder, data_root))
     for task, spec in card.tasks.items():
         for pattern in {pattern: None for part in spec.files for pattern in part.images or ()}:
@@ -41,11 +42,19 @@ def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
                 yield part.file, "file", (task.value,)
         for join in spec.join:
             yield join.file, "join", (task.value,)
-    if card.patient is not None and card.patient.table is not None:
-        yield card.patient.table, "patient.table", every_task
     if card.splits is not None:
         for split, file in card.splits.lists.items():
             yield file, f"splits.lists.{split.value}", every_task
+
+
+def _missing_patient_tables(card: Card, folder: Path) -> Iterator[Issue]:
+    """A fault for every required table of patients of which no named file exists."""
+    for table in card.patient.tables if card.patient is not None else ():
+        if table.required and not any((folder / file).is_file() for file in table.file):
+            fix = f"download it{f' from {table.source}' if table.source else ''}, or correct the card"
+            tasks = tuple(task.value for task in card.tasks)
+            name, found, expected = " or ".join(table.file), "there is no such file", f"a file in {folder}"
+            yield Issue(IssueKind.FILES, Severity.FAULT, name, "card: patient.tables", found, expected, fix, tasks)
 
 
 def unannotated_files(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationE
 from foundationx.core.errors import CardError
 from foundationx.core.types import Split, Task
 from foundationx.core.validation import validation_error
-from foundationx.datasets.cards.schema import Part, check_expression, check_names, repeated
+from foundationx.datasets.cards.schema import Names, Part, check_expression, check_names, repeated, template_fields
 from foundationx.datasets.cards.strict_yaml import read_yaml
 from foundationx.datasets.cards.tasks import TaskSource
 
@@ -82,23 +82,55 @@ class Survey(Part):
     storage_gb: float | None = Field(None, gt=0, description="size of the download in gigabytes")
 
 
-class PatientKey(Part):
-    """Where the patient of an image is recorded: in a column, in the image's path or in another table.
+class PatientTable(Part):
+    """A published table that leads from an image, or from the patient known so far, to the patient."""
 
-    Exactly one of ``column``, ``pattern`` and ``table`` is set. The patient's name is ``namespace:value``; datasets
-    that share patients share the namespace, so that a patient is in the same split everywhere.
+    file: Names = Field(
+        description="CSV, or a JSON list of records; relative to the dataset's folder, inside the data root. "
+        "If several are named, the first that exists is read"
+    )
+    image_column: Names = Field(
+        description="column that names the image; of several, the first that the table has (in JSON: key of a record)"
+    )
+    value_column: Names = Field(
+        description="column that names the patient; of several, the first that the table has (in JSON: key of a record)"
+    )
+    image_value: str = Field(
+        "{image_name}",
+        description="how the table writes an image: {image} (path), {image_name} or {image_stem}; or {value}: what "
+        "column, pattern or the tables before have given, which this table translates",
+    )
+    required: bool = Field(True, description="false: the table is used if it exists")
+    namespace: str | None = Field(None, description="namespace of the table's patients; null: as for all others")
+    source: str | None = Field(None, description="where the table can be downloaded, for messages")
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> PatientTable:
+        check_names(self.image_value, ("image", "image_name", "image_stem", "value"))
+        return self
+
+    @property
+    def translates(self) -> bool:
+        """Whether the table translates an earlier value, not an image."""
+        return "value" in template_fields(self.image_value)
+
+
+class PatientKey(Part):
+    """Where the patient of an image is recorded: in a column, in the image's path, in other tables.
+
+    ``column`` or ``pattern`` give a value, or the first of ``tables`` that lists the image. Tables with ``{value}``
+    then translate the value; what they do not list stays. The patient's name is ``namespace:value``; datasets that
+    share patients share the namespace, so that a patient is in the same split everywhere.
     """
 
     column: str | None = Field(None, description="column of the annotation file (in JSON: key of the image's record)")
     pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the patient")
-    table: str | None = Field(None, description="CSV file, relative to the dataset's folder, inside the data root")
-    image_column: str | None = Field(None, description="column of the table that names the image")
-    value_column: str | None = Field(None, description="column of the table that names the patient")
-    image_value: str = Field(
-        "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
-    )
+    tables: tuple[PatientTable, ...] = Field((), description="tables of patients, in the order in which they are asked")
     unlisted: Literal["error", "own"] = Field(
-        "error", description="an image that is not in the table; own: it counts as its own patient"
+        "error", description="an image that is in no table; own: it counts as its own patient"
+    )
+    same: tuple[tuple[str, ...], ...] = Field(
+        (), description="groups of values that are one patient; the first of a group is the name"
     )
     namespace: str | None = Field(None, description="null: the card's name")
     namespaces: dict[str, str] = Field(
@@ -108,18 +140,25 @@ class PatientKey(Part):
 
     @model_validator(mode="after")
     def _one_source(self) -> PatientKey:
-        given = [name for name in ("column", "pattern", "table") if getattr(self, name) is not None]
+        naming = any(not table.translates for table in self.tables)
+        given = [name for name in ("column", "pattern") if getattr(self, name) is not None] + ["tables"] * naming
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of column, pattern and table, found {', '.join(given) or 'none'}")
-        if self.table is not None and not (self.image_column and self.value_column):
-            raise ValueError("a table needs image_column and value_column")
-        if self.unlisted != "error" and self.table is None:
-            raise ValueError("unlisted applies to a table, and no table is given")
+            raise ValueError(f"needs exactly one of column, pattern and tables, found {', '.join(given) or 'none'}")
+        if self.unlisted != "error" and not naming:
+            raise ValueError("unlisted applies to tables that list images, and no such table is given")
+        if self.tables and naming and self.tables[0].translates:
+            raise ValueError("the first table translates {value}, and nothing gives a value before it")
         for expression in [self.pattern, *self.namespaces.values()]:
             if expression is not None:
                 check_expression(expression)
-        check_names(self.image_value, ("image", "image_name", "image_stem"))
+        if twice := repeated(value for group in self.same for value in group):
+            raise ValueError(f"same: the value {twice[0]!r} is given twice")
         return self
+
+    @property
+    def all_namespaces(self) -> set[str]:
+        """Namespaces other than the key's own that a patient may have."""
+        return set(self.namespaces) | {table.namespace for table in self.tables if table.namespace is not None}
 
 
 class SplitSource(Part):

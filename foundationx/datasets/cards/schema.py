@@ -7,14 +7,26 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Part(BaseModel):
     """Base of all parts of a card: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _listed(value: Any) -> Any:
+    """Accepts a single name without a list."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str), Field(min_length=1)
+]
+"""One or several names of files, folders or columns."""
 
 
 def repeated(names: Iterable[str]) -> list[str]:
@@ -40,10 +52,16 @@ def check_names(template: str, known: Iterable[str]) -> None:
         raise ValueError(f"{template!r} may contain {', '.join(f'{{{name}}}' for name in known)}")
 
 
-def listed_name(image: str, template: str) -> str:
-    """How a table writes an image: a template with ``{image}`` (path), ``{image_name}`` or ``{image_stem}``, filled."""
+def listed_name(image: str, template: str, value: str = "") -> str:
+    """How a table writes an image: a template with ``{image}``, ``{image_name}``, ``{image_stem}`` or ``{value}``.
+
+    Args:
+        image: Path of the image.
+        template: Text with names in braces.
+        value: What is known of the image's patient so far.
+    """
     name = image.rpartition("/")[2]
-    return template.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0])
+    return template.format(image=image, image_name=name, image_stem=os.path.splitext(name)[0], value=value)
 
 
 def template_fields(template: str) -> tuple[str, ...]:

@@ -7,22 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from foundationx.core.types import Split
-from foundationx.datasets.cards.schema import Part, repeated, template_fields
+from foundationx.datasets.cards.schema import Names, Part, repeated, template_fields
 
 
 def _named(value: Any) -> Any:
     """Accepts a class given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
-
-
-def _listed(value: Any) -> Any:
-    """Accepts a single folder without a list."""
-    return (value,) if isinstance(value, str) else value
-
-
-Folders = Annotated[
-    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str), Field(min_length=1)
-]
 
 
 class ClassSpec(Part):
@@ -77,7 +67,7 @@ class AnnotationFile(Part):
     """One published annotation file, the folder of its images, and their official split."""
 
     file: str = Field("", description="relative to the dataset's folder, inside the data root; some readers need none")
-    images: Folders | None = Field(None, description="null: the same as the task's")
+    images: Names | None = Field(None, description="null: the same as the task's")
     image_suffix: str | None = Field(None, description="null: the same as the task's")
     split: Split | None = Field(None, description="official split of its images")
     options: dict[str, Any] = Field(default_factory=dict, description="reader options, which override the task's")
@@ -99,7 +89,7 @@ class TaskSource(Part):
     reader: str = Field(description="name of a reader, e.g. findings_csv")
     file: str = Field("", description="annotation file; some readers need none")
     parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, instead of file")
-    images: Folders = Field(
+    images: Names = Field(
         ("",), description="folders in front of the image names; * and ? stand for any name, ** for folders in folders"
     )
     image_suffix: str = Field("", description="appended to the image names, e.g. .png")

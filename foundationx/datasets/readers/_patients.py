@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
-from foundationx.datasets.cards.card import Card, PatientKey
+from foundationx.datasets.cards.card import Card, PatientKey, PatientTable
 from foundationx.datasets.cards.schema import listed_name
-from foundationx.datasets.readers._files import read_text
+from foundationx.datasets.readers._files import MissingFileError, read_json, read_text
 from foundationx.datasets.readers._paths import DatasetFolder
-from foundationx.datasets.readers._tables import read_table
+from foundationx.datasets.readers._tables import check_columns, read_header, read_table
 
 
 class Patients:
@@ -23,20 +23,18 @@ class Patients:
         folder: Folder of the dataset.
 
     Raises:
-        CardError: The patient table is outside the data root.
-        DataError: The patient table is missing, lacks a column or gives one image two patients.
+        CardError: A patient table is outside the data root.
+        DataError: A patient table is missing, lacks a column or gives one image two patients.
     """
 
     def __init__(self, card: Card, folder: DatasetFolder):
-        key = card.patient
-        self._key = key
-        self._namespace = (key.namespace if key else None) or card.name
-        self._pattern = re.compile(key.pattern) if key and key.pattern is not None else None
-        namespaces = key.namespaces if key else {}
-        self._other_namespaces = {name: re.compile(expression) for name, expression in namespaces.items()}
-        self._table: dict[str, str] = {}
-        if key is not None and key.table is not None:
-            self._table = _read_patients(folder.file(key.table, f"{card.file}: patient.table"), key)
+        key = card.patient or PatientKey.model_construct()
+        self._key = card.patient
+        self._namespace = key.namespace or card.name
+        self._pattern = re.compile(key.pattern) if key.pattern is not None else None
+        self._other_namespaces = {name: re.compile(expression) for name, expression in key.namespaces.items()}
+        self._first_of = {value: group[0] for group in key.same for value in group}
+        self._tables = [(table, _read_patients(table, card, folder)) for table in key.tables]
 
     def name(self, image: str, cells: Mapping[str, object], where: str) -> str:
         """The patient of an image.
@@ -51,43 +49,85 @@ class Patients:
         """
         if self._key is None:
             return f"{self._namespace}:{image}"
-        value = self._value(self._key, image, cells, where)
-        for namespace, expression in self._other_namespaces.items():
-            if match := expression.fullmatch(value):
-                return f"{namespace}:{match.group(1)}"
-        return f"{self._namespace}:{value}"
-
-    def _value(self, key: PatientKey, image: str, cells: Mapping[str, object], where: str) -> str:
-        if key.column is not None:
-            value, origin = _text(cells.get(key.column)), f"the column {key.column!r}"
+        if self._key.column is not None:
+            value, origin = _text(cells.get(self._key.column)), f"the column {self._key.column!r}"
         elif self._pattern is not None:
             match = self._pattern.search(image)
-            value, origin = match.group(1) if match else "", f"the pattern {key.pattern!r}"
+            value, origin = match.group(1) if match else "", f"the pattern {self._key.pattern!r}"
         else:
-            listed = listed_name(image, key.image_value)
-            value, origin = self._table.get(listed, ""), f"{key.table} with {key.image_column} {listed!r}"
-            if not value and key.unlisted == "own":
-                return image.rpartition("/")[2]
+            value, origin = "", ", ".join(_listing(table, image) for table, _ in self._tables if not table.translates)
+        namespace = None
+        for table, patients in self._tables:
+            if bool(value) == table.translates:
+                found = patients.get(listed_name(image, table.image_value, value), "")
+                value, namespace = (found, table.namespace) if found else (value, namespace)
+        if not value and self._key.unlisted == "own" and not (self._key.column or self._key.pattern):
+            return f"{self._namespace}:{image.rpartition('/')[2]}"
         if not value:
             raise DataError(where, f"{origin} gives no patient for {image}", "a patient", "correct patient in the card")
-        return value
+        return self._named(self._first_of.get(value, value), namespace)
+
+    def _named(self, value: str, namespace: str | None) -> str:
+        """The value in its namespace: that of the table it is from, that of an expression, or the card's."""
+        if namespace is not None:
+            return f"{namespace}:{value}"
+        for other, expression in self._other_namespaces.items():
+            if match := expression.fullmatch(value):
+                return f"{other}:{match.group(1)}"
+        return f"{self._namespace}:{value}"
+
+
+def _listing(table: PatientTable, image: str) -> str:
+    return f"{' or '.join(table.file)} with {' or '.join(table.image_column)} {listed_name(image, table.image_value)!r}"
 
 
 def _text(value: object) -> str:
     """A cell as text; in JSON it may be a number or null."""
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).strip()
 
 
-def _read_patients(path: Path, key: PatientKey) -> dict[str, str]:
-    """Patients by image, as the table writes the image."""
-    image_column, value_column = key.image_column or "", key.value_column or ""  # a card with a table has both
+def _read_patients(table: PatientTable, card: Card, folder: DatasetFolder) -> dict[str, str]:
+    """Patients by image, as the table writes the image; empty if a table that is not required does not exist."""
+    paths = {name: folder.file(name, f"{card.file}: patient.tables") for name in table.file}
+    existing = next((path for path in paths.values() if path.is_file()), None)
+    if existing is None and not table.required:
+        return {}
+    if existing is None:
+        fix = f"download it{f' from {table.source}' if table.source else ''}, or correct patient.tables in the card"
+        found = f"there is no such file ({next(iter(paths.values()))})"
+        raise MissingFileError(" or ".join(paths), found, "the published table of patients", fix)
     patients: dict[str, str] = {}
-    for row in read_table(path, path.name, [image_column, value_column]).rows:
-        image, patient = row.cells[image_column], row.cells[value_column]
+    for where, image, patient in _rows(existing, table):
         if patients.setdefault(image, patient) != patient:
             other = f"{image} has the patient {patient}, but an earlier row gives {patients[image]}"
-            raise DataError(row.where, other, "one patient per image", "remove one of the rows")
+            raise DataError(where, other, "one patient per image", "remove one of the rows")
     return patients
+
+
+def _rows(path: Path, table: PatientTable) -> Iterator[tuple[str, str, str]]:
+    """Location, image and patient of every row or record."""
+    if path.suffix == ".json":
+        yield from _records(read_json(path, path.name), path.name, table)
+        return
+    columns = read_header(path, path.name)
+    image, patient = _column(table.image_column, columns), _column(table.value_column, columns)
+    for row in read_table(path, path.name, [image, patient]).rows:
+        yield row.where, row.cells[image], row.cells[patient]
+
+
+def _records(records: object, name: str, table: PatientTable) -> Iterator[tuple[str, str, str]]:
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise DataError(name, "is not a list of records", "a JSON list of objects", "correct patient.tables")
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    image, patient = _column(table.image_column, keys), _column(table.value_column, keys)
+    check_columns(keys, [image, patient], name)
+    for number, record in enumerate(records, start=1):
+        yield f"{name} record {number}", _text(record.get(image)), _text(record.get(patient))
+
+
+def _column(names: Sequence[str], available: Collection[str]) -> str:
+    """The first of the names that the table has; the first of all if it has none, for the message."""
+    return next((name for name in names if name in available), names[0])
 
 
 class OfficialSplits:
