@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundationx.core.errors import DataError
+from foundationx.curation.audit.fingerprint import fingerprint
+from foundationx.data.cache.store import image_key
 from foundationx.data.pixels.raw_images import META_TYPES, read_jsrt, read_metaimage
 from foundationx.data.pixels.read import read_grey, read_mask
 
@@ -23,7 +25,7 @@ def header(kind: str = "MET_SHORT", size: str = "3 2", **keys: str) -> bytes:
     lines |= {"DimSize": size, "ElementType": kind} | keys
     data_file = lines.pop("ElementDataFile", "LOCAL")
     text = "".join(f"{key} = {value}\n" for key, value in lines.items())
-    return (text + f"ElementDataFile = {data_file}\n").encode("ascii")
+    return (text + f"ElementDataFile = {data_file}\n").encode()
 
 
 def shorts(order: str = "<") -> bytes:
@@ -75,7 +77,7 @@ def test_a_metaimage_becomes_grey_bytes_whatever_it_is_called(tmp_path):
         (header() + shorts() + b"\0", "13 bytes of pixels"),
         (header()[:-8], "header does not end"),
         (b"ObjectType = Image\n" + b"x" * 100_000, "header does not end"),
-        (header(ElementDataFile="a.raw"), "another file, 'a.raw'"),
+        (header(ElementDataFile="a.raw"), "in 'a.raw', which does not exist"),
         (header(BinaryData="False") + b"1 2 3 4 5 6", "as text"),
         (header(size="3 1 2") + shorts(), "DimSize = 3 1 2"),
         (header(size="6") + shorts(), "NDims = 1"),
@@ -109,6 +111,84 @@ def test_damaged_metaimages_give_an_image_or_a_reason(tmp_path, place, value, cu
         assert read_grey(path).dtype == np.uint8
     except DataError as error:
         assert str(path) in error.where
+
+
+def pair(folder, kind="MET_SHORT", size="3 2", data=None, file="a.raw", name="a.mhd", **keys):
+    """A MetaImage in two files."""
+    folder.mkdir(exist_ok=True)
+    (folder / file).write_bytes(shorts() if data is None else data)
+    (folder / name).write_bytes(header(kind, size, ElementDataFile=file, **keys))
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        (shorts(), {}),
+        (shorts(">"), {"BinaryDataByteOrderMSB": "True"}),
+        (zlib.compress(shorts()), {"CompressedData": "True", "file": "a.zraw"}),
+        (zlib.compress(shorts(">")), {"CompressedData": "True", "ElementByteOrderMSB": "True", "size": "3 2 1"}),
+        (b"x" * 7 + shorts(), {"HeaderSize": "7"}),
+        (b"x" * 7 + shorts(), {"HeaderSize": "-1"}),
+        (shorts(), {"file": "film one.RAW"}),
+        (shorts(), {"file": "r\u00f6ntgen.raw"}),
+    ],
+)
+def test_a_metaimage_pair_is_read_as_the_same_image_in_one_file(tmp_path, data, keys):
+    """CRASS publishes .mhd with .raw; the same numbers as one .mha are the reference."""
+    path = pair(tmp_path, data=data, **keys)
+    (tmp_path / "one.mha").write_bytes(header() + shorts())
+    assert read_grey(path).tolist() == read_grey(tmp_path / "one.mha").tolist()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "b.mhd").symlink_to(path)
+    assert read_grey(tmp_path / "linked" / "b.mhd").tolist() == read_grey(path).tolist()
+
+
+def test_a_pair_of_masks_is_read_and_its_header_may_end_without_a_line_break(tmp_path):
+    path = pair(tmp_path, "MET_UCHAR", data=bytes([0, 1, 1, 0, 0, 1]))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert read_mask(path).tolist() == [[0, 1, 1], [0, 0, 1]]
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_mask(path).tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
+def test_faulty_pairs_are_refused_with_the_reason(tmp_path):
+    path = pair(tmp_path / "set")
+    (tmp_path / "set" / "a.raw").unlink()
+    with pytest.raises(DataError, match=r"in 'a\.raw', which does not exist") as caught:
+        read_grey(path)
+    assert caught.value.fix == "put 'a.raw' beside a.mhd, as it was published"
+    (tmp_path / "secret.raw").write_bytes(shorts())
+    for file in ("../secret.raw", str(tmp_path / "secret.raw"), "a.mhd", "set/../../secret.raw"):
+        path.write_bytes(header(ElementDataFile=file))
+        with pytest.raises(DataError, match="its pixels are in"):
+            read_grey(path)
+    (tmp_path / "set" / "a.raw").symlink_to(tmp_path / "secret.raw")
+    path.write_bytes(header(ElementDataFile="a.raw"))
+    with pytest.raises(DataError, match=r"its pixels are in 'a\.raw'"):
+        read_grey(path)
+    for file in ("LIST", "LIST 2D", "slice%03d.raw 1 2 1"):
+        path.write_bytes(header(ElementDataFile=file))
+        with pytest.raises(DataError, match="in several files"):
+            read_grey(path)
+    path = pair(tmp_path / "short", data=shorts()[:-1])
+    with pytest.raises(DataError, match="11 bytes of pixels"):
+        read_grey(path)
+    path = pair(tmp_path / "odd", HeaderSize="x")
+    with pytest.raises(DataError, match="HeaderSize is 'x'"):
+        read_grey(path)
+
+
+def test_the_cache_and_the_fingerprint_see_both_files_of_a_pair(tmp_path):
+    one, two = pair(tmp_path / "one"), pair(tmp_path / "two", data=shorts()[::-1])
+    assert one.read_bytes() == two.read_bytes()
+    assert fingerprint(one).content != fingerprint(two).content
+    before = image_key(one)
+    (tmp_path / "one" / "a.raw").write_bytes(shorts() + b"more")
+    assert image_key(one) != before
+    (tmp_path / "one" / "a.raw").unlink()
+    with pytest.raises(OSError):
+        image_key(one)
 
 
 def film(values: dict[tuple[int, int], int]) -> bytes:

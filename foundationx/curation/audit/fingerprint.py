@@ -14,7 +14,7 @@ import numpy as np
 
 from foundationx.core.device import usable_cores
 from foundationx.core.errors import DataError
-from foundationx.data.pixels.read import read_grey
+from foundationx.data.pixels.read import decode_grey, read_bytes
 
 SIDE = 128
 """Side of a thumbnail in pixels."""
@@ -55,8 +55,8 @@ def fingerprint(path: Path) -> Fingerprint:
     Raises:
         DataError: The image cannot be read.
     """
-    image = read_grey(path)
-    content = hashlib.sha256(path.read_bytes()).digest()
+    file = read_bytes(path)
+    image, content = decode_grey(path, file), hashlib.sha256(file).digest()
     pixels = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
     return Fingerprint(content, pixels, shrink(image))
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from foundationx.core.errors import DiskError
 from foundationx.core.types import Target
+from foundationx.data.pixels.raw_images import files_of
 from foundationx.tasks.definition import TaskDefinition
 
 VERSION = 1
@@ -67,8 +68,8 @@ def target_key(image: Key, task: TaskDefinition, annotation: Any, labels: np.nda
 
 
 def _state(path: Path) -> str:
-    state = path.stat()
-    return f"{path}\n{state.st_size}\n{state.st_mtime_ns}"
+    states = [(file, file.stat()) for file in files_of(path)]
+    return "\n".join(f"{file}\n{state.st_size}\n{state.st_mtime_ns}" for file, state in states)
 
 
 def _digest(*facts: str) -> Key:

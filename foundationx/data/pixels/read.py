@@ -17,12 +17,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from foundationx.core.errors import DataError
-from foundationx.data.pixels.raw_images import MAX_SIDE, check_size, is_metaimage, read_jsrt, read_metaimage, too_large
+from foundationx.data.pixels.raw_images import (
+    MAX_BYTES,
+    MAX_SIDE,
+    beside,
+    check_size,
+    data_file,
+    is_metaimage,
+    read_jsrt,
+    read_metaimage,
+    too_large,
+    with_pixels,
+)
 
 __all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared", "scale_to_bytes"]
-
-MAX_BYTES = 2**30
-"""Of an image file; the largest pixels that are read, unpacked and of 16 bits, take less than a third of it."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
@@ -88,7 +96,11 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file. Raises DataError if it cannot be opened, is empty, not regular or larger than MAX_BYTES."""
+    """The bytes of an image file; a MetaImage pair (``.mhd`` with ``.raw``) is put together as one.
+
+    Raises:
+        DataError: It cannot be opened, is empty, not regular or larger than MAX_BYTES, or a part of it is missing.
+    """
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe or device may never end
@@ -100,7 +112,8 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(str(path), f"cannot be opened ({error.strerror})", "an image file", "check the path") from None
     if not content:
         raise DataError(str(path), "the file is empty", "an image", "download it again")
-    return content
+    pixels = data_file(path, content)
+    return content if pixels is None else with_pixels(content, beside(path, pixels))
 
 
 def _is_dicom(content: bytes) -> bool:

@@ -12,6 +12,9 @@ from foundationx.core.errors import DataError
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box may extend beyond its image (rounding); more is an error."""
 
+NO_OUTLINE = frozenset({"", "none", "null", "nan", "na", "n/a", "[]", "{}", "-1"})
+"""Texts in lower case that publishers write for an object that is not there."""
+
 LARGEST = 1e6
 """Maximum coordinate in pixels; no radiograph is larger, and larger numbers indicate damage or would overflow."""
 
@@ -56,6 +59,19 @@ def box(
         size = "" if width is None or height is None else f" of {width:g} x {height:g} pixels"
         raise DataError(where, f"{shown} extends beyond its image{size}", "a box inside the image", "fix the box")
     return [x1, y1, x2, y2]
+
+
+def no_outline(points: object) -> bool:
+    """Whether a published outline states that there is none.
+
+    Nothing at all, no points, no number, or the text ``None``, ``null``, ``nan`` or ``[]`` (VinDr-RibCXR writes the
+    first for an absent rib).
+    """
+    if isinstance(points, str):
+        return points.strip().lower() in NO_OUTLINE
+    if isinstance(points, list | tuple | dict):
+        return all(isinstance(inner, list | tuple | dict) and not inner for inner in points)
+    return points is None or (isinstance(points, float) and math.isnan(points))
 
 
 def polygon(points: object, where: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from foundationx.core.errors import DataError
 from foundationx.datasets.cards.schema import template_fields
 from foundationx.datasets.readers._files import MissingFileError
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name, is_valid_name, leads_out
+from foundationx.datasets.readers._stray import image_files, is_stray_folder
 
 
 class Images:
@@ -74,7 +75,7 @@ class Images:
         return f"{folder}/{name}" if folder else name
 
     def files(self, folder: str) -> frozenset[str]:
-        """Names of the files in a folder of the dataset, without hidden ones; empty if the folder does not exist.
+        """Names of the files in a folder of the dataset that can be images; empty if the folder does not exist.
 
         Every folder is listed once: one file system call per file would take minutes for a large dataset. Links to
         files outside the data root are skipped.
@@ -135,23 +136,36 @@ class Images:
         elif parts and any(sign in parts[0] for sign in "*?"):
             for inner, _ in self._folders(folder):
                 if fnmatchcase(inner.rpartition("/")[2], parts[0]):
-                    yield from self._expand(inner, parts[1:])
+                    yield from self._expand(inner if parts[1:] else self._unpacked_twice(inner), parts[1:])
         elif parts:
             inner = f"{folder}/{parts[0]}" if folder else parts[0]
             if os.path.isdir(os.path.join(self.folder, inner)):
-                yield from self._expand(inner, parts[1:])
+                yield from self._expand(inner if parts[1:] else self._unpacked_twice(inner), parts[1:])
         elif self._dataset.contains(os.path.join(self.folder, folder)):
             yield folder
         else:
             raise leads_out(folder, str(self.folder))
 
+    def _unpacked_twice(self, folder: str) -> str:
+        """``mask/mask`` for a folder ``mask`` without files that holds nothing but a folder of its own name.
+
+        Unpacking ``mask.zip`` into a folder of that name leaves such a tree.
+        """
+        inner = f"{folder}/{folder.rpartition('/')[2]}"
+        nested = [name for name, _ in self._folders(folder)] == [inner] and not self.files(folder)
+        return inner if nested else folder
+
     def _folders(self, folder: str) -> list[tuple[str, bool]]:
-        """Subfolders of a folder, and whether they are links."""
+        """Subfolders of a folder that belong to the dataset, and whether they are links."""
         path = os.path.join(self.folder, folder)
         if not self._dataset.contains(path):
             raise leads_out(folder, str(self.folder))
         with os.scandir(path) as entries:
-            names = [(entry.name, entry.is_symlink()) for entry in entries if _is(entry.is_dir)]
+            names = [
+                (entry.name, entry.is_symlink())
+                for entry in entries
+                if not is_stray_folder(entry.name) and _is(entry.is_dir)
+            ]
         return [(f"{folder}/{name}" if folder else name, is_link) for name, is_link in names]
 
     def _in_subfolder(self, name: str) -> str | None:
@@ -195,15 +209,14 @@ def _list_files(folder: str, dataset: DatasetFolder) -> frozenset[str]:
     """Regular files of a folder, and links to such inside the data root. Raises DataError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            names = [
-                (entry.name, entry.is_symlink()) for entry in entries if entry.name[0] != "." and _is(entry.is_file)
-            ]
+            links = {entry.name: entry.is_symlink() for entry in entries if _is(entry.is_file)}
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except OSError as error:
         found = f"cannot be listed ({error.strerror})"
         raise DataError(folder[:200], found, "a readable folder", "check its name and permissions") from None
-    return frozenset(name for name, is_link in names if not is_link or dataset.contains(os.path.join(folder, name)))
+    names = image_files(links)
+    return frozenset(name for name in names if not links[name] or dataset.contains(os.path.join(folder, name)))
 
 
 def _is(kind: Callable[[], bool]) -> bool:

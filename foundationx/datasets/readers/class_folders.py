@@ -6,6 +6,7 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError
 from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._stray import is_stray_folder
 
 PROVIDES = frozenset({"labels"})
 
@@ -20,7 +21,7 @@ class Options(ReaderOptions):
 def read(source: Source, options: Options) -> None:
     """Adds every file below the images folder: the class of its folder is present, all others are absent.
 
-    Folders and files are read in alphabetical order; hidden files are skipped.
+    Folders and files are read in alphabetical order; hidden and stray ones are skipped.
 
     Raises:
         DataError: A class has no folder, or a folder is neither a class nor negative nor ignored.
@@ -33,7 +34,7 @@ def _add_folders(source: Source, options: Options, images: str) -> None:
     """Adds the class folders in one images folder."""
     top = source.folder / images
     source.images.files(images)  # rejects a folder outside the data root
-    folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not is_stray_folder(entry.name))
     for index, published in enumerate(source.published):
         if not set(published) & set(folders):
             found = f"there is no folder {' or '.join(published)} for the class {source.classes[index]}"

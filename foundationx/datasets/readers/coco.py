@@ -10,7 +10,7 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart
-from foundationx.datasets.readers._geometry import box, numbers, polygon
+from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
 from foundationx.datasets.readers._runs import runs_from_coco
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
@@ -79,7 +79,8 @@ class _ImageAnnotations:
         index = self._class(annotation, where)
         if index is None:
             return
-        outlines = annotation.get("segmentation") or []
+        outlines = annotation.get("segmentation")
+        outlines = [] if no_outline(outlines) else outlines
         needs_masks = self.source.needs("masks")
         if annotation.get("iscrowd") or (needs_masks and not outlines):
             # The class is present, but not all of it is marked: unmarked pixels are unknown.
@@ -133,7 +134,7 @@ def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
     if not isinstance(outlines, list):
         found = f"segmentation is {str(outlines)[:40]}"
         raise DataError(where, found, "polygons, or runs with size and counts", "fix the annotation")
-    return [MaskPart(index, polygon=polygon(points, where)) for points in outlines]
+    return [MaskPart(index, polygon=polygon(points, where)) for points in outlines if not no_outline(points)]
 
 
 def _records(content: Mapping[str, Any], key: str, file: str) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from foundationx.core.errors import CardError, DataError
 from foundationx.core.types import MaskPart
-from foundationx.datasets.readers._geometry import numbers, polygon
+from foundationx.datasets.readers._geometry import no_outline, numbers, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
@@ -38,7 +38,7 @@ def read(source: Source, options: Options) -> None:
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
             cell = row.cells[options.objects_column]
-            outlines = [_outline(text, row.where) for text in cell.split(";")] if cell else []
+            outlines = [] if no_outline(cell) else [_outline(text, row.where) for text in cell.split(";")]
             labels = source.labels(1.0 if outlines else 0.0)
             boxes = [[*outline.min(axis=0), *outline.max(axis=0)] for outline in outlines]
             masks = [MaskPart(0, polygon=outline) for outline in outlines]

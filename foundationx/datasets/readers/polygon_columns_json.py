@@ -10,7 +10,7 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart
-from foundationx.datasets.readers._geometry import polygon
+from foundationx.datasets.readers._geometry import no_outline, polygon
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
 PROVIDES = frozenset({"boxes", "masks"})
@@ -28,6 +28,8 @@ class Options(ReaderOptions):
 
 def read(source: Source, options: Options) -> None:
     """Adds every image with one polygon per class, its points as ``{"x": , "y": }`` or as pairs.
+
+    An empty polygon, null or the text ``None`` means that the image has no outline of that class.
 
     Raises:
         DataError: Not such a JSON, a class without column, or an invalid polygon.
@@ -52,7 +54,7 @@ def _add(source: Source, options: Options, content: Mapping[str, Any], key: str,
     for index, published in enumerate(source.published):
         for column in published:
             points = content[column].get(key)
-            if not points:
+            if no_outline(points):
                 continue
             outline = polygon(_pairs(points), f"{where} {column}")
             labels[index] = 1.0
