@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.core.archives import read_npz
 from foundationx.core.errors import DiskError
 from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines, to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
@@ -210,11 +211,11 @@ def _identity(row: MetricRow) -> tuple[str | int, ...]:
 
 
 def _unpack(path: Path, kind: type[Example]) -> tuple[tuple[str, ...], str, list[Example]]:
-    with np.load(path, allow_pickle=False) as stored:
-        count = 1 + max((int(name.split(".")[0]) for name in stored if name[0].isdigit()), default=-1)
-        examples = []
-        for index in range(count):
-            values = {n.split(".", 1)[1]: stored[n] for n in stored if n.startswith(f"{index}.")}
-            values["name"] = str(values["name"])
-            examples.append(kind(**values))
-        return tuple(str(name) for name in stored["classes"]), str(stored["model"]), examples
+    stored = read_npz(path)
+    count = 1 + max((int(name.split(".")[0]) for name in stored if name[:1].isdigit()), default=-1)
+    examples = []
+    for index in range(count):
+        values: dict[str, Any] = {n.split(".", 1)[1]: stored[n] for n in stored if n.startswith(f"{index}.")}
+        values["name"] = str(values["name"])
+        examples.append(kind(**values))
+    return tuple(str(name) for name in stored["classes"]), str(stored["model"]), examples

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from foundationx.core.archives import check_stored
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig, RuntimeConfig
@@ -24,7 +25,7 @@ from foundationx.core.types import TaskKey
 from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
 from foundationx.engine.hooks import Incident
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.size_bound import at_most, limit_of
+from foundationx.models.size_bound import at_most, check_tensors, limit_of
 
 FORMAT = 3
 
@@ -208,6 +209,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if fault := fault_of(path):
         raise DamagedCheckpointError(str(path), fault, "the file as it was written", FIX)
     try:
+        check_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DamagedCheckpointError(
@@ -217,6 +219,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DamagedCheckpointError(
             str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}", FIX
         )
+    check_tensors(content, path.stat().st_size, str(path))
     return _opened(content, str(path))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from foundationx.core.archives import read_npz
 from foundationx.core.arrays import AnyArray, Masks, PartsView, Ragged, Recorded, parts_of
 from foundationx.core.errors import DataError, DiskError
 from foundationx.core.types import Split, Task, TaskKey
@@ -153,12 +155,11 @@ def read_predictions(path: Path) -> Predictions:
     """
     fix = "evaluate again: foundationx eval CHECKPOINT --out FOLDER"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_npz(path)
         if arrays["format"] != FORMAT:
             raise DataError(str(path), f"has format {arrays['format']}", f"format {FORMAT}", fix)
         return _unpack(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
 
 

@@ -68,6 +68,30 @@ def at_most(elements: int, where: str) -> Iterator[None]:
             hook.remove()
 
 
+def check_tensors(content: Any, size: int, where: str) -> None:
+    """Refuses what a file holds if its tensors are larger than the file, as views that repeat their numbers are.
+
+    Args:
+        content: What ``torch.load`` returned: tensors in dictionaries, lists and tuples.
+        size: Bytes of the file. Twice as much, and 16 MiB more, are allowed, for weights that are tied.
+        where: The file, for messages.
+
+    Raises:
+        CheckpointError: They are larger.
+    """
+    total, limit, seen, pending = 0, 2 * size + SLACK, set(), [content]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(value.values() if isinstance(value, dict) else value)
+    if total > limit:
+        found = f"its tensors take {total:,} bytes, the file {size:,}"
+        raise CheckpointError(where, found, "tensors that the file holds", "fetch the file again")
+
+
 def limit_of(weights: dict[str, Tensor]) -> int:
     """Most elements of a network whose weights a file holds."""
     return 2 * sum(tensor.numel() for tensor in weights.values()) + SLACK

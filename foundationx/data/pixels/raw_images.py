@@ -18,8 +18,8 @@ from foundationx.core.errors import DataError
 MAX_SIDE = 20_000
 """Pixels; a larger side is refused before decoding (a small file can claim any size)."""
 
-MAX_PIXELS = 150_000_000
-"""Refused above this, for the same reason."""
+MAX_VALUES = 64_000_000
+"""Pixels times channels; refused above this, for the same reason. The largest radiographs have 25 million pixels."""
 
 MAX_BYTES = 2**30
 """Of an image file; the largest pixels that are read, unpacked and of 16 bits, take less than a third of it."""
@@ -50,15 +50,16 @@ JSRT_SIDE, JSRT_LARGEST = 2048, 4095
 """A JSRT film: 2048 x 2048 numbers of 12 bits, each in two bytes, the greater byte first (Shiraishi et al. 2000)."""
 
 
-def check_size(path: Path, width: int, height: int) -> None:
-    """Raises DataError if an image claims more pixels than any radiograph has."""
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise too_large(path, f"{width} x {height} pixels")
+def check_size(path: Path, width: int, height: int, channels: int = 1) -> None:
+    """Raises DataError if an image claims more values than any radiograph has."""
+    if max(width, height) > MAX_SIDE or width * height * channels > MAX_VALUES:
+        raise too_large(path, f"{width} x {height} pixels" + (f" in {channels} channels" if channels > 1 else ""))
 
 
 def too_large(path: Path, claim: str) -> DataError:
     """The error for an image that claims too many pixels."""
-    return DataError(str(path), f"claims {claim}", f"at most {MAX_SIDE} per side and {MAX_PIXELS:,} in all", "check it")
+    expected = f"at most {MAX_SIDE} pixels per side and {MAX_VALUES:,} values in all"
+    return DataError(str(path), f"claims {claim}", expected, "check it, or store it smaller")
 
 
 def is_metaimage(content: bytes) -> bool:

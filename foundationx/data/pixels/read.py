@@ -132,7 +132,7 @@ def _open(path: Path, content: bytes) -> Image.Image:
         start = content[:16].decode("latin-1").replace("\n", " ")
         found = f"is not an image that can be read (it begins with {start!r}; {type(error).__name__})"
         raise DataError(str(path), found, _EXPECTED, "download it again") from None
-    check_size(path, *image.size)
+    check_size(path, *image.size, channels=len(image.getbands()))
     return image
 
 

@@ -16,7 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from foundationx.core.archives import check_stored
 from foundationx.core.errors import CheckpointError
+from foundationx.models.size_bound import check_tensors
 
 TEACHERS = ("teacher", "teacher_model")
 STUDENTS = ("state_dict", "model")
@@ -104,11 +106,16 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         found = f"holds a {type(content).__name__}"
         raise CheckpointError(str(path), found, "a dictionary of tensors", "save the state dict alone")
+    check_tensors(content, path.stat().st_size, str(path))
     return content
 
 
 def _check_sums(path: Path) -> None:
-    """Raises BadZipFile if a part of the archive does not match its checksum, which torch.load does not check."""
+    """Raises BadZipFile if a part does not match its checksum, which torch.load does not check.
+
+    ValueError: The archive unpacks to more than it holds.
+    """
+    check_stored(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():

@@ -209,6 +209,7 @@ def test_operations_and_host_traffic_do_not_grow_with_the_batch():
 
 
 def test_giou_and_focal_loss_equal_mmdets():
+    openmmlab.prepare()
     from mmdet.models.losses import focal_loss as theirs
     from mmdet.structures.bbox import bbox_overlaps
 

@@ -32,6 +32,7 @@ def draw(counts, layers=2, queries=5, seed=0):
 
 def mmdet_costs(logits, boxes, corners, labels):
     """(Q, T) cost of one image of one layer, of mmdet's own cost classes with DINO's weights."""
+    openmmlab.prepare()
     from mmdet.models.task_modules import BBoxL1Cost, FocalLossCost, IoUCost
     from mmengine.structures import InstanceData
 
@@ -43,11 +44,11 @@ def mmdet_costs(logits, boxes, corners, labels):
 
 def mmdet_layer(logits, boxes, targets):
     """Class, box and GIoU loss of one layer, (B, Q, K) and (B, Q, 4), image by image, by mmdet's modules."""
+    openmmlab.prepare()
     from mmdet.models.losses import FocalLoss, GIoULoss, L1Loss
     from mmdet.models.task_modules import HungarianAssigner
     from mmengine.structures import InstanceData
 
-    openmmlab.prepare()
     assigner = HungarianAssigner(
         [
             {"type": "mmdet.FocalLossCost", "weight": 2.0},

@@ -1,0 +1,288 @@
+"""Mutation test of the core: changes one operator, number or condition at a time and counts what the tests notice.
+
+    pip install cosmic-ray
+    python tools/mutate.py                     # every module of the table below, all mutants
+    python tools/mutate.py losses --sample 40  # 40 mutants, drawn with a fixed seed, of the modules of one row
+
+Mutants come from cosmic-ray's operators. Each is run in a process of its own, forked after the libraries are imported,
+in which the changed source takes the module's place; files are never changed. Only tests that run in this process see
+the mutant, so that a mutant which only a started command would notice counts as a survivor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import importlib
+import importlib.abc
+import importlib.util
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
+    "losses": (
+        ["tasks/classification/losses", "tasks/segmentation/losses", "models/consistency"],
+        ["tests/tasks/test_losses.py"],
+    ),
+    "matching": (["tasks/detection/matching"], ["tests/tasks/detection/test_set_matching.py"]),
+    "schedule": (
+        ["engine/schedule/concurrent", "engine/schedule/curves", "engine/schedule/cyclic", "engine/schedule/plan"],
+        ["tests/engine/schedule"],
+    ),
+    "splits": (["datasets/splits"], ["tests/datasets/test_splits.py"]),
+    "teacher": (["models/ema_teacher"], ["tests/models/test_teacher.py", "tests/models/test_teacher_rest.py"]),
+    "trainer": (
+        ["engine/trainer", "engine/step", "engine/nonfinite", "engine/optim", "engine/batches"],
+        ["tests/engine/test_training.py", "tests/models/test_parameter_groups.py", "tests/engine/test_reuse.py"],
+    ),
+    "metrics": (
+        [
+            *("evaluation/metrics/auroc", "evaluation/metrics/average_precision", "evaluation/metrics/calibration"),
+            *("evaluation/metrics/confusion", "evaluation/metrics/dice", "evaluation/metrics/froc"),
+            *("evaluation/metrics/surface", "evaluation/matching", "evaluation/ranking", "evaluation/thresholds"),
+        ],
+        ["tests/evaluation/metrics", "tests/evaluation/test_thresholds.py", "tests/evaluation/test_evaluator.py"],
+    ),
+    "readers": (
+        [
+            *("datasets/readers/coco", "datasets/readers/bbox_csv", "datasets/readers/runs_csv"),
+            *("datasets/readers/label_columns_csv", "datasets/readers/findings_csv", "datasets/readers/_geometry"),
+            *("datasets/readers/_runs", "datasets/readers/_agreement", "datasets/readers/_patients"),
+        ],
+        ["tests/datasets"],
+    ),
+    "select": (["datasets/fusion/select"], ["tests/datasets/fusion/test_fusion_select.py"]),
+}
+"""Subject -> modules of the package, and the tests that judge them."""
+
+OPERATORS = (
+    *("ReplaceComparisonOperator", "NumberReplacer", "AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue"),
+    *("ReplaceAndWithOr", "ReplaceOrWithAnd", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak"),
+    *("ReplaceUnaryOperator", "ZeroIterationForLoop", "ReplaceBinaryOperator"),
+)
+BINARY = (
+    "Add_Sub",
+    "Sub_Add",
+    "Mul_Div",
+    "Div_Mul",
+    "Mod_FloorDiv",
+    "FloorDiv_Mod",
+    "Pow_Mul",
+    "BitAnd_BitOr",
+    "BitOr_BitAnd",
+)
+"""One replacement per arithmetic operator: the other ten say little more."""
+
+SLOWEST = 60
+"""Seconds of processor time, beyond three times those without a change, after which a mutant counts as noticed."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one module."""
+
+    module: str
+    operator: str
+    line: int
+    before: str
+    after: str
+
+
+class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads one module from the changed source."""
+
+    def __init__(self, module: str, path: Path, source: str):
+        self.module, self.path, self.source = module, path, source
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != self.module:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+
+    def create_module(self, spec: Any) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.source, str(self.path), "exec"), module.__dict__)
+
+
+def _unread_lines(source: str) -> set[int]:
+    """Lines of annotations, imports and module-level names of types, where a change changes nothing that runs."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        spans: list[ast.AST | None] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            spans = [node.returns, *(argument.annotation for argument in arguments)]
+        elif isinstance(node, ast.AnnAssign):
+            spans = [node.annotation]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            spans = [node]
+        for span in spans:
+            if span is not None:
+                lines |= set(range(span.lineno, (span.end_lineno or span.lineno) + 1))
+    return lines
+
+
+def _operators() -> list[Any]:
+    from cosmic_ray.operators.provider import OperatorProvider
+
+    provider = OperatorProvider()
+    chosen = [name for name in provider if name.split("_")[0] in OPERATORS]
+    arithmetic = {f"ReplaceBinaryOperator_{pair}" for pair in BINARY}
+    return [provider[name]() for name in chosen if not name.startswith("ReplaceBinary") or name in arithmetic]
+
+
+def _is_other_code(source: str, changed: str) -> bool:
+    """Whether a changed source is valid (cosmic-ray takes the stars of ``**values`` for a power) and differs."""
+    try:
+        return ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
+    except SyntaxError:
+        return False
+
+
+def mutants_of(module: str) -> Iterator[tuple[Mutant, str]]:
+    """Every mutant of a module, with its source.
+
+    Args:
+        module: Path of a module in the package, without suffix.
+    """
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+
+    source = (ROOT / "foundationx" / f"{module}.py").read_text(encoding="utf-8")
+    lines, unread = source.splitlines(), _unread_lines(source)
+    for operator in _operators():
+        positions = [at for node in ast_nodes(get_ast(source)) for at in operator.mutation_positions(node)]
+        for occurrence, (start, _) in enumerate(positions):
+            changed = mutate_code(source, operator, occurrence)
+            if start[0] in unread or changed is None or not _is_other_code(source, changed):
+                continue
+            after = changed.splitlines()[start[0] - 1].strip()
+            yield Mutant(module, type(operator).__name__, start[0], lines[start[0] - 1].strip(), after), changed
+
+
+def _child(module: str, source: str | None, tests: list[str], seconds: float) -> None:
+    """Runs the tests against a source and leaves with pytest's status."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    if source is not None:
+        path = ROOT / "foundationx" / f"{module}.py"
+        sys.meta_path.insert(0, _Changed("foundationx." + module.replace("/", "."), path, source))
+    import pytest
+
+    with contextlib.suppress(BaseException):
+        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests])))
+    os._exit(1)
+
+
+def run(module: str, source: str | None, tests: list[str], seconds: float) -> tuple[bool, float]:
+    """Whether the tests pass, and the processor time they took.
+
+    Args:
+        module: Path of the module in the package, without suffix.
+        source: Changed source, or None for the module as it is.
+        tests: Files and folders for pytest.
+        seconds: Processor time after which the run is ended.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        _child(module, source, tests, seconds)
+    deadline = time.monotonic() + 10 * seconds
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return status == 0, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def judge(subject: str, sample: int | None, seed: int) -> Iterator[tuple[Mutant, bool]]:
+    """The mutants of a subject, each with whether its tests noticed it.
+
+    Args:
+        subject: Key of `SUBJECTS`.
+        sample: Number of mutants to draw, or None for all.
+        seed: Seed of the draw.
+
+    Raises:
+        SystemExit: The tests fail without any change.
+    """
+    modules, tests = SUBJECTS[subject]
+    passed, seconds = run(modules[0], None, tests, 3600)
+    if not passed:
+        raise SystemExit(f"{subject}: {' '.join(tests)} fail without a change; run them first")
+    mutants = [found for module in modules for found in mutants_of(module)]
+    if sample is not None and sample < len(mutants):
+        mutants = random.Random(seed).sample(mutants, sample)
+    print(f"{subject}: {len(mutants)} mutants, {seconds:.0f} s for the tests", flush=True)
+    for mutant, source in mutants:
+        passed, _ = run(mutant.module, source, tests, 3 * seconds + SLOWEST)
+        yield mutant, not passed
+
+
+def _warm() -> None:
+    """Imports the libraries, but nothing of the package, before the first fork."""
+    os.environ.update(CI="1", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+    for name in (
+        "torch",
+        "mmengine.registry",
+        "scipy.stats",
+        "sklearn.metrics",
+        "hypothesis",
+        "pycocotools.mask",
+        "cv2",
+    ):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+    os.chdir(ROOT)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"some of {', '.join(SUBJECTS)}; default: all")
+    parser.add_argument("--sample", type=int, help="mutants to draw per subject (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
+    parser.add_argument("--out", type=Path, help="JSON Lines file for the mutants and whether they were noticed")
+    options = parser.parse_args()
+    _warm()
+    for subject in options.subjects or SUBJECTS:
+        killed = total = 0
+        for mutant, noticed in judge(subject, options.sample, options.seed):
+            killed, total = killed + noticed, total + 1
+            if options.out:
+                with options.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"subject": subject, "killed": noticed, **asdict(mutant)}) + "\n")
+            if not noticed:
+                print(f"  survives  {mutant.module}.py:{mutant.line}  {mutant.operator}")
+                print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
+        print(f"{subject}: {killed} of {total} noticed ({100 * killed / max(total, 1):.0f} %)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
