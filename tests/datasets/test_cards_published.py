@@ -11,6 +11,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from foundationx.core.types import Split, Task
 from foundationx.datasets.annotations import open_reader, read_annotations
@@ -39,6 +40,16 @@ def test_only_rows_that_the_card_keeps_count(folder):
     assert (result.images, result.rows) == (["a.png", "d.png"], ["labels.csv row 2", "labels.csv row 5"])
     card = make_card("findings_csv", ["A"], file="labels.csv", options=options, keep={"views": ["PA"]})
     assert "no column 'views'" in fault(folder, card).found
+
+
+def test_rows_that_the_card_leaves_out_do_not_count(folder):
+    folder.files("a-CHEST.png", "b-ABD.png")
+    folder.write("labels.csv", "file,found\na-CHEST.png,A\nb-ABD.png,A\nnot-there-ABD.png,A\n")
+    options = {"image_column": "file", "findings_column": "found"}
+    values = {"file": "labels.csv", "options": options, "leave_out": {"file": ".*ABD.*"}}
+    assert folder.read(make_card("findings_csv", ["A"], **values)).images == ["a-CHEST.png"]
+    with pytest.raises(ValidationError, match="is not a regular expression"):
+        make_card("findings_csv", ["A"], **values | {"leave_out": {"file": "*ABD"}})
 
 
 def test_a_split_list_may_name_images_by_the_end_of_their_path(folder):

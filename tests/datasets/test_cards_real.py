@@ -94,8 +94,8 @@ def chestx_det(shared_data, tmp_path) -> list[dict]:
     empty = {"file_name": "1.png", "syms": [], "boxes": [], "polygons": []}
     (root / "ChestX_Det_train.json").write_text(json.dumps([empty]))
     records = json.loads((root / "ChestX_Det_test.json").read_text())
-    touch(root / "train_data", ["1.png"])
-    touch(root / "test_data", [record["file_name"] for record in records])
+    touch(root / "train", ["1.png"])
+    touch(root / "test", [record["file_name"] for record in records])
     return records
 
 
@@ -104,13 +104,13 @@ def test_chestx_det_in_both_splits(chestx_det, tmp_path):
     positives = Counter(finding for record in chestx_det for finding in set(record["syms"]))
     published = CATALOG.card("chestx_det").expected.splits[Split.TEST]
     for table in tables.values():
-        assert table.images[0] == "train_data/1.png"
+        assert table.images[0] == "train/1.png"
         assert table.splits == [Split.TRAIN] + [Split.TEST] * published
         assert dict(zip(table.classes, table.labels.sum(axis=0), strict=True)) == dict(positives)
     detection, segmentation = tables[Task.DETECTION], tables[Task.SEGMENTATION]
     assert sum(map(len, detection.targets)) == sum(len(record["syms"]) for record in chestx_det) == 1734
     for record in dozen(chestx_det):
-        i = detection.images.index(f"test_data/{record['file_name']}")
+        i = detection.images.index(f"test/{record['file_name']}")
         assert [detection.classes[k] for k in detection.targets[i].box_classes] == record["syms"]
         np.testing.assert_allclose(detection.targets[i].boxes.reshape(-1), np.ravel(record["boxes"]))
         for part, finding, points in zip(segmentation.targets[i], record["syms"], record["polygons"], strict=True):

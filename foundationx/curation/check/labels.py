@@ -26,7 +26,7 @@ def label_counts(table: Annotations) -> dict[str, dict[str, int]]:
 
 
 def count_issues(
-    card: Card, tables: Mapping[Task, Annotations], unannotated: int, skipped: int, partial: bool
+    card: Card, tables: Mapping[Task, Annotations], unannotated: int, skipped: int, partial: bool, left_out: int = 0
 ) -> Iterator[Issue]:
     """An issue for every published count that differs from the files.
 
@@ -36,6 +36,7 @@ def count_issues(
         unannotated: Number of image files without annotation; they are part of a release.
         skipped: Number of images that were skipped because of a fault.
         partial: Whether the download is known to be partial, so that too few images are only a warning.
+        left_out: Number of rows that a join of the card leaves out; so many images of the release may be missing.
     """
     patients = {
         image: who for table in tables.values() for image, who in zip(table.images, table.patients, strict=True)
@@ -51,9 +52,13 @@ def count_issues(
     ) -> Iterator[Issue]:
         if published is None or number == published:
             return
-        severity = Severity.WARNING if partial and number < published else Severity.FAULT
         text = f"found {number:,} of {published:,} {what}{further}"
-        fix = "complete the download, or check with --partial" if number < published else "correct the card's count"
+        if not tasks and number < published <= number + left_out:
+            severity, fix = Severity.NOTE, "none needed: the card leaves them out"
+            text += f"; {left_out:,} rows have no match in a joined table"
+        else:
+            severity = Severity.WARNING if partial and number < published else Severity.FAULT
+            fix = "complete the download, or check with --partial" if number < published else "correct the card's count"
         where = f"{card.file.name}: {key}"
         yield Issue(IssueKind.COUNTS, severity, "", where, text, f"{published:,} as published", fix, tasks)
 

@@ -113,7 +113,8 @@ def _check_annotations(
     first = next(iter(sources.values()))
     folders = {folder for source in sources.values() for folder in source.images.folders}
     unannotated = unannotated_files(tables, skipped, folders, first.images)
-    report.add(count_issues(card, tables, len(unannotated), len(skipped), partial))
+    left_out = max(source.left_out for source in sources.values())
+    report.add(count_issues(card, tables, len(unannotated), len(skipped), partial, left_out))
     report.add(split_issues(tables))
     for task, table in tables.items():
         report.labels[task.value] = label_counts(table)

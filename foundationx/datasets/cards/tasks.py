@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from foundationx.core.types import Split
-from foundationx.datasets.cards.schema import Names, Part, repeated, template_fields
+from foundationx.datasets.cards.schema import Names, Part, check_expression, repeated, template_fields
 
 
 def _named(value: Any) -> Any:
@@ -101,6 +101,10 @@ class TaskSource(Part):
     keep: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="rows to use, by values of columns, e.g. modality: [X-ray]"
     )
+    leave_out: dict[str, str] = Field(
+        default_factory=dict,
+        description="rows to leave out, by a regular expression that the whole cell of a column must match",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="reader options, checked by the reader")
     classes: tuple[NamedClass, ...] = Field(min_length=1)
     expected: TaskExpected = TaskExpected()
@@ -111,6 +115,13 @@ class TaskSource(Part):
         if template is not None and not template_fields(template):
             raise ValueError(f"{template!r} names no column")
         return template
+
+    @field_validator("leave_out")
+    @classmethod
+    def _are_expressions(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for pattern in patterns.values():
+            check_expression(pattern, groups=None)
+        return patterns
 
     @field_validator("classes")
     @classmethod

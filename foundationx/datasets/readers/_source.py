@@ -91,6 +91,8 @@ class Source:
         self._sizes: dict[str, tuple[int, int]] = {}
         self.faults: list[tuple[str, DataError]] = []
         """Skipped images (published names) and their errors."""
+        self.left_out = 0
+        """Rows without a match in a joined table, which the card leaves out."""
 
     def open(self, part: AnnotationFile) -> None:
         """Starts an annotation file. Raises DataError if the folder of its images is missing."""
@@ -126,12 +128,13 @@ class Source:
             CardError: A file is outside the data root.
             DataError: A file or column is missing, or a row has no match in a joined table.
         """
-        required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep]))
+        required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep, *self.spec.leave_out]))
         if self.spec.join:
             table = self._joined(required, optional)
         else:
             table = read_table(self._path(self.file), self.file, required, optional, self.spec.table)
-        return table.select_rows(self.spec.keep) if self.spec.keep else table
+        table = table.select_rows(self.spec.keep) if self.spec.keep else table
+        return table.drop_rows(self.spec.leave_out) if self.spec.leave_out else table
 
     def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
         """The annotation file with the columns of its joined tables."""
@@ -145,7 +148,9 @@ class Source:
         for join in self.spec.join:
             columns = [c for c in (*required, *optional) if c in known[join.file] and c not in table.cells]
             other = read_table(self._path(join.file), join.file, [*join.on, *columns])
-            table = join_tables(table, other, join.on, join.missing)
+            joined = join_tables(table, other, join.on, join.missing)
+            self.left_out += len(table) - len(joined)
+            table = joined
         return table
 
     def json(self) -> Any:

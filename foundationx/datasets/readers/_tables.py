@@ -79,11 +79,26 @@ class Table:
     def select_rows(self, values: Mapping[str, Sequence[str]]) -> Table:
         """The rows whose cells are among ``values`` in each of the columns."""
         allowed = {column: frozenset(accepted) for column, accepted in values.items()}
-        kept = [
+        return self._take(
             index
             for index in range(len(self))
             if all(self.cells[column][index] in accepted for column, accepted in allowed.items())
-        ]
+        )
+
+    def drop_rows(self, patterns: Mapping[str, str]) -> Table:
+        """The rows without those of which a cell matches the regular expression of its column."""
+        dropped = {
+            column: {cell for cell in set(self.cells[column]) if re.fullmatch(pattern, cell)}
+            for column, pattern in patterns.items()
+        }
+        return self._take(
+            index
+            for index in range(len(self))
+            if not any(self.cells[column][index] in cells for column, cells in dropped.items())
+        )
+
+    def _take(self, indices: Iterable[int]) -> Table:
+        kept = list(indices)
         cells = {column: [values[index] for index in kept] for column, values in self.cells.items()}
         return Table(self.name, self.columns, [self.lines[index] for index in kept], cells)
 

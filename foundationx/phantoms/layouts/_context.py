@@ -119,7 +119,8 @@ class LayoutContext:
             cells: Cells by column.
             labels: Further cells, equal in every row of the image.
         """
-        cells = {self.options.image_column: self.name(image)} | self.cells(image) | dict(cells)
+        named = dict.fromkeys(self.spec.leave_out, "") | {self.options.image_column: self.name(image)}
+        cells = named | self.cells(image) | dict(cells)
         labels = dict(labels or {})
         for number, join in enumerate(self.spec.join):
             key = {column: cells.get(column, f"{image.number:05d}") for column in join.on}
