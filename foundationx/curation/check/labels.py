@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +26,14 @@ def label_counts(table: Annotations) -> dict[str, dict[str, int]]:
     }
 
 
+_T = TypeVar("_T")
+
+
+def _by_image(tables: Mapping[Task, Annotations], values: Callable[[Annotations], Sequence[_T]]) -> dict[str, _T]:
+    """A value of each image of all tasks."""
+    return {image: value for table in tables.values() for image, value in zip(table.images, values(table), strict=True)}
+
+
 def count_issues(
     card: Card, tables: Mapping[Task, Annotations], unannotated: int, skipped: int, partial: bool, left_out: int = 0
 ) -> Iterator[Issue]:
@@ -38,12 +47,8 @@ def count_issues(
         partial: Whether the download is known to be partial, so that too few images are only a warning.
         left_out: Number of rows that a join of the card leaves out; so many images of the release may be missing.
     """
-    patients = {
-        image: who for table in tables.values() for image, who in zip(table.images, table.patients, strict=True)
-    }
-    splits = {
-        image: split for table in tables.values() for image, split in zip(table.images, table.splits, strict=True)
-    }
+    patients = _by_image(tables, lambda table: table.patients)
+    splits = _by_image(tables, lambda table: table.splits)
     further = f" ({skipped:,} more cannot be used)" if skipped else ""
     expected = card.expected
 
