@@ -154,6 +154,7 @@ def test_chexpert_as_its_batches_are_put_together(tree, card, top):
 def test_covidgr_unpacks_to_a_folder_of_its_own(tree):
     data = tree("covidgr")
     data.images(f"{folder}/{folder}_{k}.jpg" for folder in "NP" for k in range(426))
+    data.stray("N", "P")
     data.table("severity.csv", ["image", "severity"], [(f"P_{k}.jpg", "MILD") for k in range(425)])
     assert data.path.name == "COVIDGR_1.0"
     report = data.check()
@@ -198,6 +199,7 @@ def test_kermany_keeps_its_published_splits(tree):
     }
     for folder, files in names.items():
         data.images(f"{folder}/{name}" for name in files)
+        data.stray(folder, folder.split("/")[0])
     images = {"images": 5856, "splits": {"train": 5216, "val": 16, "test": 624}}
     expected = data.card.expected.model_dump(exclude_none=True)
     assert {key: expected[key] for key in images} == images and expected["patients"] == 4097
@@ -267,6 +269,7 @@ def montgomery(data: PublishedTree) -> list[str]:
     data.masks(f"ManualMask/{side}/{name}" for side in ("leftMask", "rightMask") for name in names)
     data.text("ClinicalReadings/MCUCXR_0117_1.txt", "Patient's Sex: F\nsame pt as MCUCXR_0113\n")
     data.text("NLM-MontgomeryCXRSet-ReadMe.pdf", "x")
+    data.stray("CXR_png", "ManualMask", "ManualMask/leftMask", "ClinicalReadings")
     return names
 
 
