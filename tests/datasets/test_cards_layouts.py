@@ -368,5 +368,5 @@ def test_sets_of_folders(download):
     data.files("N/1.jpg", "P/2.jpg")
     assert data.read("classification").labels.tolist() == [[0], [1]]
     data = download("crass")
-    data.files("images/1.png", "images/2.png", "masks/2.png")
-    assert data.read("segmentation").images == ["images/2.png"]
+    data.files("data_train/1.mhd", "data_train/2.mhd", "mask_mhd/2.mhd", "mask_mhd/2.raw")
+    assert data.read("segmentation").images == ["data_train/2.mhd"]

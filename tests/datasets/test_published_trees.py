@@ -72,7 +72,7 @@ def test_chestdr_is_the_training_split_of_the_challenge(tree):
     report = data.check()
     assert (report.images, report.patients) == (2140, 2140)
     labels = data.read("classification")
-    assert labels.labels.tolist() == cells and set(labels.splits) == {Split.TRAIN}
+    assert labels.labels.tolist() == cells and set(labels.splits) == {None}  # no other split has labels in this form
 
 
 def test_chestx_det_unpacks_to_train_and_test(tree):
@@ -285,6 +285,16 @@ def test_montgomery_has_patients_sides_and_135_patients(tree):
     who = dict(zip(masks.images, masks.patients, strict=True))
     assert who["CXR_png/MCUCXR_0113_1.png"] == who["CXR_png/MCUCXR_0117_1.png"]
     assert len({who[f"CXR_png/MCUCXR_0{n}_1.png"] for n in (113, 162, 166, 170)}) == 2
+
+
+def test_crass_as_pairs_of_headers_and_pixels(tree):
+    data = tree("crass")
+    data.images(f"{folder}/{k:04d}.mhd" for folder in ("data_train", "data_test") for k in range(6))
+    data.masks(f"mask_mhd/{k:04d}.mhd" for k in range(5))
+    data.stray("data_train", "mask_mhd")
+    assert data.check().images == 5
+    (part,) = data.read("segmentation").targets[0]
+    assert part.file == "mask_mhd/0000.mhd"
 
 
 def test_the_covid_collection_with_findings_of_both_spellings(tree):

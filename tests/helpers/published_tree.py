@@ -33,6 +33,14 @@ def _pixels(name: str, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (height, width), dtype=np.uint8)
 
 
+def write_pair(path: Path, values: np.ndarray) -> None:
+    """A MetaImage as a header (``.mhd``) beside its pixels (``.raw``)."""
+    height, width = values.shape
+    header = f"ObjectType = Image\nNDims = 2\nBinaryData = True\nDimSize = {width} {height}\nElementType = MET_UCHAR\n"
+    place(path).write_text(f"{header}ElementDataFile = {path.with_suffix('.raw').name}\n")
+    path.with_suffix(".raw").write_bytes(values.tobytes())
+
+
 class PublishedTree:
     """A data root with the download of one card.
 
@@ -54,13 +62,16 @@ class PublishedTree:
                 write_image(path, values)
             elif path.suffix == ".IMG":
                 write_jsrt(path, values)
+            elif path.suffix == ".mhd":
+                write_pair(path, values)
             else:
                 write_dicom(path, values)
 
     def masks(self, names: Iterable[str], height: int = 24, width: int = 32) -> None:
         """Masks of 0 and 255."""
         for name in names:
-            write_image(self.path / name, np.where(_pixels(name, height, width) > 127, 255, 0).astype(np.uint8))
+            values = np.where(_pixels(name, height, width) > 127, 255, 0).astype(np.uint8)
+            (write_pair if name.endswith(".mhd") else write_image)(self.path / name, values)
 
     def gif(self, name: str, side: int) -> None:
         """A square mask of 0 and 255 in the format of SCR."""
