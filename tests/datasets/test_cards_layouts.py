@@ -269,7 +269,7 @@ def test_vindr_ribcxr(download):
         name = f"VinDr_RibCXR_{side}_000.png"
         data.files(f"data/{side}/img/{name}")
         ribs = {f"{hand}{k}": {"0": square if (hand, k) == ("L", 3) else None} for hand in "RL" for k in range(1, 11)}
-        data.write(f"Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
+        data.write(f"data/{side}/Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
     result = data.read("detection")
     assert result.splits == [Split.TRAIN, Split.VAL]
     assert [target.boxes.tolist() for target in result.targets] == [[[10, 20, 30, 50]]] * 2

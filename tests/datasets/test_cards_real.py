@@ -193,7 +193,7 @@ def test_tbx11k(shared_data, tmp_path):
     detection = read("tbx11k", Task.DETECTION, tmp_path)
     assert detection.splits == [Split.TRAIN] * 3 + [Split.VAL]
     kinds = {item["id"]: item["name"] for item in content["categories"]}
-    assert set(detection.classes) == set(kinds.values())
+    assert set(detection.classes) == set(kinds.values()) - {"PulmonaryTuberculosis"}  # of which nobody drew a box
     for image in content["images"]:
         mine = [item for item in content["annotations"] if item["image_id"] == image["id"]]
         i = detection.images.index(f"imgs/{image['file_name']}")

@@ -18,9 +18,12 @@ PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 
 class Options(ReaderOptions):
-    """Categories that are not classes."""
+    """Categories that are not classes, and images without annotations."""
 
     ignore: tuple[str, ...] = Field((), description="categories that carry no information about the classes")
+    leave_out: tuple[str, ...] = Field(
+        (), description="file names of listed images that nobody annotated: they are left out, not negative"
+    )
 
 
 def read(source: Source, options: Options) -> None:
@@ -48,6 +51,8 @@ def read(source: Source, options: Options) -> None:
     for number, image in images.items():
         name = str(image.get("file_name") or "")
         where = f"{file} image {number}"
+        if name in options.leave_out:
+            continue
         with source.guard(where, name):
             path = source.image(name, where, image)
             size = _declared_size(image, where)

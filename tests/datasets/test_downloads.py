@@ -1,0 +1,343 @@
+"""Every card on a tree as its download looks, small but with all its kinds of files: no fault, and the tree's counts.
+
+Names, columns and forms are those of the published files; the counts of a tree stand beside what it writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from foundationx.core.types import Split
+from tests.helpers.downloads import Download, faults
+
+Counts = tuple[dict[str, Any], dict[str, dict[str, Any]]]
+
+
+def nih(data: Download, table: str = "Data_Entry_2017_v2020.csv", folders: tuple[str, ...] = ("", "")) -> None:
+    """Three images of two patients in two of the twelve folders, with the boxes of one image."""
+    first, second = folders if any(folders) else ("images_001/images", "images_002/images")
+    data.images(f"{first}/00000001_000.png", f"{first}/00000001_001.png", f"{second}/00000013_005.png")
+    size = "2682,2749,0.143,0.143"
+    data.table(
+        table,
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]",
+        ["00000001_000.png", "Cardiomegaly|Emphysema", 0, 1, 57, "M", "PA", *size.split(",")],
+        ["00000001_001.png", "No Finding", 1, 1, 58, "M", "PA", *size.split(",")],
+        ["00000013_005.png", "Infiltration", 5, 13, 60, "F", "AP", *size.split(",")],
+    )
+    data.table(
+        "BBox_List_2017.csv",
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,",
+        ["00000013_005.png", "Infiltrate", 10.5, 12.25, 20, 30, "", "", ""],
+        ["00000013_005.png", "Atelectasis", 1, 2, 30.5, 40, "", "", ""],
+    )
+    data.text("train_val_list.txt", "00000001_000.png", "00000001_001.png")
+    data.text("test_list.txt", "00000013_005.png")
+
+
+def nih_chestxray14(data: Download) -> Counts:
+    nih(data)
+    positives = {"Cardiomegaly": 1, "Emphysema": 1, "Infiltration": 1}
+    return {"images": 3, "patients": 2, "splits": {"test": 1}}, {
+        "classification": {"images": 3, "positives": positives}
+    }
+
+
+def nih_bbox(data: Download) -> Counts:
+    nih(data)
+    return {}, {"detection": {"images": 1, "boxes": 2, "positives": {"Infiltration": 1, "Atelectasis": 1}}}
+
+
+def siim_acr(data: Download) -> Counts:
+    """One image without pneumothorax, one with two outlines in two rows; -1 and a blank before the second column."""
+    folder = "dicom-images-train/1.2.276.0.7230010.3.1.2.1/1.2.276.0.7230010.3.1.3.1"
+    one, two = (f"1.2.276.0.7230010.3.1.4.8323329.{number}.1517875197.1" for number in (1, 2))
+    data.images(f"{folder}.1/{one}.dcm", f"{folder}.2/{two}.dcm", size=(1024, 1024))
+    data.text("train-rle.csv", "ImageId, EncodedPixels", f"{one}, -1", f"{two}, 2053 3 1020 2", f"{two}, 9000 5")
+    pneumothorax = {"images": 2, "positives": {"Pneumothorax": 1}}
+    counts = {"classification": pneumothorax, "detection": pneumothorax | {"boxes": 2}, "segmentation": pneumothorax}
+    return {"images": 2}, counts
+
+
+def ranzcr_clip(data: Download) -> Counts:
+    """Columns in the published order; the competition's other files and its test images beside."""
+    columns = (
+        "ETT - Abnormal,ETT - Borderline,ETT - Normal,NGT - Abnormal,NGT - Borderline,NGT - Incompletely Imaged,"
+        "NGT - Normal,CVC - Abnormal,CVC - Borderline,CVC - Normal,Swan Ganz Catheter Present"
+    )
+    stem = "1.2.826.0.1.3680043.8.498."
+    rows = [
+        [f"{stem}1", *[0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0], "ec89415d1"],
+        [f"{stem}2", *[0] * 11, "ec89415d1"],
+        [f"{stem}3", *[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1], "bf4c6da3c"],
+    ]
+    data.table("train.csv", f"StudyInstanceUID,{columns},PatientID", *rows)
+    data.table("train_annotations.csv", "StudyInstanceUID,label,data", [f"{stem}1", "CVC - Normal", "[[1, 2], [3, 4]]"])
+    data.table("sample_submission.csv", f"StudyInstanceUID,{columns}", [f"{stem}9", *[0] * 11])
+    data.images(*(f"train/{row[0]}.jpg" for row in rows), f"test/{stem}9.jpg")
+    positives = {"ETT - Normal": 1, "CVC - Abnormal": 1, "CVC - Normal": 1, "Swan Ganz Catheter Present": 1}
+    return {"images": 3, "patients": 2}, {"classification": {"images": 3, "positives": positives}}
+
+
+def object_cxr(data: Download) -> Counts:
+    data.images("train/00001.jpg", "train/00002.jpg", "dev/08001.jpg")
+    data.table(
+        "train.csv",
+        "image_name,annotation",
+        ["00001.jpg", "0 10 20 30 60;2 5 5 9 5 9 9 ;1 40 40 50 60"],
+        ["00002.jpg", ""],
+    )
+    data.table("dev.csv", "image_name,annotation", ["08001.jpg", "1 0 0 8 4"])
+    return {"images": 3, "splits": {"train": 2, "val": 1}}, {
+        "classification": {"positives": {"Foreign object": 2}},
+        "detection": {"boxes": 4},
+        "segmentation": {"positives": {"Foreign object": 2}},
+    }
+
+
+def padchest(data: Download) -> Counts:
+    """Unnamed first column, ImageDir as a number; lists as text with blanks and line breaks, empty or missing."""
+    labels = [
+        "['pleural effusion', 'loculated fissural effusion']",
+        "['normal']",
+        "[' pneumonia', 'unchanged']",
+        "[]",
+        "",
+        "['COPD signs',\n 'aortic elongation ', '']",
+    ]
+    names = [f"2168404{k}_8a.png" for k in range(len(labels))]
+    data.images(*(f"{(0, 50, 54)[k % 3]}/{name}" for k, name in enumerate(names)))
+    rows = [
+        [k, name, (0, 50, 54)[k % 3], 20140915, f"s{k}", 839860488694292331637988235681460987 + k // 2, "PA",
+         "Physician" if k else "RNN_model", "informe", cell]
+        for k, (name, cell) in enumerate(zip(names, labels, strict=True))
+    ]  # fmt: skip
+    data.table(
+        "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz",
+        ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,Projection,MethodLabel,Report,Labels",
+        *rows,
+    )
+    for name in ("LICENSE.md", "README.md"):
+        data.text(name, "terms")
+    positives = {"Pleural effusion": 1, "Pneumonia": 0, "COPD signs": 1, "Aortic elongation": 1}
+    return {"images": 6, "patients": 3}, {
+        "classification": {"positives": {name: count for name, count in positives.items() if count}}
+    }
+
+
+def shenzhen_files(data: Download) -> None:
+    names = ("CHNCXR_0001_0", "CHNCXR_0327_1", "CHNCXR_0330_1")
+    data.images(*(f"CXR_png/{name}.png" for name in names))
+    for name in names:
+        data.text(f"ClinicalReadings/{name}.txt", "male 45yrs", "normal")
+    data.text("NLM-ChinaCXRSet-ReadMe.docx", "description")
+
+
+def shenzhen(data: Download) -> Counts:
+    shenzhen_files(data)
+    return {"images": 3, "patients": 3}, {"classification": {"images": 3, "positives": {"Tuberculosis": 2}}}
+
+
+def shenzhen_masks(data: Download) -> Counts:
+    """The archive of the masks unpacks to mask/mask."""
+    shenzhen_files(data)
+    data.masks("mask/mask/CHNCXR_0001_0_mask.png", "mask/mask/CHNCXR_0327_1_mask.png")
+    return {}, {"segmentation": {"images": 2}}
+
+
+def tbx11k(data: Download) -> Counts:
+    """Unlabelled test images and images of other sets beside; tb1199 has no box; a category without boxes."""
+    images = [
+        "health/h0001.png",
+        "sick/s0001.png",
+        "tb/tb0005.png",
+        "tb/tb1199.png",
+        "health/h0002.png",
+        "tb/tb0003.png",
+    ]
+    data.images(*(f"imgs/{name}" for name in images))
+    data.images("imgs/test/test_0000000001.png", "imgs/extra/shenzhen/CHNCXR_0001_0.png")
+    kinds = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
+    categories = [{"id": k, "name": name, "supercategory": name} for k, name in enumerate(kinds, start=1)]
+    licence = {"id": 1, "name": "Attribution-NonCommercial-ShareAlike License"}
+    for side, listed in (("train", images[:4]), ("val", images[4:])):
+        content = {
+            "info": {},
+            "licenses": [licence],
+            "categories": categories,
+            "images": [{"id": k, "file_name": name, "width": 64, "height": 64} for k, name in enumerate(listed)],
+            "annotations": [
+                {"id": number, "image_id": k, "category_id": number, "bbox": [3, 4, 20, 30], "area": 600, "iscrowd": 0}
+                for k, name in enumerate(listed)
+                for number in (1, 2)
+                if name in ("tb/tb0005.png", "tb/tb0003.png")[: 3 - number]
+            ],
+        }
+        for record in content["annotations"]:
+            record["id"] += 10 * record["image_id"]
+        data.text(f"annotations/json/TBX11K_{side}.json", json.dumps(content))
+        data.text(f"lists/TBX11K_{side}.txt", *listed)
+    data.text("README.md", "terms")
+    counts = {
+        "classification": {"images": 6, "positives": {"Healthy": 2, "Sick without tuberculosis": 1, "Tuberculosis": 3}},
+        "detection": {
+            "images": 5,
+            "boxes": 3,
+            "positives": {"ActiveTuberculosis": 2, "ObsoletePulmonaryTuberculosis": 1},
+        },
+    }
+    return {"splits": {"train": 4, "val": 2}}, counts
+
+
+VINDR_COLUMNS = (
+    "Aortic enlargement,Atelectasis,Calcification,Cardiomegaly,Clavicle fracture,Consolidation,Edema,Emphysema,"
+    "Enlarged PA,ILD,Infiltration,Lung Opacity,Lung cavity,Lung cyst,Mediastinal shift,Nodule/Mass,Pleural effusion,"
+    "Pleural thickening,Pneumothorax,Pulmonary fibrosis,Rib fracture,Other lesion,COPD,Lung tumor,Pneumonia,"
+    "Tuberculosis"
+)
+VINDR = VINDR_COLUMNS.split(",")
+PCXR_COLUMNS = (
+    "No finding,Bronchitis,Brocho-pneumonia,Other disease,Bronchiolitis,Situs inversus,Pneumonia,Pleuro-pneumonia,"
+    "Diagphramatic hernia,Tuberculosis,Congenital emphysema,CPAM,Hyaline membrane disease,Mediastinal tumor,Lung tumor"
+)
+
+
+def vindr(data: Download) -> None:
+    """Three readers on each training image; the test table spells one class another way."""
+    train, test = (
+        ("000434271f63a053c4128a0ba6352c7f", "00053190460d56c53cc3e57321387478"),
+        "002a34c58c5b758217ed1f584ccbcfe9",
+    )
+    data.images(*(f"train/{name}.dicom" for name in train), f"test/{test}.dicom")
+
+    def cells(*present: str) -> list[int]:
+        return [int(name in present) for name in (*VINDR, "Other diseases", "No finding")]
+
+    readers = [
+        [name, f"R{reader}", *cells(*(("Pleural effusion", "Pneumonia")[: 3 - reader] if k == 0 else ("No finding",)))]
+        for k, name in enumerate(train)
+        for reader in (1, 2, 3)
+    ]
+    header = f"{VINDR_COLUMNS},Other diseases,No finding"
+    data.table("annotations/image_labels_train.csv", f"image_id,rad_id,{header}", *readers)
+    data.table(
+        "annotations/image_labels_test.csv", f"image_id,{VINDR_COLUMNS},Other disease,No finding", [test, *cells("ILD")]
+    )
+    data.table(
+        "annotations/annotations_train.csv",
+        "image_id,rad_id,class_name,x_min,y_min,x_max,y_max",
+        [train[0], "R1", "Pleural effusion", 10, 10.5, 40, 50],
+        [train[0], "R2", "Pleural effusion", 12, 10.5, 42, 50],
+        [train[0], "R3", "No finding", "", "", "", ""],
+        *([train[1], f"R{reader}", "No finding", "", "", "", ""] for reader in (1, 2, 3)),
+    )
+    data.table(
+        "annotations/annotations_test.csv", "image_id,class_name,x_min,y_min,x_max,y_max", [test, "ILD", 1, 2, 30, 40]
+    )
+    data.text("LICENSE.txt", "terms")
+    data.text("SHA256SUMS.txt", "sums")
+
+
+def vindr_cxr(data: Download) -> Counts:
+    vindr(data)
+    return {"images": 3, "splits": {"train": 2, "test": 1}}, {
+        "classification": {"images": 3, "positives": {"Pleural effusion": 1, "No finding": 1, "ILD": 1}},
+        "detection": {"images": 3, "boxes": 2, "positives": {"Pleural effusion": 1, "ILD": 1}},
+    }
+
+
+def vindr_cxr_global(data: Download) -> Counts:
+    vindr(data)
+    positives = {"PE": 1, "Pneumonia": 1, "No finding": 1}
+    return {"images": 3, "splits": {"train": 2, "test": 1}}, {"classification": {"positives": positives}}
+
+
+def vindr_pcxr(data: Download) -> Counts:
+    """Misspelt names as published, one reader on each image, rows without a box."""
+    names = PCXR_COLUMNS.split(",")
+    images = {"train": ("6cb53aff85c71b98ad13d67a131708c6", "aa53"), "test": ("d7e71a052a753c3f2f3e317d60177bec",)}
+    for side, stems in images.items():
+        data.images(*(f"{side}/{stem}.dicom" for stem in stems))
+        present = {stem: "Brocho-pneumonia" if k == 0 else "No finding" for k, stem in enumerate(stems)}
+        rows = [[stem, "R1", *(int(name == present[stem]) for name in names)] for stem in stems]
+        data.table(f"image_labels_{side}.csv", f"image_id,rad_ID,{PCXR_COLUMNS}", *rows)
+        found = [
+            [stems[0], "R1", "Diffuse aveolar opacity", 5, 6, 30, 40],
+            [stems[0], "R1", "Bronchectasis", 7, 6, 40, 40],
+        ]
+        nothing = [[stem, "R1", "No finding", "", "", "", ""] for stem in stems[1:]]
+        header = "image_id,rad_ID,class_name,x_min,y_min,x_max,y_max"
+        data.table(f"annotations_{side}.csv", header, *found, *nothing)
+    return {"images": 3, "splits": {"train": 2, "test": 1}}, {
+        "classification": {"images": 3, "positives": {"Bronchopneumonia": 2, "No finding": 1}},
+        "detection": {"boxes": 4, "positives": {"Diffuse alveolar opacity": 2, "Bronchiectasis": 2}},
+    }
+
+
+def ribs(data: Download, annotations: str = "data") -> Counts:
+    """Rows keyed by number, ribs of points, and the text None for a rib that nobody drew."""
+    names = [f"{side}{k}" for side in "RL" for k in range(1, 11)]
+    for side in ("train", "val"):
+        image = f"data/{side}/img/VinDr_RibCXR_{side}_000.png"
+        data.images(image)
+        outline = [{"x": 10.5, "y": 20.25}, {"x": 30, "y": 20}, {"x": 30, "y": 50}, {"x": 10, "y": 50}]
+        content: dict[str, Any] = {name: {"0": outline} for name in names}
+        content["R1"]["0"] = content["L10"]["0"] = "None"
+        data.text(f"{annotations}/{side}/Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": image}} | content))
+    found = {"positives": {"R2": 2, "L9": 2}}
+    return {"images": 2, "splits": {"train": 1, "val": 1}}, {"detection": found | {"boxes": 36}, "segmentation": found}
+
+
+TREES: dict[str, Callable[[Download], Counts]] = {
+    tree.__name__: tree
+    for tree in (
+        nih_chestxray14, nih_bbox, siim_acr, ranzcr_clip, object_cxr, padchest, shenzhen, shenzhen_masks, tbx11k,
+        vindr_cxr, vindr_cxr_global, vindr_pcxr,
+    )
+} | {"vindr_ribcxr": ribs}  # fmt: skip
+
+
+STRAY = ("shenzhen", "shenzhen_masks", "tbx11k", "vindr_ribcxr")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.xfail] * (n in STRAY)) for n in TREES])
+def test_a_download_has_no_fault_and_its_counts(name, tmp_path):
+    data = Download(tmp_path, name)
+    expected, tasks = TREES[name](data)
+    data.stray()
+    report = data.check(expected, tasks)
+    assert faults(report) == []
+    assert report.decoded == report.images
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_wrong_count_of_a_download_is_a_fault(name, tmp_path):
+    """The counts of the test above are compared at all."""
+    data = Download(tmp_path, name)
+    _, tasks = TREES[name](data)
+    task = next(iter(tasks))
+    wrong = {key: {k: n + 1 for k, n in value.items()} if isinstance(value, dict) else value + 1
+             for key, value in tasks[task].items()}  # fmt: skip
+    assert len(faults(data.check({}, tasks | {task: wrong}))) >= len(wrong) - ("boxes" in wrong)
+
+
+def test_boxes_of_nih_alone_are_all_on_its_test_list(tmp_path):
+    """The card warns of it; the list decides if both cards are in one run."""
+    boxes, labels = Download(tmp_path, "nih_bbox"), Download(tmp_path, "nih_chestxray14")
+    nih(boxes)
+    found, listed = boxes.read("detection"), labels.read("classification")
+    side = dict(zip(listed.images, listed.splits, strict=True))
+    assert {side[image] for image in found.images} == {Split.TEST}
+    assert "allow_test" in (boxes.card.notes or "")
+
+
+def test_tbx11k_leaves_out_the_image_of_tuberculosis_without_a_box(tmp_path):
+    data = Download(tmp_path, "tbx11k")
+    tbx11k(data)
+    detection, labels = data.read("detection"), data.read("classification")
+    assert "imgs/tb/tb1199.png" in labels.images and "imgs/tb/tb1199.png" not in detection.images
