@@ -102,11 +102,13 @@ def _published(source: Path, root: Path) -> None:
     _touch(root / "chestx_det/train_data", ["1.png"])
     empty = {"file_name": "1.png", "syms": [], "boxes": [], "polygons": []}
     (root / "chestx_det/ChestX_Det_train.json").write_text(json.dumps([empty]))
-    for name in ("metadata.csv", "non_nodule_filenames_orig_and_new.csv"):
-        _put(source / "node21" / name, root / "node21" / name)
-    lines = (root / "node21/metadata.csv").read_text().splitlines()
-    place = lines[0].split(",").index("img_name")
-    _touch(root / "node21/images", sorted({line.split(",")[place] for line in lines[1:]}))
+    node, maps = root / "node21/cxr_images/proccessed_data", root / "node21/cxr_images/original_data"
+    _put(source / "node21/metadata.csv", node / "metadata.csv")
+    _put(source / "node21/non_nodule_filenames_orig_and_new.csv", maps / "non_nodule_filenames_orig_and_new.csv")
+    (maps / "filenames_orig_and_new.csv").write_text("original_image_name,orig_dataset,node21_img_id\n")
+    lines = (node / "metadata.csv").read_text().splitlines()
+    column = lines[0].split(",").index("img_name")
+    _touch(node / "images", sorted({line.split(",")[column] for line in lines[1:]}))
     tbx = root / "tbx11k"
     shutil.copytree(source / "tbx11k/imgs", tbx / "imgs")
     _touch(tbx / "imgs/sick", ["s0001.png"])

@@ -135,9 +135,14 @@ def test_vindr_cxr_by_any_as_foundation_x(download):
     assert not np.isnan(result.labels).any()
 
 
+RSNA_MAP = "pneumonia-challenge-dataset-mappings_2018.json"
+"""RSNA's table of which image of ChestX-ray14 an image is."""
+
+
 def test_rsna_pneumonia(download):
     data = download("rsna_pneumonia")
     data.files(*(f"stage_2_train_images/{name}.dcm" for name in ("aa", "bb", "cc")))
+    data.write(RSNA_MAP, json.dumps([{"subset_img_id": "aa", "img_id": "00000013_005.png"}]))
     data.write(
         "stage_2_detailed_class_info.csv",
         "patientId,class",
@@ -154,7 +159,9 @@ def test_rsna_pneumonia(download):
         "bb,,,,,0",
         "cc,,,,,0",
     )
-    assert present(data.read("classification")) == [{"Lung Opacity"}, {"No Lung Opacity / Not Normal"}, {"Normal"}]
+    labels = data.read("classification")
+    assert present(labels) == [{"Lung Opacity"}, {"No Lung Opacity / Not Normal"}, {"Normal"}]
+    assert labels.patients == ["nih:13", "rsna:bb", "rsna:cc"]
     boxes = data.read("detection")
     assert [len(result) for result in boxes.targets] == [2, 0, 0]
     assert boxes.targets[0].boxes.tolist() == [[264, 152, 477, 531], [562, 152, 818, 605]]
@@ -198,7 +205,10 @@ def test_covidx_names_patients_of_its_sources(download):
     other = download("rsna_pneumonia")
     other.files(f"stage_2_train_images/{rsna}.dcm")
     other.write("stage_2_detailed_class_info.csv", "patientId,class", f"{rsna},Normal")
-    assert other.read("classification").patients == result.patients[:1]
+    other.write(RSNA_MAP, json.dumps([{"subset_img_id": "another", "img_id": "00000013_005.png"}]))
+    assert other.read("classification").patients == data.read("classification").patients[:1] == [f"rsna:{rsna}"]
+    other.write(RSNA_MAP, json.dumps([{"subset_img_id": rsna, "img_id": "00000013_005.png"}]))
+    assert other.read("classification").patients == data.read("classification").patients[:1] == ["nih:13"]
 
 
 def test_padchest(download):
@@ -269,7 +279,9 @@ def test_vindr_ribcxr(download):
         name = f"VinDr_RibCXR_{side}_000.png"
         data.files(f"data/{side}/img/{name}")
         ribs = {f"{hand}{k}": {"0": square if (hand, k) == ("L", 3) else None} for hand in "RL" for k in range(1, 11)}
-        data.write(f"data/{side}/Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs))
+        data.write(
+            f"data/{side}/Vindr_RibCXR_{side}_mask.json", json.dumps({"img": {"0": f"data/{side}/img/{name}"}} | ribs)
+        )
     result = data.read("detection")
     assert result.splits == [Split.TRAIN, Split.VAL]
     assert [target.boxes.tolist() for target in result.targets] == [[[10, 20, 30, 50]]] * 2

@@ -138,12 +138,13 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
     source, root = shared_data / "annotations/node21", tmp_path / "node21"
     lines = [line.split(",") for line in (source / "metadata.csv").read_text().splitlines()[1:]]
     origin = [line.split(",") for line in (source / "non_nodule_filenames_orig_and_new.csv").read_text().splitlines()]
-    put(source / "metadata.csv", root / "metadata.csv")
-    put(source / "non_nodule_filenames_orig_and_new.csv", root / "non_nodule_filenames_orig_and_new.csv")
-    touch(root / "images", [line[2] for line in lines])
+    images, original = "cxr_images/proccessed_data/images", root / "cxr_images/original_data"
+    put(source / "metadata.csv", root / "cxr_images/proccessed_data/metadata.csv")
+    put(source / "non_nodule_filenames_orig_and_new.csv", original / "non_nodule_filenames_orig_and_new.csv")
+    touch(root / images, [line[2] for line in lines])
     nodules = [("00000009_003", "n0239"), ("JPCLN007", "n0342"), ("987_IM-2-1001", "n0996"), ("12_ab34", "n0418")]
     table = ["original_image_name,node21_img_id", *map(",".join, nodules)]
-    (root / "filenames_orig_and_new.csv").write_text("\n".join(table))
+    (original / "filenames_orig_and_new.csv").write_text("\n".join(table))
     (tmp_path / "padchest").mkdir()
     padchest = tmp_path / "padchest/PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
     padchest.write_text(f"ImageID,PatientID\n12_ab34.png,77\n{origin[2][0]}.png,78\n")
@@ -156,7 +157,7 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
         assert not np.isnan(result.labels).any()
     assert sum(map(len, result.targets)) == expected.boxes == sum(row["nodule"] for row in rows) == 1476
     for row in dozen(rows):
-        i = result.images.index(f"images/{row['name']}")
+        i = result.images.index(f"{images}/{row['name']}")
         mine = [tuple(map(float, r["box"])) for r in rows if r["name"] == row["name"] and r["nodule"]]
         assert result.targets[i].boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in mine]
     who = dict(zip(result.images, result.patients, strict=True))
@@ -167,9 +168,9 @@ def test_node21_and_the_origin_of_its_negatives(shared_data, tmp_path):
             "openi": f"openi:{old.split('_')[0]}",
         }
         patient = "padchest:78" if old == origin[2][0] else names.get(base, f"node21:{old}")
-        assert who[f"images/{new}.mha"] == patient
+        assert who[f"{images}/{new}.mha"] == patient
     for (_, new), patient in zip(nodules, ("nih:9", "jsrt:JPCLN007", "openi:987", "padchest:77"), strict=True):
-        assert who[f"images/{new}.mha"] == patient
+        assert who[f"{images}/{new}.mha"] == patient
     named = {"nih": 1187 + 1, "jsrt": 93 + 1, "openi": 1102 + 1, "padchest": 2}
     assert Counter(patient.partition(":")[0] for patient in who.values()) == named | {
         "node21": 4882 - sum(named.values())
