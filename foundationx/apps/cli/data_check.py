@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from foundationx.curation.check.report import CheckReport
 
 T = TypeVar("T")
+
+STRINGS = 20
+"""Published strings of each kind that are printed; the written report holds all."""
+
+TAKEN_AS = {"absent": "counted as absent", "unknown": "taken as unknown", "ignored": "ignored"}
+"""What published strings other than names of classes were taken for, as it is printed."""
 
 ALL = "all"
 HELP = "check a downloaded dataset against its card and list what is wrong"
@@ -89,5 +95,19 @@ def _print(report: CheckReport, console: Console) -> None:
     counts = ", ".join(f"{report.count(severity):,} {severity.value}s" for severity in Severity)
     decoded = "" if report.decoded == report.images else f" ({report.decoded:,} decoded)"
     head = f"{report.dataset}: {report.images:,} images{decoded}, {report.patients:,} patients; {counts}"
-    for line in (head, *report_lines(report.issues, "--report lists all")):
+    for line in (head, *_label_lines(report), *report_lines(report.issues, "--report lists all")):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _label_lines(report: CheckReport) -> Iterator[str]:
+    """One line per class with its numbers of images, and the published strings that are no class."""
+    for task, classes in report.labels.items():
+        width = max(map(len, (task, *classes)))
+        yield f"  {task:{width + 2}}{'present':>10}{'absent':>10}{'unknown':>10}"
+        for name, counts in classes.items():
+            yield f"    {name:{width}}" + "".join(f"{counts[key]:>10,}" for key in ("present", "absent", "unknown"))
+        for kind, strings in report.strings[task].items():
+            shown = [f"{string or '(empty cell)'} {count:,}" for string, count in list(strings.items())[:STRINGS]]
+            more = [f"and {len(strings) - STRINGS:,} more (--report lists all)"] if len(strings) > STRINGS else []
+            if shown:
+                yield f"    {TAKEN_AS[kind]}: {', '.join(shown + more)}"

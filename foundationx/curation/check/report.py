@@ -20,6 +20,8 @@ class CheckReport:
         patients: Number of patients of these images.
         decoded: Number of images whose pixels were read.
         labels: Numbers of images in which a class is present, absent and unknown, by task and class.
+        strings: Published strings other than class names by task and by what they were taken for (``absent``,
+            ``unknown``, ``ignored``), each with its number of rows or cells.
     """
 
     dataset: str
@@ -28,6 +30,7 @@ class CheckReport:
     patients: int = 0
     decoded: int = 0
     labels: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    strings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     _issues: dict[tuple[IssueKind, str, str, str], Issue] = field(default_factory=dict)
 
     def add(self, issues: Iterable[Issue]) -> None:
@@ -58,5 +61,6 @@ class CheckReport:
             "decoded": self.decoded,
             "counts": count_kinds(self._issues.values()),
             "labels": self.labels,
+            "strings": self.strings,
             "issues": [asdict(issue) for issue in self.issues],
         }

@@ -118,6 +118,7 @@ def _check_annotations(
     report.add(split_issues(tables))
     for task, table in tables.items():
         report.labels[task.value] = label_counts(table)
+        report.strings[task.value] = sources[task].strings.as_json()
         report.add(class_issues(table))
     fix = "none needed if it is unlabelled"
     report.add(

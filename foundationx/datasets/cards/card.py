@@ -293,6 +293,7 @@ def load_card(path: str | Path) -> Card:
     """
     path = Path(path)
     values = read_yaml(path)
+    _read_trees(values, path)
     try:
         card = Card.model_validate(values)
     except ValidationError as error:
@@ -301,6 +302,18 @@ def load_card(path: str | Path) -> Card:
         raise CardError(f"{path}: name", f"found {card.name!r}", repr(path.stem), "give card and file the same name")
     card._file = path
     return card
+
+
+def _read_trees(values: dict[str, Any], path: Path) -> None:
+    """Puts the trees that a card names as files beside it into its values. Raises CardError."""
+    tasks = values.get("tasks")
+    for task, source in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(source, dict) and isinstance(name := source.get("tree"), str):
+            file, folder = (path.parent / name).resolve(), path.parent.resolve()
+            if not file.is_relative_to(folder):
+                where = f"{path}: tasks.{task}.tree"
+                raise CardError(where, f"{name} is outside of {folder}", "a file beside the card", "correct the name")
+            source["tree"] = read_yaml(file)
 
 
 def _has_key(card: Card, key: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from foundationx.core.errors import nearest
 from foundationx.core.types import Split
+from foundationx.datasets.cards.label_tree import Codes, Label, LabelTree
 from foundationx.datasets.cards.schema import Names, Part, check_expression, repeated, template_fields
 
 
@@ -30,6 +32,9 @@ class ClassSpec(Part):
     )
     polarity: Literal["presence", "absence"] = Field(
         "presence", description="absence: a positive label says that the concept is absent (No Finding)"
+    )
+    codes: Codes = Field(
+        default_factory=dict, description="codes of the class that its publisher gives: umls (CUI), radlex"
     )
 
     @property
@@ -106,7 +111,16 @@ class TaskSource(Part):
         description="rows to leave out, by a regular expression that the whole cell of a column must match",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="reader options, checked by the reader")
+    shared: tuple[str, ...] = Field(
+        (), description="published names that stand for several classes at once, e.g. hydropneumothorax: air and fluid"
+    )
     classes: tuple[NamedClass, ...] = Field(min_length=1)
+    tree: dict[str, Label] = Field(
+        default_factory=dict,
+        description="the publisher's tree: the parents of each label, here or in a YAML file beside the card. A label "
+        "makes its parents present; one that is named without any of its kinds leaves their classes unknown",
+        json_schema_extra={"type": ["object", "string"]},
+    )
     expected: TaskExpected = TaskExpected()
 
     @field_validator("image_path")
@@ -125,21 +139,39 @@ class TaskSource(Part):
 
     @field_validator("classes")
     @classmethod
-    def _each_once(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+    def _each_once(cls, classes: tuple[ClassSpec, ...], info: ValidationInfo) -> tuple[ClassSpec, ...]:
         if twice := repeated(item.name for item in classes):
             raise ValueError(f"the class {twice[0]!r} is given twice")
-        if twice := repeated(source for item in classes for source in item.published):
-            raise ValueError(f"the published name {twice[0]!r} belongs to two classes")
+        if twice := [name for item in classes for name in repeated(item.published)]:
+            raise ValueError(f"a class has the published name {twice[0]!r} twice")
+        several = repeated(source for item in classes for source in item.published)
+        shared = info.data.get("shared", ())
+        if accidental := [name for name in several if name not in shared]:
+            text = f"the published name {accidental[0]!r} belongs to two classes"
+            raise ValueError(f"{text}; if it stands for both at once, list it under shared")
+        if idle := [name for name in shared if name not in several]:
+            raise ValueError(f"{idle[0]!r} is listed under shared, but is not a published name of several classes")
         return classes
 
     @model_validator(mode="after")
     def _agrees(self) -> TaskSource:
         if self.file and self.parts:
             raise ValueError("has both file and parts")
+        self._check_tree()
         unknown = set(self.expected.positives) - {item.name for item in self.classes}
         if unknown:
             raise ValueError(f"expected.positives names {sorted(unknown)[0]!r}, which is not a class of the task")
         return self
+
+    def _check_tree(self) -> None:
+        """Raises ValueError if a parent is unknown or a label its own ancestor."""
+        known = {*self.tree, *(source for item in self.classes for source in item.published)}
+        for name, label in self.tree.items():
+            for parent in label.parents:
+                if parent not in known:
+                    found = f"the parent {parent!r} of {name!r} is neither in the tree nor a class"
+                    raise ValueError(f"{found}; {nearest(parent, known)}")
+        LabelTree(self.tree)
 
     @property
     def files(self) -> tuple[AnnotationFile, ...]:

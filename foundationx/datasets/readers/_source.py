@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey
 from foundationx.datasets.cards.card import Card
+from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.schema import template_fields
 from foundationx.datasets.cards.tasks import AnnotationFile
 from foundationx.datasets.readers._files import read_json
@@ -26,6 +29,25 @@ class ReaderOptions(BaseModel):
     """Base class of a reader's options: unknown options are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass
+class Strings:
+    """What published strings other than names of classes were taken for, each with its number of rows or cells.
+
+    Attributes:
+        absent: Strings that made all classes absent, or a cell's class (No Finding, 0).
+        unknown: Strings that made classes unknown.
+        ignored: Strings that say nothing of the classes.
+    """
+
+    absent: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, dict[str, int]]:
+        """Strings and their numbers by what they were taken for, the most frequent first."""
+        return {item.name: dict((+getattr(self, item.name)).most_common()) for item in fields(self)}
 
 
 OptionsT = TypeVar("OptionsT", bound=ReaderOptions, contravariant=True)
@@ -80,7 +102,7 @@ class Source:
         self.part = AnnotationFile()
         self._dataset = DatasetFolder(folder, data_root)
         self.images = Images(self._dataset)
-        self._index = {name: index for index, item in enumerate(self.spec.classes) for name in item.published}
+        self.names = ClassNames(self.spec)
         self._patients = Patients(card, self._dataset)
         self._splits = OfficialSplits(card, self._dataset)
         self._rows: dict[str, str] = {}
@@ -89,6 +111,7 @@ class Source:
         self._official_splits: list[Split | None] = []
         self._targets: list[Any] = []
         self._sizes: dict[str, tuple[int, int]] = {}
+        self.strings = Strings()
         self.faults: list[tuple[str, DataError]] = []
         """Skipped images (published names) and their errors."""
         self.left_out = 0
@@ -161,30 +184,25 @@ class Source:
         """Path of a file that the card names; it must be inside the data root."""
         return self._dataset.file(file, f"{self.card.file}: tasks.{self.task.value}")
 
-    def class_index(self, published: str, where: str, known: Iterable[str] = ()) -> int:
-        """Index of the class with a published name.
+    def class_indices(self, published: str, where: str, known: Iterable[str] = ()) -> list[int]:
+        """Indices of the classes that a published name makes present: usually one; none for a label of the tree alone.
 
         Args:
-            published: Published name of the class.
+            published: Published name.
             where: Location of the name, for messages.
             known: Names that are not classes; the hint suggests them, too.
 
         Raises:
-            DataError: The card has no such class.
+            DataError: The card has no such name.
         """
-        index = self._index.get(published)
-        if index is None:
+        if published not in self.names:
             raise DataError(
                 where,
                 f"{published!r} is not a class of {self.card.name}",
-                nearest(published, [*self._index, *known]),
-                "correct the row, or add the name to the card's classes or ignored names",
+                nearest(published, [*self.names, *known]),
+                "correct the row, or add the name to the card's classes, other or ignored names",
             )
-        return index
-
-    def has_class(self, published: str) -> bool:
-        """Whether a class has this published name."""
-        return published in self._index
+        return list(self.names.indices(published))
 
     def needs(self, part: str) -> bool:
         """Whether the task uses this part of the annotations (``boxes``, ``masks``)."""

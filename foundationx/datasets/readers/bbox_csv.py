@@ -11,20 +11,20 @@ from pydantic import Field, model_validator
 from foundationx.core.errors import CardError, DataError
 from foundationx.datasets.readers._agreement import Agreement, agreed_boxes, votes_needed
 from foundationx.datasets.readers._geometry import box
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
+from foundationx.datasets.readers._source import Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
 PROVIDES = frozenset({"labels", "boxes"})
 
 
-class Options(ReaderOptions):
+class Options(OtherNames):
     """Columns, format of the boxes, and the meaning of an image without a box of a class."""
 
     image_column: str
     class_column: str | None = Field(None, description="null: every box is of the card's only class")
     box_columns: tuple[str, str, str, str]
     box_layout: Literal["xywh", "xyxy"]
-    ignore: tuple[str, ...] = Field((), description="classes of the file that are not in the card")
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a box in a listed image"
     )
@@ -68,13 +68,14 @@ def read(source: Source, options: Options) -> None:
 def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> None:
     boxes, classes, readers = [], [], []
     no_box: dict[str, str] = {}
+    names = ObjectNames(source, options)
     for row in rows:
         reader = row.cells[options.reader_column] if options.reader_column else ""
         if options.empty_column is not None and row.cells[options.empty_column] in options.empty_values:
             no_box[reader] = row.where
+            source.strings.absent[row.cells[options.empty_column]] += 1
             continue
-        index = _class(source, options, row)
-        if index is not None:
+        for index in _classes(options, names, row):
             boxes.append(box([row.cells[column] for column in options.box_columns], options.box_layout, row.where))
             classes.append(index)
             readers.append(reader)
@@ -85,7 +86,7 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     if options.reader_column is not None:
         votes = votes_needed(options.agreement, len({row.cells[options.reader_column] for row in rows}))
         boxes, classes, disputed = agreed_boxes(boxes, classes, readers, votes, options.agreement_iou)
-    labels = source.labels(np.nan if options.absent == "unknown" else 0.0)
+    labels = names.labels(np.nan if options.absent == "unknown" else 0.0, bool(no_box))
     labels[sorted(disputed)] = np.nan
     labels[classes] = 1.0
     first = rows[0]
@@ -94,11 +95,6 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     )
 
 
-def _class(source: Source, options: Options, row: Row) -> int | None:
-    """Index of the row's class, None if the card ignores it."""
-    if options.class_column is None:
-        return 0
-    published = row.cells[options.class_column]
-    if published in options.ignore:
-        return None
-    return source.class_index(published, row.where, options.ignore)
+def _classes(options: Options, names: ObjectNames, row: Row) -> list[int]:
+    """Indices of the row's classes, none if its name is not one."""
+    return [0] if options.class_column is None else names.classes(row.cells[options.class_column], row.where)

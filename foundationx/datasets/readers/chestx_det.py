@@ -6,27 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, no_outline, polygon
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
+from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 LISTS = ("syms", "boxes", "polygons")
 
 
-class Options(ReaderOptions):
+class Options(OtherNames):
     """Findings that are not classes."""
-
-    ignore: tuple[str, ...] = Field((), description="findings that carry no information about the classes")
 
 
 def read(source: Source, options: Options) -> None:
     """Adds every record. All images were annotated for all classes: what is not marked is absent.
 
-    In segmentation, a class with a finding without polygon is unknown but for its outlined pixels.
+    In an image with nothing but ignored findings every class is unknown. In segmentation, a class with a finding
+    without polygon is unknown but for its outlined pixels.
 
     Raises:
         DataError: Not such a JSON, lists of different lengths, an unknown finding, an invalid box or polygon.
@@ -45,21 +44,18 @@ def read(source: Source, options: Options) -> None:
 
 def _add(source: Source, options: Options, record: Mapping[str, Any], name: str, where: str) -> None:
     path = source.image(name, where, record)
-    labels = source.labels(0.0)
     boxes, box_classes, masks, incomplete = [], [], [], set[int]()
+    names = ObjectNames(source, options)
     for item, (published, corners, points) in enumerate(_findings(record, where), start=1):
-        finding = str(published)
         location = f"{where} finding {item}"
-        if finding in options.ignore:
-            continue
-        index = source.class_index(finding, location, options.ignore)
-        labels[index] = 1.0
-        boxes.append(box(corners, "xyxy", location))
-        box_classes.append(index)
-        if source.needs("masks") and no_outline(points):
-            incomplete.add(index)
-        elif source.needs("masks"):
-            masks.append(MaskPart(index, polygon=polygon(points, location)))
+        for index in names.classes(str(published), location):
+            boxes.append(box(corners, "xyxy", location))
+            box_classes.append(index)
+            if source.needs("masks") and no_outline(points):
+                incomplete.add(index)
+            elif source.needs("masks"):
+                masks.append(MaskPart(index, polygon=polygon(points, location)))
+    labels = names.labels(0.0)
     labels[sorted(incomplete)] = np.nan
     source.add(path, where, labels, record, boxes=boxes, box_classes=box_classes, masks=masks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError
@@ -40,13 +41,23 @@ def _add_folders(source: Source, options: Options, images: str) -> None:
             found = f"there is no folder {' or '.join(published)} for the class {source.classes[index]}"
             raise DataError(str(top), found, f"one of {', '.join(folders) or 'no folders'}", "correct the card")
     for folder in folders:
-        if folder in options.ignore:
-            continue
-        labels = source.labels(0.0)
-        if folder not in options.negative:
-            labels[source.class_index(folder, str(top / folder), [*options.negative, *options.ignore])] = 1.0
         inside = f"{images}/{folder}" if images else folder
+        if folder in options.ignore:
+            source.strings.ignored[folder] += len(source.images.files(inside))
+            continue
+        labels = _labels(source, options, folder, str(top / folder))
         for name in sorted(source.images.files(inside)):
             image = f"{inside}/{name}"
             with source.guard(image, image):
                 source.add(image, image, labels)
+                source.strings.absent[folder] += folder in options.negative
+
+
+def _labels(source: Source, options: Options, folder: str, where: str) -> np.ndarray:
+    """Labels (K,) of the images in a folder. Raises DataError if the card does not name it."""
+    labels = source.labels(0.0)
+    if folder not in options.negative:
+        present = source.class_indices(folder, where, [*options.negative, *options.ignore])
+        labels[sorted(source.names.undecided([folder]))] = np.nan
+        labels[present] = 1.0
+    return labels

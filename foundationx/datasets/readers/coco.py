@@ -11,16 +11,16 @@ from pydantic import Field
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
+from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
 from foundationx.datasets.readers._runs import runs_from_coco
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 
-class Options(ReaderOptions):
+class Options(OtherNames):
     """Categories that are not classes, and images without annotations."""
 
-    ignore: tuple[str, ...] = Field((), description="categories that carry no information about the classes")
     leave_out: tuple[str, ...] = Field(
         (), description="file names of listed images that nobody annotated: they are left out, not negative"
     )
@@ -73,7 +73,8 @@ class _ImageAnnotations:
     """
 
     def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], size: Sequence[float]):
-        self.source, self.options, self.categories, self.size = source, options, categories, size
+        self.source, self.categories, self.size = source, categories, size
+        self.names = ObjectNames(source, options)
         self.incomplete: set[int] = set()
         self.boxes: list[list[float]] = []
         self.box_classes: list[int] = []
@@ -81,9 +82,10 @@ class _ImageAnnotations:
 
     def add(self, annotation: Mapping[str, Any], where: str) -> None:
         """Adds one annotation. Raises DataError."""
-        index = self._class(annotation, where)
-        if index is None:
-            return
+        for index in self._classes(annotation, where):
+            self._add(index, annotation, where)
+
+    def _add(self, index: int, annotation: Mapping[str, Any], where: str) -> None:
         outlines = annotation.get("segmentation")
         outlines = [] if no_outline(outlines) else outlines
         needs_masks = self.source.needs("masks")
@@ -98,8 +100,7 @@ class _ImageAnnotations:
 
     def labels(self) -> np.ndarray:
         """Labels (K,): 1 present, 0 absent, NaN unknown."""
-        labels = self.source.labels(0.0)
-        labels[self.box_classes] = 1.0
+        labels = self.names.labels(0.0)
         unknown = self.incomplete if self.source.needs("masks") else self.incomplete - set(self.box_classes)
         labels[sorted(unknown)] = np.nan
         return labels
@@ -110,13 +111,12 @@ class _ImageAnnotations:
         parts = {"boxes": self.boxes, "box_classes": self.box_classes, "masks": self.masks}
         self.source.add(path, where, self.labels(), image, size, **parts)
 
-    def _class(self, annotation: Mapping[str, Any], where: str) -> int | None:
-        """Index of the annotation's class, None if its category is ignored."""
+    def _classes(self, annotation: Mapping[str, Any], where: str) -> list[int]:
+        """Indices of the annotation's classes, none if its category is not one."""
         number = annotation.get("category_id")
         if not isinstance(number, int | str) or number not in self.categories:
             raise DataError(where, f"category_id is {number!r}", f"one of {list(self.categories)}", "fix the file")
-        name = self.categories[number]
-        return None if name in self.options.ignore else self.source.class_index(name, where, self.options.ignore)
+        return self.names.classes(self.categories[number], where)
 
 
 def _check_categories(source: Source, names: set[str]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from foundationx.core.errors import CardError, nearest
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
 PROVIDES = frozenset({"labels"})
@@ -20,12 +23,23 @@ class Options(ReaderOptions):
     separator: str = Field("|", min_length=1)
     trim: str = Field("", description="characters to strip from a cell and its names, e.g. []'")
     negative: tuple[str, ...] = Field((), description="findings that mean that all classes are absent (No Finding)")
+    other: tuple[str, ...] = Field(
+        (),
+        description="findings that are no class, of images that were read for all classes: classes that are not named "
+        "beside them are absent",
+    )
     unknown: tuple[str, ...] = Field(
         (), description="findings that mean that the image was not read: every class is unknown"
     )
-    ignore: tuple[str, ...] = Field((), description="findings that carry no information about the classes")
+    ignore: tuple[str, ...] = Field(
+        (), description="findings that carry no information about the classes: alone, they leave every class unknown"
+    )
+    undecided: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="classes that a finding leaves unknown, e.g. {Pneumonia: [COVID-19]} if it may be either",
+    )
     unlisted: Literal["error", "ignore"] = Field(
-        "error", description="treatment of findings that the card does not name"
+        "error", description="treatment of findings that the card does not name; ignore: as those under ignore"
     )
     blank: Literal["error", "unknown", "negative"] = Field("error", description="meaning of an empty cell")
     repeated: Literal["error", "same"] = Field(
@@ -33,14 +47,36 @@ class Options(ReaderOptions):
     )
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What one cell says.
+
+    Attributes:
+        labels: Labels (K,).
+        absent: Its names that are no class and make classes absent.
+        unknown: Its names that make classes unknown.
+        ignored: Its names that say nothing.
+    """
+
+    labels: np.ndarray
+    absent: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
 def read(source: Source, options: Options) -> None:
-    """Adds every row: named classes are present, all others are absent; an ``unknown`` finding makes all unknown.
+    """Adds every row: named classes are present, all others are absent.
+
+    An ``unknown`` finding makes all classes unknown, and so does a row with nothing but ignored findings.
 
     Raises:
+        CardError: ``undecided`` names a class that the card does not have.
         DataError: A finding that the card does not name, an empty cell (which may mean "not read" rather than "no
             finding"), or an image in two rows.
     """
-    labels_by_cell: dict[str, np.ndarray] = {}
+    _check_undecided(source, options)
+    readings: dict[str, _Reading] = {}
+    rows: Counter[str] = Counter()
     findings_by_image: dict[str, str] = {}
     table = source.table([options.image_column, options.findings_column])
     for row in table.rows:
@@ -50,23 +86,61 @@ def read(source: Source, options: Options) -> None:
             if findings_by_image.get(name) == findings and options.repeated == "same":
                 continue
             findings_by_image[name] = findings
-            if findings not in labels_by_cell:
-                labels_by_cell[findings] = _labels(source, options, findings, row.where)
+            if findings not in readings:
+                readings[findings] = _read(source, options, findings, row.where)
             image = source.image(name, row.where, row.cells)
-            source.add(image, row.where, labels_by_cell[findings], row.cells)
+            source.add(image, row.where, readings[findings].labels, row.cells)
+            rows[findings] += 1
+    for findings, count in rows.items():
+        reading, strings = readings[findings], source.strings
+        strings.absent.update(dict.fromkeys(reading.absent, count))
+        strings.unknown.update(dict.fromkeys(reading.unknown, count))
+        strings.ignored.update(dict.fromkeys(reading.ignored, count))
 
 
-def _labels(source: Source, options: Options, findings: str, where: str) -> np.ndarray:
-    """Labels (K,) of one cell."""
+def _read(source: Source, options: Options, findings: str, where: str) -> _Reading:
+    """The meaning of one cell."""
     names = [name.strip().strip(options.trim).strip() for name in findings.strip(options.trim).split(options.separator)]
-    if not any(names) and options.blank != "error":
-        return source.labels(np.nan if options.blank == "unknown" else 0.0)
-    if any(name in options.unknown for name in names):
-        return source.labels(np.nan)
-    labels = source.labels(0.0)
-    no_class = {*options.negative, *options.ignore}
-    for name in names:
-        if name in no_class or (options.unlisted == "ignore" and not source.has_class(name)):
-            continue
-        labels[source.class_index(name, where, {*no_class, *options.unknown})] = 1.0
-    return labels
+    if not any(names) and options.blank == "negative":
+        return _Reading(source.labels(0.0), absent=("",))
+    if not any(names) and options.blank == "unknown":
+        return _Reading(source.labels(np.nan), unknown=("",))
+    if unknown := [name for name in names if name in options.unknown]:
+        return _Reading(source.labels(np.nan), unknown=tuple(unknown))
+    ignored = [name for name in names if _says_nothing(source, options, name)]
+    telling = [name for name in names if name not in ignored]
+    labels = source.labels(0.0 if telling else np.nan)
+    present: list[int] = []
+    absent: list[str] = []
+    for name in telling:
+        own = [] if name in (*options.negative, *options.other) else _classes(source, options, name, where)
+        present += own
+        absent += [] if own else [name]
+    undecided = source.names.undecided(telling)
+    undecided |= {source.classes.index(item) for name in telling for item in options.undecided.get(name, ())}
+    labels[sorted(undecided)] = np.nan
+    labels[present] = 1.0
+    return _Reading(labels, tuple(absent), (), tuple(ignored))
+
+
+def _says_nothing(source: Source, options: Options, name: str) -> bool:
+    """Whether a finding carries no information about the classes."""
+    known = name in source.names or name in (*options.negative, *options.other, *options.undecided)
+    return name in options.ignore or (options.unlisted == "ignore" and not known)
+
+
+def _classes(source: Source, options: Options, name: str, where: str) -> list[int]:
+    """Classes that a finding makes present. Raises DataError if the card does not name it."""
+    if name in options.undecided and name not in source.names:
+        return []
+    known = (*options.negative, *options.other, *options.unknown, *options.ignore, *options.undecided)
+    return source.class_indices(name, where, known)
+
+
+def _check_undecided(source: Source, options: Options) -> None:
+    for name, classes in options.undecided.items():
+        for item in classes:
+            if item not in source.classes:
+                where = f"{source.card.file}: tasks.{source.task.value}.options.undecided"
+                found = f"{name!r} leaves {item!r} unknown, which is not a class of the task"
+                raise CardError(where, found, nearest(item, source.classes), "correct the class")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,6 +29,11 @@ class Options(ReaderOptions):
 
     image_column: str
     blank: Literal["unknown", "negative"] = "unknown"
+    blank_row: Literal["blank", "unknown"] = Field(
+        "blank",
+        description="meaning of a row without any label: that of its blank cells, or that the image was not labelled, "
+        "as in a table with a column for no finding",
+    )
     uncertain: Literal["ignore", "zeros", "ones", "lsr_ones"] = Field(
         "ignore", description="unknown, absent, present, or a soft label drawn once per image and class"
     )
@@ -47,7 +53,12 @@ def read(source: Source, options: Options) -> None:
     names = [name for published in source.published for name in published]
     table = source.table([options.image_column, *reader_columns], names)
     columns = [_column(published, table.columns, f"{table.name} row 1") for published in source.published]
-    labels = np.stack([_values(table.cells[column], options) for column in columns], axis=1)
+    labels = np.stack([_values(source, table.cells[column], options) for column in columns], axis=1)
+    if options.blank_row == "unknown":
+        blank = np.ones(len(labels), dtype=bool)
+        for column in columns:
+            blank &= np.fromiter((not cell for cell in table.cells[column]), dtype=bool, count=len(labels))
+        labels[blank] = np.nan
     if options.reader_column is None:
         _add_images(source, options, table, columns, labels)
     else:
@@ -97,9 +108,12 @@ def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str
     raise DataError(where, found, nearest(names[0], columns), "correct the card or the file")
 
 
-def _values(cells: Sequence[str], options: Options) -> np.ndarray:
+def _values(source: Source, cells: Sequence[str], options: Options) -> np.ndarray:
     """Labels (N,) float32 of a column. A column has few distinct cells, and each is parsed once."""
-    values = {cell: _value(cell, options) for cell in set(cells)}
+    counts = Counter(cells)
+    values = {cell: _value(cell, options) for cell in counts}
+    source.strings.absent.update({cell: counts[cell] for cell, value in values.items() if value == 0})
+    source.strings.unknown.update({cell: counts[cell] for cell, value in values.items() if np.isnan(value)})
     return np.fromiter(map(values.__getitem__, cells), dtype=np.float32, count=len(cells))
 
 

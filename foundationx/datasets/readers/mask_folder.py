@@ -75,7 +75,7 @@ def _add(source: Source, options: Options, image: str, drawn: Mapping[int, str])
 def _folders(source: Source, options: Options) -> dict[int, tuple[str, ...]]:
     """Folders of the masks by class index. Raises DataError if a class has none or a folder does not exist."""
     where = str(source.folder)
-    given = {source.class_index(name, where): folder for name, folder in options.folders.items()}
+    given = {k: folder for name, folder in options.folders.items() for k in source.class_indices(name, where)}
     for k, name in enumerate(source.classes):
         if k not in given:
             raise DataError(

@@ -27,7 +27,9 @@ class Options(ReaderOptions):
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a row for an image"
     )
-    leave_out: tuple[str, ...] = Field((), description="classes of the file that are not in the card")
+    leave_out: tuple[str, ...] = Field(
+        (), description="classes of the file that are not in the card: alone, they leave every class unknown"
+    )
 
 
 def read(source: Source, options: Options) -> None:
@@ -51,15 +53,18 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     labels = source.labels(np.nan if options.absent == "unknown" else 0.0)
     masks = []
     for row in rows:
-        index = 0
+        indices = [0]
         if options.class_column is not None:
             published = row.cells[options.class_column]
             if published in options.leave_out:
+                source.strings.ignored[published] += 1
                 continue
-            index = source.class_index(published, row.where, options.leave_out)
+            indices = source.class_indices(published, row.where, options.leave_out)
         path = source.path(row.cells[options.mask_column], row.where)
         source.images.require(path, row.where)
-        masks.append(MaskPart(index, path, options.positive, options.ignore))
-        labels[index] = 1.0
+        masks += [MaskPart(index, path, options.positive, options.ignore) for index in indices]
+        labels[indices] = 1.0
+    if not masks:
+        labels[:] = np.nan
     where = rows[0].where
     source.add(source.image(name, where, rows[0].cells), where, labels, rows[0].cells, masks=masks)

@@ -59,8 +59,12 @@ def _labels(source: Source, options: Options, image: str) -> np.ndarray:
         raise DataError(image, f"does not match {options.pattern!r}", "a file name with a label", "correct the card")
     value = match.group(1)
     if value in options.unknown:
+        source.strings.unknown[value] += 1
         return source.labels(np.nan)
     labels = source.labels(0.0)
-    if value not in options.negative:
-        labels[source.class_index(value, image, [*options.negative, *options.unknown])] = 1.0
+    if value in options.negative:
+        source.strings.absent[value] += 1
+        return labels
+    labels[sorted(source.names.undecided([value]))] = np.nan
+    labels[source.class_indices(value, image, [*options.negative, *options.unknown])] = 1.0
     return labels

@@ -42,7 +42,7 @@ def read(source: Source, options: Options) -> None:
             row and present in another.
     """
     for published in options.runs_columns:
-        source.class_index(published, f"{source.card.file}: tasks.{source.task.value}.options.runs_columns")
+        source.class_indices(published, f"{source.card.file}: tasks.{source.task.value}.options.runs_columns")
     named = [value for value in (options.height, options.width, options.quality_column) if isinstance(value, str)]
     table = source.table([options.image_column, *options.runs_columns.values(), *named])
     for name, rows in group_by_image(table.rows, options.image_column).items():
@@ -57,16 +57,19 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     masks: list[tuple[int, Runs]] = []
     for row in rows:
         for published, column in options.runs_columns.items():
-            index, cell = source.class_index(published, row.where), row.cells[column]
+            indices, cell = source.class_indices(published, row.where), row.cells[column]
             absent = cell in options.empty or (not cell and options.blank == "negative")
             if not absent and not cell:
+                source.strings.unknown[cell] += 1
                 continue
-            if labels[index] == (1.0 if absent else 0.0):
+            source.strings.absent[cell] += absent
+            if (labels[indices] == (1.0 if absent else 0.0)).any():
                 found = f"{name} has {published} in one row and none in another"
                 raise DataError(row.where, found, "rows that agree", "remove one of the rows")
-            labels[index] = 0.0 if absent else 1.0
+            labels[indices] = 0.0 if absent else 1.0
             if not absent:
-                masks.append((index, _runs(row, cell, options)))
+                runs = _runs(row, cell, options)
+                masks += [(index, runs) for index in indices]
     boxes, parts = [], []
     if source.needs("boxes"):
         boxes = [_box(runs, rows[0].where) for _, runs in masks]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.tasks import ClassSpec
 from foundationx.phantoms.copy_writer import CopyWriter, TableBuffer
 from foundationx.phantoms.drawing import DrawnImage
@@ -42,11 +43,13 @@ class LayoutContext:
         self.images = [images[number] for number in sorted(images)]
         classes = [item for task_file in task_files for item in task_file.spec.classes]
         self.classes = tuple({item.published: item for item in classes}.values())
+        self._names = ClassNames(self.spec.model_copy(update={"classes": self.classes}))
         self._drawn = drawn
 
     def word(self, image: ImageTruth, item: ClassSpec) -> str:
-        """A published name of a class; varies from image to image if there are several."""
-        return item.published[image.number % len(item.published)]
+        """A published name of a class and of no other one; varies from image to image if there are several."""
+        own = [name for name in item.published if len(self._names.indices(name)) == 1] or item.published
+        return own[image.number % len(own)]
 
     def state(self, image: ImageTruth, item: ClassSpec) -> bool | None:
         """Whether a class is present in an image; None if that is doubtful."""
