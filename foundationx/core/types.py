@@ -180,6 +180,30 @@ class MaskPart:
     scaled: bool = False
 
 
+class ReferenceSize(NamedTuple):
+    """Size of the image in whose pixels coordinates are published; 1 x 1 if they are shares.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        any_aspect: Whether the image may have another aspect ratio.
+    """
+
+    height: int
+    width: int
+    any_aspect: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """By how much a coordinate may lie outside because of rounding: a pixel, or a hundredth of the image."""
+        return 0.01 if (self.height, self.width) == (1, 1) else 1.0
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether an image of ``size`` (height, width) is the published one, or it at another scale."""
+        across, down = self.width * size[0], self.height * size[1]
+        return self.any_aspect or abs(across - down) <= max(self.width, self.height)  # a pixel of rounding
+
+
 @dataclass(slots=True)
 class Annotations:
     """One task of one dataset as its published files give it, one entry per image; no pixel has been read yet.
@@ -194,7 +218,8 @@ class Annotations:
         splits: N official splits, None if the card names none.
         targets: N targets of the task's own type in source pixels; empty if the labels are complete.
         bad: what was left out under ``on_bad_sample='skip'``.
-        sizes: height and width in pixels by image, if the annotation file gives them; empty for image labels.
+        sizes: sizes in which the coordinates of an image are given, if the card or the annotation file names them; else
+            they are in pixels of the image. Empty for image labels.
     """
 
     key: TaskKey
@@ -206,7 +231,7 @@ class Annotations:
     splits: list[Split | None]
     targets: list[Any] = field(default_factory=list)
     bad: list[BadSample] = field(default_factory=list)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: dict[str, ReferenceSize] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)

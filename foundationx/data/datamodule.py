@@ -25,6 +25,7 @@ from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.exclusion import excluded_images, read_exclusions, without_allowed_tests
+from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.shared_head import shared_classes
 from foundationx.datasets.splits import assign_splits
 from foundationx.datasets.unlabelled import read_images
@@ -168,7 +169,7 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
     roots: dict[str, Path] = {}
     for dataset in config.datasets:
         card = catalog.card(dataset.card).with_options(dataset.options)
-        roots[card.name] = data_root / (dataset.root if dataset.root is not None else card.root)
+        roots[card.name] = dataset_folder(card, data_root, dataset.root)
         for task in _tasks(card.tasks, dataset.tasks, card.name):
             key = TaskKey(card.name, task)
             read = read_annotations if task.facts.needs_annotations else read_images

@@ -6,12 +6,13 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
-from foundationx.core.types import Annotations, BadSample, Sample, SampleMeta, Target
+from foundationx.core.types import Annotations, BadSample, ReferenceSize, Sample, SampleMeta, Target
 from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.data.transforms.augment import ViewPipeline
@@ -113,10 +114,10 @@ class CardDataset(ImageDataset):
         table = self.annotations
         if not table.targets:
             return None
-        self._check_size(index, size)
+        annotation = self._fitted(index, size)
         read = functools.partial(self._read, read_mask, index=index)
         source = SourceImage(table.images[index], table.rows[index], size, table.labels[index], read)
-        return self.task.target(table.targets[index], source)
+        return self.task.target(annotation, source)
 
     def _cached_target(self, index: int, cached: Cached) -> Target | None:
         """The target of an image from the cache, at the view's size."""
@@ -127,14 +128,24 @@ class CardDataset(ImageDataset):
         target = self.target(index, size)
         return None if target is None else target.resized(size, self.view.size)
 
-    def _check_size(self, index: int, size: tuple[int, int]) -> None:
-        """Raises DataError if the annotation file gives another size: its coordinates would be others."""
+    def _fitted(self, index: int, size: tuple[int, int]) -> Any:
+        """The annotation of an image in the pixels of the file, which may be a copy at another scale."""
+        annotation = self.annotations.targets[index]
+        reference = self._check_size(index, size)
+        if reference is None or reference[:2] == size:
+            return annotation
+        return self.task.scaled(annotation, reference, size)
+
+    def _check_size(self, index: int, size: tuple[int, int]) -> ReferenceSize | None:
+        """The size in which coordinates are given. Raises DataError if the image has another aspect ratio."""
         image = self.annotations.images[index]
-        declared = self.annotations.sizes.get(image, size)
-        if declared != size:
+        reference = self.annotations.sizes.get(image)
+        if reference is not None and not reference.fits(size):
             raise DataError(
                 f"{self.annotations.rows[index]} ({image})",
-                f"the file declares {declared[1]} x {declared[0]} pixels, the image has {size[1]} x {size[0]}",
-                "an image of the published size",
-                "take the images as published, or scale width, height and all coordinates of the file",
+                f"its coordinates are for {reference.width} x {reference.height} pixels, "
+                f"the image has {size[1]} x {size[0]}",
+                "the published image, or a copy of the same aspect ratio",
+                "take the images as published, or set any_aspect: true in the reader's options if they were squeezed",
             )
+        return reference

@@ -15,7 +15,7 @@ from foundationx.core.extensions import Extensions, module_with
 from foundationx.core.types import Annotations, Task, annotated_tasks
 from foundationx.core.validation import validation_error
 from foundationx.datasets.cards.card import Card
-from foundationx.datasets.readers._paths import dataset_folder
+from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.readers._source import Reader, ReaderOptions, Source
 
 READERS: Extensions[Reader[Any]] = Extensions(
@@ -84,8 +84,8 @@ def read_annotations(
 def read_source(card: Card, task: Task, data_root: Path, root: str | None, skip: bool) -> Source:
     """Like :func:`read_annotations`, but returns the unfinished source, which may contain no image at all."""
     reader, options = open_reader(card, task)
-    folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
-    source = Source(card, task, data_root, folder, skip)
+    folder = dataset_folder(card, data_root, root)
+    source = Source(card, task, data_root, folder, skip, root)
     with _paused_garbage_collection():
         for part, chosen in zip(card.tasks[task].files, options, strict=True):
             source.open(part)

@@ -9,6 +9,7 @@ from pathlib import Path
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import listed_name
+from foundationx.datasets.readers._paths import DatasetFolder
 from foundationx.datasets.readers._tables import read_table
 
 
@@ -28,16 +29,14 @@ def read_attributes(card: Card, folder: Path, images: Iterable[str]) -> dict[str
     if source is None:
         raise CardError(f"{card.file}: attributes", "is not set", "the table of sex, age or view", "add it to the card")
     cells: dict[str, dict[str, str]] = {}
-    for name in source.files:
-        path = Path(os.path.normpath(folder / name))
-        if not path.is_relative_to(os.path.normpath(folder)):
-            found = f"{name} is outside the dataset's folder"
-            raise CardError(f"{card.file}: attributes.files", found, f"a file in {folder}", "correct the path")
+    dataset, where = DatasetFolder(folder, folder), f"{card.file}: attributes.files"
+    for given in source.files:
+        name = dataset.choose(given, where)
+        path = dataset.file(name, where)
         table = read_table(path, name, [source.image_column, *source.columns.values()])
         for row in table.rows:
             cells[row.cells[source.image_column]] = row.cells
+    stems = {os.path.splitext(name)[0]: row for name, row in cells.items()}  # a copy may have another suffix
     names = [listed_name(image, source.image_value) for image in images]
-    return {
-        attribute: [cells.get(name, {}).get(column, "") for name in names]
-        for attribute, column in source.columns.items()
-    }
+    rows = [cells.get(name) or stems.get(os.path.splitext(name)[0]) or {} for name in names]
+    return {attribute: [row.get(column, "") for row in rows] for attribute, column in source.columns.items()}

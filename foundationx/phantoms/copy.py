@@ -51,7 +51,7 @@ def write_copies(
         raise CardError(
             "size", f"{size} pixels", f"at least {LEAST_SIDE}: smaller images show nothing", "choose a larger size"
         )
-    cards = _with_sharing([catalog.card(name) for name in names], catalog)
+    cards = _with_sharing([catalog.card(name).published_form() for name in names], catalog)
     task_files = [task_file for card in cards for task_file in task_files_of(card, catalog.vocabulary)]
     image_sets = [ImageSet(group, images, size, seed) for group in group_by_images(task_files)]
     writer = CopyWriter(Path(data_root), [card.root for card in cards])
@@ -72,7 +72,7 @@ def _with_sharing(cards: Sequence[Card], catalog: Catalog) -> list[Card]:
     """The cards and all others of the catalogue that share a folder or a file with one of them."""
     chosen = {card.name: card for card in cards}
     paths = set().union(*(_paths(card) for card in chosen.values()))
-    others = [catalog.card(name) for name in catalog.names() if name not in chosen]
+    others = [catalog.card(name).published_form() for name in catalog.names() if name not in chosen]
     while others:
         sharing = [card for card in others if _paths(card) & paths]
         if not sharing:

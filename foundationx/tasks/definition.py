@@ -19,7 +19,7 @@ from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.core.task import TaskFacts
-from foundationx.core.types import Batch, Example, Target, Task
+from foundationx.core.types import Batch, Example, ReferenceSize, Target, Task
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class SourceImage:
             f"{self.row} ({self.file})",
             f"{what} lies outside the image of {self.size[1]} x {self.size[0]} pixels",
             "all coordinates inside the image",
-            "check that annotation and image have the same size, or train with on_bad_sample='skip'",
+            "if the images are a resized copy, name the published size with reference_size in the reader's options; "
+            "else correct the annotation, or train with on_bad_sample='skip'",
         )
 
 
@@ -79,6 +80,13 @@ class TaskDefinition(TaskFacts, ABC):
             DataError: The annotation does not fit the image, or a file of it cannot be used.
         """
         return None
+
+    def scaled(self, annotation: Any, reference: ReferenceSize, size: tuple[int, int]) -> Any:
+        """An annotation in pixels of ``reference`` for a copy of the image of another ``size`` (height, width).
+
+        A task without coordinates has nothing to scale.
+        """
+        return annotation
 
     def target_facts(self, annotation: Any, labels: np.ndarray, file_state: Callable[[str], str]) -> list[str]:
         """All that a cached target is drawn from, as text; ``file_state`` gives the state of one of its files."""

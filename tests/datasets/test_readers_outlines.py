@@ -171,8 +171,10 @@ def test_poor_masks_are_left_out_and_sizes_stand_in_columns(folder):
     assert folder.read(card).images == ["a", "c"]
     (mask,) = masks_of(folder, card, size=(4, 4))  # each pixel of the 2 x 2 mask becomes four
     assert ["".join(map(str, row)) for row in mask] == ["0011", "0011", "1100", "1100"]
-    with pytest.raises(DataError, match="the mask has 2 x 2 pixels, its image a has 4 x 4"):
-        masks_of(folder, runs_card(height="h", width="w"), size=(4, 4))
+    (mask,) = masks_of(folder, runs_card(height="h", width="w"), size=(4, 4))  # a copy of twice the size
+    assert ["".join(map(str, row)) for row in mask] == ["0011", "0011", "1100", "1100"]
+    with pytest.raises(DataError, match="coordinates are for 2 x 2 pixels, the image has 8 x 4"):
+        masks_of(folder, runs_card(height="h", width="w"), size=(4, 8))
     folder.write("f.csv", "ImageId,Air,q,h,w\na,1 2,good,2,2\n")
     error = fault(folder, card)
     assert error.where == "f.csv row 2" and "q is 'good'" in error.found

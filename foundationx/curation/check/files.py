@@ -13,18 +13,20 @@ from foundationx.datasets.readers._images import Images
 from foundationx.datasets.readers._paths import DatasetFolder
 
 
-def missing_files(card: Card, data_root: Path, folder: Path) -> Iterator[Issue]:
+def missing_files(card: Card, data_root: Path, folder: Path, root: str | None) -> Iterator[Issue]:
     """A fault for every annotation file, joined table, patient table, split list and image folder that is missing."""
     if not folder.is_dir():
         fix = f"download {card.title}{f' from {card.home}' if card.home else ''}, or name its folder with --root"
         yield Issue(IssueKind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", fix)
         return
+    dataset = DatasetFolder(folder, data_root, data_root / (card.root if root is None else root))
     for file, key, tasks in _named_files(card):
-        if not (folder / file).is_file():
-            found, expected, fix = "there is no such file", f"a file in {folder}", "download it, or correct the card"
-            yield Issue(IssueKind.FILES, Severity.FAULT, file, f"card: {key}", found, expected, fix, tasks)
-    yield from _missing_patient_tables(card, folder)
-    listing = Images(DatasetFolder(folder, data_root))
+        try:
+            dataset.choose(file, f"card: {key}")
+        except DataError as error:
+            yield Issue.from_error(error, IssueKind.FILES, file, f"card: {key}", tasks)
+    yield from _missing_patient_tables(card, dataset)
+    listing = Images(dataset)
     for task, spec in card.tasks.items():
         for pattern in {pattern: None for part in spec.files for pattern in part.images or ()}:
             try:
@@ -47,13 +49,13 @@ def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             yield file, f"splits.lists.{split.value}", every_task
 
 
-def _missing_patient_tables(card: Card, folder: Path) -> Iterator[Issue]:
+def _missing_patient_tables(card: Card, dataset: DatasetFolder) -> Iterator[Issue]:
     """A fault for every required table of patients of which no named file exists."""
     for table in card.patient.tables if card.patient is not None else ():
-        if table.required and not any((folder / file).is_file() for file in table.file):
+        if table.required and not dataset.existing(" | ".join(table.file), "card: patient.tables"):
             fix = f"download it{f' from {table.source}' if table.source else ''}, or correct the card"
             tasks = tuple(task.value for task in card.tasks)
-            name, found, expected = " or ".join(table.file), "there is no such file", f"a file in {folder}"
+            name, found, expected = " or ".join(table.file), "there is no such file", f"a file in {dataset.path}"
             yield Issue(IssueKind.FILES, Severity.FAULT, name, "card: patient.tables", found, expected, fix, tasks)
 
 

@@ -15,8 +15,8 @@ from foundationx.curation.check.report import CheckReport
 from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.annotations import read_source
 from foundationx.datasets.cards.card import Card
+from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.readers._files import MissingFileError
-from foundationx.datasets.readers._paths import dataset_folder
 from foundationx.datasets.readers._source import Source
 
 MOST_THREADS = 8
@@ -47,9 +47,9 @@ def check_card(
     Raises:
         CardError: The card names a reader or option that does not exist, or a file outside the data root.
     """
-    folder = dataset_folder(data_root, card.root if root is None else root, f"{card.file}: root")
+    folder = dataset_folder(card, data_root, root)
     report = CheckReport(card.name, str(folder))
-    report.add(missing_files(card, data_root, folder))
+    report.add(missing_files(card, data_root, folder, root))
     if not folder.is_dir():
         return report
     sources = _read(card, data_root, root, report)

@@ -100,7 +100,8 @@ def _keys(dataset: ImageDataset, used: np.ndarray) -> _Keys:
         try:
             key = images[index] = image_key(root / table.images[index])
             if targets is not None:
-                targets[index] = target_key(key, task, table.targets[index], table.labels[index], root)
+                reference = table.sizes.get(table.images[index])
+                targets[index] = target_key(key, task, table.targets[index], table.labels[index], root, reference)
         except OSError:  # the file is missing: whoever reads it gets the error
             continue
     return _Keys(images, targets)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from foundationx.core.errors import DiskError
-from foundationx.core.types import Target
+from foundationx.core.types import ReferenceSize, Target
 from foundationx.data.pixels.raw_images import files_of
 from foundationx.tasks.definition import TaskDefinition
 
@@ -62,9 +62,17 @@ def image_key(path: Path) -> Key:
     return _digest(_state(path))
 
 
-def target_key(image: Key, task: TaskDefinition, annotation: Any, labels: np.ndarray, root: Path) -> Key:
+def target_key(
+    image: Key,
+    task: TaskDefinition,
+    annotation: Any,
+    labels: np.ndarray,
+    root: Path,
+    reference: ReferenceSize | None = None,
+) -> Key:
     """Key of an image's target: the image's, and all that it is drawn from. Raises OSError if a file is missing."""
-    return _digest(image.hex(), *task.target_facts(annotation, labels, lambda file: _state(root / file)))
+    facts = task.target_facts(annotation, labels, lambda file: _state(root / file))
+    return _digest(image.hex(), *facts, *([] if reference is None else [repr(tuple(reference))]))
 
 
 def _state(path: Path) -> str:

@@ -9,14 +9,23 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from foundationx.core.errors import CardError
 from foundationx.core.types import Split, Task
 from foundationx.core.validation import validation_error
-from foundationx.datasets.cards.schema import Names, Part, check_expression, check_names, repeated, template_fields
+from foundationx.datasets.cards.schema import (
+    AlternativeNames,
+    Names,
+    Part,
+    alternatives,
+    check_expression,
+    check_names,
+    repeated,
+    template_fields,
+)
 from foundationx.datasets.cards.strict_yaml import read_yaml
 from foundationx.datasets.cards.tasks import TaskSource
 
@@ -173,7 +182,9 @@ class SplitSource(Part):
     values: dict[Split, tuple[str, ...]] = Field(
         default_factory=dict, description="values of the column for each split"
     )
-    lists: dict[Split, str] = Field(default_factory=dict, description="text file of image names for each split")
+    lists: dict[Split, AlternativeNames] = Field(
+        default_factory=dict, description="text file of image names for each split; of several, the first that is there"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> SplitSource:
@@ -196,7 +207,9 @@ class Attributes(Part):
     All cards use the same names (sex, age, view), so that attributes can be compared across datasets.
     """
 
-    files: tuple[str, ...] = Field(min_length=1, description="CSV files, relative to the dataset's folder")
+    files: tuple[AlternativeNames, ...] = Field(
+        min_length=1, description="CSV files, relative to the dataset's folder; of several, the first that is there"
+    )
     image_column: str = Field(description="column that names the image")
     image_value: str = Field(
         "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
@@ -267,6 +280,18 @@ class Card(Part):
         changed_card._file = self._file
         return changed_card
 
+    def published_form(self) -> Card:
+        """A copy that names the first of all alternatives: the files as they were published."""
+        changes: dict[str, Any] = {"tasks": {task: _first_names(spec) for task, spec in self.tasks.items()}}
+        if self.splits is not None:
+            lists = {split: alternatives(name)[0] for split, name in self.splits.lists.items()}
+            changes["splits"] = self.splits.model_copy(update={"lists": lists})
+        if self.attributes is not None:
+            changes["attributes"] = _first_names(self.attributes)
+        copied = self.model_copy(update=changes)
+        copied._file = self._file
+        return copied
+
     @property
     def diseases(self) -> tuple[str, ...]:
         """Concepts of the survey, or else of the classes: each once, sorted."""
@@ -314,6 +339,26 @@ def _read_trees(values: dict[str, Any], path: Path) -> None:
                 where = f"{path}: tasks.{task}.tree"
                 raise CardError(where, f"{name} is outside of {folder}", "a file beside the card", "correct the name")
             source["tree"] = read_yaml(file)
+
+
+NAMES = ("file", "files", "table", "images", "image_suffix", "image_path")
+"""Keys of a card's parts with names of files and folders, which may have alternatives."""
+
+PartT = TypeVar("PartT", bound=Part)
+
+
+def _first_names(part: PartT) -> PartT:
+    """A copy of a part of a card with the first of all alternative names."""
+    changes: dict[str, Any] = {}
+    for key in type(part).model_fields:
+        value = getattr(part, key)
+        if key in NAMES and isinstance(value, str):
+            changes[key] = alternatives(value)[0]
+        elif key in NAMES and isinstance(value, tuple):
+            changes[key] = tuple(alternatives(name)[0] for name in value)
+        elif key in ("parts", "join"):
+            changes[key] = tuple(map(_first_names, value))
+    return part.model_copy(update=changes)
 
 
 def _has_key(card: Card, key: str) -> bool:

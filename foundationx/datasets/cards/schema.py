@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Part(BaseModel):
@@ -23,10 +23,34 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _joined(value: Any) -> Any:
+    """Accepts a list of alternative names."""
+    is_list = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return " | ".join(value) if is_list else value
+
+
+def _without_empty(text: str) -> str:
+    """The text of alternative names, unchanged. Raises ValueError if one of several is empty."""
+    if "" in (names := alternatives(text)) and len(names) > 1:
+        raise ValueError(f"{text!r} has an empty alternative")
+    return text
+
+
+AlternativeTexts = Annotated[str, BeforeValidator(_joined, json_schema_input_type=str | tuple[str, ...])]
+"""A text, or several: ``[A, B]`` or ``A | B`` is A, or else B. Copies of a dataset name their files differently."""
+
+AlternativeNames = Annotated[AlternativeTexts, AfterValidator(_without_empty)]
+"""A name, or several, none of them empty."""
+
 Names = Annotated[
     tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=tuple[str, ...] | str), Field(min_length=1)
 ]
 """One or several names of files, folders or columns."""
+
+
+def alternatives(text: str) -> tuple[str, ...]:
+    """The names in ``A | B | C``: a copy of a dataset has one of them, and the first that is there is used."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split("|")))
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from foundationx.core.errors import nearest
 from foundationx.core.types import Split
 from foundationx.datasets.cards.label_tree import Codes, Label, LabelTree
-from foundationx.datasets.cards.schema import Names, Part, check_expression, repeated, template_fields
+from foundationx.datasets.cards.schema import (
+    AlternativeNames,
+    AlternativeTexts,
+    Names,
+    Part,
+    alternatives,
+    check_expression,
+    repeated,
+    template_fields,
+)
 
 
 def _named(value: Any) -> Any:
@@ -63,7 +72,9 @@ class TableFormat(Part):
 class Join(Part):
     """A second table, joined to the first row by row on the columns ``on``."""
 
-    file: str = Field(description="relative to the dataset's folder, inside the data root")
+    file: AlternativeNames = Field(
+        description="relative to the dataset's folder, inside the data root; of several, the first that is there"
+    )
     on: tuple[str, ...] = Field(min_length=1, description="columns that both tables have")
     missing: Literal["error", "leave_out"] = Field("error", description="a row without a match")
 
@@ -71,9 +82,13 @@ class Join(Part):
 class AnnotationFile(Part):
     """One published annotation file, the folder of its images, and their official split."""
 
-    file: str = Field("", description="relative to the dataset's folder, inside the data root; some readers need none")
+    file: AlternativeNames = Field(
+        "",
+        description="relative to the dataset's folder, inside the data root; of several, the first that is there; "
+        "some readers need none",
+    )
     images: Names | None = Field(None, description="null: the same as the task's")
-    image_suffix: str | None = Field(None, description="null: the same as the task's")
+    image_suffix: AlternativeTexts | None = Field(None, description="null: the same as the task's")
     split: Split | None = Field(None, description="official split of its images")
     options: dict[str, Any] = Field(default_factory=dict, description="reader options, which override the task's")
 
@@ -92,14 +107,25 @@ class TaskSource(Part):
     """One task of a dataset: its annotation files, their reader and the classes."""
 
     reader: str = Field(description="name of a reader, e.g. findings_csv")
-    file: str = Field("", description="annotation file; some readers need none")
+    file: AlternativeNames = Field(
+        "",
+        description="annotation file; of several, the first that is there, packed (.gz) or not; some readers need none",
+    )
     parts: tuple[AnnotationFile, ...] = Field((), description="several annotation files, instead of file")
     images: Names = Field(
-        ("",), description="folders in front of the image names; * and ? stand for any name, ** for folders in folders"
+        ("",),
+        description="folders in front of the image names; * and ? stand for any name, ** for folders in folders; "
+        "A | B: the first that is there",
     )
-    image_suffix: str = Field("", description="appended to the image names, e.g. .png")
-    image_path: str | None = Field(
-        None, description="the image's path built from columns, e.g. files/p{subject_id:.2}/{dicom_id}"
+    image_suffix: AlternativeTexts = Field(
+        "",
+        description="appended to the image names, e.g. .png; of several ([.dicom, .png]) the first that is there, and "
+        "those after the first also replace the suffix of a name",
+    )
+    image_path: AlternativeTexts | None = Field(
+        None,
+        description="the image's path built from columns, e.g. files/p{subject_id:.2}/{dicom_id}; "
+        "of several, the first that is there",
     )
     table: TableFormat = TableFormat()
     join: tuple[Join, ...] = ()
@@ -126,8 +152,9 @@ class TaskSource(Part):
     @field_validator("image_path")
     @classmethod
     def _is_template(cls, template: str | None) -> str | None:
-        if template is not None and not template_fields(template):
-            raise ValueError(f"{template!r} names no column")
+        for one in alternatives(template) if template is not None else ():
+            if not template_fields(one):
+                raise ValueError(f"{one!r} names no column")
         return template
 
     @field_validator("leave_out")

@@ -19,6 +19,9 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.fusion.options import check_backbone, check_options
 from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.select import Decision
+from foundationx.datasets.location import dataset_folder
+from foundationx.datasets.readers._files import MissingFileError
+from foundationx.datasets.readers._paths import DatasetFolder
 
 BASE = ("_base_/swin_base", "_base_/schedule", "_base_/views")
 """Default presets of a recipe."""
@@ -134,11 +137,15 @@ def _check_text(text: str, values: dict[str, Any], recipe: Recipe) -> None:
 
 def _absent(card: Card, task: Task, data_root: Path) -> str | None:
     """The first missing annotation file (or folder, if the task has no file)."""
-    folder = data_root / card.root
+    folder = dataset_folder(card, data_root)
+    dataset = DatasetFolder(folder, data_root, data_root / card.root)
     for part in card.tasks[task].files:
-        path = folder / part.file
-        if not path.exists():
-            return str(path)
+        try:
+            missing = not folder.exists() or (part.file and not dataset.choose(part.file, str(card.file)))
+        except MissingFileError:
+            missing = True
+        if missing:
+            return str(folder / part.file)
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundationx.core.errors import DataError
+from foundationx.core.types import ReferenceSize
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a published box may extend beyond its image (rounding); more is an error."""
@@ -32,32 +33,32 @@ def numbers(values: object, count: int, where: str) -> list[float]:
     return result
 
 
-def box(
-    values: object, layout: str, where: str, width: float | None = None, height: float | None = None
-) -> list[float]:
+def box(values: object, layout: str, where: str, size: ReferenceSize | None = None) -> list[float]:
     """A published box as x1, y1, x2, y2 in pixels.
 
     Args:
         values: Four numbers.
-        layout: ``xywh`` (corner and size) or ``xyxy`` (two corners).
+        layout: ``xywh`` (corner and size), ``xyxy`` (two corners) or ``cxcywh`` (centre and size).
         where: Location of the box, for messages.
-        width: Width of the image in pixels, None if unknown.
-        height: Height of the image in pixels, None if unknown.
+        size: Size in which the coordinates are given; None if unknown.
 
     Raises:
-        DataError: Not four finite numbers, no positive size, or more than ``BOX_TOLERANCE`` outside the image.
+        DataError: Not four finite numbers, no positive size, or more than the tolerance outside the image.
     """
     given = numbers(values, 4, where)
     x1, y1, x2, y2 = given
     if layout == "xywh":
         x2, y2 = x1 + x2, y1 + y2
+    elif layout == "cxcywh":
+        x1, y1, x2, y2 = x1 - x2 / 2, y1 - y2 / 2, x1 + x2 / 2, y1 + y2 / 2
     shown = f"box [{', '.join(f'{value:g}' for value in given)}] ({layout})"
     if x2 <= x1 or y2 <= y1:
         raise DataError(where, f"{shown} has no positive size", "x2 > x1 and y2 > y1", "fix or remove the box")
-    right, bottom = (math.inf if limit is None else limit + BOX_TOLERANCE for limit in (width, height))
-    if x1 < -BOX_TOLERANCE or y1 < -BOX_TOLERANCE or x2 > right or y2 > bottom:
-        size = "" if width is None or height is None else f" of {width:g} x {height:g} pixels"
-        raise DataError(where, f"{shown} extends beyond its image{size}", "a box inside the image", "fix the box")
+    height, width, more = (math.inf, math.inf, BOX_TOLERANCE) if size is None else (*size[:2], size.tolerance)
+    if x1 < -more or y1 < -more or x2 > width + more or y2 > height + more:
+        shown += " extends beyond its image" + ("" if size is None else f" of {width:g} x {height:g} pixels")
+        fix = "fix the box, or name the size of its coordinates with reference_size in the reader's options"
+        raise DataError(where, shown, "a box inside the image", fix)
     return [x1, y1, x2, y2]
 
 

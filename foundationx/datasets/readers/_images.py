@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from foundationx.core.errors import DataError
-from foundationx.datasets.cards.schema import template_fields
+from foundationx.datasets.cards.schema import alternatives, template_fields
 from foundationx.datasets.readers._files import MissingFileError
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name, is_valid_name, leads_out
 from foundationx.datasets.readers._stray import image_files, is_stray_folder
@@ -28,28 +28,36 @@ class Images:
         self._listings: dict[str, frozenset[str]] = {}
         self._inside: dict[str, bool] = {"": True}
         self._folder_of: dict[str, str] = {}
-        self._suffix = ""
-        self._template: str | None = None
+        self._suffixes: tuple[str, ...] = ("",)
+        self._templates: tuple[str, ...] = ()
+        self.published: dict[str, str] = {}
+        """Published path of each image whose file has another name: the card's first suffix, and folder."""
 
     def set_folders(self, patterns: Sequence[str], suffix: str, template: str | None) -> None:
         """Sets the folders of the images, and how their names are built.
 
         Args:
-            patterns: Folders relative to the dataset's folder; ``*`` and ``?`` match any name.
-            suffix: Appended to the published names.
-            template: Builds the published name from columns (``files/p{subject_id:.2}/{dicom_id}``).
+            patterns: Folders relative to the dataset's folder; ``*`` and ``?`` match any name. The first that is there
+                of ``A | B``.
+            suffix: Appended to the published names; alternatives as in :meth:`path`.
+            template: Builds the published name from columns (``files/p{subject_id:.2}/{dicom_id}``); may have
+                alternatives, too.
 
         Raises:
             DataError: A pattern matches no folder.
         """
         self.folders = tuple(dict.fromkeys(folder for pattern in patterns for folder in self.matching(pattern)))
-        self._suffix, self._template = suffix, template
+        self._suffixes, self._templates = alternatives(suffix), alternatives(template) if template else ()
         self._folder_of = {}
         if len(self.folders) > 1:
             self._folder_of = _folders_by_name({folder: self.files(folder) for folder in self.folders})
 
     def path(self, name: str, where: str, cells: Mapping[str, object] | None = None) -> str:
         """Path of an image relative to the dataset's folder.
+
+        A copy of the dataset may have other suffixes or folders than the published one. The file is the first that is
+        there of: each template with each suffix. Suffixes after the first also replace that of the name: with
+        ``.dcm | .png``, ``a`` is ``a.dcm`` or ``a.png``, and with `` | .png``, ``a.jpg`` is ``a.jpg`` or ``a.png``.
 
         Args:
             name: Published name.
@@ -60,9 +68,24 @@ class Images:
             DataError: The name is empty or leads out of the folder, a column of the template is empty, or several of
                 the folders contain the file.
         """
-        if self._template is not None:
-            name = _fill_template(self._template, cells or {}, where)
-        name = checked_name(name, where) + self._suffix
+        names = [_fill_template(one, cells or {}, where) for one in self._templates] or [name]
+        first = checked_name(names[0], where) + self._suffixes[0]
+        if len(names) == len(self._suffixes) == 1:
+            return self._in_folders(first, where)
+        for other in (with_suffix for one in names for with_suffix in _suffixed(one, self._suffixes)):
+            try:
+                path = self._in_folders(checked_name(other, where), where)
+            except MissingFileError:
+                continue
+            folder, _, base = path.rpartition("/")
+            if base in self.files(folder):
+                if other != first:
+                    self.published[path] = f"{path.removesuffix(other)}{first}"
+                return path
+        return self._in_folders(first, where)
+
+    def _in_folders(self, name: str, where: str) -> str:
+        """The path of a file in one of the folders of the images, if there are several; else the path in that one."""
         if len(self.folders) == 1:
             return f"{self.folders[0]}/{name}" if self.folders[0] else name
         folder = self._folder_of.get(name) or self._in_subfolder(name)
@@ -113,18 +136,18 @@ class Images:
         return known
 
     def matching(self, pattern: str, expected: str = "the folder of the images") -> tuple[str, ...]:
-        """Folders of the dataset that match a pattern, in alphabetical order.
+        """Folders of the dataset that match a pattern (of ``A | B`` the first that is there), in alphabetical order.
 
         Raises:
             DataError: No folder matches, or one leads out of the data root.
         """
-        valid = is_valid_name(pattern) and not pattern.startswith("/")
-        parts = [part for part in pattern.split("/") if part not in ("", ".")]
-        folders = sorted(set(self._expand("", parts))) if valid else []
-        if not folders:
-            fix = "check root, and the folder in the card"
-            raise MissingFileError(str(self.folder), f"there is no folder {pattern!r}", expected, fix)
-        return tuple(folders)
+        for one in alternatives(pattern):
+            valid = is_valid_name(one) and not one.startswith("/")
+            parts = [part for part in one.split("/") if part not in ("", ".")]
+            if folders := sorted(set(self._expand("", parts))) if valid else []:
+                return tuple(folders)
+        fix = "check root, and the folder in the card"
+        raise MissingFileError(str(self.folder), f"there is no folder {pattern!r}", expected, fix)
 
     def _expand(self, folder: str, parts: Sequence[str]) -> Iterator[str]:
         """Folders below ``folder`` that match; only folders inside the data root are listed."""
@@ -181,6 +204,21 @@ AMBIGUOUS = "\0"
 """Marks a file name that is in several folders."""
 
 MISSING_IMAGE_FIX = "download it, or skip such images with on_bad_sample='skip'"
+
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".gif", ".mha", ".mhd", ".img", ".webp"}
+)
+"""Suffixes that another one may replace; what follows the last dot of a DICOM identifier is none."""
+
+
+def _suffixed(name: str, suffixes: Sequence[str]) -> Iterator[str]:
+    """The name with each suffix appended, and those after the first also in place of an image's suffix."""
+    stem, suffix = os.path.splitext(name)
+    for index, other in enumerate(suffixes):
+        yield name + other
+        if index and suffix.lower() in IMAGE_SUFFIXES:
+            yield stem + other
 
 
 def _fill_template(template: str, cells: Mapping[str, object], where: str) -> str:

@@ -6,10 +6,19 @@ the folder that the link leads to, or inside the data root.
 
 from __future__ import annotations
 
+import difflib
+import gzip
 import os
+import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from foundationx.core.errors import CardError, DataError
+from foundationx.datasets.cards.schema import alternatives
+from foundationx.datasets.readers._files import MissingFileError
+
+_BLOCK = 2**20
+"""Bytes that are compared at once."""
 
 
 class DatasetFolder:
@@ -18,16 +27,19 @@ class DatasetFolder:
     Args:
         path: Folder of the dataset; may be a link.
         data_root: Folder of all datasets.
+        root: Folder that the card names, to which ``../other/list.csv`` is relative; None: ``path``. It differs from
+            ``path`` if the archive was unpacked to a folder below it.
     """
 
-    def __init__(self, path: Path, data_root: Path):
+    def __init__(self, path: Path, data_root: Path, root: Path | None = None):
         self.path = path
+        self._root = path if root is None else root
         self._data_root = data_root
         self._roots = (os.path.realpath(data_root), os.path.realpath(path))
 
     def contains(self, path: str | Path) -> bool:
         """Whether a path, with links followed, is in the folder or in the data root."""
-        return _is_inside(path, self._roots)
+        return is_inside(path, self._roots)
 
     def file(self, name: str, where: str) -> Path:
         """Path of a file that a card names.
@@ -40,16 +52,58 @@ class DatasetFolder:
             CardError: The name leads out of the data root, or is not a valid name.
             DataError: A link leads out of the data root.
         """
-        path = _checked_path(self.path, name, self._data_root, where)
+        outside = os.path.normpath(name).startswith("..")
+        path = _checked_path(self._root if outside else self.path, name, self._data_root, where)
         top = Path(os.path.normpath(self._data_root))
         first, *below = path.relative_to(top).parts or ("",)
         other_dataset = top / first if below else top
-        if not _is_inside(path, (*self._roots, os.path.realpath(other_dataset))):
+        if not is_inside(path, (*self._roots, os.path.realpath(other_dataset))):
             raise leads_out(name, where)
         return path
 
+    def choose(self, names: str, where: str) -> str:
+        """The first of the alternative names ``A | B`` that is there, each packed (``.gz``) or unpacked, too.
 
-def dataset_folder(data_root: Path, root: str, where: str) -> Path:
+        Args:
+            names: Names as the card gives them.
+            where: Key of the card, for messages.
+
+        Raises:
+            CardError: A name leads out of the data root.
+            DataError: None is there, or two are and differ.
+        """
+        first, *others = self.existing(names, where) or [""]
+        if not first:
+            raise self._missing(alternatives(names), where)
+        for other in others:
+            if not _same_content(self.file(first, where), self.file(other, where)):
+                found, fix = f"{first} and {other} are both there and differ", f"remove one, or name {first!r} alone"
+                raise DataError(where, found, "one of them", fix)
+        return first
+
+    def existing(self, names: str, where: str) -> list[str]:
+        """Those of the alternative names that are there, each packed or unpacked. Raises CardError as :meth:`file`."""
+        packings = [(name, _other_packing(name)) for name in alternatives(names)]
+        there = [next((name for name in pair if os.path.isfile(self.file(name, where))), "") for pair in packings]
+        return list(dict.fromkeys(filter(None, there)))
+
+    def _missing(self, names: tuple[str, ...], where: str) -> MissingFileError:
+        """The error for a file of which no alternative is there; names the nearest file of its folder."""
+        path = self.file(names[0], where)
+        found = f"there is no such file ({path})"
+        if len(names) > 1:
+            found = f"there is none of {', '.join(names)} in {self.path}"
+        try:
+            near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+        except OSError:
+            near = []
+        expected = f"the published file; did you mean {near[0]!r}?" if near else "the published file"
+        fix = "check root and file of the card"
+        fix += f", or write `{' | '.join((*names, near[0]))}` in it" if near else ""
+        return MissingFileError(names[0], found, expected, fix)
+
+
+def checked_folder(data_root: Path, root: str, where: str) -> Path:
     """The folder of a dataset, which may be a link. Raises CardError if its name leads out of the data root."""
     return _checked_path(data_root, root, data_root, where)
 
@@ -77,7 +131,8 @@ def leads_out(name: str, where: str) -> DataError:
     return DataError(where, f"{name} is a link that leads out of the data root", expected, fix)
 
 
-def _is_inside(path: str | Path, roots: tuple[str, ...]) -> bool:
+def is_inside(path: str | Path, roots: tuple[str, ...]) -> bool:
+    """Whether a path, with links followed, is in one of the folders ``roots``."""
     real = os.path.realpath(path)
     return any(os.path.commonpath([real, root]) == root for root in roots)
 
@@ -89,3 +144,24 @@ def _checked_path(folder: Path, name: str, data_root: Path, where: str) -> Path:
         fix = "correct the path, or link the folder into the data root"
         raise CardError(where, f"{name!r} is outside the data root", f"a path in {data_root}", fix)
     return path
+
+
+def _other_packing(name: str) -> str:
+    """The name of a file packed by gzip, or unpacked."""
+    return name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes, after unpacking. A damaged archive equals nothing."""
+    try:
+        with _unpacked(one) as first, _unpacked(other) as second:
+            while (block := first.read(_BLOCK)) == second.read(_BLOCK):
+                if not block:
+                    return True
+            return False
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb"))

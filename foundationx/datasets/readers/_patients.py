@@ -88,8 +88,9 @@ def _text(value: object) -> str:
 
 def _read_patients(table: PatientTable, card: Card, folder: DatasetFolder) -> dict[str, str]:
     """Patients by image, as the table writes the image; empty if a table that is not required does not exist."""
-    paths = {name: folder.file(name, f"{card.file}: patient.tables") for name in table.file}
-    existing = next((path for path in paths.values() if path.is_file()), None)
+    where, named = f"{card.file}: patient.tables", " | ".join(table.file)
+    paths = {name: folder.file(name, where) for name in table.file}
+    existing = next((folder.file(name, where) for name in folder.existing(named, where)), None)
     if existing is None and not table.required:
         return {}
     if existing is None:
@@ -150,7 +151,9 @@ class OfficialSplits:
         self._listed: dict[str, Split] = {}
         self._has_lists = bool(source and source.lists)
         for split, name in (source.lists if source else {}).items():
-            self._read_list(folder.file(name, f"{card.file}: splits.lists.{split.value}"), name, split)
+            where = f"{card.file}: splits.lists.{split.value}"
+            file = folder.choose(name, where)
+            self._read_list(folder.file(file, where), file, split)
 
     def _read_list(self, path: Path, name: str, split: Split) -> None:
         for number, line in enumerate(read_text(path, name).splitlines(), start=1):

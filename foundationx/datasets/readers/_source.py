@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey
+from foundationx.core.types import Annotations, BadSample, ReferenceSize, Split, Task, TaskKey
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.schema import template_fields
@@ -84,13 +84,14 @@ class Source:
         data_root: Folder of all datasets.
         folder: Folder of the dataset.
         skip: Whether to skip invalid images instead of raising.
+        root: Folder under ``data_root`` that holds ``folder``; None: that of the card.
 
     Raises:
         CardError: The patient table or a split list is outside ``data_root``.
         DataError: The dataset's folder, the patient table or a split list is missing or invalid.
     """
 
-    def __init__(self, card: Card, task: Task, data_root: Path, folder: Path, skip: bool):
+    def __init__(self, card: Card, task: Task, data_root: Path, folder: Path, skip: bool, root: str | None = None):
         if not os.path.isdir(folder):
             raise DataError(
                 str(folder), "there is no such folder", f"the folder of {card.name}", "check the card's root"
@@ -100,7 +101,7 @@ class Source:
         self.spec = card.tasks[task]
         self.classes = tuple(item.name for item in self.spec.classes)
         self.part = AnnotationFile()
-        self._dataset = DatasetFolder(folder, data_root)
+        self._dataset = DatasetFolder(folder, data_root, data_root / (card.root if root is None else root))
         self.images = Images(self._dataset)
         self.names = ClassNames(self.spec)
         self._patients = Patients(card, self._dataset)
@@ -110,7 +111,7 @@ class Source:
         self._patient_names: list[str] = []
         self._official_splits: list[Split | None] = []
         self._targets: list[Any] = []
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._sizes: dict[str, ReferenceSize] = {}
         self.strings = Strings()
         self.faults: list[tuple[str, DataError]] = []
         """Skipped images (published names) and their errors."""
@@ -118,8 +119,9 @@ class Source:
         """Rows without a match in a joined table, which the card leaves out."""
 
     def open(self, part: AnnotationFile) -> None:
-        """Starts an annotation file. Raises DataError if the folder of its images is missing."""
-        self.part = part
+        """Starts an annotation file. Raises DataError if it or the folder of its images is missing."""
+        chosen = self._dataset.choose(part.file, self._where) if part.file else ""
+        self.part = part.model_copy(update={"file": chosen})
         folders = self.spec.images if part.images is None else part.images
         suffix = self.spec.image_suffix if part.image_suffix is None else part.image_suffix
         self.images.set_folders(folders, suffix, self.spec.image_path)
@@ -162,18 +164,19 @@ class Source:
     def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
         """The annotation file with the columns of its joined tables."""
         path, layout = self._path(self.file), self.spec.table
+        joined = {join: self._dataset.choose(join.file, self._where) for join in self.spec.join}
         known = {self.file: read_header(path, self.file, layout)}
-        known |= {join.file: read_header(self._path(join.file), join.file) for join in self.spec.join}
+        known |= {file: read_header(self._path(file), file) for file in joined.values()}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
         keys = [column for join in self.spec.join for column in join.on]
         own = [column for column in (*required, *optional) if column in known[self.file]]
         table = read_table(path, self.file, [*own, *keys], (), layout)
-        for join in self.spec.join:
-            columns = [c for c in (*required, *optional) if c in known[join.file] and c not in table.cells]
-            other = read_table(self._path(join.file), join.file, [*join.on, *columns])
-            joined = join_tables(table, other, join.on, join.missing)
-            self.left_out += len(table) - len(joined)
-            table = joined
+        for join, file in joined.items():
+            columns = [c for c in (*required, *optional) if c in known[file] and c not in table.cells]
+            other = read_table(self._path(file), file, [*join.on, *columns])
+            matched = join_tables(table, other, join.on, join.missing)
+            self.left_out += len(table) - len(matched)
+            table = matched
         return table
 
     def json(self) -> Any:
@@ -182,7 +185,12 @@ class Source:
 
     def _path(self, file: str) -> Path:
         """Path of a file that the card names; it must be inside the data root."""
-        return self._dataset.file(file, f"{self.card.file}: tasks.{self.task.value}")
+        return self._dataset.file(file, self._where)
+
+    @property
+    def _where(self) -> str:
+        """The task's key in the card."""
+        return f"{self.card.file}: tasks.{self.task.value}"
 
     def class_indices(self, published: str, where: str, known: Iterable[str] = ()) -> list[int]:
         """Indices of the classes that a published name makes present: usually one; none for a label of the tree alone.
@@ -230,7 +238,7 @@ class Source:
         where: str,
         labels: np.ndarray,
         cells: Mapping[str, object] | None = None,
-        size: tuple[int, int] | None = None,
+        size: ReferenceSize | None = None,
         **parts: Any,
     ) -> None:
         """Adds one image; the task keeps the parts that it uses. Call inside :meth:`guard`.
@@ -240,7 +248,7 @@ class Source:
             where: Location of its annotation, for messages.
             labels: Labels (K,): 1 present, 0 absent, NaN unknown, or a soft label.
             cells: Row or record of the image, with the card's patient and split columns.
-            size: Height and width of the image in pixels, if the file gives them.
+            size: Size in which the coordinates are given; None: that of the image.
             parts: Other annotations of the image by name: ``boxes`` (N, 4), x1 y1 x2 y2 in pixels, with
                 ``box_classes``, class indices (N,); ``masks``, parts of masks; or those of another task.
 
@@ -252,8 +260,9 @@ class Source:
             raise DataError(where, found, "each image once", "remove one of the two")
         self.images.require(image, where)
         cells = cells or {}
-        patient = self._patients.name(image, cells, where)
-        split = self.part.split or self._splits.split(image, cells, where)
+        published = self.images.published.get(image, image)
+        patient = self._patients.name(published, cells, where)
+        split = self.part.split or self._splits.split(published, cells, where)
         self._rows[image] = where
         self._labels.append(labels)
         self._patient_names.append(patient)

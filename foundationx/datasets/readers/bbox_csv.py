@@ -12,19 +12,22 @@ from foundationx.core.errors import CardError, DataError
 from foundationx.datasets.readers._agreement import Agreement, agreed_boxes, votes_needed
 from foundationx.datasets.readers._geometry import box
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
+from foundationx.datasets.readers._reference import SizedOptions
 from foundationx.datasets.readers._source import Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
 PROVIDES = frozenset({"labels", "boxes"})
 
 
-class Options(OtherNames):
+class Options(OtherNames, SizedOptions):
     """Columns, format of the boxes, and the meaning of an image without a box of a class."""
 
     image_column: str
     class_column: str | None = Field(None, description="null: every box is of the card's only class")
     box_columns: tuple[str, str, str, str]
-    box_layout: Literal["xywh", "xyxy"]
+    box_layout: Literal["xywh", "xyxy", "cxcywh"] = Field(
+        description="xywh: corner and size, xyxy: two corners, cxcywh: centre and size"
+    )
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a box in a listed image"
     )
@@ -58,7 +61,7 @@ def read(source: Source, options: Options) -> None:
         where = f"{source.card.file}: tasks.{source.task.value}.options.class_column"
         raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "set class_column")
     named = [options.image_column, options.class_column, *options.box_columns]
-    named += [options.empty_column, options.reader_column]
+    named += [options.empty_column, options.reader_column, *options.size_columns]
     table = source.table([column for column in named if column is not None])
     for name, rows in group_by_image(table.rows, options.image_column).items():
         with source.guard(rows[0].where, name):
@@ -66,6 +69,7 @@ def read(source: Source, options: Options) -> None:
 
 
 def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> None:
+    size = options.reference(rows[0].cells, rows[0].where)
     boxes, classes, readers = [], [], []
     no_box: dict[str, str] = {}
     names = ObjectNames(source, options)
@@ -76,7 +80,8 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
             source.strings.absent[row.cells[options.empty_column]] += 1
             continue
         for index in _classes(options, names, row):
-            boxes.append(box([row.cells[column] for column in options.box_columns], options.box_layout, row.where))
+            values = [row.cells[column] for column in options.box_columns]
+            boxes.append(box(values, options.box_layout, row.where, size))
             classes.append(index)
             readers.append(reader)
     for reader in no_box.keys() & set(readers):
@@ -90,9 +95,8 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     labels[sorted(disputed)] = np.nan
     labels[classes] = 1.0
     first = rows[0]
-    source.add(
-        source.image(name, first.where, first.cells), first.where, labels, first.cells, boxes=boxes, box_classes=classes
-    )
+    image = source.image(name, first.where, first.cells)
+    source.add(image, first.where, labels, first.cells, size, boxes=boxes, box_classes=classes)
 
 
 def _classes(options: Options, names: ObjectNames, row: Row) -> list[int]:

@@ -11,13 +11,14 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import box, no_outline, polygon
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
+from foundationx.datasets.readers._reference import SizedOptions
 from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 LISTS = ("syms", "boxes", "polygons")
 
 
-class Options(OtherNames):
+class Options(OtherNames, SizedOptions):
     """Findings that are not classes."""
 
 
@@ -44,12 +45,13 @@ def read(source: Source, options: Options) -> None:
 
 def _add(source: Source, options: Options, record: Mapping[str, Any], name: str, where: str) -> None:
     path = source.image(name, where, record)
+    size = options.reference(record, where)
     boxes, box_classes, masks, incomplete = [], [], [], set[int]()
     names = ObjectNames(source, options)
     for item, (published, corners, points) in enumerate(_findings(record, where), start=1):
         location = f"{where} finding {item}"
         for index in names.classes(str(published), location):
-            boxes.append(box(corners, "xyxy", location))
+            boxes.append(box(corners, "xyxy", location, size))
             box_classes.append(index)
             if source.needs("masks") and no_outline(points):
                 incomplete.add(index)
@@ -57,7 +59,7 @@ def _add(source: Source, options: Options, record: Mapping[str, Any], name: str,
                 masks.append(MaskPart(index, polygon=polygon(points, location)))
     labels = names.labels(0.0)
     labels[sorted(incomplete)] = np.nan
-    source.add(path, where, labels, record, boxes=boxes, box_classes=box_classes, masks=masks)
+    source.add(path, where, labels, record, size, boxes=boxes, box_classes=box_classes, masks=masks)
 
 
 def _findings(record: Mapping[str, Any], where: str) -> list[tuple[Any, Any, Any]]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.core.types import MaskPart
+from foundationx.core.types import MaskPart, ReferenceSize
 from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
+from foundationx.datasets.readers._reference import SizedOptions
 from foundationx.datasets.readers._runs import runs_from_coco
 from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 
-class Options(OtherNames):
+class Options(OtherNames, SizedOptions):
     """Categories that are not classes, and images without annotations."""
 
     leave_out: tuple[str, ...] = Field(
@@ -55,7 +56,7 @@ def read(source: Source, options: Options) -> None:
             continue
         with source.guard(where, name):
             path = source.image(name, where, image)
-            size = _declared_size(image, where)
+            size = options.reference(image, where) or _declared_size(image, where, options.any_aspect)
             collected = _ImageAnnotations(source, options, categories, size)
             for annotation in annotations.get(number, ()):
                 collected.add(annotation, f"{file} annotation {annotation.get('id')}")
@@ -69,10 +70,10 @@ class _ImageAnnotations:
         source: Source that the image is added to.
         options: Options of the reader.
         categories: Names of the categories by id.
-        size: Declared width and height of the image; empty if unknown.
+        size: Size in which the coordinates are given: the image's, as the file declares it; None if unknown.
     """
 
-    def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], size: Sequence[float]):
+    def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], size: ReferenceSize | None):
         self.source, self.categories, self.size = source, categories, size
         self.names = ObjectNames(source, options)
         self.incomplete: set[int] = set()
@@ -93,7 +94,7 @@ class _ImageAnnotations:
             # The class is present, but not all of it is marked: unmarked pixels are unknown.
             self.incomplete.add(index)
             return
-        self.boxes.append(box(annotation.get("bbox"), "xywh", where, *self.size))
+        self.boxes.append(box(annotation.get("bbox"), "xywh", where, self.size))
         self.box_classes.append(index)
         if needs_masks:
             self.masks += _outlines(outlines, index, where)
@@ -107,9 +108,8 @@ class _ImageAnnotations:
 
     def add_to_source(self, path: str, where: str, image: Mapping[str, Any]) -> None:
         """Adds the image with its annotations to the source."""
-        size = (round(self.size[1]), round(self.size[0])) if self.size else None
         parts = {"boxes": self.boxes, "box_classes": self.box_classes, "masks": self.masks}
-        self.source.add(path, where, self.labels(), image, size, **parts)
+        self.source.add(path, where, self.labels(), image, self.size, **parts)
 
     def _classes(self, annotation: Mapping[str, Any], where: str) -> list[int]:
         """Indices of the annotation's classes, none if its category is not one."""
@@ -127,10 +127,13 @@ def _check_categories(source: Source, names: set[str]) -> None:
             raise DataError(f"{source.file} categories", found, nearest(published[0], names), "correct the card")
 
 
-def _declared_size(image: Mapping[str, Any], where: str) -> list[float]:
-    """Declared width and height of an image; empty if the file does not give them. Raises DataError."""
+def _declared_size(image: Mapping[str, Any], where: str, any_aspect: bool) -> ReferenceSize | None:
+    """Declared size of an image; None if the file does not give it. Raises DataError."""
     size = [image.get("width"), image.get("height")]
-    return [] if None in size else numbers(size, 2, where)
+    if None in size:
+        return None
+    width, height = map(round, numbers(size, 2, where))
+    return ReferenceSize(height, width, any_aspect)
 
 
 def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:

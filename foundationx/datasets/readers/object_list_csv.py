@@ -9,7 +9,8 @@ import numpy as np
 from foundationx.core.errors import CardError, DataError
 from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import no_outline, numbers, polygon
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._reference import SizedOptions
+from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 
@@ -17,7 +18,7 @@ RECTANGLE, ELLIPSE, POLYGON = "0", "1", "2"
 """Kinds of outlines; rectangle and ellipse are given by two opposite corners of their box."""
 
 
-class Options(ReaderOptions):
+class Options(SizedOptions):
     """Columns. All objects belong to the card's only class."""
 
     image_column: str
@@ -34,7 +35,7 @@ def read(source: Source, options: Options) -> None:
     if len(source.classes) != 1:
         where = f"{source.card.file}: tasks.{source.task.value}.classes"
         raise CardError(where, f"has {len(source.classes)} classes", "one class", "remove the others")
-    for row in source.table([options.image_column, options.objects_column]).rows:
+    for row in source.table([options.image_column, options.objects_column, *options.size_columns]).rows:
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
             cell = row.cells[options.objects_column]
@@ -43,7 +44,8 @@ def read(source: Source, options: Options) -> None:
             boxes = [[*outline.min(axis=0), *outline.max(axis=0)] for outline in outlines]
             masks = [MaskPart(0, polygon=outline) for outline in outlines]
             image = source.image(name, row.where, row.cells)
-            source.add(image, row.where, labels, row.cells, boxes=boxes, box_classes=[0] * len(boxes), masks=masks)
+            size, classes = options.reference(row.cells, row.where), [0] * len(boxes)
+            source.add(image, row.where, labels, row.cells, size, boxes=boxes, box_classes=classes, masks=masks)
 
 
 def _outline(text: str, where: str) -> np.ndarray:

@@ -11,12 +11,13 @@ from pydantic import Field
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart
 from foundationx.datasets.readers._geometry import no_outline, polygon
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._reference import SizedOptions
+from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"boxes", "masks"})
 
 
-class Options(ReaderOptions):
+class Options(SizedOptions):
     """Column of the image names. The classes' published names are the other columns."""
 
     image_column: str
@@ -35,7 +36,11 @@ def read(source: Source, options: Options) -> None:
         DataError: Not such a JSON, a class without column, or an invalid polygon.
     """
     file, content = source.file, source.json()
-    columns = [options.image_column, *(name for published in source.published for name in published)]
+    columns = [
+        options.image_column,
+        *options.size_columns,
+        *(name for published in source.published for name in published),
+    ]
     if not isinstance(content, dict):
         raise DataError(file, f"contains a {type(content).__name__}", "an object of columns", "download it again")
     for column in columns:
@@ -62,7 +67,8 @@ def _add(source: Source, options: Options, content: Mapping[str, Any], key: str,
             classes.append(index)
             masks.append(MaskPart(index, polygon=outline))
     path = source.image(name.rpartition("/")[2] if options.strip_folders else name, where)
-    source.add(path, where, labels, {}, boxes=boxes, box_classes=classes, masks=masks)
+    size = options.reference({column: content[column].get(key) for column in options.size_columns}, where)
+    source.add(path, where, labels, {}, size, boxes=boxes, box_classes=classes, masks=masks)
 
 
 def _pairs(points: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import MaskPart, Runs
+from foundationx.core.types import MaskPart, ReferenceSize, Runs
 from foundationx.datasets.readers._runs import bounding_box, runs_from_text
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
@@ -29,7 +29,9 @@ class Options(ReaderOptions):
     order: Literal["rows", "columns"] = Field(description="whether pixels are numbered along rows or down columns")
     height: int | str | None = Field(None, description="height of the mask: pixels or a column; null: the image's")
     width: int | str | None = Field(None, description="width of the mask: pixels or a column; null: the image's")
-    scaled: bool = Field(False, description="whether a mask may differ in size from its image")
+    scaled: bool = Field(
+        False, description="whether masks and images may differ in aspect ratio, or in size if none is given"
+    )
     quality_column: str | None = Field(None, description="rows with less than quality_least in this column are skipped")
     quality_least: float = Field(0.0, description="minimum of quality_column; images below it are left out as unknown")
 
@@ -78,7 +80,15 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     first = rows[0]
     image = source.image(name, first.where, first.cells)
     classes = [index for index, _ in masks]
-    source.add(image, first.where, labels, first.cells, boxes=boxes, box_classes=classes, masks=parts)
+    size = _reference([runs for _, runs in masks], options)
+    source.add(image, first.where, labels, first.cells, size, boxes=boxes, box_classes=classes, masks=parts)
+
+
+def _reference(runs: Sequence[Runs], options: Options) -> ReferenceSize | None:
+    """The common size of the masks of an image, so that copies of the image at another scale fit; None if unknown."""
+    sizes = {(one.height, one.width) for one in runs}
+    height, width = sizes.pop() if len(sizes) == 1 else (None, None)
+    return None if height is None or width is None else ReferenceSize(height, width, options.scaled)
 
 
 def _runs(row: Row, cell: str, options: Options) -> Runs:

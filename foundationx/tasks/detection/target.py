@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import cv2
 import numpy as np
 
-from foundationx.core.types import Batch, Move
+from foundationx.core.types import Batch, Move, ReferenceSize
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
 
 if TYPE_CHECKING:
@@ -58,6 +58,18 @@ class DetectionBatch(Batch):
 
     centred_boxes: Tensor
     box_classes: Tensor
+
+
+def scaled(boxes: Boxes, reference: ReferenceSize, size: tuple[int, int]) -> Boxes:
+    """Boxes in pixels of ``reference``, in those of a copy of the image of another ``size`` (height, width).
+
+    What reaches beyond the reference within its tolerance is cut first: enlarged, it would lie outside.
+    """
+    limits = np.array([reference.width, reference.height] * 2, dtype=np.float32)
+    sides = np.array([size[1], size[0]] * 2, dtype=np.float32)
+    inside = np.clip(boxes.boxes, 0, limits)
+    is_near = np.abs(boxes.boxes - inside) <= reference.tolerance
+    return Boxes(np.where(is_near, inside, boxes.boxes) * (sides / limits), boxes.box_classes)
 
 
 def checked(boxes: Boxes, source: SourceImage) -> Boxes:

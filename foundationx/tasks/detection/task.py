@@ -9,10 +9,11 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import ReferenceSize
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.detection import draw, record
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
-from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate
+from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 
 
@@ -36,6 +37,10 @@ class DetectionTask(TaskDefinition):
     def count(self, annotation: Boxes) -> int:
         """Boxes."""
         return len(annotation)
+
+    def scaled(self, annotation: Boxes, reference: ReferenceSize, size: tuple[int, int]) -> Boxes:
+        """Boxes for a copy of the image in another size."""
+        return scaled(annotation, reference, size)
 
     def target(self, annotation: Boxes, source: SourceImage) -> Boxes:
         """Boxes inside the image."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, Runs
+from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, ReferenceSize, Runs
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class SegmentationBatch(Batch):
     """Images with masks (B, K, H, W) uint8: 0, 1 or 255 (unknown)."""
 
     masks: Tensor
+
+
+def scaled(part: MaskPart, reference: ReferenceSize, size: tuple[int, int]) -> MaskPart:
+    """A part in pixels of ``reference`` for a copy of the image of another ``size`` (height, width); files stay."""
+    if part.polygon is not None:
+        scale = np.array([size[1] / reference.width, size[0] / reference.height], dtype=np.float32)
+        return replace(part, polygon=part.polygon * scale)
+    return replace(part, scaled=True) if part.runs is not None else part
 
 
 def draw(parts: Sequence[MaskPart], source: SourceImage) -> ImageMasks:

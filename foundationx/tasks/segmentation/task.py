@@ -9,7 +9,7 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import MaskPart, Task
+from foundationx.core.types import MaskPart, ReferenceSize, Task
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.segmentation import draw, record, target
@@ -41,6 +41,12 @@ class SegmentationTask(TaskDefinition):
     def target(self, annotation: tuple[MaskPart, ...], source: SourceImage) -> ImageMasks:
         """The masks drawn at the image's size."""
         return target.draw(annotation, source)
+
+    def scaled(
+        self, annotation: tuple[MaskPart, ...], reference: ReferenceSize, size: tuple[int, int]
+    ) -> tuple[MaskPart, ...]:
+        """Parts of masks for a copy of the image in another size."""
+        return tuple(target.scaled(part, reference, size) for part in annotation)
 
     def target_facts(
         self, annotation: tuple[MaskPart, ...], labels: np.ndarray, file_state: Callable[[str], str]

@@ -127,11 +127,11 @@ TARGET_FAULTS = [
     Fault(
         "size",
         "coco",
-        edit_json("all.json", lambda c: _first(c, "images", width=96, height=96)),
+        edit_json("all.json", lambda c: _first(c, "images", width=96, height=64)),
         IssueKind.TARGETS,
         "imgs/tb/tb0001.png",
         "all.json image 1",
-        "the file declares 96 x 96 pixels, the image has 48 x 48",
+        "its coordinates are for 96 x 64 pixels, the image has 48 x 48",
     ),
     Fault(
         "category",
