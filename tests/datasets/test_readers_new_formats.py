@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundationx.core.errors import CardError
 from foundationx.core.types import Split
 from foundationx.datasets.readers._agreement import agreed_boxes, agreed_labels
 from tests.helpers.reader_cards import Folder, fault, make_card
@@ -295,3 +296,19 @@ def test_a_folder_that_cannot_be_listed_is_a_fault_of_its_row(folder):
     assert result.images == ["a.png"]
     (bad,) = result.bad
     assert "cannot be listed (File name too long)" in bad.reason
+
+
+def test_cells_of_label_columns_may_be_words_or_grades(folder):
+    folder.files(*(f"{k}.png" for k in range(6)))
+    cells = ["YES", "no", "3", "2", "1.0", "0"]
+    folder.write("labels.csv", "file,A\n" + "".join(f"{k}.png,{cell}\n" for k, cell in enumerate(cells)))
+    options = {"image_column": "file", "words": {"YES": "present", "no": "absent"}, "present_from": 3, "absent_to": 1}
+    card = make_card("label_columns_csv", ["A"], file="labels.csv", options=options)
+    assert str(folder.read(card).labels[:, 0].tolist()) == "[1.0, 0.0, 1.0, nan, 0.0, 0.0]"
+    card = make_card("label_columns_csv", ["A"], file="labels.csv", options=options | {"words": {"YES": "present"}})
+    assert fault(folder, card).expected == "a grade, 'YES', -1 or an empty cell"
+    folder.write("labels.csv", "file,A\n0.png,nan\n")
+    assert "A is 'nan'" in fault(folder, card).found
+    card = make_card("label_columns_csv", ["A"], file="labels.csv", options=options | {"absent_to": 3})
+    with pytest.raises(CardError, match="absent_to 3 is not below present_from 3"):
+        folder.read(card)

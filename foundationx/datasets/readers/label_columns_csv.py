@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.datasets.readers._agreement import Agreement, agreed_labels
@@ -38,8 +39,23 @@ class Options(ReaderOptions):
         "ignore", description="unknown, absent, present, or a soft label drawn once per image and class"
     )
     uncertain_value: float = -1.0
+    words: dict[str, Literal["present", "absent", "unknown"]] = Field(
+        default_factory=dict, description="meaning of cells that are words, e.g. {YES: present, NO: absent}"
+    )
+    present_from: float | None = Field(
+        None, description="cells are grades, and a class is present from this one on; null: cells are labels in [0, 1]"
+    )
+    absent_to: float = Field(
+        0.0, description="a class is absent up to this grade, and unknown between it and present_from"
+    )
     reader_column: str | None = Field(None, description="column of the readers' names; one row per image and reader")
     agreement: Agreement = Field("majority", description="how many readers make a class present")
+
+    @model_validator(mode="after")
+    def _grades_are_ordered(self) -> Options:
+        if self.present_from is not None and self.absent_to >= self.present_from:
+            raise ValueError(f"absent_to {self.absent_to:g} is not below present_from {self.present_from:g}")
+        return self
 
 
 def read(source: Source, options: Options) -> None:
@@ -47,7 +63,7 @@ def read(source: Source, options: Options) -> None:
 
     Raises:
         DataError: The column of a class is missing (or two of its published names are columns), a cell is neither a
-            number in [0, 1] nor the uncertain value, or an image is in two rows (of one reader).
+            label nor the uncertain value nor a word that the options name, or an image is in two rows (of one reader).
     """
     reader_columns = [options.reader_column] if options.reader_column else []
     names = [name for published in source.published for name in published]
@@ -120,12 +136,16 @@ def _values(source: Source, cells: Sequence[str], options: Options) -> np.ndarra
 def _value(cell: str, options: Options) -> float:
     if not cell:
         return 0.0 if options.blank == "negative" else np.nan
+    if cell in options.words:
+        return {"present": 1.0, "absent": 0.0, "unknown": np.nan}[options.words[cell]]
     try:
         value = float(cell)
     except ValueError:
         return _INVALID
     if value == options.uncertain_value:
         return {"ignore": np.nan, "zeros": 0.0, "ones": 1.0, "lsr_ones": _SOFT}[options.uncertain]
+    if options.present_from is not None and math.isfinite(value):
+        return 1.0 if value >= options.present_from else 0.0 if value <= options.absent_to else np.nan
     return value if 0 <= value <= 1 else _INVALID
 
 
@@ -135,7 +155,8 @@ def _resolve(
     """Draws the soft labels of a row, in place. Raises DataError if a cell is not a label."""
     for k in np.flatnonzero(labels > 1):
         if labels[k] == _INVALID:
-            expected = f"a number in [0, 1], {options.uncertain_value:g} or an empty cell"
+            number = "a number in [0, 1]" if options.present_from is None else "a grade"
+            expected = ", ".join([number, *map(repr, options.words), f"{options.uncertain_value:g} or an empty cell"])
             found = f"{columns[k]} is {table.cells[columns[k]][index]!r}"
             raise DataError(table.where(index), found, expected, "fix the row")
         labels[k] = _soft(image, columns[k])

@@ -1,0 +1,128 @@
+"""Sets with labels by experts, as their publishers pack them: no fault, and what the tables say is read."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from foundationx.core.types import Annotations, Split
+from tests.helpers.published_tree import PublishedTree
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return lambda card: PublishedTree(tmp_path, card)
+
+
+def known(table: Annotations) -> list[dict[str, float]]:
+    """Labels of each image by class, without the unknown ones."""
+    return [
+        {n: v for n, v in zip(table.classes, row, strict=True) if not math.isnan(v)} for row in table.labels.tolist()
+    ]
+
+
+def present(table: Annotations) -> list[set[str]]:
+    return [{name for name, value in row.items() if value == 1} for row in known(table)]
+
+
+RADIOLOGIST = (
+    *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Airspace Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture"),
+    "Support Devices",
+)
+
+
+def mimic(data: PublishedTree, count: int = 6) -> list[tuple[str, int, int, str]]:
+    """Images of MIMIC-CXR-JPG: two per study, all of the test split but the first study."""
+    images = [
+        (f"02aa804e-bde0afdd-{k:08x}", 50414267 + k // 2, 10000032 + k // 2, "test" if k > 1 else "train")
+        for k in range(count)
+    ]
+    data.images(f"files/p{str(p)[:2]}/p{p}/s{s}/{d}.jpg" for d, s, p, _ in images)
+    data.table("mimic-cxr-2.0.0-split.csv.gz", ["dicom_id", "study_id", "subject_id", "split"], images)
+    return images
+
+
+def test_mimic_labels_of_the_test_split_by_a_radiologist(tree):
+    data = tree("mimic_cxr_jpg_test")
+    images = mimic(data)
+    rows = [(images[2][1], *[""] * 3, "1.0", "-1.0", *[""] * 9), (images[4][1], "1.0", *[""] * 12, "0.0")]
+    data.table("mimic-cxr-2.1.0-test-set-labeled.csv", ["study_id", *RADIOLOGIST], rows)
+    report = data.check()
+    assert (report.images, report.patients) == (4, 2)
+    labels = data.read("classification")
+    assert present(labels) == [{"Lung Opacity"}, {"Lung Opacity"}, {"No Finding"}, {"No Finding"}]
+    assert [set(labels.classes) - set(row) for row in known(labels)] == [{"Lung Lesion"}] * 2 + [set()] * 2
+    assert labels.splits == [Split.TEST] * 4 and labels.patients[0] == "mimic:10000033"
+
+
+def test_ms_cxr_marks_some_findings_of_mimic_and_leaves_the_others_unknown(tree):
+    data = tree("ms_cxr")
+    images = mimic(data)
+    paths = [f"files/p{str(p)[:2]}/p{p}/s{s}/{d}.jpg" for d, s, p, _ in images]
+    header = [
+        "dicom_id",
+        "category_name",
+        "label_text",
+        "path",
+        "x",
+        "y",
+        "w",
+        "h",
+        "image_width",
+        "image_height",
+        "split",
+    ]
+    boxes = [(0, "Edema", "train"), (0, "Pneumonia", "train"), (3, "Pleural Effusion", "test"), (5, "Edema", "val")]
+    rows = [
+        (images[k][0], name, "a phrase, quoted", paths[k], 2 + n, 3, 10, 12, 32, 24, side)
+        for n, (k, name, side) in enumerate(boxes)
+    ]
+    data.table("../ms_cxr/MS_CXR_Local_Alignment_v1.1.0.csv", header, rows)
+    data.check({"images": 3, "patients": 3}, {"detection": {"images": 3, "boxes": 4}})
+    found = data.read("detection")
+    assert known(found) == [{"Edema": 1, "Pneumonia": 1}, {"Pleural Effusion": 1}, {"Edema": 1}]
+    assert found.targets[0].boxes.tolist() == [[2, 3, 12, 15], [3, 3, 13, 15]]
+    assert found.splits == [Split.TRAIN, Split.TEST, Split.VAL]
+
+
+def test_four_findings_of_nih_adjudicated(tree):
+    data = tree("nih_adjudicated")
+    names = [f"0000000{k}_000.png" for k in range(1, 5)]
+    data.images(f"images_00{1 + k % 2}/images/{name}" for k, name in enumerate(names))
+    data.stray("images_001/images")
+    header = ["Image Index", "Follow-up #", "Patient ID", "Patient Age", "View Position"]
+    header += ["Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass"]
+    cells = [("YES", "NO", "NO", "YES"), ("NO", "NO", "YES", ""), ("NO", "YES", "NO", "NO"), ("NO", "NO", "NO", "NO")]
+    rows = [(name, 0, k + 1, 50, "PA", *cells[k]) for k, name in enumerate(names)]
+    folder = "../nih_adjudicated/four_findings_expert_labels"
+    data.table(f"{folder}/validation_labels.csv", header, rows[:2])
+    data.table(f"{folder}/test_labels.csv", header, rows[2:])
+    data.table(f"{folder}/individual_readers.csv", ["Image ID", "Reader ID"], [(names[0], 1)])
+    assert data.check().images == 4
+    labels = data.read("classification")
+    assert present(labels) == [{"Fracture", "Nodule or mass"}, {"Airspace opacity"}, {"Pneumothorax"}, set()]
+    assert set(labels.classes) - set(known(labels)[1]) == {"Nodule or mass"}
+    assert labels.splits == [None, None, Split.TEST, Split.TEST] and labels.patients[3] == "nih:4"
+
+
+def test_grades_of_taix_ray(tree):
+    data = tree("taix_ray")
+    uids = [f"{k:064x}" for k in range(1, 5)]
+    data.images(f"data/{uid}.png" for uid in uids)
+    data.stray("data", "metadata")
+    columns = ["HeartSize", "PulmonaryCongestion", "PleuralEffusion_Right", "PleuralEffusion_Left"]
+    columns += ["PulmonaryOpacities_Right", "PulmonaryOpacities_Left", "Atelectasis_Right", "Atelectasis_Left"]
+    grades = [(0, 1, 2, 0, 0, 4, 0, 3), (1, 0, 0, 0, 0, 0, 0, 0), (3, 0, 0, 1, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0, 1, 2)]
+    header = ["UID", "PatientID", "PhysicianID", "StudyDate", "Age", "Sex", *columns]
+    rows = [(uid, f"p{k // 2}", "d1", "2012-01-01", 25000, "M", *grades[k]) for k, uid in enumerate(uids)]
+    data.table("metadata/annotation.csv", header, rows)
+    data.table("metadata/split.csv", ["UID", "Split"], zip(uids, ["train", "train", "val", "test"], strict=True))
+    data.check({"images": 4, "patients": 2})
+    labels = data.read("classification")
+    assert present(labels)[0] == {"PleuralEffusion_Right", "PulmonaryOpacities_Left", "Atelectasis_Left"}
+    unknown = [set(labels.classes) - set(row) for row in known(labels)]
+    assert unknown == [{"PulmonaryCongestion"}, {"HeartSize"}, {"PleuralEffusion_Left"}, {"Atelectasis_Right"}]
+    assert labels.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.TEST]
+    assert labels.patients[0] == labels.patients[1] == "taix_ray:p0"
