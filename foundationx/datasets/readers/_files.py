@@ -74,8 +74,8 @@ class _LimitedStream(io.RawIOBase):
 
 
 @contextmanager
-def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
-    """A text file to read line by line, without a byte order mark; ``.gz`` is unpacked.
+def open_bytes(path: Path, name: str, whole: bool = False) -> Iterator[io.BufferedReader]:
+    """A file to read in blocks or lines of bytes; ``.gz`` is unpacked.
 
     Args:
         path: File to read.
@@ -83,7 +83,7 @@ def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
         whole: Whether the file will be read as a whole, so that ``MAX_TEXT`` applies.
 
     Raises:
-        DataError: The file is missing, not UTF-8, damaged, or exceeds a limit.
+        DataError: The file is missing, damaged or exceeds a limit, or what is read is decoded and is not UTF-8.
     """
     if not os.path.isfile(path):  # false for a name that is too long, where pathlib raises
         raise MissingFileError(
@@ -94,8 +94,7 @@ def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
     limit = min(limit or MAX_TEXT, MAX_TEXT) if whole else limit
     try:
         with (gzip.open if packed else open)(path, "rb") as stream:
-            buffered = io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
-            yield io.TextIOWrapper(buffered, encoding="utf-8-sig", newline="")
+            yield io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
     except UnicodeDecodeError:
         position = "a byte" if packed else f"byte {_first_bad_byte(path)}"
         found = f"{position} is not UTF-8"
@@ -108,6 +107,13 @@ def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
         raise DataError(
             name, f"cannot be read: permission denied ({path})", "a readable file", "change its permissions"
         ) from None
+
+
+@contextmanager
+def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
+    """A text file to read line by line, without a byte order mark. Arguments and errors as :func:`open_bytes`."""
+    with open_bytes(path, name, whole) as stream:
+        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
 def _first_bad_byte(path: Path) -> int:

@@ -1,44 +1,51 @@
-"""Published tables, streamed and stored by columns: only the requested columns take memory."""
+"""Published tables, read block by block and stored by columns: only the requested columns take memory."""
 
 from __future__ import annotations
 
 import csv
-import itertools
+import io
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.datasets.cards.tasks import TableFormat
-from foundationx.datasets.readers._files import empty, open_text
+from foundationx.datasets.readers._cells import (
+    MAX_CELL,
+    Block,
+    Coded,
+    ColumnBuilder,
+    Convert,
+    distinct,
+    last_row_end,
+    regular_block,
+    take,
+)
+from foundationx.datasets.readers._files import empty, open_bytes
 
-csv.field_size_limit(2**24)  # reports and run-length masks are single cells
+csv.field_size_limit(MAX_CELL)
 
-CHUNK = 10_000
-"""Rows that are converted to columns at once."""
+CHUNK = 2**22
+"""Bytes that are read at once."""
 
 MAX_LINES = 10_000_000
 """Maximum lines of a table, including empty ones; the largest published ones have some hundred thousand."""
 
-MAX_DISTINCT = 0.5
-"""Fraction of distinct cells in a chunk up to which equal cells share one string."""
-
 CSV = TableFormat()
 
-_BREAK = re.compile("\r\n|\r|\n")
-_Chunk = tuple[Sequence[int], Sequence[Sequence[str]]]
-"""The line on which each row ends, and the cells of the rows."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
     """One row of a table: its location (``findings.csv row 12``) and its cells by column, stripped of spaces."""
 
     where: str
-    cells: dict[str, str]
+    cells: dict[str, Any]
 
 
 @dataclass
@@ -48,14 +55,14 @@ class Table:
     Attributes:
         name: Name of the file in messages.
         columns: All names of the header, in order; not all of them were read.
-        lines: Line of each row, counted from 1 as in an editor.
-        cells: Cells of the columns that were read.
+        lines: Line of each row, counted from 1 as in an editor, (N,) int32.
+        cells: Cells of the columns that were read: strings, or what was made of them.
     """
 
     name: str
     columns: tuple[str, ...]
-    lines: list[int] = field(default_factory=list)
-    cells: dict[str, list[str]] = field(default_factory=dict)
+    lines: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    cells: dict[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -69,48 +76,60 @@ class Table:
         """The rows, with all columns that were read."""
         return self.rows_of(self.cells)
 
+    def row(self, index: int, columns: Iterable[str] | None = None) -> Row:
+        """One row, with some of the columns; None: all that were read."""
+        names = self.cells if columns is None else columns
+        return Row(self.where(index), {column: self.cells[column][index] for column in names})
+
     def rows_of(self, columns: Iterable[str]) -> Iterator[Row]:
         """The rows, with some of the columns."""
         columns = tuple(columns)
         values = zip(*(self.cells[column] for column in columns), strict=True) if columns else iter([()] * len(self))
-        for line, cells in zip(self.lines, values, strict=True):
+        for line, cells in zip(self.lines.tolist(), values, strict=True):
             yield Row(f"{self.name} row {line}", dict(zip(columns, cells, strict=True)))
 
     def select_rows(self, values: Mapping[str, Sequence[str]]) -> Table:
         """The rows whose cells are among ``values`` in each of the columns."""
-        allowed = {column: frozenset(accepted) for column, accepted in values.items()}
-        return self._take(
-            index
-            for index in range(len(self))
-            if all(self.cells[column][index] in accepted for column, accepted in allowed.items())
-        )
+        kept = np.ones(len(self), dtype=bool)
+        for column, accepted in values.items():
+            kept &= _among(self.cells[column], frozenset(accepted))
+        return self.take(np.flatnonzero(kept))
 
     def drop_rows(self, patterns: Mapping[str, str]) -> Table:
         """The rows without those of which a cell matches the regular expression of its column."""
-        dropped = {
-            column: {cell for cell in set(self.cells[column]) if re.fullmatch(pattern, cell)}
-            for column, pattern in patterns.items()
-        }
-        return self._take(
-            index
-            for index in range(len(self))
-            if not any(self.cells[column][index] in cells for column, cells in dropped.items())
-        )
+        kept = np.ones(len(self), dtype=bool)
+        for column, pattern in patterns.items():
+            cells = self.cells[column]
+            matching = frozenset(cell for cell in distinct(cells) if re.fullmatch(pattern, cell))
+            kept &= ~_among(cells, matching)
+        return self.take(np.flatnonzero(kept))
 
-    def _take(self, indices: Iterable[int]) -> Table:
-        kept = list(indices)
-        cells = {column: [values[index] for index in kept] for column, values in self.cells.items()}
-        return Table(self.name, self.columns, [self.lines[index] for index in kept], cells)
+    def take(self, rows: np.ndarray) -> Table:
+        """Some of the rows."""
+        cells = {column: take(values, rows) for column, values in self.cells.items()}
+        return Table(self.name, self.columns, self.lines[rows], cells)
+
+
+def _among(cells: Sequence[str], accepted: frozenset[str]) -> np.ndarray:
+    """(N,) bool, whether each cell is accepted."""
+    if isinstance(cells, Coded):
+        return np.array([cell in accepted for cell in cells.distinct], dtype=bool)[cells.codes]
+    return np.fromiter(map(accepted.__contains__, cells), dtype=bool, count=len(cells))
 
 
 def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, ...]:
     """Column names of a table, in order. Raises DataError like :func:`read_table`."""
-    with _records(path, name, layout) as (_, header):
+    with _opened(path, name, layout) as (_, header):
         return tuple(_positions(header, name))
 
 
 def read_table(
-    path: Path, name: str, required: Iterable[str], optional: Iterable[str] = (), layout: TableFormat = CSV
+    path: Path,
+    name: str,
+    required: Iterable[str],
+    optional: Iterable[str] = (),
+    layout: TableFormat = CSV,
+    convert: Mapping[str, Convert] | None = None,
 ) -> Table:
     """Reads a table, ignoring columns without a name, empty rows, and spaces around names and cells.
 
@@ -120,24 +139,32 @@ def read_table(
         required: Columns that the file must have.
         optional: Columns to read if the file has them.
         layout: Delimiter and header.
+        convert: Columns whose cells become other values than strings, block by block.
 
     Raises:
         DataError: The file is missing, empty or not UTF-8, a column name is repeated, a required column is missing, or
             a row has fewer or more cells than the header.
     """
-    with _records(path, name, layout) as (chunks, header):
+    with _opened(path, name, layout) as (rows, header):
         positions = _positions(header, name)
         check_columns(positions, required, name)
         columns = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
-        table = Table(name, tuple(positions), cells={column: [] for column in columns})
-        for lines, rows in chunks:
-            if not any(map(any, rows)):
-                continue
-            if not all(map(any, rows)):
-                kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(row)]
-                lines, rows = [line for line, _ in kept], [row for _, row in kept]
-            table.lines.extend(lines)
-            _append(table, rows, positions, len(header))
+        builders = {column: ColumnBuilder((convert or {}).get(column)) for column in columns}
+        lines: list[np.ndarray] = []
+        for block in rows.blocks(len(header)):
+            if isinstance(block, Block):
+                for column, builder in builders.items():
+                    builder.add_block(block, positions[column])
+            elif len(block.lines):
+                _check_widths(name, block, max(positions.values()), len(header))
+                cells = list(zip(*block.rows, strict=False))  # rows may end in empty cells that the header lacks
+                for column, builder in builders.items():
+                    builder.add_cells(cells[positions[column]])
+            lines.append(np.asarray(block.lines, dtype=np.int32))
+    table = Table(name, tuple(positions))
+    if lines:
+        table.lines = np.concatenate(lines)
+    table.cells = {column: builder.finish() for column, builder in builders.items()}
     return table
 
 
@@ -156,57 +183,149 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 @contextmanager
-def _records(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[Iterator[_Chunk], list[str]]]:
-    """The rows in chunks, and the header."""
-    with open_text(path, name) as stream:
-        delimiter = "\t" if layout.delimiter == "tab" else layout.delimiter
-        spaces = layout.delimiter == "whitespace"
-        reader = _SpaceSeparated(stream) if spaces else csv.reader(stream, delimiter=delimiter)
+def _opened(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[_Rows, list[str]]]:
+    """The rows of a table, to be read block by block, and its header."""
+    with open_bytes(path, name) as stream:
+        rows = _Rows(stream, name, layout.delimiter)
+        yield rows, list(layout.header) if layout.header is not None else rows.header()
+
+
+@dataclass(slots=True)
+class _CsvRows:
+    """Rows as the csv module finds them, without empty ones, and the line on which each ends."""
+
+    lines: list[int]
+    rows: list[list[str]]
+
+
+class _Rows:
+    """The rows of a table.
+
+    Args:
+        stream: The file.
+        name: Name of the file in messages.
+        delimiter: ``tab``, ``whitespace`` or a character.
+    """
+
+    def __init__(self, stream: io.BufferedReader, name: str, delimiter: str):
+        self._stream, self._name = stream, name
+        self._delimiter = "\t" if delimiter == "tab" else delimiter
+        self._line = 0
+        self._rest = stream.read(len(BYTE_ORDER_MARK))
+        if self._rest == BYTE_ORDER_MARK:
+            self._rest = b""
+
+    def header(self) -> list[str]:
+        """The first row with content. Raises DataError if there is none."""
+        with self._reading(self._read()) as (reader, _):
+            for cells in reader:
+                if len(cells) > 1 or any(map(str.strip, cells)):
+                    return [cell.strip() for cell in cells]
+        raise empty(self._name)
+
+    def blocks(self, width: int) -> Iterator[Block | _CsvRows]:
+        """The other rows.
+
+        Args:
+            width: Cells of the header.
+        """
+        while data := self._read():
+            block = None
+            if len(self._delimiter) == 1:
+                closed = data if data.endswith(b"\n") else data + b"\n"
+                end = last_row_end(closed)
+                block = regular_block(closed[:end], ord(self._delimiter), width) if end else None
+            if block is None:
+                yield self._csv_rows(data)
+            else:
+                if block.text is None:
+                    data[:end].decode()  # raises if it is not UTF-8
+                self._rest = data[end:]
+                block.lines = block.lines + self._line
+                self._line += block.line_count
+                yield block
+            if self._line > MAX_LINES:
+                found = f"has more than {MAX_LINES:,} lines"
+                raise DataError(self._name, found, "the published table", "download it again")
+
+    def _read(self) -> bytes:
+        """The next lines."""
+        data = self._rest + self._stream.read(CHUNK)
+        self._rest = b""
+        return data if data.endswith(b"\n") else data + self._stream.readline()
+
+    def _csv_rows(self, data: bytes) -> _CsvRows:
+        """The rows that begin in some lines; the last one may go on behind them."""
+        lines, rows = [], []
+        with self._reading(data) as (reader, source):
+            before = self._line
+            while source.pending:
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    break
+                if any(cells):
+                    lines.append(before + reader.line_num)
+                    rows.append(cells)
+        return _CsvRows(lines, rows)
+
+    @contextmanager
+    def _reading(self, data: bytes) -> Iterator[tuple[Any, _Lines]]:
+        """A reader of some lines and those that follow; what it leaves is read next."""
+        source = _Lines(data, self._stream)
+        spaces = self._delimiter == "whitespace"
+        reader = _SpaceSeparated(source) if spaces else csv.reader(source, delimiter=self._delimiter)
         try:
-            if layout.header is not None:
-                yield _chunks(reader, name), list(layout.header)
-                return
-            first = next((cells for cells in reader if len(cells) > 1 or any(map(str.strip, cells))), None)
-            if first is None:
-                raise empty(name)
-            yield _chunks(reader, name), [cell.strip() for cell in first]
+            yield reader, source
         except csv.Error as error:
-            raise DataError(f"{name} row {reader.line_num}", str(error), "valid CSV", "fix the row") from None
+            where = f"{self._name} row {self._line + reader.line_num}"
+            raise DataError(where, str(error), "valid CSV", "fix the row") from None
+        self._line += reader.line_num
+        self._rest = source.rest()
+
+
+class _Lines:
+    """Lines of text: first those of some bytes, then those of a stream."""
+
+    def __init__(self, data: bytes, stream: io.BufferedReader):
+        self._stream = stream
+        self._lines = data.splitlines(keepends=True)
+        self._next = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether lines are left without reading on."""
+        return self._next < len(self._lines)
+
+    def rest(self) -> bytes:
+        """The lines that are left."""
+        return b"".join(self._lines[self._next :])
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if not self.pending:
+            self._lines, self._next = self._stream.readline().splitlines(keepends=True), 0
+            if not self._lines:
+                raise StopIteration
+        self._next += 1
+        return self._lines[self._next - 1].decode()
 
 
 class _SpaceSeparated:
     """Reads cells separated by spaces, as csv.reader does for other delimiters."""
 
-    def __init__(self, stream: TextIO):
-        self._stream, self.line_num = stream, 0
+    def __init__(self, lines: Iterator[str]):
+        self._lines, self.line_num = lines, 0
 
     def __iter__(self) -> _SpaceSeparated:
         return self
 
     def __next__(self) -> list[str]:
-        cells = next(self._stream).split()
+        cells = next(self._lines).split()
         self.line_num += 1
         return cells
-
-
-def _chunks(reader: Any, name: str) -> Iterator[_Chunk]:
-    """Rows, many at a time: asking for the line number after each row would take as long as reading it."""
-    while True:
-        before = reader.line_num
-        rows = list(itertools.islice(reader, CHUNK))
-        if not rows:
-            return
-        if reader.line_num > MAX_LINES:
-            raise DataError(name, f"has more than {MAX_LINES:,} lines", "the published table", "download it again")
-        yield _lines(before, reader.line_num, rows), rows
-
-
-def _lines(before: int, last: int, rows: Sequence[Sequence[str]]) -> Sequence[int]:
-    """The line on which each row ends; a cell may contain line breaks."""
-    if last - before == len(rows):
-        return range(before + 1, last + 1)
-    spans = (1 + sum(len(_BREAK.findall(cell)) for cell in row) for row in rows)
-    return list(itertools.accumulate(spans, initial=before))[1:]
 
 
 def _positions(header: Sequence[str], name: str) -> dict[str, int]:
@@ -222,29 +341,11 @@ def _positions(header: Sequence[str], name: str) -> dict[str, int]:
     return positions
 
 
-def _append(table: Table, chunk: Sequence[Sequence[str]], positions: dict[str, int], width: int) -> None:
-    """Appends rows to the columns. Equal cells share one string: labels of a million rows are a handful of strings."""
-    if not chunk:
-        return
-    last = max(positions.values())
-    if set(map(len, chunk)) != {width}:
-        _check_widths(table, chunk, last, width)
-    columns = list(zip(*chunk, strict=False))  # rows may end in empty cells that the header does not name
-    for column, cells in table.cells.items():
-        values = columns[positions[column]]
-        distinct = set(values)
-        if len(distinct) > MAX_DISTINCT * len(values):
-            cells.extend(map(str.strip, values))
-            continue
-        shared = {cell: sys.intern(cell.strip()) for cell in distinct}
-        cells.extend(map(shared.__getitem__, values))
-
-
-def _check_widths(table: Table, chunk: Sequence[Sequence[str]], last: int, width: int) -> None:
-    for cells, line in zip(chunk, table.lines[-len(chunk) :], strict=True):
+def _check_widths(name: str, block: _CsvRows, last: int, width: int) -> None:
+    """Raises DataError for a row with fewer cells than named columns, or more than the header."""
+    for cells, line in zip(block.rows, block.lines, strict=True):
         if len(cells) <= last or any(cells[width:]):
-            where = f"{table.name} row {line}"
-            raise DataError(where, f"has {len(cells)} cells", f"{width} as in the header", "fix the row")
+            raise DataError(f"{name} row {line}", f"has {len(cells)} cells", f"{width} as in the header", "fix the row")
 
 
 def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> Table:
@@ -260,38 +361,41 @@ def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> 
         DataError: A key is repeated in ``other``, or a row has no match.
     """
     matches = _match_rows(table, other, on)
-    kept = [(index, match) for index, match in enumerate(matches) if match is not None]
+    kept = np.flatnonzero(matches >= 0)
     if missing == "error" and len(kept) < len(matches):
-        index = matches.index(None)
+        index = int(np.argmin(matches))
         shown = _shown(on, tuple(table.cells[column][index] for column in on))
         fix = "complete the file, or set missing: leave_out in the card's join"
         raise DataError(table.where(index), f"{other.name} has no row with {shown}", "a row for each key", fix)
-    joined = Table(table.name, table.columns + tuple(c for c in other.columns if c not in table.columns))
-    joined.lines = [table.lines[index] for index, _ in kept]
-    joined.cells = {column: [cells[index] for index, _ in kept] for column, cells in table.cells.items()}
-    for column, cells in other.cells.items():
-        if column not in on:
-            joined.cells[column] = [cells[match] for _, match in kept]
+    joined, matching = table.take(kept), other.take(matches[kept])
+    joined.columns += tuple(column for column in other.columns if column not in table.columns)
+    joined.cells |= {column: cells for column, cells in matching.cells.items() if column not in on}
     return joined
 
 
-def _match_rows(table: Table, other: Table, on: Sequence[str]) -> list[int | None]:
-    """Index of the row of ``other`` that matches each row of ``table``. Raises DataError if a key is repeated."""
+def _match_rows(table: Table, other: Table, on: Sequence[str]) -> np.ndarray:
+    """Index of the row of ``other`` for each row of ``table``, -1 if none. Raises DataError if a key is repeated."""
     rows: dict[tuple[str, ...], int] = {}
     for index, key in enumerate(zip(*(other.cells[column] for column in on), strict=True)):
         if rows.setdefault(key, index) != index:
             found = f"{_shown(on, key)} is repeated, first in row {other.lines[rows[key]]}"
             raise DataError(other.where(index), found, "each key once", "remove one of the rows")
-    return [rows.get(key) for key in zip(*(table.cells[column] for column in on), strict=True)]
+    keys = zip(*(table.cells[column] for column in on), strict=True)
+    return np.array([rows.get(key, -1) for key in keys], dtype=np.int64)
 
 
 def _shown(on: Sequence[str], key: Sequence[str]) -> str:
     return ", ".join(f"{column} {value!r}" for column, value in zip(on, key, strict=True))
 
 
-def group_by_image(rows: Iterable[Row], column: str) -> dict[str, list[Row]]:
-    """Rows by image, in the order of the images' first rows."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.cells[column], []).append(row)
-    return groups
+def group_by_image(table: Table, column: str) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of each image, in the order of the images' first rows."""
+    groups: dict[str, int | list[int]] = {}
+    for index, name in enumerate(table.cells[column]):
+        known = groups.setdefault(name, index)
+        if isinstance(known, list):
+            known.append(index)
+        elif known != index:
+            groups[name] = [known, index]
+    for name, rows in groups.items():
+        yield name, [table.row(index) for index in ([rows] if isinstance(rows, int) else rows)]

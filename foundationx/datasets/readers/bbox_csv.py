@@ -63,7 +63,7 @@ def read(source: Source, options: Options) -> None:
     named = [options.image_column, options.class_column, *options.box_columns]
     named += [options.empty_column, options.reader_column, *options.size_columns]
     table = source.table([column for column in named if column is not None])
-    for name, rows in group_by_image(table.rows, options.image_column).items():
+    for name, rows in group_by_image(table, options.image_column):
         with source.guard(rows[0].where, name):
             _add(source, options, name, rows)
 

@@ -44,7 +44,7 @@ def read(source: Source, options: Options) -> None:
         raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "set class_column")
     named = [options.image_column, options.mask_column, options.class_column]
     table = source.table([column for column in named if column is not None])
-    for name, rows in group_by_image(table.rows, options.image_column).items():
+    for name, rows in group_by_image(table, options.image_column):
         with source.guard(rows[0].where, name):
             _add(source, options, name, rows)
 

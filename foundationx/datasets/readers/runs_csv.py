@@ -47,7 +47,7 @@ def read(source: Source, options: Options) -> None:
         source.class_indices(published, f"{source.card.file}: tasks.{source.task.value}.options.runs_columns")
     named = [value for value in (options.height, options.width, options.quality_column) if isinstance(value, str)]
     table = source.table([options.image_column, *options.runs_columns.values(), *named])
-    for name, rows in group_by_image(table.rows, options.image_column).items():
+    for name, rows in group_by_image(table, options.image_column):
         with source.guard(rows[0].where, name):
             rows = [row for row in rows if _good_enough(row, options)]
             if rows:
