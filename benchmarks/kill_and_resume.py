@@ -29,8 +29,8 @@ import torch
 
 from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.main import main as command
+from foundationx.core.atomic_write import PARTIAL
 from foundationx.core.workdir import WorkDir
-from foundationx.engine.atomic_write import PARTIAL
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
 from foundationx.models import foundation_model as model  # noqa: F401  (loaded once, here, for all runs)
 from foundationx.phantoms.write import write_phantom_datasets

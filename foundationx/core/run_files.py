@@ -6,9 +6,6 @@ The files may be cut, emptied or changed by anything: a reader gets the entries 
 from __future__ import annotations
 
 import datetime
-import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,32 +13,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from foundationx.core.strict_json import read_json
 from foundationx.core.types import Split, Task, TaskKey
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: numbers that are not finite, for which it has no word, become null."""
-    try:
-        return json.dumps(value, indent=indent, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def harmless(text: str) -> str:
-    """Text for a cell of a CSV file: a spreadsheet takes one that begins with = + - @ for a formula and runs it."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def from_json(text: str | bytes) -> Any:
-    """A value from strict JSON. Raises ValueError."""
-    return read_json(text.decode() if isinstance(text, bytes) else text)
 
 
 def _iso(text: str | None) -> str | None:
@@ -250,7 +221,7 @@ def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
     if not path.exists():
         return default, None
     try:
-        value = from_json(path.read_bytes())
+        value = read_json(path.read_bytes())
     except (ValueError, OSError) as error:
         return default, f"cannot be read ({type(error).__name__}: {error})"
     kind = list if path.name in ROWS else dict if path.name in (*ENTRIES, *WHOLE) else type(default)
@@ -302,7 +273,7 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int, str | None]:
     rows = []
     for line in complete:
         try:
-            row = from_json(line)
+            row = read_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import zipfile
 import zlib
@@ -33,30 +32,11 @@ from typing import Any
 import numpy as np
 
 from foundationx.core.archives import read_npz
+from foundationx.core.atomic_write import disk_error, write_arrays, write_atomically, write_json, write_json_lines
 from foundationx.core.errors import DiskError
-from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines, to_json
+from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines
+from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it.
-
-    Raises:
-        DiskError: The file cannot be written; the old one stays.
-    """
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a run that was killed; a link in its place is not followed
-        with open(temporary, "xb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        fix = "free disk space or make it writable, then continue with --resume"
-        raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
@@ -80,10 +60,14 @@ class WorkDir:
         """Prevents other processes from training here meanwhile; the lock ends with the process, however it ends.
 
         Raises:
-            DiskError: Another process trains here.
+            DiskError: Another process trains here, or nothing can be written here.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "w", encoding="utf-8") as stream:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = open(self.root / ".lock", "ab")  # noqa: SIM115  (closed below)
+        except OSError as error:
+            raise disk_error(self.root, error) from error
+        with stream:
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by workers
             except (BlockingIOError, PermissionError) as error:
@@ -125,7 +109,7 @@ class WorkDir:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes ``value`` as JSON under ``name``, atomically."""
-        write_atomically(self.root / name, to_json(value, indent=1) + "\n")
+        write_json(self.root / name, value)
 
     def read_json(self, name: str, default: Any = None) -> Any:
         """What of ``name`` makes sense, or ``default`` if nothing does or there is no such file."""
@@ -158,7 +142,7 @@ class WorkDir:
             value = None if name in LINES else read_checked(path)[0]
             os.replace(path, path.with_name(f"{name}.damaged"))
             if rows:
-                write_atomically(path, "".join(to_json(row) + "\n" for row in rows))
+                write_json_lines(path, rows)
             elif value is not None:
                 self.write_json(name, value)
         return faults
@@ -189,9 +173,7 @@ class WorkDir:
                 if value is not None:
                     arrays[f"{index}.{item.name}"] = np.asarray(value)
         path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # its keyword allow_pickle is no array
-        write_atomically(path, packed.getvalue())
+        write_arrays(path, arrays)
 
     def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
         """Examples of every head: class names, which model (student or teacher), examples."""

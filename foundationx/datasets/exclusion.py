@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foundationx.core.atomic_write import as_written
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Annotations, Split
 
@@ -52,10 +53,7 @@ def read_exclusions(path: Path) -> list[Exclusion]:
             missing = [name for name in COLUMNS[:2] if name not in (rows.fieldnames or ())]
             if missing:
                 raise ConfigError(str(path), f"has no column {', '.join(missing)}", ", ".join(COLUMNS), _FIX)
-            entries = [
-                Exclusion(row=f"{path} row {number}", **{name: (row.get(name) or "").strip() for name in COLUMNS})
-                for number, row in enumerate(rows, start=2)
-            ]
+            entries = [_entry(row, f"{path} row {number}") for number, row in enumerate(rows, start=2)]
     except OSError as error:
         raise ConfigError(
             f"exclude: {path}", f"cannot be opened ({error.strerror})", "an exclusion list", _FIX
@@ -66,6 +64,10 @@ def read_exclusions(path: Path) -> list[Exclusion]:
         if not entry.dataset or not entry.image:
             raise ConfigError(entry.row, "has no dataset or no image", "both", "complete or remove the row")
     return entries
+
+
+def _entry(row: Mapping[str, str | None], where: str) -> Exclusion:
+    return Exclusion(row=where, **{name: as_written((row.get(name) or "").strip()) for name in COLUMNS})
 
 
 def excluded_images(

@@ -6,7 +6,6 @@ They are written atomically (``atomic_write.py``) and read without unpickling co
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from typing import Any
 import torch
 
 from foundationx.core.archives import check_stored
+from foundationx.core.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig, RuntimeConfig
 from foundationx.core.errors import CheckpointError, ConfigError, DamagedCheckpointError, FoundationXError
-from foundationx.core.strict_json import read_json
+from foundationx.core.strict_json import read_json, to_exact_json
 from foundationx.core.types import TaskKey
-from foundationx.engine.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
 from foundationx.engine.hooks import Incident
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.size_bound import at_most, check_tensors, limit_of
@@ -149,7 +148,7 @@ def save_checkpoint(
     path = folder / f"step_{step:08d}.pt"
     content = {
         "format": FORMAT,
-        "config": json.dumps(config.model_dump(mode="json")),
+        "config": to_exact_json(config.model_dump(mode="json")),
         "classes": {str(key): list(names) for key, names in model.classes.items()},
         "step": step,
         "visit": visit,

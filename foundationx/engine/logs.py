@@ -9,9 +9,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from foundationx.core.atomic_write import write_json_lines
 from foundationx.core.errors import ConfigError, DiskError
-from foundationx.core.run_files import to_json
-from foundationx.core.workdir import WorkDir, write_atomically
+from foundationx.core.strict_json import to_json
+from foundationx.core.workdir import WorkDir
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Plan
 
@@ -32,7 +33,7 @@ class RowFile:
 
     def keep(self, rows: Iterable[dict[str, Any]]) -> None:
         """Keeps only these rows."""
-        write_atomically(self.path, "".join(to_json(row) + "\n" for row in rows))
+        write_json_lines(self.path, rows)
 
     def add(self, row: dict[str, Any]) -> bool:
         """Adds a row. Returns False if the disk has no space for it: it is then written with a later row."""

@@ -6,7 +6,6 @@ configuration through it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +13,7 @@ from typing import Any
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
+from foundationx.core.strict_json import to_json
 
 
 class Effect(Enum):
@@ -52,7 +52,7 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {json.dumps(self.before)} -> {json.dumps(self.now)}"
+        return f"{self.key}: {to_json(self.before)} -> {to_json(self.now)}"
 
 
 _RATE = Rule(Effect.TAKEN, "learning rate of every step from here on")

@@ -6,7 +6,6 @@ pickled. ``docs/evaluation.md`` lists its arrays.
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -19,7 +18,8 @@ import numpy as np
 
 from foundationx.core.archives import read_npz
 from foundationx.core.arrays import AnyArray, Masks, PartsView, Ragged, Recorded, parts_of
-from foundationx.core.errors import DataError, DiskError
+from foundationx.core.atomic_write import write_arrays
+from foundationx.core.errors import DataError
 from foundationx.core.types import Split, Task, TaskKey
 
 FORMAT = 2
@@ -126,19 +126,7 @@ class Predictions:
         for name, value in self.recorded.items():
             arrays |= parts_of(PREFIX + name, value)
         path = predictions_path(folder, self.key, self.split, self.model)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.unlink(missing_ok=True)  # a link in its place is not followed
-            with open(partial, "xb") as stream:
-                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # stub: one may be `allow_pickle`
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            fix = "free disk space or make it writable, then go on with --resume"
-            raise DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix) from error
+        write_arrays(path, arrays)
         return path
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.core.atomic_write import write_atomically
 from foundationx.core.errors import CardError, DataError
+from foundationx.core.strict_json import to_exact_json
 from foundationx.datasets.cards.tasks import TableFormat
 from foundationx.phantoms.files import write_image
 
@@ -57,7 +59,7 @@ class CopyWriter:
         return []
 
     def new_file(self, file: str) -> Path:
-        """Path for a new file, given relative to the data root; its folder is created.
+        """Path for a new file, given relative to the data root.
 
         Raises:
             CardError: The path leads out of the data root.
@@ -70,7 +72,6 @@ class CopyWriter:
         if file not in self._written and path.exists():
             raise DataError(str(path), "is there already", "a new file", "choose an empty folder for copies")
         self._written.add(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def image(self, file: str, values: np.ndarray, where: str) -> None:
@@ -79,12 +80,12 @@ class CopyWriter:
 
     def json(self, file: str, content: Any) -> None:
         """Writes a JSON file."""
-        self.new_file(file).write_text(json.dumps(content), encoding="utf-8")
+        write_atomically(self.new_file(file), to_exact_json(content))
 
     def lines(self, file: str, lines: Iterable[str]) -> None:
         """Writes a text file without repeated lines."""
         text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
-        self.new_file(file).write_text(text, encoding="utf-8")
+        write_atomically(self.new_file(file), text)
 
     def table(self, file: str, layout: TableFormat = CSV) -> TableBuffer:
         """The table of a path; a new one if there is none yet."""
@@ -97,9 +98,7 @@ class CopyWriter:
         shared = sorted(file for file in self._written if not any(file.startswith(f"{f}/") for f in self._folders))
         for folder in self._folders:
             own = sorted(file for file in self._written if file.startswith(f"{folder}/"))
-            record = self.root / folder / RECORD
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text(json.dumps(own + shared), encoding="utf-8")
+            write_atomically(self.root / folder / RECORD, to_exact_json(own + shared))
 
 
 class TableBuffer:
@@ -147,7 +146,7 @@ class TableBuffer:
         rows = [[row.get(column, "") for column in columns] for row in self.rows.values()]
         text = self._text(rows if self.layout.header is not None else [columns, *rows])
         data = text.encode("utf-8")
-        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        write_atomically(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
     def _text(self, rows: list[list[str]]) -> str:
         if self.layout.delimiter == "whitespace":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from foundationx.core.atomic_write import write_atomically
 from foundationx.core.errors import CardError
 from foundationx.data.pixels.raw_images import JSRT_LARGEST, JSRT_SIDE
 
@@ -30,25 +32,26 @@ def write_image(path: Path, values: np.ndarray, where: str) -> None:
     Raises:
         CardError: The suffix belongs to no supported format.
     """
-    suffix = path.suffix.lower()
+    suffix, stream = path.suffix.lower(), io.BytesIO()
     if suffix in PILLOW:
-        Image.fromarray(values).save(path, format=PILLOW[suffix], **_QUALITY.get(suffix, {}))
+        Image.fromarray(values).save(stream, format=PILLOW[suffix], **_QUALITY.get(suffix, {}))
     elif suffix in (".dcm", ".dicom"):
-        _write_dicom(path, values)
+        _dicom(values, path.name).save_as(stream, enforce_file_format=True)
     elif suffix == ".mha":
-        _write_metaimage(path, values)
+        stream.write(_metaimage(values))
     elif suffix == ".img":
-        path.write_bytes((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
+        stream.write((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
     else:
         known = ", ".join([*PILLOW, ".dcm", ".dicom", ".mha", ".IMG"])
         found = f"images with the suffix {path.suffix!r} cannot be written"
         raise CardError(where, found, f"one of {known}", "correct the suffix in the card")
+    write_atomically(path, stream.getvalue(), durable=False)
 
 
-def _write_dicom(path: Path, values: np.ndarray) -> None:
+def _dicom(values: np.ndarray, name: str) -> pydicom.Dataset:
     data = pydicom.Dataset()
     data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # computed radiography
-    data.SOPInstanceUID = generate_uid(prefix="2.25.", entropy_srcs=[path.name])
+    data.SOPInstanceUID = generate_uid(prefix="2.25.", entropy_srcs=[name])
     data.Rows, data.Columns = values.shape
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated = data.BitsStored = 8
@@ -59,11 +62,11 @@ def _write_dicom(path: Path, values: np.ndarray) -> None:
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.save_as(path, enforce_file_format=True)
+    return data
 
 
-def _write_metaimage(path: Path, values: np.ndarray) -> None:
+def _metaimage(values: np.ndarray) -> bytes:
     height, width = values.shape
     header = "ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
     header += f"DimSize = {width} {height}\nElementType = MET_USHORT\nElementDataFile = LOCAL\n"
-    path.write_bytes(header.encode() + (values.astype("<u2") * 16).tobytes())
+    return header.encode() + (values.astype("<u2") * 16).tobytes()

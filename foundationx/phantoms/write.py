@@ -8,8 +8,6 @@ phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foundationx.core.atomic_write import write_atomically, write_csv
+from foundationx.core.strict_json import to_exact_json
 from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
 
 NIH_HEADER = (
@@ -49,7 +49,7 @@ def write_phantom_datasets(
 
     Raises:
         ValueError: A name in ``images`` is no phantom dataset.
-        OSError: A file cannot be written.
+        DiskError: A file cannot be written.
     """
     jobs = []
     counts = dict.fromkeys(DATASETS, images) if isinstance(images, int) else images
@@ -81,14 +81,13 @@ def _numbers(first_patient: int, count: int) -> Iterator[tuple[int, int]]:
 def _write(folder: Path, name: str, numbers: list[tuple[int, int]], size: int) -> None:
     """Draws the images of one dataset and writes it."""
     cv2.setNumThreads(1)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    writer = {
+    write_dataset = {
         "phantom_labels": _write_labels,
         "phantom_boxes": _write_boxes,
         "phantom_masks": _write_masks,
         "phantom_all": _write_all,
     }[name]
-    writer(folder, numbers, size)
+    write_dataset(folder, numbers, size)
 
 
 def _short(patient: int) -> int:
@@ -97,8 +96,7 @@ def _short(patient: int) -> int:
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), values):
-        raise OSError(f"cannot write {path}")
+    write_atomically(path, cv2.imencode(".png", values)[1].tobytes(), durable=False)
 
 
 def _write_labels(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
@@ -112,9 +110,7 @@ def _write_labels(folder: Path, numbers: list[tuple[int, int]], size: int) -> No
         age, sex = int(random.integers(18, 90)), "MF"[int(random.integers(2))]
         labels = "|".join(phantom.findings) or "No Finding"
         rows.append([name, labels, number, _short(patient), age, sex, "PA", size, size, 0.143, 0.143])
-    with open(folder / "Data_Entry_2017_v2020.csv", "w", newline="", encoding="utf-8") as stream:
-        stream.write(NIH_HEADER + "\n")
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+    write_csv(folder / "Data_Entry_2017_v2020.csv", NIH_HEADER.split(","), rows)
 
 
 def _write_boxes(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
@@ -134,12 +130,12 @@ def _write_boxes(folder: Path, numbers: list[tuple[int, int]], size: int) -> Non
                 annotations.append(ids | box)
     categories = [{"id": category, "name": name} for category, name in enumerate(BOXED, start=1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    write_atomically(folder / "annotations.json", to_exact_json(content))
 
 
 def _write_masks(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
     """One mask per image in one folder per organ."""
-    rows = [["image", "patient"]]
+    rows = []
     for patient, number in numbers:
         phantom = make_phantom(patient, number, size)
         name = f"{_short(patient):05d}_{number}.png"
@@ -147,10 +143,8 @@ def _write_masks(folder: Path, numbers: list[tuple[int, int]], size: int) -> Non
         rows.append([name, f"p{_short(patient)}"])
         for organ in ORGANS:
             target = folder / "masks" / organ.lower().replace(" ", "_") / name
-            target.parent.mkdir(parents=True, exist_ok=True)
             _save(target, phantom.mask(organ).astype(np.uint8) * 255)
-    with open(folder / "index.csv", "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+    write_csv(folder / "index.csv", ["image", "patient"], rows)
 
 
 def _write_all(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
@@ -167,7 +161,7 @@ def _write_all(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
                 entry["boxes"].append([float(value) for value in box])
                 entry["polygons"].append(_outline(mask))
         entries.append(entry)
-    (folder / "ChestX_Det.json").write_text(json.dumps(entries), encoding="utf-8")
+    write_atomically(folder / "ChestX_Det.json", to_exact_json(entries))
 
 
 def _outline(mask: np.ndarray) -> list[list[float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from foundationx.core.workdir import write_atomically
+from foundationx.core.atomic_write import write_atomically
 
 ALIGNMENT = 8
 """The header's length is a multiple of this, in bytes."""

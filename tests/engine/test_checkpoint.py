@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from foundationx.core.atomic_write import checksum_file, fault_of, write_verified
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CheckpointError
 from foundationx.core.types import Task, TaskKey
-from foundationx.engine.atomic_write import checksum_file, fault_of, write_verified
 from foundationx.engine.checkpoint import (
     checkpoints_in,
     load_checkpoint,

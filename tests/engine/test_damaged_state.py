@@ -10,10 +10,11 @@ import torch
 
 from foundationx.apps.cli.main import main
 from foundationx.apps.run.train import resume_newest
+from foundationx.core.atomic_write import checksum_file, sha256
 from foundationx.core.errors import FoundationXError
-from foundationx.core.run_files import NAMES, from_json, read_checked, to_json
+from foundationx.core.run_files import NAMES, read_checked
+from foundationx.core.strict_json import read_json, to_json
 from foundationx.core.workdir import WorkDir
-from foundationx.engine.atomic_write import checksum_file, sha256
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, newest_checkpoint, step_of
 from foundationx.evaluation.report.facts import read_facts
 from foundationx.phantoms.write import write_phantom_datasets
@@ -303,7 +304,7 @@ def test_strict_json_has_no_word_for_what_is_not_finite():
     assert to_json({"a": 0.1}, indent=1) == json.dumps({"a": 0.1}, indent=1)
     for text in ("NaN", "[Infinity]", '{"a": -Infinity}', "[" * 10**5):
         with pytest.raises(ValueError):
-            from_json(text)
+            read_json(text)
 
 
 def test_an_error_names_the_file_what_and_the_fix(run):

@@ -461,8 +461,7 @@ def test_allow_code_builds_a_network_that_is_not_listed(honest, tmp_path):
 
 
 def test_links_in_a_run_folder_are_not_written_through(tmp_path):
-    from foundationx.core.workdir import write_atomically
-    from foundationx.engine.atomic_write import write_verified
+    from foundationx.core.atomic_write import write_atomically, write_verified
 
     victim = tmp_path / "victim"
     victim.write_text("mine")

@@ -5,18 +5,22 @@ import io
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from foundationx.core.atomic_write import write_atomically, write_verified
+from foundationx.core.config.load import load_config
 from foundationx.core.errors import DiskError
 from foundationx.core.types import MetricRow, Task, TaskKey
-from foundationx.core.workdir import WorkDir, write_atomically, write_metrics
-from foundationx.engine.atomic_write import write_verified
+from foundationx.core.workdir import WorkDir, write_metrics
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.compare.table import as_csv
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.weights.exports.formats import FORMATS
 from foundationx.weights.safetensors_file import write_safetensors
 
 METADATA = {name: name * 3 for name in ("format", "run", "model", "backbone", "image_size", "mean", "std", "shift")}
@@ -87,3 +91,55 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(name):
     (line,) = csv.DictReader(io.StringIO(as_csv(Comparison((name,), "val", 0, rows))))
     assert [line[column] for column in ("dataset", "class", "run")] == [f"'{name}"] * 3
     assert line["value"] == "-0.25", "numbers stay numbers"
+
+
+TRACED = ("onnx", "torch-export")
+"""Formats whose making takes seconds."""
+
+EXPORTS = [pytest.param(name, marks=pytest.mark.slow if name in TRACED else ()) for name in FORMATS.names()]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    config = load_config(Path(__file__).parents[1] / "helpers" / "tiny_config.py")
+    torch.manual_seed(0)
+    return FoundationModel(config.model, {TaskKey("films", Task.CLASSIFICATION): ("mass",)}).eval(), config
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_export_is_atomic_repeatable_and_names_no_path_of_this_machine(tiny, name, tmp_path):
+    if name == "onnx":
+        pytest.importorskip("onnxscript")
+    model, config = tiny
+    kind = FORMATS.get(name, "test")
+    written = []
+    for turn in ("one", "two"):
+        kind.write(model, config, "teacher", tmp_path / turn / f"backbone{kind.suffix}")
+        files = sorted(path for path in (tmp_path / turn).rglob("*") if path.is_file())
+        assert not [path for path in files if path.name.endswith(".partial")]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
+        written.append({path.relative_to(tmp_path / turn): path.read_bytes() for path in files})
+    assert written[0] == written[1]
+    packages = os.path.dirname(os.path.dirname(torch.__file__)).encode()
+    for content in written[0].values():
+        assert packages not in content and str(tmp_path).encode() not in content
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_that_fails_half_way_leaves_the_older_one(tiny, name, tmp_path, monkeypatch):
+    if name == "onnx":
+        pytest.importorskip("onnxscript")
+    model, config = tiny
+    kind = FORMATS.get(name, "test")
+    path = tmp_path / f"backbone{kind.suffix}"
+    file = path / "model.safetensors" if name == "huggingface" else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskError, match="No space left"):
+        kind.write(model, config, "teacher", path)
+    assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1

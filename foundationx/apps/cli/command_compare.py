@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Compares, prints a table and writes it."""
+    from foundationx.core.atomic_write import require_file, write_atomically
     from foundationx.core.types import Split
-    from foundationx.core.workdir import write_atomically
     from foundationx.evaluation.compare.compare import compare
     from foundationx.evaluation.compare.table import (
         FORMATS,
@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> None:
     )
 
     check(options, tuple(FORMATS))
+    for path in options.out:
+        require_file(path)
     comparison = compare(
         options.runs,
         split=Split(options.split),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from foundationx.apps.cli.options import add_changes, add_config_file, parse_options, wide_console
+from foundationx.core.strict_json import to_json
 
 if TYPE_CHECKING:
     from foundationx.core.config.describe import KeyRow
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     rows = rows_of(load_config(options.config, parse_options(options.cfg_options)))
     rows = [row for row in rows if row.is_changed or not options.changed]
     if options.json:
-        print(json.dumps([_as_json(row) for row in rows], indent=1))
+        print(to_json([_as_json(row) for row in rows], indent=1))
         return
     from rich.table import Table
 
@@ -90,4 +91,4 @@ def _as_json(row: KeyRow) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else to_json(value)

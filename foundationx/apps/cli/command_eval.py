@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluates the heads, or carries out a protocol, and prints a table."""
+    from foundationx.core.atomic_write import require_file, require_folder
+
+    if options.out is not None:
+        require_folder(options.out)
+    if options.json is not None:
+        require_file(options.json)
     if options.protocol is None:
         _evaluate_heads(options)
     else:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Exports, and prints the path of the result and how to use it."""
+    from foundationx.core.atomic_write import require_folder
     from foundationx.engine.checkpoint import load_checkpoint
     from foundationx.weights.exports.formats import FORMATS
 
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
             print(f"{name:<14}{kind.use}")
         return
     kind = FORMATS.get(options.to, "--to")
-    checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
     path = options.out or Path(f"backbone_{options.model}{kind.suffix}")
+    require_folder(path.parent)
+    checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
     use = kind.write(checkpoint.model(options.model), checkpoint.config, options.model, path)
     print(f"{path}\n\n{use}")

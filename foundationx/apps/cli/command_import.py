@@ -42,12 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Imports, and prints the tensors that were loaded, skipped and initialised, by groups."""
+    from foundationx.core.atomic_write import require_folder
     from foundationx.core.errors import CheckpointError
     from foundationx.weights.imports.imported import write_imported
     from foundationx.weights.imports.released import KINDS, read_released
 
     if options.kind not in ("auto", *KINDS):
         raise CheckpointError("--kind", f"found {options.kind!r}", f"auto, {', '.join(KINDS)}")
+    require_folder(options.out)
     released = read_released(options.file, options.kind, options.entry, options.heads)
     released.image_size = _image_size(options.image_size, released.image_size)
     table = Table(title=f"{options.file.name}: {released.kind}, {released.entry or 'bare state dict'}")

@@ -30,16 +30,15 @@ def run(options: argparse.Namespace) -> None:
     import cv2
 
     from foundationx.apps.run.predict import heads_named, predict_images
+    from foundationx.core.atomic_write import require_folder, write_atomically, write_json
     from foundationx.core.device import pick_device
-    from foundationx.core.run_files import to_json
-    from foundationx.core.workdir import write_atomically
     from foundationx.engine.checkpoint import load_checkpoint
 
+    require_folder(options.out)
     checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
-    options.out.mkdir(parents=True, exist_ok=True)
     findings = predict_images(
         model,
         checkpoint.config,
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     )
     for finding in findings:
         json_file = options.out / f"{finding.path.name}.json"
-        write_atomically(json_file, to_json(finding.values, indent=1) + "\n")
+        write_json(json_file, finding.values)
         picture = options.out / f"{finding.path.name}.overlay.png"
         write_atomically(picture, cv2.imencode(".png", finding.picture[:, :, ::-1])[1].tobytes())
         print(f"{finding.path}: {json_file}, {picture}")

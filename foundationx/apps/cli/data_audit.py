@@ -27,12 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints and writes the duplicates; exit code 1 if something that is held out is trained on."""
+    from foundationx.core.atomic_write import require_folder
     from foundationx.curation.audit.audit import audit, exclusions
     from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
     from foundationx.curation.issues import report_lines
     from foundationx.data.datamodule import open_datasets
     from foundationx.datasets.cards.catalog import Catalog
 
+    require_folder(options.out)
     console, catalog = wide_console(), Catalog()
     data_module = open_datasets(_config(options.what), options.data_root, catalog)
     parents = {dataset.card: catalog.card(dataset.card).parent for dataset in data_module.config.datasets}

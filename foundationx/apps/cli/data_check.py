@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -50,11 +49,14 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: ``--root`` is given for all cards, or the folder of no card is found.
     """
+    from foundationx.core.atomic_write import require_file, write_json
     from foundationx.core.errors import ConfigError
     from foundationx.curation.check.run import check_card
     from foundationx.curation.issues import Severity
     from foundationx.datasets.cards.catalog import Catalog
 
+    if options.report is not None:
+        require_file(options.report)
     console, catalog = wide_console(), Catalog()
     names = [options.card]
     if options.card == ALL:
@@ -78,9 +80,7 @@ def run(options: argparse.Namespace) -> int:
         _print(report, console)
         reports.append(report)
     if options.report is not None:
-        from foundationx.core.workdir import write_atomically
-
-        write_atomically(options.report, json.dumps([report.as_json() for report in reports], indent=1) + "\n")
+        write_json(options.report, [report.as_json() for report in reports])
         console.print(f"all issues: {options.report}", highlight=False, markup=False)
     return 1 if any(report.count(Severity.FAULT) for report in reports) else 0
 

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the folder and prints what was decided; the exit code is 0 if there is a configuration."""
+    from foundationx.core.atomic_write import require_folder
     from foundationx.core.errors import DataError
     from foundationx.core.resources import find_config
     from foundationx.datasets.cards.catalog import Catalog
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data_root is not None and not options.data_root.is_dir():
         found = "there is no such folder"
         raise DataError(str(options.data_root), found, "the folder that holds the datasets", "--data-root")
+    require_folder(options.out)
     catalog = Catalog()
     recipe = load_recipe(find_config(options.recipe), catalog.vocabulary)
     fusion = fuse(recipe, catalog, options.table, options.data_root)

@@ -19,17 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the page."""
-    from foundationx.core.errors import DataError
-    from foundationx.core.workdir import write_atomically
+    from foundationx.core.atomic_write import require_file, write_atomically
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.datasets.fusion.portal import portal_page
 
-    page = portal_page(Catalog(), options.table)
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, page)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise DataError(str(options.out), found, "a file that can be written", "choose another --out") from None
+    require_file(options.out)
+    write_atomically(options.out, portal_page(Catalog(), options.table))
     print(f"written: {options.out} (open it in a browser; it needs no server)")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 HELP = "print the JSON schema of a card, for editors that complete and check YAML"
 EXAMPLE = "foundationx data schema > card.schema.json"
@@ -15,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the schema."""
+    from foundationx.core.strict_json import to_json
     from foundationx.datasets.cards.card import Card
 
-    print(json.dumps(Card.json_schema(), indent=2, ensure_ascii=False))
+    print(to_json(Card.json_schema(), indent=2, ascii_only=False))
     return 0

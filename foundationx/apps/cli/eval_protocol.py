@@ -70,7 +70,6 @@ def run_protocol(options: argparse.Namespace) -> None:
     for note in result.notes:
         console.print(note, highlight=False)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         result.write(options.out)
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
         content = {"title": result.title, "rows": rows, "notes": result.notes}

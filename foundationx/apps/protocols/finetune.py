@@ -38,7 +38,6 @@ def run(request: Request, options: Options) -> Result:
     if request.out is None:
         raise ConfigError("--out", "is missing", "a folder: fine-tuning is a run", "name one")
     subject = Subject(request)
-    request.out.mkdir(parents=True, exist_ok=True)
     start = request.out / "pretrained.safetensors"
     export_backbone(subject.model, subject.checkpoint.config, request.model, start)
     config = finetuning_config(subject.config, start, options.epochs, options.lr)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import datetime
-import io
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from foundationx.core.atomic_write import as_written, write_csv
 from foundationx.core.types import BadSample
-from foundationx.core.workdir import write_atomically
 
 COLUMNS = ("dataset", "image", "reason", "when")
 
@@ -34,15 +33,11 @@ def write_quarantine(path: Path, bad: Iterable[BadSample], images: Mapping[str, 
         if entry.file in images.get(entry.dataset, ()):
             values = (entry.dataset, entry.file, " ".join(entry.reason.split()), now)
             rows.setdefault((entry.dataset, entry.file), dict(zip(COLUMNS, values, strict=True)))
-    stream = io.StringIO(newline="")
-    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows.values())
-    write_atomically(path, stream.getvalue())
+    write_csv(path, COLUMNS, rows.values())
 
 
 def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return [{name: as_written(row.get(name) or "") for name in COLUMNS} for row in csv.DictReader(stream)]

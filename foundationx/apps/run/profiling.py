@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.atomic_write import write_json
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.types import PhaseName, Split, Task
-from foundationx.core.workdir import write_atomically
 from foundationx.data.datamodule import open_datasets
 from foundationx.engine.profile import PARTS, STEPS, PhaseProfile, profile_phases
 from foundationx.engine.progress import Progress
@@ -40,7 +39,7 @@ def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseP
         for profile in profile_phases(trainer, folder):
             profiles.append(profile)
             progress.message(f"profiled {profile.name}: {profile.milliseconds:.0f} ms per step")
-        write_atomically(folder / FILE, json.dumps([asdict(profile) for profile in profiles], indent=1))
+        write_json(folder / FILE, [asdict(profile) for profile in profiles])
         progress.table("milliseconds of a step (median)", *table(profiles))
         progress.message(f"traces and {FILE}: {folder}")
     return profiles

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,12 @@ from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.core import distributed
+from foundationx.core.atomic_write import write_atomically
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.progress import ProgressCallback
+from foundationx.core.strict_json import to_json
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
@@ -252,9 +252,8 @@ def _write_facts(
     resume: bool,
 ) -> None:
     """What the run is, before its first step."""
-    folder.root.mkdir(parents=True, exist_ok=True)
     if config_file is not None and config_file.resolve() != (folder.root / "config.py").resolve():
-        shutil.copyfile(config_file, folder.root / "config.py")
+        write_atomically(folder.root / "config.py", config_file.read_bytes())
     folder.write_json("config.json", config.model_dump(mode="json"))
     folder.write_json("plan.json", plan.as_json())
     folder.write_json("datasets.json", data_module.summary())
@@ -277,6 +276,6 @@ def run_facts(
         "device": str(device),
         "parameters": group_sizes(model),
         "config_file": str(config_file) if config_file else None,
-        "backbone": json.dumps(config.model.backbone),
+        "backbone": to_json(config.model.backbone),
         "begins_from": model.origin,
     }

@@ -9,12 +9,12 @@ wrote is code anyway and is not limited.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.strict_json import to_exact_json
 
 UNUSED = ("init_cfg", "pretrained")
 """Arguments that name the source of weights. The weights are in the file itself: these are never followed."""
@@ -237,7 +237,7 @@ def known_backbone(config: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in KNOWN:
         raise ConfigError(f"{where}.type", f"found {kind!r:.80}", nearest(str(kind)[:80], KNOWN), fix)
     try:  # as JSON: its lists are tuples, and strictly: nothing else is converted
-        KNOWN[kind].model_validate_json(json.dumps(arguments))
+        KNOWN[kind].model_validate_json(to_exact_json(arguments))
     except (ValidationError, ValueError, TypeError) as error:
         raise ConfigError(*_fault(error, kind, where), fix) from None
     return {"type": kind, **arguments}

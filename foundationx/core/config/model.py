@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from foundationx.core.strict_json import to_exact_json
 from foundationx.core.types import Task
 
 Whole = Annotated[int, Field(strict=True)]
@@ -32,7 +33,7 @@ class Section(BaseModel):
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """The dictionary as JSON gives it back (lists for tuples): a stored configuration then equals its source."""
-    plain: dict[str, Any] = json.loads(json.dumps(value))
+    plain: dict[str, Any] = json.loads(to_exact_json(value))
     return plain
 
 

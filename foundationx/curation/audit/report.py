@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple
@@ -16,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from foundationx.core.atomic_write import replacing, write_csv, write_json
 from foundationx.core.types import Split
-from foundationx.core.workdir import write_atomically
 from foundationx.curation.audit.audit import Audit, exclusions
 from foundationx.curation.audit.pairs import Match, Pair
 from foundationx.curation.audit.verify import SAME
@@ -58,7 +55,6 @@ def splits_of(pair: Pair) -> str:
 
 def write_audit(audit: Audit, folder: Path) -> list[Path]:
     """Writes ``audit.csv``, ``audit.json``, ``exclude.csv`` and, if there are pairs of images, ``pairs.png``."""
-    folder.mkdir(parents=True, exist_ok=True)
     excluded = exclusions(audit.items, audit.pairs)
     columns = [f"{field}_{image}" for image in "ab" for field in ("dataset", "image", "patient", "split")]
     header = ("match", "score", *columns)
@@ -74,10 +70,11 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
         "issues": [asdict(issue) for issue in by_severity(audit.issues)],
         "perceptual_threshold": SAME,
     }
-    write_atomically(folder / "audit.json", json.dumps(summary, indent=1) + "\n")
+    write_json(folder / "audit.json", summary)
     written.append(folder / "audit.json")
     if (sheet := picture_sheet(audit.pairs)) is not None:
-        Image.fromarray(sheet).save(folder / "pairs.png", optimize=True)
+        with replacing(folder / "pairs.png") as partial:
+            Image.fromarray(sheet).save(partial, "PNG", optimize=True)
         written.append(folder / "pairs.png")
     return written
 
@@ -88,11 +85,7 @@ def _row(pair: Pair) -> list[str]:
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, stream.getvalue())
+    write_csv(path, header, rows)
     return path
 
 

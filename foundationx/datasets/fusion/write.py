@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foundationx.core.atomic_write import (
+    write_atomically,
+    write_csv,
+    write_json,
+    write_json_lines,
+)
 from foundationx.datasets.fusion.aliases import CLINICAL_USE
 from foundationx.datasets.fusion.align import Alignment, Member
 from foundationx.datasets.fusion.blueprint import Entry, config_text, run_values
@@ -40,19 +43,18 @@ def write_fusion(fusion: Fusion, folder: Path, *, allow_code: bool = False) -> N
         RecipeError: Nothing can be trained; all files but ``config.py`` are written.
         ConfigError: Base files and recipe form no valid configuration; all files but ``config.py`` are written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.py"
     config.unlink(missing_ok=True)  # that of an earlier recipe would not match the other files
     audit = audit_rows(fusion.decisions, fusion.entries)
-    write_csv(folder / "audit.csv", audit)
-    write_json(folder / "audit.json", audit)
-    (folder / "licences.md").write_text(licence_report(*fusion.kept_by_use()), encoding="utf-8")
-    write_csv(folder / "groups.csv", group_rows(fusion.groups))
-    write_csv(folder / "alignment.csv", alignment_rows(fusion.alignment))
-    write_json(folder / "alignment.json", alignment_json(fusion.alignment))
-    write_json_lines(folder / "data-meta.jsonl", map(meta_of, fusion.kept))
+    write_table(folder / "audit.csv", audit)
+    write_json(folder / "audit.json", audit, ascii_only=False)
+    write_atomically(folder / "licences.md", licence_report(*fusion.kept_by_use()))
+    write_table(folder / "groups.csv", group_rows(fusion.groups))
+    write_table(folder / "alignment.csv", alignment_rows(fusion.alignment))
+    write_json(folder / "alignment.json", alignment_json(fusion.alignment), ascii_only=False)
+    write_json_lines(folder / "data-meta.jsonl", map(meta_of, fusion.kept), ascii_only=False)
     values = run_values(fusion.recipe, fusion.entries, allow_code=allow_code)
-    config.write_text(config_text(values, fusion.recipe), encoding="utf-8")
+    write_atomically(config, config_text(values, fusion.recipe))
 
 
 def audit_rows(decisions: Sequence[Decision], entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -165,23 +167,9 @@ def group_rows(groups: Iterable[Group]) -> list[dict[str, Any]]:
     return [asdict(group) | {"annotations": joined(group.annotations)} for group in groups]
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a table with a header; unknown values are empty cells. Without rows, the file is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes indented JSON."""
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object per line."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_csv(path, list(rows[0]) if rows else [], rows)
 
 
 def meta_of(record: Record) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
+from typing import Any
 
+from foundationx.core.atomic_write import csv_text
 from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.run_files import harmless
 from foundationx.evaluation.bootstrap import LEVEL
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.statistic import MEAN
@@ -77,17 +76,14 @@ def note(comparison: Comparison) -> str:
 
 def as_csv(comparison: Comparison) -> str:
     """One line per head, metric, class and run, with all decimals; empty if not defined."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     names = [item.name for item in fields(Cell)]
-    writer.writerow(["dataset", "task", "metric", "class", "run", *names])
+    rows: list[list[Any]] = []
     for row in comparison.rows:
         for run, cell in zip(comparison.runs, row.cells, strict=True):
             if cell is not None:
                 values = [getattr(cell, name) for name in names]
-                names_of_row = [row.head.dataset, row.head.task.value, row.metric, row.class_name, run]
-                writer.writerow([*map(harmless, names_of_row), *values])
-    return stream.getvalue()
+                rows.append([row.head.dataset, row.head.task.value, row.metric, row.class_name, run, *values])
+    return csv_text(["dataset", "task", "metric", "class", "run", *names], rows)
 
 
 def latex(comparison: Comparison) -> str:

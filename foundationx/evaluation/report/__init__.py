@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foundationx.core.workdir import WorkDir, write_atomically
+from foundationx.core.atomic_write import write_atomically
+from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.report import anatomy_page
 from foundationx.evaluation.report.facts import read_facts
 from foundationx.evaluation.report.page import render

@@ -18,6 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from foundationx.core.atomic_write import replacing
 from foundationx.evaluation.anatomy.measures import correspondence, cosines_of, grid_of
 from foundationx.evaluation.anatomy.suite import AnatomyMeasures, Measured, Radiograph, Settings
 from foundationx.evaluation.report.charts import GRID, INK, QUIET, STYLE, TEACHER
@@ -69,7 +70,6 @@ class Correspondences:
 
 def draw_all(data: Correspondences, folder: Path) -> list[Path]:
     """Writes the pictures that there is something for into ``folder/anatomy``; gives their paths."""
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         drawn = {"measures": measures(data)}
         if data.result.queries:
@@ -78,7 +78,8 @@ def draw_all(data: Correspondences, folder: Path) -> list[Path]:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=110)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     plt.close(figure)
     return path
 

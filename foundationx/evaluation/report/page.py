@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
 from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, Split, TaskKey
 from foundationx.evaluation.report import charts, data
 from foundationx.evaluation.report.facts import Facts
@@ -200,7 +200,7 @@ def _class_line(summary: ClassSummary) -> str:
 def _config(facts: Facts) -> str:
     if not facts.config:
         return ""
-    text = escape(json.dumps(facts.config, indent=2))
+    text = escape(to_json(facts.config, indent=2))
     return section("Configuration", details("as resolved", f"<pre>{text}</pre>"))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from foundationx.core.atomic_write import write_atomically
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
-from foundationx.core.workdir import write_atomically
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.swin import shift_rule
@@ -34,7 +34,6 @@ def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path:
     if not own and rule is None:
         found = f"the backbone is {config.model.backbone['type']}"
         raise ConfigError(f"export to {library}", found, f"a Swin or a backbone of {library}", "use its own library")
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"backbone.{name}": value.cpu() for name, value in model.backbone.net.state_dict().items()}
     content = io.BytesIO()
     torch.save({"meta": describe(model, config, which), "state_dict": tensors}, content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +10,7 @@ from torch import nn
 from foundationx import __version__
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
+from foundationx.core.strict_json import to_exact_json
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.formats import Format
 from foundationx.weights.safetensors_file import write_safetensors
@@ -31,10 +31,10 @@ def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str,
         "foundationx": __version__,
         "run": config.name,
         "model": which,
-        "backbone": json.dumps(config.model.backbone),
+        "backbone": to_exact_json(config.model.backbone),
         "image_size": str(config.image_size),
-        "mean": json.dumps(config.model.mean),
-        "std": json.dumps(config.model.std),
+        "mean": to_exact_json(config.model.mean),
+        "std": to_exact_json(config.model.std),
     } | ({"shift": rule} if rule else {})
 
 
@@ -49,7 +49,6 @@ def export_backbone(model: FoundationModel, config: RunConfig, which: str, path:
         which: ``student`` or ``teacher``, recorded in the metadata.
         path: Output file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
     write_safetensors(tensors, path, metadata=describe(model, config, which))
     return path

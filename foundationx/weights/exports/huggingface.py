@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foundationx.core.atomic_write import require_folder, write_json
 from foundationx.core.config.run import RunConfig
-from foundationx.core.run_files import to_json
-from foundationx.core.workdir import write_atomically
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
@@ -25,7 +24,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
         ConfigError: The backbone is no Swin, or its last map is smaller than a window.
     """
     tensors, shape = swin_weights(model, "huggingface", config.image_size)
-    path.mkdir(parents=True, exist_ok=True)
+    require_folder(path)
     write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
     name = "SwinBackbone" if shift_rule(model.backbone.net) == "always" else "SwinModel"
     stages = len(shape.depths)
@@ -60,7 +59,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
         "image_std": list(config.model.std),
     }
     for file, content in (("config.json", network), ("preprocessor_config.json", pixels)):
-        write_atomically(path / file, to_json(content, indent=2) + "\n")
+        write_json(path / file, content, indent=2)
     return f"from transformers import {name}\nnet = {name}.from_pretrained({str(path)!r})"
 
 

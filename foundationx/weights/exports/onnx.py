@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from foundationx.core import openmmlab
+from foundationx.core.atomic_write import replacing
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
@@ -14,6 +15,9 @@ from foundationx.weights.exports.formats import Format
 from foundationx.weights.exports.torch_export import trace
 
 NEEDED = ("onnx", "onnxscript")
+
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""Metadata of a node: lines of code with the paths of this machine."""
 
 
 def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
@@ -28,14 +32,16 @@ def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path
         raise ConfigError("export to onnx", found, "the extra 'onnx'", "pip install 'foundationx[onnx]'")
     import torch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     stages = [f"stage{i + 1}" for i in range(len(model.backbone.channels))]
     with openmmlab.quiet():
         graph = torch.onnx.export(trace(model, config), dynamo=True, input_names=["images"], output_names=stages)
     if graph is None:
         raise ConfigError("export to onnx", "torch.onnx gave no graph", "a graph", "choose another format")
     graph.model.metadata_props.update(describe(model, config, which))
-    graph.save(path)
+    for node in graph.model.graph.all_nodes():
+        node.metadata_props.pop(STACK_TRACE, None)
+    with replacing(path) as partial:
+        graph.save(partial)
     return (
         f"session = onnxruntime.InferenceSession({str(path)!r})\n"
         f"stages = session.run(None, {{'images': images}})  # (B, 3, {config.image_size}, {config.image_size}), float32"

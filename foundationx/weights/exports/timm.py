@@ -27,7 +27,6 @@ def write_timm(model: FoundationModel, config: RunConfig, which: str, path: Path
         ConfigError: The backbone is no Swin, or its last map is smaller than a window.
     """
     tensors, shape = swin_weights(model, "timm", config.image_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = "timm>=0.9" if merge_first else "timm<=0.6"
     write_safetensors(to_timm(tensors, merge_first), path, metadata=describe(model, config, which) | {"names": names})
     always = ", always_partition=True" if merge_first and shift_rule(model.backbone.net) == "always" else ""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from foundationx.core import openmmlab
+from foundationx.core.atomic_write import replacing
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
@@ -30,11 +31,14 @@ def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
     images = torch.zeros(2, 3, config.image_size, config.image_size, device=next(backbone.parameters()).device)
     try:
         with torch.no_grad(), openmmlab.quiet(), _free_batch(backbone):
-            return torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
+            program = torch.export.export(backbone, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # torch.export fails with errors of many kinds
         found = f"{config.model.backbone['type']}: {type(error).__name__}: {str(error).splitlines()[0]}"
         fix = "export another format"
         raise ConfigError("torch.export", found, "a backbone that torch.export can follow", fix) from error
+    for node in program.graph.nodes:  # lines of code with the paths of this machine
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def write_program(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
@@ -43,8 +47,8 @@ def write_program(model: FoundationModel, config: RunConfig, which: str, path: P
     Raises:
         ConfigError: The backbone cannot be traced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.export.save(trace(model, config), path, extra_files=describe(model, config, which))
+    with replacing(path) as partial, open(partial, "xb") as stream:
+        torch.export.save(trace(model, config), stream, extra_files=describe(model, config, which))
     return (
         f"net = torch.export.load({str(path)!r}).module()\n"
         f"stages = net(images)  # (B, 3, {config.image_size}, {config.image_size}), normalised; finest stage first"

@@ -7,7 +7,6 @@ import.json            every tensor with its status (loaded, skipped, initialise
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from foundationx import __version__
+from foundationx.core.atomic_write import write_json
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.model import Section
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, nearest
-from foundationx.core.strict_json import read_json
+from foundationx.core.strict_json import read_json, to_exact_json
 from foundationx.core.types import Task, TaskKey
 from foundationx.core.validation import validation_error
-from foundationx.core.workdir import write_atomically
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.size_bound import SLACK, at_most
@@ -60,15 +59,14 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
         source: The released file; its name is recorded.
         folder: Output folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "foundationx": __version__,
         "source": source.name,
         "kind": released.kind,
         "entry": released.entry,
-        "backbone": json.dumps(released.shape.config()),
-        "mean": json.dumps(released.mean),
-        "std": json.dumps(released.std),
+        "backbone": to_exact_json(released.shape.config()),
+        "mean": to_exact_json(released.mean),
+        "std": to_exact_json(released.std),
     }
     if released.image_size:
         facts["image_size"] = str(released.image_size)
@@ -86,16 +84,15 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
         for head in released.heads:
             tensors |= {f"heads.{head.name}.weight": head.weight.contiguous()}
             tensors |= {f"heads.{head.name}.bias": head.bias.contiguous()}
-        write_safetensors(tensors, folder / HEADS, metadata={"format": "pt", "heads": json.dumps(heads)} | facts)
+        write_safetensors(tensors, folder / HEADS, metadata={"format": "pt", "heads": to_exact_json(heads)} | facts)
         written.append(folder / HEADS)
     lines = [{"name": name, "status": "loaded", "as": here} for name, here in released.loaded.items()]
     lines += [{"name": name, "status": "skipped", "reason": reason} for name, reason in released.skipped.items()]
     lines += [
         {"name": name, "status": "initialised", "reason": reason} for name, reason in released.initialised.items()
     ]
-    decoded = {key: json.loads(value) if key in ("backbone", "mean", "std") else value for key, value in facts.items()}
-    text = json.dumps(decoded | {"heads": heads, "tensors": lines}, indent=1) + "\n"
-    write_atomically(folder / TABLE, text)
+    decoded = {key: read_json(value) if key in ("backbone", "mean", "std") else value for key, value in facts.items()}
+    write_json(folder / TABLE, decoded | {"heads": heads, "tensors": lines})
     return [*written, folder / TABLE]
 
 

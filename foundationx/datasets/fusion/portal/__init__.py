@@ -6,12 +6,12 @@ decides on; unknown facts are shown as unknown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foundationx.core.strict_json import to_json
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.cards.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ def portal_page(catalog: Catalog, tables: Sequence[Path] = ()) -> str:
         RecipeError: A table cannot be read.
     """
     facts = portal_facts(catalog, tables)
-    text = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")  # a title must not end the script
+    text = to_json(facts, ascii_only=False).replace("<", "\\u003c")  # a title must not end the script
     text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     page, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("portal.html", "portal.js"))
     return page.replace(SCRIPT, script).replace(FACTS, text)
