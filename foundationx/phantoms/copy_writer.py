@@ -136,7 +136,7 @@ class TableBuffer:
             CardError: The card's header lacks a column, or a cell holds blanks in a table that blanks separate.
         """
         if path.suffix == ".json":
-            path.write_text(json.dumps(list(self.rows.values())), encoding="utf-8")
+            write_atomically(path, to_exact_json(list(self.rows.values())))
             return
         used = list(dict.fromkeys(column for row in self.rows.values() for column in row))
         columns = used if self.layout.header is None else list(self.layout.header)
