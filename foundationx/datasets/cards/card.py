@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from foundationx.core.errors import CardError
 from foundationx.core.types import Split, Task
@@ -26,6 +26,7 @@ from foundationx.datasets.cards.schema import (
     repeated,
     template_fields,
 )
+from foundationx.datasets.cards.spdx import licence_ref, normalised
 from foundationx.datasets.cards.strict_yaml import read_yaml
 from foundationx.datasets.cards.tasks import TaskSource
 
@@ -51,13 +52,29 @@ Date = Annotated[
 ]
 
 
+def _spdx(value: str) -> str:
+    return value and normalised(value)
+
+
+Spdx = Annotated[str, AfterValidator(_spdx)]
+
+
 class Licence(Part):
     """What the licence permits. Write ``unknown`` rather than a guess."""
 
     name: str
-    spdx: str | None = Field(None, description="SPDX identifier, null if there is none")
+    spdx: Spdx = Field(
+        "", description="SPDX expression; LicenseRef-NAME where SPDX has none (if left out, made of the licence's name)"
+    )
     redistribution: Permission
     commercial: Permission
+
+    @model_validator(mode="before")
+    @classmethod
+    def _never_without_identifier(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("name"), str) and values.get("spdx") is None:
+            return values | {"spdx": licence_ref(values["name"])}
+        return values
 
 
 class Expected(Part):

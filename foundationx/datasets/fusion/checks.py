@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from foundationx.datasets.cards.vocabulary import Vocabulary
-from foundationx.datasets.fusion.licences import same_licence
+from foundationx.datasets.fusion.licences import is_among
 from foundationx.datasets.fusion.recipe import Recipe
 from foundationx.datasets.fusion.record import Record
 
@@ -95,8 +95,11 @@ def _licence(record: Record, recipe: Recipe) -> Answer | None:
     names = [name for name in (record.licence, record.spdx) if name]
     if not names:
         return Answer(key, "unknown", "no licence is recorded")
-    listed = any(same_licence(name, other) for name in names for other in allowed)
-    return Answer(key, "holds") if listed else Answer(key, "fails", f"is {names[0]!r}")
+    return (
+        Answer(key, "holds")
+        if is_among(record.licence, record.spdx, allowed)
+        else Answer(key, "fails", f"is {names[0]!r}")
+    )
 
 
 def _commercial(record: Record, recipe: Recipe) -> Answer | None:

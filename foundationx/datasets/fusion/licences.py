@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from foundationx.datasets.cards.spdx import holds, identifiers, licence_ref
 from foundationx.datasets.fusion.aliases import compact
 from foundationx.datasets.fusion.record import Record
 
@@ -31,17 +32,32 @@ def permissions_of(licence: str | None) -> tuple[str, str]:
 
 
 def conditions_of(licence: str | None, spdx: str | None) -> tuple[str, ...]:
-    """Conditions of a Creative Commons licence on works based on the data, in words."""
-    term = _CREATIVE_COMMONS.match(compact(spdx or licence or ""))
-    if term is None:
+    """Conditions of Creative Commons licences on works based on the data, in words."""
+    terms = _terms(licence, spdx)
+    if not terms:
         return ()
-    conditions = {"no commercial use": term["nc"], SAME_LICENCE: term["sa"], "no adaptations are passed on": term["nd"]}
-    return ("the source is named", *(condition for condition, applies in conditions.items() if applies))
+    words = {"nc": "no commercial use", "sa": SAME_LICENCE, "nd": "no adaptations are passed on"}
+    return ("the source is named", *(text for key, text in words.items() if any(term[key] for term in terms)))
+
+
+def _terms(licence: str | None, spdx: str | None) -> list[re.Match[str]]:
+    """The Creative Commons licences among the identifiers of the SPDX expression, or else by the licence's name."""
+    names = identifiers(spdx) if spdx else (licence or "",)
+    return [term for name in names if (term := _CREATIVE_COMMONS.match(compact(name)))]
 
 
 def same_licence(one: str, other: str) -> bool:
     """Whether two names mean the same licence: ``CC BY 4.0`` and ``CC-BY-4.0``. Versions differ."""
     return compact(one) == compact(other)
+
+
+def is_among(licence: str | None, spdx: str | None, allowed: Sequence[str]) -> bool:
+    """Whether a licence is among those of a list, by its name or by its SPDX expression (``AND``: all of its parts)."""
+
+    def listed(name: str) -> bool:
+        return any(same_licence(name, other) for other in allowed)
+
+    return bool((licence and listed(licence)) or (spdx and (listed(spdx) or holds(spdx, listed))))
 
 
 def licence_report(training: Sequence[Record], others: Sequence[Record]) -> str:
@@ -75,7 +91,8 @@ def _row(record: Record) -> str:
     name = record.name if record.card else f"{record.name} *"
     conditions = "; ".join(conditions_of(record.licence, record.spdx)) or "-"
     licence = record.licence or "not recorded"
-    licence = f"{record.spdx} ({licence})" if record.spdx and not same_licence(record.spdx, licence) else licence
+    if record.spdx and not same_licence(record.spdx, licence) and record.spdx != licence_ref(licence):
+        licence = f"{record.spdx} ({licence})"
     answers = (_answer(record, key) for key in ("redistribution", "commercial"))
     cells = (name, licence, *answers, conditions, record.access or "unknown")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -119,8 +136,8 @@ def _shared_conditions(records: Sequence[Record]) -> list[str]:
             by_condition.setdefault(condition, []).append(record)
     lines = [f"- Condition: {text}: {', '.join(r.name for r in by)}." for text, by in by_condition.items()]
     share_alike = by_condition.get(SAME_LICENCE, [])
-    terms = [_CREATIVE_COMMONS.match(compact(r.spdx or r.licence or "")) for r in share_alike]
-    if len({bool(term and term["nc"]) for term in terms}) > 1:  # versions of one licence are compatible
+    terms = [term for r in share_alike for term in _terms(r.licence, r.spdx) if term["sa"]]
+    if len({bool(term["nc"]) for term in terms}) > 1:  # versions of one licence are compatible
         names = ", ".join(f"{r.name} ({r.spdx or r.licence})" for r in share_alike)
         lines.append(f"- **These require different licences for one adaptation**, which is impossible: {names}.")
     return lines
