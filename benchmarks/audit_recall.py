@@ -27,7 +27,7 @@ import numpy as np
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
 from foundationx.curation.audit.pairs import Item, Match, Pair, image_pairs
-from foundationx.data.pixels.read import scale_to_bytes
+from foundationx.data.pixels.grey_range import to_bytes
 from foundationx.phantoms.phantom import make_phantom
 
 JPEG_QUALITY, DEGREES, SMALLER = 70, 2.0, 0.62
@@ -40,7 +40,7 @@ Copy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 def windowed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """8 bits, with the darkest and brightest 1 % clipped."""
     low, high = np.percentile(image, (1, 99))
-    return scale_to_bytes(np.clip(image, low, high))
+    return to_bytes(np.clip(image, low, high))
 
 
 def smaller(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -50,7 +50,7 @@ def smaller(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def compressed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Compressed by JPEG and decoded again."""
-    packed = cv2.imencode(".jpg", scale_to_bytes(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    packed = cv2.imencode(".jpg", to_bytes(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
+from tifffile import TiffWriter
 
 from foundationx.core.errors import DataError
 from foundationx.data.pixels.read import MAX_SIDE, read_grey, read_mask
@@ -310,3 +311,33 @@ def test_masks_in_several_colours_or_beyond_a_byte_are_refused(tmp_path):
         read_mask(save(Image.fromarray(colours), tmp_path / "c.png"))
     with pytest.raises(DataError, match="values from 3 to 300"):
         read_mask(save(Image.fromarray(np.array([[3, 300]], np.uint16)), tmp_path / "w.png"))
+
+
+def test_a_file_of_several_images_is_refused_but_a_reduced_copy_does_not_count(tmp_path):
+    pages = [Image.fromarray(np.roll(RAMP, number)) for number in range(3)]
+    for name in ("x.tif", "x.gif"):
+        path = save(pages[0], tmp_path / name, save_all=True, append_images=pages[1:])
+        for read in (read_grey, read_mask):
+            with pytest.raises(DataError, match="holds 3 images"):
+                read(path)
+    with TiffWriter(tmp_path / "thumb.tif") as tiff:
+        tiff.write(RAMP)
+        tiff.write(RAMP[::2, ::2], subfiletype=1)
+    assert (read_grey(tmp_path / "thumb.tif") == RAMP).all()
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [(b"\xc1\x00\x0b\x0c", "12 bits"), (b"\xc3\x00\x0b\x10", "lossless")],
+)
+def test_a_jpeg_that_pillow_cannot_read_is_not_called_damaged(tmp_path, frame, reason):
+    stream = io.BytesIO()
+    Image.fromarray(np.kron(RAMP, np.ones((40, 40), np.uint8))).save(stream, "JPEG")
+    content = stream.getvalue()
+    start = content.index(b"\xff\xc0")
+    other = content[: start + 1] + frame + content[start + 5 :]
+    with pytest.raises(DataError, match=f"is a JPEG of.*{reason}") as refused:
+        read_grey(written(tmp_path / "x.jpg", other))
+    assert refused.value.fix == "convert it to PNG; the file may be whole"
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_grey(written(tmp_path / "x.jpg", content[:-20]))

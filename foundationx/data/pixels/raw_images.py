@@ -7,6 +7,7 @@ Every fault is a DataError that names the file.
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from pathlib import Path
@@ -135,7 +136,7 @@ def beside(path: Path, name: str) -> bytes:
     folders = {path.parent.resolve(), path.resolve().parent}
     if file.resolve().parent not in folders or file.resolve() == path.resolve():
         raise DataError(str(path), f"its pixels are in {name!r}", "a file of the same folder", "convert it to one .mha")
-    if not file.is_file():
+    if not os.path.isfile(file):  # false for a name that is too long, where pathlib raises
         raise DataError(str(path), f"its pixels are in {name!r}, which does not exist", "both files of the pair", fix)
     if file.stat().st_size > MAX_BYTES:
         raise DataError(str(file), f"has {file.stat().st_size:,} bytes", f"at most {MAX_BYTES:,}", "check the file")
@@ -161,7 +162,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 def _place(path: Path, name: str) -> Path:
     """A file in the folder of another one, or, if that is a link, in the folder of what it leads to."""
     near = path.parent / name
-    return near if near.is_file() else path.resolve().parent / name
+    return near if os.path.isfile(near) else path.resolve().parent / name
 
 
 def _skip(path: Path, data: bytes, header_size: str, size: int) -> bytes:
@@ -183,7 +184,7 @@ def _split_header(path: Path, content: bytes) -> tuple[dict[str, str], bytes]:
     text = content[: end.end()].decode("utf-8", "replace")
     header = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in text.splitlines())}
     file = header["ElementDataFile"]
-    if not file or file.split()[0].upper() == "LIST" or "%" in file:
+    if not file or file.split()[0].upper() == "LIST" or "%" in file or "\0" in file:
         found = f"its pixels are in several files (ElementDataFile = {file})"
         raise DataError(str(path), found, "LOCAL, or the name of one file", "convert it to one .mha file")
     if header.get("BinaryData", "True").lower() == "false":

@@ -6,17 +6,18 @@ Every fault is a DataError that names the file.
 from __future__ import annotations
 
 import io
+import re
 import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from foundationx.core.errors import DataError
+from foundationx.data.pixels.dicom import is_dicom, read_dicom
+from foundationx.data.pixels.grey_range import to_bytes
 from foundationx.data.pixels.raw_images import (
     MAX_BYTES,
     MAX_SIDE,
@@ -30,10 +31,13 @@ from foundationx.data.pixels.raw_images import (
     with_pixels,
 )
 
-__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared", "scale_to_bytes"]
+__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared"]
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
+
+_SUBFILE = 254
+"""Tag of a TIFF page whose lowest bit marks a reduced copy of another page."""
 
 _EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a JSRT film"
 
@@ -41,9 +45,10 @@ _EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a JSRT film"
 def read_grey(path: Path) -> np.ndarray:
     """The image as (H, W) uint8, in the usual look: bones bright, air dark.
 
-    16-bit images are scaled from their least and greatest value. Transparent pixels are laid over black. An orientation
-    tag (EXIF) is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, then scaled like 16-bit images.
-    MetaImage: as stored; JSRT: the negative of the stored film densities; both scaled like 16-bit images.
+    8-bit images keep their values; others are scaled from their least and greatest value, without frames, hot pixels
+    and markers (:func:`~foundationx.data.pixels.grey_range.grey_range`). Transparent pixels are laid over black. An
+    orientation tag (EXIF) is applied. DICOM: rescale and VOI window, MONOCHROME1 inverted, padding black, then scaled.
+    MetaImage: as stored; JSRT: the negative of the stored film densities; both are scaled.
 
     Raises:
         DataError: the file is missing, empty, torn, too large or not an image.
@@ -60,9 +65,9 @@ def read_shared(path: Path) -> np.ndarray:
 
 def decode_grey(path: Path, content: bytes) -> np.ndarray:
     """As :func:`read_grey`, of bytes that were read before; ``path`` is for messages. Raises DataError."""
-    if _is_dicom(content):
-        values = _read_dicom(path, content)
-    elif is_metaimage(content):
+    if is_dicom(content):
+        return read_dicom(path, content)
+    if is_metaimage(content):
         values = read_metaimage(path, content)
     elif (film := read_jsrt(content)) is not None:
         values = film
@@ -72,7 +77,7 @@ def decode_grey(path: Path, content: bytes) -> np.ndarray:
         return values
     if not np.isfinite(values).all():
         raise DataError(str(path), "holds pixels that are no numbers", "finite pixel values", "check its conversion")
-    return scale_to_bytes(values)
+    return to_bytes(values)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -116,10 +121,6 @@ def read_bytes(path: Path) -> bytes:
     return content if pixels is None else with_pixels(content, beside(path, pixels))
 
 
-def _is_dicom(content: bytes) -> bool:
-    return content[128:132] == b"DICM"
-
-
 def _open(path: Path, content: bytes) -> Image.Image:
     """An image whose size is acceptable, not decoded yet."""
     try:
@@ -129,6 +130,8 @@ def _open(path: Path, content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise too_large(path, "more pixels than any radiograph has") from None
     except Exception as error:  # a damaged header raises anything
+        if (packing := _unread_jpeg(content)) is not None:
+            raise _other_jpeg(path, packing) from None
         start = content[:16].decode("latin-1").replace("\n", " ")
         found = f"is not an image that can be read (it begins with {start!r}; {type(error).__name__})"
         raise DataError(str(path), found, _EXPECTED, "download it again") from None
@@ -142,11 +145,45 @@ def _decode(path: Path, content: bytes, values_of: Callable[[Image.Image], np.nd
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            pages = _pages(image)
             image.load()
-            return values_of(ImageOps.exif_transpose(image))
+            values = values_of(ImageOps.exif_transpose(image))
     except Exception as error:  # each of Pillow's codecs raises its own kinds
+        if (packing := _unread_jpeg(content)) is not None:
+            raise _other_jpeg(path, packing) from None
         found = f"is truncated or damaged ({error})"
         raise DataError(str(path), found, "a complete image", "download it again") from None
+    if pages > 1:
+        raise DataError(str(path), f"holds {pages} images", "one image", "extract the radiograph")
+    return values
+
+
+def _pages(image: Image.Image) -> int:
+    """How many images a TIFF or GIF holds, reduced copies left out; 1 for other formats."""
+    count = 0
+    for page in range(getattr(image, "n_frames", 1) if image.format in ("TIFF", "GIF") else 0):
+        image.seek(page)
+        count += not int(getattr(image, "tag_v2", {}).get(_SUBFILE, 0)) & 1
+    if count:
+        image.seek(0)
+    return max(count, 1)
+
+
+def _other_jpeg(path: Path, packing: str) -> DataError:
+    """The error for a JPEG that Pillow cannot read."""
+    found, fix = f"is a JPEG of {packing}, which is not read", "convert it to PNG; the file may be whole"
+    return DataError(str(path), found, "a JPEG of 8 bits (baseline or progressive)", fix)
+
+
+def _unread_jpeg(content: bytes) -> str | None:
+    """What keeps Pillow from reading a JPEG by the header of its frame; None for another fault or format."""
+    frame = re.search(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf])..(.)", content[: 2**20], re.DOTALL)
+    if content[:2] != b"\xff\xd8" or frame is None:
+        return None
+    kind, bits = frame[1][0], frame[2][0]
+    if kind in (0xC3, 0xC7, 0xCB, 0xCF):
+        return "lossless coding"
+    return f"{bits} bits" if bits > 8 else None
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:
@@ -176,54 +213,3 @@ def _one_channel(path: Path, colours: np.ndarray) -> np.ndarray:
     if (colours != colours[..., :1]).any() and (foreground != foreground[0]).any():
         raise DataError(str(path), "is a mask in several colours", "grey or a palette", "store one value per class")
     return greatest
-
-
-def scale_to_bytes(values: np.ndarray) -> np.ndarray:
-    """Any numbers to uint8: the least becomes 0, the greatest 255. A constant image becomes 0."""
-    values = values.astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    return cv2.convertScaleAbs((values - low) * (255.0 / (high - low)))
-
-
-def _dicom(path: Path, content: bytes) -> Any:
-    """The dataset of a DICOM file that claims one grey image of an acceptable size."""
-    import pydicom
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    if DeflatedExplicitVRLittleEndian.encode("ascii") in content:  # pydicom unpacks all of it, to any size
-        found = "is packed as a whole (Deflated Explicit VR Little Endian)"
-        raise DataError(str(path), found, "packed pixels, or none", "convert it to another transfer syntax")
-    try:
-        data = pydicom.dcmread(io.BytesIO(content))
-        rows, columns = int(data.Rows), int(data.Columns)
-        frames, channels = int(data.get("NumberOfFrames") or 1), int(data.SamplesPerPixel)
-    except Exception as error:  # a damaged header raises anything
-        found = f"is not a readable DICOM image ({_one_line(error)})"
-        raise DataError(str(path), found, "a complete DICOM image", "download it again") from None
-    check_size(path, columns, rows)
-    if frames != 1 or channels != 1:
-        found = f"holds {frames} frames of {channels} channels"
-        raise DataError(str(path), found, "one grey frame", "extract the radiograph")
-    return data
-
-
-def _read_dicom(path: Path, content: bytes) -> np.ndarray:
-    """(H, W) numbers in the usual look, still to be scaled."""
-    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = _dicom(path, content)
-        try:
-            values = apply_voi_lut(apply_rescale(data.pixel_array, data), data, prefer_lut=False)
-        except Exception as error:  # and so does each of its decoders
-            found = f"its pixels cannot be decoded ({_one_line(error)})"
-            raise DataError(str(path), found, "complete pixel data", "download it again") from None
-    values = values.astype(np.float32)
-    return -values if data.get("PhotometricInterpretation") == "MONOCHROME1" else values
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
