@@ -78,6 +78,11 @@ class WorkDir:
             yield
 
     @property
+    def is_begun(self) -> bool:
+        """Whether a run has begun here."""
+        return self.log.exists() or (self.root / "config.json").exists()
+
+    @property
     def log(self) -> Path:
         """Training log, one JSON object per line."""
         return self.root / "log.jsonl"

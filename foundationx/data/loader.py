@@ -6,7 +6,9 @@ changes neither, and there is no state to store.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
+from foundationx.core.signals import handling
 from foundationx.core.types import BadSample, Batch, Sample, TaskKey
 from foundationx.data.dataset import ImageDataset
 from foundationx.tasks.definition import task_of
@@ -117,6 +120,10 @@ def sample_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
+AGAIN = "then run the same command again; training goes on with --resume"
+"""What to do about an evaluation in which a worker has died."""
+
+
 class PooledDataset(Dataset):
     """All datasets of a run behind one ``__getitem__``, so that one pool of workers serves them all.
 
@@ -196,6 +203,60 @@ def make_loader(
         worker_init_fn=one_thread,
         prefetch_factor=4 if workers else None,
     )
+
+
+def read_all(loader: DataLoader, where: str, fix: str) -> Iterator[Any]:
+    """The items of a loader; a worker that dies is an error when the next item is read, wherever the reader is.
+
+    Args:
+        loader: Loader; its workers are started now.
+        where: What is being done, for the error.
+        fix: What the user can do beside giving more memory.
+
+    Raises:
+        DataError: A worker has died.
+    """
+    source = iter(loader)
+    with deaths_seen_when_reading():
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                report_death(error, where, fix)
+                raise
+            yield item
+
+
+def report_death(error: Exception, where: str, fix: str) -> None:
+    """Names the death of a worker, if that is what an error means.
+
+    Args:
+        error: Raised when the next item was read; ConnectionError or EOFError: it died while it handed one over.
+        where: What is being done.
+        fix: What the user can do beside giving more memory.
+
+    Raises:
+        DataError: A worker has died.
+    """
+    if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        return
+    found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
+    advice = f"give it more memory or room in /dev/shm, or set runtime.workers=0; {fix}"
+    raise DataError(where, found, "running worker processes", advice) from error
+
+
+@contextlib.contextmanager
+def deaths_seen_when_reading() -> Iterator[None]:
+    """Keeps a worker's death from being raised in the middle of other work.
+
+    torch raises it from its SIGCHLD handler, wherever the main thread is: perhaps half way through the optimizer's
+    step, after which nothing could be saved. Without that handler the next reading of a batch finds the dead worker,
+    within five seconds. To be entered when the workers have been started: torch sets its handler then.
+    """
+    with handling({signal.SIGCHLD: signal.SIG_DFL}):
+        yield
 
 
 def one_thread(worker: int) -> None:

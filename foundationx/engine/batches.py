@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from foundationx.core import distributed
 from foundationx.core.errors import DataError
 from foundationx.core.types import BadSample, Batch
-from foundationx.data.loader import usable
+from foundationx.data.loader import report_death, usable
 
 
 def next_synchronized_batch(source: Iterator[Batch], on_bad_sample: str) -> Batch:
@@ -39,9 +39,6 @@ def next_batch(source: Iterator[Batch]) -> Batch:
     """The next batch. Raises DataError if a worker has died."""
     try:
         return next(source)
-    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two: it died while it handed over a batch
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-            raise
-        found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
-        fix = "give it more memory or room in /dev/shm, or set runtime.workers=0; then go on with --resume"
-        raise DataError("reading of images", found, "running worker processes", fix) from error
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        report_death(error, "reading of images", "then go on with --resume")
+        raise

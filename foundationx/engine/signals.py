@@ -1,4 +1,4 @@
-"""Signals while training: a request to stop, and the death of a worker process."""
+"""A request to stop training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from foundationx.core import distributed
+from foundationx.core.signals import handling
 
 
 class StopRequest:
@@ -38,31 +39,5 @@ def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
         if not ask():
             raise KeyboardInterrupt
 
-    with _handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
+    with handling({signal.SIGINT: handle, signal.SIGTERM: handle}):
         yield
-
-
-@contextlib.contextmanager
-def deaths_seen_when_reading() -> Iterator[None]:
-    """Keeps a worker's death from being raised in the middle of a step.
-
-    torch raises it from its SIGCHLD handler, wherever the main thread is: perhaps half way through the optimizer's
-    step, after which nothing could be saved. Without that handler the next reading of a batch finds the dead worker,
-    within five seconds. To be entered when the workers have been started: torch sets its handler then.
-    """
-    with _handlers({signal.SIGCHLD: signal.SIG_DFL}):
-        yield
-
-
-@contextlib.contextmanager
-def _handlers(handlers: dict[signal.Signals, Callable | signal.Handlers]) -> Iterator[None]:
-    """These handlers for a while; none outside the main thread: whoever runs us there handles signals."""
-    try:
-        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    except ValueError:
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -20,7 +20,7 @@ from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, DamagedCheckpointError, DataError, DivergenceError
 from foundationx.core.types import BadSample, Batch
-from foundationx.data.loader import sample_seed
+from foundationx.data.loader import deaths_seen_when_reading, sample_seed
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.batches import gather_bad_samples, next_synchronized_batch
 from foundationx.engine.checkpoint import FIX, Checkpoint, CheckpointManager, first_line
@@ -39,7 +39,7 @@ from foundationx.engine.optim import (
 )
 from foundationx.engine.schedule.curves import build_curve
 from foundationx.engine.schedule.plan import Phase, Plan
-from foundationx.engine.signals import StopRequest, deaths_seen_when_reading, listening_for_stop
+from foundationx.engine.signals import StopRequest, listening_for_stop
 from foundationx.engine.step import precision, training_losses
 from foundationx.models.compile import compile_errors
 from foundationx.models.ema_teacher import Teacher

@@ -18,7 +18,7 @@ from torch import Tensor
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import make_loader, usable
+from foundationx.data.loader import AGAIN, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.images import Loaded, SharedImages, collate_heads, image_batches
 from foundationx.evaluation.measure import curves, metric_rows
@@ -151,7 +151,7 @@ def _predict_all(
     }
     images = SharedImages(data_module.evaluation(split))
     loader = make_loader(images, batches, config.runtime.workers, device.type == "cuda", collate_heads)
-    for refs, of_batch, loaded in zip(batches, keys, loader, strict=True):
+    for refs, of_batch, loaded in zip(batches, keys, read_all(loader, "evaluation", AGAIN), strict=True):
         good = _usable(loaded, config.runtime.on_bad_sample, bad)
         for together in _of_same_images(good, len(refs)):
             pixels = normalise(together[0].images.to(device, non_blocking=True))

@@ -9,7 +9,7 @@ import torch
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.types import BadSample, MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import PooledDataset, SampleRef, in_order, make_loader, usable
+from foundationx.data.loader import AGAIN, PooledDataset, SampleRef, in_order, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.collapse import ViewScores, merged
 from foundationx.models.foundation_model import FoundationModel
@@ -53,7 +53,7 @@ def evaluate_views(
     batches = _batches(in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size), turns)
     bad: list[BadSample] = []
     loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
-    for done, loaded in enumerate(loader, start=1):
+    for done, loaded in enumerate(read_all(loader, "evaluation", AGAIN), start=1):
         batch = usable(loaded, config.runtime.on_bad_sample).to(device)
         assert isinstance(batch, SelfSupervisionBatch)
         bad.extend(entry for entry in batch.bad if entry not in bad)

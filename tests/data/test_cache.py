@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import warnings
 from pathlib import Path
 
 import cv2
@@ -216,6 +217,72 @@ def test_what_a_killed_writer_leaves_is_written_over(tmp_path, cut):
         bytes(store.read(position)) for position in store.find(entry.key for entry in entries("a", "b", "c", "d"))
     ]
     assert result == [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"]
+
+
+def flip(path, offset):
+    """Changes one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("task", [key.task for key in tables()], ids=str)
+def test_a_flipped_bit_is_found_said_once_decoded_again_and_mended_by_the_next_run(root, tmp_path, task):
+    fill_all(root, tmp_path / "cache")
+    store, key = Store(tmp_path / "cache", SIZE), TaskKey("a", task)
+    for record in store.records():
+        flip(store.pixels, int(record["start"]) + int(record["length"]) // 2)
+    caches, plain = fill_all(root, tmp_path / "cache"), datasets(root)[key]
+    with pytest.warns(UserWarning, match="does not have its checksum") as said:
+        for turn in range(2):
+            for index in range(IMAGES):
+                cached = datasets(root, caches)[key]
+                assert_equal_samples(cached.sample(index, seed=turn), plain.sample(index, seed=turn))
+    assert len(said) == 1
+    reported = []
+    again = fill_all(root, tmp_path / "cache", progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(IMAGES, IMAGES)] and not store.damaged.exists()
+    assert all(again[key].read(index) is not None for index in range(IMAGES))
+    fill_all(root, tmp_path / "cache", progress=no_decoding)
+
+
+def test_a_record_of_which_any_bit_is_flipped_is_not_there(tmp_path):
+    store = Store(tmp_path, SIZE)
+    with store.adding() as adder:
+        adder.add(entries("a", "b", "c"))
+    intact = store.index.read_bytes()
+    for offset in range(RECORD.itemsize, 2 * RECORD.itemsize):
+        flip(store.index, offset)
+        assert [bytes(store.read(record)) for record in store.records()] == [b"aaaaa", b"ccccc"]
+        store.index.write_bytes(intact)
+    flip(store.index, RECORD.itemsize)
+    with store.adding() as adder:
+        adder.add(entries("b"))
+    found = store.find(entry.key for entry in entries("a", "b", "c"))
+    assert [bytes(store.read(record)) for record in found] == [b"aaaaa", b"bbbbb", b"ccccc"]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 1000, b"\xff" * 4800, bytes(4800)])
+@pytest.mark.parametrize("file", ["index.bin", "pixels.bin", "damaged.bin"])
+def test_a_cache_of_other_content_is_made_anew(root, tmp_path, file, content):
+    fill_all(root, tmp_path / "cache")
+    (Store(tmp_path / "cache", SIZE).folder / file).write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            caches = fill_all(root, tmp_path / "cache")
+            for key, dataset in datasets(root).items():
+                assert_equal_samples(datasets(root, caches)[key].sample(2, seed=0), dataset.sample(2, seed=0))
+
+
+def test_a_cache_that_cannot_be_written_is_read(root, tmp_path, monkeypatch):
+    """A damaged entry of it is decoded again; nothing notes it."""
+    fill_all(root, tmp_path / "cache")
+    store = Store(tmp_path / "cache", SIZE)
+    flip(store.pixels, int(store.find([image_key(root / "0.png")])[0]["start"]))
+    store.damaged.mkdir()
+    caches = fill_all(root, tmp_path / "cache")
+    assert_equal_samples(datasets(root, caches)[KEY].sample(0, seed=0), datasets(root)[KEY].sample(0, seed=0))
 
 
 def fill_in_turn(root, folder):

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Generates phantoms, trains on them and shows what was learned."""
-    from foundationx.apps.cli.main import main
+    from foundationx.apps.cli.main import STOPPED, main
     from foundationx.apps.run.train import train
     from foundationx.core.config.load import load_config
     from foundationx.core.resources import find_config
@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     config_file = find_config(CONFIG)
     config = load_config(config_file, {"schedule.cycles": options.cycles} if options.cycles else {})
     if not train(config, data, run_folder, config_file=config_file):
-        return 1
+        print(f"stopped; go on with: foundationx train {CONFIG} --data-root {data} --work-dir {run_folder} --resume")
+        return STOPPED
     console.print(_gains(run_folder))
     image = sorted((data / "phantom_all" / "images").glob("*.png"))[0]
     main(["predict", str(run_folder), str(image), "--out", str(options.folder / "predictions")])

@@ -16,9 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the report."""
+    from foundationx.core.errors import CheckpointError
+    from foundationx.core.run_files import NAMES
     from foundationx.core.workdir import WorkDir
     from foundationx.evaluation.report import write_report
 
-    print(write_report(options.work_dir))
-    for name, fault in WorkDir(options.work_dir).faults().items():
+    work = WorkDir(options.work_dir)
+    if not any((work.root / name).exists() for name in (*NAMES, "checkpoints")):
+        found = "holds no run" if work.root.is_dir() else "there is no such folder"
+        raise CheckpointError(str(work.root), found, "work directory of a run", "check the path")
+    print(write_report(work.root))
+    for name, fault in work.faults().items():
         print(f"note: {options.work_dir / name} {fault}; passed over")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from foundationx.apps.cli.main import STOPPED
@@ -41,7 +42,20 @@ def run(options: argparse.Namespace) -> int:
 
         profile_run(config, options.data_root, work_dir / "profile")
         return 0
-    finished = train(config, options.data_root, work_dir, config_file=config_file, resume=options.resume)
+    try:
+        finished = train(config, options.data_root, work_dir, config_file=config_file, resume=options.resume)
+    except KeyboardInterrupt:  # the second one in training, or one in evaluation, report or the filling of a cache
+        finished = False
     if not finished and distributed.is_main_process():
-        print(f"stopped; go on with: foundationx train {options.config} --work-dir {work_dir} --resume")
+        print(f"stopped; go on with: {_command_to_go_on(options, work_dir)}", flush=True)
     return 0 if finished else STOPPED
+
+
+def _command_to_go_on(options: argparse.Namespace, work_dir: Path) -> str:
+    """The command line that continues the run, or begins it if nothing of it is stored."""
+    from foundationx.core.workdir import WorkDir
+
+    words = [options.config, "--data-root", options.data_root, "--work-dir", work_dir]
+    words += ["--resume"] if WorkDir(work_dir).is_begun else []
+    words += ["--cfg-options", *options.cfg_options] if options.cfg_options else []
+    return shlex.join(["foundationx", "train", *map(str, words)])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from foundationx import __version__
 from foundationx.apps.cli.parsers import HelpFormatter, add_command
-from foundationx.core.errors import FoundationXError
+from foundationx.core.errors import DiskError, FoundationXError
 from foundationx.core.extensions import Extensions, module_with
+from foundationx.core.signals import terminated_as_interrupted
 
 FAULT = 2
 """Exit code for an error that the user can fix."""
@@ -45,17 +48,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; errors that the user can fix are printed without a stack trace."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no UTF-8
     options = build_parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with terminated_as_interrupted():
+            return options.run(options) or 0
     except FoundationXError as error:
-        print(f"foundationx: {type(error).__name__}\n{error}", file=sys.stderr)
-        return FAULT
-    except KeyboardInterrupt:  # training takes the first one itself and saves; this is the second, or another command
-        print("foundationx: interrupted", file=sys.stderr)
+        return _fault(error)
+    except KeyboardInterrupt:
+        print("foundationx: interrupted; the same command goes on or begins again", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         return 0
+    except OSError as error:  # a file that no part of the program expects to be missing, forbidden, too long ...
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else options.command
+        found = f"{error.strerror or error}"
+        return _fault(DiskError(where, found, "a file or folder that can be used", "check path, permissions and disk"))
+
+
+def _fault(error: FoundationXError) -> int:
+    print(f"foundationx: {type(error).__name__}\n{error}", file=sys.stderr)
+    return FAULT
 
 
 if __name__ == "__main__":

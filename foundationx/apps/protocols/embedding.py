@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Subject
 from foundationx.core.types import Split, TaskKey
-from foundationx.data.loader import PooledDataset, in_order, make_loader, usable
+from foundationx.data.loader import AGAIN, PooledDataset, in_order, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.metrics.auroc import auroc
 from foundationx.evaluation.predictions import Predictions
@@ -73,7 +73,8 @@ def apply_to_all(
     batches = in_order(key, subject.data_module.indices[key][split], runtime.eval_batch_size)
     normalise = Normaliser(subject.config.model, subject.device)
     features, labels, images, patients = [], [], [], []
-    for item in make_loader(pool, batches, runtime.workers, pin_memory=False):
+    loader = make_loader(pool, batches, runtime.workers, pin_memory=False)
+    for item in read_all(loader, "evaluation", AGAIN):
         batch = usable(item, "raise")
         features.append(answer(normalise(batch.images.to(subject.device))).cpu().numpy())
         labels.append(batch.labels.numpy())

@@ -29,7 +29,7 @@ class Options(Section):
 
 
 def run(request: Request, options: Options) -> Result:
-    """Trains in ``--out`` and evaluates the best epoch on test.
+    """Trains in ``--out``, or continues what was begun there, and evaluates the best epoch on test.
 
     Raises:
         ConfigError: ``--out`` is missing.
@@ -41,7 +41,8 @@ def run(request: Request, options: Options) -> Result:
     start = request.out / "pretrained.safetensors"
     export_backbone(subject.model, subject.checkpoint.config, request.model, start)
     config = finetuning_config(subject.config, start, options.epochs, options.lr)
-    train(config, request.data_root, request.out)
+    if not train(config, request.data_root, request.out, resume=WorkDir(request.out).is_begun):
+        raise KeyboardInterrupt
     best = WorkDir(request.out).read_json("best.json", {})
     steps = sorted({row["step"] for row in best.values()})
     rows = []

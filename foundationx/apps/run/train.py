@@ -209,8 +209,7 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     Raises:
         CheckpointError: No checkpoint can be read, or it belongs to another configuration or to other data.
     """
-    begun = folder.log.exists() or (folder.root / "config.json").exists()
-    if begun and not checkpoints_in(folder.root):
+    if folder.is_begun and not checkpoints_in(folder.root):
         return [Incident(0, "io", f"{folder.root} holds no checkpoint: the run starts from step 0")]
     taken: list[Change] = []
 

@@ -13,7 +13,7 @@ from foundationx.core.progress import ProgressCallback, no_progress
 from foundationx.core.types import TaskKey
 from foundationx.data.cache.store import Adder, Entry, Key, Store, TaskCache, image_key, target_key
 from foundationx.data.dataset import ImageDataset
-from foundationx.data.loader import one_thread
+from foundationx.data.loader import one_thread, read_all
 from foundationx.tasks.definition import task_of
 
 TOGETHER = 2**25
@@ -130,14 +130,7 @@ def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], wor
         worker_init_fn=one_thread,
         prefetch_factor=16 if workers else None,
     )
-    try:
-        yield from loader
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-            raise
-        found = f"a worker process has died: {' '.join(str(error).split()) or type(error).__name__}"
-        fix = "give it more memory, or set runtime.workers=0; decoded images stay cached"
-        raise DataError("filling the cache", found, "running worker processes", fix) from error
+    return read_all(loader, "filling the cache", "decoded images stay cached, the same command goes on")
 
 
 def _add(

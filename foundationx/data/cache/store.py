@@ -1,16 +1,21 @@
 """Decoded once: grey bytes and targets at the training size, stored on disk and mapped into memory.
 
-Images from which self-supervised views are cropped are stored at full size in ``v1-whole``. This folder, and one
-``v1-224`` for each size, holds
+Images from which self-supervised views are cropped are stored at full size in ``v2-whole``. This folder, and one
+``v2-224`` for each size, holds
 
     pixels.bin    entries one after another: an image is its bytes row by row, a target is packed by its task
-    index.bin     one record per entry: key, offset and length of its bytes, height and width of the source image
+    index.bin     one record per entry: key, offset and length of its bytes, height and width of the source image, and
+                  CRC-32 of the bytes and of the record itself
+    damaged.bin   offsets of entries that a reader found damaged, if there are any
     lock          held by whoever adds entries; others wait
 
 An entry's key is a digest of what it was made from: path, length and time of change of every file, drawn shapes,
 version. A file that changes has another key, so an entry is never stale and never overwritten: the files only grow. A
 record is written after its bytes are on the disk; whoever is killed leaves bytes without record, and the next one
 writes over them. Reading takes no lock.
+
+The CRC of an entry is checked whenever it is read. A damaged one is passed over, so that its image is decoded again,
+and is noted: the next run that fills the cache adds it anew.
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ import fcntl
 import functools
 import hashlib
 import os
+import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +34,29 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.core.errors import DiskError
+from foundationx.core.atomic_write import disk_error, write_atomically
 from foundationx.core.types import ReferenceSize, Target
 from foundationx.data.pixels.raw_images import files_of
 from foundationx.tasks.definition import TaskDefinition
 
-VERSION = 1
+VERSION = 2
 """Raised whenever decoding or resizing gives other bytes than before."""
 
-RECORD = np.dtype([("key", "u1", 16), ("start", "<u8"), ("length", "<u8"), ("height", "<u4"), ("width", "<u4")])
+RECORD = np.dtype(
+    [
+        ("key", "u1", 16),
+        ("start", "<u8"),
+        ("length", "<u8"),
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("content", "<u4"),
+        ("record", "<u4"),
+    ]
+)
+"""An entry of the index; ``content`` is the CRC-32 of the entry's bytes, ``record`` that of the fields before it."""
+
+_CHECKED = RECORD.itemsize - 4
+"""Bytes of a record before its own CRC."""
 
 
 class Key(bytes):
@@ -81,7 +102,7 @@ def _state(path: Path) -> str:
 
 
 def _digest(*facts: str) -> Key:
-    return Key(hashlib.blake2b("\n\n".join(facts).encode(), digest_size=16).digest())
+    return Key(hashlib.blake2b("\n\n".join(facts).encode("utf-8", "surrogateescape"), digest_size=16).digest())
 
 
 class Store:
@@ -95,15 +116,21 @@ class Store:
     def __init__(self, folder: Path, size: int | None):
         self.folder, self.size = folder / f"v{VERSION}-{size or 'whole'}", size
         self.pixels, self.index = self.folder / "pixels.bin", self.folder / "index.bin"
+        self.damaged = self.folder / "damaged.bin"
 
     def records(self) -> np.ndarray:
-        """Records (N,) whose bytes are there."""
-        if not self.index.exists():
-            return np.zeros(0, RECORD)
-        complete = self.index.stat().st_size // RECORD.itemsize
-        records = np.fromfile(self.index, RECORD, count=complete)
+        """Records (N,) that are intact, whose bytes are there and were not found damaged."""
+        content = self.index.read_bytes() if self.index.is_file() else b""
+        records = np.frombuffer(content, RECORD, count=len(content) // RECORD.itemsize)
+        starts = range(0, len(records) * RECORD.itemsize, RECORD.itemsize)
+        sums = np.fromiter((zlib.crc32(content[start : start + _CHECKED]) for start in starts), np.uint32, len(records))
         there = self.pixels.stat().st_size if self.pixels.exists() else 0
-        return records[: np.searchsorted(records["start"] + records["length"], there, side="right")]
+        intact = (records["record"] == sums) & (records["start"] + records["length"] <= there)
+        return records[intact & ~np.isin(records["start"], self._starts_of_damaged())]
+
+    def _starts_of_damaged(self) -> np.ndarray:
+        content = self.damaged.read_bytes() if self.damaged.is_file() else b""
+        return np.frombuffer(content[: len(content) // 8 * 8], "<u8")
 
     def find(self, keys: Iterable[Key | None]) -> np.ndarray:
         """The record of each key, in order; its length is 0 if there is none."""
@@ -121,10 +148,23 @@ class Store:
         """Of both files."""
         return sum(path.stat().st_size for path in (self.pixels, self.index) if path.exists())
 
-    def read(self, record: np.void) -> np.ndarray:
-        """An entry's bytes, (length,) uint8, a view of the mapped file: not to be written to."""
+    def read(self, record: np.void) -> np.ndarray | None:
+        """An entry's bytes, (length,) uint8, a view of the mapped file: not to be written to. None if it is damaged."""
         start, length = int(record["start"]), int(record["length"])
-        return _mapped(self.pixels)[start : start + length]
+        content = _mapped(self.pixels)[start : start + length]
+        if zlib.crc32(content.data) != int(record["content"]):
+            self._note_damage(start)
+            return None
+        return content
+
+    def _note_damage(self, start: int) -> None:
+        """Notes a damaged entry; the first one is said. A folder that cannot be written keeps no note."""
+        first = not self.damaged.exists()
+        with contextlib.suppress(OSError), open(self.damaged, "ab") as stream:
+            stream.write(start.to_bytes(8, "little"))
+        if first:
+            text = f"{self.pixels}: an entry does not have its checksum; such images are decoded again"
+            warnings.warn(text, stacklevel=4)
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[Adder]:
@@ -143,9 +183,14 @@ class Adder:
         self.store = store
         records = store.records()
         self._end = int((records["start"] + records["length"]).max(initial=0))
-        for path, length in ((store.pixels, self._end), (store.index, len(records) * RECORD.itemsize)):
-            path.touch()
-            os.truncate(path, length)  # what someone who was killed has left behind
+        before = store.index.stat().st_size if store.index.exists() else -1
+        store.pixels.touch()
+        if len(records) < before // RECORD.itemsize:  # others may be reading what is damaged: its bytes stay
+            self._end = store.pixels.stat().st_size
+        if before != len(records) * RECORD.itemsize:
+            write_atomically(store.index, records.tobytes())
+        store.damaged.unlink(missing_ok=True)
+        os.truncate(store.pixels, self._end)  # what someone who was killed has left behind
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Bytes first, then the records."""
@@ -154,6 +199,8 @@ class Adder:
             record["key"] = np.frombuffer(entry.key, np.uint8)
             record["start"], record["length"] = self._end, len(entry.content)
             record["height"], record["width"] = entry.height, entry.width
+            record["content"] = zlib.crc32(entry.content)
+            record["record"] = zlib.crc32(record.tobytes()[:_CHECKED])
             self._end += len(entry.content)
         _append(self.store.pixels, b"".join(entry.content for entry in entries))
         _append(self.store.index, records.tobytes())
@@ -178,7 +225,7 @@ def _as_disk_error(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         fix = "free disk space, choose another folder for runtime.cache, or leave it out"
-        raise DiskError(str(folder), f"cannot be written: {error.strerror or error}", fix=fix) from error
+        raise disk_error(folder, error, fix) from error
 
 
 @dataclass(frozen=True)
@@ -212,11 +259,14 @@ class TaskCache:
     targets: np.ndarray | None
 
     def read(self, index: int) -> Cached | None:
-        """Image ``index`` with its target; None if one of them is not cached."""
+        """Image ``index`` with its target; None if one of them is not cached or damaged."""
         record, size = self.images[index], self.store.size
         if not record["length"] or (self.targets is not None and not self.targets[index]["length"]):
             return None
         source = (int(record["height"]), int(record["width"]))
-        image = self.store.read(record).reshape((size, size) if size else source)
+        pixels = self.store.read(record)
         packed = None if self.targets is None else self.store.read(self.targets[index])
+        if pixels is None or (packed is None and self.targets is not None):
+            return None
+        image = pixels.reshape((size, size) if size else source)
         return Cached(image, None if packed is None or size is None else self.task.unpack(packed, size), *source)
