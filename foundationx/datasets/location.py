@@ -10,6 +10,7 @@ from foundationx.core.errors import DataError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import alternatives
 from foundationx.datasets.readers._paths import checked_folder, is_inside
+from foundationx.datasets.stores import store as stores
 
 MAX_DEPTH = 5
 """Levels below the dataset's folder that are searched (``physionet.org/files/vindr-cxr/1.0.0`` are four)."""
@@ -91,7 +92,7 @@ def _held(folder: Path, names: tuple[tuple[str, ...], ...]) -> int:
 def _is_there(path: Path) -> bool:
     """Whether a file or folder exists, the file with or without ``.gz``."""
     other = path.with_name(path.name.removesuffix(".gz") if path.suffix == ".gz" else f"{path.name}.gz")
-    return os.path.exists(path) or os.path.isfile(other)
+    return os.path.exists(path) or os.path.isfile(other) or stores.is_file(path) or stores.is_folder(path)
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:

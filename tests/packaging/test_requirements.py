@@ -49,7 +49,7 @@ for path in sorted((ROOT / "foundationx").rglob("*.py")):
 @pytest.mark.parametrize(("module", "at_top"), sorted(FOUND))
 def test_every_import_is_declared(module, at_top):
     distributions = {normal(name) for name in packages_distributions().get(module, ())}
-    known = declared() if at_top else declared("dicom", "onnx", "tensorboard")
+    known = declared() if at_top else declared("dicom", "onnx", "parquet", "tensorboard")
     if not distributions and not at_top:
         pytest.skip(f"{module} is not installed here")
     assert distributions & known, (

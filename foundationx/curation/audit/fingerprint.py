@@ -15,6 +15,7 @@ import numpy as np
 from foundationx.core.device import usable_cores
 from foundationx.core.errors import DataError
 from foundationx.data.pixels.read import decode_grey, read_bytes
+from foundationx.datasets.stores import store as stores
 
 SIDE = 128
 """Side of a thumbnail in pixels."""
@@ -117,8 +118,9 @@ class FingerprintStore:
 
 def _identity(path: Path) -> tuple[str, int, int]:
     """Path, size and modification time of a file; -1 for both of a missing one."""
+    located = stores.locate(path)
     try:
-        status = path.stat()
+        status = path.stat() if located is None else located[0].stat()
     except OSError:
         return str(path.resolve()), -1, -1
     return str(path.resolve()), status.st_size, status.st_mtime_ns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.data.dataset import CardDataset
 from foundationx.data.pixels.read import decode_grey, read_bytes, read_mask
 from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.datasets.stores import store as stores
 
 AHEAD = 4
 """Images queued per thread; more would only fill the memory."""
@@ -93,7 +93,7 @@ class ImageChecker:
         """Only checks that the file is not empty."""
         result, found = ImageResult(image), "the file is empty"
         try:
-            empty = os.path.getsize(self.folder / image) == 0
+            empty = stores.size_of(self.folder / image) == 0
         except OSError as error:
             empty, found = True, f"cannot be opened ({error.strerror})"
         if empty:

@@ -37,6 +37,7 @@ import numpy as np
 from foundationx.core.atomic_write import disk_error, write_atomically
 from foundationx.core.types import ReferenceSize, Target
 from foundationx.data.pixels.raw_images import files_of
+from foundationx.datasets.stores import store as stores
 from foundationx.tasks.definition import TaskDefinition
 
 VERSION = 2
@@ -97,8 +98,10 @@ def target_key(
 
 
 def _state(path: Path) -> str:
-    states = [(file, file.stat()) for file in files_of(path)]
-    return "\n".join(f"{file}\n{state.st_size}\n{state.st_mtime_ns}" for file, state in states)
+    located = stores.locate(path)
+    before = "" if located is None else f"{path}\n"
+    states = [(file, file.stat()) for file in (files_of(path) if located is None else located[:1])]
+    return before + "\n".join(f"{file}\n{state.st_size}\n{state.st_mtime_ns}" for file, state in states)
 
 
 def _digest(*facts: str) -> Key:

@@ -30,6 +30,7 @@ from foundationx.data.pixels.raw_images import (
     too_large,
     with_pixels,
 )
+from foundationx.datasets.stores import store as stores
 
 __all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared"]
 
@@ -103,10 +104,15 @@ def read_mask(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """The bytes of an image file; a MetaImage pair (``.mhd`` with ``.raw``) is put together as one.
 
+    The file may lie in a zip, tar or Parquet file.
+
     Raises:
         DataError: It cannot be opened, is empty, not regular or larger than MAX_BYTES, or a part of it is missing.
     """
     try:
+        packed = stores.read(path)
+        if packed is not None:
+            return _not_empty(path, packed)
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe or device may never end
             raise DataError(str(path), "is no regular file", "an image file", "check the path")
@@ -115,10 +121,14 @@ def read_bytes(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(str(path), f"cannot be opened ({error.strerror})", "an image file", "check the path") from None
+    pixels = data_file(path, _not_empty(path, content))
+    return content if pixels is None else with_pixels(content, beside(path, pixels))
+
+
+def _not_empty(path: Path, content: bytes) -> bytes:
     if not content:
         raise DataError(str(path), "the file is empty", "an image", "download it again")
-    pixels = data_file(path, content)
-    return content if pixels is None else with_pixels(content, beside(path, pixels))
+    return content
 
 
 def _open(path: Path, content: bytes) -> Image.Image:

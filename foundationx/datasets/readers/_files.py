@@ -9,7 +9,6 @@ import codecs
 import gzip
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from foundationx.core.errors import DataError
+from foundationx.datasets.stores import store as stores
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -85,15 +85,15 @@ def open_bytes(path: Path, name: str, whole: bool = False) -> Iterator[io.Buffer
     Raises:
         DataError: The file is missing, damaged or exceeds a limit, or what is read is decoded and is not UTF-8.
     """
-    if not os.path.isfile(path):  # false for a name that is too long, where pathlib raises
+    if not stores.is_file(path):  # false for a name that is too long, where pathlib raises
         raise MissingFileError(
             name, f"there is no such file ({path})", "the published file", "check root and file of the card"
         )
     packed = path.suffix == ".gz"
-    limit = max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size) if packed else None
+    limit = max(ALWAYS_ALLOWED, MAX_RATIO * stores.size_of(path)) if packed else None
     limit = min(limit or MAX_TEXT, MAX_TEXT) if whole else limit
     try:
-        with (gzip.open if packed else open)(path, "rb") as stream:
+        with stores.open_binary(path) as file, gzip.GzipFile(fileobj=file) if packed else file as stream:
             yield io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
     except UnicodeDecodeError:
         position = "a byte" if packed else f"byte {_first_bad_byte(path)}"
@@ -119,7 +119,7 @@ def open_text(path: Path, name: str, whole: bool = False) -> Iterator[TextIO]:
 def _first_bad_byte(path: Path) -> int:
     """Position at which a file stops being UTF-8; the failed stream knows only the position inside its buffer."""
     decoder, position, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
-    with open(path, "rb") as stream:
+    with stores.open_binary(path) as stream:
         for block in iter(lambda: stream.read(_BLOCK), b""):
             try:
                 decoder.decode(block)

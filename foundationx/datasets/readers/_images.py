@@ -11,6 +11,7 @@ from foundationx.datasets.cards.schema import alternatives, template_fields
 from foundationx.datasets.readers._files import MissingFileError
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name, is_valid_name, leads_out
 from foundationx.datasets.readers._stray import image_files, is_stray_folder
+from foundationx.datasets.stores import store as stores
 
 
 class Images:
@@ -157,12 +158,12 @@ class Images:
                 if not is_link:
                     yield from self._expand(inner, parts)
         elif parts and any(sign in parts[0] for sign in "*?"):
-            for inner, _ in self._folders(folder):
+            for inner in [*(name for name, _ in self._folders(folder)), *self._stores(folder, parts[0])]:
                 if fnmatchcase(inner.rpartition("/")[2], parts[0]):
                     yield from self._expand(inner if parts[1:] else self._unpacked_twice(inner), parts[1:])
         elif parts:
             inner = f"{folder}/{parts[0]}" if folder else parts[0]
-            if os.path.isdir(os.path.join(self.folder, inner)):
+            if stores.is_folder(os.path.join(self.folder, inner)):
                 yield from self._expand(inner if parts[1:] else self._unpacked_twice(inner), parts[1:])
         elif self._dataset.contains(os.path.join(self.folder, folder)):
             yield folder
@@ -183,6 +184,8 @@ class Images:
         path = os.path.join(self.folder, folder)
         if not self._dataset.contains(path):
             raise leads_out(folder, str(self.folder))
+        if (packed := stores.listing(path)) is not None:
+            return [(f"{folder}/{name}", False) for name in packed[1] if not is_stray_folder(name)]
         with os.scandir(path) as entries:
             names = [
                 (entry.name, entry.is_symlink())
@@ -190,6 +193,17 @@ class Images:
                 if not is_stray_folder(entry.name) and _is(entry.is_dir)
             ]
         return [(f"{folder}/{name}" if folder else name, is_link) for name, is_link in names]
+
+    def _stores(self, folder: str, pattern: str) -> Iterator[str]:
+        """Stores in a folder, if a pattern asks for them by their suffix: ``*.zip``."""
+        if stores.is_store(pattern):
+            with os.scandir(os.path.join(self.folder, folder)) as entries:
+                names = [entry.name for entry in entries if stores.is_store(entry.name) and _is(entry.is_file)]
+            yield from (f"{folder}/{name}" if folder else name for name in names)
+
+    def subfolders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder of the dataset, in alphabetical order; a folder may lie in a store."""
+        return sorted(inner.rpartition("/")[2] for inner, _ in self._folders(folder))
 
     def _in_subfolder(self, name: str) -> str | None:
         """The folder whose subfolder contains a name such as ``tb/tb0005.png``."""
@@ -245,6 +259,8 @@ def _short(folders: Sequence[str]) -> str:
 
 def _list_files(folder: str, dataset: DatasetFolder) -> frozenset[str]:
     """Regular files of a folder, and links to such inside the data root. Raises DataError if it cannot be listed."""
+    if (packed := stores.listing(folder)) is not None:
+        return frozenset(image_files(packed[0]))
     try:
         with os.scandir(folder) as entries:
             links = {entry.name: entry.is_symlink() for entry in entries if _is(entry.is_file)}

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import io
 import os
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from foundationx.core.errors import CardError, DataError
 from foundationx.datasets.cards.schema import alternatives
 from foundationx.datasets.readers._files import MissingFileError
+from foundationx.datasets.stores import store as stores
 
 _BLOCK = 2**20
 """Bytes that are compared at once."""
@@ -84,8 +85,34 @@ class DatasetFolder:
     def existing(self, names: str, where: str) -> list[str]:
         """Those of the alternative names that are there, each packed or unpacked. Raises CardError as :meth:`file`."""
         packings = [(name, _other_packing(name)) for name in alternatives(names)]
-        there = [next((name for name in pair if os.path.isfile(self.file(name, where))), "") for pair in packings]
+        there = [next((name for name in pair if self._is_there(name, where)), "") for pair in packings]
         return list(dict.fromkeys(filter(None, there)))
+
+    def store_files(self, name: str, where: str) -> list[str]:
+        """Stores that a name or pattern such as ``data/train-*.parquet`` names, in alphabetical order.
+
+        Args:
+            name: Name relative to the folder; ``*`` and ``?`` match any name.
+            where: Key of the card, for messages.
+
+        Returns:
+            Names relative to the folder; none if the name is that of another file.
+
+        Raises:
+            CardError: The name leads out of the data root.
+            DataError: A link leads out of the data root.
+        """
+        if not stores.is_store(name):
+            return []
+        path = self.file(name, where)
+        if not any(sign in name for sign in "*?"):
+            return [name] if os.path.isfile(path) else []
+        found = sorted(path.parent.glob(path.name)) if not any(sign in str(path.parent) for sign in "*?") else []
+        inside = [file for file in found if file.is_file() and self.contains(file)]
+        return [file.relative_to(os.path.normpath(self.path)).as_posix() for file in inside]
+
+    def _is_there(self, name: str, where: str) -> bool:
+        return bool(self.store_files(name, where)) or stores.is_file(self.file(name, where))
 
     def _missing(self, names: tuple[str, ...], where: str) -> MissingFileError:
         """The error for a file of which no alternative is there; names the nearest file of its folder."""
@@ -163,5 +190,6 @@ def _same_content(one: Path, other: Path) -> bool:
         return False
 
 
-def _unpacked(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb"))
+def _unpacked(path: Path) -> io.BufferedIOBase:
+    file = stores.open_binary(path)
+    return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file

@@ -17,12 +17,13 @@ from foundationx.core.types import Annotations, BadSample, ReferenceSize, Split,
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.schema import template_fields
-from foundationx.datasets.cards.tasks import AnnotationFile
+from foundationx.datasets.cards.tasks import AnnotationFile, TableFormat
 from foundationx.datasets.readers._files import read_json
 from foundationx.datasets.readers._images import Images
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name
 from foundationx.datasets.readers._patients import OfficialSplits, Patients
-from foundationx.datasets.readers._tables import Table, check_columns, join_tables, read_header, read_table
+from foundationx.datasets.readers._stored_tables import store_table
+from foundationx.datasets.readers._tables import CSV, Table, check_columns, join_tables, read_header, read_table
 
 
 class ReaderOptions(BaseModel):
@@ -157,27 +158,39 @@ class Source:
         if self.spec.join:
             table = self._joined(required, optional)
         else:
-            table = read_table(self._path(self.file), self.file, required, optional, self.spec.table)
+            table = self._read_table(self.file, required, optional, self.spec.table)
         table = table.select_rows(self.spec.keep) if self.spec.keep else table
         return table.drop_rows(self.spec.leave_out) if self.spec.leave_out else table
 
     def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
         """The annotation file with the columns of its joined tables."""
-        path, layout = self._path(self.file), self.spec.table
         joined = {join: self._dataset.choose(join.file, self._where) for join in self.spec.join}
-        known = {self.file: read_header(path, self.file, layout)}
-        known |= {file: read_header(self._path(file), file) for file in joined.values()}
+        known = {file: self._header(file) for file in (self.file, *joined.values())}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
         keys = [column for join in self.spec.join for column in join.on]
         own = [column for column in (*required, *optional) if column in known[self.file]]
-        table = read_table(path, self.file, [*own, *keys], (), layout)
+        table = self._read_table(self.file, [*own, *keys], (), self.spec.table)
         for join, file in joined.items():
             columns = [c for c in (*required, *optional) if c in known[file] and c not in table.cells]
-            other = read_table(self._path(file), file, [*join.on, *columns])
+            other = self._read_table(file, [*join.on, *columns])
             matched = join_tables(table, other, join.on, join.missing)
             self.left_out += len(table) - len(matched)
             table = matched
         return table
+
+    def _read_table(
+        self, file: str, required: Iterable[str], optional: Iterable[str] = (), layout: TableFormat = CSV
+    ) -> Table:
+        """A table in a text file or in stores."""
+        if packed := self._dataset.store_files(file, self._where):
+            return store_table(self._dataset, packed, file, required, optional)
+        return read_table(self._path(file), file, required, optional, layout)
+
+    def _header(self, file: str) -> tuple[str, ...]:
+        """Columns of the annotation file or of a joined one."""
+        if packed := self._dataset.store_files(file, self._where):
+            return store_table(self._dataset, packed, file, ()).columns
+        return read_header(self._path(file), file, self.spec.table if file == self.file else CSV)
 
     def json(self) -> Any:
         """The annotation file as JSON. Raises CardError or DataError."""

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError
 from foundationx.datasets.readers._source import ReaderOptions, Source
-from foundationx.datasets.readers._stray import is_stray_folder
 
 PROVIDES = frozenset({"labels"})
 
@@ -35,7 +34,7 @@ def _add_folders(source: Source, options: Options, images: str) -> None:
     """Adds the class folders in one images folder."""
     top = source.folder / images
     source.images.files(images)  # rejects a folder outside the data root
-    folders = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not is_stray_folder(entry.name))
+    folders = source.images.subfolders(images)
     for index, published in enumerate(source.published):
         if not set(published) & set(folders):
             found = f"there is no folder {' or '.join(published)} for the class {source.classes[index]}"

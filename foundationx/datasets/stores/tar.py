@@ -1,0 +1,126 @@
+"""Tar archives that are not packed as a whole, such as the shards of webdataset.
+
+Files of webdataset belong together if their names are equal up to the first dot: ``0001.png``, ``0001.json``,
+``0001.cls`` are one row of a table. Its columns are ``image`` (the first image), one per ending (``png``, ``mask.png``,
+``cls``, ``txt``), the keys of the JSON file, and ``__key__``.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from foundationx.core.errors import DataError
+from foundationx.datasets.stores.store import Columns, Store, plain_name
+
+SUFFIXES = (".tar",)
+
+IMAGES = ("png", "jpg", "jpeg", "dcm", "dicom", "tif", "tiff", "bmp", "gif", "mha", "img")
+"""Last parts of the endings of images."""
+
+MAX_LABEL = 2**20
+"""Bytes of a file that holds labels; larger ones are no labels."""
+
+
+class TarStore(Store):
+    """A tar archive.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: It is cut off, or no tar archive.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._members: dict[str, tuple[int, int]] = {}
+        try:
+            with tarfile.open(path, "r:") as archive:
+                for info in archive:
+                    if info.isreg() and (name := plain_name(info.name)):
+                        self._members[name] = (info.offset_data, info.size)
+                    archive.members = []  # type: ignore[attr-defined]  # else it keeps every header in memory
+        except (tarfile.TarError, OSError, EOFError) as error:
+            fix = "download it again; an archive that is packed as a whole (.tar.gz) has to be unpacked first"
+            raise DataError(str(path), f"is no complete tar archive ({error})", "a tar archive", fix) from None
+
+    def names(self) -> Collection[str]:
+        """Paths of the files, in the archive's order."""
+        return self._members.keys()
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+        return self._members[name][1]
+
+    def read(self, name: str) -> bytes:
+        """The file."""
+        offset, size = self._members[name]
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(offset)
+                content = stream.read(size)
+        except OSError as error:
+            raise self.damaged(name, error) from None
+        if len(content) != size:
+            raise self.damaged(name, "the archive is cut off")
+        return content
+
+    def columns(self) -> Columns:
+        """One row per group of files of one name."""
+        rows: dict[str, dict[str, str]] = {}
+        for name in self._members:
+            folder, slash, base = name.rpartition("/")
+            stem, _, ending = base.partition(".")
+            if stem and ending:
+                self._add(rows.setdefault(folder + slash + stem, {}), name, ending.lower())
+        columns = dict.fromkeys(key for row in rows.values() for key in row)
+        cells = {column: [row.get(column, "") for row in rows.values()] for column in columns}
+        images = tuple(column for column in columns if column == "image" or _is_image(column))
+        return Columns({"__key__": list(rows)} | cells, images)
+
+    def _add(self, row: dict[str, str], name: str, ending: str) -> None:
+        """Adds one file to its row."""
+        if _is_image(ending):
+            row.setdefault("image", name)
+            row[ending] = name
+        elif self.size(name) <= MAX_LABEL:
+            text = self.read(name).decode("utf-8", "replace").strip()
+            if ending == "json":
+                row |= _fields(text, f"{self.path}/{name}")
+            else:
+                row[ending] = text
+
+
+def _is_image(ending: str) -> bool:
+    return ending.rpartition(".")[2] in IMAGES
+
+
+def _fields(text: str, where: str) -> dict[str, str]:
+    """The keys of a JSON object as cells. Raises DataError if it is none."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(where, f"is not JSON ({error})", "a JSON object", "fix the file") from None
+    if not isinstance(record, dict):
+        raise DataError(where, f"contains a {type(record).__name__}", "a JSON object", "fix the file")
+    return {str(key): cell_text(value) for key, value in record.items()}
+
+
+def cell_text(value: Any) -> str:
+    """A value as the cell of a table: names of a list are separated by ``|``; other lists and objects stay JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, list | tuple) and all(isinstance(item, str | int) for item in value):
+        return "|".join(map(str, value))
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
+
+
+def open_store(path: Path) -> Store:
+    """The archive in a file."""
+    return TarStore(path)
