@@ -14,6 +14,7 @@ Tri-state labels: every class of every image is positive (1), negative (0) or **
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
@@ -226,7 +227,7 @@ class Annotations:
     classes: tuple[str, ...]
     images: list[str]
     patients: list[str]
-    rows: list[str]
+    rows: Sequence[str]
     labels: np.ndarray
     splits: list[Split | None]
     targets: list[Any] = field(default_factory=list)

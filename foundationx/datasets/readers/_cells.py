@@ -7,7 +7,8 @@ alone; that is nearly always so. Any other block is left to the csv module.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -67,13 +68,32 @@ class Coded(Sequence[str]):
             return Coded(self.codes[index], self.distinct)
         return self.distinct[self.codes[index]]
 
-    def map(self, values: Sequence[float]) -> np.ndarray:
-        """(N,) float32, the value of each row's cell.
 
-        Args:
-            values: Value of each distinct cell.
-        """
-        return np.asarray(values, dtype=np.float32)[self.codes]
+def count(cells: Sequence[str]) -> dict[str, int]:
+    """Number of rows with each cell of a column."""
+    if not isinstance(cells, Coded):
+        return Counter(cells)
+    counts = np.bincount(cells.codes, minlength=len(cells.distinct))
+    return {cells.distinct[code]: int(counts[code]) for code in np.flatnonzero(counts)}
+
+
+def mapped(cells: Sequence[str], values: Mapping[str, float]) -> np.ndarray:
+    """(N,) float32, the value of each row's cell.
+
+    Args:
+        cells: Column with N rows.
+        values: Value of each cell that the column has.
+    """
+    if isinstance(cells, Coded):
+        return np.array([values.get(cell, np.nan) for cell in cells.distinct], dtype=np.float32)[cells.codes]
+    return np.fromiter(map(values.__getitem__, cells), dtype=np.float32, count=len(cells))
+
+
+def are_among(cells: Sequence[str], accepted: Collection[str]) -> np.ndarray:
+    """(N,) bool, whether each cell of a column is accepted."""
+    if isinstance(cells, Coded):
+        return np.array([cell in accepted for cell in cells.distinct], dtype=bool)[cells.codes]
+    return np.fromiter((cell in accepted for cell in cells), dtype=bool, count=len(cells))
 
 
 def distinct(cells: Sequence[str]) -> Iterable[str]:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from foundationx.core.errors import DataError
 from foundationx.datasets.cards.schema import alternatives, template_fields
 from foundationx.datasets.readers._files import MissingFileError
-from foundationx.datasets.readers._paths import DatasetFolder, checked_name, is_valid_name, leads_out
+from foundationx.datasets.readers._paths import DatasetFolder, are_plain_names, checked_name, is_valid_name, leads_out
 from foundationx.datasets.readers._stray import image_files, is_stray_folder
 from foundationx.datasets.stores import store as stores
 
@@ -84,6 +84,56 @@ class Images:
                     self.published[path] = f"{path.removesuffix(other)}{first}"
                 return path
         return self._in_folders(first, where)
+
+    def paths(self, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str | None]:
+        """Paths of many images; None where :meth:`path` or :meth:`require` would raise.
+
+        Args:
+            names: Published names.
+            columns: Columns of the template, each with one cell per image.
+        """
+        if len(self._suffixes) > 1 or len(self._templates) > 1:
+            return [self._found(name, row) for name, row in zip(names, _rows_of(columns, len(names)), strict=True)]
+        if self._templates:
+            names = _filled(self._templates[0], columns, len(names))
+        if not are_plain_names(names):
+            names = [name if are_plain_names((name,)) else "" for name in names]
+        suffix, folder = self._suffixes[0], self.folders[0]
+        if len(self.folders) > 1:
+            return [self._found(name, {}, filled=True) for name in names]
+        before = f"{folder}/" if folder else ""
+        paths = [f"{before}{name}{suffix}" for name in names] if before or suffix else names
+        return self._existing(paths)
+
+    def _existing(self, paths: Sequence[str]) -> list[str | None]:
+        """The paths, None for those that do not exist."""
+        found: list[str | None] = []
+        listings, known, names = self._listings, "\0", frozenset[str]()
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            if folder != known:
+                known, names = folder, listings.get(folder) or self._files_if_inside(folder)
+            found.append(path if name in names else None)
+        return found
+
+    def _files_if_inside(self, folder: str) -> frozenset[str]:
+        try:
+            return self.files(folder)
+        except DataError:
+            return frozenset()
+
+    def _found(self, name: str, cells: Mapping[str, object], filled: bool = False) -> str | None:
+        """The path of an image that exists, else None; ``filled``: the template's name is already made."""
+        try:
+            path = (
+                self._in_folders(checked_name(name, "") + self._suffixes[0], "")
+                if filled
+                else self.path(name, "", cells)
+            )
+            self.require(path, "")
+        except DataError:
+            return None
+        return path
 
     def _in_folders(self, name: str, where: str) -> str:
         """The path of a file in one of the folders of the images, if there are several; else the path in that one."""
@@ -241,6 +291,19 @@ def _fill_template(template: str, cells: Mapping[str, object], where: str) -> st
         if cells.get(column) in (None, ""):
             raise DataError(where, f"the column {column!r} is empty", "a value", "fix the row")
     return template.format_map({column: str(cells[column]) for column in columns})
+
+
+def _rows_of(columns: Mapping[str, Sequence[str]], count: int) -> Iterator[dict[str, str]]:
+    """The cells of each row."""
+    if not columns:
+        return iter([{}] * count)
+    return (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
+
+
+def _filled(template: str, columns: Mapping[str, Sequence[str]], count: int) -> list[str]:
+    """The template filled with each row; empty if a cell is."""
+    rows = _rows_of({column: columns[column] for column in template_fields(template)}, count)
+    return [template.format_map(row) if all(row.values()) else "" for row in rows]
 
 
 def _folders_by_name(listings: Mapping[str, frozenset[str]]) -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
@@ -66,6 +69,34 @@ class Patients:
         if not value:
             raise DataError(where, f"{origin} gives no patient for {image}", "a patient", "correct patient in the card")
         return self._named(self._first_of.get(value, value), namespace)
+
+    def names(self, images: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str | None]:
+        """The patients of many images; None where :meth:`name` would raise.
+
+        Args:
+            images: Paths relative to the dataset's folder.
+            columns: Columns of the annotation file, each with one cell per image.
+        """
+        if self._key is None:
+            return [f"{self._namespace}:{image}" for image in images]
+        if self._tables or (self._key.column is None and self._pattern is None):
+            column = columns[self._key.column] if self._key.column is not None else itertools.repeat(None, len(images))
+            return [self._known(image, cell) for image, cell in zip(images, column, strict=True)]
+        if self._key.column is not None:
+            values: Sequence[str] = columns[self._key.column]
+        else:
+            search = self._pattern.search if self._pattern is not None else re.compile("()").search
+            values = [match.group(1) or "" if (match := search(image)) else "" for image in images]
+        named = {value: self._named(self._first_of.get(value, value), None) if value else None for value in set(values)}
+        return [named[value] for value in values]
+
+    def _known(self, image: str, cell: str | None) -> str | None:
+        """The patient of an image, None if it cannot be determined."""
+        cells = {} if self._key is None or self._key.column is None else {self._key.column: cell}
+        try:
+            return self.name(image, cells, "")
+        except DataError:
+            return None
 
     def _named(self, value: str, namespace: str | None) -> str:
         """The value in its namespace: that of the table it is from, that of an expression, or the card's."""
@@ -161,6 +192,31 @@ class OfficialSplits:
             if image and self._listed.setdefault(image, split) != split:
                 found = f"{image} is also in the list of {self._listed[image].value}"
                 raise DataError(f"{name} row {number}", found, "each image in one list", "correct the lists")
+
+    def splits(
+        self, images: Sequence[str], columns: Mapping[str, Sequence[str]]
+    ) -> tuple[list[Split | None], np.ndarray]:
+        """The official splits of many images, and for which :meth:`split` would raise, (N,) bool.
+
+        Args:
+            images: Paths relative to the dataset's folder.
+            columns: Columns of the annotation file, each with one cell per image.
+        """
+        fine = np.zeros(len(images), dtype=bool)
+        if self._has_lists:
+            if not any("/" in name for name in self._listed):
+                return [self._listed.get(image.rpartition("/")[2]) for image in images], fine
+            return [self.split(image, {}, "") for image in images], fine
+        if self._pattern is not None:
+            matches = map(self._pattern.search, images)
+            values: Sequence[str] = [match.group(1) or "" if match else "" for match in matches]
+        elif self._column is not None:
+            values = columns[self._column]
+        else:
+            return [None] * len(images), fine
+        unnamed = {value for value in set(values) if value and value not in self._values}
+        raises = np.fromiter(map(unnamed.__contains__, values), dtype=bool, count=len(images)) if unnamed else fine
+        return [self._values.get(value) for value in values], raises
 
     def split(self, image: str, cells: Mapping[str, object], where: str) -> Split | None:
         """The official split of an image; lists may name it by its path, by the end of its path or by its file name.

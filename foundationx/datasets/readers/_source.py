@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from foundationx.core.errors import DataError, nearest
+from foundationx.core.locations import Locations
 from foundationx.core.types import Annotations, BadSample, ReferenceSize, Split, Task, TaskKey
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.class_names import ClassNames
@@ -107,7 +108,8 @@ class Source:
         self.names = ClassNames(self.spec)
         self._patients = Patients(card, self._dataset)
         self._splits = OfficialSplits(card, self._dataset)
-        self._rows: dict[str, str] = {}
+        self._images: dict[str, None] = {}
+        self._rows = Locations()
         self._labels: list[np.ndarray] = []
         self._patient_names: list[str] = []
         self._official_splits: list[Split | None] = []
@@ -268,16 +270,17 @@ class Source:
         Raises:
             DataError: The image was added before or does not exist, or its patient or split cannot be determined.
         """
-        if image in self._rows:
-            found = f"{image} is repeated, first in {self._rows[image]}"
+        if image in self._images:
+            found = f"{image} is repeated, first in {self._rows[list(self._images).index(image)]}"
             raise DataError(where, found, "each image once", "remove one of the two")
         self.images.require(image, where)
         cells = cells or {}
         published = self.images.published.get(image, image)
         patient = self._patients.name(published, cells, where)
         split = self.part.split or self._splits.split(published, cells, where)
-        self._rows[image] = where
-        self._labels.append(labels)
+        self._images[image] = None
+        self._rows.append(where)
+        self._labels.append(labels[None])
         self._patient_names.append(patient)
         self._official_splits.append(split)
         if size is not None and self.facts.has_targets:
@@ -285,19 +288,77 @@ class Source:
         if self.facts.has_targets:
             self._targets.append(self.facts.annotation(parts))
 
+    def add_rows(
+        self,
+        table: Table,
+        image_column: str,
+        labels: np.ndarray,
+        add_row: Callable[[int], None],
+        special: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Adds one image per row of a table, many at once; for tasks whose images have nothing but labels.
+
+        Args:
+            table: Table with the columns of :attr:`row_columns`.
+            image_column: Column of the images.
+            labels: Labels (N, K).
+            add_row: Adds the image of a row, or raises for it; called for special rows and for those that raise.
+            special: Rows (N,) bool that ``add_row`` has to add; None: none.
+
+        Returns:
+            Rows (N,) bool that were added without ``add_row``.
+        """
+        columns = {column: table.cells[column] for column in self.row_columns}
+        found = self.images.paths(table.cells[image_column], columns)
+        paths = [path or "" for path in found]
+        published = [self.images.published.get(path, path) for path in paths] if self.images.published else paths
+        named = self._patients.names(published, columns)
+        patients = [patient or "" for patient in named]
+        splits, wrong = self._splits.splits(published, columns)
+        wrong |= _are_none(found) | _are_none(named) | self._repeated(paths)
+        if special is not None:
+            wrong |= special
+        if self.part.split is not None:
+            splits = [self.part.split] * len(paths)
+        start = 0
+        for stop in [*np.flatnonzero(wrong).tolist(), len(paths)]:
+            if start < stop:
+                added = dict.fromkeys(paths[start:stop])
+                self._images = {**self._images, **added} if self._images else added
+                self._rows.extend_rows(f"{table.name} row", table.lines[start:stop])
+                self._labels.append(labels[start:stop])
+                self._patient_names += patients[start:stop]
+                self._official_splits += splits[start:stop]
+            if stop < len(paths):
+                add_row(stop)
+            start = stop + 1
+        return ~wrong
+
+    def _repeated(self, paths: Sequence[str]) -> np.ndarray:
+        """(N,) bool, whether an image was added before or is in an earlier row."""
+        seen: set[str] = set(paths)
+        if len(seen) == len(paths) and self._images.keys().isdisjoint(seen):
+            return np.zeros(len(paths), dtype=bool)
+        seen = set(self._images)
+        repeated = np.zeros(len(paths), dtype=bool)
+        for index, path in enumerate(paths):
+            repeated[index] = path in seen
+            seen.add(path)
+        return repeated
+
     def finish(self) -> Annotations:
         """All annotations that were added. Raises DataError if there are none."""
-        if not self._rows:
+        if not self._images:
             reason = f"; the first of {len(self.faults)} invalid ones: {self.faults[0][1].found}" if self.faults else ""
             where = str(self.folder / self.file)
             raise DataError(where, f"no image can be used{reason}", "annotated images", "check the card and the files")
         return Annotations(
             key=TaskKey(self.card.name, self.task),
             classes=self.classes,
-            images=list(self._rows),
+            images=list(self._images),
             patients=self._patient_names,
-            rows=list(self._rows.values()),
-            labels=np.stack(self._labels).astype(np.float32),
+            rows=self._rows,
+            labels=np.concatenate(self._labels).astype(np.float32, copy=False),
             splits=self._official_splits,
             targets=self._targets,
             bad=[
@@ -306,6 +367,13 @@ class Source:
             ],
             sizes=self._sizes,
         )
+
+
+def _are_none(values: Sequence[object]) -> np.ndarray:
+    """(N,) bool, whether each value is None."""
+    if None not in values:
+        return np.zeros(len(values), dtype=bool)
+    return np.fromiter((value is None for value in values), dtype=bool, count=len(values))
 
 
 class _Guard:

@@ -41,9 +41,24 @@ def image_files(names: Iterable[str]) -> list[str]:
 
     The pixels of a MetaImage pair are left out beside their header: ``a.raw`` beside ``a.mhd``.
     """
-    kept = [name for name in names if not is_stray_file(name)]
+    kept = _without_stray(names)
     headers = {name[:-4].lower() for name in kept if name.lower().endswith(".mhd")}
     return [name for name in kept if not (headers and _stem_of_pixels(name) in headers)]
+
+
+def _without_stray(names: Iterable[str]) -> list[str]:
+    """The names that :func:`is_stray_file` does not reject; a folder with a million files has few different endings."""
+    kept: list[str] = []
+    harmless: dict[str, bool] = {}
+    for name in names:
+        _, dot, ending = name.rpartition(".")
+        if ending not in harmless:
+            harmless[ending] = ending.lower() != "gz" and not is_stray_file(
+                f"a.{ending}"
+            )  # .csv.gz is stray, .nii.gz not
+        if (dot and harmless[ending] and name[0] not in ".~") or not is_stray_file(name):
+            kept.append(name)
+    return kept
 
 
 def _stem_of_pixels(name: str) -> str | None:

@@ -18,9 +18,9 @@ from foundationx.datasets.cards.tasks import TableFormat
 from foundationx.datasets.readers._cells import (
     MAX_CELL,
     Block,
-    Coded,
     ColumnBuilder,
     Convert,
+    are_among,
     distinct,
     last_row_end,
     regular_block,
@@ -92,7 +92,7 @@ class Table:
         """The rows whose cells are among ``values`` in each of the columns."""
         kept = np.ones(len(self), dtype=bool)
         for column, accepted in values.items():
-            kept &= _among(self.cells[column], frozenset(accepted))
+            kept &= are_among(self.cells[column], frozenset(accepted))
         return self.take(np.flatnonzero(kept))
 
     def drop_rows(self, patterns: Mapping[str, str]) -> Table:
@@ -101,20 +101,13 @@ class Table:
         for column, pattern in patterns.items():
             cells = self.cells[column]
             matching = frozenset(cell for cell in distinct(cells) if re.fullmatch(pattern, cell))
-            kept &= ~_among(cells, matching)
+            kept &= ~are_among(cells, matching)
         return self.take(np.flatnonzero(kept))
 
     def take(self, rows: np.ndarray) -> Table:
         """Some of the rows."""
         cells = {column: take(values, rows) for column, values in self.cells.items()}
         return Table(self.name, self.columns, self.lines[rows], cells)
-
-
-def _among(cells: Sequence[str], accepted: frozenset[str]) -> np.ndarray:
-    """(N,) bool, whether each cell is accepted."""
-    if isinstance(cells, Coded):
-        return np.array([cell in accepted for cell in cells.distinct], dtype=bool)[cells.codes]
-    return np.fromiter(map(accepted.__contains__, cells), dtype=bool, count=len(cells))
 
 
 def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +10,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from foundationx.core.errors import CardError, nearest
+from foundationx.core.errors import CardError, DataError, nearest
 from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._tables import Table
 
 PROVIDES = frozenset({"labels"})
 
@@ -75,27 +77,50 @@ def read(source: Source, options: Options) -> None:
             finding"), or an image in two rows.
     """
     _check_undecided(source, options)
-    readings: dict[str, _Reading] = {}
+    table = source.table([options.image_column, options.findings_column])
+    cells = table.cells[options.findings_column]
+    readings = _readings(source, options, table)
     rows: Counter[str] = Counter()
     findings_by_image: dict[str, str] = {}
-    table = source.table([options.image_column, options.findings_column])
-    for row in table.rows:
-        name = row.cells[options.image_column]
+
+    def add_row(index: int) -> None:
+        row = table.row(index)
+        name, findings = row.cells[options.image_column], row.cells[options.findings_column]
         with source.guard(row.where, name):
-            findings = row.cells[options.findings_column]
             if findings_by_image.get(name) == findings and options.repeated == "same":
-                continue
+                return
             findings_by_image[name] = findings
             if findings not in readings:
                 readings[findings] = _read(source, options, findings, row.where)
             image = source.image(name, row.where, row.cells)
             source.add(image, row.where, readings[findings].labels, row.cells)
             rows[findings] += 1
+
+    if options.repeated == "same":
+        for index in range(len(table)):
+            add_row(index)
+    else:
+        codes = {findings: code for code, findings in enumerate(readings)}
+        chosen = np.fromiter((codes.get(cell, -1) for cell in cells), dtype=np.int64, count=len(cells))
+        labels = np.stack([*(reading.labels for reading in readings.values()), source.labels(np.nan)])[chosen]
+        added = source.add_rows(table, options.image_column, labels, add_row, special=chosen < 0)
+        numbers = np.bincount(chosen[added], minlength=len(codes)).tolist()
+        rows.update(dict(zip(codes, numbers, strict=True)))
     for findings, count in rows.items():
         reading, strings = readings[findings], source.strings
         strings.absent.update(dict.fromkeys(reading.absent, count))
         strings.unknown.update(dict.fromkeys(reading.unknown, count))
         strings.ignored.update(dict.fromkeys(reading.ignored, count))
+
+
+def _readings(source: Source, options: Options, table: Table) -> dict[str, _Reading]:
+    """The meaning of every cell that has one; each is read once."""
+    readings: dict[str, _Reading] = {}
+    for index, findings in enumerate(table.cells[options.findings_column]):
+        if findings not in readings:
+            with contextlib.suppress(DataError):  # raised again where the row is added
+                readings[findings] = _read(source, options, findings, table.where(index))
+    return readings
 
 
 def _read(source: Source, options: Options, findings: str, where: str) -> _Reading:

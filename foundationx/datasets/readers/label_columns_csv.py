@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.datasets.readers._agreement import Agreement, agreed_labels
+from foundationx.datasets.readers._cells import are_among, count, mapped
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Table
 
@@ -73,7 +73,7 @@ def read(source: Source, options: Options) -> None:
     if options.blank_row == "unknown":
         blank = np.ones(len(labels), dtype=bool)
         for column in columns:
-            blank &= np.fromiter((not cell for cell in table.cells[column]), dtype=bool, count=len(labels))
+            blank &= are_among(table.cells[column], {""})
         labels[blank] = np.nan
     if options.reader_column is None:
         _add_images(source, options, table, columns, labels)
@@ -83,12 +83,16 @@ def read(source: Source, options: Options) -> None:
 
 def _add_images(source: Source, options: Options, table: Table, columns: Sequence[str], labels: np.ndarray) -> None:
     unresolved = np.asarray((labels > 1).any(axis=1))
-    for index, row in enumerate(table.rows_of([options.image_column, *source.row_columns])):
+
+    def add_row(index: int) -> None:
+        row = table.row(index, [options.image_column, *source.row_columns])
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
             if unresolved[index]:
                 _resolve(table, index, columns, labels[index], name, options)
             source.add(source.image(name, row.where, row.cells), row.where, labels[index], row.cells)
+
+    source.add_rows(table, options.image_column, labels, add_row, special=unresolved)
 
 
 def _add_agreed(
@@ -126,11 +130,11 @@ def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str
 
 def _values(source: Source, cells: Sequence[str], options: Options) -> np.ndarray:
     """Labels (N,) float32 of a column. A column has few distinct cells, and each is parsed once."""
-    counts = Counter(cells)
+    counts = count(cells)
     values = {cell: _value(cell, options) for cell in counts}
     source.strings.absent.update({cell: counts[cell] for cell, value in values.items() if value == 0})
     source.strings.unknown.update({cell: counts[cell] for cell, value in values.items() if np.isnan(value)})
-    return np.fromiter(map(values.__getitem__, cells), dtype=np.float32, count=len(cells))
+    return mapped(cells, values)
 
 
 def _value(cell: str, options: Options) -> float:
