@@ -26,6 +26,11 @@ def needed_size(suffix: str) -> tuple[int, int] | None:
     return (JSRT_SIDE, JSRT_SIDE) if suffix.lower() == ".img" else None
 
 
+def raw_file(path: Path) -> Path:
+    """File of the pixels that a MetaImage header (``.mhd``) names."""
+    return path.with_suffix(".raw")
+
+
 def write_image(path: Path, values: np.ndarray, where: str) -> None:
     """Writes a radiograph (H, W) uint8 in the format of its suffix: image file, DICOM, MetaImage or JSRT's raw pixels.
 
@@ -38,11 +43,14 @@ def write_image(path: Path, values: np.ndarray, where: str) -> None:
     elif suffix in (".dcm", ".dicom"):
         _dicom(values, path.name).save_as(stream, enforce_file_format=True)
     elif suffix == ".mha":
-        stream.write(_metaimage(values))
+        stream.write(_metaimage_header(values, "LOCAL") + _metaimage_pixels(values))
+    elif suffix == ".mhd":
+        stream.write(_metaimage_header(values, raw_file(path).name))
+        write_atomically(raw_file(path), _metaimage_pixels(values), durable=False)
     elif suffix == ".img":
         stream.write((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
     else:
-        known = ", ".join([*PILLOW, ".dcm", ".dicom", ".mha", ".IMG"])
+        known = ", ".join([*PILLOW, ".dcm", ".dicom", ".mha", ".mhd", ".IMG"])
         found = f"images with the suffix {path.suffix!r} cannot be written"
         raise CardError(where, found, f"one of {known}", "correct the suffix in the card")
     write_atomically(path, stream.getvalue(), durable=False)
@@ -65,8 +73,11 @@ def _dicom(values: np.ndarray, name: str) -> pydicom.Dataset:
     return data
 
 
-def _metaimage(values: np.ndarray) -> bytes:
+def _metaimage_header(values: np.ndarray, data_file: str) -> bytes:
     height, width = values.shape
     header = "ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-    header += f"DimSize = {width} {height}\nElementType = MET_USHORT\nElementDataFile = LOCAL\n"
-    return header.encode() + (values.astype("<u2") * 16).tobytes()
+    return f"{header}DimSize = {width} {height}\nElementType = MET_USHORT\nElementDataFile = {data_file}\n".encode()
+
+
+def _metaimage_pixels(values: np.ndarray) -> bytes:
+    return (values.astype("<u2") * 16).tobytes()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from foundationx.core.types import Split
+from foundationx.core.types import Split, Task
 from tests.helpers.downloads import Download, faults
 
 Counts = tuple[dict[str, Any], dict[str, dict[str, Any]]]
@@ -343,11 +343,138 @@ def ribs(data: Download, annotations: str = "data") -> Counts:
     return {"images": 2, "splits": {"train": 1, "val": 1}}, {"detection": found | {"boxes": 36}, "segmentation": found}
 
 
+def brax(data: Download) -> Counts:
+    """The PNG images of the release; blank and -1 cells; the DICOM copies beside."""
+    classes = [item.name for item in data.card.tasks[Task.CLASSIFICATION].classes]
+    rows = []
+    for k, (patient, edema) in enumerate((("id_0a", "1.0"), ("id_0a", "-1.0"), ("id_0b", ""))):
+        path = f"{patient}/Study_1.{k}/Series_2.{k}/image-3.{k}"
+        data.images(f"images/{path}.png", f"Anonymized_DICOMs/{path}.dcm")
+        cells = [edema if name == "Edema" else "0.0" if name == "Fracture" else "" for name in classes]
+        rows.append([f"Anonymized_DICOMs/{path}.dcm", f"images/{path}.png", patient, "F", "65", *cells, "PA"])
+    header = f"DicomPath,PngPath,PatientID,PatientSex,PatientAge,{','.join(classes)},ViewPosition"
+    data.table("master_spreadsheet_update.csv", header, *rows)
+    data.text("LICENSE.txt", "terms")
+    return {"images": 3, "patients": 2}, {"classification": {"images": 3, "positives": {"Edema": 1}}}
+
+
+def openi(data: Download) -> Counts:
+    """Two tables joined by report; findings that are no class, none at all, and images that nobody indexed."""
+    problems = {"1": "normal", "2": "Cardiomegaly;Pulmonary Artery", "3": "Spondylosis", "4": "No Indexing"}
+    names = [f"{uid}_IM-000{uid}-{view}001.dcm.png" for uid in problems for view in (1, 2)]
+    data.images(*(f"images/images_normalized/{name}" for name in names))
+    projections = [[name[0], name, ("Frontal", "Lateral")[k % 2]] for k, name in enumerate(names)]
+    data.table("indiana_projections.csv", "uid,filename,projection", *projections)
+    reports = [
+        [uid, f"{text}/mild", text, "PA and lateral", "", "", "Clear, XXXX.", ""] for uid, text in problems.items()
+    ]
+    data.table("indiana_reports.csv", "uid,MeSH,Problems,image,indication,comparison,findings,impression", *reports)
+    return {"images": 8, "patients": 4}, {"classification": {"images": 8, "positives": {"Cardiomegaly": 2}}}
+
+
+def covidx_cxr4(data: Download) -> Counts:
+    lists = {
+        "train": ["3 a.jpg positive cohen", "9 b.png negative bimcv"],
+        "val": ["9b c.png negative rsna"],
+        "test": ["8 d.png positive bimcv"],
+    }
+    for side, lines in lists.items():
+        data.text(f"{side}.txt", *lines)
+        data.images(*(f"{side}/{line.split()[1]}" for line in lines))
+    splits = {"train": 2, "val": 1, "test": 1}
+    return {"images": 4, "patients": 4, "splits": splits}, {"classification": {"positives": {"COVID-19": 2}}}
+
+
+def kermany_mendeley(data: Download) -> Counts:
+    data.images(
+        "train/NORMAL/NORMAL-28501-0001.jpeg",
+        "train/NORMAL/NORMAL-28501-0002.jpeg",
+        "train/PNEUMONIA/BACTERIA-7422-0001.jpeg",
+        "train/PNEUMONIA/VIRUS-7423-0001.jpeg",
+        "test/NORMAL/NORMAL-11419-0003.jpeg",
+        "test/PNEUMONIA/BACTERIA-40699-0001.jpeg",
+    )
+    expected = {"images": 6, "patients": 5, "splits": {"train": 4, "test": 2}}
+    return expected, {"classification": {"images": 6, "positives": {"Pneumonia": 3}}}
+
+
+def covid_qu_ex_files(data: Download) -> None:
+    """Both parts, each in a folder of its own name; the second repeats images of the first."""
+    for part, sides in (("Lung", ("Train", "Val", "Test")), ("Infection", ("Train", "Val"))):
+        for k, side in enumerate(sides):
+            for kind, name in (
+                ("COVID-19", f"covid_{k}"),
+                ("Non-COVID", f"non_COVID ({k})"),
+                ("Normal", f"Normal ({k})"),
+            ):
+                top = f"{part} Segmentation Data/{part} Segmentation Data/{side}/{kind}"
+                data.images(f"{top}/images/{name}.png")
+                data.masks(f"{top}/lung masks/{name}.png")
+                if part == "Infection":
+                    data.masks(f"{top}/infection masks/{name}.png")
+
+
+def covid_qu_ex(data: Download) -> Counts:
+    covid_qu_ex_files(data)
+    return {"images": 9, "splits": {"train": 3, "val": 3, "test": 3}}, {
+        "classification": {"images": 9, "positives": {"COVID-19": 3, "Other pneumonia": 3, "Normal": 3}},
+        "segmentation": {"images": 9, "positives": {"Lung": 9}},
+    }
+
+
+def covid_qu_ex_infection(data: Download) -> Counts:
+    covid_qu_ex_files(data)
+    return {"splits": {"train": 3, "val": 3}}, {"segmentation": {"images": 6}}
+
+
+def chexmask_rows(data: Download, file: str, column: str, images: list[str]) -> None:
+    """Organs of a few pixels as runs along the rows; the last image is below the quality that the card asks for."""
+    header = f"{column},Dice RCA (Mean),Dice RCA (Max),Landmarks,Left Lung,Right Lung,Heart,Height,Width"
+    rows = [
+        [name, 0.9 if name != images[-1] else 0.6, 0.95, "1,2,3,4", "105 10 169 10", "85 10", "93 8", 64, 64]
+        for name in images
+    ]
+    data.table(f"../chexmask/OriginalResolution/{file}", header, *rows)
+
+
+ORGANS = {"images": 2, "positives": {"Heart": 2, "Left Lung": 2, "Right Lung": 2}}
+
+
+def chexmask_chexpert(data: Download) -> Counts:
+    images = [
+        f"{path}/study1/view1_frontal.jpg"
+        for path in ("train/patient00001", "valid/patient64541", "train/patient00002")
+    ]
+    data.images(*(f"CheXpert-v1.0/{name}" for name in images))
+    chexmask_rows(data, "CheXpert.csv", "Path", images)
+    return {"splits": {"train": 1, "val": 1}}, {"segmentation": ORGANS, "detection": ORGANS | {"boxes": 6}}
+
+
+def chexmask_mimic(data: Download) -> Counts:
+    images = [f"02aa804e-bde0afdd-112c0b34-7bc16630-4e38401{k}" for k in range(3)]
+    data.images(*(f"files/p10/p1000003{k}/s5041426{k}/{name}.jpg" for k, name in enumerate(images)))
+    rows = [[name, f"5041426{k}", f"1000003{k}", ("train", "test", "train")[k]] for k, name in enumerate(images)]
+    data.table("mimic-cxr-2.0.0-split.csv.gz", "dicom_id,study_id,subject_id,split", *rows)
+    chexmask_rows(data, "MIMIC-CXR-JPG.csv", "dicom_id", images)
+    return {"splits": {"train": 1, "test": 1}}, {"segmentation": ORGANS, "detection": ORGANS | {"boxes": 6}}
+
+
+def chexmask_padchest(data: Download) -> Counts:
+    images = [f"2168404{k}_8a.png" for k in range(3)]
+    data.images(*(f"{k}/{name}" for k, name in enumerate(images)))
+    rows = [[k, name, k, f"p{k}", "['normal']"] for k, name in enumerate(images)]
+    table = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz"
+    data.table(table, ",ImageID,ImageDir,PatientID,Labels", *rows)
+    chexmask_rows(data, "Padchest.csv", "ImageID", images)
+    return {"patients": 2}, {"segmentation": ORGANS, "detection": ORGANS | {"boxes": 6}}
+
+
 TREES: dict[str, Callable[[Download], Counts]] = {
     tree.__name__: tree
     for tree in (
         nih_chestxray14, nih_bbox, rsna_pneumonia, node21, siim_acr, ranzcr_clip, object_cxr, padchest, shenzhen,
-        shenzhen_masks, tbx11k, vindr_cxr, vindr_cxr_global, vindr_pcxr,
+        shenzhen_masks, tbx11k, vindr_cxr, vindr_cxr_global, vindr_pcxr, brax, openi, covidx_cxr4, kermany_mendeley,
+        covid_qu_ex, covid_qu_ex_infection, chexmask_chexpert, chexmask_mimic, chexmask_padchest,
     )
 } | {"vindr_ribcxr": ribs}  # fmt: skip
 
