@@ -39,6 +39,15 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
         ["tests/tasks/test_losses.py"],
     ),
     "matching": (["tasks/detection/matching"], ["tests/tasks/detection/test_set_matching.py"]),
+    "targets": (
+        ["tasks/segmentation/target", "tasks/detection/target"],
+        [
+            "tests/data/test_dataset.py",
+            "tests/data/test_cache.py",
+            "tests/data/test_augment.py",
+            "tests/tasks/segmentation",
+        ],
+    ),
     "schedule": (
         ["engine/schedule/concurrent", "engine/schedule/curves", "engine/schedule/cyclic", "engine/schedule/plan"],
         ["tests/engine/schedule"],
@@ -87,6 +96,9 @@ BINARY = (
 )
 """One replacement per arithmetic operator: the other ten say little more."""
 
+IDENTITY = ("_Is", "_IsNot")
+"""``is`` in place of ``==`` compares the same small numbers and names of options."""
+
 SLOWEST = 60
 """Seconds of processor time, beyond three times those without a change, after which a mutant counts as noticed."""
 
@@ -121,7 +133,7 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _unread_lines(source: str) -> set[int]:
-    """Lines of annotations, imports and module-level names of types, where a change changes nothing that runs."""
+    """Lines of annotations, imports and decorators of classes, where a change changes nothing that is computed."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         spans: list[ast.AST | None] = []
@@ -130,6 +142,8 @@ def _unread_lines(source: str) -> set[int]:
             spans = [node.returns, *(argument.annotation for argument in arguments)]
         elif isinstance(node, ast.AnnAssign):
             spans = [node.annotation]
+        elif isinstance(node, ast.ClassDef):
+            spans = [*node.decorator_list]
         elif isinstance(node, ast.Import | ast.ImportFrom):
             spans = [node]
         for span in spans:
@@ -142,7 +156,7 @@ def _operators() -> list[Any]:
     from cosmic_ray.operators.provider import OperatorProvider
 
     provider = OperatorProvider()
-    chosen = [name for name in provider if name.split("_")[0] in OPERATORS]
+    chosen = [name for name in provider if name.split("_")[0] in OPERATORS and not name.endswith(IDENTITY)]
     arithmetic = {f"ReplaceBinaryOperator_{pair}" for pair in BINARY}
     return [provider[name]() for name in chosen if not name.startswith("ReplaceBinary") or name in arithmetic]
 

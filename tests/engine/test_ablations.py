@@ -1,6 +1,5 @@
 """Ark's ablations: one head for all datasets, batches of all datasets mixed; golden tables and slow references."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,12 @@ from hypothesis import strategies as st
 
 from foundationx.apps.cli.main import main
 from foundationx.apps.run.train import plan_loader, plan_segments
-from foundationx.core.config.load import load_config, parse_config
+from foundationx.core.config.load import load_config
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Batch, Split, Task, TaskKey
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.cards.tasks import ClassSpec
 from foundationx.datasets.shared_head import gather, shared_name
-from foundationx.engine.schedule.curves import cosine
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_members, lock, task_groups
@@ -25,54 +23,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 C = Task.CLASSIFICATION
-A, B, D = TaskKey("a", C), TaskKey("b", C), TaskKey("d", C)
-SIZES = {A: 12, B: 4, D: 7}  # 3, 1 and 2 steps of 4 images
-
-
-def concurrent(order="fixed", **changes):
-    values = {
-        "name": "x",
-        "model": {"backbone": {"type": "mmdet.SwinTransformer"}},
-        "datasets": [{"card": "unused"}],
-        "schedule": {"type": "concurrent", "cycles": 2, "order": order, "lock": {}},
-        "runtime": {"batch_size": 4},
-    }
-    values["schedule"]["lock"] = {"detection": 0, "segmentation": 0, "classification": 0}
-    return parse_config(values | changes, "test")
-
-
-def test_in_fixed_order_the_heads_take_turns_until_their_passes_are_used_up():
-    plan = build_plan(concurrent(teacher={"update": "cycle", "momentum": 0.7}), SIZES)
-    assert [phase.key for phase in plan.phases] == [A, B, D, A, D, A] * 2
-    assert [(phase.first_step, phase.steps, phase.visit) for phase in plan.phases] == [(n, 1, n + 1) for n in range(12)]
-    assert [phase.momentum for phase in plan.phases] == [None, None, None, None, None, 0.7] * 2
-    assert [phase.closes_cycle for phase in plan.phases] == [False, False, False, False, False, True] * 2
-
-
-def test_drawn_by_size_a_cycle_has_every_image_once_and_curves_move_with_every_step():
-    curve = {"type": "cosine", "start": 0.9, "end": 1.0}
-    config = concurrent("shuffled", teacher={"update": "visit", "momentum": curve}, consistency={"weight": curve})
-    plan = build_plan(config, SIZES)
-    first, second = ([p.key for p in plan.phases if p.cycle == cycle] for cycle in (1, 2))
-    assert Counter(first) == Counter(second) == {A: 3, B: 1, D: 2}
-    assert first != second, "a new order each cycle"
-    for step, phase in enumerate(plan.phases):
-        assert phase.momentum == phase.consistency == cosine(0.9, 1.0)(step / 12)
-    assert build_plan(config, SIZES) == plan
-    other = concurrent("shuffled", runtime={"batch_size": 4, "seed": 1})
-    assert [p.key for p in build_plan(other, SIZES).phases] != first + second
-
-
-def test_orders_that_size_passes_size_them_here_too():
-    capped = concurrent(
-        schedule={"type": "concurrent", "cycles": 1, "order": "capped", "cap": 4, "lock": concurrent().schedule.lock}
-    )
-    assert Counter(phase.key for phase in build_plan(capped, SIZES).phases) == {A: 1, B: 1, D: 1}
-
-
-def test_a_lock_phase_has_no_place_in_it():
-    with pytest.raises(ConfigError, match="no lock phases"):
-        build_plan(concurrent(schedule={"type": "concurrent", "cycles": 1}), SIZES)
+A, B = TaskKey("a", C), TaskKey("b", C)
 
 
 @pytest.fixture(scope="module")

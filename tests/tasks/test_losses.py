@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from foundationx.models.consistency import consistency_loss
 from foundationx.tasks.classification.losses import masked_bce, masked_ce
 from foundationx.tasks.segmentation.losses import soft_dice_loss
 
@@ -65,3 +66,66 @@ def test_exclusive_classes_by_hand_and_unknown_images_left_out():
     loss.backward()
     assert (logits.grad[2:] == 0).all() and (logits.grad[:2] != 0).all()
     assert masked_ce(logits, torch.full((4, 3), NAN)).item() == 0
+
+
+def test_present_classes_share_the_target_of_exclusive_classes():
+    logits = torch.tensor([[0.5, -1.0, 2.0]])
+    each = torch.log_softmax(logits[0], dim=0)
+    assert masked_ce(logits, torch.tensor([[1.0, 1.0, 0.0]])).item() == pytest.approx(-float(each[0] + each[1]) / 2)
+    assert masked_ce(logits, torch.tensor([[0.0, 0.2, 0.6]])).item() == pytest.approx(-float(each[1] + 3 * each[2]) / 4)
+
+
+def test_soft_labels_that_are_barely_present_give_a_whole_target():
+    logits = torch.tensor([[0.5, -1.0]])
+    soft = torch.tensor([[1e-3, 0.0]])
+    assert masked_ce(logits, soft).item() == pytest.approx(-float(torch.log_softmax(logits[0], 0)[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [masked_bce, masked_ce])
+def test_labels_of_another_precision_are_taken(loss):
+    logits = torch.zeros(2, 3, dtype=torch.float64)
+    labels = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    value = loss(logits, labels)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(math.log(2) if loss is masked_bce else math.log(3))
+
+
+def test_dice_of_known_pixels_equals_a_slow_loop():
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(2, 3, 3, 5, generator=generator)
+    target = (torch.rand(2, 3, 3, 5, generator=generator) > 0.5).float()
+    target = target.masked_fill(torch.rand(2, 3, 3, 5, generator=generator) > 0.7, NAN)
+    target[0, 1], target[:, 2] = NAN, NAN
+    losses = []
+    for index in range(2):
+        overlap = total = 0.0
+        for image in range(2):
+            for row in range(3):
+                for column in range(5):
+                    p, t = float(probabilities[image, index, row, column]), float(target[image, index, row, column])
+                    if not math.isnan(t):
+                        overlap, total = overlap + p * t, total + p + t
+        losses.append(1 - (2 * overlap + 0.5) / (total + 0.5))
+    assert soft_dice_loss(probabilities, target, smooth=0.5).item() == pytest.approx(sum(losses) / 2, abs=1e-6)
+
+
+def test_dice_of_nothing_known_is_zero():
+    probabilities = torch.rand(1, 2, 2, 2, requires_grad=True)
+    loss = soft_dice_loss(probabilities, torch.full((1, 2, 2, 2), NAN))
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(probabilities.grad, torch.zeros(1, 2, 2, 2))
+
+
+def test_consistency_compares_vectors_and_tokens_as_they_are_and_pixels_by_direction():
+    vectors, others = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])
+    assert consistency_loss(vectors, others).item() == pytest.approx((2**2 + 4**2) / 2)
+    assert consistency_loss(vectors[:, None], others[:, None]).item() == pytest.approx(10)
+    pixels, other_pixels = vectors[:, :, None, None], others[:, :, None, None]
+    assert consistency_loss(pixels, other_pixels).item() == pytest.approx(((0.6 - 1) ** 2 + 0.8**2) / 2)
+
+
+def test_consistency_sends_no_gradient_to_the_teacher_and_computes_in_float32():
+    student, teacher = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
+    consistency_loss(student, teacher).backward()
+    assert teacher.grad is None and torch.allclose(student.grad, torch.full((2, 3), 1 / 3))
+    assert consistency_loss(student.half(), teacher.half()).dtype == torch.float32

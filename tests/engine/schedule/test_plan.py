@@ -8,7 +8,7 @@ from foundationx.core.config.load import parse_config
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, Task, TaskKey, all_tasks, annotated_tasks
 from foundationx.engine.schedule.cyclic import phase_lengths
-from foundationx.engine.schedule.plan import build_plan
+from foundationx.engine.schedule.plan import Phase, build_plan
 
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
 
@@ -49,6 +49,7 @@ def test_foundation_x_cycle_is_golden():
     plan = build_plan(config(), SIZES)
     first = [phase for phase in plan.phases if phase.cycle == 1]
     assert plan.total_visits == 40
+    assert plan.total_visits == plan.phases[-1].visit == len(plan.as_json()["visits"])
     result = []
     for visit, (key, _) in enumerate(SIZES.items(), start=1):
         phases = [phase for phase in first if phase.visit == visit]
@@ -151,3 +152,26 @@ def test_json_has_every_phase():
     visits = plan.as_json()["visits"]
     assert [visit["index"] for visit in visits] == list(range(1, 41))
     assert sum(phase["steps"] for visit in visits for phase in visit["phases"]) == plan.total_steps
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 7])
+def test_visits_are_cycles_times_heads_whatever_their_last_phase(heads):
+    sizes = {TaskKey(f"d{index}", C): 48 for index in range(heads)}
+    plan = build_plan(config(schedule={"cycles": 3, "lock": {"classification": 0}}), sizes)
+    assert plan.total_visits == 3 * heads and len(plan.phases) == 3 * heads
+
+
+@pytest.mark.parametrize(("steps", "uses", "reads"), [(5, 1, 5), (5, 2, 3), (6, 2, 3), (7, 3, 3), (1, 4, 1)])
+def test_steps_that_share_a_batch_read_it_once(steps, uses, reads):
+    key = TaskKey("a", D)
+    phase = Phase(PhaseName.LOCK, key, 1, 1, 10, steps, (), 0.0, None, False, False, uses)
+    assert phase.reads == reads and phase.end_step == 10 + steps
+
+
+def test_only_a_lock_phase_of_an_annotated_head_trains_the_head_alone():
+    plan = build_plan(config(schedule={"cycles": 1, "lock": {"classification": 0.5}}), SIZES)
+    assert all(phase.is_head_only == (phase.name is PhaseName.LOCK) for phase in plan.phases)
+    free = {TaskKey("a", Task.SELF_SUPERVISION): 48}
+    lock = {"cycles": 1, "lock": {"self_supervision": 0.5}}
+    phases = build_plan(config(schedule=lock), free).phases
+    assert [phase.name for phase in phases] == ["lock", "release"] and not any(phase.is_head_only for phase in phases)

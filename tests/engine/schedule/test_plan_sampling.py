@@ -86,3 +86,14 @@ def test_very_high_temperature_sees_all_alike():
 def test_a_rule_without_its_number_or_a_number_without_its_rule_is_refused(schedule):
     with pytest.raises(ConfigError, match="order is"):
         config(schedule=schedule)
+
+
+def test_a_tiny_set_beside_a_huge_one_is_seen_at_least_once_a_cycle():
+    schedule = config(schedule={"order": "temperature", "temperature": 1.01}).schedule
+    assert pass_sizes(schedule, {LARGE: 1_000_000, SMALL: 1})[SMALL] == 1
+
+
+@pytest.mark.parametrize("rule", [{"order": "temperature", "temperature": 2}, {"order": "capped", "cap": 50}, {}])
+def test_only_shuffled_changes_the_order_of_visits(rule):
+    plan = build_plan(config(schedule={"cycles": 2, **rule}), SIZES)
+    assert visits(plan, 1) == visits(plan, 2) == list(SIZES)

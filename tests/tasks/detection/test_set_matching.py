@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from foundationx.core import openmmlab
 from foundationx.tasks.detection.boxes import to_corners
-from foundationx.tasks.detection.matching import Targets, match, set_losses
+from foundationx.tasks.detection.matching import Targets, _costs, match, set_losses
 
 CLASSES, SIDE = 3, 200
 
@@ -90,6 +90,33 @@ def compare_with_mmdet(logits, boxes, targets, merge=lambda gradient: gradient):
 )
 def test_every_layer_equals_mmdet_also_with_more_targets_than_queries(counts, queries):
     compare_with_mmdet(*draw(counts, layers=4, queries=queries, seed=queries))
+
+
+@pytest.mark.parametrize("scale", [30.0, 100.0, 1e4])
+def test_costs_of_saturated_logits_equal_mmdets_and_are_finite(scale):
+    """float32 rounds their probabilities to 0 and 1, whose logarithm is bounded by the 1e-12 that is added."""
+    logits, boxes, targets = draw((3, 2), queries=6)
+    logits = (logits.detach().sign() * scale).requires_grad_()
+    costs = _costs(logits.detach(), boxes.detach(), targets)
+    assert costs.isfinite().all()
+    for layer in range(2):
+        for image, count in enumerate((3, 2)):
+            corners = to_corners(targets.boxes[image, :count]) * SIDE
+            theirs = mmdet_costs(logits[layer, image], boxes[layer, image], corners, targets.classes[image, :count])
+            torch.testing.assert_close(costs[layer, image, :, :count], theirs.detach(), atol=1e-3, rtol=1e-4)
+    # a saturated negative costs alpha * -log(1e-12) more than a saturated positive gains: 2 * (0.25 + 0.75) * 27.6 apart
+    high = torch.tensor([[[[scale, -scale, 0.0]]]])
+    two = Targets(torch.full((1, 2, 4), 0.5), torch.tensor([[0, 1]]), torch.ones(1, 3, dtype=torch.bool))
+    gap = _costs(high, torch.full((1, 1, 1, 4), 0.5), two)[0, 0, 0]
+    assert float(gap[1] - gap[0]) == pytest.approx(2 * 27.631, rel=1e-3)
+
+
+def test_costs_that_are_not_numbers_never_win():
+    logits, boxes, targets = draw((1,), layers=1, queries=3)
+    broken = boxes.detach().clone()
+    broken[0, 0, 0] = float("nan")
+    assert float(_costs(logits.detach(), broken, targets)[0, 0, 0, 0]) == 1e4
+    assert int(match(logits, broken, targets)[0, 0, 0]) != 0
 
 
 def test_ties_cost_what_mmdets_cost():
