@@ -235,3 +235,94 @@ def test_a_dropped_dataset_has_a_reason_and_a_stricter_policy_keeps_no_more(foun
     assert all(decision.kept != bool(decision.reasons) for decision in by_policy.values())
     assert by_policy["keep"].kept == by_policy["warn"].kept >= by_policy["drop"].kept
     assert by_policy["drop"].kept == (by_policy["keep"].kept and not by_policy["keep"].unknown)
+
+
+@pytest.mark.parametrize(
+    ("organisations", "least", "verdict"),
+    [
+        # two named and one unnamed dataset: two organisations for sure, three at most
+        ([("A",), ("B",), ()], 2, "kept"),
+        ([("A",), ("B",), ()], 3, "unknown"),
+        ([("A",), ("B",), ()], 4, "left out"),
+        ([("A",), ("a",), ("A", "B")], 2, "kept"),
+        ([("A",), ("a",), ("A", "B")], 3, "left out"),
+        ([(), (), ()], 1, "unknown"),
+        ([(), (), ()], 3, "unknown"),
+        ([(), (), ()], 4, "left out"),
+    ],
+)
+def test_the_number_of_organisations_at_its_boundaries(organisations, least, verdict):
+    records = [record(f"x{index}", organisations=names) for index, names in enumerate(organisations)]
+    key = "selection.min_organisations_per_modality"
+
+    def decisions(policy):
+        asked = recipe(selection={"min_organisations_per_modality": least}, unknown_policy=policy)
+        return select(records, asked, VOCABULARY)
+
+    for policy in ("keep", "warn", "drop"):
+        for decision in decisions(policy):
+            assert decision.kept == (verdict == "kept" or (verdict == "unknown" and policy != "drop"))
+            facts = decision.reasons if not decision.kept else decision.unknown
+            assert [fact.split(":")[0] for fact in facts] == ([] if verdict == "kept" else [key])
+            assert bool(decision.warned) == (verdict == "unknown" and policy == "warn")
+    named = len({name.casefold() for names in organisations for name in names})
+    texts = [text for decision in decisions("keep") for text in (*decision.reasons, *decision.unknown)]
+    assert all(text == f"{key}: X-ray has {named} recorded, {least} are required" for text in texts)
+
+
+def test_a_modality_that_may_be_large_enough_speaks_for_a_dataset_of_several():
+    # X-ray has one organisation for sure, CT may have two: the dataset of both is unknown, that of X-ray is left out
+    records = [
+        record("x", organisations=("A",)),
+        record("both", modalities=("X-ray", "CT"), organisations=("A",)),
+        record("ct", modalities=("CT",), organisations=()),
+    ]
+    asked = recipe(selection={"min_organisations_per_modality": 2}, unknown_policy="keep")
+    decisions = {decision.record.name: decision for decision in select(records, asked, VOCABULARY)}
+    assert not decisions["x"].kept and decisions["both"].kept and decisions["ct"].kept
+    assert decisions["both"].unknown == ("selection.min_organisations_per_modality: CT has 1 recorded, 2 are required",)
+
+
+def test_only_modalities_that_are_asked_for_count():
+    records = [record("x"), record("y", organisations=("B",)), record("both", modalities=("X-ray", "CT"))]
+    asked = recipe(modalities=["X-ray"], selection={"min_datasets_per_modality": 3})
+    assert all(decision.kept for decision in select(records, asked, VOCABULARY))
+    asked = recipe(modalities=["CT"], selection={"min_datasets_per_modality": 1})
+    assert [decision.kept for decision in select(records, asked, VOCABULARY)] == [False, False, True]
+
+
+def test_a_dataset_of_unknown_modality_is_not_counted_and_not_left_out():
+    records = [record("x"), record("open", modalities=())]
+    decisions = select(records, recipe(selection={"min_datasets_per_modality": 2}), VOCABULARY)
+    assert [decision.kept for decision in decisions] == [False, True]
+
+
+def test_a_size_that_fills_the_budget_exactly_fits():
+    records = [record("a", storage_gb=60.0), record("b", storage_gb=40.0), record("c", storage_gb=0.5)]
+    decisions = select(records, recipe(selection={"storage_budget_gb": 100}), VOCABULARY)
+    kept = {decision.record.name for decision in decisions if decision.kept}
+    # by images per gigabyte: c 1000, b 12.5, a 8.3: c and b fit, a does not; without c the other two fill it exactly
+    assert kept == {"b", "c"}
+    both = select(records[:2], recipe(selection={"storage_budget_gb": 100}), VOCABULARY)
+    assert all(decision.kept for decision in both)
+
+
+def test_rank_by_hand():
+    plain = recipe()
+    assert rank(record("a", storage_gb=None), plain) == (0, -1, -0.0, "a")
+    assert rank(record("a", storage_gb=10.0), plain) == (0, -1, -50.0, "a")
+    labels = [
+        rank(record("a", label_presence=one), recipe(prefer_labelled=True))[0]
+        for one in ("labelled", "mixed", None, "unlabelled")
+    ]
+    assert labels == [0, 1, 2, 3]
+    two = record("a", tasks=("classification", "detection"))
+    assert rank(two, plain)[1] == -2 and rank(two, recipe(task_types=["detection"]))[1] == -1
+
+
+def test_warnings_of_the_same_fact_are_given_once():
+    records = [record("x", organisations=()), record("y", storage_gb=None, organisations=())]
+    selection = {"min_organisations_per_modality": 2, "storage_budget_gb": 100}
+    decisions = select(records, recipe(selection=selection, unknown_policy="warn"), VOCABULARY)
+    assert [len(decision.warned) for decision in decisions] == [1, 2]
+    assert all(decision.warned == decision.unknown for decision in decisions)

@@ -104,7 +104,7 @@ def test_costs_of_saturated_logits_equal_mmdets_and_are_finite(scale):
             corners = to_corners(targets.boxes[image, :count]) * SIDE
             theirs = mmdet_costs(logits[layer, image], boxes[layer, image], corners, targets.classes[image, :count])
             torch.testing.assert_close(costs[layer, image, :, :count], theirs.detach(), atol=1e-3, rtol=1e-4)
-    # a saturated negative costs alpha * -log(1e-12) more than a saturated positive gains: 2 * (0.25 + 0.75) * 27.6 apart
+    # -log(1e-12) = 27.63: a saturated negative costs 0.25 of it, a saturated positive gains 0.75, both times 2
     high = torch.tensor([[[[scale, -scale, 0.0]]]])
     two = Targets(torch.full((1, 2, 4), 0.5), torch.tensor([[0, 1]]), torch.ones(1, 3, dtype=torch.bool))
     gap = _costs(high, torch.full((1, 1, 1, 4), 0.5), two)[0, 0, 0]
