@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 MAX_RATIO, ALWAYS_ALLOWED = 20, 2**30
-"""A ``.npz`` may unpack to 1 GiB, or to 20 times its size if that is more."""
+"""An archive may unpack to 1 GiB, or to 20 times its size if that is more."""
 
 MAX_ENTRIES = 1_000_000
 """Of an archive."""
@@ -31,22 +31,30 @@ def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("no .npz file")
     with zipfile.ZipFile(path) as archive:
-        check_unpacked(archive, max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size))
+        check_unpacked(archive, _limit(path))
         for entry in archive.infolist():
             _check_header(archive, entry)
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 
-def check_stored(path: Path) -> None:
-    """Raises ValueError if a file of ``torch.save`` unpacks to more than it holds: its parts are stored as they are.
+def unpacked_size(path: Path) -> int:
+    """Bytes of a weight file once it is read; one that is no archive has its own size.
 
-    Args:
-        path: File; one that is no archive passes.
+    Raises:
+        ValueError: It is an archive that unpacks to too much. ``torch.save`` packs nothing, but some files are packed
+            afterwards.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            check_unpacked(archive, path.stat().st_size)
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        return size
+    with zipfile.ZipFile(path) as archive:
+        check_unpacked(archive, _limit(path))
+        return max(size, sum(entry.file_size for entry in archive.infolist()))
+
+
+def _limit(path: Path) -> int:
+    return max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size)
 
 
 def check_unpacked(archive: zipfile.ZipFile, limit: int) -> None:

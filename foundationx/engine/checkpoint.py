@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from foundationx.core.archives import check_stored
+from foundationx.core.archives import unpacked_size
 from foundationx.core.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
@@ -208,7 +208,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if fault := fault_of(path):
         raise DamagedCheckpointError(str(path), fault, "the file as it was written", FIX)
     try:
-        check_stored(path)
+        size = unpacked_size(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DamagedCheckpointError(
@@ -218,7 +218,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DamagedCheckpointError(
             str(path), "is not a foundationx checkpoint of this version", f"format {FORMAT}", FIX
         )
-    check_tensors(content, path.stat().st_size, str(path))
+    check_tensors(content, size, str(path))
     return _opened(content, str(path))
 
 

@@ -73,7 +73,7 @@ def check_tensors(content: Any, size: int, where: str) -> None:
 
     Args:
         content: What ``torch.load`` returned: tensors in dictionaries, lists and tuples.
-        size: Bytes of the file. Twice as much, and 16 MiB more, are allowed, for weights that are tied.
+        size: Bytes of the file, unpacked. Twice as much, and 16 MiB more, are allowed, for weights that are tied.
         where: The file, for messages.
 
     Raises:

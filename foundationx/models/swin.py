@@ -1,9 +1,10 @@
 """Swin as published: windows are not shifted if one window covers the whole map.
 
-mmdet's Swin shifts the windows of every second block of every stage. The published one, timm's, Hugging Face's and all
-released Ark and Foundation X weights leave the shift out if the map is no larger than the window (stage 4 of a
-window of 7 at 224 pixels, of 12 at 384). The weights have equal names and shapes, so that nothing but the features
-would tell. On maps that are larger than the window in every stage the two are the same.
+mmdet's Swin shifts the windows of every second block of every stage, and so do the released Foundation X and X+, ACE
+and Lamps. The published one, timm's, Hugging Face's and the released Ark, Ark+ and PEAC leave the shift out if the map
+is no larger than the window (stage 4 of a window of 7 at 224 pixels, of 12 at 384). The weights have equal names and
+shapes; only the features differ (``docs/weights.md``). On maps that are larger than the window in every stage the two
+are the same.
 
 Importing this file registers ``mmdet.PublishedSwin``.
 """

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +21,13 @@ from foundationx.models.foundation_model import FoundationModel
 
 PATCH_SIZE = 4
 """Patch size of all published Swins; mmdet supports others, whose weights other libraries cannot use."""
+
+
+EPS = 1e-5
+"""Of the layer norms of Swins, if nothing else is said."""
+
+NETWORKS = {"published": "mmdet.PublishedSwin", "always": "mmdet.SwinTransformer"}
+"""Backbone of each rule of shifting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,9 @@ class SwinShape:
         num_heads: Attention heads per stage.
         window_size: Side of a window in tokens.
         mlp_ratio: Hidden width of the MLP over the stage's channels.
+        shift: Rule for windows that cover the whole map: ``published`` (not shifted) or ``always``
+            (``models/swin.py``). Neither it nor ``eps`` can be read off the weights.
+        eps: Of the layer norms.
     """
 
     embed_dims: int
@@ -40,6 +50,8 @@ class SwinShape:
     num_heads: tuple[int, ...]
     window_size: int
     mlp_ratio: int
+    shift: str = "published"
+    eps: float = EPS
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor], where: str) -> SwinShape:
@@ -120,13 +132,14 @@ class SwinShape:
         """The measures as text."""
         return (
             f"Swin: embed_dims {self.embed_dims}, depths {self.depths}, heads {self.num_heads}, "
-            f"window {self.window_size}"
+            f"window {self.window_size}, shift {self.shift}, eps {self.eps:g}"
         )
 
-    def config(self, kind: str = "mmdet.PublishedSwin") -> dict[str, Any]:
-        """``model.backbone`` of a configuration; ``kind`` determines the rule of shifting (``models/swin.py``)."""
-        return {
-            "type": kind,
+    def config(self) -> dict[str, Any]:
+        """``model.backbone`` of a configuration."""
+        norm = {"norm_cfg": {"type": "LN", "eps": self.eps}} if self.eps != EPS else {}
+        return norm | {
+            "type": NETWORKS[self.shift],
             "embed_dims": self.embed_dims,
             "depths": list(self.depths),
             "num_heads": list(self.num_heads),
@@ -149,14 +162,16 @@ def swin_weights(model: FoundationModel, name: str, image_size: int) -> tuple[di
             a window, which is padded here and shrinks elsewhere, with other weights.
         CheckpointError: A Swin with parts that the published one lacks, such as absolute position embeddings.
     """
-    if shift_rule(model.backbone.net) is None:
+    rule = shift_rule(model.backbone.net)
+    if rule is None:
         found = f"the backbone is {model.config.backbone['type']}"
         fix = "choose backbone, mmdet, mmseg, onnx or torch-export, which support every backbone"
         raise ConfigError(f"export to {name}", found, "a Swin; the format has no names for others", fix)
     tensors = model.backbone.net.state_dict()
-    shape = SwinShape.read(tensors, f"export to {name}")
+    eps = next(module.eps for module in model.backbone.net.modules() if isinstance(module, nn.LayerNorm))
+    shape = replace(SwinShape.read(tensors, f"export to {name}"), shift=rule, eps=eps)
     last_map = image_size // (PATCH_SIZE * 2 ** (len(shape.depths) - 1))
-    if shift_rule(model.backbone.net) == "published" and last_map < shape.window_size:
+    if rule == "published" and last_map < shape.window_size:
         found = f"the last map is {last_map} tokens wide at {image_size} pixels, the window {shape.window_size}"
         raise ConfigError(f"export to {name}", found, "a last map of at least one window", "use a larger image_size")
     return tensors, shape

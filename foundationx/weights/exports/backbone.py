@@ -14,7 +14,7 @@ from foundationx.core.strict_json import to_exact_json
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.formats import Format
 from foundationx.weights.safetensors_file import write_safetensors
-from foundationx.weights.swin import shift_rule
+from foundationx.weights.swin import NETWORKS, shift_rule
 
 
 def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ def load_backbone(net: nn.Module, path: Path) -> None:
         raise CheckpointError(str(path), found, "the weights of the configured backbone", "check model.backbone")
     rule = shift_rule(net)
     if stored_rule and rule and stored_rule != rule:
-        fix = {"published": "mmdet.PublishedSwin", "always": "mmdet.SwinTransformer"}.get(stored_rule, "mmdet.NAME")
+        fix = NETWORKS.get(stored_rule, "mmdet.NAME")
         found = f"trained with windows shifted {stored_rule!r}, the network shifts {rule!r}"
         raise CheckpointError(str(path), found, "one rule (foundationx/models/swin.py)", f"model.backbone.type={fix!r}")
     net.load_state_dict(tensors)

@@ -10,7 +10,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format
 from foundationx.weights.safetensors_file import write_safetensors
-from foundationx.weights.swin import PATCH_SIZE, shift_rule, swin_weights, to_hugging_face
+from foundationx.weights.swin import PATCH_SIZE, swin_weights, to_hugging_face
 
 
 def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
@@ -26,7 +26,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
     tensors, shape = swin_weights(model, "huggingface", config.image_size)
     require_folder(path)
     write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
-    name = "SwinBackbone" if shift_rule(model.backbone.net) == "always" else "SwinModel"
+    name = "SwinBackbone" if shape.shift == "always" else "SwinModel"
     stages = len(shape.depths)
     network = {
         "model_type": "swin",
@@ -41,7 +41,7 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
         "mlp_ratio": float(shape.mlp_ratio),
         "qkv_bias": True,
         "hidden_act": "gelu",
-        "layer_norm_eps": 1e-5,
+        "layer_norm_eps": shape.eps,
         "hidden_size": shape.embed_dims * 2 ** (stages - 1),
         "num_layers": stages,
         "use_absolute_embeddings": False,

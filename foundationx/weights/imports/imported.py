@@ -71,7 +71,7 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
     if released.image_size:
         facts["image_size"] = str(released.image_size)
     if isinstance(released.shape, SwinShape):
-        facts["shift"] = "published"
+        facts["shift"] = released.shape.shift
     write_safetensors(
         {name: value.contiguous() for name, value in released.backbone.items()},
         folder / BACKBONE,

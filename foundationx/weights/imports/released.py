@@ -24,7 +24,7 @@ from foundationx.core.errors import CheckpointError, nearest
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.self_supervised import METHODS, recognise
 from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
-from foundationx.weights.swin import PATCH_SIZE, SwinShape, from_timm
+from foundationx.weights.swin import EPS, PATCH_SIZE, SwinShape, from_timm
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "mimic_cxr_jpg": (
@@ -197,6 +197,15 @@ _OF_RADIOGRAPHS = ("foundation_x", "foundation_x_plus", "peac", "ace", "lamps")
 ``docs/methods/self_supervision.md``, "3.1 Crops" and "4.1 Crops"); Lamps, which crops as PEAC does, is included, though
 its own is not documented. Adam, Adam-v2 and Ark use ImageNet's."""
 _NORMALISATION = {kind: _GREY if kind in _OF_RADIOGRAPHS else _IMAGENET for kind in KINDS}
+_ALWAYS_SHIFTED = ("foundation_x", "foundation_x_plus", "ace", "lamps")
+"""Their code fixes the shift when the network is built: also where one window covers the map (``models/swin.py``)."""
+_EPS = {"ace": 1e-6, "lamps": 1e-6}
+"""Of the layer norms of a kind's Swin, where it is not torch's."""
+
+
+def _as_trained(shape: SwinShape, kind: str) -> SwinShape:
+    """The measures with what the weights do not show."""
+    return replace(shape, shift="always" if kind in _ALWAYS_SHIFTED else "published", eps=_EPS.get(kind, EPS))
 
 
 @dataclass(slots=True)
@@ -275,7 +284,8 @@ def _of_method(
     loaded = {origin[n]: here for n, here in released.loaded.items()}
     skipped |= {origin[n]: reason for n, reason in released.skipped.items()}
     mean, std = _NORMALISATION[name]
-    return replace(released, kind=name, mean=mean, std=std, loaded=loaded, skipped=left | skipped)
+    shape = _as_trained(released.shape, name) if isinstance(released.shape, SwinShape) else released.shape
+    return replace(released, kind=name, shape=shape, mean=mean, std=std, loaded=loaded, skipped=left | skipped)
 
 
 def _alone(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
@@ -307,7 +317,7 @@ def convert(
     skipped = dict(left or {})
     skipped |= {name: reason for name in tensors if (reason := reason_for(_SKIPPED, name)) is not None}
     backbone, loaded = _backbone_part(tensors, skipped)
-    shape = SwinShape.read(backbone, where)
+    shape = _as_trained(SwinShape.read(backbone, where), detected)
     image_size = _check_buffers(tensors, shape, where)
     initialised = {}
     for name, measures in shape.shapes().items():

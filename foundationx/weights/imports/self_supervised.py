@@ -70,6 +70,9 @@ _HEAD = "head of the pre-training, outside the backbone"
 _ANY_HEAD = ((r"(?!backbone\.).*", _HEAD),)
 """The names of these heads differ between releases; everything outside the backbone is one."""
 
+_UNUSED = "stored, but not used by the released forward"
+_MASK_TOKEN = (r"backbone\.mask_token", _UNUSED)
+
 METHODS = {
     "adam": Method(
         "state_dict",
@@ -92,13 +95,19 @@ METHODS = {
         ("swin_model.",),
         ((r"(mlp|mlp_local|head|decoder)\..*", _HEAD), ("bias", _HEAD)),
     ),
-    "ace": Method("teacher", r"module\.backbone\.(patch_embed|cls_token)", ("swin", "vit"), ("backbone.",), _ANY_HEAD),
+    "ace": Method(
+        "teacher",
+        r"module\.backbone\.(patch_embed|cls_token)",
+        ("swin", "vit"),
+        ("backbone.",),
+        (*_ANY_HEAD, _MASK_TOKEN),
+    ),
     "lamps": Method(
         "teacher",
         r"backbone\.(patch_embed|cls_token)",
         ("swin", "vit"),
         ("backbone.",),
-        (*_ANY_HEAD, (r"backbone\.absolute_pos_embed", "stored, but not used by the released forward (5.6)")),
+        (*_ANY_HEAD, _MASK_TOKEN, (r"backbone\.absolute_pos_embed", _UNUSED)),
     ),
 }
 

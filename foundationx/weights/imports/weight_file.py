@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from foundationx.core.archives import check_stored
+from foundationx.core.archives import unpacked_size
 from foundationx.core.errors import CheckpointError
 from foundationx.models.size_bound import check_tensors
 
@@ -86,6 +86,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        size = unpacked_size(path)
         _check_sums(path)
         with torch.serialization.safe_globals(_PLAIN_OBJECTS):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -106,16 +107,12 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         found = f"holds a {type(content).__name__}"
         raise CheckpointError(str(path), found, "a dictionary of tensors", "save the state dict alone")
-    check_tensors(content, path.stat().st_size, str(path))
+    check_tensors(content, size, str(path))
     return content
 
 
 def _check_sums(path: Path) -> None:
-    """Raises BadZipFile if a part does not match its checksum, which torch.load does not check.
-
-    ValueError: The archive unpacks to more than it holds.
-    """
-    check_stored(path)
+    """Raises BadZipFile if a part of the archive does not match its checksum, which torch.load does not check."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():
