@@ -84,6 +84,11 @@ class SwinShape:
         shape.check(tensors, where)
         return shape
 
+    @property
+    def width(self) -> int:
+        """Channels of the last stage."""
+        return self.embed_dims * 2 ** (len(self.depths) - 1)
+
     def check(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Raises CheckpointError if tensors are missing, unexpected or of another shape."""
         expected, last = self.shapes(), len(self.depths) - 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foundationx.core.errors import CheckpointError
 from foundationx.models.backbone import Backbone
 from foundationx.weights.imports.released import read_released
 
@@ -89,6 +90,37 @@ def test_swins_of_ace_and_lamps(name, released):
         assert error(last.flatten(2).transpose(1, 2), outputs[f"tokens_{size}"]) < 1e-5
         assert error(pooled(network(content, eps=1e-5), images), outputs[f"pooled_{size}"]) > 3e-4
     assert error(pooled(network(content, shift="published"), images), outputs["pooled_224"]) > 1e-3
+
+
+@torch.no_grad()
+def test_ark_plus_on_a_convnext(released):
+    content = read_released(released / "ark_plus_convnext_tiny.pth")
+    inputs = load_file(released / "ark_plus_convnext_tiny_inputs.safetensors")
+    outputs = load_file(released / "ark_plus_convnext_tiny_outputs.safetensors")
+    assert content.kind == "ark" and content.entry == "teacher" and content.mean == (0.485, 0.456, 0.406)
+    names = ("mimic_cxr_jpg", "chexpert", "nih_chestxray14", "rsna_pneumonia", "vindr_cxr_global", "shenzhen")
+    assert tuple(head.name for head in content.heads) == names
+    assert {name for name, reason in content.skipped.items() if "classifier" in reason} == {"head.weight", "head.bias"}
+    backbone = network(content)
+    for size in (224, 320):
+        feature = pooled(backbone, normalised(inputs[f"image_{size}"], content.mean, content.std))
+        assert error(feature, outputs[f"pooled_{size}"]) < 1e-5
+        projected = feature @ content.projector["0.weight"].T + content.projector["0.bias"]
+        assert error(projected, outputs[f"projected_{size}"]) < 1e-5
+        for index, head in enumerate(content.heads):
+            assert error(projected @ head.weight.T + head.bias, outputs[f"logits_{index}_{size}"]) < 1e-4
+
+
+def test_heads_of_other_datasets_are_named_by_cards(released):
+    cards = ["padchest", "chexpert", "nih_chestxray14", "covidx", "vindr_cxr_global", "shenzhen"]
+    with pytest.raises(CheckpointError, match=r"heads with \[14, 14, 14, 3, 6, 1\] outputs"):
+        read_released(released / "ark_plus_convnext_tiny.pth", heads=cards)
+    with pytest.raises(CheckpointError, match="found 'shenzen'") as caught:
+        read_released(released / "ark_plus_convnext_tiny.pth", heads=[*cards[:5], "shenzen"])
+    assert "shenzhen" in str(caught.value)
+    own = ["chexpert_small", *cards[1:]]
+    heads = read_released(released / "ark_plus_convnext_tiny.pth", heads=own).heads
+    assert [head.name for head in heads] == own and len(heads[0].classes) == 14
 
 
 def test_configurations_of_the_files_say_what_was_read(released):

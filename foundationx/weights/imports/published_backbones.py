@@ -43,6 +43,11 @@ class NetworkShape:
         """``model.backbone`` of a configuration."""
         return dict(self.backbone)
 
+    @property
+    def width(self) -> int:
+        """Channels of the last stage of a ConvNeXt."""
+        return int(self.backbone["dims"][-1])
+
     def describe(self) -> str:
         """The measures as text."""
         facts = (f"{name} {value}" for name, value in self.backbone.items() if name not in ("type", "out_indices"))

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from foundationx.core.errors import CheckpointError, nearest
+from foundationx.core.types import Task
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.self_supervised import METHODS, recognise
 from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
@@ -147,28 +149,41 @@ def name_heads(
     Args:
         layers: Weight (K, D) and bias (K,) of each head, in the file's order.
         kind: Kind of the file (``ORDERS``).
-        given: Names in the file's order; None for the released orders.
+        given: Names of published heads or of cards, in the file's order; None for the released orders.
         where: File, for messages.
 
     Raises:
         CheckpointError: No order of heads with these numbers of outputs is known, or the given names do not match.
     """
     outputs = [weight.shape[0] for weight, _ in layers]
-    unknown = [name for name in given or () if name not in CLASSES]
-    if unknown:
-        raise CheckpointError(
-            f"heads of {where}", f"found {unknown[0]!r}", "the name of a card", nearest(unknown[0], CLASSES)
-        )
+    classes = CLASSES | {name: _classes_of_card(name, where) for name in given or () if name not in CLASSES}
     orders = (tuple(given),) if given else ORDERS[kind]
-    order = next((order for order in orders if [len(CLASSES[name]) for name in order] == outputs), None)
+    order = next((order for order in orders if [len(classes[name]) for name in order] == outputs), None)
     if order is None:
-        known = "; or ".join(", ".join(f"{name} {len(CLASSES[name])}" for name in order) for order in orders)
+        known = "; or ".join(", ".join(f"{name} {len(classes[name])}" for name in order) for order in orders)
         fix = "if you know the dataset of each head, name them: --heads NAME ...; or skip them: --heads none"
         raise CheckpointError(f"heads of {where}", f"heads with {outputs} outputs, in this order", known, fix)
     return [
-        ReleasedHead(name, CLASSES[name], name in EXCLUSIVE, weight, bias)
+        ReleasedHead(name, classes[name], name in EXCLUSIVE, weight, bias)
         for name, (weight, bias) in zip(order, layers, strict=True)
     ]
+
+
+def _classes_of_card(name: str, where: str) -> tuple[str, ...]:
+    """Classes of a card of the registry, for a head that no published file has.
+
+    Raises:
+        CheckpointError: There is no such card, or it has no image labels.
+    """
+    catalog = Catalog()
+    if name not in catalog.names():
+        fix = nearest(name, [*CLASSES, *catalog.names()])
+        raise CheckpointError(f"heads of {where}", f"found {name!r}", "the name of a card", fix)
+    task = catalog.card(name).tasks.get(Task.CLASSIFICATION)
+    if task is None:
+        fix = "name a card with image labels"
+        raise CheckpointError(f"heads of {where}", f"{name} has no image labels", "the card of a head", fix)
+    return tuple(spec.name for spec in task.classes)
 
 
 KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES)
@@ -188,6 +203,7 @@ _SKIPPED: tuple[tuple[str, str], ...] = (
     ),
     (r"(transformer|input_proj|label_enc|(bbox|class)_embed_?)\..*", _DETECTOR),
 )
+_SWIN = re.compile(r"(backbone\.0\.)?patch_embed\.")
 _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
 _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(weight|bias)")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -314,34 +330,51 @@ def convert(
         _no_heads(heads, detected, where)
     if detected in FAMILIES:
         return _alone(tensors, detected, where, entry, left or {})
-    skipped = dict(left or {})
-    skipped |= {name: reason for name in tensors if (reason := reason_for(_SKIPPED, name)) is not None}
-    backbone, loaded = _backbone_part(tensors, skipped)
-    shape = _as_trained(SwinShape.read(backbone, where), detected)
-    image_size = _check_buffers(tensors, shape, where)
-    initialised = {}
-    for name, measures in shape.shapes().items():
-        if name not in backbone:
-            backbone[name], initialised[name] = _missing(name, measures, shape)
-    projector = _projector(tensors, shape, where)
-    loaded |= {f"projector.{name}": f"projector.{name if '.' in name else f'0.{name}'}" for name in projector}
-    named = []
-    if list(heads or ()) == ["none"]:
-        skipped |= {name: "skipped as requested (--heads none)" for name in tensors if _HEAD.fullmatch(name)}
-    elif layers := _head_layers(tensors, where):
-        named = name_heads(layers, detected, heads, where)
-        heads_here = {name: match for name in tensors if (match := _HEAD.fullmatch(name))}
-        loaded |= {name: f"heads.{named[int(match[1])].name}.{match[2]}" for name, match in heads_here.items()}
-    unknown = sorted(tensors.keys() - loaded.keys() - skipped.keys())
+    read = _swin_part if any(_SWIN.match(name) for name in tensors) else _convnext_part
+    released = read(tensors, detected, where, entry, left or {})
+    _add_heads(released, tensors, heads, where)
+    unknown = sorted(tensors.keys() - released.loaded.keys() - released.skipped.keys())
     if unknown:
         found = f"{len(unknown)} tensors that {detected} does not have: {', '.join(unknown[:3])}"
         raise CheckpointError(where, found, "the released names", "the file is of another network")
-    _check_widths(projector, named, shape, where)
-    projector = {name if "." in name else f"0.{name}": value for name, value in projector.items()}
-    mean, std = _NORMALISATION[detected]
-    return Released(
-        detected, entry, shape, backbone, projector, named, image_size, mean, std, loaded, skipped, initialised
-    )
+    return released
+
+
+def _swin_part(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
+    """The Swin of a file, without heads."""
+    skipped = dict(left)
+    skipped |= {name: reason for name in tensors if (reason := reason_for(_SKIPPED, name)) is not None}
+    backbone, loaded = _backbone_part(tensors, skipped)
+    shape = _as_trained(SwinShape.read(backbone, where), kind)
+    size, initialised = _check_buffers(tensors, shape, where), {}
+    for name, measures in shape.shapes().items():
+        if name not in backbone:
+            backbone[name], initialised[name] = _missing(name, measures, shape)
+    return Released(kind, entry, shape, backbone, {}, [], size, *_NORMALISATION[kind], loaded, skipped, initialised)
+
+
+def _convnext_part(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
+    """The ConvNeXt of an Ark+ file (``--model conv_base`` of the released code), without heads."""
+    plain = {name: value for name, value in tensors.items() if not name.startswith(("omni_heads.", "projector."))}
+    released = _alone(plain, "convnext", where, entry, left)
+    mean, std = _NORMALISATION[kind]
+    return replace(released, kind=kind, mean=mean, std=std)
+
+
+def _add_heads(released: Released, tensors: dict[str, Tensor], given: Sequence[str] | None, where: str) -> None:
+    """Adds projector and named heads of the file, as far as it has them."""
+    projector = _projector(tensors, where)
+    for name in projector:
+        released.loaded[f"projector.{name}"] = f"projector.{name if '.' in name else f'0.{name}'}"
+    matches = {name: match for name in tensors if (match := _HEAD.fullmatch(name))}
+    if list(given or ()) == ["none"]:
+        released.skipped |= dict.fromkeys(matches, "skipped as requested (--heads none)")
+    elif layers := _head_layers(tensors, where):
+        released.heads = name_heads(layers, released.kind, given, where)
+        for name, match in matches.items():
+            released.loaded[name] = f"heads.{released.heads[int(match[1])].name}.{match[2]}"
+    _check_widths(projector, released.heads, released.shape.width, where)
+    released.projector = {name if "." in name else f"0.{name}": value for name, value in projector.items()}
 
 
 def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
@@ -351,8 +384,11 @@ def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
     if any(name.startswith(f"{_X}patch_embed.") for name in names):
         shared_decoder = any(re.match(r"transformer\.decoder\.layers\.", name) for name in names)
         return "foundation_x_plus" if shared_decoder else "foundation_x"
+    ark = any(name.startswith(("omni_heads.", "projector.")) for name in names)
     if not vit and any(name.startswith("patch_embed.") for name in names):
-        return "ark" if any(name.startswith(("omni_heads.", "projector.")) for name in names) else "swin"
+        return "ark" if ark else "swin"
+    if ark and family_of(tensors) == "convnext":
+        return "ark"
     if family := family_of(tensors):
         return family
     found = f"names such as {', '.join(names[:3])}"
@@ -421,7 +457,7 @@ def _check_buffers(tensors: dict[str, Tensor], shape: SwinShape, where: str) -> 
     return size
 
 
-def _projector(tensors: dict[str, Tensor], shape: SwinShape, where: str) -> dict[str, Tensor]:
+def _projector(tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     """Tensors of the projector by their names in it: one linear layer, or linear, ReLU, linear."""
     layers = {n.removeprefix("projector."): value for n, value in tensors.items() if n.startswith("projector.")}
     single, hidden = {"weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"}
@@ -443,9 +479,8 @@ def _head_layers(tensors: dict[str, Tensor], where: str) -> list[tuple[Tensor, T
     return [(parts[number, "weight"], parts[number, "bias"]) for number in range(count)]
 
 
-def _check_widths(projector: dict[str, Tensor], heads: Sequence[ReleasedHead], shape: SwinShape, where: str) -> None:
-    """Checks that the input width of every linear layer is the output width of the one before."""
-    width = shape.embed_dims * 2 ** (len(shape.depths) - 1)
+def _check_widths(projector: dict[str, Tensor], heads: Sequence[ReleasedHead], width: int, where: str) -> None:
+    """Checks that every linear layer takes as many features as the one before (the backbone: ``width``) gives."""
     layers = [(f"projector.{name}", value) for name, value in sorted(projector.items()) if value.ndim == 2]
     for name, value in layers:
         bias = projector[name.removeprefix("projector.").replace("weight", "bias")]
