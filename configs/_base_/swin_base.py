@@ -1,4 +1,4 @@
-# Foundation X's network: Swin-B by the published rule of shifting (none where one window covers the map), DINO with six
+# Swin-B by the published rule of shifting (none where one window covers the map), DINO with six
 # encoder and decoder layers, UPerNet (docs/methods/foundation_x.md, "1 Network").
 model = dict(
     backbone=dict(

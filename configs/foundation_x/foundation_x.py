@@ -5,7 +5,8 @@ _base_ = ["../_base_/swin_base.py", "../_base_/eleven_datasets.py", "../_base_/s
 
 name = "foundation_x"
 image_size = 224
-model = dict(detection=dict(proposal_loss_weight=0.0))
+# Windows are always shifted, as in the released network.
+model = dict(backbone=dict(type="mmdet.SwinTransformer"), detection=dict(proposal_loss_weight=0.0))
 schedule = dict(cycles=150)
 teacher = dict(momentum=0.8, update="phase")
 consistency = dict(weight=0.5)

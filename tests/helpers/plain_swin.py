@@ -142,3 +142,14 @@ def randomise(module: nn.Module, seed: int) -> nn.Module:
         centre = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0  # the factors of a norm
         parameter.data = centre + torch.randn(parameter.shape, generator=generator) * 0.3
     return module.eval()
+
+
+def as_built_by(name: str, network: nn.Module) -> nn.Module:
+    """A Swin as the code of ACE and Lamps builds it: always shifted, norms with eps 1e-6. Others stay as they are."""
+    if isinstance(network, PlainSwin):
+        fixed = name.split()[0] in ("ace", "lamps")
+        network.always_shift = fixed
+        for module in network.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = 1e-6 if fixed else 1e-5
+    return network

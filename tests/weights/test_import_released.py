@@ -61,6 +61,7 @@ def test_imported_backbone_gives_the_features_of_a_plain_swin(released, tmp_path
         config = json.loads(stored.metadata()["backbone"])
     backbone = Backbone(config).eval()
     load_backbone(backbone.net, tmp_path / "out/backbone.safetensors")
+    reference.always_shift = kind != "ark"
     with torch.no_grad():
         pooled = backbone(IMAGES)[-1].mean((2, 3))
     torch.testing.assert_close(pooled, reference(IMAGES), atol=1e-5, rtol=1e-5)

@@ -16,6 +16,7 @@ from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.weights.imports.imported import open_subject
+from tests.helpers.plain_swin import as_built_by
 from tests.helpers.released_files import SIZE, save
 from tests.helpers.selfsup_released import FILES, networks
 from tests.helpers.selfsup_tiny import tiny_selfsup
@@ -60,7 +61,7 @@ def test_linear_probes_start_from_the_source_network(name, imported, plain, data
     subject = open_subject(imported[name], "phantom_labels").model("teacher")
     with torch.no_grad():
         pooled = subject(IMAGES)[-1].mean((2, 3))
-    torch.testing.assert_close(pooled, plain[FILES[name][1]][0](IMAGES), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pooled, as_built_by(name, plain[FILES[name][1]][0])(IMAGES), atol=1e-5, rtol=1e-5)
     rows = judge(imported[name], data, tmp_path / "linear", "linear")
     assert any(row["class"] == "mean" and 0 <= float(row["value"]) <= 1 for row in rows)
 
