@@ -72,7 +72,7 @@ def _with_sharing(cards: Sequence[Card], catalog: Catalog) -> list[Card]:
     """The cards and all others of the catalogue that share a folder or a file with one of them."""
     chosen = {card.name: card for card in cards}
     paths = set().union(*(_paths(card) for card in chosen.values()))
-    others = [catalog.card(name).published_form() for name in catalog.names() if name not in chosen]
+    others = [card.published_form() for name, card in catalog.valid().items() if name not in chosen]
     while others:
         sharing = [card for card in others if _paths(card) & paths]
         if not sharing:

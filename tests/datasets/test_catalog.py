@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from foundationx.apps.cli.main import main
 from foundationx.core.errors import CardError
 from foundationx.datasets.annotations import open_reader
 from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.fusion.fuse import fuse
+from foundationx.datasets.fusion.recipe import Recipe
 from tests.helpers.reader_cards import Folder, card_values
 
 OWN = Catalog(default_folders()[:1])
@@ -74,3 +77,66 @@ def test_an_unknown_name_gets_a_hint():
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(CardError, match="nowhere"):
         Catalog([Path(tmp_path / "nowhere")])
+
+
+BROKEN = {
+    "no YAML": "name: [",
+    "a key twice": "name: broken\nname: broken\n",
+    "no card": "- 1\n",
+    "a key that no card has": yaml.safe_dump(card_values("coco", ["A"]) | {"name": "broken", "raeder": 1}),
+    "another name": yaml.safe_dump(card_values("coco", ["A"])),
+    "an unknown concept": yaml.safe_dump(
+        card_values("coco", [{"name": "A", "canonical": "pneumonja"}]) | {"name": "broken"}
+    ),
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_card_is_named_and_passed_over_by_every_command_over_the_registry(
+    content, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "broken.yml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(card_values("coco", ["A"]) | {"access": "open"}))
+    monkeypatch.delenv("FOUNDATIONX_REGISTRY", raising=False)
+    registry = ["--registry", str(tmp_path)]
+    commands = {
+        "list": ["data", "list", *registry],
+        "portal": ["data", "portal", "--out", str(tmp_path / "p.html"), *registry],
+        "fuse": ["data", "fuse", "recipes/commercial_use", "--out", str(tmp_path / "fused"), *registry],
+    }
+    for name, command in commands.items():
+        monkeypatch.setenv("FOUNDATIONX_REGISTRY", "")
+        assert main(command) == 0, name
+        printed = capsys.readouterr()
+        assert "passed over: card broken" in printed.err and "broken.yml" in printed.err
+        if name == "list":
+            assert "tiny" in printed.out and "vindr_cxr" in printed.out
+    assert "Tiny" in (tmp_path / "p.html").read_text()
+    monkeypatch.setenv("FOUNDATIONX_REGISTRY", "")
+    assert main(["data", "show", "broken", *registry]) == 2  # what needs the card fails by its name
+    assert "broken.yml" in capsys.readouterr().err
+
+
+def test_a_broken_vocabulary_is_passed_over_too(tmp_path):
+    (tmp_path / "vocabulary").mkdir()
+    (tmp_path / "vocabulary" / "own.yaml").write_text("thing: {title: Thing, kind: nonsense}\n")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(card_values("coco", ["A"])))
+    catalog = Catalog([*default_folders()[:1], tmp_path])
+    assert "tiny" in catalog.valid() and "vindr_cxr" in catalog.valid()
+    (error,) = catalog.faults().values()
+    assert "own.yaml" in str(error) and "thing" in str(error)
+
+
+def test_a_private_card_joins_a_recipe_only_if_it_is_named(tmp_path):
+    values = card_values("coco", ["A"], file="a.json") | {"access": "private"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "public.yaml").write_text(yaml.safe_dump(values | {"name": "public", "access": "open"}))
+    catalog = Catalog([tmp_path])
+
+    def kept(**cards):
+        recipe = Recipe.model_validate({"name": "r", "cards": cards})
+        return {decision.record.name for decision in fuse(recipe, catalog).decisions if decision.kept}
+
+    assert kept() == kept(allow=["*"]) == {"public"}
+    assert kept(allow=["*", "tiny"]) == {"public", "tiny"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from foundationx.apps.cli.options import add_data_root, wide_console
+from foundationx.apps.cli.options import add_data_root, print_card_faults, wide_console
 
 if TYPE_CHECKING:
     from foundationx.curation.check.report import CheckReport
@@ -62,8 +62,10 @@ def run(options: argparse.Namespace) -> int:
     if options.card == ALL:
         if options.root is not None:
             raise ConfigError("--root", "is given for all cards", "one card", "name the card, or leave --root out")
-        names = [name for name in catalog.names() if (options.data_root / catalog.card(name).root).is_dir()]
-        absent = len(catalog.names()) - len(names)
+        cards = catalog.valid()
+        names = [name for name, card in cards.items() if (options.data_root / card.root).is_dir()]
+        print_card_faults(catalog)
+        absent = len(cards) - len(names)
         console.print(f"{len(names)} datasets are in {options.data_root}, {absent} are not", highlight=False)
         if not names:
             raise ConfigError("--data-root", f"{options.data_root} holds no dataset", "datasets", "correct the folder")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from foundationx.apps.cli.options import add_tables, wide_console
+from foundationx.apps.cli.options import add_registry, add_tables, print_card_faults, wide_console
 
 if TYPE_CHECKING:
     from foundationx.datasets.fusion.fuse import Fusion
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="recipe (YAML file), or the name of one that comes with the package")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add_tables(parser)
+    add_registry(parser)
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="train only on datasets found here (default: all selected)"
     )
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     catalog = Catalog()
     recipe = load_recipe(find_config(options.recipe), catalog.vocabulary)
     fusion = fuse(recipe, catalog, options.table, options.data_root)
+    print_card_faults(catalog)
     console = wide_console()
     try:
         write_fusion(

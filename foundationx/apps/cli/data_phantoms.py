@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from foundationx.apps.cli.options import add_registry, print_card_faults
+
 HELP = "generate the phantom datasets, or phantom copies of published datasets in their layout"
 EXAMPLE = "foundationx data phantoms data/phantoms --images 100"
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, metavar="N", help=f"images per dataset (default: {DATASETS}; {COPIES} in a copy)"
     )
     parser.add_argument("--size", type=int, default=256, metavar="PIXELS", help="height and width of an image")
+    add_registry(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the generated patients")
 
 
@@ -47,7 +50,9 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.phantoms.copy import write_copies
 
     images = COPIES if options.images is None else options.images
-    written = write_copies(options.folder, names, Catalog(), images=images, size=options.size, seed=options.seed)
+    catalog = Catalog()
+    written = write_copies(options.folder, names, catalog, images=images, size=options.size, seed=options.seed)
+    print_card_faults(catalog)
     print(f"phantom copies of {', '.join(written)}: {options.folder}")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foundationx.apps.cli.options import add_tables
+from foundationx.apps.cli.options import add_registry, add_tables, print_card_faults
 
 HELP = "write the discovery portal, a page to find, compare and choose datasets"
 EXAMPLE = "foundationx data portal --out portal.html"
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write, e.g. portal.html")
     add_tables(parser)
+    add_registry(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.datasets.fusion.portal import portal_page
 
     require_file(options.out)
-    write_atomically(options.out, portal_page(Catalog(), options.table))
+    catalog = Catalog()
+    write_atomically(options.out, portal_page(catalog, options.table))
+    print_card_faults(catalog)
     print(f"written: {options.out} (open it in a browser; it needs no server)")
     return 0

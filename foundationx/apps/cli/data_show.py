@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from foundationx.apps.cli.options import add_registry
+
 HELP = "print one dataset card"
 EXAMPLE = "foundationx data show vindr_cxr"
 
@@ -11,6 +13,7 @@ EXAMPLE = "foundationx data show vindr_cxr"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
     parser.add_argument("card", help="name of the card")
+    add_registry(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from foundationx.datasets.cards.catalog import Catalog
 
 PIPE_WIDTH = 160
 """Columns of a table that is not shown on a terminal."""
@@ -42,6 +48,7 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Folder of the datasets."""
     parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR", help="folder with the datasets")
+    add_registry(parser)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +102,35 @@ def parse_options(pairs: list[str]) -> dict[str, object]:
             raise ConfigError("--cfg-options", f"found {pair!r}", "KEY=VALUE")
     parser.add_argument("--pairs", nargs="*", action=DictAction)
     return parser.parse_args(["--pairs", *pairs]).pairs or {} if pairs else {}
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """Folders of cards outside of the project."""
+    parser.add_argument(
+        "--registry",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="further folder of cards, as in the environment variable FOUNDATIONX_REGISTRY; may be repeated",
+    )
+
+
+def use_registries(options: argparse.Namespace) -> None:
+    """Adds the folders of ``--registry`` to the environment, which processes of a run inherit."""
+    import os
+
+    from foundationx.datasets.cards.catalog import ENVIRONMENT
+
+    if folders := getattr(options, "registry", []):
+        known = [folder for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
+        os.environ[ENVIRONMENT] = os.pathsep.join([*known, *(str(folder.resolve()) for folder in folders)])
+
+
+def print_card_faults(catalog: Catalog) -> None:
+    """Names every card that was passed over because it is invalid, on standard error."""
+    for name, error in catalog.faults().items():
+        print(f"passed over: card {name}\n{textwrap.indent(str(error), '  ')}", file=sys.stderr)
 
 
 def wide_console() -> Console:

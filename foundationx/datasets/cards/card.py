@@ -241,7 +241,9 @@ class Card(Part):
     title: str
     home: str | None = None
     licence: Licence
-    access: Literal["open", "registration", "credentialed", "generated"]
+    access: Literal["open", "registration", "credentialed", "generated", "private"] = Field(
+        description="how the data can be had; private: one's own, which joins a recipe only if that names the card"
+    )
     citation: str | None = None
     notes: str | None = Field(None, description="what users of the data should know")
     parent: str | None = Field(None, description="card of the dataset whose images this one re-uses")

@@ -61,6 +61,8 @@ def _allowed_by_name(record: Record, recipe: Recipe) -> Answer | None:
     for pattern in recipe.cards.deny:
         if any(fnmatchcase(name, pattern) for name in names):
             return Answer("cards.deny", "fails", f"{pattern!r} matches it")
+    if record.access == "private" and record.name not in (recipe.cards.allow or ()):
+        return Answer("cards.allow", "fails", "is private and not named there")
     if recipe.cards.allow is None:
         return None
     listed = any(fnmatchcase(name, pattern) for name in names for pattern in recipe.cards.allow)

@@ -58,10 +58,9 @@ def fuse(recipe: Recipe, catalog: Catalog, tables: Sequence[Path] = (), data_roo
 
     Raises:
         RecipeError: A table cannot be read, or the recipe names an unknown dataset.
-        CardError: A card is invalid.
     """
     rows = [record for path in tables for record in read_table(path, catalog.vocabulary)]
-    cards = [catalog.card(name) for name in catalog.names()]
+    cards = list(catalog.valid().values())
     decisions = select(harmonise(cards, catalog.vocabulary, rows), recipe, catalog.vocabulary)
     entries = entries_of(decisions, recipe, catalog, data_root)
     training = [(entry.card, entry.tasks) for entry in entries if entry.card is not None and entry.tasks]

@@ -20,7 +20,7 @@ from foundationx.datasets.cards.vocabulary import Vocabulary
 from foundationx.datasets.fusion.aliases import DIMENSIONS, MODALITIES, OTHER, TASKS, compact, modalities_of, tasks_of
 
 Policy = Literal["keep", "drop", "warn"]
-Access = Literal["open", "registration", "credentialed", "application", "generated"]
+Access = Literal["open", "registration", "credentialed", "application", "generated", "private"]
 
 Choices = Annotated[tuple[str, ...], BeforeValidator(lambda value: () if value is None else value)]
 """Accepted values; null or empty: all."""

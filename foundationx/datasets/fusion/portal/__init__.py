@@ -51,7 +51,7 @@ def portal_facts(catalog: Catalog, tables: Sequence[Path] = ()) -> dict[str, Any
     Generated datasets are left out, since they are for testing only.
     """
     rows = [record for path in tables for record in read_table(path, catalog.vocabulary)]
-    cards = {name: catalog.card(name) for name in catalog.names()}
+    cards = catalog.valid()
     public = [card for card in cards.values() if card.access != "generated"]
     records = harmonise(public, catalog.vocabulary, rows)
     return {
