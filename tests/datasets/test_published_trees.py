@@ -20,7 +20,7 @@ from tests.helpers.published_tree import PublishedTree
 
 @pytest.fixture
 def tree(tmp_path):
-    return lambda card: PublishedTree(tmp_path, card)
+    return lambda card, top="": PublishedTree(tmp_path, card, top)
 
 
 def present(table: Annotations) -> list[set[str]]:
@@ -59,7 +59,7 @@ def test_candid_ptx_has_images_without_suffix_and_patients_in_the_column_filenam
 
 
 def test_chestdr_is_the_training_split_of_the_challenge(tree):
-    data = tree("chestdr")
+    data = tree("chestdr", "MedFMC_train/chest")
     classes = [item.name for item in data.card.tasks[Task.CLASSIFICATION].classes]
     forms = ("5B91F7{:05d}CE2.png", "DX.1.2.840.{:05d}.png", "CR.1.2.156.{:05d}.png")
     names = [forms[k % 3].format(k) for k in range(2140)]
@@ -152,11 +152,10 @@ def test_chexpert_as_its_batches_are_put_together(tree, card, top):
 
 
 def test_covidgr_unpacks_to_a_folder_of_its_own(tree):
-    data = tree("covidgr")
+    data = tree("covidgr", "COVIDGR_1.0")
     data.images(f"{folder}/{folder}_{k}.jpg" for folder in "NP" for k in range(426))
     data.stray("N", "P")
     data.table("severity.csv", ["image", "severity"], [(f"P_{k}.jpg", "MILD") for k in range(425)])
-    assert data.path.name == "COVIDGR_1.0"
     report = data.check()
     assert report.labels["classification"]["COVID-19"] == {"present": 426, "absent": 426, "unknown": 0}
 
@@ -274,7 +273,7 @@ def montgomery(data: PublishedTree) -> list[str]:
 
 
 def test_montgomery_has_patients_sides_and_135_patients(tree):
-    data = tree("montgomery")
+    data = tree("montgomery", "MontgomerySet")
     names = montgomery(data)
     assert len(names) == 138
     report = data.check()
@@ -288,7 +287,7 @@ def test_montgomery_has_patients_sides_and_135_patients(tree):
 
 
 def test_crass_as_pairs_of_headers_and_pixels(tree):
-    data = tree("crass")
+    data = tree("crass", "CRASS")
     data.images(f"{folder}/{k:04d}.mhd" for folder in ("data_train", "data_test") for k in range(6))
     data.masks(f"mask_mhd/{k:04d}.mhd" for k in range(5))
     data.stray("data_train", "mask_mhd")

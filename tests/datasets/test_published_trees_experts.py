@@ -12,7 +12,7 @@ from tests.helpers.published_tree import PublishedTree
 
 @pytest.fixture
 def tree(tmp_path):
-    return lambda card: PublishedTree(tmp_path, card)
+    return lambda card, top="": PublishedTree(tmp_path, card, top)
 
 
 def known(table: Annotations) -> list[dict[str, float]]:
@@ -108,7 +108,7 @@ def test_four_findings_of_nih_adjudicated(tree):
 
 
 def test_grades_of_taix_ray(tree):
-    data = tree("taix_ray")
+    data = tree("taix_ray", "TAIX-Ray")
     uids = [f"{k:064x}" for k in range(1, 5)]
     data.images(f"data/{uid}.png" for uid in uids)
     data.stray("data", "metadata")

@@ -47,11 +47,12 @@ class PublishedTree:
     Args:
         data_root: Folder of all datasets.
         card: Name of a card of the registry.
+        top: Folder that the archive unpacks to, inside the card's folder.
     """
 
-    def __init__(self, data_root: Path, card: str):
+    def __init__(self, data_root: Path, card: str, top: str = ""):
         self.data_root, self.card = data_root, CATALOG.card(card)
-        self.path = data_root / self.card.root
+        self.path = data_root / self.card.root / top
         self.path.mkdir(parents=True, exist_ok=True)
 
     def images(self, names: Iterable[str], height: int = 24, width: int = 32) -> None:

@@ -125,10 +125,11 @@ class LayoutContext:
         named = dict.fromkeys(self.spec.leave_out, "") | {self.options.image_column: self.name(image)}
         cells = named | self.cells(image) | dict(cells)
         labels = dict(labels or {})
-        for number, join in enumerate(self.spec.join):
+        joins = [(file.card.root, *item) for file in self.task_files for item in enumerate(file.spec.join)]
+        for root, number, join in joins:
             key = {column: cells.get(column, f"{image.number:05d}") for column in join.on}
             cells |= key
-            other = self.writer.table(os.path.normpath(f"{self.card.root}/{join.file}"))
+            other = self.writer.table(os.path.normpath(f"{root}/{join.file}"))
             other.put(tuple(key.values()), key | (labels if number == 0 else {}))
         self.table.put((self.path(image), tag), cells if self.spec.join else cells | labels)
 

@@ -18,13 +18,15 @@ def write(context: LayoutContext) -> None:
     options = context.options
     readers = READERS if options.reader_column is not None else ("",)
     for image in context.images:
+        height, width = context.shape(image)
+        size = dict(zip(options.size_columns, (str(width), str(height)), strict=False))
         for number, reader in enumerate(readers):
             who = {options.reader_column: reader} if reader else {}
             rows = _boxes(context, image, doubtful=bool(reader) and number == 0)
             if not rows and options.empty_column is not None:
                 rows = [_empty_row(context)]
             for index, row in enumerate(rows):
-                context.row(image, (reader, index), who | row)
+                context.row(image, (reader, index), who | size | row)
     context.add_filtered_rows()
 
 

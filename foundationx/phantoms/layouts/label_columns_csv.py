@@ -36,7 +36,7 @@ def _column(context: LayoutContext, item: ClassSpec) -> str:
 
 def _seen(context: LayoutContext, image: ImageTruth, item: ClassSpec, reader: int) -> str:
     state = context.state(image, item)
-    return "1" if state or (state is None and reader == 0) else "0"
+    return _written(context, bool(state or (state is None and reader == 0)))
 
 
 def _cell(context: LayoutContext, image: ImageTruth, item: ClassSpec) -> str:
@@ -46,6 +46,18 @@ def _cell(context: LayoutContext, image: ImageTruth, item: ClassSpec) -> str:
     if image.unlabelled and options.blank == "unknown":
         return ""
     if state is None:
-        return uncertain or ("" if options.blank == "unknown" else "0")
-    absent = "" if options.blank == "negative" and image.number % 2 else "0"
-    return "1" if state else absent
+        return uncertain or ("" if options.blank == "unknown" else _written(context, False))
+    if not state and options.blank == "negative" and image.number % 2:
+        return ""
+    return _written(context, bool(state))
+
+
+def _written(context: LayoutContext, present: bool) -> str:
+    """How the card's cells say present or absent: a word, a grade, 1 or 0."""
+    options, meaning = context.options, "present" if present else "absent"
+    word = next((word for word, said in options.words.items() if said == meaning), None)
+    if word is not None:
+        return str(word)
+    if options.present_from is None:
+        return "1" if present else "0"
+    return f"{options.present_from if present else options.absent_to:g}"
