@@ -107,6 +107,10 @@ class Images:
 
     def _existing(self, paths: Sequence[str]) -> list[str | None]:
         """The paths, None for those that do not exist."""
+        first, last = (path.rpartition("/")[0] for path in (min(paths, default=""), max(paths, default="")))
+        start = len(first) + 1 if first else 0
+        if first == last and self._files_if_inside(first).issuperset([path[start:] for path in paths]):
+            return list(paths)  # what lies between two paths of one folder begins with that folder
         found: list[str | None] = []
         listings, known, names = self._listings, "\0", frozenset[str]()
         for path in paths:
@@ -324,16 +328,22 @@ def _list_files(folder: str, dataset: DatasetFolder) -> frozenset[str]:
     """Regular files of a folder, and links to such inside the data root. Raises DataError if it cannot be listed."""
     if (packed := stores.listing(folder)) is not None:
         return frozenset(image_files(packed[0]))
+    names: list[str] = []
+    links: set[str] = set()
     try:
         with os.scandir(folder) as entries:
-            links = {entry.name: entry.is_symlink() for entry in entries if _is(entry.is_file)}
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    names.append(entry.name)
+                elif entry.is_symlink() and _is(entry.is_file):
+                    links.add(entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except OSError as error:
         found = f"cannot be listed ({error.strerror})"
         raise DataError(folder[:200], found, "a readable folder", "check its name and permissions") from None
-    names = image_files(links)
-    return frozenset(name for name in names if not links[name] or dataset.contains(os.path.join(folder, name)))
+    links = {name for name in links if dataset.contains(os.path.join(folder, name))}
+    return frozenset(image_files([*names, *links]))
 
 
 def _is(kind: Callable[[], bool]) -> bool:

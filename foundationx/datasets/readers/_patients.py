@@ -86,7 +86,7 @@ class Patients:
             values: Sequence[str] = columns[self._key.column]
         else:
             search = self._pattern.search if self._pattern is not None else re.compile("()").search
-            values = [match.group(1) or "" if (match := search(image)) else "" for image in images]
+            values = [match[1] or "" if match else "" for match in map(search, images)]
         named = {value: self._named(self._first_of.get(value, value), None) if value else None for value in set(values)}
         return [named[value] for value in values]
 

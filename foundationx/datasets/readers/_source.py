@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -310,12 +310,13 @@ class Source:
         """
         columns = {column: table.cells[column] for column in self.row_columns}
         found = self.images.paths(table.cells[image_column], columns)
-        paths = [path or "" for path in found]
+        paths = [path or "" for path in found] if None in found else cast(list[str], found)
         published = [self.images.published.get(path, path) for path in paths] if self.images.published else paths
         named = self._patients.names(published, columns)
-        patients = [patient or "" for patient in named]
+        patients = [patient or "" for patient in named] if None in named else cast(list[str], named)
         splits, wrong = self._splits.splits(published, columns)
-        wrong |= _are_none(found) | _are_none(named) | self._repeated(paths)
+        distinct = dict.fromkeys(paths)
+        wrong |= _are_none(found) | _are_none(named) | self._repeated(paths, distinct)
         if special is not None:
             wrong |= special
         if self.part.split is not None:
@@ -323,7 +324,7 @@ class Source:
         start = 0
         for stop in [*np.flatnonzero(wrong).tolist(), len(paths)]:
             if start < stop:
-                added = dict.fromkeys(paths[start:stop])
+                added = distinct if stop - start == len(paths) else dict.fromkeys(paths[start:stop])
                 self._images = {**self._images, **added} if self._images else added
                 self._rows.extend_rows(f"{table.name} row", table.lines[start:stop])
                 self._labels.append(labels[start:stop])
@@ -334,13 +335,12 @@ class Source:
             start = stop + 1
         return ~wrong
 
-    def _repeated(self, paths: Sequence[str]) -> np.ndarray:
+    def _repeated(self, paths: Sequence[str], distinct: dict[str, None]) -> np.ndarray:
         """(N,) bool, whether an image was added before or is in an earlier row."""
-        seen: set[str] = set(paths)
-        if len(seen) == len(paths) and self._images.keys().isdisjoint(seen):
-            return np.zeros(len(paths), dtype=bool)
-        seen = set(self._images)
         repeated = np.zeros(len(paths), dtype=bool)
+        if len(distinct) == len(paths) and self._images.keys().isdisjoint(paths):
+            return repeated
+        seen = set(self._images)
         for index, path in enumerate(paths):
             repeated[index] = path in seen
             seen.add(path)

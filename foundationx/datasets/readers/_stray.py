@@ -5,6 +5,7 @@ Every listing of a folder passes over them, so that no reader takes them for an 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 _FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "ntuser.ini"})
@@ -41,24 +42,19 @@ def image_files(names: Iterable[str]) -> list[str]:
 
     The pixels of a MetaImage pair are left out beside their header: ``a.raw`` beside ``a.mhd``.
     """
-    kept = _without_stray(names)
+    names = list(names)
+    if {name[0] for name in names}.isdisjoint(".~") and {name[-4:] for name in names} <= _usual_endings():
+        return names
+    kept = [name for name in names if not is_stray_file(name)]
     headers = {name[:-4].lower() for name in kept if name.lower().endswith(".mhd")}
     return [name for name in kept if not (headers and _stem_of_pixels(name) in headers)]
 
 
-def _without_stray(names: Iterable[str]) -> list[str]:
-    """The names that :func:`is_stray_file` does not reject; a folder with a million files has few different endings."""
-    kept: list[str] = []
-    harmless: dict[str, bool] = {}
-    for name in names:
-        _, dot, ending = name.rpartition(".")
-        if ending not in harmless:
-            harmless[ending] = ending.lower() != "gz" and not is_stray_file(
-                f"a.{ending}"
-            )  # .csv.gz is stray, .nii.gz not
-        if (dot and harmless[ending] and name[0] not in ".~") or not is_stray_file(name):
-            kept.append(name)
-    return kept
+@functools.cache
+def _usual_endings() -> frozenset[str]:
+    """Endings of names that need no closer look: a folder may have a million of them."""
+    usual = {".png", ".jpg", ".dcm", ".tif", ".bmp", ".gif", ".PNG", ".JPG", ".DCM"}
+    return frozenset(ending for ending in usual if not is_stray_file(f"a{ending}"))
 
 
 def _stem_of_pixels(name: str) -> str | None:
