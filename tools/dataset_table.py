@@ -9,6 +9,7 @@ from pathlib import Path
 
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.cards.schema import alternatives
 
 MARK = "<!-- Below: python tools/dataset_table.py -->"
 
@@ -43,7 +44,7 @@ def details(card: Card) -> Iterator[str]:
     yield f"- Folder under the data root: `{card.root}`"
     files = {part.file: None for source in card.tasks.values() for part in source.files if part.file}
     if files:
-        yield f"- Files: {', '.join(f'`{file}`' for file in files)}"
+        yield f"- Files: {', '.join(' or '.join(f'`{name}`' for name in alternatives(file)) for file in files)}"
     for key, where in card.evidence.items():
         yield f"- `{key}`: {where}"
     if card.unverified:
