@@ -76,6 +76,14 @@ def test_fast_decodes_a_sample_of_each_folder_and_empty_files_are_detected_every
     ]
 
 
+def test_the_sample_of_a_dataset_with_a_folder_per_image_is_bounded():
+    flat, nested = [f"{index}.png" for index in range(5000)], [f"study{index}/a.png" for index in range(5000)]
+    assert len(pixels.sample_images(flat)) == pixels.SAMPLE
+    chosen = pixels.sample_images(nested)
+    assert len(chosen) == pixels.LARGEST_SAMPLE and {nested[0], nested[-1]} <= chosen
+    assert pixels.sample_images(flat[:7]) == frozenset(flat[:7])
+
+
 def test_smoothed_masks_are_a_warning(tmp_path):
     card = write_layout("shenzhen", tmp_path)
     mask = np.zeros((48, 48), np.uint8)
@@ -119,7 +127,7 @@ def test_results_are_in_order_and_few_are_in_flight(tmp_path):
     in_flight, most, lock = 0, 0, threading.Lock()
 
     class Slow:
-        indices = dict.fromkeys(f"{index}.png" for index in range(60))
+        images = tuple(f"{index}.png" for index in range(60))
 
         def check(self, image):
             nonlocal in_flight, most
@@ -137,7 +145,7 @@ def test_results_are_in_order_and_few_are_in_flight(tmp_path):
             yield result
 
     results = list(pixels.check_images(Slow(), 3, False, watched))
-    assert [result.image for result in results] == list(Slow.indices)
+    assert [result.image for result in results] == list(Slow.images)
     assert most <= 3 * pixels.AHEAD
 
 

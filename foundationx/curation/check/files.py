@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -74,14 +75,16 @@ def unannotated_files(
         Paths relative to the dataset's folder, in alphabetical order.
     """
     named = {image for table in tables.values() for image in table.images}
-    suffixes = {PurePosixPath(image).suffix for image in named}
+    suffixes = {os.path.splitext(image)[1] for image in named}
     named |= {file for task, table in tables.items() for target in table.targets for file in task.facts.files(target)}
     skipped_names = {PurePosixPath(name).name for name in skipped}
     paths = []
     for folder in sorted({image.rpartition("/")[0] for image in named} | set(folders)):
         for name in images.files(folder):
             path = f"{folder}/{name}" if folder else name
-            stem = PurePosixPath(name).stem
-            if PurePosixPath(name).suffix in suffixes and not {name, stem} & skipped_names and path not in named:
+            if path in named:
+                continue
+            stem, suffix = os.path.splitext(name)
+            if suffix in suffixes and not {name, stem} & skipped_names:
                 paths.append(path)
     return sorted(paths)

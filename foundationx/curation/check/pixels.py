@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections import deque
@@ -23,8 +24,11 @@ from foundationx.datasets.stores import store as stores
 AHEAD = 4
 """Images queued per thread; more would only fill the memory."""
 
-SAMPLE = 20
-"""Images of each folder that ``fast`` decodes."""
+SAMPLE, LARGEST_SAMPLE = 20, 200
+"""Images of each folder, and of the whole dataset, that ``fast`` decodes: a dataset may have a folder per image."""
+
+TOGETHER = 500
+"""Files whose size a thread looks up at once."""
 
 _UNUSED_VIEW = 32
 """View size in pixels that a dataset requires; no view is made here."""
@@ -48,6 +52,9 @@ class ImageResult:
 class ImageChecker:
     """Checks the images of a dataset.
 
+    Attributes:
+        images: Images of all tasks, each once, in the order of the annotations.
+
     Args:
         tables: Annotations by task.
         folder: The dataset's folder.
@@ -56,25 +63,27 @@ class ImageChecker:
     def __init__(self, tables: Mapping[Task, Annotations], folder: Path):
         self.folder = folder
         self.datasets = {task: CardDataset(table, folder, ViewPipeline(_UNUSED_VIEW)) for task, table in tables.items()}
-        self.indices: dict[str, dict[Task, int]] = {}
-        for task, table in tables.items():
-            for index, image in enumerate(table.images):
-                self.indices.setdefault(image, {})[task] = index
+        self.images = list(dict.fromkeys(image for table in tables.values() for image in table.images))
+        self._index = {task: {image: n for n, image in enumerate(table.images)} for task, table in tables.items()}
+
+    def tasks(self, image: str) -> dict[Task, int]:
+        """The tasks that have an image, and its index in each."""
+        return {task: indices[image] for task, indices in self._index.items() if image in indices}
 
     def row(self, image: str) -> str:
         """The row of the first annotation of an image."""
-        task, index = next(iter(self.indices[image].items()))
+        task, index = next(iter(self.tasks(image).items()))
         return self.datasets[task].annotations.rows[index]
 
     def patient(self, image: str) -> str:
         """The patient of an image."""
-        task, index = next(iter(self.indices[image].items()))
+        task, index = next(iter(self.tasks(image).items()))
         return self.datasets[task].annotations.patients[index]
 
     def check(self, image: str) -> ImageResult:
         """Decodes an image and compares its boxes and masks with it."""
         result, path = ImageResult(image), self.folder / image
-        tasks = tuple(task.value for task in self.indices[image])
+        tasks = tuple(task.value for task in self.tasks(image))
         try:
             content = read_bytes(path)
             result.digest = hashlib.blake2b(content, digest_size=16).digest()
@@ -85,23 +94,24 @@ class ImageChecker:
         if (values == values.flat[0]).all():
             found, fix = f"every pixel is {values.flat[0]}", "look at it; download it again or leave it out"
             result.issues.append(Issue(IssueKind.CONSTANT, Severity.WARNING, image, self.row(image), found, fix=fix))
-        for task, index in self.indices[image].items():
+        for task, index in self.tasks(image).items():
             result.issues += self._target(task, index, values.shape)
         return result
 
-    def check_size(self, image: str) -> ImageResult:
-        """Only checks that the file is not empty."""
-        result, found = ImageResult(image), "the file is empty"
-        try:
-            empty = stores.size_of(self.folder / image) == 0
-        except OSError as error:
-            empty, found = True, f"cannot be opened ({error.strerror})"
-        if empty:
-            issue = Issue(
-                IssueKind.IMAGES, Severity.FAULT, image, self.row(image), found, "an image", "download it again"
-            )
-            result.issues.append(issue)
-        return result
+    def check_sizes(self, images: Sequence[str]) -> list[ImageResult]:
+        """Only checks that files are not empty."""
+        results = [ImageResult(image) for image in images]
+        for result in results:
+            found = "the file is empty"
+            try:
+                empty = stores.size_of(f"{self.folder}/{result.image}") == 0
+            except OSError as error:
+                empty, found = True, f"cannot be opened ({error.strerror})"
+            if empty:
+                where, fix = self.row(result.image), "download it again"
+                issue = Issue(IssueKind.IMAGES, Severity.FAULT, result.image, where, found, "an image", fix)
+                result.issues.append(issue)
+        return results
 
     def _target(self, task: Task, index: int, size: tuple[int, ...]) -> Iterator[Issue]:
         dataset, (height, width) = self.datasets[task], size
@@ -136,12 +146,19 @@ class ImageChecker:
 
 
 def sample_images(images: Iterable[str]) -> frozenset[str]:
-    """At most ``SAMPLE`` images of each folder, evenly spaced."""
+    """At most ``SAMPLE`` images of each folder and ``LARGEST_SAMPLE`` in all, evenly spaced."""
     folders: dict[str, list[str]] = {}
     for image in images:
         folders.setdefault(image.rpartition("/")[0], []).append(image)
-    picks = (files[index] for files in folders.values() for index in np.linspace(0, len(files) - 1, SAMPLE, dtype=int))
-    return frozenset(picks)
+    picks = [image for files in folders.values() for image in _evenly(files, SAMPLE)]
+    return frozenset(_evenly(picks, LARGEST_SAMPLE))
+
+
+def _evenly(images: Sequence[str], most: int) -> list[str]:
+    """At most so many of the images, evenly spaced, with the first and the last."""
+    if len(images) <= most:
+        return list(images)
+    return [images[index] for index in np.linspace(0, len(images) - 1, most, dtype=int)]
 
 
 def check_images(
@@ -158,24 +175,39 @@ def check_images(
         fast: Whether to decode only a sample and check the file size of the other images.
         progress: Wrapper that shows progress: takes the results and their number, yields the results.
     """
-    images = list(checker.indices)
-    chosen = sample_images(images) if fast else frozenset(images)
+    images = checker.images
+    jobs = _fast_jobs(checker, images) if fast else (functools.partial(_checked, checker, image) for image in images)
     with ThreadPoolExecutor(workers) as pool:
-        yield from progress(_in_order(pool, checker, images, chosen, workers * AHEAD), len(images))
+        yield from progress(_in_order(pool, jobs, workers * AHEAD), len(images))
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, checker: ImageChecker, images: Sequence[str], chosen: frozenset[str], most: int
-) -> Iterator[ImageResult]:
-    """Results in the order of the images, with at most ``most`` of them in flight."""
-    pending: deque[Future[ImageResult]] = deque()
-    remaining = iter(images)
+Job = Callable[[], list[ImageResult]]
+
+
+def _checked(checker: ImageChecker, image: str) -> list[ImageResult]:
+    return [checker.check(image)]
+
+
+def _fast_jobs(checker: ImageChecker, images: Sequence[str]) -> Iterator[Job]:
+    """Decodes a sample of the images, and looks up the sizes of those between."""
+    chosen = sample_images(images)
+    for is_chosen, group in itertools.groupby(images, chosen.__contains__):
+        if is_chosen:
+            yield from (functools.partial(_checked, checker, image) for image in group)
+        else:
+            while some := list(itertools.islice(group, TOGETHER)):
+                yield functools.partial(checker.check_sizes, some)
+
+
+def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Job], most: int) -> Iterator[ImageResult]:
+    """Results in the order of the jobs, with at most ``most`` of them in flight."""
+    pending: deque[Future[list[ImageResult]]] = deque()
     while True:
-        for image in itertools.islice(remaining, most - len(pending)):
-            pending.append(pool.submit(checker.check if image in chosen else checker.check_size, image))
+        for job in itertools.islice(jobs, most - len(pending)):
+            pending.append(pool.submit(job))
         if not pending:
             return
-        yield pending.popleft().result()
+        yield from pending.popleft().result()
 
 
 def issues_with_duplicates(checker: ImageChecker, results: Iterable[ImageResult]) -> Iterator[Issue]:
