@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the schema."""
     from foundationx.core.strict_json import to_json
-    from foundationx.datasets.cards.card import Card
+    from foundationx.datasets.card_schema import card_schema
 
-    print(to_json(Card.json_schema(), indent=2, ascii_only=False))
+    print(to_json(card_schema(), indent=2, ascii_only=False))
     return 0

@@ -13,10 +13,13 @@ class OtherNames(ReaderOptions):
 
     ignore: tuple[str, ...] = Field(
         (),
+        examples=[["Artefact"]],
         description="names that carry no information about the classes: an image with nothing else marked is unknown",
     )
     other: tuple[str, ...] = Field(
-        (), description="names that are no class, in images that were searched for all classes: those are absent"
+        (),
+        examples=[["Support device"]],
+        description="names that are no class, in images that were searched for all classes: those are absent",
     )
 
 

@@ -19,6 +19,7 @@ class SizedOptions(ReaderOptions):
 
     reference_size: Literal["image", "unit"] | tuple[Pixels, Pixels] | tuple[str, str] = Field(
         "image",
+        examples=[[1024, 1024]],
         description="width and height of the image in whose pixels the coordinates are: numbers ([1024, 1024]) or "
         "columns ([width, height]); image: the file as it is; unit: coordinates are shares from 0 to 1",
     )

@@ -22,9 +22,11 @@ PROVIDES = frozenset({"labels", "boxes"})
 class Options(OtherNames, SizedOptions):
     """Columns, format of the boxes, and the meaning of an image without a box of a class."""
 
-    image_column: str
+    image_column: str = Field(description="column that names the image", examples=["image"])
     class_column: str | None = Field(None, description="null: every box is of the card's only class")
-    box_columns: tuple[str, str, str, str]
+    box_columns: tuple[str, str, str, str] = Field(
+        description="columns of the four numbers, in the order of box_layout"
+    )
     box_layout: Literal["xywh", "xyxy", "cxcywh"] = Field(
         description="xywh: corner and size, xyxy: two corners, cxcywh: centre and size"
     )
@@ -37,7 +39,9 @@ class Options(OtherNames, SizedOptions):
         None, description="column of the readers' names; several readers may mark one object"
     )
     agreement: Agreement = Field("majority", description="how many readers make an object")
-    agreement_iou: float = Field(0.5, gt=0, le=1, description="minimum IoU of two readers' boxes of one object")
+    agreement_iou: float = Field(
+        0.5, gt=0, le=1, examples=[0.4], description="minimum IoU of two readers' boxes of one object"
+    )
 
     @model_validator(mode="after")
     def _empty_column_has_values(self) -> Options:

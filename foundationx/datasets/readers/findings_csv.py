@@ -20,9 +20,9 @@ PROVIDES = frozenset({"labels"})
 class Options(ReaderOptions):
     """Columns, and findings that are not classes."""
 
-    image_column: str
-    findings_column: str
-    separator: str = Field("|", min_length=1)
+    image_column: str = Field(description="column that names the image", examples=["image"])
+    findings_column: str = Field(description="column with all findings of the image")
+    separator: str = Field("|", min_length=1, description="what stands between two findings")
     trim: str = Field("", description="characters to strip from a cell and its names, e.g. []'")
     negative: tuple[str, ...] = Field((), description="findings that mean that all classes are absent (No Finding)")
     other: tuple[str, ...] = Field(
@@ -38,6 +38,7 @@ class Options(ReaderOptions):
     )
     undecided: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
+        examples=[{"Pneumonia": ["COVID-19"]}],
         description="classes that a finding leaves unknown, e.g. {Pneumonia: [COVID-19]} if it may be either",
     )
     unlisted: Literal["error", "ignore"] = Field(

@@ -28,8 +28,8 @@ _SOFT, _INVALID = 2.0, 3.0
 class Options(ReaderOptions):
     """Column of the image, and the meaning of blank and uncertain cells. Published class names are columns."""
 
-    image_column: str
-    blank: Literal["unknown", "negative"] = "unknown"
+    image_column: str = Field(description="column that names the image", examples=["image"])
+    blank: Literal["unknown", "negative"] = Field("unknown", description="meaning of an empty cell")
     blank_row: Literal["blank", "unknown"] = Field(
         "blank",
         description="meaning of a row without any label: that of its blank cells, or that the image was not labelled, "
@@ -38,7 +38,7 @@ class Options(ReaderOptions):
     uncertain: Literal["ignore", "zeros", "ones", "lsr_ones"] = Field(
         "ignore", description="unknown, absent, present, or a soft label drawn once per image and class"
     )
-    uncertain_value: float = -1.0
+    uncertain_value: float = Field(-1.0, examples=[-9.0], description="the number of an uncertain label")
     words: dict[str, Literal["present", "absent", "unknown"]] = Field(
         default_factory=dict, description="meaning of cells that are words, e.g. {YES: present, NO: absent}"
     )

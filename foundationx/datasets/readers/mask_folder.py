@@ -24,7 +24,7 @@ class Options(ReaderOptions):
     )
     mask_name: str = Field("{image_stem}.png", description="name of a mask, with {image_stem} or {image_name}")
     positive: int | None = Field(None, ge=0, le=255, description="pixel value of the class; null: any but 0")
-    ignore: int | None = Field(None, ge=0, le=255, description="pixel value of unknown pixels")
+    ignore: int | None = Field(None, ge=0, le=255, examples=[128], description="pixel value of unknown pixels")
     scaled: bool = Field(False, description="whether a mask may differ in size from its image")
 
     @field_validator("mask_name")

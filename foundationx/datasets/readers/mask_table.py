@@ -19,16 +19,24 @@ PROVIDES = frozenset({"masks"})
 class Options(ReaderOptions):
     """Columns, the meaning of mask pixels, and the meaning of a missing row."""
 
-    image_column: str
-    mask_column: str
-    class_column: str | None = Field(None, description="null: every mask is of the card's only class")
-    positive: int | None = Field(None, ge=0, le=255, description="pixel value of the class; null: any but 0")
-    ignore: int | None = Field(None, ge=0, le=255, description="pixel value of unknown pixels")
+    image_column: str = Field(description="column that names the image", examples=["image"])
+    mask_column: str = Field(
+        description="column with the path of the mask, relative to the dataset's folder", examples=["mask"]
+    )
+    class_column: str | None = Field(
+        None, examples=["class"], description="null: every mask is of the card's only class"
+    )
+    positive: int | None = Field(
+        None, ge=0, le=255, examples=[255], description="pixel value of the class; null: any but 0"
+    )
+    ignore: int | None = Field(None, ge=0, le=255, examples=[128], description="pixel value of unknown pixels")
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a row for an image"
     )
     leave_out: tuple[str, ...] = Field(
-        (), description="classes of the file that are not in the card: alone, they leave every class unknown"
+        (),
+        examples=[["Artefact"]],
+        description="classes of the file that are not in the card: alone, they leave every class unknown",
     )
 
 

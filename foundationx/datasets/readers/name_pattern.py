@@ -19,7 +19,7 @@ class Options(ReaderOptions):
 
     pattern: str = Field(description="regular expression on the image's path; group 1 is the label")
     negative: tuple[str, ...] = Field((), description="values that mean that all classes are absent")
-    unknown: tuple[str, ...] = Field((), description="values that mean that every class is unknown")
+    unknown: tuple[str, ...] = Field((), examples=[["x"]], description="values that mean that every class is unknown")
     ignore: str | None = Field(
         None, description="files to skip, as a regular expression that the whole name must match (Thumbs.db)"
     )

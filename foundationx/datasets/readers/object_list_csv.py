@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
 
 from foundationx.core.errors import CardError, DataError
 from foundationx.core.types import MaskPart
@@ -21,8 +22,8 @@ RECTANGLE, ELLIPSE, POLYGON = "0", "1", "2"
 class Options(SizedOptions):
     """Columns. All objects belong to the card's only class."""
 
-    image_column: str
-    objects_column: str
+    image_column: str = Field(description="column that names the image", examples=["image"])
+    objects_column: str = Field(description="column with all objects of the image")
 
 
 def read(source: Source, options: Options) -> None:

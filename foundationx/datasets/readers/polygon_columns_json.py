@@ -20,7 +20,7 @@ PROVIDES = frozenset({"boxes", "masks"})
 class Options(SizedOptions):
     """Column of the image names. The classes' published names are the other columns."""
 
-    image_column: str
+    image_column: str = Field(description="column that names the image", examples=["image"])
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a polygon in an image"
     )

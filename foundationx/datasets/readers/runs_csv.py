@@ -20,7 +20,7 @@ PROVIDES = frozenset({"labels", "boxes", "masks"})
 class Options(ReaderOptions):
     """Columns, format of the runs, and size of the masks."""
 
-    image_column: str
+    image_column: str = Field(description="column that names the image", examples=["image"])
     runs_columns: dict[str, str] = Field(min_length=1, description="column of the runs for each published class name")
     empty: tuple[str, ...] = Field(("-1",), description="cells that mean that the class is absent from the image")
     blank: Literal["unknown", "negative"] = Field("unknown", description="meaning of an empty cell")
