@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from foundationx.core.errors import CheckpointError, ConfigError
@@ -206,7 +207,12 @@ def shift_rule(net: nn.Module) -> str | None:
 
     None if the backbone is no Swin. The two cannot be distinguished by names and shapes of the weights.
     """
-    return {"SwinTransformer": "always", "PublishedSwin": "published"}.get(type(net).__name__)
+    return rule_of(type(net).__name__)
+
+
+def rule_of(name: str) -> str | None:
+    """The rule of shifting of a class, or of ``model.backbone.type``; None if it is no Swin."""
+    return {"SwinTransformer": "always", "PublishedSwin": "published"}.get(name.rpartition(".")[2])
 
 
 Names = Sequence[tuple[str, str]]
@@ -294,6 +300,36 @@ def to_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             renamed[_rename(name, _HUGGING_FACE)] = _pixel_by_pixel(value) if _MERGE.match(name) else value.clone()
     return renamed
+
+
+def from_hugging_face(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Converts the names of ``SwinModel``, ``SwinBackbone`` and models on them (transformers, version 4) to ours.
+
+    Args:
+        tensors: State dict. The prefix ``swin.`` is removed; names that are not Swin's stay as they are.
+
+    Returns:
+        Tensors under our names; name in the file -> our name.
+    """
+    back = [(theirs, ours) for ours, theirs in _HUGGING_FACE if ours != ".attn.w_msa."]
+    stages = [int(match[1]) for name in tensors if (match := re.search(r"encoder\.layers\.(\d+)\.", name))]
+    renamed, names = {}, {}
+    for name in tensors:
+        plain = name.removeprefix("swin.")
+        if match := re.fullmatch(r"hidden_states_norms\.stage(\d+)\.(weight|bias)", plain):
+            new = f"norm{int(match[1]) - 1}.{match[2]}"
+        elif plain.startswith("layernorm."):
+            new = plain.replace("layernorm", f"norm{max(stages, default=0)}")
+        else:
+            new = _rename(plain, back).replace(".attention.self.", ".attn.w_msa.")
+        names[name] = re.sub(r"\.(query|key|value)\.", ".qkv.", new)
+    for name, new in names.items():
+        if ".query." in name:
+            parts = [tensors[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+            renamed[new] = torch.cat(parts)
+        elif ".qkv." not in new:
+            renamed[new] = _channel_by_channel(tensors[name]) if _MERGE.match(new) else tensors[name].clone()
+    return renamed, names
 
 
 def _rename(name: str, names: Names) -> str:

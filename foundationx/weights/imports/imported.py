@@ -32,7 +32,7 @@ from foundationx.models.size_bound import SLACK, at_most
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import Released
 from foundationx.weights.safetensors_file import write_safetensors
-from foundationx.weights.swin import SwinShape
+from foundationx.weights.swin import rule_of
 
 LABELS = Task.CLASSIFICATION
 """The task of imported heads."""
@@ -70,8 +70,8 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
     }
     if released.image_size:
         facts["image_size"] = str(released.image_size)
-    if isinstance(released.shape, SwinShape):
-        facts["shift"] = released.shape.shift
+    if rule := rule_of(released.shape.config()["type"]):
+        facts["shift"] = rule
     write_safetensors(
         {name: value.contiguous() for name, value in released.backbone.items()},
         folder / BACKBONE,

@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,10 +24,12 @@ from torch import Tensor
 from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.types import Task
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.weights.imports.own_exports import KIND as OWN
+from foundationx.weights.imports.own_exports import Facts, facts_of, read_export
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.self_supervised import METHODS, recognise
 from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
-from foundationx.weights.swin import EPS, PATCH_SIZE, SwinShape, from_timm
+from foundationx.weights.swin import EPS, PATCH_SIZE, SwinShape, from_hugging_face, from_timm
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "mimic_cxr_jpg": (
@@ -186,8 +189,8 @@ def _classes_of_card(name: str, where: str) -> tuple[str, ...]:
     return tuple(spec.name for spec in task.classes)
 
 
-KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES)
-"""Kinds of files; ``swin`` and those after it are backbones alone under published names."""
+KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES, OWN)
+"""Kinds of files; ``swin`` and those after it are backbones alone under published names, the last one our exports."""
 
 _X = "backbone.0."
 _DETECTOR = "detector: structured differently here (docs/choices.md), trained from scratch"
@@ -203,6 +206,9 @@ _SKIPPED: tuple[tuple[str, str], ...] = (
     ),
     (r"(transformer|input_proj|label_enc|(bbox|class)_embed_?)\..*", _DETECTOR),
 )
+HUGGING_FACE_WEIGHTS = "model.safetensors"
+"""The weights in a folder of transformers."""
+_HUGGING_FACE = re.compile(r"(swin\.)?embeddings\.patch_embeddings\.")
 _SWIN = re.compile(r"(backbone\.0\.)?patch_embed\.")
 _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
 _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(weight|bias)")
@@ -263,7 +269,7 @@ def read_released(
     """Reads a released file.
 
     Args:
-        path: Released file.
+        path: Released file, or a folder of Hugging Face's transformers.
         kind: One of ``KINDS``, or ``auto``.
         entry: Entry of the file with the weights; None for the published model.
         heads: Datasets of the heads in the file's order; None for the released orders, ``["none"]`` to skip the heads.
@@ -271,13 +277,29 @@ def read_released(
     Raises:
         CheckpointError: The file is damaged, unknown, incomplete or inconsistent.
     """
+    path = path / HUGGING_FACE_WEIGHTS if (path / HUGGING_FACE_WEIGHTS).is_file() else path
     content = read_file(path)
+    facts = facts_of(path, content)
+    if facts is not None:
+        return _own_export(content, facts, path, kind, heads)
     method = recognise(content, kind, entry)
     chosen = METHODS[method].branch if method and not entry and METHODS[method].branch in content else entry
     tensors, chosen, skipped = pick_weights(content, path, chosen)
     if method is None:
         return convert(tensors, str(path), kind, heads, chosen, skipped)
     return _of_method(tensors, method, str(path), heads, chosen, skipped)
+
+
+def _own_export(content: dict[str, Any], facts: Facts, path: Path, kind: str, heads: Sequence[str] | None) -> Released:
+    """A file that ``foundationx export`` wrote."""
+    if kind not in ("auto", OWN):
+        found = f"was exported by foundationx {facts.foundationx}"
+        raise CheckpointError(str(path), found, f"{kind} weights", "leave out --kind or correct it")
+    _no_heads(heads, OWN, str(path))
+    tensors, entry, skipped = pick_weights(content, path)
+    shape, backbone, loaded, initialised = read_export(tensors, facts, str(path))
+    size, mean, std = facts.image_size, facts.mean, facts.std
+    return Released(OWN, entry, shape, backbone, {}, [], size, mean, std, loaded, skipped, initialised)
 
 
 def _of_method(
@@ -330,6 +352,8 @@ def convert(
         _no_heads(heads, detected, where)
     if detected in FAMILIES:
         return _alone(tensors, detected, where, entry, left or {})
+    if detected == "swin" and any(_HUGGING_FACE.match(name) for name in tensors):
+        return _hugging_face_part(tensors, where, entry, left or {})
     read = _swin_part if any(_SWIN.match(name) for name in tensors) else _convnext_part
     released = read(tensors, detected, where, entry, left or {})
     _add_heads(released, tensors, heads, where)
@@ -351,6 +375,22 @@ def _swin_part(tensors: dict[str, Tensor], kind: str, where: str, entry: str, le
         if name not in backbone:
             backbone[name], initialised[name] = _missing(name, measures, shape)
     return Released(kind, entry, shape, backbone, {}, [], size, *_NORMALISATION[kind], loaded, skipped, initialised)
+
+
+def _hugging_face_part(tensors: dict[str, Tensor], where: str, entry: str, left: dict[str, str]) -> Released:
+    """A Swin under the names of transformers."""
+    skipped = dict(left)
+    skipped |= {name: "the classifier, unused" for name in tensors if name.startswith("classifier.")}
+    skipped |= {
+        name: "follows from the window size; recomputed" for name in tensors if name.endswith("relative_position_index")
+    }
+    backbone, loaded = from_hugging_face({name: value for name, value in tensors.items() if name not in skipped})
+    shape, initialised = SwinShape.read(backbone, where), {}
+    for name, measures in shape.shapes().items():
+        if name not in backbone:
+            backbone[name], initialised[name] = _missing(name, measures, shape)
+    mean_and_std = _NORMALISATION["swin"]
+    return Released("swin", entry, shape, backbone, {}, [], None, *mean_and_std, loaded, skipped, initialised)
 
 
 def _convnext_part(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
@@ -380,6 +420,9 @@ def _add_heads(released: Released, tensors: dict[str, Tensor], given: Sequence[s
 def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
     """The kind of a file by its tensor names. Raises CheckpointError if they are those of no released file."""
     names = list(tensors)
+    if any(re.match(r"(backbone\.)?patch_embed\.projection\.", name) for name in names):
+        fix = "model.backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint=FILE)) in a configuration loads it"
+        raise CheckpointError(where, "holds a backbone under the names of mmdet and mmseg", "other names", fix)
     vit = any(name.startswith("blocks.0.") for name in names)  # its patch embedding has Swin's name
     if any(name.startswith(f"{_X}patch_embed.") for name in names):
         shared_decoder = any(re.match(r"transformer\.decoder\.layers\.", name) for name in names)
@@ -391,6 +434,8 @@ def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
         return "ark"
     if family := family_of(tensors):
         return family
+    if any(_HUGGING_FACE.match(name) for name in names) and any(".relative_position_bias_table" in n for n in names):
+        return "swin"
     found = f"names such as {', '.join(names[:3])}"
     raise CheckpointError(where, found, f"names as in {', '.join(KINDS)}", "other backbones are not imported")
 

@@ -24,6 +24,12 @@ TEACHERS = ("teacher", "teacher_model")
 STUDENTS = ("state_dict", "model")
 """Entries of the files of Ark and Foundation X; the teacher is the published model."""
 
+WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes of DataParallel and of ``torch.compile``."""
+
+LIGHTNING = "model."
+"""Prefix of the one network of a Lightning module, if all names begin with it."""
+
 _NUMPY_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]  # str in the stubs
 """Function by which NumPy unpickles its numbers."""
 
@@ -49,8 +55,8 @@ def pick_weights(
         entry: Entry with the weights; None for the teacher, if there is one.
 
     Returns:
-        The tensors without the prefix ``module.``, the name of the entry (empty for a bare state dict), and the reason
-        why each other entry of the file is skipped.
+        The tensors without the prefixes of wrappers, the name of the entry (empty for a bare state dict), and the
+        reason why each other entry of the file is skipped.
 
     Raises:
         CheckpointError: There is no such state dict, or it has values that are not finite.
@@ -125,10 +131,12 @@ def is_state_dict(value: Any) -> bool:
 
 
 def _without_module(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Removes DataParallel's prefix from every name. Half-precision values become float32."""
-    plain = {str(name).removeprefix("module."): value for name, value in tensors.items()}
+    """Removes what wrappers put before every name (``WRAPPERS``). Half-precision values become float32."""
+    plain = {_unwrapped(str(name)): value for name, value in tensors.items()}
+    while plain and all(name.startswith(LIGHTNING) for name in plain):
+        plain = {_unwrapped(name.removeprefix(LIGHTNING)): value for name, value in plain.items()}
     if len(plain) != len(tensors):
-        found = "names with and without 'module.' that are otherwise equal"
+        found = f"names with and without {' or '.join(WRAPPERS)} that are otherwise equal"
         raise CheckpointError(str(path), found, "one model", "save one model alone")
     broken = [name for name, value in plain.items() if value.is_floating_point() and not _finite(value)]
     if broken:
@@ -136,6 +144,11 @@ def _without_module(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
             str(path), f"values in {broken[0]} that are not finite", "finite weights", "the file is damaged"
         )
     return {name: value.float() if value.is_floating_point() else value for name, value in plain.items()}
+
+
+def _unwrapped(name: str) -> str:
+    """The name without the prefixes of wrappers; that of ``torch.compile`` also stands inside names."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
 def _finite(value: Tensor) -> bool:
