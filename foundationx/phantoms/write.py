@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from foundationx.core.atomic_write import write_atomically, write_csv
+from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.strict_json import to_exact_json
 from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
 
@@ -166,7 +167,6 @@ def _write_all(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
 
 def _outline(mask: np.ndarray) -> list[list[float]]:
     """The largest outline of a mask, simplified, as x and y pairs."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    largest = max(outlines, key=cv2.contourArea)
+    largest = mask_outlines(mask)[0].astype(np.float32)
     points: list[list[float]] = cv2.approxPolyDP(largest, _CONTOUR_TOLERANCE, True)[:, 0].astype(float).tolist()
     return points

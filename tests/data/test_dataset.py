@@ -117,8 +117,8 @@ def test_a_polygon_outside_its_image_names_file_row_and_size(root):
 
 
 def test_parts_of_a_class_are_united_and_classes_may_overlap(root):
-    left = np.array([[0, 0], [10, 0], [10, 39], [0, 39]], np.float32)
-    middle = np.array([[20, 0], [30, 0], [30, 39], [20, 39]], np.float32)
+    left = np.array([[0, 0], [10, 0], [10, 40], [0, 40]], np.float32)
+    middle = np.array([[20, 0], [30, 0], [30, 40], [20, 40]], np.float32)
     parts = MaskPart(0, polygon=left), MaskPart(0, polygon=middle), MaskPart(1, polygon=left)
     result = sample(masked(*parts, labels=(1.0, 1.0)), root, size=60)
     assert result.target.masks[0][:, [5, 25]].all() and not result.target.masks[0][:, [15, 40]].any()

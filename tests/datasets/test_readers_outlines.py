@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from foundationx.core.errors import DataError
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
-from foundationx.datasets.readers._runs import bounding_box, runs_from_coco, runs_from_text, runs_of_mask
+from foundationx.datasets.readers._runs import bounding_box, runs_from_coco, runs_from_text
 from foundationx.tasks.segmentation.target import paint
 from tests.helpers.layouts.images import runs as write_runs
 from tests.helpers.reader_cards import Folder, fault, make_card
@@ -95,7 +95,6 @@ def test_coco_runs_are_those_of_pycocotools(mask):
         counts[-1] += 1
     plain = {"size": list(mask.shape), "counts": counts}
     np.testing.assert_array_equal(paint(runs_from_coco(plain, ""), (1, 1)), mask)
-    np.testing.assert_array_equal(paint(runs_of_mask(mask), (1, 1)), mask)
     np.testing.assert_array_equal(coco_mask.decode(coco_mask.frPyObjects(plain, *mask.shape)), mask)
 
 
@@ -108,6 +107,18 @@ def test_coco_runs_are_those_of_pycocotools(mask):
         {"size": [0, 2], "counts": [0]},
         {"counts": [4]},
         {"size": [2, 2], "counts": "\u00e9"},
+        {"size": [2, 2], "counts": ""},
+        {"size": [2, 2], "counts": " "},
+        {"size": [2, 2], "counts": "p"},
+        {"size": [2, 2], "counts": "\u007f"},
+        {"size": [2, 2], "counts": "oooooooo0"},
+        {"size": [2, 2], "counts": "@1"},
+        {"size": [2, 2], "counts": "b'4'"},
+        {"size": [2.5, 2], "counts": [4]},
+        {"size": [True, 4], "counts": [4]},
+        {"size": [2, 2], "counts": [1.5, 2.5]},
+        {"size": [2, 2], "counts": [2**70, 4]},
+        {"size": [2, 2], "counts": [math.nan]},
         {"size": [2, 2]},
     ],
 )
@@ -115,6 +126,24 @@ def test_coco_runs_that_are_none(value):
     with pytest.raises(DataError) as caught:
         runs_from_coco(value, "f.json annotation 3")
     assert caught.value.where == "f.json annotation 3"
+
+
+LARGE = arrays.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.integers(0, 1))
+
+
+@settings(deadline=None, max_examples=100)
+@given(mask=LARGE, other=st.tuples(st.integers(1, 70), st.integers(1, 70)), cut=st.integers(1, 200))
+def test_packed_runs_that_do_not_fill_their_size_are_refused(mask, other, cut):
+    """pycocotools fills the rest with what its memory holds."""
+    text = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
+    whole = runs_from_coco({"size": [*map(float, mask.shape)], "counts": text}, "")
+    np.testing.assert_array_equal(paint(whole, (1, 1)), mask)
+    if mask.size != other[0] * other[1]:
+        with pytest.raises(DataError, match="counts do not add up"):
+            runs_from_coco({"size": list(other), "counts": text}, "")
+    if cut < len(text):
+        with pytest.raises(DataError, match=r"do not add up|cut off"):
+            runs_from_coco({"size": list(mask.shape), "counts": text[:-cut]}, "")
 
 
 def test_minus_one_is_empty_and_blank_is_unknown_or_negative(folder):
@@ -246,10 +275,12 @@ def test_polygons_by_columns(folder):
     np.testing.assert_array_equal(result.labels, [[NAN, 1], [1, NAN]])
     masks = masks_of(folder, card, size=(5, 6))
     assert (masks[0] == 255).all()
-    assert masks[1][1].tolist() == [0, 1, 1, 1, 1, 0]
-    assert masks[1][3].tolist() == [0, 0, 0, 0, 1, 0]
-    assert not masks[1][[0, 4]].any()
+    assert not masks[1][[0, 3, 4]].any()
+    assert masks[1][1].tolist()[:1] + masks[1][1].tolist()[4:] == [0, 0, 0]
     pairs = [[1, 1], [4, 1], [4, 3]]
+    drawn = coco_mask.decode(coco_mask.frPyObjects([sum(pairs, [])], 5, 6))[..., 0]
+    np.testing.assert_array_equal(masks[1], drawn)
+    assert drawn[1:3].sum() == 3
     folder.write("f.json", ribs(pairs))
     np.testing.assert_array_equal(masks_of(folder, card, size=(5, 6)), masks)
     folder.write("f.json", ribs(pairs[:2]))

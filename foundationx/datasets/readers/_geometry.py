@@ -76,7 +76,7 @@ def no_outline(points: object) -> bool:
 
 
 def polygon(points: object, where: str) -> np.ndarray:
-    """A polygon (P, 2) float32 of x and y in pixels, from P pairs or from 2 P numbers in a row.
+    """A polygon (P, 2) float64 of x and y in pixels, from P pairs or from 2 P numbers in a row.
 
     Raises:
         DataError: Fewer than three points, or a coordinate that is not a finite number.
@@ -86,4 +86,4 @@ def polygon(points: object, where: str) -> np.ndarray:
         pairs = [pairs[index : index + 2] for index in range(0, len(pairs), 2)]
     if len(pairs) < 3:
         raise DataError(where, "a polygon has fewer than three points", "at least three points", "fix the polygon")
-    return np.array([numbers(pair, 2, where) for pair in pairs], dtype=np.float32)
+    return np.array([numbers(pair, 2, where) for pair in pairs])

@@ -14,6 +14,12 @@ LARGEST = 2**31 - 1
 """Maximum pixel index; the largest image that can be read has fewer pixels."""
 
 
+_DIGITS = 7
+"""Groups of five bits of the largest count."""
+
+COCO_FIX = "write the mask anew, for example with pycocotools.mask.encode, or remove the annotation"
+
+
 def runs_from_text(
     text: str,
     where: str,
@@ -63,21 +69,19 @@ def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
     Raises:
         DataError: Not such a mask, or its counts do not add up to its size.
     """
-    from pycocotools import mask as coco_mask
-
-    size, counts = value.get("size"), value.get("counts")
-    is_size = isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) and 0 < s < 2**16 for s in size)
-    if not isinstance(size, list) or not is_size or not isinstance(counts, list | str):
+    size, given = value.get("size"), value.get("counts")
+    whole = [_whole(number) for number in size] if isinstance(size, list | tuple) and len(size) == 2 else []
+    if not whole or not all(number is not None and 0 < number < 2**16 for number in whole):
         raise _error(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
-    height, width = size
-    if isinstance(counts, str):
-        try:
-            mask = coco_mask.decode({"size": size, "counts": counts.encode("ascii")})
-        except Exception as error:  # the decoder of pycocotools raises several kinds
-            raise _error(where, f"counts cannot be decompressed ({error})") from None
-        return runs_of_mask(mask)
-    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
-        raise _error(where, f"counts do not add up to {width} x {height} pixels")
+    height, width = (int(number or 0) for number in whole)
+    if isinstance(given, str):
+        counts = _unpacked(given, where)
+    elif isinstance(given, list) and all(_whole(count) is not None for count in given):
+        counts = np.array([_whole(count) for count in given], dtype=np.int64)
+    else:
+        raise _error(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
+    if (counts < 0).any() or counts.sum() != height * width:
+        raise _error(where, f"counts do not add up to {width} x {height} pixels", fix=COCO_FIX)
     ends = np.cumsum(counts)
     starts, stops = ends[0::2], ends[1::2]
     starts = starts[: len(stops)]
@@ -85,12 +89,35 @@ def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
     return Runs(starts[filled].astype(np.int32), (stops - starts)[filled].astype(np.int32), "columns", height, width)
 
 
-def runs_of_mask(mask: np.ndarray) -> Runs:
-    """Runs of a mask (H, W), down the columns."""
-    flat = np.concatenate([[0], (mask > 0).ravel(order="F").astype(np.int8), [0]])
-    changes = np.diff(flat)
-    starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
-    return Runs(starts.astype(np.int32), (ends - starts).astype(np.int32), "columns", mask.shape[0], mask.shape[1])
+def _whole(number: object) -> int | None:
+    """A whole number that may be written as 64.0; None for anything else, or one that is larger than any mask."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) and abs(number) <= LARGEST else None
+
+
+def _unpacked(text: str, where: str) -> np.ndarray:
+    """Counts (n,) int64 of compressed ones.
+
+    COCO writes each count in groups of five bits, the least first, one letter per group from ``0`` on; a sixth bit
+    marks that another group follows, and the highest bit of the last group is the sign. From the fourth count on, a
+    count is given by its difference from the one two before. pycocotools reads such text without comparing it with the
+    size: what is missing is then whatever the memory holds.
+    """
+    letters = np.frombuffer(text.strip().encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
+    last = (letters & 32) == 0
+    if not len(letters) or (letters < 0).any() or (letters > 63).any() or not last[-1]:
+        raise _error(where, "counts are no compressed run lengths, or are cut off", "counts of COCO", COCO_FIX)
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    digits = np.diff(np.append(starts, len(letters)))
+    if digits.max() > _DIGITS:
+        raise _error(where, "counts contain a number out of range", "counts of COCO", COCO_FIX)
+    position = np.arange(len(letters)) - np.repeat(starts, digits)
+    values = np.add.reduceat((letters & 31) << (5 * position), starts)
+    values -= (letters[last] >> 4 & 1) << (5 * digits)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
 
 
 def bounding_box(runs: Runs, height: int, width: int) -> list[float]:
@@ -106,8 +133,13 @@ def bounding_box(runs: Runs, height: int, width: int) -> list[float]:
     return [float(value) for value in box]
 
 
-def _error(where: str, found: str, expected: str = "pairs of start and length") -> DataError:
-    return DataError(where, found, expected, "fix the row, or correct relative and first in the card")
+def _error(
+    where: str,
+    found: str,
+    expected: str = "pairs of start and length",
+    fix: str = "fix the row, or correct relative and first in the card",
+) -> DataError:
+    return DataError(where, found, expected, fix)
 
 
 def _short(text: str) -> str:

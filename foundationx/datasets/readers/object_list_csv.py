@@ -50,7 +50,7 @@ def read(source: Source, options: Options) -> None:
 
 
 def _outline(text: str, where: str) -> np.ndarray:
-    """Outline (P, 2) float32 of one object, x and y in pixels. Raises DataError."""
+    """Outline (P, 2) float64 of one object, x and y in pixels. Raises DataError."""
     kind, *values = text.split() or [""]
     if kind == POLYGON:
         if len(values) % 2:
@@ -70,7 +70,7 @@ def _corners(values: Sequence[str], kind: str, where: str) -> np.ndarray:
             where, f"an object extends from {x1:g}, {y1:g} to {x2:g}, {y2:g}", "a positive size", "fix the row"
         )
     if kind == RECTANGLE:
-        return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32)
+        return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     centre, axes = ((x1 + x2) / 2, (y1 + y2) / 2), ((x2 - x1) / 2, (y2 - y1) / 2)
     angles = np.linspace(0, 2 * np.pi, 73)[:-1]
-    return np.stack([centre[0] + axes[0] * np.cos(angles), centre[1] + axes[1] * np.sin(angles)], 1).astype(np.float32)
+    return np.stack([centre[0] + axes[0] * np.cos(angles), centre[1] + axes[1] * np.sin(angles)], 1)

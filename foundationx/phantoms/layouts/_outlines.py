@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from foundationx.core.geometry.outlines import mask_outlines
 
 
 def outline(mask: np.ndarray) -> list[list[float]]:
-    """The largest outline of a mask (H, W) bool, as x and y pairs; its box if it has fewer than three points."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = max(outlines, key=lambda line: (cv2.contourArea(line), len(line)))[:, 0].astype(float)
-    if len(points) < 3 or np.ptp(points, axis=0).min() == 0:
-        (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0) + 1
-        return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
-    return points.tolist()
+    """The largest outline of a mask (H, W) bool, as x and y pairs."""
+    points: list[list[float]] = mask_outlines(mask)[0].tolist()
+    return points
 
 
 def runs(mask: np.ndarray, *, relative: bool, first: int, order: str) -> str:

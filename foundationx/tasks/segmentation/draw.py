@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.types import UNKNOWN_PIXEL
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay, colour_of, css_of
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
@@ -55,13 +56,15 @@ def findings(example: SegmentationExample, classes: Sequence[str]) -> list[Class
 def describe(
     prediction: SegmentationPrediction, classes: Sequence[str], size: tuple[int, int], overlay: Overlay
 ) -> list[dict[str, Any]]:
-    """Share of the image that each mask covers, with its outline as polygons in pixels of the source image."""
+    """Share of the image that each mask covers, with its outlines as polygons in pixels of the source image.
+
+    Polygons run along the edges of the pixels, as in COCO; holes are left out.
+    """
     rows = []
     for index, name in enumerate(classes):
         probability = cv2.resize(prediction.masks[0, index].cpu().numpy(), (size[1], size[0]))
         mask = (probability >= 0.5).astype(np.uint8)
-        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        polygons = [outline[:, 0].tolist() for outline in outlines if len(outline) >= 3]
+        polygons = [outline.astype(int).tolist() for outline in mask_outlines(mask)]
         overlay.mask(mask, name, index)
         rows.append({"class": name, "share_of_image": round(float(mask.mean()), 4), "polygons": polygons})
     return rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
+from pycocotools import mask as rle
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, ReferenceSize, Runs
@@ -48,7 +49,7 @@ class SegmentationBatch(Batch):
 def scaled(part: MaskPart, reference: ReferenceSize, size: tuple[int, int]) -> MaskPart:
     """A part in pixels of ``reference`` for a copy of the image of another ``size`` (height, width); files stay."""
     if part.polygon is not None:
-        scale = np.array([size[1] / reference.width, size[0] / reference.height], dtype=np.float32)
+        scale = np.array([size[1] / reference.width, size[0] / reference.height])
         return replace(part, polygon=part.polygon * scale)
     return replace(part, scaled=True) if part.runs is not None else part
 
@@ -117,13 +118,24 @@ def paint(runs: Runs, size: tuple[int, int]) -> np.ndarray:
     return flat.reshape(height, width) if runs.order == "rows" else flat.reshape(width, height).T.copy()
 
 
+def rasterised(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The pixels (H, W) bool inside a polygon, as pycocotools rasterises it: a square of 8 x 8 has 64 pixels.
+
+    Args:
+        polygon: Points (P, 2), at least three, x and y in pixels; 0, 0 is the outer corner of the first pixel.
+        size: Height and width in pixels.
+    """
+    drawn = rle.decode(rle.frPyObjects([polygon.astype(np.float64).ravel().tolist()], *size))
+    return drawn[..., 0].astype(bool)
+
+
 def _draw_part(mask: np.ndarray, part: MaskPart, source: SourceImage) -> None:
     """Lays one part over a class's mask (H, W)."""
     if part.polygon is not None:
         limits = np.array(mask.shape[::-1]) + OUTSIDE_TOLERANCE
         if ((part.polygon < -OUTSIDE_TOLERANCE) | (part.polygon > limits)).any():
             raise source.outside(f"polygon of {len(part.polygon)} points")
-        cv2.fillPoly(mask, [np.round(part.polygon).astype(np.int32)], [1])
+        mask[rasterised(part.polygon, source.size)] = 1
         return
     values = _values(part, source)
     unknown = values == part.ignore if part.ignore is not None else np.zeros(mask.shape, dtype=bool)
