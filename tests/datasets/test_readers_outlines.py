@@ -278,7 +278,7 @@ def test_polygons_by_columns(folder):
     assert not masks[1][[0, 3, 4]].any()
     assert masks[1][1].tolist()[:1] + masks[1][1].tolist()[4:] == [0, 0, 0]
     pairs = [[1, 1], [4, 1], [4, 3]]
-    drawn = coco_mask.decode(coco_mask.frPyObjects([sum(pairs, [])], 5, 6))[..., 0]
+    drawn = coco_mask.decode(coco_mask.frPyObjects([np.ravel(pairs).tolist()], 5, 6))[..., 0]
     np.testing.assert_array_equal(masks[1], drawn)
     assert drawn[1:3].sum() == 3
     folder.write("f.json", ribs(pairs))
