@@ -37,18 +37,27 @@ def boxed(images, classes=1, known=None, patients=None):
         columns["boxes"].append(np.array([box for box, _, _ in predicted], np.float32).reshape(-1, 4))
         columns["box_classes"].append(np.array([label for _, label, _ in predicted], dtype=int))
         columns["scores"].append(np.array([score for _, _, score in predicted], np.float32))
-    recorded = {name: Ragged.of(parts) for name, parts in columns.items()}
+    recorded = {name: Ragged.of(parts) for name, parts in columns.items()} | ignored(len(images))
     return Predictions(
         **_common(Task.DETECTION, labels, patients), recorded={"sizes": np.full((len(images), 2), 100)} | recorded
     )
 
 
-def boxed_arrays(images, classes=1, known=None):
+def ignored(number, regions=None):
+    """Regions in which a class is unknown: of each image by its number a list of (box, class)."""
+    regions = [(regions or {}).get(image, []) for image in range(number)]
+    boxes = [np.array([box for box, _ in own], np.float64).reshape(-1, 4) for own in regions]
+    classes = [np.array([label for _, label in own], dtype=int) for own in regions]
+    return {"ignored_boxes": Ragged.of(boxes), "ignored_classes": Ragged.of(classes)}
+
+
+def boxed_arrays(images, classes=1, known=None, regions=None):
     """Detection. ``images``: boxes (M, 4), scores, classes, true boxes (T, 4), true classes of each, kept exactly."""
     result = boxed([((), ())] * len(images), classes, known)
     names = ("boxes", "scores", "box_classes", "true_boxes", "true_classes")
     columns = zip(names, zip(*images, strict=True), strict=True)
-    return replace(result, recorded={name: Ragged.of([np.asarray(part) for part in parts]) for name, parts in columns})
+    recorded = {name: Ragged.of([np.asarray(part) for part in parts]) for name, parts in columns}
+    return replace(result, recorded=recorded | ignored(len(images), regions))
 
 
 def masked(predicted, true, known=None, patients=None):

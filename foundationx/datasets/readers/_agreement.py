@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,8 +40,8 @@ def agreed_boxes(
     readers: Sequence[str],
     votes: int,
     iou: float,
-) -> tuple[list[list[float]], list[int], set[int]]:
-    """One box for each object that enough readers marked.
+) -> tuple[Objects, Objects]:
+    """One box for each object, apart by whether enough readers marked it.
 
     Overlapping boxes of one class belong to one object, at most one per reader; the object's box is their mean
     (weighted box fusion with equal weights). Boxes are processed in the given order and join the object that they
@@ -54,7 +55,7 @@ def agreed_boxes(
         iou: Minimum intersection over union of a box with the box of its object, in (0, 1].
 
     Returns:
-        Boxes, their classes, and the classes of objects with too few readers.
+        Objects that enough readers marked, and those that too few did: there, the class is unknown.
     """
     objects: list[_Object] = []
     for box, class_index, reader in zip(boxes, classes, readers, strict=True):
@@ -64,9 +65,20 @@ def agreed_boxes(
             objects.append(_Object(class_index, box, reader))
         else:
             best.add(box, reader)
-    kept = [item for item in objects if len(item.readers) >= votes]
-    disputed = {item.class_index for item in objects if len(item.readers) < votes}
-    return [item.box for item in kept], [item.class_index for item in kept], disputed
+    agreed, disputed = Objects(), Objects()
+    for item in objects:
+        chosen = agreed if len(item.readers) >= votes else disputed
+        chosen.boxes.append(item.box)
+        chosen.classes.append(item.class_index)
+    return agreed, disputed
+
+
+@dataclass
+class Objects:
+    """Objects of one image: boxes (N, 4), x1 y1 x2 y2, and their class indices (N,)."""
+
+    boxes: list[list[float]] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
 
 
 class _Object:

@@ -265,7 +265,8 @@ class Source:
             cells: Row or record of the image, with the card's patient and split columns.
             size: Size in which the coordinates are given; None: that of the image.
             parts: Other annotations of the image by name: ``boxes`` (N, 4), x1 y1 x2 y2 in pixels, with
-                ``box_classes``, class indices (N,); ``masks``, parts of masks; or those of another task.
+                ``box_classes``, class indices (N,), and ``ignored_boxes`` with ``ignored_classes``, regions in which a
+                class is unknown; ``masks``, parts of masks; or those of another task.
 
         Raises:
             DataError: The image was added before or does not exist, or its patient or split cannot be determined.

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from foundationx.core.errors import CardError, DataError
-from foundationx.datasets.readers._agreement import Agreement, agreed_boxes, votes_needed
+from foundationx.datasets.readers._agreement import Agreement, Objects, agreed_boxes, votes_needed
 from foundationx.datasets.readers._geometry import box
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
 from foundationx.datasets.readers._reference import SizedOptions
@@ -53,7 +53,8 @@ class Options(OtherNames, SizedOptions):
 def read(source: Source, options: Options) -> None:
     """Adds every image that has a row, with all its boxes.
 
-    A class with a box is present, and one on which the readers disagree is unknown. Any other class of a listed image
+    A class with a box is present, and one on which the readers disagree is unknown; where they disagree on one of its
+    boxes, it is unknown beside its other boxes, too. Any other class of a listed image
     is absent or unknown, depending on ``absent``. Images without any row are left out.
 
     Raises:
@@ -91,16 +92,18 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     for reader in no_box.keys() & set(readers):
         found = f"states that {name} has no box, but other rows have boxes of it"
         raise DataError(no_box[reader], found, "rows that agree", "remove one of the rows")
-    disputed: set[int] = set()
+    agreed, disputed = Objects(boxes, classes), Objects()
     if options.reader_column is not None:
         votes = votes_needed(options.agreement, len({row.cells[options.reader_column] for row in rows}))
-        boxes, classes, disputed = agreed_boxes(boxes, classes, readers, votes, options.agreement_iou)
+        agreed, disputed = agreed_boxes(boxes, classes, readers, votes, options.agreement_iou)
     labels = names.labels(np.nan if options.absent == "unknown" else 0.0, bool(no_box))
-    labels[sorted(disputed)] = np.nan
-    labels[classes] = 1.0
+    labels[disputed.classes] = np.nan
+    labels[agreed.classes] = 1.0
     first = rows[0]
     image = source.image(name, first.where, first.cells)
-    source.add(image, first.where, labels, first.cells, size, boxes=boxes, box_classes=classes)
+    parts = {"boxes": agreed.boxes, "box_classes": agreed.classes}
+    parts |= {"ignored_boxes": disputed.boxes, "ignored_classes": disputed.classes}
+    source.add(image, first.where, labels, first.cells, size, **parts)
 
 
 def _classes(options: Options, names: ObjectNames, row: Row) -> list[int]:

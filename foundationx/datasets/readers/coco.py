@@ -31,9 +31,9 @@ def read(source: Source, options: Options) -> None:
     """Adds every listed image with its boxes (xywh, converted to x1 y1 x2 y2) and outlines: polygons or runs.
 
     Images on disk that are not listed are unannotated and left out. A class without annotations in an image is absent.
-    It is unknown if only crowd regions of it are marked; in segmentation, it is unknown if any of its annotations is a
-    crowd region or has no outline (the outlined pixels are then present, the others unknown). Only the required keys
-    of the format must be there.
+    It is unknown if only crowd regions of it are marked, and in detection always inside these regions. In segmentation,
+    it is unknown if any of its annotations is a crowd region or has no outline (the outlined pixels are then present,
+    the others unknown). Only the required keys of the format must be there.
 
     Raises:
         DataError: Not COCO; no category for a class; a repeated id or image; an annotation of an unlisted image or of
@@ -77,6 +77,9 @@ class _ImageAnnotations:
         self.source, self.categories, self.size = source, categories, size
         self.names = ObjectNames(source, options)
         self.incomplete: set[int] = set()
+        self.unplaced: set[int] = set()
+        self.crowds: list[list[float]] = []
+        self.crowd_classes: list[int] = []
         self.boxes: list[list[float]] = []
         self.box_classes: list[int] = []
         self.masks: list[MaskPart] = []
@@ -90,7 +93,10 @@ class _ImageAnnotations:
         outlines = annotation.get("segmentation")
         outlines = [] if no_outline(outlines) else outlines
         needs_masks = self.source.needs("masks")
-        if annotation.get("iscrowd") or (needs_masks and not outlines):
+        if annotation.get("iscrowd"):
+            self._add_crowd(index, annotation, where)
+            return
+        if needs_masks and not outlines:
             # The class is present, but not all of it is marked: unmarked pixels are unknown.
             self.incomplete.add(index)
             return
@@ -99,16 +105,28 @@ class _ImageAnnotations:
         if needs_masks:
             self.masks += _outlines(outlines, index, where)
 
+    def _add_crowd(self, index: int, annotation: Mapping[str, Any], where: str) -> None:
+        """Adds a region with objects that are not told apart. Without a box, nobody knows where it is."""
+        self.incomplete.add(index)
+        if annotation.get("bbox") is not None:
+            self.crowds.append(box(annotation.get("bbox"), "xywh", where, self.size))
+            self.crowd_classes.append(index)
+        else:
+            self.unplaced.add(index)
+
     def labels(self) -> np.ndarray:
         """Labels (K,): 1 present, 0 absent, NaN unknown."""
         labels = self.names.labels(0.0)
         unknown = self.incomplete if self.source.needs("masks") else self.incomplete - set(self.box_classes)
+        if self.source.needs("boxes"):
+            unknown = unknown | self.unplaced
         labels[sorted(unknown)] = np.nan
         return labels
 
     def add_to_source(self, path: str, where: str, image: Mapping[str, Any]) -> None:
         """Adds the image with its annotations to the source."""
         parts = {"boxes": self.boxes, "box_classes": self.box_classes, "masks": self.masks}
+        parts |= {"ignored_boxes": self.crowds, "ignored_classes": self.crowd_classes}
         self.source.add(path, where, self.labels(), image, self.size, **parts)
 
     def _classes(self, annotation: Mapping[str, Any], where: str) -> list[int]:

@@ -15,7 +15,10 @@ from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.ranking import Steps
 from foundationx.evaluation.statistic import Statistic, sum_by
 
-NEEDS = ("boxes", "scores", "box_classes", "true_boxes", "true_classes")
+NEEDS = (
+    *("boxes", "scores", "box_classes", "true_boxes", "true_classes"),
+    *("ignored_boxes", "ignored_classes"),
+)
 
 METRICS = {"AP40": range(1), "AP50": range(1, 2), "AP": range(1, len(IOUS))}
 """Which of ``IOUS`` each metric is the mean over: AP40 is the published mAP40, AP is over 0.50:0.05:0.95."""
@@ -25,7 +28,10 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 def statistics(predictions: Predictions) -> list[Statistic]:
-    """``AP40``, ``AP50`` and ``AP`` of each class; not defined without a true box."""
+    """``AP40``, ``AP50`` and ``AP`` of each class; not defined without a true box.
+
+    Boxes in regions in which the class is unknown count neither for nor against it, as in COCO's crowd regions.
+    """
     matches = predictions.derive(match_boxes)
     units, patients = predictions.units, predictions.patient_count
     return [
@@ -49,10 +55,10 @@ def mean_precision(matches: Matches, ious: range, units: AnyArray, patients: int
     total = (true @ weights)[0]
     if not total.any():
         return np.full(len(total), np.nan)
-    owners = units[matches.box_images]
     values = []
     for iou in ious:
-        steps = Steps.of(matches.scores, matches.hits(iou), owners, patients, tied=False)
+        scores, hits, images = matches.counted(iou)
+        steps = Steps.of(scores, hits, units[images], patients, tied=False)
         values.append(_precision(steps, total, weights))
     return np.mean(values, axis=0)
 

@@ -13,7 +13,10 @@ from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.ranking import Steps
 from foundationx.evaluation.statistic import Statistic, ratio, sum_by
 
-NEEDS = ("boxes", "scores", "box_classes", "true_boxes", "true_classes")
+NEEDS = (
+    *("boxes", "scores", "box_classes", "true_boxes", "true_classes"),
+    *("ignored_boxes", "ignored_classes"),
+)
 
 RATES = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "4": 4.0, "8": 8.0}
 """False positives per image."""
@@ -32,7 +35,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
 
     Sensitivity is that of the lowest threshold at which there are not more false positives per image, over the images
     in which the class was annotated, those without the class included. Boxes of one score are in or out together. A
-    second box on one object is a false positive, as in ``AP40``.
+    second box on one object is a false positive, as in ``AP40``; one in a region in which the class is unknown is not.
     """
     rankings = [_Ranking(match, predictions) for match in predictions.derive(match_boxes)]
     rates_of = {"FROC": tuple(RATES.values())} | {name: (rate,) for name, rate in POINTS.items()}
@@ -49,7 +52,8 @@ class _Ranking:
     def __init__(self, matches: Matches, predictions: Predictions):
         units, patients = predictions.units, predictions.patient_count
         self.n = len(matches.true_images)
-        self.steps = Steps.of(matches.scores, matches.hits(IOU), units[matches.box_images], patients)
+        scores, hits, images = matches.counted(IOU)
+        self.steps = Steps.of(scores, hits, units[images], patients)
         self.true = _count(units[matches.true_images], patients)
         self.images = _count(units[matches.images], patients)
 

@@ -37,6 +37,14 @@ def generalised_iou(first: Tensor, second: Tensor, eps: float = 1e-10) -> Tensor
     return overlap / union - (hull - union) / hull
 
 
+def covered_share(boxes: Tensor, regions: Tensor, eps: float = 1e-10) -> Tensor:
+    """Share of the area of ``boxes`` that ``regions`` cover, x1 y1 x2 y2 each, which broadcast against each other."""
+    least = torch.maximum(boxes[..., :2], regions[..., :2])
+    most = torch.minimum(boxes[..., 2:], regions[..., 2:])
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1).clamp(min=eps)
+    return (most - least).clamp(min=0).prod(-1) / area
+
+
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     """Sigmoid focal loss of every entry (Lin et al., 2017); ``targets`` are 0 or 1 and of the logits' shape."""
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")

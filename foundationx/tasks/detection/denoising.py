@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def make_denoising(
     content = content * real[..., None]
     boxes = boxes.masked_fill(~real[..., None], 0.5)
     positions = torch.arange(groups * 2 * count, device=boxes.device).view(groups, 2, count)[:, 0].reshape(1, 1, -1)
-    repeated = Targets(targets.boxes.repeat(1, groups, 1), targets.classes.repeat(1, groups), targets.known)
+    repeated = replace(targets, boxes=targets.boxes.repeat(1, groups, 1), classes=targets.classes.repeat(1, groups))
     matched = torch.where(repeated.classes[None] >= 0, positions, -1)
     mask = _attention_mask(groups, 2 * count, num_queries, boxes.device)
     return DenoisingQueries(content, boxes, mask, matched, repeated)

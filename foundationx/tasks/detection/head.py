@@ -195,7 +195,8 @@ def run_decoder(
 
 
 def _targets(batch: DetectionBatch) -> Targets:
-    return Targets(batch.centred_boxes, batch.box_classes, ~batch.labels.isnan())
+    regions = batch.ignored_boxes, batch.ignored_classes
+    return Targets(batch.centred_boxes, batch.box_classes, ~batch.labels.isnan(), *regions)
 
 
 def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:

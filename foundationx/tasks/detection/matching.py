@@ -15,11 +15,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from foundationx.core import distributed
-from foundationx.tasks.detection.boxes import focal_loss, generalised_iou, to_corners
+from foundationx.tasks.detection.boxes import covered_share, focal_loss, generalised_iou, to_corners
 
 CLASS_COST, BOX_COST, GIOU_COST = 2.0, 5.0, 2.0
 CLASS_WEIGHT, BOX_WEIGHT, GIOU_WEIGHT = 1.0, 5.0, 2.0
 ALPHA, GAMMA = 0.25, 2.0
+
+IGNORED_SHARE = 0.5
+"""Share of a predicted box from which on it lies in a region where its class is unknown."""
 
 
 @dataclass(slots=True)
@@ -30,11 +33,15 @@ class Targets:
         boxes: (B, T, 4) centre and size as shares of the image, padded.
         classes: (B, T) int64, -1 in the padding.
         known: (B, K) bool, the classes that were annotated in each image.
+        ignored_boxes: (B, M, 4), regions in which a class is unknown, centre and size; None if no image has one.
+        ignored_classes: (B, M) int64, class of each region, -1 in the padding.
     """
 
     boxes: Tensor
     classes: Tensor
     known: Tensor
+    ignored_boxes: Tensor | None = None
+    ignored_classes: Tensor | None = None
 
 
 @torch.no_grad()
@@ -90,7 +97,8 @@ def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
     """Class, box and GIoU losses of every layer, weighted 1, 5 and 2, after matching.
 
     Every layer is divided by its number of matched targets over all ranks (at least 1). A class that was not annotated
-    in an image is no negative there: its logits are left out.
+    in an image is no negative there: its logits are left out, and so are those of unmatched queries in regions in which
+    the class is unknown.
 
     Args:
         logits: (L, B, Q, K).
@@ -110,6 +118,8 @@ def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Ten
     positives = distributed.mean_count(is_matched.sum((1, 2))).to(logits.dtype)
     target_classes = _class_targets(logits, targets.classes, matched)
     entries = focal_loss(logits, target_classes, ALPHA, GAMMA) * targets.known[None, :, None]
+    if targets.ignored_boxes is not None:
+        entries = entries * (_judged(boxes, targets, logits.shape[-1]) | (target_classes > 0))
     class_loss = entries.sum((1, 2, 3)) / positives
     index = matched.clamp(min=0)[..., None].expand(-1, -1, -1, 4)
     predicted, truth = boxes.gather(2, index), targets.boxes[None].to(boxes.dtype)
@@ -118,6 +128,18 @@ def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Ten
     giou = generalised_iou(to_corners(predicted), to_corners(truth))
     giou_loss = ((1 - giou) * is_matched).sum((1, 2)) / positives
     return torch.stack([CLASS_WEIGHT * class_loss, BOX_WEIGHT * box_loss, GIOU_WEIGHT * giou_loss], dim=1)
+
+
+@torch.no_grad()
+def _judged(boxes: Tensor, targets: Targets, num_classes: int) -> Tensor:
+    """Entries (L, B, Q, K) that an unmatched query is judged by: not those of a class in a region where it is unknown.
+
+    A query is in a region if that covers ``IGNORED_SHARE`` of its box, as boxes in COCO's crowd regions are.
+    """
+    assert targets.ignored_boxes is not None and targets.ignored_classes is not None
+    covered = covered_share(to_corners(boxes)[:, :, :, None], to_corners(targets.ignored_boxes)[None, :, None])
+    of_class = targets.ignored_classes[..., None] == torch.arange(num_classes, device=boxes.device)
+    return ~((covered >= IGNORED_SHARE)[..., None] & of_class[None, :, None]).any(3)
 
 
 def _class_targets(logits: Tensor, classes: Tensor, matched: Tensor) -> Tensor:

@@ -14,11 +14,15 @@ SHOWN_SCORE = 0.3
 
 def record_truth(batch: DetectionBatch) -> dict[str, Recorded]:
     """``sizes``: (B, 2) height and width of the source images in pixels. ``true_boxes``, ``true_classes``: per image
-    (T, 4) float32 x1 y1 x2 y2 in pixels of the source image and (T,) class indices."""
+    (T, 4) float32 x1 y1 x2 y2 in pixels of the source image and (T,) class indices. ``ignored_boxes``,
+    ``ignored_classes``: likewise, regions in which a class is unknown."""
     sizes = np.array([(meta.height, meta.width) for meta in batch.metas])
-    true = [true_boxes(batch, index) for index in range(len(batch))]
-    boxes = [corners * _scale(size) for (corners, _), size in zip(true, sizes, strict=True)]
-    return {"sizes": sizes, "true_boxes": Ragged.of(boxes), "true_classes": Ragged.of([classes for _, classes in true])}
+    recorded: dict[str, Recorded] = {"sizes": sizes}
+    for name, read in (("true", true_boxes), ("ignored", ignored_boxes)):
+        boxes = [read(batch, index) for index in range(len(batch))]
+        pixels = [corners * _scale(size) for (corners, _), size in zip(boxes, sizes, strict=True)]
+        recorded |= {f"{name}_boxes": Ragged.of(pixels), f"{name}_classes": Ragged.of([own for _, own in boxes])}
+    return recorded
 
 
 def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) -> dict[str, Recorded]:
@@ -55,8 +59,19 @@ def example(prediction: DetectionPrediction, batch: DetectionBatch, index: int) 
 
 def true_boxes(batch: DetectionBatch, index: int) -> tuple[AnyArray, AnyArray]:
     """True boxes (T, 4) x1 y1 x2 y2 as shares of the image, and their classes (T,), without the padding."""
-    classes = batch.box_classes[index].numpy()
-    boxes = batch.centred_boxes[index].numpy()[classes >= 0]
+    return _corners(batch.centred_boxes[index].numpy(), batch.box_classes[index].numpy())
+
+
+def ignored_boxes(batch: DetectionBatch, index: int) -> tuple[AnyArray, AnyArray]:
+    """Regions (M, 4) in which a class is unknown, and their classes (M,), likewise."""
+    if batch.ignored_boxes is None or batch.ignored_classes is None:
+        return np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    return _corners(batch.ignored_boxes[index].numpy(), batch.ignored_classes[index].numpy())
+
+
+def _corners(centred: AnyArray, classes: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Boxes as x1 y1 x2 y2 and their classes, without the padding."""
+    boxes = centred[classes >= 0]
     half = boxes[:, 2:] / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), classes[classes >= 0]
 

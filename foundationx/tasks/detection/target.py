@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import cv2
@@ -26,10 +26,15 @@ class Boxes:
     Attributes:
         boxes: (N, 4) float32 x1 y1 x2 y2 in pixels.
         box_classes: (N,) int64, class indices.
+        ignored: (M, 4) float32, regions in which a class is neither present nor absent, since readers dispute it or
+            only a crowd is marked.
+        ignored_classes: (M,) int64, class index of each region.
     """
 
     boxes: np.ndarray
     box_classes: np.ndarray
+    ignored: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), dtype=np.float32))
+    ignored_classes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -38,13 +43,13 @@ class Boxes:
         """Boxes of the image of ``size`` (height, width) after it was stretched to a square of ``side`` pixels."""
         height, width = size
         scale = np.array([side / width, side / height] * 2, dtype=np.float32)
-        return type(self)(self.boxes * scale, self.box_classes)
+        return type(self)(self.boxes * scale, self.box_classes, self.ignored * scale, self.ignored_classes)
 
     def moved(self, move: Move) -> Self:
         """Bounds of what is seen of each box; they travel as corners, since a turned box's bounds depend on the cut."""
-        corners = self.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
-        boxes, visible = _visible_bounds(move.points(corners).reshape(-1, 4, 2), move.size)
-        return type(self)(boxes, self.box_classes[visible])
+        boxes, visible = _moved(self.boxes, move, MIN_VISIBLE)
+        ignored, still_ignored = _moved(self.ignored, move, 0.0)
+        return type(self)(boxes, self.box_classes[visible], ignored, self.ignored_classes[still_ignored])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,10 +59,14 @@ class DetectionBatch(Batch):
     Attributes:
         centred_boxes: (B, T, 4) float32, centre x, centre y, width, height, as shares of the image.
         box_classes: (B, T) int64, -1 in the padding.
+        ignored_boxes: (B, M, 4), regions in which a class is unknown, likewise; None if no image has one.
+        ignored_classes: (B, M) int64, -1 in the padding.
     """
 
     centred_boxes: Tensor
     box_classes: Tensor
+    ignored_boxes: Tensor | None = None
+    ignored_classes: Tensor | None = None
 
 
 def scaled(boxes: Boxes, reference: ReferenceSize, size: tuple[int, int]) -> Boxes:
@@ -67,47 +76,73 @@ def scaled(boxes: Boxes, reference: ReferenceSize, size: tuple[int, int]) -> Box
     """
     limits = np.array([reference.width, reference.height] * 2, dtype=np.float32)
     sides = np.array([size[1], size[0]] * 2, dtype=np.float32)
-    inside = np.clip(boxes.boxes, 0, limits)
-    is_near = np.abs(boxes.boxes - inside) <= reference.tolerance
-    return Boxes(np.where(is_near, inside, boxes.boxes) * (sides / limits), boxes.box_classes)
+
+    def enlarge(corners: np.ndarray) -> np.ndarray:
+        inside = np.clip(corners, 0, limits)
+        is_near = np.abs(corners - inside) <= reference.tolerance
+        return np.where(is_near, inside, corners) * (sides / limits)
+
+    return Boxes(enlarge(boxes.boxes), boxes.box_classes, enlarge(boxes.ignored), boxes.ignored_classes)
 
 
 def checked(boxes: Boxes, source: SourceImage) -> Boxes:
     """Published boxes clipped to their image. Raises DataError if one is empty or lies outside."""
+    regions = _clipped(boxes.ignored, source)
+    return Boxes(_clipped(boxes.boxes, source), boxes.box_classes, regions, boxes.ignored_classes)
+
+
+def _clipped(boxes: np.ndarray, source: SourceImage) -> np.ndarray:
+    """Boxes (N, 4) clipped to their image. Raises DataError if one is empty or lies outside."""
     height, width = source.size
-    corners = boxes.boxes.reshape(-1, 4)
+    corners = boxes.reshape(-1, 4)
     inside = np.clip(corners, 0, np.array([width, height, width, height], dtype=np.float32))
     far_out = ~(np.abs(corners - inside) <= OUTSIDE_TOLERANCE).all(axis=1)  # true for NaN too
     empty = (inside[:, 2:] <= inside[:, :2]).any(axis=1)
     if (far_out | empty).any():
         raise source.outside(f"box {corners[far_out | empty][0].tolist()} (x1, y1, x2, y2)")
-    return Boxes(inside, boxes.box_classes)
+    return inside
 
 
 def collate(common: Mapping[str, Any], targets: Sequence[Boxes], size: tuple[int, int]) -> DetectionBatch:
     """Boxes become shares of the image and are padded to the batch's largest count."""
+    boxes, classes = _padded([(target.boxes, target.box_classes) for target in targets], size)
+    batch = DetectionBatch(**common, centred_boxes=boxes, box_classes=classes)
+    if any(len(target.ignored) for target in targets):
+        regions = [(target.ignored, target.ignored_classes) for target in targets]
+        batch.ignored_boxes, batch.ignored_classes = _padded(regions, size)
+    return batch
+
+
+def _padded(boxes: Sequence[tuple[np.ndarray, np.ndarray]], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Boxes of each image in pixels, with their classes, as shares (B, T, 4) and classes (B, T), -1 in the padding."""
     import torch
 
     height, width = size
-    most = max(map(len, targets))
-    boxes = np.zeros((len(targets), most, 4), dtype=np.float32)
-    classes = np.full((len(targets), most), -1, dtype=np.int64)
-    for index, target in enumerate(targets):
-        corners = target.boxes / np.array([width, height, width, height], dtype=np.float32)
+    most = max(len(corners) for corners, _ in boxes)
+    shares = np.zeros((len(boxes), most, 4), dtype=np.float32)
+    padded = np.full((len(boxes), most), -1, dtype=np.int64)
+    for index, (pixels, classes) in enumerate(boxes):
+        corners = pixels / np.array([width, height, width, height], dtype=np.float32)
         count = len(corners)
-        boxes[index, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
-        boxes[index, :count, 2:] = corners[:, 2:] - corners[:, :2]
-        classes[index, :count] = target.box_classes
-    return DetectionBatch(**common, centred_boxes=torch.from_numpy(boxes), box_classes=torch.from_numpy(classes))
+        shares[index, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
+        shares[index, :count, 2:] = corners[:, 2:] - corners[:, :2]
+        padded[index, :count] = classes
+    return torch.from_numpy(shares), torch.from_numpy(padded)
 
 
-def _visible_bounds(quadrangles: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds (n, 4) of what is seen of quadrangles (N, 4, 2), and which of them keep ``MIN_VISIBLE`` of their area."""
+def _moved(boxes: np.ndarray, move: Move, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (n, 4) of what is seen of boxes (N, 4) in the view, and which of them are seen by that share or more."""
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
+    return _visible_bounds(move.points(corners).reshape(-1, 4, 2), move.size, least)
+
+
+def _visible_bounds(quadrangles: np.ndarray, side: int, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (n, 4) of what is seen of quadrangles (N, 4, 2), and which keep the share ``least`` of their area."""
     view = np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float32)
     bounds, visible = [], []
     for index, quadrangle in enumerate(quadrangles):
         area, seen = cv2.intersectConvexConvex(quadrangle, view)
-        if area > 0 and area >= MIN_VISIBLE * cv2.contourArea(quadrangle):
+        if area > 0 and area >= least * cv2.contourArea(quadrangle):
             seen = np.clip(seen.reshape(-1, 2), 0, side)  # against rounding
             bounds.append(np.concatenate([seen.min(axis=0), seen.max(axis=0)]))
             visible.append(index)

@@ -31,8 +31,13 @@ class DetectionTask(TaskDefinition):
 
     def annotation(self, parts: Mapping[str, Any]) -> Boxes:
         """Published boxes, not checked yet."""
-        corners = np.asarray(parts.get("boxes", ()), dtype=np.float32).reshape(-1, 4)
-        return Boxes(corners, np.asarray(parts.get("box_classes", ()), dtype=np.int64))
+        corners, regions = (
+            np.asarray(parts.get(name, ()), dtype=np.float32).reshape(-1, 4) for name in ("boxes", "ignored_boxes")
+        )
+        classes, ignored = (
+            np.asarray(parts.get(name, ()), dtype=np.int64) for name in ("box_classes", "ignored_classes")
+        )
+        return Boxes(corners, classes, regions, ignored)
 
     def count(self, annotation: Boxes) -> int:
         """Boxes."""
