@@ -6,7 +6,8 @@
 
 Mutants come from cosmic-ray's operators. Each is run in a process of its own, forked after the libraries are imported,
 in which the changed source takes the module's place; files are never changed. Only tests that run in this process see
-the mutant, so that a mutant which only a started command would notice counts as a survivor.
+the mutant, so that a mutant which only a started command would notice counts as a survivor. Mutants that do the same as
+the module are listed with the reason in ``equivalent_mutants.yaml``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -105,13 +108,25 @@ SLOWEST = 60
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one module."""
+    """One change of one module; lines without indentation."""
 
     module: str
     operator: str
     line: int
     before: str
     after: str
+
+
+def equivalents() -> dict[tuple[str, str, str], str]:
+    """Changes after which the module still does the same, with the reason: (module, before, after) -> why."""
+    with (Path(__file__).parent / "equivalent_mutants.yaml").open(encoding="utf-8") as file:
+        entries = yaml.safe_load(file)
+    return {
+        (entry["module"], one["before"], after): one["why"]
+        for entry in entries
+        for one in entry["changes"]
+        for after in one["after"]
+    }
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -285,17 +300,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON Lines file for the mutants and whether they were noticed")
     options = parser.parse_args()
     _warm()
+    known = equivalents()
     for subject in options.subjects or SUBJECTS:
-        killed = total = 0
+        killed = total = same = 0
         for mutant, noticed in judge(subject, options.sample, options.seed):
-            killed, total = killed + noticed, total + 1
+            equivalent = not noticed and (mutant.module, mutant.before, mutant.after) in known
+            killed, total, same = killed + noticed, total + 1, same + equivalent
             if options.out:
                 with options.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"subject": subject, "killed": noticed, **asdict(mutant)}) + "\n")
-            if not noticed:
+            if not noticed and not equivalent:
                 print(f"  survives  {mutant.module}.py:{mutant.line}  {mutant.operator}")
                 print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
-        print(f"{subject}: {killed} of {total} noticed ({100 * killed / max(total, 1):.0f} %)", flush=True)
+        different = max(total - same, 1)
+        share = f"{100 * killed / different:.1f} %"
+        print(f"{subject}: {killed} of {total - same} noticed ({share}); {same} more change nothing", flush=True)
 
 
 if __name__ == "__main__":

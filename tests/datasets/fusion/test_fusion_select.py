@@ -311,6 +311,7 @@ def test_rank_by_hand():
     plain = recipe()
     assert rank(record("a", storage_gb=None), plain) == (0, -1, -0.0, "a")
     assert rank(record("a", storage_gb=10.0), plain) == (0, -1, -50.0, "a")
+    assert rank(record("a", storage_gb=10.0, volume={}), plain) == (0, -1, -0.0, "a")
     labels = [
         rank(record("a", label_presence=one), recipe(prefer_labelled=True))[0]
         for one in ("labelled", "mixed", None, "unlabelled")
@@ -326,3 +327,9 @@ def test_warnings_of_the_same_fact_are_given_once():
     decisions = select(records, recipe(selection=selection, unknown_policy="warn"), VOCABULARY)
     assert [len(decision.warned) for decision in decisions] == [1, 2]
     assert all(decision.warned == decision.unknown for decision in decisions)
+
+
+def test_of_several_modalities_that_are_too_small_the_first_is_named():
+    both = record("both", modalities=("CT", "MR"))
+    (decision,) = select([both], recipe(selection={"min_datasets_per_modality": 2}), VOCABULARY)
+    assert decision.reasons == ("selection.min_datasets_per_modality: CT has 1, 2 are required",)
