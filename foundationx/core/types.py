@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from foundationx.core.runs import Runs
 from foundationx.core.task import TASKS, TaskFacts, facts_of
 
 if TYPE_CHECKING:
@@ -148,20 +149,6 @@ class BadSample:
     file: str
     row: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """A run-length mask: foreground runs by their first pixel, counted from 0, and their length; (n,) int32 each.
-
-    Pixels are numbered along ``rows`` or down ``columns``; a size of None is the image's.
-    """
-
-    starts: np.ndarray
-    lengths: np.ndarray
-    order: Literal["rows", "columns"]
-    height: int | None = None
-    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

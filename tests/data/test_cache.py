@@ -13,7 +13,8 @@ import pytest
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError, DiskError
 from foundationx.core.geometry.views import TrainingProgress
-from foundationx.core.types import Annotations, MaskPart, Runs, Task, TaskKey
+from foundationx.core.runs import Runs
+from foundationx.core.types import Annotations, MaskPart, Task, TaskKey
 from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import RECORD, Entry, Key, Store, image_key
 from foundationx.data.datamodule import open_datasets

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import Runs
+from foundationx.core.runs import Runs
 
 LARGEST = 2**31 - 1
 """Maximum pixel index; the largest image that can be read has fewer pixels."""
@@ -61,6 +61,15 @@ def runs_from_text(
     if starts[0] < 0 or (starts[1:] < ends[:-1]).any() or ends[-1] > size:
         raise _error(where, f"{_short(text)} has runs that overlap or lie outside the mask")
     return Runs(starts.astype(np.int32), lengths.astype(np.int32), order, height, width)
+
+
+def text_of(runs: Runs, relative: bool, first: int) -> str:
+    """The cell that :func:`runs_from_text` reads as these runs."""
+    starts, lengths = (values.astype(np.int64) for values in runs.unpacked())
+    starts = starts + first
+    if relative:
+        starts[1:] -= starts[:-1] + lengths[:-1]
+    return " ".join(map(str, np.stack([starts, lengths], axis=1).ravel().tolist()))
 
 
 def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
@@ -122,12 +131,14 @@ def _unpacked(text: str, where: str) -> np.ndarray:
 
 def bounding_box(runs: Runs, height: int, width: int) -> list[float]:
     """The box x1 y1 x2 y2 in pixels around a non-empty mask of ``height`` x ``width`` pixels."""
+    starts, lengths = runs.unpacked()
     line_length = width if runs.order == "rows" else height
-    lines, last = runs.starts // line_length, (runs.starts + runs.lengths - 1) // line_length
-    if (last > lines).any():  # a run that continues in the next line covers all positions
-        low, high = 0, line_length
-    else:
-        low, high = int((runs.starts % line_length).min()), int((runs.starts % line_length + runs.lengths).max())
+    lines, inside = np.divmod(starts, line_length)
+    ends = inside + lengths
+    low, high = int(inside.min()), int(ends.max())
+    last = lines
+    if high > line_length:  # a run that continues in the next line covers all positions
+        low, high, last = 0, line_length, (starts + lengths - 1) // line_length
     first, end = int(lines.min()), int(last.max()) + 1
     box = (low, first, high, end) if runs.order == "rows" else (first, low, end, high)
     return [float(value) for value in box]

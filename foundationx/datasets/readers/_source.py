@@ -19,6 +19,7 @@ from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.schema import template_fields
 from foundationx.datasets.cards.tasks import AnnotationFile, TableFormat
+from foundationx.datasets.readers._cells import Convert
 from foundationx.datasets.readers._files import read_json
 from foundationx.datasets.readers._images import Images
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name
@@ -145,12 +146,15 @@ class Source:
         columns = [key.column for key in (self.card.patient, self.card.splits) if key is not None and key.column]
         return (*columns, *(template_fields(self.spec.image_path) if self.spec.image_path else ()))
 
-    def table(self, required: Iterable[str], optional: Iterable[str] = ()) -> Table:
+    def table(
+        self, required: Iterable[str], optional: Iterable[str] = (), convert: Mapping[str, Convert] | None = None
+    ) -> Table:
         """The annotation file as a table with its joined tables, and only the rows that the card keeps.
 
         Args:
             required: Columns that the reader needs; those of :attr:`row_columns` are read, too.
             optional: Columns to read if the table has them.
+            convert: Columns whose cells become other values than strings.
 
         Raises:
             CardError: A file is outside the data root.
@@ -158,35 +162,40 @@ class Source:
         """
         required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep, *self.spec.leave_out]))
         if self.spec.join:
-            table = self._joined(required, optional)
+            table = self._joined(required, optional, convert)
         else:
-            table = self._read_table(self.file, required, optional, self.spec.table)
+            table = self._read_table(self.file, required, optional, self.spec.table, convert)
         table = table.select_rows(self.spec.keep) if self.spec.keep else table
         return table.drop_rows(self.spec.leave_out) if self.spec.leave_out else table
 
-    def _joined(self, required: Sequence[str], optional: Iterable[str]) -> Table:
+    def _joined(self, required: Sequence[str], optional: Iterable[str], convert: Mapping[str, Convert] | None) -> Table:
         """The annotation file with the columns of its joined tables."""
         joined = {join: self._dataset.choose(join.file, self._where) for join in self.spec.join}
         known = {file: self._header(file) for file in (self.file, *joined.values())}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
         keys = [column for join in self.spec.join for column in join.on]
         own = [column for column in (*required, *optional) if column in known[self.file]]
-        table = self._read_table(self.file, [*own, *keys], (), self.spec.table)
+        table = self._read_table(self.file, [*own, *keys], (), self.spec.table, convert)
         for join, file in joined.items():
             columns = [c for c in (*required, *optional) if c in known[file] and c not in table.cells]
-            other = self._read_table(file, [*join.on, *columns])
+            other = self._read_table(file, [*join.on, *columns], convert=convert)
             matched = join_tables(table, other, join.on, join.missing)
             self.left_out += len(table) - len(matched)
             table = matched
         return table
 
     def _read_table(
-        self, file: str, required: Iterable[str], optional: Iterable[str] = (), layout: TableFormat = CSV
+        self,
+        file: str,
+        required: Iterable[str],
+        optional: Iterable[str] = (),
+        layout: TableFormat = CSV,
+        convert: Mapping[str, Convert] | None = None,
     ) -> Table:
         """A table in a text file or in stores."""
         if packed := self._dataset.store_files(file, self._where):
             return store_table(self._dataset, packed, file, required, optional)
-        return read_table(self._path(file), file, required, optional, layout)
+        return read_table(self._path(file), file, required, optional, layout, convert)
 
     def _header(self, file: str) -> tuple[str, ...]:
         """Columns of the annotation file or of a joined one."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import MaskPart, ReferenceSize, Runs
-from foundationx.datasets.readers._runs import bounding_box, runs_from_text
+from foundationx.core.runs import Runs, pack_cells
+from foundationx.core.types import MaskPart, ReferenceSize
+from foundationx.datasets.readers._runs import bounding_box, runs_from_text, text_of
 from foundationx.datasets.readers._source import ReaderOptions, Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
@@ -46,7 +48,9 @@ def read(source: Source, options: Options) -> None:
     for published in options.runs_columns:
         source.class_indices(published, f"{source.card.file}: tasks.{source.task.value}.options.runs_columns")
     named = [value for value in (options.height, options.width, options.quality_column) if isinstance(value, str)]
-    table = source.table([options.image_column, *options.runs_columns.values(), *named])
+    convert = functools.partial(pack_cells, relative=options.relative, first=options.first)
+    columns = list(options.runs_columns.values())
+    table = source.table([options.image_column, *columns, *named], convert=dict.fromkeys(columns, convert))
     for name, rows in group_by_image(table, options.image_column):
         with source.guard(rows[0].where, name):
             rows = [row for row in rows if _good_enough(row, options)]
@@ -64,7 +68,8 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
             if not absent and not cell:
                 source.strings.unknown[cell] += 1
                 continue
-            source.strings.absent[cell] += absent
+            if absent:
+                source.strings.absent[cell] += 1
             if (labels[indices] == (1.0 if absent else 0.0)).any():
                 found = f"{name} has {published} in one row and none in another"
                 raise DataError(row.where, found, "rows that agree", "remove one of the rows")
@@ -91,16 +96,16 @@ def _reference(runs: Sequence[Runs], options: Options) -> ReferenceSize | None:
     return None if height is None or width is None else ReferenceSize(height, width, options.scaled)
 
 
-def _runs(row: Row, cell: str, options: Options) -> Runs:
-    return runs_from_text(
-        cell,
-        row.where,
-        relative=options.relative,
-        first=options.first,
-        order=options.order,
-        height=_size(row, options.height),
-        width=_size(row, options.width),
-    )
+def _runs(row: Row, cell: str | bytes, options: Options) -> Runs:
+    """The runs of a cell, which is packed already or unusual. Raises DataError."""
+    height, width = _size(row, options.height), _size(row, options.width)
+    if isinstance(cell, bytes):
+        runs = Runs.of_packed(cell, options.order, height, width)
+        if height is None or width is None or runs.end <= height * width:
+            return runs
+        cell = text_of(runs, options.relative, options.first)  # lies outside the mask
+    kind: dict[str, Any] = {"relative": options.relative, "first": options.first, "order": options.order}
+    return runs_from_text(cell, row.where, height=height, width=width, **kind)
 
 
 def _size(row: Row, option: int | str | None) -> int | None:

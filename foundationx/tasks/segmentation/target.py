@@ -12,7 +12,8 @@ import numpy as np
 from pycocotools import mask as rle
 
 from foundationx.core.errors import DataError
-from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, ReferenceSize, Runs
+from foundationx.core.runs import Runs
+from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, ReferenceSize
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def facts(parts: Sequence[MaskPart], labels: np.ndarray, file_state: Callable[[s
             texts.append(part.polygon.tobytes().hex())
         if part.runs is not None:
             runs = part.runs
-            texts += [runs.starts.tobytes().hex(), runs.lengths.tobytes().hex()]
+            texts += [values.tobytes().hex() for values in runs.unpacked()]
             texts.append(repr((runs.order, runs.height, runs.width)))
     return texts
 
@@ -112,8 +113,9 @@ def paint(runs: Runs, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = runs.height or size[0], runs.width or size[1]
     change = np.zeros(height * width + 1, dtype=np.int8)
-    change[runs.starts] += 1
-    change[runs.starts.astype(np.int64) + runs.lengths] -= 1
+    starts, lengths = runs.unpacked()
+    change[starts] += 1
+    change[starts.astype(np.int64) + lengths] -= 1
     flat = np.cumsum(change[:-1], dtype=np.int8).view(np.uint8)
     return flat.reshape(height, width) if runs.order == "rows" else flat.reshape(width, height).T.copy()
 
