@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from foundationx.core.errors import FoundationXError
 
-SHOWN = 5
-"""Issues of each kind that are printed; the written report holds all."""
+SHOWN = 12
+"""Groups of each kind that are printed; the written report holds all issues."""
+
+
+NAMED = 3
+"""Further files of a group that are named."""
 
 
 class Severity(StrEnum):
@@ -100,18 +106,77 @@ def count_kinds(issues: Iterable[Issue]) -> dict[str, dict[str, int]]:
     return counts
 
 
+@dataclass(frozen=True)
+class Group:
+    """Issues of one kind, cause and value.
+
+    Attributes:
+        members: The issues, in the given order.
+    """
+
+    members: tuple[Issue, ...]
+
+    @property
+    def first(self) -> Issue:
+        """The issue that stands for all."""
+        return self.members[0]
+
+    def line(self) -> str:
+        """The first issue in one line, and how many are alike."""
+        others = self.members[1:]
+        if not others:
+            return self.first.line()
+        names = list(dict.fromkeys(filter(None, (issue.file or issue.where for issue in others))))[:NAMED]
+        further = f": {', '.join(names)}{', ...' if len(others) > len(names) else ''}" if names else ""
+        return f"{self.first.line()} [and {len(others):,} more alike{further}]"
+
+    def as_json(self) -> dict[str, Any]:
+        """The group as plain values."""
+        first = self.first
+        facts = {"severity": first.severity.value, "kind": first.kind.value, "count": len(self.members)}
+        return facts | {"first": first.line(), "found": first.found, "expected": first.expected, "fix": first.fix}
+
+
+def group_alike(issues: Iterable[Issue]) -> list[Group]:
+    """Issues grouped by kind, cause and value: by severity and kind, and within these the most frequent first.
+
+    The cause is the text without the names of files and without numbers, so that 53,368 images that all lack a suffix
+    are one group; a quoted value (a finding that the card does not name) makes a group of its own.
+    """
+    groups: dict[tuple[object, ...], list[Issue]] = {}
+    for issue in by_severity(issues):
+        groups.setdefault((issue.severity, issue.kind, _cause(issue)), []).append(issue)
+    ordered = sorted((Group(tuple(members)) for members in groups.values()), key=lambda group: -len(group.members))
+    places = {id(group.first): place for place, group in enumerate(ordered)}
+    firsts = by_severity(group.first for group in ordered)
+    return [ordered[places[id(first)]] for first in firsts]
+
+
+def _cause(issue: Issue) -> tuple[str, str, str]:
+    """What is wrong, without what differs from file to file."""
+    names = sorted({issue.file, issue.file.rpartition("/")[2], issue.where} - {""}, key=len, reverse=True)
+    texts = []
+    for text in (issue.found, issue.expected, issue.fix):
+        for name in names:
+            text = text.replace(name, "…")
+        text = re.sub(r"did you mean .*\?", "did you mean …?", text)
+        texts.append(re.sub(r"\S*/\S*|\d[\d.,]*", "…", text))
+    return texts[0], texts[1], texts[2]
+
+
 def report_lines(issues: Iterable[Issue], rest: str) -> Iterator[str]:
-    """Issues as text, grouped by severity and kind, with at most ``SHOWN`` lines per group.
+    """Issues as text, by severity, kind, cause and value, with at most ``SHOWN`` lines per kind.
 
     Args:
         issues: Issues in any order.
         rest: File that lists all of them, for the line that ends a shortened group.
     """
-    groups: dict[tuple[str, str], list[Issue]] = {}
-    for issue in by_severity(issues):
-        groups.setdefault((issue.severity.value, issue.kind.value), []).append(issue)
-    for (severity, kind), members in groups.items():
-        yield f"  {severity}s, {kind}: {len(members):,}"
-        yield from (f"    {issue.line()}" for issue in members[:SHOWN])
-        if len(members) > SHOWN:
-            yield f"    and {len(members) - SHOWN:,} more ({rest})"
+    kinds: dict[tuple[str, str], list[Group]] = {}
+    for group in group_alike(issues):
+        kinds.setdefault((group.first.severity.value, group.first.kind.value), []).append(group)
+    for (severity, kind), groups in kinds.items():
+        yield f"  {severity}s, {kind}: {sum(len(group.members) for group in groups):,}"
+        yield from (f"    {group.line()}" for group in groups[:SHOWN])
+        if len(groups) > SHOWN:
+            rested = sum(len(group.members) for group in groups[SHOWN:])
+            yield f"    and {rested:,} more ({rest})"

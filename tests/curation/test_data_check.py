@@ -155,7 +155,7 @@ def test_a_missing_folder_names_the_download_page(tmp_path, capsys):
     assert "there is no such folder" in shown and "https://nihcc.app.box.com" in shown
 
 
-def test_five_of_a_kind_are_shown_and_all_are_in_the_report(tmp_path, capsys):
+def test_faults_alike_are_one_line_and_all_are_in_the_report(tmp_path, capsys):
     write_phantom_datasets(tmp_path, {"phantom_masks": 12}, size=48, processes=1)
     images = sorted((tmp_path / "phantom_masks" / "images").iterdir())
     for image in images[:8]:
@@ -163,7 +163,7 @@ def test_five_of_a_kind_are_shown_and_all_are_in_the_report(tmp_path, capsys):
     target = tmp_path / "report.json"
     assert main(["data", "check", "all", "--data-root", str(tmp_path), "--report", str(target)]) == 1
     shown = capsys.readouterr().out
-    assert "1 datasets are in" in shown and "faults, images: 8" in shown and "and 3 more" in shown
+    assert "1 datasets are in" in shown and "faults, images: 8" in shown and "[and 7 more alike: " in shown
     assert shown.count("the file is empty") == 5
     (report,) = json.loads(target.read_text())
     assert report["dataset"] == "phantom_masks" and report["images"] == 12 and report["decoded"] == 4

@@ -26,7 +26,7 @@ def test_every_option_is_explained_with_an_example_that_the_reader_takes(reader)
         assert all(row[key] for key in ("meaning", "type", "default", "example")), row
         value = yaml.safe_load(row["example"].partition("  (")[0])
         field = options.model_fields[row["option"]]
-        TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
 
 
 def errors(task="classification", **source):

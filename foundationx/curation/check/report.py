@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foundationx.curation.issues import Issue, IssueKind, Severity, by_severity, count_kinds
+from foundationx.curation.issues import Issue, IssueKind, Severity, by_severity, count_kinds, group_alike
 
 
 @dataclass
@@ -60,6 +60,7 @@ class CheckReport:
             "patients": self.patients,
             "decoded": self.decoded,
             "counts": count_kinds(self._issues.values()),
+            "groups": [group.as_json() for group in group_alike(self._issues.values())],
             "labels": self.labels,
             "strings": self.strings,
             "issues": [asdict(issue) for issue in self.issues],

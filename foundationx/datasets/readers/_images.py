@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from foundationx.core.errors import DataError
 from foundationx.datasets.cards.schema import alternatives, template_fields
 from foundationx.datasets.readers._files import MissingFileError
+from foundationx.datasets.readers._near_names import NearNames
 from foundationx.datasets.readers._paths import DatasetFolder, are_plain_names, checked_name, is_valid_name, leads_out
 from foundationx.datasets.readers._stray import image_files, is_stray_folder
 from foundationx.datasets.stores import store as stores
@@ -29,6 +30,7 @@ class Images:
         self._listings: dict[str, frozenset[str]] = {}
         self._inside: dict[str, bool] = {"": True}
         self._folder_of: dict[str, str] = {}
+        self._near = NearNames(self._files_if_inside)
         self._suffixes: tuple[str, ...] = ("",)
         self._templates: tuple[str, ...] = ()
         self.published: dict[str, str] = {}
@@ -75,7 +77,7 @@ class Images:
             return self._in_folders(first, where)
         for other in (with_suffix for one in names for with_suffix in _suffixed(one, self._suffixes)):
             try:
-                path = self._in_folders(checked_name(other, where), where)
+                path = self._in_folders(checked_name(other, where), "")
             except MissingFileError:
                 continue
             folder, _, base = path.rpartition("/")
@@ -148,8 +150,7 @@ class Images:
             found = f"{name} is in several of {_short(self.folders)}"
             raise DataError(where, found, "one file of that name", "remove the duplicates")
         if folder is None:
-            found = f"{name} is in none of {_short(self.folders)}"
-            raise MissingFileError(where, found, "an existing file", MISSING_IMAGE_FIX)
+            raise self._missing(name, where, f"{name} is in none of {_short(self.folders)}")
         return f"{folder}/{name}" if folder else name
 
     def files(self, folder: str) -> frozenset[str]:
@@ -174,8 +175,17 @@ class Images:
         if name not in (self.files(folder) if names is None else names):
             if os.path.islink(os.path.join(self.folder, path)) and os.path.exists(os.path.join(self.folder, path)):
                 raise leads_out(path, where)
-            found = f"{path} does not exist in {self.folder}"
-            raise MissingFileError(where, found, "an existing file", MISSING_IMAGE_FIX)
+            top = self.folders[0] if len(self.folders) == 1 else ""
+            name = path.removeprefix(f"{top}/") if top else path
+            raise self._missing(name, where, f"{path} does not exist in {self.folder}")
+
+    def _missing(self, name: str, where: str, found: str) -> MissingFileError:
+        """The error for a missing image, with the file that was probably meant.
+
+        While :meth:`paths` tries alternatives, ``where`` is empty and nobody reads the message.
+        """
+        hint, fix = self._near.hint(name, self.folders) if where else ("", "")
+        return MissingFileError(where, found, hint or "an existing file", fix or MISSING_IMAGE_FIX)
 
     def _stays_inside(self, folder: str) -> bool:
         """Whether a folder is inside the data root: its parent is, and it is no link that leads out.

@@ -232,7 +232,8 @@ class Source:
                 where,
                 f"{published!r} is not a class of {self.card.name}",
                 nearest(published, [*self.names, *known]),
-                "correct the row, or add the name to the card's classes, other or ignored names",
+                f"correct the row, or write {published!r} in the card: under `sources` of a class, or in `other` "
+                "(no class, image searched) or `ignore` (says nothing) of the reader's options",
             )
         return list(self.names.indices(published))
 
