@@ -8,14 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from foundationx.core.errors import DataError
+from foundationx.core.geometry.run_lengths import unpacked_counts
 from foundationx.core.runs import Runs
 
 LARGEST = 2**31 - 1
 """Maximum pixel index; the largest image that can be read has fewer pixels."""
 
-
-_DIGITS = 7
-"""Groups of five bits of the largest count."""
 
 COCO_FIX = "write the mask anew, for example with pycocotools.mask.encode, or remove the annotation"
 
@@ -84,7 +82,10 @@ def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
         raise _error(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
     height, width = (int(number or 0) for number in whole)
     if isinstance(given, str):
-        counts = _unpacked(given, where)
+        try:
+            counts = unpacked_counts(given.strip().encode("utf-8"))
+        except ValueError as error:
+            raise _error(where, f"counts {error}", "counts as COCO compresses them", COCO_FIX) from None
     elif isinstance(given, list) and all(_whole(count) is not None for count in given):
         counts = np.array([_whole(count) for count in given], dtype=np.int64)
     else:
@@ -103,30 +104,6 @@ def _whole(number: object) -> int | None:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     return number if isinstance(number, int) and not isinstance(number, bool) and abs(number) <= LARGEST else None
-
-
-def _unpacked(text: str, where: str) -> np.ndarray:
-    """Counts (n,) int64 of compressed ones.
-
-    COCO writes each count in groups of five bits, the least first, one letter per group from ``0`` on; a sixth bit
-    marks that another group follows, and the highest bit of the last group is the sign. From the fourth count on, a
-    count is given by its difference from the one two before. pycocotools reads such text without comparing it with the
-    size: what is missing is then whatever the memory holds.
-    """
-    letters = np.frombuffer(text.strip().encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
-    last = (letters & 32) == 0
-    if not len(letters) or (letters < 0).any() or (letters > 63).any() or not last[-1]:
-        raise _error(where, "counts are no compressed run lengths, or are cut off", "counts of COCO", COCO_FIX)
-    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
-    digits = np.diff(np.append(starts, len(letters)))
-    if digits.max() > _DIGITS:
-        raise _error(where, "counts contain a number out of range", "counts of COCO", COCO_FIX)
-    position = np.arange(len(letters)) - np.repeat(starts, digits)
-    values = np.add.reduceat((letters & 31) << (5 * position), starts)
-    values -= (letters[last] >> 4 & 1) << (5 * digits)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
 
 
 def bounding_box(runs: Runs, height: int, width: int) -> list[float]:

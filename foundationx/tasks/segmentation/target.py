@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from foundationx.core.errors import DataError
+from foundationx.core.geometry.run_lengths import filled, unpacked_counts
 from foundationx.core.runs import Runs
 from foundationx.core.types import UNKNOWN_PIXEL, Batch, MaskPart, Move, ReferenceSize
 from foundationx.tasks.definition import OUTSIDE_TOLERANCE, SourceImage
@@ -127,8 +128,8 @@ def rasterised(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         polygon: Points (P, 2), at least three, x and y in pixels; 0, 0 is the outer corner of the first pixel.
         size: Height and width in pixels.
     """
-    drawn = rle.decode(rle.frPyObjects([polygon.astype(np.float64).ravel().tolist()], *size))
-    return drawn[..., 0].astype(bool)
+    (drawn,) = rle.frPyObjects([polygon.astype(np.float64).ravel().tolist()], *size)
+    return filled(unpacked_counts(drawn["counts"]), size)
 
 
 def _draw_part(mask: np.ndarray, part: MaskPart, source: SourceImage) -> None:
