@@ -24,8 +24,10 @@ from foundationx.datasets.fusion.recipe import load_recipe
 from fuzzing.folders import Download, downloads
 from fuzzing.images import claims, torn_image
 from fuzzing.judge import GOOD, QUARANTINED, READ, Verdict, Watch, attempt, judged, read_dataset, refused
+from fuzzing.lines import command_line
 from fuzzing.mutate import ODD_TEXTS, ODD_VALUES, Random, damaged, odd_table, odd_value
 from fuzzing.plant import bad_image, bad_package, bad_place, bad_table, planted
+from fuzzing.state import State, cache_files, checkpoint_bytes, checkpoint_entries, predictions_file, run_folder
 from fuzzing.texts import bad_text, bad_values, strange_words
 from tests.helpers.cards import all_cards
 
@@ -54,6 +56,7 @@ class Sandbox:
 
     def __init__(self, base: Path, shared: Path | None, seed: int):
         self.base, self.shared, self.seed = base, shared, seed
+        self._state: State | None = None
         self.texts = base / "texts"
         for name in ("texts", "temporary"):
             (base / name).mkdir()
@@ -69,6 +72,12 @@ class Sandbox:
         self.catalog.vocabulary.names()
         READERS.names()  # entry points of installed packages are read before the watch begins
         self.watch = Watch((*SYSTEM, PROJECT, base / "temporary"))
+
+    def state(self) -> State:
+        """Checkpoint, run folder, predictions and cache, made when they are first asked for."""
+        if self._state is None:
+            self._state = State(self.base / "state")
+        return self._state
 
     def judge(self, kind: str, number: int) -> Verdict:
         """What becomes of one input."""
@@ -189,6 +198,16 @@ def _exclusions(sandbox: Sandbox, random: Random) -> Verdict:
     return sandbox.text("exclude.csv", content, read_exclusions)
 
 
+def _state(
+    damage: Callable[[State, Random], Verdict], everywhere: bool = False
+) -> Callable[[Sandbox, Random], Verdict]:
+    def judge(sandbox: Sandbox, random: Random) -> Verdict:
+        state = sandbox.state()
+        return judged(lambda: damage(state, random), sandbox.watch, [Path("/") if everywhere else state.folder])
+
+    return judge
+
+
 KINDS = {
     "image, damaged": Kind(_image(lambda sandbox, random: torn_image(random, sandbox.shared)), 22),
     "image, claims or unpacks to too much": Kind(_image(lambda sandbox, random: claims(random)), 4),
@@ -204,6 +223,12 @@ KINDS = {
     "configuration, wrong values": Kind(_config_values, 6),
     "configuration, damaged file": Kind(_config_file, 3),
     "exclusion list": Kind(_exclusions, 3),
+    "checkpoint, damaged bytes": Kind(_state(checkpoint_bytes), 8),
+    "checkpoint, other entries": Kind(_state(checkpoint_entries), 8),
+    "run folder": Kind(_state(run_folder), 12),
+    "predictions": Kind(_state(predictions_file), 10),
+    "cache of images": Kind(_state(cache_files), 10),
+    "command line": Kind(_state(command_line, everywhere=True), 10),
 }
 """By the name in the table."""
 

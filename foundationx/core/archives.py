@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,17 @@ def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """
     if not zipfile.is_zipfile(path):
         raise ValueError("no .npz file")
-    with zipfile.ZipFile(path) as archive:
-        check_unpacked(archive, _limit(path))
-        for entry in archive.infolist():
-            _check_header(archive, entry)
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_unpacked(archive, _limit(path))
+            for entry in archive.infolist():
+                _check_header(archive, entry)
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+        raise
+    except Exception as error:  # a damaged header raises anything
+        raise ValueError(f"damaged ({type(error).__name__}: {error})") from error
 
 
 def unpacked_size(path: Path) -> int:

@@ -17,6 +17,12 @@ from pycocotools import mask as rle
 
 AnyArray: TypeAlias = NDArray[Any]
 
+MOST_PIXELS = 1 << 16
+"""Height and width of a stored mask."""
+
+MOST_DIGITS = 6
+"""Place of the highest byte of a run's length, from 0: 35 bits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
@@ -121,6 +127,95 @@ class Masks:
 
 Recorded: TypeAlias = AnyArray | Ragged | Masks
 """What a task records under one name: (N, ...) values, ragged values, or masks."""
+
+
+def check_array(value: object, shape: tuple[int | None, ...], least: float, greatest: float, kinds: str = "f") -> None:
+    """Checks a plain array of a file that may come from others.
+
+    Args:
+        value: What the file holds.
+        shape: Its shape; None for any length.
+        least: Least value.
+        greatest: Greatest value.
+        kinds: NumPy's letters of the types that it may have.
+
+    Raises:
+        ValueError: It is something else, or holds numbers out of range or not finite.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or value.ndim != len(shape):
+        raise ValueError(f"an array of shape {np.shape(np.asarray(value))} is none of {len(shape)} dimensions")
+    if any(wanted is not None and wanted != length for wanted, length in zip(shape, value.shape, strict=True)):
+        raise ValueError(f"an array has the shape {value.shape}, not {shape}")
+    if not bool(((value >= least) & (value <= greatest)).all()):
+        raise ValueError(f"an array holds values outside [{least:g}, {greatest:g}]")
+
+
+def check_ragged(value: object, images: int) -> Ragged:
+    """Ragged values of a file that may come from others. Raises ValueError: none, or of wrong counts."""
+    if not isinstance(value, Ragged) or value.values.ndim == 0:
+        raise ValueError("values of a varying number per image are missing")
+    check_array(value.counts, (images,), 0, len(value.values), "iu")
+    if int(value.counts.sum()) != len(value.values):
+        raise ValueError("numbers of values do not add up")
+    return value
+
+
+def check_masks(value: object, images: int, classes: int) -> Masks:
+    """Masks of a file that may come from others.
+
+    Raises:
+        ValueError: They are no masks, or the runs of one do not add up to its pixels: C code would trust them.
+    """
+    if not isinstance(value, Masks):
+        raise ValueError("masks are missing")
+    check_array(value.runs, (None,), 0, 255, "u")
+    check_array(value.counts, (images, classes), 0, len(value.runs), "iu")
+    check_array(value.sizes, (images, 2), 1, MOST_PIXELS, "iu")
+    if int(value.counts.sum()) != len(value.runs):
+        raise ValueError("lengths of masks do not add up")
+    numbers, ends, is_last = _runs(value.runs)
+    if len(is_last) and not is_last[value.starts[1:] - 1].all():
+        raise ValueError("a mask ends within a number")
+    bounds = np.concatenate([[0], ends])[value.starts]
+    pixels = np.repeat(value.sizes.prod(axis=1), classes)
+    for first, last, size in zip(bounds[:-1], bounds[1:], pixels, strict=True):
+        lengths = numbers[first:last].copy()
+        for offset in (1, 2):  # lengths are stored as differences from the last but one
+            lengths[offset::2] = np.cumsum(lengths[offset::2])
+        if (lengths < 0).any() or (lengths > size).any() or int(lengths.sum()) != size:
+            raise ValueError("the runs of a mask do not add up to its pixels")
+    return value
+
+
+def _runs(runs: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Numbers in COCO's notation: 5 bits per byte, from the lowest on, signed.
+
+    Args:
+        runs: (R,) uint8.
+
+    Returns:
+        The numbers; (R,) how many have ended up to each byte; (R,) whether one ends with it.
+
+    Raises:
+        ValueError: A byte is no part of a number, or a number is too long.
+    """
+    digits = runs.astype(np.int64) - 48
+    if ((digits < 0) | (digits > 63)).any():
+        raise ValueError("a mask holds bytes that are no runs")
+    last = (digits & 32) == 0
+    ends = np.cumsum(last)
+    if not len(digits) or not last[-1]:
+        raise ValueError("a mask ends within a number")
+    index = ends - last
+    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    place = np.arange(len(digits)) - starts[index]
+    if (place > MOST_DIGITS).any():
+        raise ValueError("a run is too long")
+    values = np.zeros(len(starts), np.int64)
+    np.add.at(values, index, (digits & 31) << (5 * place))
+    negative = (digits[last] & 16) != 0
+    values[negative] -= 1 << (5 * (place[last][negative] + 1))
+    return values, ends, last
 
 
 def parts_of(name: str, value: Recorded) -> dict[str, AnyArray]:

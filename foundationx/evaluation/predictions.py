@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from foundationx.core.archives import read_npz
-from foundationx.core.arrays import AnyArray, Masks, PartsView, Ragged, Recorded, parts_of
+from foundationx.core.arrays import AnyArray, Masks, PartsView, Ragged, Recorded, check_array, parts_of
 from foundationx.core.atomic_write import write_arrays
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split, Task, TaskKey
+from foundationx.tasks.definition import task_of
 
 FORMAT = 2
 """Version of the file's layout."""
@@ -146,9 +147,24 @@ def read_predictions(path: Path) -> Predictions:
         arrays = read_npz(path)
         if arrays["format"] != FORMAT:
             raise DataError(str(path), f"has format {arrays['format']}", f"format {FORMAT}", fix)
-        return _unpack(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        predictions = _unpack(arrays)
+        _check(predictions)
+        return predictions
+    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
+
+
+def _check(predictions: Predictions) -> None:
+    """Raises ValueError: arrays of a file are not of the types, shapes and ranges that metrics rely on."""
+    images, classes = len(predictions.images), len(predictions.classes)
+    for names in (predictions.images, predictions.patients):
+        if names.dtype.kind != "U" or names.shape != (images,):
+            raise ValueError("images or patients have no names")
+    known = predictions.labels[~np.isnan(predictions.labels)]
+    check_array(known, (None,), 0, 1)
+    if predictions.labels.shape != (images, classes) or predictions.visit < 0 or not images:
+        raise ValueError(f"labels have the shape {predictions.labels.shape}")
+    task_of(predictions.key.task).check_recorded(predictions.recorded, images, classes)
 
 
 def _unpack(arrays: dict[str, AnyArray]) -> Predictions:

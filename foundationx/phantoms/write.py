@@ -9,6 +9,8 @@ phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 
 from foundationx.core.atomic_write import write_atomically, write_csv
 from foundationx.core.geometry.outlines import mask_outlines
+from foundationx.core.errors import DataError
 from foundationx.core.strict_json import to_exact_json
 from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
 
@@ -61,12 +64,16 @@ def write_phantom_datasets(
             continue
         first = (seed * len(DATASETS) + index + 1) * _PATIENTS_APART
         jobs.append((Path(root) / name, name, list(_numbers(first, counts[name])), size))
-    if processes < 2:
+    if processes < 2 or not jobs:
         for job in jobs:
             _write(*job)
         return
-    with get_context("spawn").Pool(processes) as pool:
-        pool.starmap(_write, jobs, chunksize=1)
+    try:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            list(pool.map(_write, *zip(*jobs, strict=True)))
+    except BrokenProcessPool as error:
+        fix = "give it more memory, then run the same command again"
+        raise DataError(str(root), "a process that draws phantoms has died", "running processes", fix) from error
 
 
 def _numbers(first_patient: int, count: int) -> Iterator[tuple[int, int]]:

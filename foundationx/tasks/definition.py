@@ -140,6 +140,18 @@ class TaskDefinition(TaskFacts, ABC):
     def record_prediction(self, prediction: Any, batch: Any) -> dict[str, Recorded]:
         """What stored predictions hold of a head's output, likewise."""
 
+    def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+        """Checks stored predictions, which may come from others, before metrics are computed of them.
+
+        Args:
+            recorded: What the file holds.
+            images: Number of images N.
+            classes: Number of classes K.
+
+        Raises:
+            ValueError: An array is missing or not of the type, shape and range that metrics rely on.
+        """
+
     @abstractmethod
     def example(self, prediction: Any, batch: Any, index: int) -> Example:
         """Image ``index`` of a batch as the report shows it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +14,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from foundationx.core.atomic_write import require_file
 from foundationx.core.device import usable_cores
-from foundationx.core.errors import DataError
+from foundationx.core.errors import DataError, DiskError
 from foundationx.data.pixels.read import decode_grey, read_bytes
 from foundationx.datasets.stores import store as stores
 
 SIDE = 128
 """Side of a thumbnail in pixels."""
 
-VERSION = 1
+VERSION = 2
 """Version of the stored fingerprints: increased when the fingerprint of an image changes."""
 
 _BLANK = 2.0
@@ -78,16 +81,20 @@ class FingerprintStore:
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        require_file(path)
         if not _is_current(path):
             path.unlink(missing_ok=True)
-        self._base = sqlite3.connect(path)
-        self._base.execute(
-            "CREATE TABLE IF NOT EXISTS fingerprints "
-            "(path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, content BLOB, pixels BLOB, thumbnail BLOB)"
-        )
-        self._base.execute(f"PRAGMA user_version = {VERSION}")
-        self._base.commit()
+        self._open()
+
+    def _open(self) -> None:
+        with _as_disk_error(self.path):
+            self._base = sqlite3.connect(self.path)
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS fingerprints "
+                "(path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, content BLOB, pixels BLOB, thumbnail BLOB)"
+            )
+            self._base.execute(f"PRAGMA user_version = {VERSION}")
+            self._base.commit()
 
     def close(self) -> None:
         """Closes the file."""
@@ -95,12 +102,17 @@ class FingerprintStore:
 
     def get(self, path: Path) -> Fingerprint | None:
         """The stored fingerprint of a file; None if there is none or the file has changed since."""
-        key, size, changed = _identity(path)
-        row = self._base.execute(
-            "SELECT content, pixels, thumbnail FROM fingerprints WHERE path = ? AND size = ? AND changed = ?",
-            (key, size, changed),
-        ).fetchone()
-        if row is None:
+        try:
+            row = self._base.execute(
+                "SELECT content, pixels, thumbnail FROM fingerprints WHERE path = ? AND size = ? AND changed = ?",
+                _identity(path),
+            ).fetchone()
+        except sqlite3.DatabaseError:  # a damaged file: everything is computed anew
+            self.close()
+            self.path.unlink(missing_ok=True)
+            self._open()
+            row = None
+        if row is None or [type(value) for value in row] != [bytes] * 3 or not row[2]:
             return None
         thumbnail = cv2.imdecode(np.frombuffer(row[2], np.uint8), cv2.IMREAD_GRAYSCALE)
         return None if thumbnail is None else Fingerprint(row[0], row[1], thumbnail)
@@ -109,21 +121,32 @@ class FingerprintStore:
         """Adds a fingerprint; the next ``commit`` writes it."""
         packed = cv2.imencode(".png", value.thumbnail)[1].tobytes()
         row = (*_identity(path), value.content, value.pixels, packed)
-        self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)", row)
+        with _as_disk_error(self.path):
+            self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def commit(self) -> None:
         """Writes the added fingerprints."""
-        self._base.commit()
+        with _as_disk_error(self.path):
+            self._base.commit()
 
 
-def _identity(path: Path) -> tuple[str, int, int]:
+@contextlib.contextmanager
+def _as_disk_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        fix = "free disk space, or remove the file: it is made anew"
+        raise DiskError(str(path), f"cannot be written: {error}", "a file of fingerprints", fix) from error
+
+
+def _identity(path: Path) -> tuple[bytes, int, int]:
     """Path, size and modification time of a file; -1 for both of a missing one."""
     located = stores.locate(path)
     try:
         status = path.stat() if located is None else located[0].stat()
     except OSError:
-        return str(path.resolve()), -1, -1
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+        return os.fsencode(path.resolve()), -1, -1
+    return os.fsencode(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _is_current(path: Path) -> bool:

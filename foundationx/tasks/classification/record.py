@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from foundationx.core.arrays import Recorded
+from foundationx.core.arrays import Recorded, check_array
 from foundationx.core.types import Batch
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 
@@ -17,6 +19,11 @@ def record_truth(batch: Batch) -> dict[str, Recorded]:
 def record_prediction(prediction: ClassificationPrediction, batch: Batch) -> dict[str, Recorded]:
     """``probabilities``: (B, K) float32 in [0, 1]."""
     return {"probabilities": prediction.probabilities.float().numpy()}
+
+
+def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+    """Raises ValueError: there are no probabilities of N images and K classes."""
+    check_array(recorded["probabilities"], (images, classes), 0, 1)
 
 
 def example(prediction: ClassificationPrediction, batch: Batch, index: int) -> ClassificationExample:

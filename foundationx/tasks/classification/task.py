@@ -38,6 +38,10 @@ class ClassificationTask(TaskDefinition):
         """Probabilities."""
         return record.record_prediction(prediction, batch)
 
+    def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+        """Stored predictions as metrics rely on them. Raises ValueError."""
+        record.check(recorded, images, classes)
+
     def example_class(self) -> type[ClassificationExample]:
         """Truth and prediction of one image."""
         return ClassificationExample

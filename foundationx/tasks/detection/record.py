@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from foundationx.core.arrays import AnyArray, Ragged, Recorded
+from foundationx.core.arrays import AnyArray, Ragged, Recorded, check_array, check_ragged
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
+
+LARGEST = 1_000_000
+"""Largest coordinate in pixels."""
 
 SHOWN_SCORE = 0.3
 """Least score of a box that the report's pictures show."""
@@ -37,6 +42,21 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
         "scores": Ragged(prediction.scores.float().numpy().reshape(-1), counts),
         "box_classes": Ragged(prediction.box_classes.numpy().reshape(-1), counts),
     }
+
+
+def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+    """Raises ValueError: boxes, scores, classes or sizes of N images are missing or do not belong together."""
+    check_array(recorded["sizes"], (images, 2), 1, LARGEST, "iu")
+    for boxes, labels in (("boxes", "box_classes"), ("true_boxes", "true_classes")):
+        corners, named = check_ragged(recorded[boxes], images), check_ragged(recorded[labels], images)
+        check_array(corners.values, (None, 4), -LARGEST, LARGEST)
+        check_array(named.values, (None,), 0, classes - 1, "iu")
+        if not np.array_equal(corners.counts, named.counts):
+            raise ValueError(f"{boxes} and {labels} differ in number")
+    scores = check_ragged(recorded["scores"], images)
+    check_array(scores.values, (None,), 0, 1)
+    if not np.array_equal(scores.counts, check_ragged(recorded["boxes"], images).counts):
+        raise ValueError("boxes and scores differ in number")
 
 
 def example(prediction: DetectionPrediction, batch: DetectionBatch, index: int) -> DetectionExample:

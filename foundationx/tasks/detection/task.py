@@ -72,6 +72,10 @@ class DetectionTask(TaskDefinition):
         """Predicted boxes with classes and scores."""
         return record.record_prediction(prediction, batch)
 
+    def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+        """Stored predictions as metrics rely on them. Raises ValueError."""
+        record.check(recorded, images, classes)
+
     def example_class(self) -> type[DetectionExample]:
         """Truth and prediction of one image."""
         return DetectionExample

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from foundationx.core.arrays import Masks, Recorded
+from foundationx.core.arrays import Masks, Recorded, check_masks
 from foundationx.core.types import UNKNOWN_PIXEL
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.target import SegmentationBatch
+
+MASKS = ("true_masks", "known_masks", "predicted_masks")
 
 FOREGROUND = 0.5
 """Probability from which on a pixel counts as predicted."""
@@ -23,6 +27,13 @@ def record_truth(batch: SegmentationBatch) -> dict[str, Recorded]:
 def record_prediction(prediction: SegmentationPrediction, batch: SegmentationBatch) -> dict[str, Recorded]:
     """``predicted_masks``: K masks per image at the network's input size."""
     return {"predicted_masks": Masks.encode(prediction.masks.numpy() >= FOREGROUND)}
+
+
+def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
+    """Raises ValueError: masks of N images and K classes are missing or differ in size."""
+    sizes = [check_masks(recorded[name], images, classes).sizes for name in MASKS]
+    if not all(np.array_equal(sizes[0], other) for other in sizes):
+        raise ValueError("masks of an image differ in size")
 
 
 def example(prediction: SegmentationPrediction, batch: SegmentationBatch, index: int) -> SegmentationExample:
