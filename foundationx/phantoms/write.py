@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from foundationx.core.atomic_write import write_atomically, write_csv
-from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.errors import DataError
+from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.strict_json import to_exact_json
 from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
 

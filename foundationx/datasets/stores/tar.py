@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.core.errors import DataError
+from foundationx.core.strict_json import to_json
 from foundationx.datasets.stores.store import Columns, Store, plain_name
 
 SUFFIXES = (".tar",)
@@ -118,7 +119,7 @@ def cell_text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list | tuple) and all(isinstance(item, str | int) for item in value):
         return "|".join(map(str, value))
-    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
+    return to_json(value) if isinstance(value, list | tuple | dict) else str(value)
 
 
 def open_store(path: Path) -> Store:
