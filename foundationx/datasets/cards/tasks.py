@@ -200,6 +200,17 @@ class TaskSource(Part):
                     raise ValueError(f"{found}; {nearest(parent, known)}")
         LabelTree(self.tree)
 
+    def codes(self, item: ClassSpec) -> dict[str, tuple[str, ...]]:
+        """Codes of a class by system: its own, or those that the tree gives its published names."""
+        if item.codes:
+            return {str(system): values for system, values in item.codes.items()}
+        labels = [self.tree[name] for name in item.published if name in self.tree]
+        systems = {str(system) for label in labels for system in label.codes}
+        return {
+            system: tuple(code for label in labels for code in dict(label.codes).get(system, ()))  # type: ignore[call-overload]  # names of systems are texts
+            for system in sorted(systems)
+        }
+
     @property
     def files(self) -> tuple[AnnotationFile, ...]:
         """The annotation files, completed by the settings of the task."""
