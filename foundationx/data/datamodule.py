@@ -31,6 +31,8 @@ from foundationx.datasets.splits import assign_splits
 from foundationx.datasets.unlabelled import read_images
 from foundationx.tasks.definition import task_of
 
+SPLITS = tuple(Split)
+
 
 @dataclass
 class DataModule:
@@ -145,11 +147,10 @@ class DataModule:
     def _excluded(self, table: Annotations) -> int:
         """Images of one task that would train but for the exclusion list."""
         out = self.excluded.get(table.key.dataset, set())
-        known = _something_known(table)
+        if not out:
+            return 0
         splits = _split_of(table, self.patients, self.config.allow_test)
-        return sum(
-            image in out for image in np.array(table.images, dtype=object)[known & (splits == Split.TRAIN.value)]
-        )
+        return int((_are_in(table.images, out) & _something_known(table) & (splits == SPLITS.index(Split.TRAIN))).sum())
 
 
 def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataModule:
@@ -200,12 +201,21 @@ def _tasks(available: Collection[Task], requested: tuple[Task, ...] | None, card
 
 
 def _split_of(table: Annotations, patients: Mapping[str, Split], allowed: Sequence[str]) -> np.ndarray:
-    """(N,) split of every image: its patient's. If others may train on a dataset's test, it is still its own test."""
-    own_test: set[str] = set()
+    """(N,) int8, index in ``SPLITS`` of every image: its patient's.
+
+    If others may train on a dataset's test, it is still its own test.
+    """
+    code_of = {patient: SPLITS.index(split) for patient, split in patients.items()}
     if table.key.dataset in allowed:
         official = zip(table.patients, table.splits, strict=True)
-        own_test = {patient for patient, split in official if split is Split.TEST}
-    return np.array([Split.TEST.value if name in own_test else patients[name].value for name in table.patients])
+        test = SPLITS.index(Split.TEST)
+        code_of |= {patient: test for patient, split in official if split is Split.TEST}
+    return np.fromiter(map(code_of.__getitem__, table.patients), dtype=np.int8, count=len(table))
+
+
+def _are_in(images: Sequence[str], some: Collection[str]) -> np.ndarray:
+    """(N,) bool, whether each image is among some."""
+    return np.fromiter(map(some.__contains__, images), dtype=bool, count=len(images))
 
 
 def _indices(
@@ -213,10 +223,10 @@ def _indices(
 ) -> dict[Split, np.ndarray]:
     """Image indices of each split, without images that have no known label and can neither train nor test."""
     something_known = _something_known(table)
-    out = np.array([image in excluded for image in table.images], dtype=bool)
+    out = _are_in(table.images, excluded) if excluded else np.zeros(len(table), dtype=bool)
     return {
-        split: np.flatnonzero((split_of == split.value) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
-        for split in Split
+        split: np.flatnonzero((split_of == code) & something_known & ~(out & (split is Split.TRAIN)))[:limit]
+        for code, split in enumerate(SPLITS)
     }
 
 

@@ -92,6 +92,9 @@ def excluded_images(
         ConfigError: An entry names an unknown dataset or image, or was made for another split: the run trains on its
             held-out image.
     """
+    entries = list(entries)
+    if not entries:
+        return {table.key.dataset: set() for table in annotations}
     patient_of: dict[str, dict[str, str]] = {}
     for table in annotations:
         patient_of.setdefault(table.key.dataset, {}).update(zip(table.images, table.patients, strict=True))
@@ -131,6 +134,8 @@ def without_allowed_tests(annotations: Sequence[Annotations], allowed: Sequence[
 
     Its official test split is removed for patients who are in another dataset, too.
     """
+    if not allowed:
+        return list(annotations)
     datasets: Counter[str] = Counter()
     for name in {table.key.dataset for table in annotations}:
         datasets.update({patient for table in annotations if table.key.dataset == name for patient in table.patients})
