@@ -7,50 +7,84 @@ from pathlib import Path
 
 from foundationx.apps.cli.options import add_allow_code, add_device, add_model
 
-HELP = "run the heads of a checkpoint on images; writes JSON and an overlay picture per image"
+HELP = "run the heads of a checkpoint on images; writes JSON and a picture per image, and tables of all"
 EXAMPLE = "foundationx predict work_dirs/phantom chest.png --out predictions"
+
+SHOWN = 20
+"""Most images of which each is printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="images: PNG, JPEG or DICOM")
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoint, a work directory for its newest one, or the folder of an import"
+    )
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="images (PNG, JPEG, DICOM ...), folders, zip or tar files, patterns in quotes, or lists (.txt)",
+    )
     add_model(parser)
     parser.add_argument(
         "--head", action="append", default=[], metavar="DATASET/TASK", help="run only this head; may be repeated"
     )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score that is shown")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images that are computed at once")
+    parser.add_argument("--no-overlays", action="store_true", help="write no pictures")
     add_device(parser)
     add_allow_code(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Predicts."""
-    import cv2
+    from rich.console import Console
+    from rich.progress import track
 
+    from foundationx.apps.run.image_sources import find_images
     from foundationx.apps.run.predict import heads_named, predict_images
-    from foundationx.core.atomic_write import require_folder, write_atomically, write_json
+    from foundationx.apps.run.prediction_folder import PredictionFolder
     from foundationx.core.device import pick_device
-    from foundationx.engine.checkpoint import load_checkpoint
+    from foundationx.core.errors import DataError
+    from foundationx.weights.imports.imported import open_with_heads
 
-    require_folder(options.out)
-    checkpoint = load_checkpoint(options.checkpoint, allow_code=options.allow_code)
+    checkpoint = open_with_heads(options.checkpoint, allow_code=options.allow_code)
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
-    findings = predict_images(
+    images = find_images(options.images)
+    settings = {
+        "checkpoint": str(options.checkpoint.absolute()),
+        "step": checkpoint.step,
+        "model": options.model,
+        "heads": sorted(options.head),
+        "threshold": options.threshold,
+    }
+    folder = PredictionFolder(options.out, images, settings, overlays=not options.no_overlays)
+    missing = folder.missing()
+    if len(missing) < len(images):
+        print(f"{len(images) - len(missing)} of {len(images)} images have results in {options.out}")
+    predictions = predict_images(
         model,
         checkpoint.config,
         options.model,
-        options.images,
+        missing,
         heads=heads,
         threshold=options.threshold,
         device=device,
+        batch_size=options.batch_size,
+        on_bad=folder.fail,
     )
-    for finding in findings:
-        json_file = options.out / f"{finding.path.name}.json"
-        write_json(json_file, finding.values)
-        picture = options.out / f"{finding.path.name}.overlay.png"
-        write_atomically(picture, cv2.imencode(".png", finding.picture[:, :, ::-1])[1].tobytes())
-        print(f"{finding.path}: {json_file}, {picture}")
+    console = Console(stderr=True)
+    for prediction in track(predictions, "predict", len(missing), console=console, transient=True):
+        folder.add(prediction)
+        if len(images) <= SHOWN:
+            name = folder.names[prediction.path]
+            print(f"{prediction.path}: {options.out / f'{name}.json'}")
+    tables = folder.finish()
+    for name, reason in folder.failed[:SHOWN]:
+        print(f"{name}: {reason}")
+    print(f"{len(images) - len(folder.failed)} of {len(images)} images: {', '.join(map(str, tables))}")
+    if len(folder.failed) == len(images):
+        raise DataError(str(options.out), "no image could be read", "images", "see failed.csv")

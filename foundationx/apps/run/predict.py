@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from foundationx.core.config.run import RunConfig
-from foundationx.core.errors import ConfigError, nearest
-from foundationx.core.types import TaskKey
+from foundationx.core.errors import ConfigError, DataError, nearest
+from foundationx.core.types import Prediction, TaskKey
 from foundationx.data.normalise import Normaliser
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.definition import task_of
 from foundationx.tasks.drawing import Overlay
+
+READERS, READ_AHEAD = 2, 16
+"""Threads that read images, and images that are read before they are asked for."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,12 @@ def predict_images(
     heads: Sequence[TaskKey] = (),
     threshold: float = 0.3,
     device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    on_bad: Callable[[Path, DataError], None] | None = None,
 ) -> Iterator[ImagePrediction]:
     """Runs every head (or those named) on every image.
+
+    Images are read by threads while the network computes.
 
     Args:
         model: Trained model in evaluation mode, on ``device``.
@@ -89,21 +102,65 @@ def predict_images(
         heads: Keys of the heads to run; if empty, all that predict.
         threshold: Least score of a box, and least probability that is named in the picture.
         device: Device to compute on.
+        batch_size: Images that go through the network at once.
+        on_bad: Called with an image that cannot be read, which is then passed over; None: it raises.
 
     Raises:
-        DataError: An image cannot be read.
+        DataError: An image cannot be read, and ``on_bad`` is None.
         KeyError: The model has no such head.
     """
     prepare = Preprocessor(config, device)
-    for path in paths:
-        image = read_grey(path)
-        tensor = prepare(image)
-        overlay, values = Overlay(image), {}
-        for key in heads or predicting_heads(model):
-            with torch.no_grad():
-                prediction = model.predict(tensor, key)
-            size = (image.shape[0], image.shape[1])
-            values[str(key)] = task_of(key.task).describe(
-                prediction, model.classes[key], size, threshold, overlay, str(key)
-            )
-        yield ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
+    keys = heads or predicting_heads(model)
+    for batch in _batches(_read_ahead(paths, on_bad), batch_size):
+        tensors = torch.cat([prepare(image) for _, image in batch])
+        with torch.no_grad():
+            predictions = {key: model.predict(tensors, key) for key in keys}
+        for index, (path, image) in enumerate(batch):
+            overlay, values = Overlay(image), {}
+            for key in keys:
+                values[str(key)] = task_of(key.task).describe(
+                    _one(predictions[key], index),
+                    model.classes[key],
+                    (image.shape[0], image.shape[1]),
+                    threshold,
+                    overlay,
+                    str(key),
+                )
+            yield ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
+
+
+def _one(prediction: Any, index: int) -> Prediction:
+    """The prediction (a dataclass of tensors) for one image of a batch, as a batch of one."""
+    values = {field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)}
+    tensors = {name: value[index : index + 1] for name, value in values.items() if isinstance(value, Tensor)}
+    one: Prediction = dataclasses.replace(prediction, **tensors)
+    return one
+
+
+def _read_ahead(
+    paths: Iterable[Path], on_bad: Callable[[Path, DataError], None] | None
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """Images in the order of their paths; a few are read before they are asked for."""
+    pending: deque[tuple[Path, Future[np.ndarray]]] = deque()
+    remaining = iter(paths)
+    with ThreadPoolExecutor(READERS) as pool:
+        while True:
+            for path in itertools.islice(remaining, READ_AHEAD - len(pending)):
+                pending.append((path, pool.submit(read_grey, path)))
+            if not pending:
+                return
+            path, image = pending.popleft()
+            try:
+                pixels = image.result()
+            except DataError as error:
+                if on_bad is None:
+                    raise
+                on_bad(path, error)
+            else:
+                yield path, pixels
+
+
+def _batches(images: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(images)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,132 @@
+"""``foundationx predict`` on folders, archives, lists, equal names and broken files, and a second call."""
+
+import csv
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from foundationx.apps.cli.main import FAULT, main
+from foundationx.apps.run.image_sources import find_images
+from foundationx.core.config.load import load_config
+from foundationx.core.errors import DataError
+from foundationx.core.types import Task, TaskKey
+from foundationx.engine.checkpoint import save_checkpoint
+from foundationx.models.foundation_model import FoundationModel
+from tests.apps.test_cli import TINY
+
+HEADS = {
+    TaskKey("a", Task.CLASSIFICATION): ("mass", "=nodule"),
+    TaskKey("b", Task.DETECTION): ("mass",),
+}
+
+
+def write(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 60), dtype=np.uint8)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A work directory with an untrained network of two heads."""
+    folder = tmp_path_factory.mktemp("run")
+    config = load_config(TINY, {"image_size": 64})
+    model = FoundationModel(config.model, HEADS)
+    (folder / "checkpoints").mkdir()
+    state = {"optimizer": {}, "step": 1, "visit": 1, "progress": {}}
+    save_checkpoint(folder / "checkpoints", config=config, model=model, teacher=model, **state)
+    return folder
+
+
+def predict(run_folder, out, *sources):
+    return main(["predict", str(run_folder), *map(str, sources), "--out", str(out), "--threshold", "0"])
+
+
+def test_equal_file_names_are_kept_apart(run_folder, tmp_path):
+    for patient in (1, 2):
+        write(tmp_path / f"in/patient{patient}/study1/view1_frontal.png", patient)
+    assert predict(run_folder, tmp_path / "out", *sorted(tmp_path.glob("in/*/*/*.png"))) == 0
+    for patient in (1, 2):
+        name = f"patient{patient}/study1/view1_frontal.png"
+        values = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert values["image"] == str(tmp_path / "in" / name)
+        assert (tmp_path / "out" / f"{name}.overlay.png").is_file()
+
+
+def test_broken_images_are_passed_over_and_listed(run_folder, tmp_path, capsys):
+    good = [write(tmp_path / f"in/{index}.png", index) for index in range(10)]
+    broken = tmp_path / "in/x/broken.dcm"
+    broken.parent.mkdir()
+    broken.write_bytes(good[0].read_bytes()[:50])
+    (tmp_path / "in/Thumbs.db").write_bytes(b"x")
+    assert predict(run_folder, tmp_path / "out", tmp_path / "in") == 0
+    assert "10 of 11 images" in capsys.readouterr().out
+    with (tmp_path / "out/failed.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["x/broken.dcm"] and rows[0]["reason"]
+    with (tmp_path / "out/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image"] for row in rows} == {f"{index}.png" for index in range(10)}
+    assert {row["class"] for row in rows if row["head"] == "a/classification"} == {"mass", "'=nodule"}
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == [f"{index}.png" for index in range(10)]
+    boxes = json.loads((tmp_path / "out/boxes.json").read_text())
+    of_line = sum(len(line["heads"]["b/detection"]) for line in lines)
+    assert len(boxes["images"]) == 10 and len(boxes["annotations"]) == of_line > 0
+    assert {box["image_id"] for box in boxes["annotations"]} <= {image["id"] for image in boxes["images"]}
+
+
+def test_only_broken_images_are_an_error(run_folder, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert predict(run_folder, tmp_path / "out", tmp_path / "a.png") == FAULT
+    assert "no image could be read" in capsys.readouterr().err
+
+
+def test_results_of_a_batch_are_those_of_single_images(run_folder, tmp_path):
+    paths = [write(tmp_path / f"in/{index}.png", index) for index in range(3)]
+    assert predict(run_folder, tmp_path / "all", tmp_path / "in") == 0
+    for path in paths:
+        assert predict(run_folder, tmp_path / "one" / path.stem, path) == 0
+        together = json.loads((tmp_path / "all" / f"{path.name}.json").read_text())["heads"]
+        alone = json.loads((tmp_path / "one" / path.stem / f"{path.name}.json").read_text())["heads"]
+        assert together["a/classification"] == pytest.approx(alone["a/classification"], abs=2e-4)
+        assert len(together["b/detection"]) == len(alone["b/detection"])
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused(run_folder, tmp_path, capsys):
+    for index in range(3):
+        write(tmp_path / f"in/{index}.png", index)
+    assert predict(run_folder, tmp_path / "out", tmp_path / "in/0.png", tmp_path / "in/1.png") == 0
+    first = (tmp_path / "out/0.png.json").stat().st_mtime_ns
+    assert predict(run_folder, tmp_path / "out", tmp_path / "in") == 0
+    assert "2 of 3 images have results" in capsys.readouterr().out
+    assert (tmp_path / "out/0.png.json").stat().st_mtime_ns == first
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
+    (tmp_path / "out/1.png.json").write_text('{"half":')
+    assert predict(run_folder, tmp_path / "out", tmp_path / "in") == 0
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
+    other = ["predict", str(run_folder), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", "student"]
+    assert main(other) == FAULT
+    assert "holds predictions with another model, threshold" in capsys.readouterr().err
+
+
+def test_sources(tmp_path):
+    a, b, c = (write(tmp_path / name) for name in ("x/a.png", "x/deep/b.png", "y/c"))
+    with zipfile.ZipFile(tmp_path / "x/z.zip", "w") as archive:
+        for name in ("inner/d.png", "__MACOSX/._d.png", "notes.txt"):
+            archive.writestr(name, a.read_bytes())
+    (tmp_path / "list.txt").write_text("x/a.png\n\ny\nx/deep/*.png\n")
+    packed = tmp_path / "x/z.zip/inner/d.png"
+    assert find_images([tmp_path / "x"]) == {"a.png": a, "deep/b.png": b}
+    assert find_images([tmp_path / "x/z.zip"]) == {"d.png": packed}
+    assert find_images([a, tmp_path / "x/z.zip"]) == {"a.png": a, "z.zip/inner/d.png": packed}
+    assert find_images([tmp_path / "list.txt"]) == {"x/a.png": a, "y/c": c, "x/deep/b.png": b}
+    assert find_images([f"{tmp_path}/**/*.png"]) == {"a.png": a, "deep/b.png": b}
+    assert find_images([a, a, tmp_path / "x/../x/a.png"]) == {"a.png": a}
+    for wrong in (tmp_path / "none", tmp_path / "none*.png"):
+        with pytest.raises(DataError):
+            find_images([wrong])
