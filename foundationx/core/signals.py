@@ -1,4 +1,4 @@
-"""Signals: who handles them for a while, and SIGTERM as Ctrl-C."""
+"""Signals: who handles them for a while, and the interruption of a command."""
 
 from __future__ import annotations
 
@@ -24,12 +24,29 @@ def handling(
             signal.signal(number, handler)
 
 
+class Interruption:
+    """Whether this process was told to end.
+
+    Attributes:
+        requested: SIGINT or SIGTERM has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
 @contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does: what is open is closed, and the command says how it ended."""
+def interruptible() -> Iterator[Interruption]:
+    """SIGINT (Ctrl-C) and SIGTERM raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
+
+    A signal that this process ignores, as jobs in the background of a shell do, is ignored on.
+    """
+    interruption = Interruption()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        interruption.requested = True
         raise KeyboardInterrupt
 
-    with handling({signal.SIGTERM: interrupt}):
-        yield
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    with handling(dict.fromkeys(heard, interrupt)):
+        yield interruption

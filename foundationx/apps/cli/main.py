@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from foundationx import __version__
-from foundationx.apps.cli.options import use_registries
 from foundationx.apps.cli.parsers import HelpFormatter, add_command
 from foundationx.core.errors import DiskError, FoundationXError
 from foundationx.core.extensions import Extensions, module_with
-from foundationx.core.signals import terminated_as_interrupted
+from foundationx.core.signals import interruptible
 
 FAULT = 2
 """Exit code for an error that the user can fix."""
@@ -52,21 +51,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no UTF-8
     options = build_parser().parse_args(arguments)
-    try:
-        with terminated_as_interrupted():
-            use_registries(options)
+    with interruptible() as interruption:
+        try:
             return options.run(options) or 0
-    except FoundationXError as error:
-        return _fault(error)
-    except KeyboardInterrupt:
-        print("foundationx: interrupted; the same command goes on or begins again", file=sys.stderr)
-        return STOPPED
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        return 0
-    except OSError as error:  # a file that no part of the program expects to be missing, forbidden, too long ...
-        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else options.command
-        found = f"{error.strerror or error}"
-        return _fault(DiskError(where, found, "a file or folder that can be used", "check path, permissions and disk"))
+        except BrokenPipeError:  # the reader of our output (head, less) has gone
+            return 0
+        except KeyboardInterrupt:
+            return _stopped()
+        except Exception as error:
+            if interruption.requested:  # an interruption that a library or a worker process turned into an error
+                return _stopped()
+            return _fault(_as_ours(error, options.command))
+
+
+def _stopped() -> int:
+    print("foundationx: interrupted; the same command goes on or begins again", file=sys.stderr)
+    return STOPPED
+
+
+def _as_ours(error: Exception, command: str) -> FoundationXError:
+    """The error, if it is one that the user can fix; else it is raised, with its stack trace."""
+    if isinstance(error, FoundationXError):
+        return error
+    if isinstance(error, OSError):  # a file that no part of the program expects to be missing, forbidden, too long ...
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else command
+        expected, fix = "a file or folder that can be used", "check path, permissions and disk"
+        return DiskError(where, error.strerror or str(error), expected, fix)
+    raise error
 
 
 def _fault(error: FoundationXError) -> int:
