@@ -39,7 +39,7 @@ def dataset_folder(card: Card, data_root: Path, root: str | None = None) -> Path
     """
     folder = checked_folder(data_root, card.root if root is None else root, f"{card.file}: root")
     names = named_paths(card)
-    if not names or not folder.is_dir() or _held(folder, names):
+    if not names or not os.path.isdir(folder) or _held(folder, names):
         return folder
     roots = (os.path.realpath(data_root), os.path.realpath(folder))
     level = [folder]

@@ -61,6 +61,8 @@ def read_dicom(path: Path, content: bytes) -> np.ndarray:
         data = _dataset(path, content)
         _check_packing(path, data)
         stored = _stored(path, data)
+        if stored.ndim == 3 and stored.shape[2] != 3:
+            raise DataError(str(path), f"its pixels have {stored.shape[2]} channels", "one or three", "check the file")
         if stored.ndim == 3:
             return _grey_of_colour(stored)
         outside = _padding(path, data, stored)
