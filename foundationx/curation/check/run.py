@@ -10,6 +10,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import Annotations, Task
 from foundationx.curation.check.files import missing_files, unannotated_files
 from foundationx.curation.check.labels import class_issues, count_issues, label_counts, split_issues
+from foundationx.curation.check.objects import object_issues
 from foundationx.curation.check.pixels import ImageChecker, ImageResult, check_images, issues_with_duplicates
 from foundationx.curation.check.report import CheckReport
 from foundationx.curation.issues import Issue, IssueKind, Severity
@@ -120,6 +121,7 @@ def _check_annotations(
         report.labels[task.value] = label_counts(table)
         report.strings[task.value] = sources[task].strings.as_json()
         report.add(class_issues(table))
+        report.add(object_issues(table))
     fix = "none needed if it is unlabelled"
     report.add(
         Issue(IssueKind.UNANNOTATED, Severity.NOTE, path, "", "no annotation names it", fix=fix) for path in unannotated

@@ -73,6 +73,40 @@ class _LimitedStream(io.RawIOBase):
         return len(block)
 
 
+class _Utf16Stream(io.RawIOBase):
+    """UTF-16 text, as spreadsheets export it, as UTF-8 without a byte order mark.
+
+    Args:
+        stream: The text with its byte order mark.
+        name: Name of the file in messages.
+    """
+
+    def __init__(self, stream: io.BufferedReader, name: str):
+        self._stream, self._name = stream, name
+        self._decoder = codecs.getincrementaldecoder("utf-16")()
+        self._pending = b""
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fills the buffer and returns the number of bytes. Raises DataError if the text is not UTF-16."""
+        view = memoryview(buffer)
+        while not self._pending:
+            block = self._stream.read(_BLOCK)
+            try:
+                self._pending = self._decoder.decode(block, final=not block).encode()
+            except UnicodeError:
+                found = "begins like UTF-16 text, but is none"
+                raise DataError(self._name, found, "UTF-8 or UTF-16 text", "download or convert it again") from None
+            if not block:
+                break
+        part, self._pending = self._pending[: len(view)], self._pending[len(view) :]
+        view[: len(part)] = part
+        return len(part)
+
+
 @contextmanager
 def open_bytes(path: Path, name: str, whole: bool = False) -> Iterator[io.BufferedReader]:
     """A file to read in blocks or lines of bytes; ``.gz`` is unpacked.
@@ -94,7 +128,9 @@ def open_bytes(path: Path, name: str, whole: bool = False) -> Iterator[io.Buffer
     limit = min(limit or MAX_TEXT, MAX_TEXT) if whole else limit
     try:
         with stores.open_binary(path) as file, gzip.GzipFile(fileobj=file) if packed else file as stream:
-            yield io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
+            limited: io.BufferedReader = io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
+            is_utf16 = limited.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            yield io.BufferedReader(_Utf16Stream(limited, name), _BLOCK) if is_utf16 else limited
     except UnicodeDecodeError:
         position = "a byte" if packed else f"byte {_first_bad_byte(path)}"
         found = f"{position} is not UTF-8"

@@ -13,7 +13,7 @@ from foundationx.core.types import MaskPart, ReferenceSize
 from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
 from foundationx.datasets.readers._reference import SizedOptions
-from foundationx.datasets.readers._runs import runs_from_coco
+from foundationx.datasets.readers._runs import bounding_box, runs_from_coco
 from foundationx.datasets.readers._source import Source
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
@@ -30,31 +30,36 @@ class Options(OtherNames, SizedOptions):
 def read(source: Source, options: Options) -> None:
     """Adds every listed image with its boxes (xywh, converted to x1 y1 x2 y2) and outlines: polygons or runs.
 
+    An id may be a number or text: 7, 7.0 and "7" are the same. A missing box is the bounds of the outlines.
+
     Images on disk that are not listed are unannotated and left out. A class without annotations in an image is absent.
     It is unknown if only crowd regions of it are marked, and in detection always inside these regions. In segmentation,
     it is unknown if any of its annotations is a crowd region or has no outline (the outlined pixels are then present,
     the others unknown). Only the required keys of the format must be there.
 
     Raises:
-        DataError: Not COCO; no category for a class; a repeated id or image; an annotation of an unlisted image or of
-            an unknown category; a box without size or more than a pixel outside the declared image; an outline that is
-            neither polygons nor runs.
+        DataError: Not COCO; no category for a class; a repeated id (of a category, image or annotation) or image; an
+            annotation of an unlisted image or of an unknown category; a box without size or more than a pixel outside
+            the declared image; neither box nor outline; an outline that is neither polygons nor runs.
     """
     file, content = source.file, source.json()
     if not isinstance(content, dict):
         raise DataError(
             file, f"contains a {type(content).__name__}", "images, annotations and categories", "download it again"
         )
-    categories = {_id(item, file): str(item.get("name")) for item in _records(content, "categories", file)}
+    records = _by_id(_records(content, "categories", file), file, "category")
+    categories = {number: str(item.get("name")).strip() for number, item in records.items()}
     _check_categories(source, set(categories.values()))
-    images = _by_id(_records(content, "images", file), file)
-    annotations = _by_image(_records(content, "annotations", file), images, source)
+    images = _by_id(_records(content, "images", file), file, "image")
+    annotations, repeated = _by_image(_records(content, "annotations", file), images, source)
     for number, image in images.items():
         name = str(image.get("file_name") or "")
         where = f"{file} image {number}"
         if name in options.leave_out:
             continue
         with source.guard(where, name):
+            if number in repeated:
+                raise repeated[number]
             path = source.image(name, where, image)
             size = options.reference(image, where) or _declared_size(image, where, options.any_aspect)
             collected = _ImageAnnotations(source, options, categories, size)
@@ -76,6 +81,7 @@ class _ImageAnnotations:
     def __init__(self, source: Source, options: Options, categories: Mapping[Any, str], size: ReferenceSize | None):
         self.source, self.categories, self.size = source, categories, size
         self.names = ObjectNames(source, options)
+        self.marked: set[int] = set()
         self.incomplete: set[int] = set()
         self.unplaced: set[int] = set()
         self.crowds: list[list[float]] = []
@@ -100,15 +106,29 @@ class _ImageAnnotations:
             # The class is present, but not all of it is marked: unmarked pixels are unknown.
             self.incomplete.add(index)
             return
-        self.boxes.append(box(annotation.get("bbox"), "xywh", where, self.size))
-        self.box_classes.append(index)
+        self.marked.add(index)
         if needs_masks:
             self.masks += _outlines(outlines, index, where)
+        if self.source.needs("boxes") or not no_outline(annotation.get("bbox")):
+            self.boxes.append(self._box(annotation, outlines, where))
+            self.box_classes.append(index)
+
+    def _box(self, annotation: Mapping[str, Any], outlines: Any, where: str) -> list[float]:
+        """The box of an annotation; the bounds of its outlines if it has none."""
+        given = annotation.get("bbox")
+        if not no_outline(given):
+            return box(given, "xywh", where, self.size)
+        bounds = [_bounds(part) for part in _outlines(outlines, 0, where)]
+        if not bounds:
+            found, fix = "has neither a box nor an outline", "complete or remove the annotation"
+            raise DataError(where, found, "bbox or segmentation", fix)
+        low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
+        return box([*low.tolist(), *high.tolist()], "xyxy", where, self.size)
 
     def _add_crowd(self, index: int, annotation: Mapping[str, Any], where: str) -> None:
         """Adds a region with objects that are not told apart. Without a box, nobody knows where it is."""
         self.incomplete.add(index)
-        if annotation.get("bbox") is not None:
+        if not no_outline(annotation.get("bbox")):
             self.crowds.append(box(annotation.get("bbox"), "xywh", where, self.size))
             self.crowd_classes.append(index)
         else:
@@ -117,7 +137,7 @@ class _ImageAnnotations:
     def labels(self) -> np.ndarray:
         """Labels (K,): 1 present, 0 absent, NaN unknown."""
         labels = self.names.labels(0.0)
-        unknown = self.incomplete if self.source.needs("masks") else self.incomplete - set(self.box_classes)
+        unknown = self.incomplete if self.source.needs("masks") else self.incomplete - self.marked
         if self.source.needs("boxes"):
             unknown = unknown | self.unplaced
         labels[sorted(unknown)] = np.nan
@@ -131,9 +151,10 @@ class _ImageAnnotations:
 
     def _classes(self, annotation: Mapping[str, Any], where: str) -> list[int]:
         """Indices of the annotation's classes, none if its category is not one."""
-        number = annotation.get("category_id")
-        if not isinstance(number, int | str) or number not in self.categories:
-            raise DataError(where, f"category_id is {number!r}", f"one of {list(self.categories)}", "fix the file")
+        number = _same(annotation.get("category_id"))
+        if number is None or number not in self.categories:
+            found = f"category_id is {annotation.get('category_id')!r}"
+            raise DataError(where, found, f"one of {list(self.categories)}", "fix the file")
         return self.names.classes(self.categories[number], where)
 
 
@@ -148,9 +169,11 @@ def _check_categories(source: Source, names: set[str]) -> None:
 def _declared_size(image: Mapping[str, Any], where: str, any_aspect: bool) -> ReferenceSize | None:
     """Declared size of an image; None if the file does not give it. Raises DataError."""
     size = [image.get("width"), image.get("height")]
-    if None in size:
+    if None in size or not any(size):
         return None
     width, height = map(round, numbers(size, 2, where))
+    if min(width, height) < 1:
+        raise DataError(where, f"width and height are {size}", "a size in pixels, or none", "fix the file")
     return ReferenceSize(height, width, any_aspect)
 
 
@@ -160,7 +183,17 @@ def _outlines(outlines: Any, index: int, where: str) -> list[MaskPart]:
     if not isinstance(outlines, list):
         found = f"segmentation is {str(outlines)[:40]}"
         raise DataError(where, found, "polygons, or runs with size and counts", "fix the annotation")
+    if outlines and all(isinstance(value, int | float) for value in outlines):  # one polygon without its list
+        outlines = [outlines]
     return [MaskPart(index, polygon=polygon(points, where)) for points in outlines if not no_outline(points)]
+
+
+def _bounds(part: MaskPart) -> list[float]:
+    """The box x1 y1 x2 y2 around a part."""
+    if part.runs is not None:
+        return bounding_box(part.runs, part.runs.height or 0, part.runs.width or 0)
+    assert part.polygon is not None
+    return [*part.polygon.min(axis=0).tolist(), *part.polygon.max(axis=0).tolist()]
 
 
 def _records(content: Mapping[str, Any], key: str, file: str) -> list[Mapping[str, Any]]:
@@ -173,31 +206,54 @@ def _records(content: Mapping[str, Any], key: str, file: str) -> list[Mapping[st
     return records
 
 
-def _id(record: Mapping[str, Any], file: str) -> Any:
-    if not isinstance(record.get("id"), int | str):
-        raise DataError(file, f"a record has no id: {str(dict(record))[:80]}", "an id in each record", "fix the file")
-    return record["id"]
+def _same(value: object) -> int | str | None:
+    """An id in one form: 7 for 7, 7.0 and "7"; None if it is no id."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and str(value).isascii() and value.isdigit() and str(int(value[:20])) == value:
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
-def _by_id(records: list[Mapping[str, Any]], file: str) -> dict[Any, Mapping[str, Any]]:
-    by_id: dict[Any, Mapping[str, Any]] = {}
+def _by_id(records: list[Mapping[str, Any]], file: str, what: str) -> dict[int | str, Mapping[str, Any]]:
+    """Records by id. Raises DataError if one has none, or the id of another."""
+    by_id: dict[int | str, Mapping[str, Any]] = {}
     for record in records:
-        number = _id(record, file)
+        number = _same(record.get("id"))
+        if number is None:
+            found = f"a record has no id: {str(dict(record))[:80]}"
+            raise DataError(file, found, "an id in each record", "fix the file")
         if number in by_id:
-            raise DataError(f"{file} image {number}", "the id is repeated", "each id once", "fix the file")
+            raise _repeated(f"{file} {what} {number}")
         by_id[number] = record
     return by_id
 
 
 def _by_image(
-    records: list[Mapping[str, Any]], images: Mapping[Any, Any], source: Source
-) -> dict[Any, list[Mapping[str, Any]]]:
-    """Annotations by image. An annotation of an unlisted image is an error."""
-    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    records: list[Mapping[str, Any]], images: Mapping[int | str, Any], source: Source
+) -> tuple[dict[int | str, list[Mapping[str, Any]]], dict[int | str, DataError]]:
+    """Annotations by image, and the error of each image that has an annotation whose id is repeated.
+
+    An annotation of an unlisted image is an error. An annotation may have no id.
+    """
+    groups: dict[int | str, list[Mapping[str, Any]]] = {}
+    repeated: dict[int | str, DataError] = {}
+    first: dict[int | str, int | str] = {}
     for record in records:
-        number, where = record.get("image_id"), f"{source.file} annotation {record.get('id')}"
-        with source.guard(where, str(number)):
-            if not isinstance(number, int | str) or number not in images:
-                raise DataError(where, f"image_id is {number!r}", "the id of a listed image", "fix the file")
-            groups.setdefault(number, []).append(record)
-    return groups
+        where = f"{source.file} annotation {record.get('id')}"
+        with source.guard(where, str(record.get("image_id"))):
+            image, number = _same(record.get("image_id")), _same(record.get("id"))
+            if image is None or image not in images:
+                found = f"image_id is {record.get('image_id')!r}"
+                raise DataError(where, found, "the id of a listed image", "fix the file")
+            groups.setdefault(image, []).append(record)
+            if number is not None and number in first:
+                repeated |= {image: _repeated(where), first[number]: _repeated(where)}
+            elif number is not None:
+                first[number] = image
+    return groups, repeated
+
+
+def _repeated(where: str) -> DataError:
+    fix = "number the records anew, as a merge of two files needs, or remove one of the two"
+    return DataError(where, "the id is repeated", "each id once", fix)

@@ -86,9 +86,22 @@ def scaled(boxes: Boxes, reference: ReferenceSize, size: tuple[int, int]) -> Box
 
 
 def checked(boxes: Boxes, source: SourceImage) -> Boxes:
-    """Published boxes clipped to their image. Raises DataError if one is empty or lies outside."""
-    regions = _clipped(boxes.ignored, source)
-    return Boxes(_clipped(boxes.boxes, source), boxes.box_classes, regions, boxes.ignored_classes)
+    """Published boxes clipped to their image; one that is listed twice counts once.
+
+    Raises:
+        DataError: A box is empty or lies outside.
+    """
+    regions, inside = _clipped(boxes.ignored, source), _clipped(boxes.boxes, source)
+    again = repeated(boxes)
+    return Boxes(inside[~again], boxes.box_classes[~again], regions, boxes.ignored_classes)
+
+
+def repeated(boxes: Boxes) -> np.ndarray:
+    """Which boxes (N,) bool have the class and, to the last digit, the corners of an earlier one."""
+    again = np.ones(len(boxes.boxes), dtype=bool)
+    rows = np.column_stack([boxes.boxes.reshape(-1, 4), boxes.box_classes])
+    again[np.unique(rows, axis=0, return_index=True)[1]] = False
+    return again
 
 
 def _clipped(boxes: np.ndarray, source: SourceImage) -> np.ndarray:
