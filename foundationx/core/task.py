@@ -6,7 +6,7 @@ points of the group ``foundationx.tasks``. The whole contract is ``TaskDefinitio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,6 +60,14 @@ class TaskFacts:
     def files(self, annotation: Any) -> tuple[str, ...]:
         """Files that an annotation rests on, relative to the dataset's folder."""
         return ()
+
+    def payload(self, annotation: Any, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """What is stored of one image as plain values for files of other tools; empty if the labels are complete."""
+        return {}
+
+    def parts_of(self, payload: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+        """The parts for :meth:`annotation` of what :meth:`payload` gave. Raises KeyError, TypeError or ValueError."""
+        return {}
 
     def example_class(self) -> type[Example]:
         """Type of what the report keeps of an evaluated image."""

@@ -32,19 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="trust the recipe's source: run.base may name Python files, which are run (default: presets only)",
     )
+    parser.add_argument(
+        "--annotations",
+        action="store_true",
+        help="also write the annotations of all datasets found under --data-root, one JSON-lines file per task",
+    )
     parser.add_argument("--all", action="store_true", help="also print dropped datasets that only a table lists")
 
 
 def run(options: argparse.Namespace) -> int:
     """Writes the folder and prints what was decided; the exit code is 0 if there is a configuration."""
     from foundationx.core.atomic_write import require_folder
-    from foundationx.core.errors import DataError
+    from foundationx.core.errors import ConfigError, DataError
     from foundationx.core.resources import find_config
     from foundationx.datasets.cards.catalog import Catalog
+    from foundationx.datasets.fusion.annotation_files import write_annotations
     from foundationx.datasets.fusion.fuse import fuse
     from foundationx.datasets.fusion.recipe import load_recipe
     from foundationx.datasets.fusion.write import write_fusion
 
+    if options.annotations and options.data_root is None:
+        raise ConfigError("--annotations", "no --data-root is given", "the folder of the datasets", "add --data-root")
     if options.data_root is not None and not options.data_root.is_dir():
         found = "there is no such folder"
         raise DataError(str(options.data_root), found, "the folder that holds the datasets", "--data-root")
@@ -61,6 +69,9 @@ def run(options: argparse.Namespace) -> int:
     finally:
         _print_decisions(fusion, console, options.all)
         _print_groups(fusion, console)
+    if options.annotations:
+        for name, count in write_annotations(fusion.entries, options.data_root, options.out).items():
+            console.print(f"{name}: {count:,} images", highlight=False)
     console.print(f"written: {options.out}", highlight=False)
     console.print(f"next: foundationx train {options.out / 'config.py'} --data-root ...", highlight=False)
     return 0

@@ -39,6 +39,25 @@ class DetectionTask(TaskDefinition):
         )
         return Boxes(corners, classes, regions, ignored)
 
+    def payload(self, annotation: Boxes, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Boxes x1 y1 x2 y2, and regions in which a class is unknown."""
+
+        def rows(corners: np.ndarray, kinds: np.ndarray) -> list[dict[str, Any]]:
+            pairs = zip(corners.tolist(), kinds.tolist(), strict=True)
+            return [{"class": classes[kind], "box": box} for box, kind in pairs]
+
+        regions = rows(annotation.ignored, annotation.ignored_classes)
+        return {"boxes": rows(annotation.boxes, annotation.box_classes), "ignored_boxes": regions}
+
+    def parts_of(self, payload: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+        """Boxes and regions."""
+        index = {name: k for k, name in enumerate(classes)}
+        parts: dict[str, Any] = {}
+        for boxes, kinds in (("boxes", "box_classes"), ("ignored_boxes", "ignored_classes")):
+            rows = payload.get(boxes, ())
+            parts |= {boxes: [row["box"] for row in rows], kinds: [index[row["class"]] for row in rows]}
+        return parts
+
     def count(self, annotation: Boxes) -> int:
         """Boxes."""
         return len(annotation)

@@ -69,6 +69,30 @@ def draw(parts: Sequence[MaskPart], source: SourceImage) -> ImageMasks:
     return ImageMasks(masks)
 
 
+def payload(part: MaskPart, name: str) -> dict[str, Any]:
+    """One part of a mask as plain values; ``name`` is that of its class."""
+    if part.polygon is not None:
+        return {"class": name, "polygon": part.polygon.tolist()}
+    if part.runs is not None:
+        runs = part.runs
+        values = {"order": runs.order, "height": runs.height, "width": runs.width}
+        values |= {"starts": runs.starts.tolist(), "lengths": runs.lengths.tolist()}
+        return {"class": name, "runs": values, "scaled": part.scaled}
+    pixels = {"positive": part.positive, "ignore": part.ignore, "scaled": part.scaled}
+    return {"class": name, "file": part.file} | pixels
+
+
+def part_of(values: Mapping[str, Any], class_index: int) -> MaskPart:
+    """The part that :func:`payload` gave. Raises KeyError, TypeError or ValueError."""
+    if "polygon" in values:
+        return MaskPart(class_index, polygon=np.asarray(values["polygon"], dtype=np.float32).reshape(-1, 2))
+    if "runs" in values:
+        given = dict(values["runs"])
+        starts, lengths = (np.asarray(given.pop(key), dtype=np.int64) for key in ("starts", "lengths"))
+        return MaskPart(class_index, runs=Runs(starts, lengths, **given), scaled=values["scaled"])
+    return MaskPart(class_index, values["file"], values["positive"], values["ignore"], scaled=values["scaled"])
+
+
 def facts(parts: Sequence[MaskPart], labels: np.ndarray, file_state: Callable[[str], str]) -> list[str]:
     """All that the masks are drawn from, as text."""
     texts = [np.isnan(labels).tobytes().hex()]

@@ -34,6 +34,15 @@ class SegmentationTask(TaskDefinition):
         """Parts of masks, not drawn yet."""
         return tuple(parts.get("masks", ()))
 
+    def payload(self, annotation: tuple[MaskPart, ...], classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Mask files with the meaning of their pixels, polygons, and runs."""
+        return {"masks": [target.payload(part, classes[part.class_index]) for part in annotation]}
+
+    def parts_of(self, payload: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+        """Parts of masks."""
+        index = {name: k for k, name in enumerate(classes)}
+        return {"masks": [target.part_of(row, index[row["class"]]) for row in payload.get("masks", ())]}
+
     def files(self, annotation: tuple[MaskPart, ...]) -> tuple[str, ...]:
         """Mask files."""
         return tuple(part.file for part in annotation if part.file)
