@@ -20,7 +20,7 @@ from foundationx.core.atomic_write import write_atomically
 from foundationx.core.errors import CardError, DataError
 from foundationx.core.strict_json import to_exact_json
 from foundationx.datasets.cards.tasks import TableFormat
-from foundationx.phantoms.files import write_image
+from foundationx.phantoms.files import raw_file, write_image
 
 CSV = TableFormat()
 
@@ -76,6 +76,8 @@ class CopyWriter:
 
     def image(self, file: str, values: np.ndarray, where: str) -> None:
         """Writes an image or a mask in the format of its suffix. Raises CardError as :func:`write_image`."""
+        if file.lower().endswith(".mhd"):
+            self.new_file(str(raw_file(Path(file))))
         write_image(self.new_file(file), values, where)
 
     def json(self, file: str, content: Any) -> None:
@@ -138,15 +140,25 @@ class TableBuffer:
         if path.suffix == ".json":
             write_atomically(path, to_exact_json(list(self.rows.values())))
             return
-        used = list(dict.fromkeys(column for row in self.rows.values() for column in row))
+        published = [self._as_published(row) for row in self.rows.values()]
+        used = list(dict.fromkeys(column for row in published for column in row))
         columns = used if self.layout.header is None else list(self.layout.header)
         if unknown := [column for column in used if column not in columns]:
             found, expected = f"the header has no column {unknown[0]!r}", f"one of {', '.join(columns)}"
             raise CardError(self.name, found, expected, "correct table.header in the card")
-        rows = [[row.get(column, "") for column in columns] for row in self.rows.values()]
+        rows = [[row.get(column, "") for column in columns] for row in published]
         text = self._text(rows if self.layout.header is not None else [columns, *rows])
         data = text.encode("utf-8")
         write_atomically(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+    def _as_published(self, row: dict[str, str]) -> dict[str, str]:
+        """A row with derived columns in the form of the file."""
+        derived = {column: self.layout.derived.get(column) for column in row}
+        cells = {}
+        for column, value in row.items():
+            form = derived[column]
+            cells[column if form is None else form.column] = value if form is None else form.form.format(value=value)
+        return cells
 
     def _text(self, rows: list[list[str]]) -> str:
         if self.layout.delimiter == "whitespace":

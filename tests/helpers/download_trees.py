@@ -467,11 +467,91 @@ def chexmask_padchest(data: Download) -> Counts:
     return {"patients": 2}, {"segmentation": ORGANS, "detection": ORGANS | {"boxes": 6}}
 
 
+LESIONS = (
+    "Severe_Infiltrate_(Consolidation)_1",
+    "Clustered_Nodule_(2mm-5mm_apart)_1",
+    "Clustered_Nodule_(2mm-5mm_apart)_2",
+    "Calcification_(other_than_nodule&lymphnod)_1",
+    "Cavity_1",
+)
+
+
+def shenzhen_lesions(data: Download) -> Counts:
+    """Five masks of four kinds on one image, none on another; a second set that no publication names beside."""
+    shenzhen_files(data)
+    data.masks(*(f"Annotations/masks/CHNCXR_0327_1_{name}.png" for name in LESIONS))
+    data.masks("Annotations-2/masks/CHNCXR_0330_1_Pleural_Effusion_2.png")
+    data.text("Annotations/Annotations_json/SeparateFiles/CHNCXR_0327_1.json", "{}")
+    data.table("shenzhen_consensus_roi.csv", "patientId,x_dis,y_dis,width_dis,height_dis,Labels")
+    found = {"images": 2, "positives": {"Severe infiltrate": 1, "Clustered nodules": 1, "Cavity": 1}}
+    return {"images": 2, "patients": 2}, {"classification": found, "segmentation": found}
+
+
+def jsrt_nodules(data: Download) -> Counts:
+    """Lines that end in carriage returns, an age that is not known, and a diagnosis in two cells."""
+    rows = (
+        ("JPCLN001.IMG", 5, 15, 53, "Female", 1634, 692, "malignant", "l.upper lobe", "lung cancer"),
+        ("JPCLN002.IMG", 1, 35.5, "?", "Male", 600, 1100, "benign", "r.S3(Anterior segment)", "tuberculoma", "2 parts"),
+    )
+    (data.path / "Clinical_Information").mkdir(parents=True)
+    lines = ["\t".join(map(str, row)) for row in rows]
+    (data.path / "Clinical_Information/CLNDAT_EN.txt").write_bytes(("\r".join(lines) + "\r").encode())
+    data.text("Clinical_Information/CNNDAT_EN.TXT", "JPCNN001.IMG\t50\tFemale\tnon-nodule")
+    data.images(*(f"All247images/{name}.IMG" for name in ("JPCLN001", "JPCLN002", "JPCNN001")), size=(2048, 2048))
+    return {"images": 2, "patients": 2}, {"detection": {"images": 2, "boxes": 2, "positives": {"Nodule": 2}}}
+
+
+def imagenome_gold(data: Download) -> Counts:
+    """Names of DICOM files in the table of boxes, and the images of MIMIC-CXR-JPG; files of the silver standard."""
+    images = [f"02aa804e-bde0afdd-112c0b34-7bc16630-4e38401{k}" for k in range(2)]
+    data.images(*(f"files/p10/p10000032/s5041426{k}/{name}.jpg" for k, name in enumerate(images)))
+    rows = [[name, f"5041426{k}", "10000032", "train"] for k, name in enumerate([*images, "another"])]
+    data.table("mimic-cxr-2.0.0-split.csv.gz", "dicom_id,study_id,subject_id,split", *rows)
+    boxes = [
+        [f"{name}.dcm", region, "[1, 2, 3, 4]", *corners]
+        for name in images
+        for region, corners in (("right lung", (2, 3, 30, 50)), ("svc", (20, 5, 30.5, 25)))
+    ]
+    header = "image_id,bbox_name,coord224,original_x1,original_y1,original_x2,original_y2"
+    gold = "../chest_imagenome/gold_dataset/gold_bbox_coordinate_annotations_1000images.csv"
+    data.table(gold, header, *boxes)
+    data.text("../chest_imagenome/silver_dataset/splits/train.csv", "dicom_id")
+    expected = {"images": 2, "patients": 1, "splits": {"train": 2}}
+    return expected, {"detection": {"images": 2, "boxes": 4, "positives": {"svc": 2, "right lung": 2}}}
+
+
+def siim_fisabio(data: Download) -> Counts:
+    """A study of two images; boxes as a Python list in one cell; _study and _image behind the names."""
+    studies = {"5776db0cec75": ("000a312787f2", "000c3a3f293f"), "ff0879eb20ed": ("0012ff7358bc",)}
+    images = [(study, image) for study, names in studies.items() for image in names]
+    data.images(*(f"train/{study}/81456c9c5423/{image}.dcm" for study, image in images), "test/00188a671292/1/2.dcm")
+    boxes = (
+        "[{'x': 10.5, 'y': 12.25, 'width': 20.125, 'height': 30.0}, {'x': 40.0, 'y': 5.0, 'width': 11, 'height': 22}]"
+    )
+    label = "opacity 1 10.5 12.25 30.625 42.25 opacity 1 40.0 5.0 51.0 27.0"
+    rows = [
+        [f"{image}_image", boxes if k == 0 else "", label if k == 0 else "none 1 0 0 1 1", study]
+        for k, (study, image) in enumerate(images)
+    ]
+    data.table("train_image_level.csv", "id,boxes,label,StudyInstanceUID", *rows)
+    data.table(
+        "train_study_level.csv",
+        "id,Negative for Pneumonia,Typical Appearance,Indeterminate Appearance,Atypical Appearance",
+        *([f"{study}_study", int(k == 1), int(k == 0), 0, 0] for k, study in enumerate(studies)),
+    )
+    data.table("sample_submission.csv", "id,PredictionString", ["00188a671292_study", "negative 1 0 0 1 1"])
+    return {"images": 3, "patients": 2}, {
+        "classification": {"positives": {"Negative for Pneumonia": 1, "Typical Appearance": 2}},
+        "detection": {"images": 3, "boxes": 2, "positives": {"Opacity": 1}},
+    }
+
+
 TREES: dict[str, Callable[[Download], Counts]] = {
     tree.__name__: tree
     for tree in (
         nih_chestxray14, nih_bbox, rsna_pneumonia, node21, siim_acr, ranzcr_clip, object_cxr, padchest, shenzhen,
         shenzhen_masks, tbx11k, vindr_cxr, vindr_cxr_global, vindr_pcxr, brax, openi, covidx_cxr4, kermany_mendeley,
-        covid_qu_ex, covid_qu_ex_infection, chexmask_chexpert, chexmask_mimic, chexmask_padchest,
+        covid_qu_ex, covid_qu_ex_infection, chexmask_chexpert, chexmask_mimic, chexmask_padchest, shenzhen_lesions,
+        jsrt_nodules, imagenome_gold, siim_fisabio,
     )
 } | {"vindr_ribcxr": ribs}  # fmt: skip

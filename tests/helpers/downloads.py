@@ -16,7 +16,7 @@ from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.card import Expected
 from foundationx.datasets.cards.tasks import TaskExpected
 from tests.helpers.cards import registry
-from tests.helpers.layouts.images import write_dicom, write_image, write_mha, write_rows
+from tests.helpers.layouts.images import write_dicom, write_image, write_jsrt, write_mha, write_rows
 
 CATALOG = registry()
 
@@ -37,7 +37,9 @@ class Download:
         """Writes images (height, width) of drawn values, each another one, in the format of their suffix."""
         for name in names:
             values = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, size, dtype=np.uint8)
-            write = {".dcm": write_dicom, ".dicom": write_dicom, ".mha": write_mha}.get(Path(name).suffix, write_image)
+            write = {".dcm": write_dicom, ".dicom": write_dicom, ".mha": write_mha, ".IMG": write_jsrt}.get(
+                Path(name).suffix, write_image
+            )
             write(self.path / name, values)
 
     def masks(self, *names: str, size: tuple[int, int] = (64, 64)) -> None:

@@ -55,16 +55,42 @@ class ClassSpec(Part):
 NamedClass = Annotated[ClassSpec, BeforeValidator(_named, json_schema_input_type=ClassSpec | str)]
 
 
+class DerivedColumn(Part):
+    """A column that the file has in another form: ``00aa`` for the cell ``00aa.dcm``."""
+
+    column: str = Field(description="column of the file")
+    form: str = Field(description="how its cells are written, e.g. {value}.dcm")
+
+    @field_validator("form")
+    @classmethod
+    def _has_one_value(cls, form: str) -> str:
+        if template_fields(form) != ("value",) or form.count("{value}") != 1:
+            raise ValueError(f"{form!r} must contain {{value}} once, and no other name in braces")
+        return form
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What stands before and behind the value."""
+        before, _, behind = self.form.partition("{value}")
+        return before, behind
+
+
 class TableFormat(Part):
     """Format of a table: CSV with a header by default."""
 
     delimiter: Literal[",", ";", "tab", "whitespace"] = ","
-    header: tuple[str, ...] | None = Field(None, description="column names of a file without header")
+    header: tuple[str, ...] | None = Field(
+        None, description="column names of a file without header; an unnamed column may be empty or missing"
+    )
+    derived: dict[str, DerivedColumn] = Field(
+        default_factory=dict,
+        description="columns made of others, e.g. dicom_id: {column: image_id, form: '{value}.dcm'}",
+    )
 
     @field_validator("header")
     @classmethod
     def _each_once(cls, header: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if header is not None and (twice := repeated(header)):
+        if header is not None and (twice := repeated(name for name in header if name)):
             raise ValueError(f"the column {twice[0]!r} is given twice")
         return header
 
@@ -76,6 +102,7 @@ class Join(Part):
         description="relative to the dataset's folder, inside the data root; of several, the first that is there"
     )
     on: tuple[str, ...] = Field(min_length=1, description="columns that both tables have")
+    table: TableFormat = TableFormat()
     missing: Literal["error", "leave_out"] = Field("error", description="a row without a match")
 
 

@@ -25,7 +25,15 @@ from foundationx.datasets.readers._images import Images
 from foundationx.datasets.readers._paths import DatasetFolder, checked_name
 from foundationx.datasets.readers._patients import OfficialSplits, Patients
 from foundationx.datasets.readers._stored_tables import store_table
-from foundationx.datasets.readers._tables import CSV, Table, check_columns, join_tables, read_header, read_table
+from foundationx.datasets.readers._tables import (
+    CSV,
+    Table,
+    add_derived,
+    check_columns,
+    join_tables,
+    read_header,
+    read_table,
+)
 
 
 class ReaderOptions(BaseModel):
@@ -170,15 +178,16 @@ class Source:
 
     def _joined(self, required: Sequence[str], optional: Iterable[str], convert: Mapping[str, Convert] | None) -> Table:
         """The annotation file with the columns of its joined tables."""
-        joined = {join: self._dataset.choose(join.file, self._where) for join in self.spec.join}
-        known = {file: self._header(file) for file in (self.file, *joined.values())}
+        joined = [(join, self._dataset.choose(join.file, self._where)) for join in self.spec.join]
+        known = {self.file: self._header(self.file, self.spec.table)}
+        known |= {file: self._header(file, join.table) for join, file in joined}
         check_columns(dict.fromkeys(name for names in known.values() for name in names), required, self.file)
         keys = [column for join in self.spec.join for column in join.on]
         own = [column for column in (*required, *optional) if column in known[self.file]]
         table = self._read_table(self.file, [*own, *keys], (), self.spec.table, convert)
-        for join, file in joined.items():
+        for join, file in joined:
             columns = [c for c in (*required, *optional) if c in known[file] and c not in table.cells]
-            other = self._read_table(file, [*join.on, *columns], convert=convert)
+            other = self._read_table(file, [*join.on, *columns], (), join.table, convert)
             matched = join_tables(table, other, join.on, join.missing)
             self.left_out += len(table) - len(matched)
             table = matched
@@ -192,16 +201,25 @@ class Source:
         layout: TableFormat = CSV,
         convert: Mapping[str, Convert] | None = None,
     ) -> Table:
-        """A table in a text file or in stores."""
+        """A table in a text file or in stores, with the derived columns that are asked for."""
+        derived, asked = layout.derived, [*required]
+        required = [derived[column].column if column in derived else column for column in asked]
         if packed := self._dataset.store_files(file, self._where):
-            return store_table(self._dataset, packed, file, required, optional)
-        return read_table(self._path(file), file, required, optional, layout, convert)
+            table = store_table(self._dataset, packed, file, required, optional)
+        else:
+            table = read_table(self._path(file), file, required, optional, layout, convert)
+        for column in dict.fromkeys(asked):
+            if column in derived:
+                add_derived(table, column, derived[column])
+        return table
 
-    def _header(self, file: str) -> tuple[str, ...]:
-        """Columns of the annotation file or of a joined one."""
+    def _header(self, file: str, layout: TableFormat) -> tuple[str, ...]:
+        """Columns of the annotation file or of a joined one, with the derived ones."""
         if packed := self._dataset.store_files(file, self._where):
-            return store_table(self._dataset, packed, file, ()).columns
-        return read_header(self._path(file), file, self.spec.table if file == self.file else CSV)
+            columns = store_table(self._dataset, packed, file, ()).columns
+        else:
+            columns = read_header(self._path(file), file, layout)
+        return (*columns, *(name for name in layout.derived if name not in columns))
 
     def json(self) -> Any:
         """The annotation file as JSON. Raises CardError or DataError."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from foundationx.core.errors import DataError, nearest
-from foundationx.datasets.cards.tasks import TableFormat
+from foundationx.datasets.cards.tasks import DerivedColumn, TableFormat
 from foundationx.datasets.readers._cells import (
     MAX_CELL,
     Block,
@@ -339,6 +339,26 @@ def _check_widths(name: str, block: _CsvRows, last: int, width: int) -> None:
     for cells, line in zip(block.rows, block.lines, strict=True):
         if len(cells) <= last or any(cells[width:]):
             raise DataError(f"{name} row {line}", f"has {len(cells)} cells", f"{width} as in the header", "fix the row")
+
+
+def add_derived(table: Table, name: str, derived: DerivedColumn) -> None:
+    """Adds a column made of another one; replaces a column of that name.
+
+    Raises:
+        DataError: A cell has another form than the card gives.
+    """
+    before, behind = derived.ends
+    values = []
+    for index, cell in enumerate(table.cells[derived.column]):
+        if not (cell.startswith(before) and cell.endswith(behind) and len(cell) > len(before) + len(behind)):
+            found = f"{derived.column} is {cell!r}"
+            raise DataError(
+                table.where(index), found, derived.form, "fix the row, or correct table.derived in the card"
+            )
+        values.append(cell[len(before) : len(cell) - len(behind)])
+    table.cells[name] = values
+    if name not in table.columns:
+        table.columns += (name,)
 
 
 def join_tables(table: Table, other: Table, on: Sequence[str], missing: str) -> Table:

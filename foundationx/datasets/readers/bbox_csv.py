@@ -1,16 +1,21 @@
-"""CSV with one row per box (BBox_List_2017, RSNA, NODE21, VinDr-CXR), and optionally rows for images without boxes."""
+"""CSV with one row per box (BBox_List_2017, RSNA, NODE21, VinDr-CXR), and optionally rows for images without boxes.
+
+All boxes of an image may be in one cell (SIIM-FISABIO-RSNA).
+"""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from foundationx.core.errors import CardError, DataError
+from foundationx.core.types import ReferenceSize
 from foundationx.datasets.readers._agreement import Agreement, Objects, agreed_boxes, votes_needed
-from foundationx.datasets.readers._geometry import box
+from foundationx.datasets.readers._geometry import box, no_outline, numbers
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
 from foundationx.datasets.readers._reference import SizedOptions
 from foundationx.datasets.readers._source import Source
@@ -24,8 +29,25 @@ class Options(OtherNames, SizedOptions):
 
     image_column: str = Field(description="column that names the image", examples=["image"])
     class_column: str | None = Field(None, description="null: every box is of the card's only class")
-    box_columns: tuple[str, str, str, str] = Field(
-        description="columns of the four numbers, in the order of box_layout"
+    box_columns: tuple[str, str, str, str] | None = Field(
+        None,
+        description="columns of the four numbers, in the order of box_layout; null: the boxes are in boxes_column",
+        examples=[["x", "y", "width", "height"]],
+    )
+    boxes_column: str | None = Field(
+        None,
+        description="column with all boxes of an image in a list, each as four numbers or with the keys box_keys; an "
+        "empty cell is an image without a box",
+        examples=["boxes"],
+    )
+    box_keys: tuple[str, str, str, str] = Field(
+        ("x", "y", "width", "height"), description="keys of the four numbers in boxes_column"
+    )
+    pixel_spacing: float | None = Field(
+        None,
+        gt=0,
+        description="millimetres per pixel, if the sizes of the boxes (not their positions) are in millimetres",
+        examples=[0.175],
     )
     box_layout: Literal["xywh", "xyxy", "cxcywh"] = Field(
         description="xywh: corner and size, xyxy: two corners, cxcywh: centre and size"
@@ -42,6 +64,14 @@ class Options(OtherNames, SizedOptions):
     agreement_iou: float = Field(
         0.5, gt=0, le=1, examples=[0.4], description="minimum IoU of two readers' boxes of one object"
     )
+
+    @model_validator(mode="after")
+    def _boxes_have_one_form(self) -> Options:
+        if (self.box_columns is None) == (self.boxes_column is None):
+            raise ValueError("exactly one of box_columns and boxes_column must be given")
+        if self.pixel_spacing is not None and self.box_layout == "xyxy":
+            raise ValueError("pixel_spacing needs a box_layout with sizes")
+        return self
 
     @model_validator(mode="after")
     def _empty_column_has_values(self) -> Options:
@@ -65,7 +95,7 @@ def read(source: Source, options: Options) -> None:
     if options.class_column is None and len(source.classes) != 1:
         where = f"{source.card.file}: tasks.{source.task.value}.options.class_column"
         raise CardError(where, f"is null for {len(source.classes)} classes", "a column", "set class_column")
-    named = [options.image_column, options.class_column, *options.box_columns]
+    named = [options.image_column, options.class_column, *(options.box_columns or [options.boxes_column])]
     named += [options.empty_column, options.reader_column, *options.size_columns]
     table = source.table([column for column in named if column is not None])
     for name, rows in group_by_image(table, options.image_column):
@@ -84,11 +114,14 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
             no_box[reader] = row.where
             source.strings.absent[row.cells[options.empty_column]] += 1
             continue
+        marked = _boxes(options, row, size)
+        if not marked:
+            no_box[reader] = row.where
+            continue
         for index in _classes(options, names, row):
-            values = [row.cells[column] for column in options.box_columns]
-            boxes.append(box(values, options.box_layout, row.where, size))
-            classes.append(index)
-            readers.append(reader)
+            boxes += marked
+            classes += [index] * len(marked)
+            readers += [reader] * len(marked)
     for reader in no_box.keys() & set(readers):
         found = f"states that {name} has no box, but other rows have boxes of it"
         raise DataError(no_box[reader], found, "rows that agree", "remove one of the rows")
@@ -104,6 +137,34 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
     parts = {"boxes": agreed.boxes, "box_classes": agreed.classes}
     parts |= {"ignored_boxes": disputed.boxes, "ignored_classes": disputed.classes}
     source.add(image, first.where, labels, first.cells, size, **parts)
+
+
+def _boxes(options: Options, row: Row, size: ReferenceSize | None) -> list[list[float]]:
+    """The boxes of a row as x1, y1, x2, y2 in pixels. Raises DataError."""
+    if options.box_columns is not None:
+        listed = [[row.cells[column] for column in options.box_columns]]
+    else:
+        listed = _listed_boxes(row.cells[str(options.boxes_column)], options.box_keys, row.where)
+    if options.pixel_spacing is not None:
+        listed = [[*numbers(one[:2], 2, row.where), *_in_pixels(one[2:], options, row)] for one in listed]
+    return [box(values, options.box_layout, row.where, size) for values in listed]
+
+
+def _in_pixels(sides: Sequence[object], options: Options, row: Row) -> list[float]:
+    """Width and height in pixels, from millimetres. Raises DataError."""
+    return [side / (options.pixel_spacing or 1) for side in numbers(sides, 2, row.where)]
+
+
+def _listed_boxes(cell: str, keys: Sequence[str], where: str) -> list[list[Any]]:
+    """The numbers of all boxes in a cell, which holds a list in the notation of JSON or Python. Raises DataError."""
+    if no_outline(cell):
+        return []
+    try:
+        content = ast.literal_eval(cell)
+        return [[one[key] for key in keys] if isinstance(one, dict) else list(one) for one in content]
+    except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
+        expected = f"a list of boxes, each of four numbers or with {', '.join(keys)}"
+        raise DataError(where, f"found {cell[:60]!r}", expected, "fix the row") from None
 
 
 def _classes(options: Options, names: ObjectNames, row: Row) -> list[int]:
