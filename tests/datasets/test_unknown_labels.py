@@ -298,3 +298,19 @@ def test_data_check_prints_a_line_per_class_and_the_strings_that_are_none(tmp_pa
         "unknown": {},
         "ignored": {"ARDS": 1},
     }
+
+
+def test_a_pneumonia_without_a_cause_may_be_covid(tmp_path):
+    card = Catalog().card("ieee8023_covid")
+    spec = card.tasks[Task.CLASSIFICATION]
+    folder = tmp_path / card.root
+    (folder / "images").mkdir(parents=True)
+    names = ["Pneumonia", "Pneumonia/Viral", "Pneumonia/Viral/COVID-19", "Pneumonia/Bacterial", "No Finding"]
+    for number in range(len(names)):
+        (folder / "images" / f"{number}.png").touch()
+    rows = [f"{number},{name},X-ray,{number}.png,,PA" for number, name in enumerate(names)]
+    header = "patientid,finding,modality,filename,license,view"
+    (folder / "metadata.csv").write_text("\n".join([header, *rows, ""]))
+    table = read_source(card, Task.CLASSIFICATION, tmp_path, None, skip=False).finish()
+    assert [item.name for item in spec.classes] == ["COVID-19", "Other pneumonia"]
+    np.testing.assert_array_equal(table.labels, [[NAN, 1], [NAN, 1], [1, 0], [0, 1], [0, 0]])
