@@ -78,7 +78,9 @@ class DerivedColumn(Part):
 class TableFormat(Part):
     """Format of a table: CSV with a header by default."""
 
-    delimiter: Literal[",", ";", "tab", "whitespace"] = ","
+    delimiter: Literal[",", ";", "tab", "whitespace"] = Field(
+        ",", description="between cells; a header without a comma, but with semicolons or tabs, says so itself"
+    )
     header: tuple[str, ...] | None = Field(
         None, description="column names of a file without header; an unnamed column may be empty or missing"
     )

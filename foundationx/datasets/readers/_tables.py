@@ -209,8 +209,15 @@ class _Rows:
             self._rest = b""
 
     def header(self) -> list[str]:
-        """The first row with content. Raises DataError if there is none."""
-        with self._reading(self._read()) as (reader, _):
+        """The first row with content. Raises DataError if there is none.
+
+        If it has no comma, but semicolons or tabs, these delimit the cells, as spreadsheets of many countries write.
+        """
+        data = self._read()
+        first = next((line for line in data.splitlines() if line.strip()), b"")
+        if self._delimiter == "," and b"," not in first:
+            self._delimiter = next((other for other in (";", "\t") if other.encode() in first), ",")
+        with self._reading(data) as (reader, _):
             for cells in reader:
                 if len(cells) > 1 or any(map(str.strip, cells)):
                     return [cell.strip() for cell in cells]
