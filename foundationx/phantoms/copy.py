@@ -61,7 +61,7 @@ def write_copies(
     for image_set in image_sets:
         for card in image_set.cards:
             _list_patients(image_set, card, writer)
-            _list_splits(image_set, card, lists)
+            _list_splits(image_set, card, writer, lists)
     for file, lines in lists.items():
         writer.lines(file, lines)
     writer.finish()
@@ -88,6 +88,7 @@ def _paths(card: Card) -> set[str]:
     files = [part.file for spec in card.tasks.values() for part in spec.files if part.file]
     files += [join.file for spec in card.tasks.values() for join in spec.join]
     files += [table.file[0] for table in card.patient.tables if table.required] if card.patient is not None else []
+    files += [card.splits.table.file] if card.splits is not None and card.splits.table is not None else []
     return {os.path.normpath(card.root), *(os.path.normpath(f"{card.root}/{file}") for file in files)}
 
 
@@ -139,10 +140,20 @@ def _list_patient(table: PatientTable, name: str, patient: str, card: Card, writ
         buffer.put((card.name, name), {column: name, value_column: patient})
 
 
-def _list_splits(image_set: ImageSet, card: Card, lists: dict[str, list[str]]) -> None:
-    """Adds the images to the card's lists of official splits."""
+def _list_splits(image_set: ImageSet, card: Card, writer: CopyWriter, lists: dict[str, list[str]]) -> None:
+    """Adds the images to the card's lists or table of official splits."""
     if card.splits is None:
         return
+    if table := card.splits.table:
+        buffer = writer.table(os.path.normpath(f"{card.root}/{table.file}"))
+        for image in image_set.images:
+            name, split = listed_name(image_set.paths[image.number], table.image_value), image_set.split(card, image)
+            value = card.splits.values[split][0] if split else ""
+            same = [row for row in buffer.rows.values() if row.get(table.image_column) == name]
+            for row in same:
+                row[table.value_column] = value
+            if not same:
+                buffer.put((card.name, name), {table.image_column: name, table.value_column: value})
     for split, file in card.splits.lists.items():
         named: Iterable[ImageTruth] = (image for image in image_set.images if image_set.split(card, image) is split)
         lines = [image_set.paths[image.number].rpartition("/")[2] for image in named]

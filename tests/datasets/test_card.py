@@ -80,7 +80,7 @@ def test_a_loaded_card_cannot_be_changed(tmp_path, values):
         ("patient", {"pattern": "p("}, "patient", "not a regular expression"),
         ("patient", {"pattern": "p"}, "patient", "0 groups"),
         ("patient", {"colum": "a"}, "patient.colum", "did you mean 'column'?"),
-        ("splits", {"column": "split"}, "splits", "a column or pattern needs values"),
+        ("splits", {"column": "split"}, "splits", "a column, pattern or table needs values"),
         ("splits", {}, "splits", "exactly one of"),
         ("splits", {"column": "s", "values": {"train": ["a"], "test": ["a"]}}, "splits", "two splits"),
         ("unverified", ["licence.comercial"], "", "licence.comercial"),

@@ -126,3 +126,62 @@ def test_grades_of_taix_ray(tree):
     assert unknown == [{"PulmonaryCongestion"}, {"HeartSize"}, {"PleuralEffusion_Left"}, {"Atelectasis_Right"}]
     assert labels.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.TEST]
     assert labels.patients[0] == labels.patients[1] == "taix_ray:p0"
+
+
+def test_chexlocalize_beside_the_test_split_of_chexpert(tree):
+    data = tree("chexlocalize", "chexlocalize")
+    test = [f"test/patient{64741 + k // 2}/study1/view{1 + k % 2}_frontal.jpg" for k in range(4)]
+    val = [f"val/patient{64541 + k}/study1/view1_frontal.jpg" for k in range(2)]
+    data.images(f"CheXpert/{name}" for name in (*test, *val))
+    data.stray("CheXpert/test", "CheXlocalize")
+    labels = ["Lung Opacity" if name == "Airspace Opacity" else name for name in RADIOLOGIST]
+    data.table("CheXpert/test_labels.csv", ["Path", *labels], [(name, *["0.0", "1.0"] * 7) for name in test])
+    data.table("CheXpert/val_labels.csv", ["Path", *labels], [(name, *["0.0"] * 14) for name in val])
+    outline = [[2.0, 3.0], [20.0, 3.0], [20.0, 15.0]]
+    for side, names in (("test", test[:3]), ("val", val)):
+        keys = [name.partition("/")[2].replace("/", "_").removesuffix(".jpg") for name in names]
+        content = {key: {"img_size": [24, 32], "Airspace Opacity": [outline, outline]} for key in keys}
+        content[keys[0]]["Pleural Effusion"] = [outline]
+        data.json(f"CheXlocalize/gt_annotations_{side}.json", content)
+        data.json(f"CheXlocalize/hb_annotations_{side}.json", {})
+    images = {"images": 5}
+    data.check({}, {"classification": {"images": 4}, "detection": images, "segmentation": images})
+    masks = data.read("segmentation")
+    assert masks.splits == [None] * 2 + [Split.TEST] * 3 and masks.patients[0] == "chexpert:patient64541"
+    assert known(masks)[1] == dict.fromkeys(masks.classes, 0) | {"Lung Opacity": 1}
+    assert [len(target) for target in data.read("detection").targets] == [3, 2, 3, 2, 2]
+    assert data.read("classification").splits == [Split.TEST] * 4
+
+
+def test_padchest_gr_with_its_master_table(tree):
+    data = tree("padchest_gr", "BIMCV-Padchest-GR")
+    names = [f"2168401113669640{k}-wigcpj.png" for k in range(4)]
+    data.images(f"Padchest_GR_files/PadChest_GR/{name}" for name in names)
+    data.stray("Padchest_GR_files/PadChest_GR")
+    data.text("Padchest_GR_files/PadChest_GR.zip.001", "PK")
+    effusion = {"sentence_en": "Effusion.", "abnormal": True, "boxes": [[0.1, 0.5, 0.4, 0.9]], "extra_boxes": []}
+    effusion |= {"labels": ["pleural effusion"], "locations": ["left"], "progression": None}
+    thick = effusion | {"labels": ["apical pleural thickening"], "boxes": [[0.1, 0.1, 0.2, 0.2], [0.8, 0.1, 0.9, 0.2]]}
+    normal = {"sentence_en": "No pneumothorax.", "sentence_es": "", "abnormal": False}
+    findings = [[effusion, normal], [thick], [normal], [effusion | {"boxes": []}]]
+    records = [
+        {"StudyID": f"25148803455{k}", "ImageID": name, "PreviousStudyID": None, "findings": findings[k]}
+        for k, name in enumerate(names)
+    ]
+    data.json("grounded_reports_20240819.json", records)
+    header = ["StudyID", "ImageID", "label", "boxes_count", "split", "PatientID", "PatientSex_DICOM", "label_group"]
+    sides = ("train", "train", "validation", "test")
+    rows = [
+        (f"25148803455{k}", name, label, 1, sides[k], f"p{k // 2}", "F", "x")
+        for k, name in enumerate(names)
+        for label in ("pleural effusion", "normal")
+    ]
+    data.table("master_table.csv", header, rows)
+    assert data.check({"images": 4}).patients == 2
+    boxes = data.read("detection")
+    assert present(boxes) == [{"Pleural effusion"}, {"Pleural thickening"}, set(), set()]
+    assert "Pleural effusion" not in known(boxes)[3]  # present, but not marked
+    assert present(data.read("classification"))[3] == {"Pleural effusion"}
+    assert [len(target) for target in boxes.targets] == [1, 2, 0, 0]
+    assert boxes.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.TEST]
+    assert boxes.patients[0] == "padchest:p0"

@@ -45,6 +45,8 @@ def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
                 yield part.file, "file", (task.value,)
         for join in spec.join:
             yield join.file, "join", (task.value,)
+    if card.splits is not None and card.splits.table is not None:
+        yield card.splits.table.file, "splits.table", every_task
     if card.splits is not None:
         for split, file in card.splits.lists.items():
             yield file, f"splits.lists.{split.value}", every_task

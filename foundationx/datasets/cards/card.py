@@ -128,6 +128,9 @@ class PatientTable(Part):
     )
     required: bool = Field(True, description="false: the table is used if it exists")
     namespace: str | None = Field(None, description="namespace of the table's patients; null: as for all others")
+    repeated: Literal["error", "first"] = Field(
+        "error", description="an image that rows give to several patients; first: it counts for that of its first row"
+    )
     source: str | None = Field(None, description="where the table can be downloaded, for messages")
 
     @model_validator(mode="after")
@@ -187,32 +190,52 @@ class PatientKey(Part):
         return set(self.namespaces) | {table.namespace for table in self.tables if table.namespace is not None}
 
 
-class SplitSource(Part):
-    """The official split: a column of the annotation file, a part of the image's path, or one list of images per split.
+class SplitTable(Part):
+    """Another table that names the official split of an image; it may have several rows per image."""
 
-    Images in no list, empty cells and paths that do not match have no official split. If a dataset is published as one
-    file per split, the task's ``parts`` name the splits instead.
+    file: AlternativeNames = Field(
+        description="CSV file, relative to the dataset's folder; of several, the first that is there"
+    )
+    image_column: str = Field(description="column that names the image")
+    value_column: str = Field(description="column of the split")
+    image_value: str = Field(
+        "{image_name}", description="how the table writes an image: {image} (path), {image_name} or {image_stem}"
+    )
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> SplitTable:
+        check_names(self.image_value, ("image", "image_name", "image_stem"))
+        return self
+
+
+class SplitSource(Part):
+    """The official split: a column of the annotation file or of another table, a part of the path, or lists of images.
+
+    Images in no list or table, empty cells and paths that do not match have no official split. If a dataset is
+    published as one file per split, the task's ``parts`` name the splits instead.
     """
 
     column: str | None = None
     pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the value")
+    table: SplitTable | None = None
     values: dict[Split, tuple[str, ...]] = Field(
-        default_factory=dict, description="values of the column for each split"
+        default_factory=dict, description="values of the column, the pattern or the table for each split"
     )
+    unassigned: tuple[str, ...] = Field((), description="values of images that have no official split")
     lists: dict[Split, AlternativeNames] = Field(
         default_factory=dict, description="text file of image names for each split; of several, the first that is there"
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> SplitSource:
-        given = [name for name in ("column", "pattern", "lists") if getattr(self, name)]
+        given = [name for name in ("column", "pattern", "table", "lists") if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError("needs exactly one of column (with values), pattern (with values) and lists")
+            raise ValueError("needs exactly one of column, pattern, table (each with values) and lists")
         if bool(self.lists) == bool(self.values):
-            raise ValueError("a column or pattern needs values, and lists take none")
+            raise ValueError("a column, pattern or table needs values, and lists take none")
         if self.pattern:
             check_expression(self.pattern)
-        twice = repeated(value for values in self.values.values() for value in values)
+        twice = repeated([*(value for values in self.values.values() for value in values), *self.unassigned])
         if twice:
             raise ValueError(f"the value {twice[0]!r} stands for two splits")
         return self
@@ -304,7 +327,8 @@ class Card(Part):
         changes: dict[str, Any] = {"tasks": {task: _first_names(spec) for task, spec in self.tasks.items()}}
         if self.splits is not None:
             lists = {split: alternatives(name)[0] for split, name in self.splits.lists.items()}
-            changes["splits"] = self.splits.model_copy(update={"lists": lists})
+            table = _first_names(self.splits.table) if self.splits.table is not None else None
+            changes["splits"] = self.splits.model_copy(update={"lists": lists, "table": table})
         if self.attributes is not None:
             changes["attributes"] = _first_names(self.attributes)
         copied = self.model_copy(update=changes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
-from foundationx.datasets.cards.card import Card, PatientKey, PatientTable
+from foundationx.datasets.cards.card import Card, PatientKey, PatientTable, SplitTable
 from foundationx.datasets.cards.schema import listed_name
 from foundationx.datasets.readers._files import MissingFileError, read_json, read_text
 from foundationx.datasets.readers._paths import DatasetFolder
@@ -130,7 +130,7 @@ def _read_patients(table: PatientTable, card: Card, folder: DatasetFolder) -> di
         raise MissingFileError(" or ".join(paths), found, "the published table of patients", fix)
     patients: dict[str, str] = {}
     for where, image, patient in _rows(existing, table):
-        if patients.setdefault(image, patient) != patient:
+        if patients.setdefault(image, patient) != patient and table.repeated == "error":
             other = f"{image} has the patient {patient}, but an earlier row gives {patients[image]}"
             raise DataError(where, other, "one patient per image", "remove one of the rows")
     return patients
@@ -162,6 +162,19 @@ def _column(names: Sequence[str], available: Collection[str]) -> str:
     return next((name for name in names if name in available), names[0])
 
 
+def _read_splits(table: SplitTable, card: Card, folder: DatasetFolder) -> dict[str, str]:
+    """Values by image, as the table writes the image."""
+    where = f"{card.file}: splits.table"
+    name = folder.choose(table.file, where)
+    values: dict[str, str] = {}
+    for row in read_table(folder.file(name, where), name, [table.image_column, table.value_column]).rows:
+        image, value = row.cells[table.image_column], row.cells[table.value_column]
+        if values.setdefault(image, value) != value:
+            found = f"{image} is in {value!r}, but an earlier row gives {values[image]!r}"
+            raise DataError(row.where, found, "one split per image", "remove one of the rows")
+    return values
+
+
 class OfficialSplits:
     """The published split of an image, None if there is none.
 
@@ -170,15 +183,19 @@ class OfficialSplits:
         folder: Folder of the dataset.
 
     Raises:
-        CardError: A list is outside the data root.
-        DataError: A list is missing or empty, or an image is in the lists of two splits.
+        CardError: A list or table is outside the data root.
+        DataError: A list or table is missing or empty, or an image is in two splits.
     """
 
     def __init__(self, card: Card, folder: DatasetFolder):
         source = card.splits
         self._column = source.column if source else None
         self._pattern = re.compile(source.pattern) if source and source.pattern else None
-        self._values = {value: split for split, values in source.values.items() for value in values} if source else {}
+        values = source.values.items() if source else ()
+        self._values: dict[str, Split | None] = {value: split for split, given in values for value in given}
+        self._values |= dict.fromkeys(source.unassigned if source else (), None)
+        self._table = source.table if source else None
+        self._cells = _read_splits(self._table, card, folder) if self._table is not None else {}
         self._listed: dict[str, Split] = {}
         self._has_lists = bool(source and source.lists)
         for split, name in (source.lists if source else {}).items():
@@ -210,6 +227,8 @@ class OfficialSplits:
         if self._pattern is not None:
             matches = map(self._pattern.search, images)
             values: Sequence[str] = [match.group(1) or "" if match else "" for match in matches]
+        elif self._table is not None:
+            values = [self._cells.get(listed_name(image, self._table.image_value), "") for image in images]
         elif self._column is not None:
             values = columns[self._column]
         else:
@@ -236,6 +255,9 @@ class OfficialSplits:
         if self._pattern is not None:
             match = self._pattern.search(image)
             value, origin = match.group(1) if match else "", "the split in the path"
+        elif self._table is not None:
+            value = self._cells.get(listed_name(image, self._table.image_value), "")
+            origin = self._table.value_column
         elif self._column is not None:
             value, origin = _text(cells.get(self._column)), self._column
         else:

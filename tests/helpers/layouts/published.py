@@ -27,6 +27,8 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         targets.node21,
         targets.coco,
         targets.chestx_det,
+        targets.chexlocalize,
+        targets.padchest_gr,
         targets.object_cxr,
         targets.ribs,
         targets.mask_rows,

@@ -179,6 +179,50 @@ def chestx_det(folder: Path) -> dict[str, Any]:
     return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 4}}
 
 
+def chexlocalize(folder: Path) -> dict[str, Any]:
+    """CheXlocalize: an object per image, its folders joined in the key, with polygons by class."""
+    content: dict[str, dict[str, Any]] = {}
+    for patient in range(1, 5):
+        result, name = nodule_phantom(patient), f"patient{patient:05d}/study1/view1_frontal"
+        write_image(folder / "test" / f"{name}.jpg", result.image)
+        outlines = [outline(mask) for mask in result.instances.get("Nodule", [])]
+        content[name.replace("/", "_")] = {"img_size": [SIDE, SIDE]} | ({"Lung Lesion": outlines} if outlines else {})
+    write_json(folder / "gt_annotations_test.json", content)
+    options = {"key_separator": "_", "key_folders": 2, "size_key": "img_size", "absent": "negative"}
+    task = {"reader": "outlines_json", "file": "gt_annotations_test.json", "images": "test", "image_suffix": ".jpg"}
+    task |= {"options": options, "classes": ["Lung Lesion"]}
+    patients = {"pattern": r"(patient\d+)/", "namespace": "chexpert"}
+    return {"tasks": dict.fromkeys(ALL, task), "expected": {"images": 4, "patients": 4}, "patient": patients}
+
+
+def padchest_gr(folder: Path) -> dict[str, Any]:
+    """PadChest-GR: a list of images with findings, boxes as shares, and a table of patients and splits."""
+    records, table = [], [["StudyID", "ImageID", "label", "split", "PatientID"]]
+    for patient in range(1, 5):
+        result, name = nodule_phantom(patient), f"2168401113_{patient}.png"
+        write_image(folder / "images" / name, result.image)
+        boxes = [[value / SIDE for value in corners] for corners in result.boxes("Nodule")]
+        findings = [{"sentence_en": "No effusion.", "abnormal": False}]
+        findings += [{"abnormal": True, "boxes": [corners], "labels": ["nodule"]} for corners in boxes]
+        records.append({"StudyID": str(patient), "ImageID": name, "findings": findings})
+        table += [[patient, name, label, "train" if patient < 4 else "test", f"p{patient}"] for label in "ab"]
+    write_json(folder / "grounded_reports.json", records)
+    write_rows(folder / "master_table.csv", table)
+    options = {
+        "image_key": "ImageID", "findings_key": "findings", "labels_key": "labels", "boxes_key": "boxes",
+        "present_key": "abnormal", "box_layout": "xyxy", "reference_size": "unit", "absent": "negative",
+    }  # fmt: skip
+    task = {"reader": "findings_json", "file": "grounded_reports.json", "images": "images", "options": options}
+    task |= {"classes": [{"name": "Nodule", "sources": ["nodule"]}]}
+    rows = {"file": "master_table.csv", "image_column": "ImageID"}
+    return {
+        "patient": {"tables": [rows | {"value_column": "PatientID"}]},
+        "splits": {"table": rows | {"value_column": "split"}, "values": {"train": ["train"], "test": ["test"]}},
+        "tasks": {"classification": task, "detection": task},
+        "expected": {"images": 4, "patients": 4, "splits": {"train": 3, "test": 1}},
+    }
+
+
 def object_cxr(folder: Path) -> dict[str, Any]:
     """Object-CXR: all objects of an image in one cell, one file per split."""
     for side, patients in (("train", (1, 2, 3)), ("dev", (4, 5))):
