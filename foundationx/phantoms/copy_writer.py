@@ -74,11 +74,11 @@ class CopyWriter:
         self._written.add(file)
         return path
 
-    def image(self, file: str, values: np.ndarray, where: str) -> None:
-        """Writes an image or a mask in the format of its suffix. Raises CardError as :func:`write_image`."""
+    def image(self, file: str, values: np.ndarray, where: str, *, deep: bool = True) -> None:
+        """Writes an image or a mask (not ``deep``) in the format of its suffix. Raises CardError as `write_image`."""
         if file.lower().endswith(".mhd"):
             self.new_file(str(raw_file(Path(file))))
-        write_image(self.new_file(file), values, where)
+        write_image(self.new_file(file), values, where, deep=deep)
 
     def json(self, file: str, content: Any) -> None:
         """Writes a JSON file."""

@@ -31,8 +31,14 @@ def raw_file(path: Path) -> Path:
     return path.with_suffix(".raw")
 
 
-def write_image(path: Path, values: np.ndarray, where: str) -> None:
+def write_image(path: Path, values: np.ndarray, where: str, *, deep: bool = True) -> None:
     """Writes a radiograph (H, W) uint8 in the format of its suffix: image file, DICOM, MetaImage or JSRT's raw pixels.
+
+    Args:
+        path: File to write.
+        values: Pixels (H, W) uint8.
+        where: What asked for the file, for errors.
+        deep: A MetaImage holds 16 bits, as radiographs do; otherwise the very values, as masks do.
 
     Raises:
         CardError: The suffix belongs to no supported format.
@@ -43,10 +49,12 @@ def write_image(path: Path, values: np.ndarray, where: str) -> None:
     elif suffix in (".dcm", ".dicom"):
         _dicom(values, path.name).save_as(stream, enforce_file_format=True)
     elif suffix == ".mha":
-        stream.write(_metaimage_header(values, "LOCAL") + _metaimage_pixels(values))
+        stored = _metaimage_values(values, deep)
+        stream.write(_metaimage_header(stored, "LOCAL") + stored.tobytes())
     elif suffix == ".mhd":
-        stream.write(_metaimage_header(values, raw_file(path).name))
-        write_atomically(raw_file(path), _metaimage_pixels(values), durable=False)
+        stored = _metaimage_values(values, deep)
+        stream.write(_metaimage_header(stored, raw_file(path).name))
+        write_atomically(raw_file(path), stored.tobytes(), durable=False)
     elif suffix == ".img":
         stream.write((JSRT_LARGEST - values.astype(np.uint16) * 16).astype(">u2").tobytes())
     else:
@@ -75,9 +83,10 @@ def _dicom(values: np.ndarray, name: str) -> pydicom.Dataset:
 
 def _metaimage_header(values: np.ndarray, data_file: str) -> bytes:
     height, width = values.shape
+    kind = "MET_UCHAR" if values.itemsize == 1 else "MET_USHORT"
     header = "ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-    return f"{header}DimSize = {width} {height}\nElementType = MET_USHORT\nElementDataFile = {data_file}\n".encode()
+    return f"{header}DimSize = {width} {height}\nElementType = {kind}\nElementDataFile = {data_file}\n".encode()
 
 
-def _metaimage_pixels(values: np.ndarray) -> bytes:
-    return (values.astype("<u2") * 16).tobytes()
+def _metaimage_values(values: np.ndarray, deep: bool) -> np.ndarray:
+    return values.astype("<u2") * 16 if deep else values

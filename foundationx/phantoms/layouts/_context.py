@@ -151,7 +151,7 @@ class LayoutContext:
 
     def mask(self, path: str, values: np.ndarray) -> None:
         """Writes a mask file (H, W) uint8; the path is relative to the dataset's folder."""
-        self.writer.image(f"{self.card.root}/{path}", values, f"{self.task_file.where}.options")
+        self.writer.image(f"{self.card.root}/{path}", values, f"{self.task_file.where}.options", deep=False)
 
     def folder(self, path: str) -> None:
         """Creates a folder of the dataset, which may stay empty."""
