@@ -67,7 +67,7 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
             *("evaluation/metrics/confusion", "evaluation/metrics/dice", "evaluation/metrics/froc"),
             *("evaluation/metrics/surface", "evaluation/matching", "evaluation/ranking", "evaluation/thresholds"),
         ],
-        ["tests/evaluation/metrics", "tests/evaluation/test_thresholds.py", "tests/evaluation/test_evaluator.py"],
+        ["tests/evaluation/metrics", "tests/evaluation/test_thresholds.py"],
     ),
     "readers": (
         [
