@@ -1,6 +1,7 @@
 """The project's own tools: the shape of the code is measured right, and two runs are told apart to the last bit."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,28 @@ def test_hooks_before_a_commit_run_without_a_network():
     assert all(entry[0].startswith(".venv/bin/") for entry in entries)
     assert {entry[0].rpartition("/")[2] for entry in entries} == {"ruff", "mypy", "python"}
     assert all((ROOT / word).exists() for entry in entries for word in entry if word.startswith("tools/"))
+
+
+def test_mutants_are_noticed_by_tests_that_look_and_survive_those_that_do_not(tmp_path):
+    pytest.importorskip("cosmic_ray", reason="tools/mutate.py needs cosmic-ray, a development extra")
+    (tmp_path / "test_it.py").write_text(
+        "from foundationx.engine.schedule.curves import linear\n\n\n"
+        "def test_it():\n    assert linear(1.0, 3.0)(0.5) == 2.0\n"
+    )
+    code = (
+        "import sys; sys.path.insert(0, 'tools'); import mutate\n"
+        f"mutate.SUBJECTS = {{'curves': (['engine/schedule/curves'], [{str(tmp_path / 'test_it.py')!r}])}}\n"
+        "sys.argv = ['mutate', 'curves', '--sample', '8']; mutate.main()\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True).stdout
+    killed, total = map(int, re.search(r"curves: (\d+) of (\d+) noticed", result).groups())
+    assert 0 < killed < total == 8, "lines of the cosine are not looked at"
+    assert result.count("survives") == total - killed
+
+
+def test_mutants_that_change_nothing_are_lines_that_exist():
+    for entry in yaml.safe_load((ROOT / "tools" / "equivalent_mutants.yaml").read_text()):
+        lines = {line.strip() for line in (ROOT / "foundationx" / f"{entry['module']}.py").read_text().splitlines()}
+        for change in entry["changes"]:
+            assert change["before"] in lines and change["why"], change

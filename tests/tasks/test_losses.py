@@ -109,6 +109,11 @@ def test_dice_of_known_pixels_equals_a_slow_loop():
     assert soft_dice_loss(probabilities, target, smooth=0.5).item() == pytest.approx(sum(losses) / 2, abs=1e-6)
 
 
+def test_dice_of_a_single_class_is_not_halved():
+    probabilities, target = torch.full((1, 1, 1, 2), 0.5), torch.tensor([[[[1.0, 0.0]]]])
+    assert soft_dice_loss(probabilities, target).item() == pytest.approx(1 - (2 * 0.5 + 1) / (1 + 1 + 1))
+
+
 def test_dice_of_nothing_known_is_zero():
     probabilities = torch.rand(1, 2, 2, 2, requires_grad=True)
     loss = soft_dice_loss(probabilities, torch.full((1, 2, 2, 2), NAN))

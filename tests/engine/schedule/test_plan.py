@@ -175,3 +175,12 @@ def test_only_a_lock_phase_of_an_annotated_head_trains_the_head_alone():
     lock = {"cycles": 1, "lock": {"self_supervision": 0.5}}
     phases = build_plan(config(schedule=lock), free).phases
     assert [phase.name for phase in phases] == ["lock", "release"] and not any(phase.is_head_only for phase in phases)
+
+
+def test_batches_are_reused_in_lock_phases_of_annotated_heads_alone():
+    lock = {"cycles": 1, "lock": {"detection": 0.5}, "reuse": {"uses": 4}}
+    phases = build_plan(config(schedule=lock), {TaskKey("a", D): 480}).phases
+    assert [(phase.name, phase.uses, phase.reads) for phase in phases] == [("lock", 4, 3), ("release", 1, 20)]
+    free = {"cycles": 1, "lock": {"self_supervision": 0.5}, "reuse": {"uses": 4}}
+    phases = build_plan(config(schedule=free), {TaskKey("a", Task.SELF_SUPERVISION): 480}).phases
+    assert [phase.uses for phase in phases] == [1, 1]
