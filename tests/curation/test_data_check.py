@@ -164,7 +164,8 @@ def test_faults_alike_are_one_line_and_all_are_in_the_report(tmp_path, capsys):
     assert main(["data", "check", "all", "--data-root", str(tmp_path), "--report", str(target)]) == 1
     shown = capsys.readouterr().out
     assert "1 datasets are in" in shown and "faults, images: 8" in shown and "[and 7 more alike: " in shown
-    assert shown.count("the file is empty") == 5
+    assert shown.count("the file is empty") == 1
+    assert all(f"images/{image.name}" in shown for image in images[:4])
     (report,) = json.loads(target.read_text())
     assert report["dataset"] == "phantom_masks" and report["images"] == 12 and report["decoded"] == 4
     assert report["counts"]["fault"] == {"images": 8}

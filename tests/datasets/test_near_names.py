@@ -76,10 +76,7 @@ def test_values_that_the_card_does_not_name_are_counted_each(folder):
         group for group in group_alike(check_card(card, folder.data_root).issues) if group.first.kind is IssueKind.ROWS
     ]
     assert [len(group.members) for group in groups] == [10, 6]
-    assert (
-        "'Pneumocystis' is not a class" in groups[0].line()
-        and "[and 9 more alike: 1.png, 2.png, 3.png, ...]" in groups[0].line()
-    )
+    assert "'Pneumocystis' is not a class" in groups[0].line() and "[and 9 more alike: 1.png" in groups[0].line()
     assert "`ignore`" in groups[0].first.fix and "`sources`" in groups[0].first.fix
 
 
