@@ -154,6 +154,9 @@ class PatientKey(Part):
 
     column: str | None = Field(None, description="column of the annotation file (in JSON: key of the image's record)")
     pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the patient")
+    dicom: str | None = Field(
+        None, pattern=r"^[A-Z][A-Za-z0-9]*$", description="keyword in the DICOM headers of the images: PatientID"
+    )
     tables: tuple[PatientTable, ...] = Field((), description="tables of patients, in the order in which they are asked")
     unlisted: Literal["error", "own"] = Field(
         "error", description="an image that is in no table; own: it counts as its own patient"
@@ -170,9 +173,11 @@ class PatientKey(Part):
     @model_validator(mode="after")
     def _one_source(self) -> PatientKey:
         naming = any(not table.translates for table in self.tables)
-        given = [name for name in ("column", "pattern") if getattr(self, name) is not None] + ["tables"] * naming
+        given = [name for name in ("column", "pattern", "dicom") if getattr(self, name) is not None]
+        given += ["tables"] * naming
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of column, pattern and tables, found {', '.join(given) or 'none'}")
+            found = ", ".join(given) or "none"
+            raise ValueError(f"needs exactly one of column, pattern, dicom and tables, found {found}")
         if self.unlisted != "error" and not naming:
             raise ValueError("unlisted applies to tables that list images, and no such table is given")
         if self.tables and naming and self.tables[0].translates:

@@ -13,6 +13,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import Split
 from foundationx.datasets.cards.card import Card, PatientKey, PatientTable, SplitTable
 from foundationx.datasets.cards.schema import listed_name
+from foundationx.datasets.readers._dicom_header import DicomHeaders
 from foundationx.datasets.readers._files import MissingFileError, read_json, read_text
 from foundationx.datasets.readers._paths import DatasetFolder
 from foundationx.datasets.readers._tables import check_columns, read_header, read_table
@@ -35,9 +36,15 @@ class Patients:
         self._key = card.patient
         self._namespace = key.namespace or card.name
         self._pattern = re.compile(key.pattern) if key.pattern is not None else None
+        self._headers = DicomHeaders(folder, key.dicom) if key.dicom is not None else None
         self._other_namespaces = {name: re.compile(expression) for name, expression in key.namespaces.items()}
         self._first_of = {value: group[0] for group in key.same for value in group}
         self._tables = [(table, _read_patients(table, card, folder)) for table in key.tables]
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether patients are in the headers of the images, so that these are named by their own files."""
+        return self._headers is not None
 
     def name(self, image: str, cells: Mapping[str, object], where: str) -> str:
         """The patient of an image.
@@ -54,6 +61,8 @@ class Patients:
             return f"{self._namespace}:{image}"
         if self._key.column is not None:
             value, origin = _text(cells.get(self._key.column)), f"the column {self._key.column!r}"
+        elif self._headers is not None:
+            value, origin = self._headers.value(image, where), f"{self._key.dicom} of its DICOM header"
         elif self._pattern is not None:
             match = self._pattern.search(image)
             value, origin = match.group(1) if match else "", f"the pattern {self._key.pattern!r}"
@@ -64,7 +73,7 @@ class Patients:
             if bool(value) == table.translates:
                 found = patients.get(listed_name(image, table.image_value, value), "")
                 value, namespace = (found, table.namespace) if found else (value, namespace)
-        if not value and self._key.unlisted == "own" and not (self._key.column or self._key.pattern):
+        if not value and self._key.unlisted == "own" and not (self._key.column or self._key.pattern or self._headers):
             return f"{self._namespace}:{image.rpartition('/')[2]}"
         if not value:
             raise DataError(where, f"{origin} gives no patient for {image}", "a patient", "correct patient in the card")

@@ -305,7 +305,7 @@ class Source:
         self.images.require(image, where)
         cells = cells or {}
         published = self.images.published.get(image, image)
-        patient = self._patients.name(published, cells, where)
+        patient = self._patients.name(image if self._patients.reads_images else published, cells, where)
         split = self.part.split or self._splits.split(published, cells, where)
         self._images[image] = None
         self._rows.append(where)
@@ -341,7 +341,7 @@ class Source:
         found = self.images.paths(table.cells[image_column], columns)
         paths = [path or "" for path in found] if None in found else cast(list[str], found)
         published = [self.images.published.get(path, path) for path in paths] if self.images.published else paths
-        named = self._patients.names(published, columns)
+        named = self._patients.names(paths if self._patients.reads_images else published, columns)
         patients = [patient or "" for patient in named] if None in named else cast(list[str], named)
         splits, wrong = self._splits.splits(published, columns)
         distinct = dict.fromkeys(paths)
