@@ -34,8 +34,15 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this rank, from 0; outside of :func:`init_process_group` as in the launcher's environment."""
-    return dist.get_rank() if world_size() > 1 else int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+    """Number of this rank, from 0.
+
+    Outside of :func:`init_process_group` it is that of the launcher's environment if this process will join a group.
+    A process that joins none is the first of one, whatever variables are left over from another launcher.
+    """
+    if world_size() > 1:
+        return dist.get_rank()
+    launcher = _launcher()
+    return 0 if launcher is None else _number({"pytorch": "RANK", "slurm": "SLURM_PROCID"}[launcher], 0)
 
 
 def is_main_process() -> bool:
@@ -45,13 +52,15 @@ def is_main_process() -> bool:
 
 def local_rank() -> int:
     """Number of this rank on its machine, which is the number of its CUDA device."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", 0)
 
 
 @contextlib.contextmanager
 def init_process_group() -> Iterator[None]:
     """Joins the process group of the launcher's job and leaves it at the end; without a launcher there is none."""
     launcher = _launcher()
+    if launcher is None and world_size() == 1:
+        _say_if_alone()
     if launcher is None or world_size() > 1:
         yield
         return
@@ -68,11 +77,35 @@ def init_process_group() -> Iterator[None]:
 
 
 def _launcher() -> str | None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+    """The launcher whose group this process will join; None if it trains alone."""
+    if _number("WORLD_SIZE", 1) > 1 and _number("RANK", -1) >= 0:
         return "pytorch"
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ and torch.cuda.is_available():
+    if _number("SLURM_NTASKS", 1) > 1 and _number("SLURM_PROCID", -1) >= 0 and torch.cuda.is_available():
         return "slurm"
     return None
+
+
+def _say_if_alone() -> None:
+    """Names variables of a launcher that this process does not follow: it is the first process of one."""
+    others = [f"{name}={os.environ[name]}" for name in ("RANK", "SLURM_PROCID") if _number(name, 0) > 0]
+    if others:
+        print(f"{', '.join(others)} is set, but there is no group to join: this process trains alone", flush=True)
+
+
+def _number(variable: str, default: int) -> int:
+    """An environment variable as a number; the default if it is not set or empty.
+
+    Raises:
+        RankError: It is something else.
+    """
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError as error:
+        fix = f"unset {variable}, or start the command by a launcher that sets it"
+        raise RankError(f"environment variable {variable}", f"is {text!r}", "a number", fix) from error
 
 
 def mean_count(number: Tensor) -> Tensor:
