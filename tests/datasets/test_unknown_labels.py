@@ -237,7 +237,7 @@ COCO["categories"] += [{"id": 2, "name": "Doubtful"}, {"id": 3, "name": "Rib"}]
 def test_an_image_with_nothing_but_ignored_objects_is_unknown(folder, option, label):
     folder.files("0.png", "1.png", "2.png")
     objects = [{"id": 1, "image_id": 0, "category_id": 2, "bbox": [1, 1, 2, 2]}]
-    objects += [{"id": n, "image_id": 1, "category_id": n, "bbox": [1, 1, 2, 2]} for n in (1, 2)]
+    objects += [{"id": n + 1, "image_id": 1, "category_id": n, "bbox": [1, 1, 2, 2]} for n in (1, 2)]
     folder.write("f.json", COCO | {"annotations": objects})
     options = {"ignore": ["Rib"], option: ["Doubtful", "Rib"]}
     card = make_card("coco", ["Mass"], "detection", file="f.json", options=options)
