@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foundationx.core.errors import CardError
 from foundationx.core.types import Task
@@ -386,38 +386,92 @@ def _survey_values(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
-_IMAGE_COLUMN = re.compile(r"image|file|path|dicom", re.IGNORECASE)
+_IMAGE = re.compile(r"image|img|file|path|dicom", re.IGNORECASE)
 """Columns that probably name the image."""
+
+_FINDINGS = re.compile(r"finding|label|class|diagnos|categor|disease", re.IGNORECASE)
+"""Columns of text that probably hold labels."""
+
+_MEASURES = re.compile(
+    r"(?<![a-z])(age|year|width|height|size|spacing|box|follow|id|[xywh]|[xy]_?(min|max))(?![a-z])", re.IGNORECASE
+)
+"""Columns of numbers that are probably no labels."""
+
+
+class _Column(NamedTuple):
+    """A column of a file that a record set names: file object, name and data type, and name of the field."""
+
+    file: Any
+    column: str
+    kind: Any
+    field: str
 
 
 def _draft_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A task of image labels for the first record set with an image column and columns of labels in one CSV file."""
+    """A task of image labels: of the first record set with an image column and columns of labels in one table."""
     files = {item.get("@id"): item for item in _listed(content.get("distribution")) if isinstance(item, dict)}
-    for record_set in _listed(content.get("recordSet")):
+    records = [item for item in _listed(content.get("recordSet")) if isinstance(item, dict)]
+    classes = next((found for item in records if (found := _enumerated(item))), [])
+    for record_set in records:
         columns = _file_columns(record_set, files)
-        for file in dict.fromkeys(file for file, _, _ in columns):
-            own = [(column, kind) for other, column, kind in columns if other == file]
-            image = next(
-                (column for column, _ in own if re.search(r"image|file|path|dicom", column, re.IGNORECASE)), None
-            )
-            labels = [column for column, kind in own if kind in ("Boolean", "Integer", "Float") and column != image]
-            name = _text(files.get(file, {}).get("contentUrl")) or str(file)
-            if image is not None and labels:
-                options = {"image_column": image}
-                task = {"reader": "label_columns_csv", "file": name, "options": options, "classes": labels}
-                return {label_task(): task}
+        for file in dict.fromkeys(column.file for column in columns):
+            own = [column for column in columns if column.file == file]
+            image = next((one.column for one in own if _IMAGE.search(f"{one.column} {one.field}")), None)
+            others = [column for column in own if column.column != image]
+            if image is not None and (values := _label_values(others, image, classes)):
+                name = _text(files[file].get("contentUrl")) or str(file)
+                return {label_task(): {**values, "file": name, "images": _image_folders(files.values())}}
     return {}
 
 
-def _file_columns(record_set: Any, files: Iterable[Any]) -> list[tuple[Any, str, Any]]:
-    """File object, column and data type of every field of a record set that is a column of a file."""
+def _label_values(columns: Sequence[_Column], image: str, classes: list[Any]) -> dict[str, Any]:
+    """Reader, options and classes: a column per class, or one column of findings; empty if there is neither."""
+    numbers = [
+        one for one in columns if one.kind in ("Boolean", "Integer", "Float") and not _MEASURES.search(one.column)
+    ]
+    if numbers:
+        named = [(one.field.removeprefix("label: "), one.column) for one in numbers]
+        own = [name if name == column else {"name": name, "sources": [column]} for name, column in named]
+        return {"reader": "label_columns_csv", "options": {"image_column": image}, "classes": own}
+    findings = next((one.column for one in columns if one.kind == "Text" and _FINDINGS.search(one.column)), None)
+    if findings is None or not classes:
+        return {}
+    options = {"image_column": image, "findings_column": findings}
+    return {"reader": "findings_csv", "options": options, "classes": classes}
+
+
+def _enumerated(record_set: Mapping[str, Any]) -> list[Any]:
+    """Classes that a record set enumerates, with the published names if they are other ones."""
+    if "Enumeration" not in _listed(record_set.get("dataType")):
+        return []
+    rows = [row for row in _listed(record_set.get("data")) if isinstance(row, dict)]
+    classes: list[Any] = []
+    for row in rows:
+        cells = {str(key).rpartition("/")[2]: value for key, value in row.items()}
+        name = _text(cells.get("name") or cells.get("label") or next(iter(cells.values()), None))
+        published = [part.strip() for part in (_text(cells.get("published")) or "").split("|") if part.strip()]
+        if name and name not in classes:
+            classes.append({"name": name, "sources": published} if published not in ([], [name]) else name)
+    return classes
+
+
+def _image_folders(files: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Folders of the sets of images: what stands before the first wildcard."""
+    patterns = [_text(item.get("includes")) for item in files if "FileSet" in _listed(item.get("@type"))]
+    folders = [re.sub(r"(^|/)[^/]*[*?].*$", "", pattern) for pattern in patterns if pattern]
+    return list(dict.fromkeys(folders)) or [""]
+
+
+def _file_columns(record_set: Mapping[str, Any], files: Mapping[Any, Any]) -> list[_Column]:
+    """Every field of a record set that is a column of a file."""
     found = []
-    for field in _listed(record_set.get("field") if isinstance(record_set, dict) else None):
+    for field in _listed(record_set.get("field")):
         source = field.get("source") if isinstance(field, dict) else None
         extract = source.get("extract") if isinstance(source, dict) else None
         column = extract.get("column") if isinstance(extract, dict) else None
         file = source.get("fileObject") if isinstance(source, dict) else None
         file = file.get("@id") if isinstance(file, dict) else file
-        if isinstance(column, str) and file in files:
-            found.append((file, column, next(iter(_listed(field.get("dataType"))), None)))
+        if isinstance(column, str) and isinstance(file, str) and file in files:
+            kind = next(iter(_listed(field.get("dataType"))), None)
+            found.append(_Column(file, column, kind, _text(field.get("name")) or column))
     return found

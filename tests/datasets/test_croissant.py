@@ -103,48 +103,60 @@ def test_a_draft_of_our_own_description_says_what_the_card_says(tmp_path):
         assert tuple(draft["survey"].get("organisations", ())) == card.survey.organisations
         if "LicenseRef" not in card.licence.spdx:
             assert draft["licence"]["spdx"] == card.licence.spdx
-    classes = draft_of(path.with_name("c.json"))
-    assert classes["tasks"]["classification"]["reader"] == "label_columns_csv"
 
 
-COLUMNS = {"image_id": "sc:Text", "Effusion": "sc:Boolean", "Mass": "sc:Integer"}
+@pytest.mark.parametrize("name", ["chestdr", "nih_chestxray14", "vindr_cxr_global", "padchest", "chexpert"])
+def test_a_draft_of_our_own_description_reads_the_same_columns(tmp_path, name):
+    (tmp_path / "c.json").write_text(json.dumps(croissant_of(CATALOG.card(name))))
+    spec, draft = CATALOG.card(name).tasks[Task.CLASSIFICATION], draft_of(tmp_path / "c.json")
+    (tmp_path / f"{name}.yaml").write_text(draft_text(draft, "c.json"))
+    own = load_card(tmp_path / f"{name}.yaml").tasks[Task.CLASSIFICATION]
+    assert own.reader == spec.reader and own.files[0].file == spec.files[0].file.split(" | ")[0]
+    keys = ("image_column", "findings_column")
+    assert [own.options.get(key) for key in keys] == [spec.options.get(key) for key in keys]
+    assert [item.name for item in own.classes] == [item.name for item in spec.classes]
+    assert [item.published[0] for item in own.classes] == [item.published[0] for item in spec.classes]
+
+
+COLUMNS = {"image_id": "sc:Text", "Age": "sc:Integer", "Effusion": "sc:Boolean", "Mass": "sc:Integer"}
 
 
 def field(column: str, kind: str) -> dict:
     source = {"cr:fileObject": {"@id": "t"}, "cr:extract": {"cr:column": column}}
-    return {"@id": f"films/{column}", "cr:dataType": kind, "cr:source": source}
+    return {"@id": f"town/{column}", "cr:dataType": kind, "cr:source": source}
 
 
 FOREIGN = {
     "@context": {"@vocab": "https://schema.org/", "sc": "https://schema.org/", "cr": "http://mlcommons.org/croissant/"},
     "@type": "sc:Dataset",
-    "name": "Chest Films of Town",
-    "description": {"@value": "Films."},
+    "name": "Chest Radiographs of Town",
+    "description": {"@value": "Radiographs."},
     "dct:conformsTo": "http://mlcommons.org/croissant/1.0",
     "license": ["https://creativecommons.org/licenses/by-nc/4.0/"],
-    "url": "https://example.org/films",
+    "url": "https://example.org/radiographs",
     "creator": {"@type": "Organization", "name": "Town Hospital"},
     "datePublished": "2024-05-01T00:00:00",
     "distribution": [
-        {"@type": "cr:FileObject", "@id": "t", "contentUrl": "labels/t.csv", "encodingFormat": "text/csv"}
+        {"@type": "cr:FileObject", "@id": "t", "contentUrl": "labels/t.csv"},
+        {"@type": "cr:FileSet", "@id": "f", "cr:includes": "images/part_*/*.png"},
     ],
-    "cr:recordSet": [{"@id": "films", "cr:field": [field(column, kind) for column, kind in COLUMNS.items()]}],
+    "cr:recordSet": [{"@type": "cr:RecordSet", "cr:field": [field(*column) for column in COLUMNS.items()]}],
 }
 
 
 def test_a_strangers_description_becomes_a_card_that_loads(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("films.json").write_text(json.dumps(FOREIGN))
-    assert main(["data", "new", "--croissant", "films.json"]) in (0, None)
-    card = load_card(Path("chest_films_of_town.yaml"))
-    assert card.title == "Chest Films of Town" and card.licence.spdx == "CC-BY-NC-4.0"
+    Path("town.json").write_text(json.dumps(FOREIGN))
+    assert main(["data", "new", "--croissant", "town.json"]) in (0, None)
+    card = load_card(Path("chest_radiographs_of_town.yaml"))
+    assert card.title == "Chest Radiographs of Town" and card.licence.spdx == "CC-BY-NC-4.0"
     assert card.licence.commercial == "unknown", "permissions are not guessed"
     assert card.survey.released == "2024-05-01" and card.survey.organisations == ("Town Hospital",)
     spec = card.tasks[Task.CLASSIFICATION]
     assert spec.file == "labels/t.csv" and [item.name for item in spec.classes] == ["Effusion", "Mass"]
-    assert spec.options == {"image_column": "image_id"} and "tasks" in card.unverified
-    assert "# fill in: open, registration" in Path("chest_films_of_town.yaml").read_text()
-    assert main(["data", "new", "--croissant", "films.json"]) == 2
+    assert spec.images == ("images",) and spec.options == {"image_column": "image_id"} and "tasks" in card.unverified
+    assert "# fill in: open, registration" in Path("chest_radiographs_of_town.yaml").read_text()
+    assert main(["data", "new", "--croissant", "town.json"]) == 2
     assert "exists already" in capsys.readouterr().err
 
 
