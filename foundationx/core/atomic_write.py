@@ -136,14 +136,20 @@ def as_written(cell: str) -> str:
 
 
 def require_folder(folder: Path) -> None:
-    """Makes a folder and tries to write in it, before anything is computed for it.
+    """Tries whether files can be written below a folder, before anything is computed for them; nothing is made.
+
+    Args:
+        folder: Folder; it need not exist.
 
     Raises:
         DiskError: Nothing can be written there.
     """
-    probe = folder / f".probe{PARTIAL}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        there = folder.absolute()
+        folder.exists()  # a name that is too long is refused here
+        while not os.path.lexists(there):
+            there = there.parent
+        probe = there / f".probe{PARTIAL}"
         probe.unlink(missing_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()

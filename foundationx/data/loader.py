@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
@@ -218,15 +219,19 @@ def read_all(loader: DataLoader, where: str, fix: str) -> Iterator[Any]:
     """
     source = iter(loader)
     with deaths_seen_when_reading():
-        while True:
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            except (RuntimeError, ConnectionError, EOFError) as error:
-                report_death(error, where, fix)
-                raise
-            yield item
+        try:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+                except (RuntimeError, ConnectionError, EOFError) as error:
+                    report_death(error, where, fix)
+                    raise
+                yield item
+        finally:
+            if isinstance(source, _MultiProcessingDataLoaderIter):  # else torch reports a dead one again, anywhere
+                source._shutdown_workers()
 
 
 def report_death(error: Exception, where: str, fix: str) -> None:

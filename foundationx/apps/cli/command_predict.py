@@ -45,10 +45,12 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.apps.run.image_sources import find_images
     from foundationx.apps.run.predict import heads_named, predict_images
     from foundationx.apps.run.prediction_folder import PredictionFolder
+    from foundationx.core.atomic_write import require_folder
     from foundationx.core.device import pick_device
     from foundationx.core.errors import DataError
     from foundationx.weights.imports.imported import open_with_heads
 
+    require_folder(options.out)
     checkpoint = open_with_heads(options.checkpoint, allow_code=options.allow_code)
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)

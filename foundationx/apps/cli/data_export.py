@@ -27,14 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the file and prints its name."""
-    import json
 
-    from foundationx.core.atomic_write import write_atomically
+    from foundationx.core.atomic_write import write_json
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.datasets.croissant import croissant_of
 
     card = Catalog().card(options.card)
     out = options.out or Path(f"{card.name}.croissant.json")
     values = croissant_of(card, options.data_root)
-    write_atomically(out, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    write_json(out, values, ascii_only=False)
     print(f"written: {out}")

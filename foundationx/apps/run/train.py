@@ -16,7 +16,7 @@ from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.core import distributed
-from foundationx.core.atomic_write import write_atomically
+from foundationx.core.atomic_write import require_folder, write_atomically
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
@@ -143,6 +143,7 @@ def train(
 def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Path | None, resume: bool) -> bool:
     """As :func:`train`, on one rank of possibly several; the first one writes, evaluates and talks."""
     _check_share(config)
+    require_folder(folder.root)
     if not resume and folder.log.exists():
         fix = "pass --resume to go on, or choose another --work-dir"
         raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", fix)

@@ -82,6 +82,7 @@ class FingerprintStore:
     def __init__(self, path: Path):
         self.path = path
         require_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not _is_current(path):
             path.unlink(missing_ok=True)
         self._open()
@@ -155,6 +156,7 @@ def _is_current(path: Path) -> bool:
     try:
         base = sqlite3.connect(path)
         try:
+            base.execute("SELECT name FROM sqlite_master").fetchall()  # reads the schema: a damaged one is an error
             return base.execute("PRAGMA user_version").fetchone()[0] == VERSION
         finally:
             base.close()

@@ -7,7 +7,6 @@ boxes, masks). A class that is present is 1, an absent one 0, an unknown one nul
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from foundationx.core.atomic_write import replacing
 from foundationx.core.errors import DataError
+from foundationx.core.strict_json import to_json
 from foundationx.core.types import Annotations, ReferenceSize, Split, Task, TaskKey
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.attributes import read_attributes
@@ -56,7 +56,7 @@ def write_annotations(entries: Iterable[Entry], data_root: Path, folder: Path) -
         with replacing(path) as part, part.open("w", encoding="utf-8") as file:
             for card in own:
                 for row in rows_of(card, task, data_root):
-                    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                    file.write(to_json(row, ascii_only=False) + "\n")
                     count += 1
         counts[path.name] = count
     return counts

@@ -10,6 +10,9 @@ from foundationx.core.arrays import AnyArray, Ragged, Recorded, check_array, che
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
 
+PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
+"""Names of boxes and of the classes that belong to them."""
+
 LARGEST = 1_000_000
 """Largest coordinate in pixels."""
 
@@ -47,7 +50,7 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
     """Raises ValueError: boxes, scores, classes or sizes of N images are missing or do not belong together."""
     check_array(recorded["sizes"], (images, 2), 1, LARGEST, "iu")
-    for boxes, labels in (("boxes", "box_classes"), ("true_boxes", "true_classes")):
+    for boxes, labels in PAIRS:
         corners, named = check_ragged(recorded[boxes], images), check_ragged(recorded[labels], images)
         check_array(corners.values, (None, 4), -LARGEST, LARGEST)
         check_array(named.values, (None,), 0, classes - 1, "iu")
