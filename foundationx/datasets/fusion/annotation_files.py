@@ -16,7 +16,7 @@ import numpy as np
 
 from foundationx.core.atomic_write import replacing
 from foundationx.core.errors import DataError
-from foundationx.core.strict_json import to_json
+from foundationx.core.strict_json import read_json, to_json
 from foundationx.core.types import Annotations, ReferenceSize, Split, Task, TaskKey
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.attributes import read_attributes
@@ -103,7 +103,7 @@ def read_rows(path: Path, task: Task) -> dict[str, Annotations]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         where = f"{path.name} line {number}"
         try:
-            row = json.loads(line)
+            row = read_json(line)
             lines.setdefault(row["context"]["extra"]["card"], []).append((where, row))
         except (ValueError, KeyError, TypeError):
             raise DataError(where, "is no object of annotations", "the four blocks", "write the file anew") from None
