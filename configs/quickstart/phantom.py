@@ -9,6 +9,7 @@ datasets = [
     dict(card="phantom_boxes"),
     dict(card="phantom_masks"),
 ]
+split = dict(file="phantom_splits.csv")  # written with the radiographs
 _mild = dict(geometry=dict(rotate=3, scale=0.05, shift=0.03), photometry=dict(brightness=0.1, contrast=0.1))
 views = dict(
     classification=dict(_delete_=True, teacher="clean", **_mild),

@@ -259,7 +259,7 @@ def evaluate(
     Args:
         run: Work directory or checkpoint.
         data_root: Folder that holds the datasets.
-        split: ``train``, ``val`` or ``test``; patients are split as in the run.
+        split: ``train``, ``val`` or ``test``, as the run recorded it; ``all``: every image, as one test set.
         models: ``student``, ``teacher`` or both.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: Folder for metrics, predictions and thresholds; None: nothing is written.
@@ -276,7 +276,7 @@ def evaluate(
     return evaluate_checkpoint(
         Path(run),
         Path(data_root),
-        _split(split),
+        "all" if split == "all" else _split(split),
         tuple(models),
         device,
         folder,

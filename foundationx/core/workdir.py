@@ -4,6 +4,7 @@ config.py, config.json    the configuration as given, and as resolved
 plan.json                 the phases of every visit, with their first step and number of steps
 datasets.json             images, patients and positives of each class, by dataset, task and split
 splits.json               the split of every patient
+splits_before.json        splits of patients that only runs have which this one goes on from
 log.jsonl                 one row per ``log_every`` steps: losses, learning rate, speed
 incidents.jsonl           skipped steps, loss jumps, files that could not be written or read
 metrics.json              rows {dataset, task, metric, class, value, n, model, visit, split}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import Store, TaskCache
 from foundationx.data.dataset import CardDataset, ImageDataset
 from foundationx.data.loader import PooledDataset
+from foundationx.data.patient_splits import SplitRecord, named_record, split_patients
 from foundationx.data.pixels.read import read_grey, read_shared
 from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.datasets.exclusion import excluded_images, read_exclusions, without_allowed_tests
+from foundationx.datasets.exclusion import excluded_images, read_exclusions
 from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.shared_head import shared_classes
-from foundationx.datasets.splits import assign_splits
 from foundationx.datasets.unlabelled import read_images
 from foundationx.tasks.definition import task_of
 
@@ -45,6 +45,7 @@ class DataModule:
         patients: Split of every patient.
         config: Configuration of the run.
         excluded: Images left out of training by the exclusion list, by dataset.
+        record: Splits of the runs that this one goes on from.
         caches: Decoded images of each head, once ``fill_cache`` has been called.
     """
 
@@ -54,12 +55,18 @@ class DataModule:
     patients: dict[str, Split]
     config: RunConfig
     excluded: dict[str, set[str]] = field(default_factory=dict)
+    record: SplitRecord = field(default_factory=SplitRecord)
     caches: dict[TaskKey, TaskCache] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[TaskKey, tuple[str, ...]]:
         """Class names of each head."""
         return {key: table.classes for key, table in self.annotations.items()}
+
+    @property
+    def earlier(self) -> dict[str, Split]:
+        """Splits of patients of earlier runs that this one does not have."""
+        return {patient: split for patient, split in self.record.splits.items() if patient not in self.patients}
 
     @property
     def bad(self) -> list[BadSample]:
@@ -69,6 +76,15 @@ class DataModule:
     def sizes(self, split: Split) -> dict[TaskKey, int]:
         """Number of images of each head in one split."""
         return {key: len(splits[split]) for key, splits in self.indices.items()}
+
+    def as_test(self) -> DataModule:
+        """The same datasets with every annotated image in the test split: an outside cohort is scored as a whole."""
+        nothing = np.zeros(0, dtype=np.int64)
+        indices = {
+            key: {Split.TRAIN: nothing, Split.VAL: nothing, Split.TEST: np.flatnonzero(_something_known(table))}
+            for key, table in self.annotations.items()
+        }
+        return replace(self, indices=indices)
 
     def training(self) -> PooledDataset:
         """Augmented samples of the training split."""
@@ -153,13 +169,23 @@ class DataModule:
         return int((_are_in(table.images, out) & _something_known(table) & (splits == SPLITS.index(Split.TRAIN))).sum())
 
 
-def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = None) -> DataModule:
+def open_datasets(
+    config: RunConfig, data_root: Path, catalog: Catalog | None = None, record: SplitRecord | None = None
+) -> DataModule:
     """Reads the annotations of every dataset of the configuration and splits its patients.
 
     No test split is trained on, unless ``allow_test`` names it; see ``datasets/exclusion.py`` for the guarantee.
 
+    Args:
+        config: Configuration of the run.
+        data_root: Folder of all datasets.
+        catalog: Cards to look in; by default those of the package and of ``FOUNDATIONX_REGISTRY``.
+        record: Splits of the run that is continued or evaluated, which its patients keep; those of the runs that the
+            configuration names are read here.
+
     Raises:
-        ConfigError: A card has none of the tasks asked for, or the exclusion list does not fit the datasets.
+        ConfigError: A card has none of the tasks asked for, the exclusion list does not fit the datasets, or patients
+            would change their split.
         CardError: A card is unknown or faulty.
         DataError: A file is missing or an annotation is wrong (and ``on_bad_sample`` is ``raise``).
     """
@@ -179,7 +205,8 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
     if config.model.shared_head:
         annotations = shared_classes(annotations, catalog)
     tables, allowed = list(annotations.values()), config.allow_test
-    patients = assign_splits(without_allowed_tests(tables, allowed), config.split.fractions(), config.split.seed)
+    record = named_record(config) | (record or SplitRecord())
+    patients = split_patients(config, tables, data_root, record)
     entries = read_exclusions(config.exclude) if config.exclude is not None else []
     excluded = excluded_images(entries, tables, patients, allowed, catalog.names())
     limits = {dataset.card: dataset.limit for dataset in config.datasets}
@@ -187,7 +214,7 @@ def open_datasets(config: RunConfig, data_root: Path, catalog: Catalog | None = 
         key: _indices(table, _split_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])
         for key, table in annotations.items()
     }
-    return DataModule(annotations, roots, indices, patients, config, excluded)
+    return DataModule(annotations, roots, indices, patients, config, excluded, record)
 
 
 def _tasks(available: Collection[Task], requested: tuple[Task, ...] | None, card: str) -> list[Task]:

@@ -13,6 +13,7 @@ Not covered: patients whose names differ between datasets, and images that were 
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,9 @@ from foundationx.core.types import Annotations, Split
 
 COLUMNS = ("dataset", "image", "reason", "of_dataset", "of_image", "of_split")
 """Columns of the list: the image to exclude, the reason, and the held-out image with the same picture or patient."""
+
+APPLIED = Path("audit") / "exclude.csv"
+"""List under the data root that ``foundationx data audit --apply`` writes: runs without an own list use it."""
 
 _FIX = "run `foundationx data audit` again"
 
@@ -39,6 +43,24 @@ class Exclusion:
     of_image: str
     of_split: str
     row: str
+
+
+def applied_list(data_root: Path) -> Path | None:
+    """The list that an audit of the data root has left for all runs; None if there is none."""
+    path = data_root / APPLIED
+    return path if path.is_file() else None
+
+
+def audited_datasets(exclude: Path | None) -> tuple[str, ...]:
+    """Datasets that the audit beside an exclusion list has compared; none if the list was written by hand."""
+    if exclude is None:
+        return ()
+    try:
+        content = json.loads((exclude.parent / "audit.json").read_text(encoding="utf-8"))
+        names = content["datasets"]
+        return tuple(names) if all(isinstance(name, str) for name in names) else ()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def read_exclusions(path: Path) -> list[Exclusion]:

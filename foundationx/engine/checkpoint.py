@@ -43,6 +43,7 @@ class Checkpoint:
         student, teacher, optimizer: State dicts.
         progress: What the loop needs besides to continue inside a visit (losses summed up so far ...).
         exclusion: Exclusion list that its run used; of a checkpoint that may come from others, it is not followed.
+        split_file: List of splits that its run used; likewise.
     """
 
     config: RunConfig
@@ -54,6 +55,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     progress: dict[str, Any]
     exclusion: Path | None = None
+    split_file: Path | None = None
 
     def model(self, which: str = "teacher") -> FoundationModel:
         """The student or the teacher, built from the checkpoint alone, in evaluation mode.
@@ -191,7 +193,7 @@ def load_checkpoint(path: Path, *, allow_code: bool = False) -> Checkpoint:
     checkpoint = read_checkpoint(path)
     stored = checkpoint.config
     config = as_data(stored, str(path), allow_code=allow_code)
-    return dataclasses.replace(checkpoint, config=config, exclusion=stored.exclude)
+    return dataclasses.replace(checkpoint, config=config, exclusion=stored.exclude, split_file=stored.split.file)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

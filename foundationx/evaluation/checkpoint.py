@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
-from foundationx.core.errors import CheckpointError
+from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import MetricRow, Split
-from foundationx.data.datamodule import open_datasets
+from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.data.patient_splits import SPLITS, SplitRecord, read_record
+from foundationx.datasets.splits import official_splits
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.evaluation.stored import store, stored_thresholds
@@ -27,10 +32,44 @@ def with_exclusion(checkpoint: Checkpoint, exclude: Path | None) -> RunConfig:
     return checkpoint.config.model_copy(update={"exclude": exclude})
 
 
+def open_evaluated(
+    checkpoint: Checkpoint, path: Path, config: RunConfig, data_root: Path
+) -> tuple[DataModule, SplitRecord]:
+    """The datasets of a configuration; patients of the checkpoint's run are in the split that they had there.
+
+    Warns if patients whom the run trained on are officially held out now: they are not scored.
+
+    Args:
+        checkpoint: Evaluated checkpoint.
+        path: Checkpoint, work directory or folder of an import.
+        config: Datasets to open, and how patients are split whom the run did not have.
+        data_root: Folder that holds the datasets.
+
+    Raises:
+        CheckpointError: The run was split by a list, and its ``splits.json`` is missing.
+        FoundationXError: As :func:`open_datasets`.
+    """
+    record = read_record(path)
+    if checkpoint.split_file is not None and not record.splits:
+        found = f"its run was split by {checkpoint.split_file}, and splits.json of the run is not there"
+        fix = "evaluate the checkpoint in its work directory, or copy splits.json beside it"
+        raise CheckpointError(str(path), found, "splits.json", fix)
+    kept = config.split.model_copy(update={"changes": "keep"})
+    data_module = open_datasets(config.model_copy(update={"split": kept}), data_root, record=record)
+    official = official_splits(list(data_module.annotations.values()))
+    freed = [p for p, split in official.items() if split is not Split.TRAIN and record.splits.get(p) is Split.TRAIN]
+    if freed:
+        text = (
+            f"{len(freed):,} patients are officially held out now, but the run was trained on them: they stay in train"
+        )
+        warnings.warn(f"{text} ({', '.join(freed[:3])}{', ...' if len(freed) > 3 else ''})", stacklevel=2)
+    return data_module, record
+
+
 def evaluate_checkpoint(
     path: Path,
     data_root: Path,
-    split: Split,
+    split: Split | Literal["all"],
     models: tuple[str, ...] = ("student", "teacher"),
     device: str = "auto",
     out: Path | None = None,
@@ -38,12 +77,12 @@ def evaluate_checkpoint(
     exclude: Path | None = None,
     allow_code: bool = False,
 ) -> list[MetricRow]:
-    """All metric rows of every head. The split is the run's own: it depends on patients, fractions and seed alone.
+    """All metric rows of every head. Patients are in the split that ``splits.json`` of the run records.
 
     Args:
         path: Checkpoint or work directory.
         data_root: Folder that holds the datasets.
-        split: Split to evaluate.
+        split: Split to evaluate; ``all``: every image, as one test set.
         models: Student, teacher or both.
         device: Device to compute on.
         out: Folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other splits stays.
@@ -54,6 +93,7 @@ def evaluate_checkpoint(
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or the cards have changed since.
+        ConfigError: No head has an image in the split, or all images would be written into the run's own folder.
         DataError: A file is missing or bad.
         DiskError: ``out`` cannot be written.
     """
@@ -61,10 +101,16 @@ def evaluate_checkpoint(
     config = checkpoint.config.model_copy(update={"exclude": exclude})
     if split is Split.TRAIN:
         config = with_exclusion(checkpoint, exclude)
-    data_module = open_datasets(config, data_root)
+    data_module, record = open_evaluated(checkpoint, path, config, data_root)
     if data_module.classes != checkpoint.classes:
         fix = "use the cards that the model was trained with"
         raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
+    for text in _notes(data_module, record, split):
+        warnings.warn(text, stacklevel=2)
+    if split == "all":
+        _check_folder(out)
+        data_module, split = data_module.as_test(), Split.TEST
+    _check_images(data_module, split)
     target = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
     built = {name: checkpoint.model(name).to(target) for name in models}
@@ -75,3 +121,43 @@ def evaluate_checkpoint(
     if out is not None:
         store(out, evaluation)
     return evaluation.rows
+
+
+def _notes(data_module: DataModule, record: SplitRecord, split: Split | Literal["all"]) -> Iterator[str]:
+    """What the scores do not show of the patients behind them."""
+    if split == "all":
+        seen = Counter(record.splits[p] for p in data_module.patients if p in record.splits)
+        if used := seen[Split.TRAIN] + seen[Split.VAL]:
+            yield (
+                f"{used:,} of {len(data_module.patients):,} patients have the names of patients whom the run was "
+                "trained or validated on: if they are the same people, the scores are too good; --split test leaves "
+                "them out"
+            )
+        return
+    members: dict[str, set[str]] = {}
+    for key, table in data_module.annotations.items():
+        members.setdefault(key.dataset, set()).update(table.patients)
+    outside = [name for name, patients in members.items() if record.splits and not patients & record.splits.keys()]
+    for name in outside:
+        scored = sum(data_module.patients[patient] is split for patient in members[name])
+        yield (
+            f"{name}: none of its {len(members[name]):,} patients is in the run; {scored:,} of them are scored, whom "
+            f"the split puts into {split.value}; --split all scores everyone"
+        )
+
+
+def _check_folder(out: Path | None) -> None:
+    """Raises ConfigError if the folder is that of a run, whose scores on test would be replaced."""
+    if out is not None and (out / SPLITS).exists():
+        found, expected = f"{out} is the work directory of a run", "a folder of its own for the scores of all images"
+        raise ConfigError("--out", found, expected, "name another folder")
+
+
+def _check_images(data_module: DataModule, split: Split) -> None:
+    """Raises ConfigError if no head has an image in the split; warns of heads that have none."""
+    without = [str(key) for key, count in data_module.sizes(split).items() if not count]
+    if len(without) == len(data_module.annotations):
+        fix = "--split all scores every image; or choose a split that has patients"
+        raise ConfigError("--split", f"no dataset has a patient in {split.value}", "images to score", fix)
+    if without:
+        warnings.warn(f"no image in {split.value}, not scored: {', '.join(without)}", stacklevel=3)

@@ -4,6 +4,8 @@ phantom_labels   NIH ChestX-ray14: Data_Entry_2017_v2020.csv, findings joined by
 phantom_boxes    COCO: annotations.json, images without boxes are listed too
 phantom_masks    a folder of masks for each organ, 0 and 255
 phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
+
+``phantom_splits.csv`` beside them puts every patient into a split, so that no split of a few patients is empty.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from foundationx.core.atomic_write import write_atomically, write_csv
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.strict_json import to_exact_json
+from foundationx.core.types import Split
+from foundationx.datasets.split_lists import write_split_list
+from foundationx.datasets.splits import deal
 from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
 
 NIH_HEADER = (
@@ -33,6 +38,15 @@ SECOND_IMAGE_SHARE = 0.25
 """Share of patients with a second image."""
 
 DATASETS = ("phantom_labels", "phantom_boxes", "phantom_masks", "phantom_all")
+SPLITS = "phantom_splits.csv"
+"""List of splits, for ``split.file`` of a configuration."""
+
+SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}
+"""Share of the patients in each split of the list."""
+
+PATIENT_NAMES = {"phantom_labels": "{}", "phantom_boxes": "p{}", "phantom_masks": "p{}", "phantom_all": "{}"}
+"""How the files of each dataset write the number of a patient."""
+
 _PATIENTS_APART = 1_000_000
 """Patient numbers per dataset, so that no two datasets share a patient."""
 
@@ -64,6 +78,7 @@ def write_phantom_datasets(
             continue
         first = (seed * len(DATASETS) + index + 1) * _PATIENTS_APART
         jobs.append((Path(root) / name, name, list(_numbers(first, counts[name])), size))
+    write_split_list(Path(root) / SPLITS, _splits({name: numbers for _, name, numbers, _ in jobs}))
     if processes < 2 or not jobs:
         for job in jobs:
             _write(*job)
@@ -74,6 +89,15 @@ def write_phantom_datasets(
     except BrokenProcessPool as error:
         fix = "give it more memory, then run the same command again"
         raise DataError(str(root), "a process that draws phantoms has died", "running processes", fix) from error
+
+
+def _splits(numbers: Mapping[str, list[tuple[int, int]]]) -> dict[str, Split]:
+    """Splits that have their shares of each dataset's patients."""
+    splits: dict[str, Split] = {}
+    for name, of_dataset in numbers.items():
+        patients = {f"{name}:{PATIENT_NAMES[name].format(_short(patient))}" for patient, _ in of_dataset}
+        deal(patients, SHARES, 0, splits)
+    return dict(sorted(splits.items()))
 
 
 def _numbers(first_patient: int, count: int) -> Iterator[tuple[int, int]]:

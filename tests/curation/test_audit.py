@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foundationx.apps.cli.main import main
+from foundationx.apps.cli.main import FAULT, main
+from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import DataError
@@ -22,11 +23,15 @@ from foundationx.curation.audit.pairs import Item, Match, Pair, image_pairs, pat
 from foundationx.curation.audit.report import SPLIT_PAIRS, counts, picture_sheet, write_audit
 from foundationx.curation.issues import Severity
 from foundationx.data.datamodule import open_datasets
-from foundationx.datasets.exclusion import read_exclusions
+from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.exclusion import audited_datasets, read_exclusions
+from foundationx.datasets.relations import unmatched_groups
 from foundationx.phantoms.phantom import make_phantom
 from foundationx.phantoms.write import write_phantom_datasets
+from tests.helpers.reader_cards import make_card
 
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
+CARDS = default_folders()[0]
 TRAIN, VAL, TEST = Split.TRAIN, Split.VAL, Split.TEST
 
 
@@ -216,9 +221,16 @@ def leaking(tmp_path_factory):
     return tmp_path, config, held, trained
 
 
+def audited(folder):
+    """A configuration of both datasets."""
+    path = folder / "both.py"
+    path.write_text(f"_base_ = [{str(TINY)!r}]\ndatasets = [dict(card='phantom_labels'), dict(card='phantom_boxes')]\n")
+    return path
+
+
 def test_a_leak_is_detected_listed_and_no_more_trained_on(leaking, capsys):
     folder, config, held, trained = leaking
-    command = ["data", "audit", "phantom_labels", "phantom_boxes", "--data-root", str(folder / "data")]
+    command = ["data", "audit", str(audited(folder)), "--data-root", str(folder / "data")]
     assert main([*command, "--out", str(folder / "out")]) == 1
     shown = capsys.readouterr().out
     assert "perceptual" in shown and "1 training images to leave out" in shown
@@ -239,7 +251,9 @@ def test_a_leak_is_detected_listed_and_no_more_trained_on(leaking, capsys):
     key = TaskKey("phantom_boxes", Task.DETECTION)
     left = set(before.indices[key][TRAIN]) - set(after.indices[key][TRAIN])
     assert [before.annotations[key].images[index] for index in left] == [trained]
-    again = audit(after, folder / "out" / "fingerprints.sqlite", {})
+    again = audit(
+        after, folder / "out" / "fingerprints.sqlite", [Catalog().card(key.dataset) for key in after.annotations]
+    )
     assert exclusions(again.items, again.pairs) == [] and again.issues == []
     assert len(again.items) == 23
 
@@ -275,11 +289,58 @@ def test_related_datasets_that_share_no_patient_are_noted():
         item("2", patient="q", dataset="b"),
         item("3", patient="p", dataset="c"),
     ]
-    (parent_and_child,) = unrelated_names(items, {"b": "a"})
-    assert "a and b" in parent_and_child.found and parent_and_child.severity is Severity.NOTE
-    assert list(unrelated_names(items, {"c": "a"})) == list(unrelated_names(items, {})) == []
-    (siblings,) = unrelated_names(items, {"b": "x", "c": "x"})
-    assert "b and c reuse the images of one dataset" in siblings.found
+    (parent_and_child,) = unrelated_names(items, related(b="a"))
+    assert "a, b share images" in parent_and_child.found and parent_and_child.severity is Severity.NOTE
+    assert list(unrelated_names(items, related(c="a"))) == list(unrelated_names(items, related())) == []
+    (siblings,) = unrelated_names(items, related(b="x", c="x"))
+    assert "b, c share images" in siblings.found
+    (all_three,) = unrelated_names([*items[:2], item("3", patient="r", dataset="c")], related(a="x", b="x", c="x"))
+    assert "a, b, c share images" in all_three.found
+
+
+def related(**parents):
+    """Cards a, b and c with these parents; their patients have namespaces of their own."""
+    card = make_card("class_folders", ["a"])
+    return [card.model_copy(update={"name": name, "parent": parents.get(name)}) for name in "abc"]
+
+
+def test_datasets_that_may_name_patients_alike_share_images_and_an_audit_of_both_settles_it():
+    card = make_card("class_folders", ["a"], patient={"column": "p", "namespace": "a", "namespaces": {"nih": "n(.+)"}})
+    other = make_card("class_folders", ["a"], patient={"column": "p", "namespace": "nih"})
+    cards = [card.model_copy(update={"name": "a"}), other.model_copy(update={"name": "b"})]
+    assert unmatched_groups(cards) == []  # their names match, as far as the cards say
+    assert unmatched_groups(cards, {"a": {"nih:1"}, "b": {"nih:1", "nih:2"}}) == []
+    nobody = {"a": {"a:1"}, "b": {"nih:2"}}
+    assert unmatched_groups(cards, nobody) == [("a", "b")]
+    assert unmatched_groups(cards, nobody, audited=["b"]) == [("a", "b")]
+    assert unmatched_groups(cards, nobody, audited=["a", "b", "c"]) == []
+
+
+def test_an_applied_audit_is_used_by_every_run_without_a_list_and_stays_with_one_that_has_begun(leaking, tmp_path):
+    folder, config, _, trained = leaking
+    data = tmp_path / "data"
+    shutil.copytree(folder / "data", data)
+    assert with_applied_audit(config, data).exclude is None
+    assert main(["data", "audit", str(audited(folder)), "--data-root", str(data), "--apply"]) == 0
+    assert audited_datasets(data / "audit/exclude.csv") == ("phantom_boxes", "phantom_labels")
+    applied = with_applied_audit(config, data)
+    data_module = open_datasets(applied, data)
+    assert data_module.excluded["phantom_boxes"] == {trained}
+    (note,) = data_notes(data_module, Catalog())
+    assert note == f"1 training images are left out by {data / 'audit/exclude.csv'}"
+    own = config.model_copy(update={"exclude": tmp_path / "own.csv"})
+    assert with_applied_audit(own, data) == own
+    assert main(["data", "audit", str(audited(folder)), "--data-root", str(data), "--apply", "--out", "x"]) == FAULT
+
+
+def test_a_run_says_which_of_its_datasets_share_images_and_were_not_audited(leaking, tmp_path):
+    folder, config, *_ = leaking
+    for name in ("phantom_labels", "phantom_boxes"):
+        text = (CARDS / f"{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text.replace("\nroot:", "\nparent: phantom_labels\nroot:", 1))
+    catalog = Catalog([tmp_path])
+    (note,) = data_notes(open_datasets(config, folder / "data", catalog), catalog)
+    assert note.startswith("phantom_boxes, phantom_labels show the same images") and "--apply" in note
 
 
 def test_fingerprint_of_a_missing_file_names_it(tmp_path):

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import random
+import shutil
 
+import numpy as np
 import pytest
 
+from foundationx.core.config.load import parse_config
 from foundationx.core.errors import DataError
-from foundationx.core.types import Task
+from foundationx.core.types import Annotations, Split, Task, TaskKey
+from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog, default_folders
+from foundationx.datasets.readers._paths import DatasetFolder
+from foundationx.datasets.readers._patients import Patients
+from foundationx.datasets.splits import assign_splits
 from tests.helpers.reader_cards import Folder, fault, make_card
 
 CATALOG = Catalog(default_folders()[:1])
-UUID = "0004cfab-14fd-4e49-80ba-63a80b6bdd{:02d}"
+UUID = "0004cfab-14fd-4e49-80ba-63a80b6bd{:03d}"
+SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}
 RSNA_JSON = "pneumonia-challenge-dataset-mappings_2018.json"
 
 
@@ -130,3 +140,91 @@ def test_json_that_is_no_table_of_patients(folder, content, words):
     folder.files("a/1.png")
     folder.write("who.json", content)
     assert words in fault(folder, make_card("class_folders", ["a"], patient={"tables": [listed("who.json")]})).found
+
+
+# RSNA Pneumonia and ChestX-ray14 in one run: no test image of the one is trained on by the other.
+def shared_images(splits, names, origin):
+    """Share of RSNA's test images that NIH trains on, NIH's test images that RSNA trains on, and patients of RSNA."""
+    test = [image for image in origin if splits[names[image]] is Split.TEST]
+    trained = [image for image in test if splits[nih_patient(origin[image])] is Split.TRAIN]
+    other = sum(
+        splits[nih_patient(film)] is Split.TEST and splits[names[image]] is Split.TRAIN
+        for image, film in origin.items()
+    )
+    return len(trained) / len(test), other
+
+
+def nih_patient(film):
+    return f"nih:{int(film.partition('_')[0])}"
+
+
+def annotated(dataset, images, patients, splits):
+    labels = np.zeros((len(images), 1), np.float32)
+    return Annotations(TaskKey(dataset, Task.CLASSIFICATION), ("a",), images, patients, images, labels, splits)
+
+
+@pytest.mark.parametrize("with_map", [True, False])
+def test_with_the_real_map_rsna_and_nih_share_no_test_image(shared_data, tmp_path, with_map):
+    """The map of 26,684 images as torchxrayvision matched it; without it more than half of the test images leak."""
+    with open(shared_data / "annotations/rsna/rsna_to_nih.csv", newline="") as stream:
+        origin = {row["patientId"]: row["nih"] for row in csv.DictReader(stream)}
+    assert len(origin) > 26_000
+    (tmp_path / "rsna").mkdir()
+    shutil.copy(shared_data / "annotations/rsna/rsna_to_nih.csv", tmp_path / "rsna")
+    card = CATALOG.card("rsna_pneumonia")
+    if not with_map:
+        card = card.model_copy(update={"patient": card.patient.model_copy(update={"tables": ()})})
+    patients = Patients(card, DatasetFolder(tmp_path / "rsna", tmp_path))
+    names = {image: patients.name(f"stage_2_train_images/{image}.dcm", {}, "row") for image in origin}
+    films = sorted(origin.values())
+    people = sorted({nih_patient(film) for film in films})
+    listed = set(random.Random(0).sample(people, len(people) * 28 // 100))  # NIH's own list has 28 % of its patients
+    official = [Split.TEST if nih_patient(film) in listed else None for film in films]
+    tables = [
+        annotated("rsna_pneumonia", list(origin), [names[image] for image in origin], [None] * len(origin)),
+        annotated("nih_chestxray14", films, [nih_patient(film) for film in films], official),
+    ]
+    splits = assign_splits(tables, SHARES, 0)
+    leaked, trained = shared_images(splits, names, origin)
+    if with_map:
+        assert (leaked, trained) == (0, 0)
+        test = {splits[name] for name in names.values()}
+        assert test == set(Split)
+    else:
+        assert leaked > 0.4 and trained > 4000
+
+
+def test_with_a_generated_map_no_head_trains_on_the_others_test_image(tmp_path):
+    """Files as published, through the cards; 40 images of 20 patients, six of them on NIH's list."""
+    films = [f"{patient:08d}_{number:03d}.png" for patient in range(1, 21) for number in range(2)]
+    records = [{"img_id": film, "subset_img_id": UUID.format(index)} for index, film in enumerate(films)]
+    rsna(tmp_path, range(len(films)), json.dumps(records))
+    nih = tmp_path / "nih_chestxray14"
+    (nih / "images").mkdir(parents=True)
+    rows = [f"{film},Mass,0,{int(film[:8])},50,M,PA,1,1,1,1," for film in films]
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,w,h,x,y,"
+    (nih / "Data_Entry_2017_v2020.csv").write_text("\n".join([header, *rows]))
+    (nih / "test_list.txt").write_text("\n".join(film for film in films if int(film[:8]) % 4 == 0))
+    for film in films:
+        (nih / "images" / film).touch()
+    config = parse_config(
+        {
+            "name": "x",
+            "model": {"backbone": {"type": "none"}},
+            "datasets": [{"card": "rsna_pneumonia", "tasks": ["classification"]}, {"card": "nih_chestxray14"}],
+            "schedule": {"cycles": 1},
+        },
+        "test",
+    )
+    data_module = open_datasets(config, tmp_path, CATALOG)
+    of_split = {
+        (key.dataset, split): {table.images[index].rpartition("/")[2] for index in data_module.indices[key][split]}
+        for key, table in data_module.annotations.items()
+        for split in Split
+    }
+    film_of = {f"{record['subset_img_id']}.dcm": record["img_id"] for record in records}
+    for split in (Split.VAL, Split.TEST):
+        rsna_held = {film_of[image] for image in of_split["rsna_pneumonia", split]}
+        assert not rsna_held & of_split["nih_chestxray14", Split.TRAIN]
+        assert not of_split["nih_chestxray14", split] & {film_of[i] for i in of_split["rsna_pneumonia", Split.TRAIN]}
+    assert of_split["nih_chestxray14", Split.TEST] == {film for film in films if int(film[:8]) % 4 == 0}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Annotations, Split, Task, TaskKey
-from foundationx.datasets.splits import assign_splits
+from foundationx.datasets.splits import assign_splits, deal_splits, hashed_split, seed_that_fills
 
 SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}
 ORDER = [Split.TRAIN, Split.VAL, Split.TEST]
@@ -38,21 +40,24 @@ def people(prefix: str, n: int) -> list[str]:
     return [f"{prefix}:{i}" for i in range(n)]
 
 
-def test_shares_are_met_within_one_patient():
-    sides = assign_splits([table("a", people("a", 100))], SHARES, 0)
-    assert Counter(sides.values()) == {Split.TRAIN: 70, Split.VAL: 15, Split.TEST: 15}
+def test_shares_are_met_on_average():
+    counts = Counter(assign_splits([table("a", people("a", 10_000))], SHARES, 0).values())
+    for split, share in SHARES.items():
+        assert abs(counts[split] - share * 10_000) < 4 * (share * (1 - share) * 10_000) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"), [(1, {Split.TRAIN}), (2, {Split.TRAIN, Split.VAL}), (3, set(Split)), (4, set(Split))]
-)
-def test_few_patients_serve_train_then_val_then_test(n, expected):
-    assert set(assign_splits([table("a", people("a", n))], SHARES, 0).values()) == expected
+def test_a_position_in_a_share_is_its_split():
+    """SHA-256 of seed and name as a number in [0, 1): the same on every machine and in every version of Python."""
+    for patient in ("nih:1", "nih:19124", *people("a", 20)):
+        digest = hashlib.sha256(f"5:{patient}".encode()).hexdigest()
+        position = int(digest[:16], 16) / 16**16
+        split = Split.TRAIN if position < 0.7 else Split.VAL if position < 0.85 else Split.TEST
+        assert hashed_split(patient, SHARES, 5) is split
 
 
 def test_a_share_of_nothing_gets_nobody():
     shares = {Split.TRAIN: 0.8, Split.VAL: 0.2, Split.TEST: 0.0}
-    assert Counter(assign_splits([table("a", people("a", 10))], shares, 0).values()) == {Split.TRAIN: 8, Split.VAL: 2}
+    assert set(assign_splits([table("a", people("a", 300))], shares, 0).values()) == {Split.TRAIN, Split.VAL}
 
 
 def test_the_strictest_official_split_wins():
@@ -93,10 +98,9 @@ def test_all_splits_fixed_leaves_training():
     assert sides["a:3"] is sides["a:4"] is Split.TRAIN
 
 
-def test_the_seed_changes_who_and_not_how_many():
+def test_the_seed_changes_who():
     first, second = (assign_splits([table("a", people("a", 60))], SHARES, seed) for seed in (0, 1))
     assert first != second
-    assert Counter(first.values()) == Counter(second.values())
 
 
 def test_another_process_deals_alike():
@@ -153,15 +157,107 @@ def test_official_splits_hold_and_the_strictest_wins(drawn, seed):
                 break
 
 
-@settings(max_examples=150, deadline=None)
+NAMES = st.builds(
+    lambda number, first: {f"p:{(first + 7919 * index) % 10**6}" for index in range(number)},
+    st.integers(1, 1000),
+    st.integers(0, 10**6),
+)
+"""1 to 1,000 patients."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=NAMES,
+    second=NAMES,
+    dropped=st.integers(0, 999),
+    fractions=st.sampled_from([SHARES, {Split.TRAIN: 0.5, Split.VAL: 0.5}, {Split.TRAIN: 1.0}]),
+    seed=st.integers(0, 2**32),
+)
+def test_nobody_moves_when_patients_or_datasets_join_or_leave(first, second, dropped, fractions, seed):
+    """1 to 1,000 patients: one more, some fewer, a dataset that shares some of them or none."""
+    before = assign_splits([table("a", sorted(first))], fractions, seed)
+    one_more = assign_splits([table("a", [*sorted(first), "p:new"])], fractions, seed)
+    fewer = assign_splits([table("a", sorted(first)[: dropped + 1])], fractions, seed)
+    joined = assign_splits([table("b", sorted(second)), table("a", sorted(first))], fractions, seed)
+    alone = assign_splits([table("b", sorted(second))], fractions, seed)
+    for other in (one_more, fewer, joined):
+        assert all(other[patient] is before[patient] for patient in other.keys() & before.keys())
+    assert all(joined[patient] is alone[patient] for patient in second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=NAMES, second=NAMES, official=st.sets(st.integers(0, 10**6).map("p:{}".format)), seed=st.integers(0, 99))
+def test_with_official_splits_nobody_moves_either_when_others_join_or_leave(first, second, official, seed):
+    """The official list of one dataset is part of what is known of its patients; who else is there is not."""
+    test = official | set(sorted(first)[::7])
+    splits = [Split.TEST if patient in test else None for patient in sorted(first)]
+    before = assign_splits([table("a", sorted(first), splits)], SHARES, seed)
+    joined = assign_splits([table("b", sorted(second)), table("a", sorted(first), splits)], SHARES, seed)
+    more = assign_splits([table("a", [*sorted(first), "p:new"], [*splits, None])], SHARES, seed)
+    assert all(joined[patient] is before[patient] is more[patient] for patient in first)
+
+
+@settings(max_examples=60, deadline=None)
+@given(patients=NAMES, seed=st.integers(0, 99))
+def test_a_test_list_that_joins_moves_those_on_it_and_those_whom_it_keeps_out(patients, seed):
+    ordered = sorted(patients)
+    before = assign_splits([table("a", ordered)], SHARES, seed)
+    listed = set(ordered[::5])
+    splits = [Split.TEST if patient in listed else None for patient in ordered]
+    after = assign_splits([table("a", ordered), table("b", ordered, splits)], SHARES, seed)
+    for patient in ordered:
+        if patient in listed:
+            assert after[patient] is Split.TEST
+        elif before[patient] is Split.TEST:
+            assert after[patient] is not Split.TEST
+        else:
+            assert after[patient] is before[patient]
+
+
+def test_a_list_of_ones_own_counts_as_official():
+    sides = assign_splits(
+        [table("a", people("a", 100)), table("b", people("b", 100))], SHARES, 0, {"a:3": Split.TEST, "a:4": Split.VAL}
+    )
+    assert [p for p in people("a", 100) if sides[p] is not Split.TRAIN] == ["a:3", "a:4"]
+    plain = assign_splits([table("b", people("b", 100))], SHARES, 0)
+    assert all(sides[patient] is split for patient, split in plain.items())
+
+
+@settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4), common=st.integers(0, 10), seed=st.integers(0, 5))
-def test_every_dataset_with_enough_patients_of_its_own_is_in_every_split(sizes, common, seed):
+def test_dealing_fills_every_split_of_every_dataset_with_enough_patients_of_its_own(sizes, common, seed):
     shared = people("shared", common)
     drawn = {f"d{i}": people(f"d{i}", n) + shared for i, n in enumerate(sizes)}
-    sides = assign_splits([table(name, patients) for name, patients in drawn.items()], SHARES, seed)
+    sides = deal_splits([table(name, patients) for name, patients in drawn.items()], SHARES, seed)
     for (name, patients), n in zip(drawn.items(), sizes, strict=True):
         counts = Counter(sides[p] for p in patients)
         if n >= len(SHARES):
             assert set(counts) == set(SHARES), name
         if not common and n >= 1 / min(SHARES.values()):
             assert all(abs(counts[side] - share * n) <= 1 for side, share in SHARES.items()), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), n=st.integers(20, 120), seed=st.integers(0, 5))
+def test_dealing_gives_every_class_its_shares_and_keeps_who_is_settled(data, n, seed):
+    one = table("a", people("a", n))
+    drawn = data.draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n))
+    one.labels = np.array(drawn, np.float32)
+    one = replace(one, classes=("rare", "common"))
+    one.labels[:, 0] *= np.arange(n) % 3 == 0
+    first = deal_splits([one], SHARES, seed)
+    rare = [p for p, has in zip(one.patients, one.labels[:, 0], strict=True) if has]
+    if len(rare) >= 7 and len(rare) < one.labels[:, 1].sum():
+        counts = Counter(first[p] for p in rare)
+        assert all(abs(counts[side] - share * len(rare)) <= 1 for side, share in SHARES.items())
+    more = replace(table("a", people("a", n + 10)), labels=np.vstack([one.labels, np.zeros((10, 2), np.float32)]))
+    again = deal_splits([replace(more, classes=("rare", "common"))], SHARES, seed, first)
+    assert all(again[patient] is split for patient, split in first.items()) and len(again) == n + 10
+
+
+def test_a_seed_that_fills_every_split_is_found():
+    groups = [people("a", 6), people("b", 5)]
+    seed = seed_that_fills(groups, SHARES)
+    for group in groups:
+        assert {hashed_split(patient, SHARES, seed) for patient in group} == set(SHARES)
+    assert seed_that_fills([["a:1"]], SHARES) is None

@@ -52,6 +52,7 @@ TAKEN = {
 
 CHANGES_NO_WEIGHT_HERE = {
     "optimizer.momentum": 0.5,
+    "split.changes": "keep",
     "runtime.compile": "eager",
     "runtime.bad_steps": 7,
     "runtime.on_bad_sample": "skip",
@@ -63,7 +64,10 @@ REFUSED = {
     "model.mean": (0.5, 0.5, 0.5),
     "datasets": [{"card": "phantom_labels", "limit": 6}],
     "schedule.lock.classification": 0.25,
+    **{f"split.{name}": {"train": 0.6, "val": 0.2, "test": 0.2} for name in ("train", "val", "test")},
     "split.seed": 5,
+    "split.file": "list.csv",
+    "split.record": "run",
     "exclude": "list.csv",
     "allow_test": ("phantom_labels",),
     "optimizer.type": "sgd",
@@ -97,7 +101,7 @@ NOTHING = {
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms")
-    write_phantom_datasets(folder, 14, size=64, processes=1)
+    write_phantom_datasets(folder, 20, size=64, processes=1)
     return folder
 
 
@@ -184,14 +188,16 @@ def test_a_key_that_is_taken_is_reported_though_nothing_comes_of_it(phantoms, be
 
 @pytest.mark.parametrize("key", REFUSED)
 def test_a_key_that_is_refused_is_named_and_nothing_is_touched(phantoms, begun, tmp_path, key):
-    if key == "exclude":
-        (tmp_path / "list.csv").write_text("image,reason\n")
-    trainer = tiny_trainer(phantoms, tmp_path, **SHORT | ({key: REFUSED[key]} if key != "exclude" else {}))
-    if key == "exclude":
-        trainer.config = trainer.config.model_copy(update={"exclude": tmp_path / "list.csv"})
+    is_file, value = key in ("exclude", "split.file", "split.record"), REFUSED[key]
+    changes = {f"split.{name}": share for name, share in value.items()} if isinstance(value, dict) else {key: value}
+    trainer = tiny_trainer(phantoms, tmp_path, **SHORT | ({} if is_file else changes))
+    if is_file:
+        values, name = trainer.config.model_dump(), key.rpartition(".")[2]
+        (values["split"] if "." in key else values)[name] = tmp_path / value
+        trainer.config = RunConfig.model_validate(values)
     (tmp_path / begun[0].name).write_bytes(begun[0].read_bytes())
     before = weights(trainer)
-    with pytest.raises(CheckpointError, match=rf"differs from the checkpoint's in {key}[^$]*config\.json"):
+    with pytest.raises(CheckpointError, match=rf"differs from the checkpoint's in [^$]*{key}[^$]*config\.json"):
         resume_newest(trainer, WorkDir(tmp_path))
     assert equal(weights(trainer), before) and trainer.step == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
@@ -18,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, or a work directory for its newest one")
     add_data_root(parser)
-    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="split to evaluate on")
+    parser.add_argument(
+        "--split",
+        choices=["train", "val", "test", "all"],
+        default="val",
+        help="split to evaluate on, as splits.json of the run has it; all: every image of an outside cohort",
+    )
     parser.add_argument(
         "--model", choices=["student", "teacher", "both"], default="both", help="which of the two models to evaluate"
     )
@@ -64,7 +70,7 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
     from foundationx.evaluation.statistic import MEAN
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
-    split = Split(options.split)
+    split: Split | Literal["all"] = "all" if options.split == "all" else Split(options.split)
     rows = evaluate_checkpoint(
         options.checkpoint,
         options.data_root,

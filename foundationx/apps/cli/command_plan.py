@@ -30,23 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the plan."""
+    from foundationx.apps.run.data_notes import data_notes, with_applied_audit
     from foundationx.core.config.load import load_config
     from foundationx.core.types import Split
     from foundationx.data.datamodule import open_datasets
     from foundationx.data.normalise import Normaliser
+    from foundationx.datasets.cards.catalog import Catalog
     from foundationx.engine.feature_cache import FeatureCache
     from foundationx.engine.schedule.plan import build_plan
     from foundationx.models.foundation_model import FoundationModel
     from foundationx.models.parameter_groups import group_sizes
 
     config = load_config(options.config, parse_options(options.cfg_options))
-    data_module = open_datasets(config, options.data_root)
+    data_module = open_datasets(with_applied_audit(config, options.data_root), options.data_root)
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = FoundationModel(config.model, data_module.classes)
     by_group = group_sizes(model)
     table = _table(plan, config, by_group, every_cycle=options.all)
     console = wide_console()
     console.print(table)
+    for note in data_notes(data_module, Catalog()):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_group.values()):,}")

@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from foundationx.core.config.run import RunConfig
 
 HELP = "find duplicate patients and images across splits and datasets"
-EXAMPLE = "foundationx data audit quickstart/tuberculosis --data-root data --out audit"
+EXAMPLE = "foundationx data audit quickstart/phantom --data-root data/phantoms --apply"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the action."""
     parser.add_argument("what", nargs="+", metavar="WHAT", help="a configuration, or cards: NAME or NAME=FOLDER")
     add_data_root(parser)
-    parser.add_argument("--out", type=Path, default=Path("audit"), metavar="DIR", help="folder for tables and pictures")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tables and pictures (default: audit)")
+    parser.add_argument(
+        "--apply",
+        action="store_true",
+        help="write into the folder audit of the data root: every run without an own `exclude` leaves its list out",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints and writes the duplicates; exit code 1 if something that is held out is trained on."""
+    """Prints and writes the duplicates; exit code 1 if something held out is trained on and the list is not applied."""
     from foundationx.core.atomic_write import require_folder
     from foundationx.curation.audit.audit import audit, exclusions
     from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
@@ -34,10 +39,11 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.data.datamodule import open_datasets
     from foundationx.datasets.cards.catalog import Catalog
 
-    require_folder(options.out)
+    folder = _folder(options)
+    require_folder(folder)
     console, catalog = wide_console(), Catalog()
-    data_module = open_datasets(_config(options.what), options.data_root, catalog)
-    parents = {dataset.card: catalog.card(dataset.card).parent for dataset in data_module.config.datasets}
+    data_module = open_datasets(config_of(options.what), options.data_root, catalog)
+    cards = [catalog.card(dataset.card) for dataset in data_module.config.datasets]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         stages: dict[str, TaskID] = {}
@@ -47,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
                 stages[stage] = progress.add_task(stage, total=total)
             progress.update(stages[stage], advance=advance, total=total)
 
-        result = audit(data_module, options.out / "fingerprints.sqlite", parents, watch)
+        result = audit(data_module, folder / "fingerprints.sqlite", cards, watch)
     table = Table(title=f"pairs among {len(result.items):,} images")
     for column in ("match", "datasets", *SPLIT_PAIRS):
         table.add_column(column, justify="right" if column in SPLIT_PAIRS else "left")
@@ -56,20 +62,39 @@ def run(options: argparse.Namespace) -> int:
     console.print(table)
     for line in report_lines(result.issues, "audit.json lists all"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    written = write_audit(result, options.out)
+    written = write_audit(result, folder)
     excluded = {(entry.dataset, entry.image) for entry in exclusions(result.items, result.pairs)}
-    console.print(f"{len(excluded):,} training images to leave out: {options.out / 'exclude.csv'}", highlight=False)
+    console.print(f"{len(excluded):,} training images to leave out: {folder / 'exclude.csv'}", highlight=False)
     console.print("written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
-    return 1 if excluded else 0
+    if options.apply:
+        console.print(f"applied: runs on {options.data_root} leave them out, unless they name a list", highlight=False)
+    return 1 if excluded and not options.apply else 0
 
 
-def _config(what: list[str]) -> RunConfig:
-    """The run to audit with all of its images: without limits and without an exclusion list."""
+def _folder(options: argparse.Namespace) -> Path:
+    """Where the audit is written. Raises ConfigError: both ``--out`` and ``--apply`` are given."""
+    from foundationx.core.errors import ConfigError
+    from foundationx.datasets.exclusion import APPLIED
+
+    if options.apply and options.out is not None:
+        found = "is given together with --apply, which writes into the data root"
+        raise ConfigError("--out", found, "one of the two", "leave --out away")
+    folder: Path = options.data_root / APPLIED.parent if options.apply else options.out or Path("audit")
+    return folder
+
+
+def config_of(what: list[str]) -> RunConfig:
+    """A run with all images of its datasets: without limits and without an exclusion list.
+
+    Args:
+        what: A configuration (file, or name of one of the package), or cards: NAME or NAME=FOLDER.
+    """
     from foundationx.core.config.load import load_config, parse_config
     from foundationx.core.config.run import DatasetConfig
+    from foundationx.core.resources import find_config, packaged_configs
 
-    if len(what) == 1 and what[0].endswith(".py"):
-        config = load_config(what[0])
+    if len(what) == 1 and (what[0].endswith(".py") or what[0] in packaged_configs()):
+        config = load_config(find_config(what[0]))
         datasets = tuple(dataset.model_copy(update={"limit": None}) for dataset in config.datasets)
         return config.model_copy(update={"datasets": datasets, "exclude": None})
     parts = [text.partition("=") for text in what]

@@ -69,12 +69,27 @@ def run(options: argparse.Namespace) -> int:
     finally:
         _print_decisions(fusion, console, options.all)
         _print_groups(fusion, console)
+        _print_shared(fusion, console)
     if options.annotations:
         for name, count in write_annotations(fusion.entries, options.data_root, options.out).items():
             console.print(f"{name}: {count:,} images", highlight=False)
     console.print(f"written: {options.out}", highlight=False)
     console.print(f"next: foundationx train {options.out / 'config.py'} --data-root ...", highlight=False)
     return 0
+
+
+def _print_shared(fusion: Fusion, console: Console) -> None:
+    """Selected datasets that show the same images, and whether the split knows the patients of both."""
+    from foundationx.datasets.relations import matched_groups, unmatched_groups
+
+    cards = [entry.card for entry in fusion.entries if entry.card is not None and entry.tasks]
+    for group in matched_groups(cards):
+        text = f"{', '.join(group)} share patients, by name: each of them is in one split everywhere"
+        console.print(text, highlight=False, soft_wrap=True)
+    for group in unmatched_groups(cards):
+        text = f"{', '.join(group)} show the same images and name their patients differently: held-out images of one"
+        fix = "may be trained on by another; `foundationx data audit CONFIG --data-root DIR --apply` finds them"
+        console.print(f"{text} {fix}", highlight=False, soft_wrap=True)
 
 
 def _print_decisions(fusion: Fusion, console: Console, everything: bool) -> None:

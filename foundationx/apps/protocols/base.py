@@ -22,9 +22,9 @@ from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.core.validation import validation_error
-from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.data.datamodule import DataModule
 from foundationx.engine.checkpoint import Checkpoint
-from foundationx.evaluation.checkpoint import with_exclusion
+from foundationx.evaluation.checkpoint import open_evaluated, with_exclusion
 from foundationx.evaluation.evaluator import measure
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.stored import store
@@ -79,7 +79,7 @@ class Result:
 
 
 class Subject:
-    """The evaluated model, with the dataset split as the model's own run would split it.
+    """The evaluated model, with the dataset split as the model's own run recorded it.
 
     Args:
         request: What the user asks for.
@@ -95,7 +95,8 @@ class Subject:
         config = with_exclusion(self.checkpoint, request.exclude)
         dataset = DatasetConfig(card=request.card, root=request.root)
         self.config = config.model_copy(update={"datasets": (dataset,)})
-        self.data_module: DataModule = open_datasets(self.config, request.data_root)
+        opened = open_evaluated(self.checkpoint, request.checkpoint, self.config, request.data_root)
+        self.data_module: DataModule = opened[0]
         self.device: torch.device = pick_device(request.device)
         share_cores(config.runtime.workers)
         self.model: FoundationModel = self.checkpoint.model(request.model).to(self.device)

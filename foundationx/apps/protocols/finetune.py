@@ -41,6 +41,9 @@ def run(request: Request, options: Options) -> Result:
     start = request.out / "pretrained.safetensors"
     export_backbone(subject.model, subject.checkpoint.config, request.model, start)
     config = finetuning_config(subject.config, start, options.epochs, options.lr)
+    if subject.data_module.record.splits:
+        kept = config.split.model_copy(update={"record": request.checkpoint, "changes": "keep"})
+        config = config.model_copy(update={"split": kept})
     if not train(config, request.data_root, request.out, resume=WorkDir(request.out).is_begun):
         raise KeyboardInterrupt
     best = WorkDir(request.out).read_json("best.json", {})

@@ -20,12 +20,14 @@ import torch
 from packaging.requirements import Requirement
 
 from foundationx.apps.run.compile import compile_trainer
+from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores, usable_cores
 from foundationx.core.errors import FoundationXError
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.schedule.plan import Phase, Plan, build_plan
 from foundationx.engine.trainer import Trainer
@@ -153,13 +155,15 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     try:
         device = pick_device(config.runtime.device)
         share_cores(config.runtime.workers)
-        data_module = open_datasets(config, data_root)
+        data_module = open_datasets(with_applied_audit(config, data_root), data_root)
+        notes = data_notes(data_module, Catalog())
         plan = build_plan(config, data_module.sizes(Split.TRAIN))
         model = build_model(config, data_module, device)
     except FoundationXError as error:
         yield _fault("configuration", error)
         return
     yield Check(Level.OK, "plan", f"{plan.total_visits:,} visits, {plan.total_steps:,} steps on {device}")
+    yield from (Check(Level.WARN, "data", note) for note in notes)
     trial, short = _trial_config(config), trial_plan(plan)
     watch = _Stopwatch(config.runtime.batch_size)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from foundationx import __version__
 from foundationx.apps.run.compile import compile_trainer
+from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.core import distributed
@@ -26,6 +27,8 @@ from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import PlanSampler, SamplerSegment, make_loader
+from foundationx.data.patient_splits import EARLIER, SPLITS, read_record
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, newest_good_checkpoint
 from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
@@ -149,7 +152,9 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
         raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", fix)
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
-    data_module = open_datasets(config, data_root)
+    config = _with_exclusion(config, data_root, folder if resume else None)
+    data_module = open_datasets(config, data_root, record=read_record(folder.root) if resume else None)
+    notes = data_notes(data_module, Catalog())
     data_module.fill_cache(_cache_progress())
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, device)
@@ -159,6 +164,8 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     if not distributed.is_main_process():
         return trainer.train()
     with folder.claimed(), Progress() as progress:
+        for note in notes:
+            progress.message(f"note: {note}")
         faults += _set_faults_aside(folder, trainer.step)
         trainer.hooks += _hooks(trainer, data_module, folder, progress)
         _write_facts(folder, config, data_module, plan, model, device, config_file, resume)
@@ -166,6 +173,14 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
         for fault in faults:
             trainer.report(fault)
         return trainer.train()
+
+
+def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None) -> RunConfig:
+    """The configuration with the exclusion list of the data root's audit; a resumed run keeps the one it began with."""
+    if resumed is None or config.exclude is not None:
+        return with_applied_audit(config, data_root)
+    begun_with = resumed.read_json("config.json", {}).get("exclude")
+    return config.model_copy(update={"exclude": Path(begun_with)}) if begun_with else config
 
 
 def _cache_progress() -> ProgressCallback:
@@ -257,7 +272,9 @@ def _write_facts(
     folder.write_json("config.json", config.model_dump(mode="json"))
     folder.write_json("plan.json", plan.as_json())
     folder.write_json("datasets.json", data_module.summary())
-    folder.write_json("splits.json", {patient: side.value for patient, side in sorted(data_module.patients.items())})
+    for name, splits in ((SPLITS, data_module.patients), (EARLIER, data_module.earlier)):
+        if splits or (folder.root / name).exists():
+            folder.write_json(name, {patient: split.value for patient, split in sorted(splits.items())})
     started = folder.read_json("run.json", {}).get("started") if resume else None
     folder.write_json(
         "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})

@@ -12,8 +12,8 @@ def as_data(config: RunConfig, where: str, *, allow_code: bool = False) -> RunCo
     """The configuration without anything that runs code, or reads or writes files other than datasets.
 
     The backbone is checked against the list of known ones; ``init_cfg`` and ``pretrained`` are dropped: the weights are
-    in the file. So are the paths ``model.init``, ``model.init_run``, ``exclude`` and ``runtime.cache``, which belong to
-    the machine of whoever wrote the file.
+    in the file. So are the paths ``model.init``, ``model.init_run``, ``split.file``, ``split.record``, ``exclude`` and
+    ``runtime.cache``, which belong to the machine of whoever wrote the file.
 
     Args:
         config: Configuration of a checkpoint, import or export.
@@ -29,6 +29,7 @@ def as_data(config: RunConfig, where: str, *, allow_code: bool = False) -> RunCo
     return config.model_copy(
         update={
             "model": config.model.model_copy(update={"backbone": backbone, **starts}),
+            "split": config.split.model_copy(update={"file": None, "record": None}),
             "exclude": None,
             "runtime": config.runtime.model_copy(update={"cache": None}),
         }

@@ -81,12 +81,28 @@ class DatasetConfig(Section):
 
 
 class SplitConfig(Section):
-    """Patient-wise split of datasets without an official one."""
+    """Patient-wise split of datasets without an official one: a function of the seed and the patient alone."""
 
-    train: float = Field(0.7, gt=0, le=1, description="share of the patients to train on")
+    train: float = Field(0.7, gt=0, le=1, description="share of the patients to train on, on average")
     val: float = Field(0.15, ge=0, lt=1, description="share of the patients to validate on")
     test: float = Field(0.15, ge=0, lt=1, description="share of the patients to test on")
     seed: Seed = Field(0, description="seed of the split")
+    file: Path | None = Field(
+        None,
+        description="list of one's own: a table with the columns split and patient or image, or JSON as splits.json; "
+        "under the data root or the working directory. Who is not in it is split as without it",
+    )
+    record: Path | None = Field(
+        None,
+        description="work directory of an earlier run, or its splits.json: its patients keep their split. "
+        "model.init_run implies that of its run",
+    )
+    changes: Literal["refuse", "keep", "apply"] = Field(
+        "refuse",
+        description="patients whose split is another one than in the run that is continued, because an official list "
+        "has joined or this section has changed. refuse: an error counts them; keep: they stay where that run had "
+        "them; apply: they change",
+    )
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> SplitConfig:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,9 @@ from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint
 from foundationx.curation.audit.pairs import HELD_OUT, Item, Match, Pair, image_pairs, patient_pairs
 from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.data.datamodule import DataModule
+from foundationx.datasets.cards.card import Card
 from foundationx.datasets.exclusion import Exclusion
+from foundationx.datasets.relations import unmatched_groups
 
 
 @dataclass
@@ -60,15 +61,13 @@ def items_of(data_module: DataModule) -> list[Item]:
     return sorted(items.values(), key=lambda item: (item.dataset, item.image))
 
 
-def audit(
-    data_module: DataModule, store: Path, parents: Mapping[str, str | None], progress: StageProgress = no_progress
-) -> Audit:
+def audit(data_module: DataModule, store: Path, cards: Sequence[Card], progress: StageProgress = no_progress) -> Audit:
     """Compares all images and patients of a run.
 
     Args:
         data_module: Datasets of the run, best opened without exclusion list and limits.
         store: File of fingerprints; created or reused.
-        parents: Dataset -> dataset whose images it reuses, or None.
+        cards: Cards of the datasets, which say whose images they reuse.
         progress: Callback for the progress of each stage.
 
     Returns:
@@ -87,7 +86,7 @@ def audit(
         lambda count, number: progress("comparison", count, number),
     )
     pairs += patient_pairs(items)
-    issues = [*leaks(items, pairs), *_unreadable(unreadable), *unrelated_names(items, parents)]
+    issues = [*leaks(items, pairs), *_unreadable(unreadable), *unrelated_names(items, cards)]
     return Audit(items, pairs, issues)
 
 
@@ -128,16 +127,15 @@ def _unreadable(errors: Mapping[Path, DataError]) -> Iterator[Issue]:
         yield Issue.from_error(error, IssueKind.IMAGES, str(path), "not compared", severity=Severity.WARNING)
 
 
-def unrelated_names(items: Sequence[Item], parents: Mapping[str, str | None]) -> Iterator[Issue]:
-    """A note for datasets that reuse images but share no patient name: only the pictures can reveal shared patients."""
-    patients: dict[str, set[str]] = defaultdict(set)
+def unrelated_names(items: Sequence[Item], cards: Sequence[Card]) -> Iterator[Issue]:
+    """A note for datasets that share images but no patient name: only the pictures can reveal shared patients."""
+    patients: dict[str, set[str]] = {card.name: set() for card in cards}
     for item in items:
         patients[item.dataset].add(item.patient)
-    for first, second in combinations(sorted(patients), 2):
-        related = second == parents.get(first) or first == parents.get(second)
-        siblings = parents.get(first) is not None and parents.get(first) == parents.get(second)
-        if (related or siblings) and not patients[first] & patients[second]:
-            what = "reuse the images of one dataset" if siblings else "share images according to their cards"
-            found = f"{first} and {second} {what}, but no patient name: only the pictures can reveal shared patients"
-            fix = "none needed; if a table maps the patients, name it in the cards (patient.table, patient.namespace)"
-            yield Issue(IssueKind.PATIENT_NAMES, Severity.NOTE, "", f"{first}, {second}", found, fix=fix)
+    for group in unmatched_groups(cards, patients):
+        names = ", ".join(group)
+        found = (
+            f"{names} share images by their cards, but no patient name: only the pictures can reveal shared patients"
+        )
+        fix = "none needed; if a table maps the patients, name it in the cards (patient.tables, patient.namespace)"
+        yield Issue(IssueKind.PATIENT_NAMES, Severity.NOTE, "", names, found, fix=fix)

@@ -63,6 +63,7 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
         _write_table(folder / "exclude.csv", COLUMNS, (astuple(entry)[: len(COLUMNS)] for entry in excluded)),
     ]
     summary = {
+        "datasets": sorted({item.dataset for item in audit.items}),
         "images": len(audit.items),
         "pairs": counts(audit.pairs),
         "excluded": len({(entry.dataset, entry.image) for entry in excluded}),

@@ -18,7 +18,7 @@ KINDS = re.compile(
 )
 """Sections of a configuration that have a key ``type``."""
 
-PATHS = ("model.init", "model.init_run", "model.init_heads", "exclude", "runtime.cache")
+PATHS = ("model.init", "model.init_run", "model.init_heads", "split.file", "split.record", "exclude", "runtime.cache")
 """Keys that name files and folders of the machine: the user sets them, not the recipe."""
 
 

@@ -60,7 +60,7 @@ def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
     result = read_images(card, Task.SELF_SUPERVISION, phantoms)
     files = {path.name for path in (phantoms / "phantom_all" / "images").iterdir()}
     assert len(result.images) == len(files) == 14 and {name.split("/")[-1] for name in result.images} == files
-    assert result.classes == () and result.labels.shape == (14, 0) and result.key.task is Task.SELF_SUPERVISION
+    assert result.classes == () and result.labels.shape == (16, 0) and result.key.task is Task.SELF_SUPERVISION
 
 
 def test_patients_are_in_the_split_that_they_are_in_for_labels(phantoms):
