@@ -2,8 +2,9 @@
 
 Different generated radiographs are written as two datasets, with 16 bits per pixel in the first. Copies of the first's
 images are planted in the second: smaller, with 8 bits, as JPEG at quality 70, rotated by 2 degrees and cropped, and all
-at once. With ``--real`` the same copies are planted among real radiographs, and two collections that share images are
-compared. Prints markdown tables. A small form is ``tests/benchmarks/test_audit_recall.py``.
+at once; padded, letterboxed, framed, as a figure of a paper, in narrow windows, inverted, flipped and turned. With
+``--real`` the same copies are planted among real radiographs, and two collections that share images are compared.
+Prints markdown tables. A small form is ``tests/benchmarks/test_audit_recall.py``.
 
     python benchmarks/audit_recall.py [--images 2000] [--copies 100] [--size 160] [--real ../shared/data]
 """
@@ -30,7 +31,7 @@ from foundationx.curation.audit.pairs import Item, Match, Pair, image_pairs
 from foundationx.data.pixels.grey_range import to_bytes
 from foundationx.phantoms.phantom import make_phantom
 
-JPEG_QUALITY, DEGREES, SMALLER = 70, 2.0, 0.62
+JPEG_QUALITY, DEGREES, SMALLER, MARGIN = 70, 2.0, 0.62, 0.1
 PATIENTS = 5_000_000
 """Number of the first patient."""
 
@@ -70,12 +71,81 @@ def at_once(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return compressed(windowed(smaller(rotated(image, random), random), random), random)
 
 
+def padded(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A black or white margin of 10 % on every side."""
+    margins = [round(MARGIN * length) for length in image.shape]
+    value = int(image.max()) if random.random() < 0.5 else int(image.min())
+    return cv2.copyMakeBorder(image, *(margins[0],) * 2, *(margins[1],) * 2, cv2.BORDER_CONSTANT, value=value)
+
+
+def letterboxed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A fifth wider by black bars, as in a square canvas."""
+    bar = round(MARGIN * image.shape[1])
+    return cv2.copyMakeBorder(image, 0, 0, bar, bar, cv2.BORDER_CONSTANT, value=0)
+
+
+def framed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """10 % of every side painted over in black."""
+    height, width = (round(MARGIN * length) for length in image.shape)
+    frame = np.zeros_like(image)
+    frame[height:-height, width:-width] = image[height:-height, width:-width]
+    return frame
+
+
+def as_figure(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Cropped by 3 %, on a white page with a caption, a letter in the image, JPEG."""
+    eight = to_bytes(image)
+    height, width = (round(0.03 * length) for length in eight.shape)
+    inside = eight[height:-height, width:-width].copy()
+    size = inside.shape[0]
+    cv2.putText(inside, "L", (size // 20, size // 6), cv2.FONT_HERSHEY_SIMPLEX, size / 300, 255, max(1, size // 150))
+    page = cv2.copyMakeBorder(inside, size // 8, size // 16, size // 16, size // 16, cv2.BORDER_CONSTANT, value=255)
+    cv2.putText(
+        page, "Figure 1", (size // 16, size // 12), cv2.FONT_HERSHEY_SIMPLEX, size / 500, 0, max(1, size // 250)
+    )
+    return compressed(page, random)
+
+
+def narrow(low: float, high: float) -> Copy:
+    """A window of the grey range, in shares of it."""
+
+    def copy(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        shares = to_bytes(image) / 255
+        return np.asarray(np.clip((shares - low) / (high - low), 0, 1) * 255, np.uint8)
+
+    return copy
+
+
+def inverted(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Dark for bright."""
+    return 255 - to_bytes(image)
+
+
+def flipped(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Left for right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def quarter_turned(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Turned by 90, 180 or 270 degrees."""
+    return np.ascontiguousarray(np.rot90(image, int(random.integers(1, 4))))
+
+
 COPIES: dict[str, Copy] = {
     "smaller": smaller,
     "8 for 16 bits": windowed,
     "JPEG 70": compressed,
     "rotated, cropped": rotated,
     "all at once": at_once,
+    "padded 10 %": padded,
+    "letterboxed": letterboxed,
+    "framed 10 %": framed,
+    "figure": as_figure,
+    "window 60-180": narrow(60 / 255, 180 / 255),
+    "window 60-140": narrow(60 / 255, 140 / 255),
+    "inverted": inverted,
+    "flipped": flipped,
+    "turned": quarter_turned,
 }
 
 
@@ -135,15 +205,15 @@ def _save(path: Path, image: np.ndarray) -> None:
 
 
 def find_pairs(items: Sequence[Item], store: Path) -> tuple[list[Pair], dict[str, float]]:
-    """Pairs of images, and seconds by stage."""
-    began = time.perf_counter()
+    """Pairs of images, and seconds of processor time by stage, over all cores."""
+    began = time.process_time()
     with closing(FingerprintStore(store)) as fingerprints:
         prints, faults = fingerprint_all([item.path for item in items], fingerprints)
     if faults:
         raise SystemExit(f"cannot be read: {faults}")
-    read = time.perf_counter()
+    read = time.process_time()
     pairs = image_pairs(items, prints)
-    return pairs, {"reading": read - began, "comparing": time.perf_counter() - read}
+    return pairs, {"reading": read - began, "comparing": time.process_time() - read}
 
 
 def score(pairs: Sequence[Pair], planted: dict[str, list[Item]]) -> tuple[dict[str, tuple[int, int]], list[Pair]]:
@@ -164,7 +234,7 @@ def show(title: str, items: Sequence[Item], planted: dict[str, list[Item]], fold
     for kind, (hits, number) in recall.items():
         print(f"| {kind} | {hits} | {number} | {hits / number:.1%} |")
     times = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-    print(f"\nfalse positives: {len(wrong)}; seconds: {times}")
+    print(f"\nfalse positives: {len(wrong)}; seconds of processor time: {times}")
     for pair in wrong[:10]:
         print(f"  {pair.first.path} {pair.second.path} {pair.match.value} {pair.score:.3f}")
 

@@ -29,6 +29,15 @@ VERSION = 2
 _BLANK = 2.0
 """Standard deviation of grey values below which a thumbnail has nothing to recognise."""
 
+MARGIN = 0.02
+"""Share of height or width up to which a margin is left: registration can deal with it."""
+
+_MARGIN_SIDE, _OUTER = 512, 0.35
+"""Longest side at which margins are measured, and largest share of a side that can be one."""
+
+_EVEN, _ALL, _WITH_TEXT = 12, 0.97, 0.7
+"""Greatest difference from the margin's grey; share of such pixels in a line of margin, and in one with text."""
+
 _AT_ONCE = 64
 """Images per write to the store: at most these are read again after an interruption."""
 
@@ -41,11 +50,13 @@ class Fingerprint:
         content: SHA-256 of the file's bytes.
         pixels: SHA-256 of size and values of the decoded grey image: equal for lossless copies in other formats.
         thumbnail: Whole image resized without keeping its proportions, (SIDE, SIDE) uint8.
+        inner: The same of the image without margins of one grey; None if it has none.
     """
 
     content: bytes
     pixels: bytes
     thumbnail: np.ndarray
+    inner: np.ndarray | None = None
 
     @property
     def blank(self) -> bool:
@@ -62,12 +73,42 @@ def fingerprint(path: Path) -> Fingerprint:
     file = read_bytes(path)
     image, content = decode_grey(path, file), hashlib.sha256(file).digest()
     pixels = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
-    return Fingerprint(content, pixels, shrink(image))
+    inner = without_margins(image)
+    return Fingerprint(content, pixels, shrink(image), None if inner is None else shrink(inner))
 
 
 def shrink(image: np.ndarray) -> np.ndarray:
     """Resizes an (H, W) uint8 image to a (SIDE, SIDE) uint8 thumbnail."""
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def without_margins(image: np.ndarray) -> np.ndarray | None:
+    """The image without padding, frame or letterbox: a margin of one grey, in which text may stand.
+
+    Args:
+        image: (H, W) uint8.
+
+    Returns:
+        A part of the image, or None if at most MARGIN of its height and width are margin.
+    """
+    scale = min(1.0, _MARGIN_SIDE / max(image.shape))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    top, bottom, left, right = (_margin(lines) for lines in (small, small[::-1], small.T, small.T[::-1]))
+    if top + bottom < MARGIN and left + right < MARGIN:
+        return None
+    height, width = image.shape
+    return image[
+        round(top * height) : height - round(bottom * height), round(left * width) : width - round(right * width)
+    ]
+
+
+def _margin(lines: np.ndarray) -> float:
+    """The share of the lines that are margin, from the first on; lines further in than _OUTER are never one."""
+    outer = lines[: max(1, int(len(lines) * _OUTER))].astype(np.int16)
+    alike = (np.abs(outer - np.median(outer[0])) <= _EVEN).mean(axis=1)
+    mostly = np.cumsum(alike >= _WITH_TEXT) / np.arange(1, len(outer) + 1)
+    last = np.flatnonzero((alike >= _ALL) & (mostly >= _ALL))
+    return float(last[-1] + 1) / len(lines) if alike[0] >= _ALL and len(last) else 0.0
 
 
 class FingerprintStore:
@@ -92,7 +133,8 @@ class FingerprintStore:
             self._base = sqlite3.connect(self.path)
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS fingerprints "
-                "(path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, content BLOB, pixels BLOB, thumbnail BLOB)"
+                "(path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, "
+                "content BLOB, pixels BLOB, thumbnail BLOB, trimmed BLOB)"
             )
             self._base.execute(f"PRAGMA user_version = {VERSION}")
             self._base.commit()
@@ -105,7 +147,8 @@ class FingerprintStore:
         """The stored fingerprint of a file; None if there is none or the file has changed since."""
         try:
             row = self._base.execute(
-                "SELECT content, pixels, thumbnail FROM fingerprints WHERE path = ? AND size = ? AND changed = ?",
+                "SELECT content, pixels, thumbnail, trimmed FROM fingerprints "
+                "WHERE path = ? AND size = ? AND changed = ?",
                 _identity(path),
             ).fetchone()
         except sqlite3.DatabaseError:  # a damaged file: everything is computed anew
@@ -113,22 +156,31 @@ class FingerprintStore:
             self.path.unlink(missing_ok=True)
             self._open()
             row = None
-        if row is None or [type(value) for value in row] != [bytes] * 3 or not row[2]:
+        if row is None or [type(value) for value in row] != [bytes] * 4 or not row[2]:
             return None
-        thumbnail = cv2.imdecode(np.frombuffer(row[2], np.uint8), cv2.IMREAD_GRAYSCALE)
-        return None if thumbnail is None else Fingerprint(row[0], row[1], thumbnail)
+        thumbnail = _unpacked(row[2])
+        inner = _unpacked(row[3]) if row[3] else None
+        return None if thumbnail is None else Fingerprint(row[0], row[1], thumbnail, inner)
 
     def put(self, path: Path, value: Fingerprint) -> None:
         """Adds a fingerprint; the next ``commit`` writes it."""
-        packed = cv2.imencode(".png", value.thumbnail)[1].tobytes()
-        row = (*_identity(path), value.content, value.pixels, packed)
+        inner = b"" if value.inner is None else _packed(value.inner)
+        row = (*_identity(path), value.content, value.pixels, _packed(value.thumbnail), inner)
         with _as_disk_error(self.path):
-            self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def commit(self) -> None:
         """Writes the added fingerprints."""
         with _as_disk_error(self.path):
             self._base.commit()
+
+
+def _packed(thumbnail: np.ndarray) -> bytes:
+    return cv2.imencode(".png", thumbnail)[1].tobytes()
+
+
+def _unpacked(packed: bytes) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,12 @@ from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from foundationx.core.device import usable_cores
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import Fingerprint
-from foundationx.curation.audit.search import candidates
+from foundationx.curation.audit.search import Candidate, candidates, turned
 from foundationx.curation.audit.verify import SAME, similarity
 
 HELD_OUT = (Split.TEST, Split.VAL)
@@ -112,16 +114,30 @@ def image_pairs(
     for group in groups.values():
         pairs.add(group, group, 1.0)
     distinct = [group for group in groups.values() if not known[group[0]].blank]
-    thumbnails = [known[group[0]].thumbnail for group in distinct]
-    likely = candidates(thumbnails, searched)
+    views = [(index, view) for index, group in enumerate(distinct) for view in _views(known[group[0]])]
+    owners, thumbnails = [index for index, _ in views], [view for _, view in views]
+    likely = candidates(thumbnails, owners, searched)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        scores = pool.map(lambda pair: similarity(thumbnails[pair[0]], thumbnails[pair[1]]), likely)
-        for (i, j), score in zip(likely, scores, strict=True):
+        scores = pool.map(lambda one: _score(one, thumbnails), likely)
+        for candidate, score in zip(likely, scores, strict=True):
             compared(1, len(likely))
             if score >= SAME:
-                pairs.add(distinct[i], distinct[j], score)
+                pairs.add(distinct[owners[candidate.first]], distinct[owners[candidate.second]], score)
     order = list(Match)
     return sorted(pairs.pairs.values(), key=lambda pair: (order.index(pair.match), -pair.score))
+
+
+def _views(value: Fingerprint) -> list[np.ndarray]:
+    """The whole image, and the image without margins if it has some."""
+    return [value.thumbnail] if value.inner is None else [value.thumbnail, value.inner]
+
+
+def _score(candidate: Candidate, thumbnails: Sequence[np.ndarray]) -> float:
+    """Correlation of detail of both thumbnails, the first as the candidate turns and inverts it."""
+    first = turned(thumbnails[candidate.first], candidate.orientation)
+    if candidate.inverted:
+        first = 255 - first
+    return similarity(np.ascontiguousarray(first), thumbnails[candidate.second], candidate.scale)
 
 
 class _Pairs:
@@ -138,7 +154,9 @@ class _Pairs:
                 for j in firsts:
                     if i != j:
                         first, second = min(i, j), max(i, j)
-                        self.pairs.setdefault((first, second), self._pair(first, second, score))
+                        known = self.pairs.get((first, second))
+                        if known is None or known.score < score:
+                            self.pairs[first, second] = self._pair(first, second, score)
 
     def _firsts(self, group: Iterable[int]) -> list[int]:
         """The group's first image of every dataset and split."""
