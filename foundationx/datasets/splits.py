@@ -21,6 +21,9 @@ ORDER = (Split.TRAIN, Split.VAL, Split.TEST)
 STRICTEST = (Split.TEST, Split.VAL, Split.TRAIN)
 """Priority among several official splits of one patient."""
 
+_LOOKED_AT = 200
+"""Patients of a dataset among whom every split is looked for."""
+
 _WHOLE = 2**64
 """Number of positions that a hash of 8 bytes can have."""
 
@@ -207,20 +210,32 @@ def _strata(annotations: Sequence[Annotations]) -> Iterator[set[str]]:
 
 
 def seed_that_fills(
-    groups: Iterable[Iterable[str]], fractions: Mapping[Split, float], tried: int = 1000, largest: int = 300
+    annotations: Sequence[Annotations],
+    fractions: Mapping[Split, float],
+    listed: Mapping[str, Split] | None = None,
+    tried: int = 1000,
 ) -> int | None:
-    """The first seed whose hash puts patients of every group into every split with a share, or None.
+    """The first seed that puts patients of every dataset into every split that takes some by hash, or None.
 
     Args:
-        groups: Patients of each dataset.
+        annotations: All tasks of all datasets.
         fractions: Share of the patients in each split.
+        listed: Splits of patients by lists of one's own.
         tried: Number of seeds to try.
-        largest: Number of patients of a group that are looked at.
     """
-    shares = checked_shares(fractions)
-    wanted = {split for split, share in shares.items() if share > 0}
-    chosen = [sorted(set(group))[:largest] for group in groups]
+    shares, official, closed = checked_shares(fractions), official_splits(annotations, listed), _closed(annotations, {})
+    free: dict[str, list[str]] = {}
+    for table in annotations:
+        names = sorted(set(table.patients) - official.keys())
+        free.setdefault(table.key.dataset, []).extend(names[:_LOOKED_AT])
+    groups = {
+        name: {split for split, share in shares.items() if share > 0 and any(split not in closed[p] for p in patients)}
+        for name, patients in free.items()
+    }
     for seed in range(tried):
-        if all(wanted <= {hashed_split(patient, shares, seed) for patient in group} for group in chosen):
+        if all(
+            wanted <= {hashed_split(patient, shares, seed, closed[patient]) for patient in free[name]}
+            for name, wanted in groups.items()
+        ):
             return seed
     return None

@@ -179,7 +179,7 @@ def test_a_card_is_a_torch_dataset(phantoms):
     assert "phantom_boxes" in foundationx.Catalog().names()
     sizes = {}
     for split in ("train", "val", "test"):
-        data = foundationx.open_dataset("phantom_boxes", phantoms, task="detection", split=split, image_size=64)
+        data = foundationx.open_dataset("phantom_labels", phantoms, task="classification", split=split, image_size=64)
         sizes[split] = len(data)
     assert sum(sizes.values()) == 12 and sizes["train"] > sizes["val"]
     data = foundationx.open_dataset("phantom_masks", phantoms, image_size=64)

@@ -10,7 +10,7 @@ import pytest
 
 from foundationx.apps.cli.main import FAULT, main
 from foundationx.apps.run.data_notes import data_notes
-from foundationx.apps.run.train import build_model
+from foundationx.apps.run.train import build_model, train
 from foundationx.core.config.load import parse_config
 from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import Split, Task, TaskKey
@@ -139,6 +139,51 @@ def test_a_run_that_goes_on_keeps_the_splits_and_refuses_changes_until_it_is_tol
     assert applied.patients == turned
     with pytest.raises(ConfigError, match=r"holds no splits\.json"):
         open_datasets(config_of(split=SHARES | {"record": str(tmp_path)}), data)
+
+
+def test_a_run_begun_from_anothers_weights_keeps_its_splits(data, run, tmp_path):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    record = json.loads((run / "splits.json").read_text())
+    tested = next(patient for patient, split in record.items() if split == "test")
+    write_record(earlier, record | {tested: "train"})
+    config = config_of()
+    assert open_datasets(config, data).patients[tested] is Split.TEST
+    for path in (earlier, earlier / "checkpoints/step_00000000.pt"):
+        begun = config.model_copy(update={"model": config.model.model_copy(update={"init_run": path})})
+        with pytest.raises(ConfigError, match=r"1 patients would .* since .*earlier: 1 train -> test"):
+            open_datasets(begun, data)
+
+
+def test_runs_over_other_sets_of_datasets_have_the_same_test_patients(tmp_path):
+    """So that a head trained alone and the same head of a joint run can be compared."""
+    write_phantom_datasets(tmp_path, 14, size=32, processes=1)
+    names = ("phantom_labels", "phantom_boxes", "phantom_masks")
+    joint = open_datasets(config_of(datasets=[{"card": name} for name in names]), tmp_path)
+    for name in names:
+        alone = open_datasets(config_of(datasets=[{"card": name}]), tmp_path)
+        for key in alone.annotations:
+            for split in Split:
+                assert alone.indices[key][split].tolist() == joint.indices[key][split].tolist()
+
+
+@pytest.mark.slow
+def test_resume_keeps_what_was_recorded_though_patients_have_arrived(data, tmp_path):
+    """Ten more films before `--resume`: the old patients stay, the new ones are dealt, a conflict is refused."""
+    more, folder = tmp_path / "more", tmp_path / "run"
+    shutil.copytree(data, more)
+    short = {"schedule": {"cycles": 1, "max_steps": 2}, "evaluate": {"every": 0, "final": ["test"]}}
+    config = config_of(**short)
+    assert train(config, more, folder)
+    before = json.loads((folder / "splits.json").read_text())
+    add_patients(more, 10)
+    assert train(config, more, folder, resume=True)
+    after = json.loads((folder / "splits.json").read_text())
+    assert {patient: after[patient] for patient in before} == before and len(after) == len(before) + 10
+    moved = next(patient for patient, split in after.items() if split == "test")
+    write_record(folder, after | {moved: "train"})
+    with pytest.raises(ConfigError, match=rf"1 train -> test \({moved}\)"):
+        train(config, more, folder, resume=True)
 
 
 def test_an_earlier_runs_patients_are_carried_on(tmp_path):

@@ -256,8 +256,12 @@ def test_dealing_gives_every_class_its_shares_and_keeps_who_is_settled(data, n, 
 
 
 def test_a_seed_that_fills_every_split_is_found():
-    groups = [people("a", 6), people("b", 5)]
-    seed = seed_that_fills(groups, SHARES)
-    for group in groups:
+    groups = {"a": people("a", 6), "b": people("b", 5)}
+    tables = [table(name, group) for name, group in groups.items()]
+    seed = seed_that_fills(tables, SHARES)
+    for group in groups.values():
         assert {hashed_split(patient, SHARES, seed) for patient in group} == set(SHARES)
-    assert seed_that_fills([["a:1"]], SHARES) is None
+    assert seed_that_fills([table("a", ["a:1"])], SHARES) is None
+    fixed = table("c", people("c", 5), [Split.TEST, None, None, None, None])
+    assigned = assign_splits([fixed], SHARES, seed_that_fills([fixed], SHARES))
+    assert set(assigned.values()) == set(SHARES)

@@ -86,6 +86,7 @@ def run(phantoms, tmp_path_factory):
         "schedule.cycles": 2,
         "evaluate.every": 1,
         "datasets": [{"card": "outside_labels"}],
+        "split.seed": 0,
         "model.heads": {"classification": {"type": "mlp", "options": {"hidden": 7}}},
     }
     return foundationx.train(TINY, phantoms, tmp_path_factory.mktemp("run") / "run", changes=changes)

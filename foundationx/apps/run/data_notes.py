@@ -11,7 +11,7 @@ from foundationx.data.datamodule import DataModule
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.exclusion import applied_list, audited_datasets
 from foundationx.datasets.relations import unmatched_groups
-from foundationx.datasets.splits import seed_that_fills
+from foundationx.datasets.splits import official_splits, seed_that_fills
 
 
 def with_applied_audit(config: RunConfig, data_root: Path) -> RunConfig:
@@ -58,8 +58,11 @@ def _empty_splits(data_module: DataModule) -> Iterator[str]:
 
 def _fix(data_module: DataModule) -> str:
     """How to get patients into every split."""
+    tables, shares = list(data_module.annotations.values()), data_module.config.split.fractions()
+    if all(patient in official_splits(tables) for table in tables for patient in table.patients):
+        return "the official splits have none: split.file can hold patients out"
     dealt = "`foundationx data split` writes a list without empty splits, for split.file"
-    seed = seed_that_fills(_members(data_module).values(), data_module.config.split.fractions())
+    seed = seed_that_fills(tables, shares)
     return dealt if seed is None else f"split.seed={seed} puts patients into every split of every dataset; or {dealt}"
 
 

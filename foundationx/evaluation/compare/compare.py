@@ -212,7 +212,7 @@ def _check_images(where: str, first: Predictions, other: Predictions) -> None:
     if odd:
         counts = f"{len(other)} and {len(first)} images, {len(odd)} of them in one only"
         names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
-        fix = "train with the same split (seed, fractions, datasets), or evaluate both on one official test list"
+        fix = "train with the same split (seed, shares, split.file; split.record takes it from a run), on the same data"
         raise DataError(where, f"have different test sets: {counts} ({names})", "the same images", fix)
 
 

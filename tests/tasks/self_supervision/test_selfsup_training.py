@@ -35,7 +35,7 @@ KEY = TaskKey("phantom_labels", Task.SELF_SUPERVISION)
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms")
-    write_phantom_datasets(folder, 14, size=96, processes=1)
+    write_phantom_datasets(folder, 16, size=96, processes=1)
     return folder
 
 
@@ -59,7 +59,7 @@ def test_images_are_those_of_all_tasks_each_once_without_labels(phantoms):
     card = Catalog().card("phantom_all")
     result = read_images(card, Task.SELF_SUPERVISION, phantoms)
     files = {path.name for path in (phantoms / "phantom_all" / "images").iterdir()}
-    assert len(result.images) == len(files) == 14 and {name.split("/")[-1] for name in result.images} == files
+    assert len(result.images) == len(files) == 16 and {name.split("/")[-1] for name in result.images} == files
     assert result.classes == () and result.labels.shape == (16, 0) and result.key.task is Task.SELF_SUPERVISION
 
 
