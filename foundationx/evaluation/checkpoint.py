@@ -105,12 +105,7 @@ def evaluate_checkpoint(
     if data_module.classes != checkpoint.classes:
         fix = "use the cards that the model was trained with"
         raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
-    for text in _notes(data_module, record, split):
-        warnings.warn(text, stacklevel=2)
-    if split == "all":
-        _check_folder(out)
-        data_module, split = data_module.as_test(), Split.TEST
-    _check_images(data_module, split)
+    data_module, split = _chosen(data_module, record, split, out)
     target = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
     built = {name: checkpoint.model(name).to(target) for name in models}
@@ -121,6 +116,19 @@ def evaluate_checkpoint(
     if out is not None:
         store(out, evaluation)
     return evaluation.rows
+
+
+def _chosen(
+    data_module: DataModule, record: SplitRecord, split: Split | Literal["all"], out: Path | None
+) -> tuple[DataModule, Split]:
+    """The datasets and the split of them to score. Raises ConfigError as :func:`evaluate_checkpoint`."""
+    for text in _notes(data_module, record, split):
+        warnings.warn(text, stacklevel=3)
+    if split == "all":
+        _check_folder(out)
+        data_module, split = data_module.as_test(), Split.TEST
+    _check_images(data_module, split)
+    return data_module, split
 
 
 def _notes(data_module: DataModule, record: SplitRecord, split: Split | Literal["all"]) -> Iterator[str]:

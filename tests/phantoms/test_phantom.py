@@ -146,7 +146,8 @@ def test_writing_twice_gives_identical_files_also_in_two_processes(written, tmp_
 
 def test_counts_by_name_leave_the_others_out(tmp_path):
     write_phantom_datasets(tmp_path, {"phantom_masks": 2}, size=64, processes=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["phantom_masks"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["phantom_masks", "phantom_splits.csv"]
+    assert (tmp_path / "phantom_splits.csv").read_text().splitlines()[1].startswith("phantom_masks:p1,")
     assert len(list((tmp_path / "phantom_masks" / "images").iterdir())) == 2
 
 
