@@ -124,7 +124,8 @@ class ImageSet:
             name, vocabulary = item.canonical, task_file.vocabulary
             if name is None or name not in vocabulary or vocabulary[name].kind == "state":
                 return not image.present
-            return name not in image.present
+            kinds = (other for other in task_file.spec.classes if name in wider_concepts(other, vocabulary))
+            return not image.present & {name, *(concept_key(other, vocabulary) for other in kinds)}
         return concept_key(item, task_file.vocabulary) in image.present or is_anatomy(item, task_file.vocabulary)
 
     def _name_all(self) -> None:

@@ -130,7 +130,7 @@ class LayoutContext:
             key = {column: cells.get(column, f"{image.number:05d}") for column in join.on}
             cells |= key
             other = self.writer.table(os.path.normpath(f"{root}/{join.file}"), join.table)
-            other.put(tuple(key.values()), key | (labels if number == 0 else {}))
+            other.put((self.path(image), ""), key | (labels if number == 0 else {}))
         self.table.put((self.path(image), tag), cells if self.spec.join else cells | labels)
 
     @property
