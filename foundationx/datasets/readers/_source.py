@@ -120,6 +120,8 @@ class Source:
         self._images: dict[str, None] = {}
         self._rows = Locations()
         self._labels: list[np.ndarray] = []
+        self._equal_labels: dict[bytes, np.ndarray] = {}
+        """One array (1, K) for all images with the same labels."""
         self._patient_names: list[str] = []
         self._official_splits: list[Split | None] = []
         self._targets: list[Any] = []
@@ -309,7 +311,7 @@ class Source:
         split = self.part.split or self._splits.split(published, cells, where)
         self._images[image] = None
         self._rows.append(where)
-        self._labels.append(labels[None])
+        self._labels.append(self._equal_labels.setdefault(labels.tobytes(), labels[None]))
         self._patient_names.append(patient)
         self._official_splits.append(split)
         if size is not None and self.facts.has_targets:

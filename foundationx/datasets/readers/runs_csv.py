@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -45,8 +45,8 @@ def read(source: Source, options: Options) -> None:
         DataError: An unknown class, invalid runs, runs outside the mask, or a class of an image that is absent in one
             row and present in another.
     """
-    for published in options.runs_columns:
-        source.class_indices(published, f"{source.card.file}: tasks.{source.task.value}.options.runs_columns")
+    where = f"{source.card.file}: tasks.{source.task.value}.options.runs_columns"
+    classes = {published: source.class_indices(published, where) for published in options.runs_columns}
     named = [value for value in (options.height, options.width, options.quality_column) if isinstance(value, str)]
     convert = functools.partial(pack_cells, relative=options.relative, first=options.first)
     columns = list(options.runs_columns.values())
@@ -55,15 +55,17 @@ def read(source: Source, options: Options) -> None:
         with source.guard(rows[0].where, name):
             rows = [row for row in rows if _good_enough(row, options)]
             if rows:
-                _add(source, options, name, rows)
+                _add(source, options, name, rows, classes)
 
 
-def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> None:
+def _add(
+    source: Source, options: Options, name: str, rows: Sequence[Row], classes: Mapping[str, Sequence[int]]
+) -> None:
     labels = source.labels(np.nan)
     masks: list[tuple[int, Runs]] = []
     for row in rows:
         for published, column in options.runs_columns.items():
-            indices, cell = source.class_indices(published, row.where), row.cells[column]
+            indices, cell = classes[published], row.cells[column]
             absent = cell in options.empty or (not cell and options.blank == "negative")
             if not absent and not cell:
                 source.strings.unknown[cell] += 1
@@ -84,16 +86,22 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
         parts = [MaskPart(index, runs=runs, scaled=options.scaled) for index, runs in masks]
     first = rows[0]
     image = source.image(name, first.where, first.cells)
-    classes = [index for index, _ in masks]
+    box_classes = [index for index, _ in masks]
     size = _reference([runs for _, runs in masks], options)
-    source.add(image, first.where, labels, first.cells, size, boxes=boxes, box_classes=classes, masks=parts)
+    source.add(image, first.where, labels, first.cells, size, boxes=boxes, box_classes=box_classes, masks=parts)
 
 
 def _reference(runs: Sequence[Runs], options: Options) -> ReferenceSize | None:
     """The common size of the masks of an image, so that copies of the image at another scale fit; None if unknown."""
     sizes = {(one.height, one.width) for one in runs}
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
-    return None if height is None or width is None else ReferenceSize(height, width, options.scaled)
+    return None if height is None or width is None else _size_of(height, width, options.scaled)
+
+
+@functools.lru_cache
+def _size_of(height: int, width: int, scaled: bool) -> ReferenceSize:
+    """One object for all masks of a size."""
+    return ReferenceSize(height, width, scaled)
 
 
 def _runs(row: Row, cell: str | bytes, options: Options) -> Runs:
@@ -112,13 +120,19 @@ def _size(row: Row, option: int | str | None) -> int | None:
     """Height or width of the mask in pixels, by number or column. Raises DataError if it is not positive."""
     if not isinstance(option, str):
         return option
-    try:
-        value = int(float(row.cells[option]))
-    except (ValueError, OverflowError):
-        value = 0
+    value = _pixels(row.cells[option])
     if value <= 0:
         raise DataError(row.where, f"{option} is {row.cells[option]!r}", "a size in pixels", "fix the row")
     return value
+
+
+@functools.lru_cache
+def _pixels(cell: str) -> int:
+    """A cell as a whole number, 0 if it is none; one object for all equal cells."""
+    try:
+        return int(float(cell))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _box(runs: Runs, where: str) -> list[float]:
