@@ -18,5 +18,23 @@ class ProgressCallback(Protocol):
         """
 
 
+def print_tenths(name: str) -> ProgressCallback:
+    """Prints a line for every tenth of the images, from the process that decodes them.
+
+    Args:
+        name: What the images are decoded for.
+    """
+    printed = 0
+
+    def report(done: int, total: int, what: str = "") -> None:
+        nonlocal printed
+        tenth = done * 10 // total
+        if tenth != printed:
+            print(f"{name}: {done} of {total} images decoded", flush=True)
+        printed = tenth
+
+    return report
+
+
 def no_progress(done: int, total: int, what: str = "") -> None:
     """Reports nothing."""

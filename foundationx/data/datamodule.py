@@ -14,6 +14,7 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.config.views import ViewConfig
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.progress import ProgressCallback, no_progress
+from foundationx.core.shards import Shard
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
 from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import Store, TaskCache
@@ -95,12 +96,13 @@ class DataModule:
         same = dict.fromkeys(self.config.views, ViewConfig(teacher="same"))
         return self._pool(split, same, functools.lru_cache(maxsize=1)(read_shared))
 
-    def fill_cache(self, progress: ProgressCallback = no_progress) -> None:
+    def fill_cache(self, progress: ProgressCallback = no_progress, shard: Shard | None = None) -> None:
         """Decodes every image once if the configuration names a cache; later runs read it from there.
 
         Annotated heads use images of the training size, self-supervised ones cut views from whole images; what
         the former leave of ``runtime.cache_gb`` is for the latter.
-        ``progress`` is called with the images done and in all. Raises DiskError if the folder cannot be written.
+        ``progress`` is called with the images done and in all. A ``shard`` decodes its share of the images into files
+        of its own, which the next call without one joins. Raises DiskError if the folder cannot be written.
         """
         runtime = self.config.runtime
         if runtime.cache is None:
@@ -114,7 +116,7 @@ class DataModule:
         bare = {key: self._view_sets(table) for key, table in self.annotations.items() if key not in annotated}
         for datasets, store in ((annotated, Store(runtime.cache, size)), (bare, Store(runtime.cache, None))):
             used = {key: np.concatenate(list(self.indices[key].values())) for key in datasets}
-            self.caches |= fill(store, datasets, used, left, runtime.workers, progress)
+            self.caches |= fill(store, datasets, used, left, runtime.workers, progress, shard)
             left -= store.bytes_used()
 
     def _pool(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from foundationx.core.config.load import load_config
-from foundationx.core.errors import DataError, DiskError
+from foundationx.core.errors import ConfigError, DataError, DiskError
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.runs import Runs
+from foundationx.core.shards import Shard
 from foundationx.core.types import Annotations, MaskPart, Task, TaskKey
 from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import RECORD, Entry, Key, Store, image_key
@@ -351,3 +352,45 @@ def test_a_run_with_a_cache_sees_the_batches_of_one_without(tmp_path):
             for index in pool.indices[key][:3]:
                 assert other.datasets[key].cache.read(index) is not None
                 assert_equal_samples(other.datasets[key].sample(index, 5), dataset.sample(index, 5))
+
+
+def entries_of(store):
+    return {record["key"].tobytes(): store.read(record).tobytes() for record in store.records()}
+
+
+def test_shards_join_to_what_one_process_fills(root, tmp_path, monkeypatch):
+    fill_all(root, tmp_path / "whole")
+    shards = [Shard(number, 3) for number in (1, 2, 3)]
+    for shard in (*shards, shards[0]):  # a shard that runs again has nothing to do
+        assert fill_all(root, tmp_path / "cache", shard=shard) == {}
+    parts = [len(Store(tmp_path / "cache", SIZE).of_shard(shard).records()) for shard in shards]
+    assert sum(parts) == 2 * IMAGES, "no image is decoded by two shards, though three tasks have it"
+    monkeypatch.setattr("foundationx.data.pixels.read.read_bytes", no_decoding)
+    caches = fill_all(root, tmp_path / "cache")
+    assert all(cache.read(index) is not None for cache in caches.values() for index in range(IMAGES))
+    assert entries_of(Store(tmp_path / "cache", SIZE)) == entries_of(Store(tmp_path / "whole", SIZE))
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [Store(tmp_path, SIZE).folder.name]
+
+
+def test_a_shard_that_is_being_filled_stays_and_one_that_was_killed_goes_on(root, tmp_path):
+    shard = Shard(1, 2)
+    fill_all(root, tmp_path / "cache", shard=shard)
+    part = Store(tmp_path / "cache", SIZE).of_shard(shard)
+    before = entries_of(part)
+    with part.adding():
+        fill_all(root, tmp_path / "cache")
+        assert part.index.exists(), "its process may still add to it"
+    with open(part.pixels, "ab") as stream:
+        stream.write(b"killed before the record was written")
+    fill_all(root, tmp_path / "cache")
+    assert not part.folder.exists() and before.items() <= entries_of(Store(tmp_path / "cache", SIZE)).items()
+
+
+def test_every_name_is_in_one_shard():
+    for count in (1, 2, 7):
+        shards = [Shard(number, count) for number in range(1, count + 1)]
+        assert all(sum(shard.has(f"{name}.png") for shard in shards) == 1 for name in range(100))
+    assert Shard.parse("3/8") == Shard(3, 8)
+    for text in ("0/8", "9/8", "3", "3/0", "a/b", "-1/2", ""):
+        with pytest.raises(ConfigError, match="--shard 3/8"):
+            Shard.parse(text)

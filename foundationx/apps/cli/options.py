@@ -51,6 +51,16 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     add_registry(parser)
 
 
+def add_shard(parser: argparse.ArgumentParser, text: str) -> None:
+    """One share of the work.
+
+    Args:
+        parser: Parser of the command.
+        text: What the share is, for the help.
+    """
+    parser.add_argument("--shard", metavar="I/N", help=f"{text}; for the jobs of a cluster's array (default: all)")
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Student or teacher."""
     parser.add_argument(

@@ -21,7 +21,7 @@ from foundationx.core.atomic_write import require_folder, write_atomically
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
-from foundationx.core.progress import ProgressCallback
+from foundationx.core.progress import print_tenths
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
@@ -155,7 +155,7 @@ def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Pat
     config = _with_exclusion(config, data_root, folder if resume else None)
     data_module = open_datasets(config, data_root, record=read_record(folder.root) if resume else None)
     notes = data_notes(data_module, Catalog())
-    data_module.fill_cache(_cache_progress())
+    data_module.fill_cache(print_tenths("cache"))
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, device)
     trainer = build_trainer(config, data_module, plan, model, folder)
@@ -181,20 +181,6 @@ def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None)
         return with_applied_audit(config, data_root)
     begun_with = resumed.read_json("config.json", {}).get("exclude")
     return config.model_copy(update={"exclude": Path(begun_with)}) if begun_with else config
-
-
-def _cache_progress() -> ProgressCallback:
-    """Prints a line for every tenth of the images, from the process that decodes them."""
-    printed = 0
-
-    def report(done: int, total: int, what: str = "") -> None:
-        nonlocal printed
-        tenth = done * 10 // total
-        if tenth != printed:
-            print(f"cache: {done} of {total} images decoded", flush=True)
-        printed = tenth
-
-    return report
 
 
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from foundationx.core.errors import DataError
 from foundationx.core.progress import ProgressCallback, no_progress
+from foundationx.core.shards import Shard
 from foundationx.core.types import TaskKey
 from foundationx.data.cache.store import Adder, Entry, Key, Store, TaskCache, image_key, target_key
 from foundationx.data.dataset import ImageDataset
@@ -66,6 +67,7 @@ def fill(
     limit: int,
     workers: int = 0,
     progress: ProgressCallback = no_progress,
+    shard: Shard | None = None,
 ) -> dict[TaskKey, TaskCache]:
     """What is cached of every task, after what was missing has been added.
 
@@ -79,17 +81,45 @@ def fill(
         limit: bytes that the store may have; what does not fit is not cached.
         workers: processes that decode; 0: this one.
         progress: Called with the images done and the images in all.
+        shard: Share of the images to decode, into files of its own, which the next call without a shard joins; the
+            limit is divided among the shards.
 
     Raises:
         DiskError: the folder cannot be written.
         DataError: a worker has died.
     """
-    keys = {task: _keys(dataset, indices[task]) for task, dataset in datasets.items()}
+    chosen = indices if shard is None else {t: _in_shard(datasets[t], used, shard) for t, used in indices.items()}
+    keys = {task: _keys(dataset, chosen[task]) for task, dataset in datasets.items()}
+    if shard is not None:
+        with store.of_shard(shard).adding() as adder:
+            jobs = _missing(keys, store, adder.store)
+            _add(adder, _decoded(datasets, jobs, workers), len(jobs), limit // shard.count, progress)
+        return {}
+    for part in store.shards():
+        _join(store, part, limit)
     if _missing(keys, store):
         with store.adding() as adder:
             jobs = _missing(keys, store)  # what is missing now that nobody else adds
             _add(adder, _decoded(datasets, jobs, workers), len(jobs), limit, progress)
     return {task: _task_cache(task, store, of_task) for task, of_task in keys.items()}
+
+
+def _in_shard(dataset: ImageDataset, used: np.ndarray, shard: Shard) -> np.ndarray:
+    """The indices of a shard's images; all tasks of an image are in one shard."""
+    folder, images = dataset.annotations.key.dataset, dataset.annotations.images
+    return np.array([index for index in used.tolist() if shard.has(f"{folder}/{images[index]}")], dtype=np.int64)
+
+
+def _join(store: Store, part: Store, limit: int) -> None:
+    """Adds the intact entries of a shard that are missing, and removes the shard; one that is being filled stays."""
+    with store.adding() as adder, part.adding_if_free() as other:
+        if other is None:
+            return
+        present = {record.tobytes() for record in store.records()["key"]}
+        missing = (record for record in part.records() if record["key"].tobytes() not in present)
+        entries = (entry for record in missing if (entry := part.entry(record)) is not None)
+        _add(adder, ([entry] for entry in entries), 0, limit, no_progress)
+        part.remove()
 
 
 def _keys(dataset: ImageDataset, used: np.ndarray) -> _Keys:
@@ -107,9 +137,9 @@ def _keys(dataset: ImageDataset, used: np.ndarray) -> _Keys:
     return _Keys(images, targets)
 
 
-def _missing(keys: Mapping[TaskKey, _Keys], store: Store) -> list[_Job]:
+def _missing(keys: Mapping[TaskKey, _Keys], *stores: Store) -> list[_Job]:
     """Images to decode; tasks with targets come first, so that no file is decoded for its pixels and again for them."""
-    present = {record.tobytes() for record in store.records()["key"]}
+    present = {record.tobytes() for store in stores for record in store.records()["key"]}
     jobs = []
     for task, of_task in sorted(keys.items(), key=lambda item: item[1].targets is None):
         for index, image in enumerate(of_task.images):

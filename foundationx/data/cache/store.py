@@ -25,20 +25,25 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from foundationx.core.atomic_write import disk_error, write_atomically
+from foundationx.core.shards import Shard
 from foundationx.core.types import ReferenceSize, Target
 from foundationx.data.pixels.raw_images import files_of
 from foundationx.datasets.stores import store as stores
 from foundationx.tasks.definition import TaskDefinition
+
+SHARD = "shard-"
+"""Beginning of the names of folders that shards fill (``shard-3-of-8``)."""
 
 VERSION = 2
 """Raised whenever decoding or resizing gives other bytes than before."""
@@ -147,6 +152,27 @@ class Store:
                 matching[number] = records[index[key]]
         return matching
 
+    def entry(self, record: np.void) -> Entry | None:
+        """An entry with its bytes; None if it is damaged."""
+        content, key = self.read(record), Key(record["key"].tobytes())
+        return None if content is None else Entry(key, content.tobytes(), int(record["height"]), int(record["width"]))
+
+    def of_shard(self, shard: Shard) -> Store:
+        """The entries that one shard adds, until they are joined to these."""
+        return Store(self.folder.parent / f"{SHARD}{shard}", self.size)
+
+    def shards(self) -> list[Store]:
+        """The entries of shards that were not joined yet, in the order of their names."""
+        folders = sorted(self.folder.parent.glob(f"{SHARD}*/{self.folder.name}"))
+        return [Store(folder.parent, self.size) for folder in folders]
+
+    def remove(self) -> None:
+        """Removes all entries."""
+        _mapped.cache_clear()
+        shutil.rmtree(self.folder)
+        with contextlib.suppress(OSError):  # the shard's entries of another size may be there
+            self.folder.parent.rmdir()
+
     def bytes_used(self) -> int:
         """Of both files."""
         return sum(path.stat().st_size for path in (self.pixels, self.index) if path.exists())
@@ -171,11 +197,21 @@ class Store:
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[Adder]:
-        """Holds the lock. Raises DiskError if the folder cannot be written."""
+        """Holds the lock, which others wait for. Raises DiskError if the folder cannot be written."""
+        with self.adding_if_free(wait=True) as adder:
+            yield cast(Adder, adder)
+
+    @contextlib.contextmanager
+    def adding_if_free(self, wait: bool = False) -> Iterator[Adder | None]:
+        """As :meth:`adding`, but gives None if another process holds the lock, unless that is waited for."""
         with _as_disk_error(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / "lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system when the process ends, however it does
+                try:  # the system lets go of the lock when the process ends, however it does
+                    fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield None
+                    return
                 yield Adder(self)
 
 
