@@ -258,6 +258,37 @@ def test_a_leak_is_detected_listed_and_no_more_trained_on(leaking, capsys):
     assert len(again.items) == 23
 
 
+def test_an_audit_in_shards_is_the_whole_audit_and_reads_no_image_again(leaking, tmp_path, monkeypatch, capsys):
+    folder, *_ = leaking
+    command = ["data", "audit", str(audited(folder)), "--data-root", str(folder / "data"), "--out"]
+    assert main([*command, str(tmp_path / "whole")]) == 1
+    capsys.readouterr()
+    for shard in ("2/3", "1/3", "3/3", "2/3"):
+        assert main([*command, str(tmp_path / "out"), "--shard", shard]) == 0
+    numbers = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines() if "fingerprints:" in line]
+    assert sum(numbers[:3]) == 24 and numbers[3] == numbers[0]
+    monkeypatch.setattr("foundationx.curation.audit.fingerprint.fingerprint", None)  # would fail if called
+    assert main([*command, str(tmp_path / "out")]) == 1
+    for name in ("audit.csv", "exclude.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert main([*command, str(tmp_path / "out"), "--shard", "4/3"]) == FAULT
+
+
+def test_a_shard_replaces_no_newer_fingerprint(tmp_path, radiograph):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), radiograph)
+    old = FingerprintStore(tmp_path / "old.sqlite")
+    fingerprint_all([path], old)
+    cv2.imwrite(str(path), 255 - radiograph)
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+    store = FingerprintStore(tmp_path / "store.sqlite")
+    fingerprint_all([path], store)
+    newer = store.get(path)
+    for shard in (tmp_path / "old.sqlite", tmp_path / "missing.sqlite", path):
+        store.join(shard)
+        assert newer is not None and store.get(path).content == newer.content
+
+
 def test_a_configuration_is_audited_completely_whatever_it_leaves_out(leaking, capsys):
     folder, *_ = leaking
     config = folder / "limited.py"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from foundationx.apps.cli.options import add_data_root, wide_console
+from foundationx.apps.cli.options import add_data_root, add_shard, wide_console
 
 if TYPE_CHECKING:
     from foundationx.core.config.run import RunConfig
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="+", metavar="WHAT", help="a configuration, or cards: NAME or NAME=FOLDER")
     add_data_root(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tables and pictures (default: audit)")
+    add_shard(parser, "only make the fingerprints of this share of the images; an audit without --shard joins them")
     parser.add_argument(
         "--apply",
         action="store_true",
@@ -33,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints and writes the duplicates; exit code 1 if something held out is trained on and the list is not applied."""
     from foundationx.core.atomic_write import require_folder
-    from foundationx.curation.audit.audit import audit, exclusions
+    from foundationx.core.shards import Shard
+    from foundationx.curation.audit.audit import audit, exclusions, fingerprint_shard
     from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
     from foundationx.curation.issues import report_lines
     from foundationx.data.datamodule import open_datasets
     from foundationx.datasets.cards.catalog import Catalog
 
-    folder = _folder(options)
+    folder, shard = _folder(options), Shard.parse(options.shard) if options.shard else None
     require_folder(folder)
     console, catalog = wide_console(), Catalog()
     data_module = open_datasets(config_of(options.what), options.data_root, catalog)
@@ -53,7 +55,12 @@ def run(options: argparse.Namespace) -> int:
                 stages[stage] = progress.add_task(stage, total=total)
             progress.update(stages[stage], advance=advance, total=total)
 
-        result = audit(data_module, folder / "fingerprints.sqlite", cards, watch)
+        store = folder / "fingerprints.sqlite"
+        if shard is not None:
+            part, count = fingerprint_shard(data_module, store, shard, watch)
+            console.print(f"{count:,} fingerprints: {part}", highlight=False, soft_wrap=True)
+            return 0
+        result = audit(data_module, store, cards, watch)
     table = Table(title=f"pairs among {len(result.items):,} images")
     for column in ("match", "datasets", *SPLIT_PAIRS):
         table.add_column(column, justify="right" if column in SPLIT_PAIRS else "left")

@@ -18,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fills the cache."""
+    from foundationx.apps.run.data_notes import with_applied_audit
     from foundationx.core.config.load import load_config
     from foundationx.core.errors import ConfigError
     from foundationx.core.progress import print_tenths
     from foundationx.core.shards import Shard
     from foundationx.data.datamodule import open_datasets
 
-    config = load_config(options.config, parse_options(options.cfg_options))
+    config = with_applied_audit(load_config(options.config, parse_options(options.cfg_options)), options.data_root)
     if config.runtime.cache is None:
         fix = "name a folder, e.g. --cfg-options runtime.cache=cache"
         raise ConfigError("runtime.cache", "is not set", "the folder of the cache", fix)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from foundationx.core.errors import DataError
+from foundationx.core.shards import Shard
 from foundationx.core.types import Split
 from foundationx.curation.audit.fingerprint import FingerprintStore, fingerprint_all
 from foundationx.curation.audit.pairs import HELD_OUT, Item, Match, Pair, image_pairs, patient_pairs
@@ -66,7 +67,7 @@ def audit(data_module: DataModule, store: Path, cards: Sequence[Card], progress:
 
     Args:
         data_module: Datasets of the run, best opened without exclusion list and limits.
-        store: File of fingerprints; created or reused.
+        store: File of fingerprints; created or reused. Those that shards have made are joined first.
         cards: Cards of the datasets, which say whose images they reuse.
         progress: Callback for the progress of each stage.
 
@@ -76,6 +77,8 @@ def audit(data_module: DataModule, store: Path, cards: Sequence[Card], progress:
     items = items_of(data_module)
     total = len(items)
     with closing(FingerprintStore(store)) as fingerprints:
+        for part in sorted(store.parent.glob(f"{store.stem}-*-of-*{store.suffix}")):
+            fingerprints.join(part)
         prints, unreadable = fingerprint_all(
             [item.path for item in items], fingerprints, lambda count: progress("fingerprints", count, total)
         )
@@ -88,6 +91,29 @@ def audit(data_module: DataModule, store: Path, cards: Sequence[Card], progress:
     pairs += patient_pairs(items)
     issues = [*leaks(items, pairs), *_unreadable(unreadable), *unrelated_names(items, cards)]
     return Audit(items, pairs, issues)
+
+
+def fingerprint_shard(
+    data_module: DataModule, store: Path, shard: Shard, progress: StageProgress = no_progress
+) -> tuple[Path, int]:
+    """Makes the fingerprints of one share of the images, which take nearly all of the time of an audit.
+
+    Args:
+        data_module: Datasets of the run.
+        store: File of the whole audit; that of the shard lies beside it.
+        shard: Share of the images.
+        progress: Callback for the progress.
+
+    Returns:
+        The shard's file, and its number of images.
+    """
+    items = [item for item in items_of(data_module) if shard.has(f"{item.dataset}/{item.image}")]
+    part, total = store.with_stem(f"{store.stem}-{shard}"), len(items)
+    with closing(FingerprintStore(part)) as fingerprints:
+        fingerprint_all(
+            [item.path for item in items], fingerprints, lambda count: progress("fingerprints", count, total)
+        )
+    return part, total
 
 
 def exclusions(items: Sequence[Item], pairs: Sequence[Pair]) -> list[Exclusion]:

@@ -169,6 +169,26 @@ class FingerprintStore:
         with _as_disk_error(self.path):
             self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
+    def join(self, shard: Path) -> None:
+        """Adds the fingerprints of another file, unless newer ones are here; one of another version adds none.
+
+        Args:
+            shard: SQLite file; it stays as it is.
+        """
+        if not shard.is_file() or not _is_current(shard):
+            return
+        with _as_disk_error(shard):
+            self._base.execute("ATTACH DATABASE ? AS shard", (str(shard),))
+            try:
+                self._base.execute(
+                    "INSERT OR REPLACE INTO fingerprints SELECT * FROM shard.fingerprints AS other "
+                    "WHERE NOT EXISTS (SELECT 1 FROM main.fingerprints AS own "
+                    "WHERE own.path = other.path AND own.changed >= other.changed)"
+                )
+                self._base.commit()
+            finally:
+                self._base.execute("DETACH DATABASE shard")
+
     def commit(self) -> None:
         """Writes the added fingerprints."""
         with _as_disk_error(self.path):
