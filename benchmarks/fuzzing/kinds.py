@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -61,6 +62,9 @@ class Sandbox:
         for name in ("texts", "temporary"):
             (base / name).mkdir()
         tempfile.tempdir = str(base / "temporary")
+        for folder in default_folders()[0].iterdir():  # what cards name beside themselves
+            if folder.is_dir():
+                shutil.copytree(folder, self.texts / folder.name)
         everything = downloads(base, shared)
         self.generated = [item for item in everything if "generated" in item.data_root.parts]
         self.published = [item for item in everything if item not in self.generated]

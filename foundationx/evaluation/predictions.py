@@ -150,7 +150,16 @@ def read_predictions(path: Path) -> Predictions:
         predictions = _unpack(arrays)
         _check(predictions)
         return predictions
-    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
 
 

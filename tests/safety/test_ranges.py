@@ -117,7 +117,7 @@ def test_every_number_has_a_range(key):
     path, kind, bounds, validators = KEYS[key]
     if not validators and path[-2:-1] not in (("momentum",), ("weight",)):
         assert set(bounds) & set(BELOW) and set(bounds) & set(ABOVE), f"{key} has no range: {bounds}"
-    for value in (math.nan, math.inf, -math.inf, "many", 10**400 if kind is float else 10**4000):
+    for value in (True, False, math.nan, math.inf, -math.inf, "many", 10**400 if kind is float else 10**4000):
         refused(path, value)
     below = bounds.get("ge", bounds.get("gt", 0)) - (1 if "gt" not in bounds else 0)
     above = bounds.get("le", bounds.get("lt", 1))

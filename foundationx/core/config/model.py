@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from foundationx.core.strict_json import to_exact_json
 from foundationx.core.types import Task
@@ -26,9 +26,36 @@ Std = Annotated[float, Field(gt=0, le=10)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys and numbers that are not finite are refused, values never change."""
+    """Base of all sections: unknown keys and numbers that are not finite are refused, values never change.
+
+    A truth value is no number.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_values_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else Any
+        values = list(value.values()) if isinstance(value, dict) and _is_mapping(annotation) else value
+        if _holds_truth_value(values) and not _allows_truth_value(annotation):
+            raise ValueError(f"found {value!r:.200}, a truth value where a number or text is expected")
+        return value
+
+
+def _holds_truth_value(value: Any) -> bool:
+    """Whether a value is a truth value or a list of some; sections in it check theirs."""
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth_value, value)))
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Whether a type is a mapping of names to values, not a section."""
+    return get_origin(annotation) is dict or any(map(_is_mapping, get_args(annotation)))
+
+
+def _allows_truth_value(annotation: Any) -> bool:
+    """Whether a type has a place for a truth value."""
+    return annotation in (bool, Any) or any(map(_allows_truth_value, get_args(annotation)))
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
