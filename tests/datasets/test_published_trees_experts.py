@@ -185,3 +185,59 @@ def test_padchest_gr_with_its_master_table(tree):
     assert [len(target) for target in boxes.targets] == [1, 2, 0, 0]
     assert boxes.splits == [Split.TRAIN, Split.TRAIN, Split.VAL, Split.TEST]
     assert boxes.patients[0] == "padchest:p0"
+
+
+UID = "1.2.826.0.1.{}.2023.{:05d}"
+
+
+@pytest.mark.parametrize(
+    ("card", "file"),
+    [
+        ("candid_chest_tubes", "chest_tube.csv"),
+        ("candid_rib_fractures", "acute_rib_fracture.csv"),
+        ("candid_rib_fractures", "Rib_fracture_mask_rle.csv"),
+    ],
+)
+def test_tubes_and_ribs_of_candid_have_the_patients_of_its_reports(tree, card, file):
+    data = tree(card)
+    uids = [UID.format(k, k) for k in range(5)]
+    data.images([f"dataset/{uid}" for uid in uids], 1024, 1024)
+    data.stray("dataset")
+    reports = [(f"P{k // 2 + 7}_{k}.dcm", "Text", f"1.{k}", uid, "-1") for k, uid in enumerate(uids[:4])]
+    reports.append(("P0031_1.dcm", "Text", "1.3", uids[3], "-1"))  # one image of two patients
+    header = ["filename", "Report", "StudyInstanceUID", "SOPInstanceUID", "EncodedPixels"]
+    data.table("Pneumothorax_reports.csv", header, reports)
+    rows = [
+        (uids[k], f"a{n}", runs) for n, (k, runs) in enumerate([(0, "5000 4"), (0, "2053 3 1020 2"), (3, "9000 5")])
+    ]
+    if card == "candid_chest_tubes":
+        rows += [(uids[1], "a3", "-1"), (uids[4], "a4", "5000 4")]  # no tube; an image without a report
+    data.table(file, ["anon_SOPUID", "annotation ref", "mask_rle"], rows)
+    data.check()
+    masks = data.read("segmentation")
+    assert masks.images[:2] == [f"dataset/{uids[0]}", f"dataset/{uids[3]}"] and (masks.labels == 1).all()
+    assert masks.patients[:2] == ["candid_ptx:7", "candid_ptx:8"]
+    assert [len(target) for target in masks.targets][:2] == [2, 1]
+    assert data.read("detection").targets[0].boxes.tolist()[0] == [4, 904, 5, 908]
+    if card == "candid_chest_tubes":
+        assert masks.patients[2:] == [f"candid_ptx:{uids[4]}"]
+
+
+def test_brixia_has_semicolons_and_a_consensus_set(tree):
+    data = tree("brixia", "osfstorage-archive/data")
+    names = [f"{10213400131544083 + k}.dcm" for k in range(5)]
+    data.images(f"dicom_clean/{name}" for name in names)
+    data.stray("dicom_clean")
+    header = ["Filename", "Subject", "Sex", "AgeAtStudyDateFiveYear", "Modality", "Manufacturer"]
+    header += ["PhotometricInterpretation", "StudyId", "BrixiaScore", "BrixiaScoreGlobal", "ConsensusTestset"]
+    scores = ["000000", "012333", "000001", "000000", "333333"]
+    rows = [
+        (name, f"s{k // 2}", "MF"[k % 2], 55, "CR", "X", "MONOCHROME2", k, digits, sum(map(int, digits)), int(k == 4))
+        for k, (name, digits) in enumerate(zip(names, scores, strict=True))
+    ]
+    data.table("metadata_global_v2.csv", header, rows, delimiter=";")
+    data.table("metadata_consensus_v1.csv", ["Filename", "ModeA"], [(names[4], 3)])
+    assert data.check({"images": 5}).patients == 3
+    labels = data.read("classification")
+    assert labels.labels[:, 0].tolist() == [0, 1, 1, 0, 1]
+    assert labels.splits == [None] * 4 + [Split.TEST] and labels.patients[1] == "brixia:s0"

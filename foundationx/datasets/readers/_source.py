@@ -164,12 +164,14 @@ class Source:
         Args:
             required: Columns that the reader needs; those of :attr:`row_columns` are read, too.
             optional: Columns to read if the table has them.
-            convert: Columns whose cells become other values than strings.
+            convert: Columns whose cells become other values than strings, unless the card chooses rows by them.
 
         Raises:
             CardError: A file is outside the data root.
             DataError: A file or column is missing, or a row has no match in a joined table.
         """
+        choosing = {*self.spec.keep, *self.spec.leave_out}
+        convert = {column: change for column, change in (convert or {}).items() if column not in choosing}
         required = tuple(dict.fromkeys([*required, *self.row_columns, *self.spec.keep, *self.spec.leave_out]))
         if self.spec.join:
             table = self._joined(required, optional, convert)
