@@ -6,14 +6,15 @@ import argparse
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
-from foundationx.apps.cli.options import add_data_root, print_card_faults, wide_console
+from foundationx.apps.cli.options import add_data_root, parse_options, print_card_faults, wide_console
 
 if TYPE_CHECKING:
+    from foundationx.core.types import Task
     from foundationx.curation.check.report import CheckReport
 
 T = TypeVar("T")
@@ -39,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partial", action="store_true", help="partial download: report missing images as warnings")
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write every issue to this JSON file (default: nothing)"
+    )
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        default=[],
+        metavar="TASK.KEY=VALUE",
+        help="reader options, file, images, image_suffix or image_path in place of the card's, as in `datasets` of a "
+        "configuration: classification.images=images-224",
     )
     add_data_root(parser)
 
@@ -69,10 +78,11 @@ def run(options: argparse.Namespace) -> int:
         console.print(f"{len(names)} datasets are in {options.data_root}, {absent} are not", highlight=False)
         if not names:
             raise ConfigError("--data-root", f"{options.data_root} holds no dataset", "datasets", "correct the folder")
+    changes = _by_task(options.options)
     reports = []
     for name in names:
         report = check_card(
-            catalog.card(name),
+            catalog.card(name).with_options(changes),
             options.data_root,
             root=options.root,
             fast=options.fast,
@@ -85,6 +95,22 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.report, [report.as_json() for report in reports])
         console.print(f"all issues: {options.report}", highlight=False, markup=False)
     return 1 if any(report.count(Severity.FAULT) for report in reports) else 0
+
+
+def _by_task(pairs: list[str]) -> dict[Task, dict[str, Any]]:
+    """``TASK.KEY=VALUE`` pairs as the options of tasks. Raises ConfigError if a task is unknown."""
+    from foundationx.core.errors import ConfigError, nearest
+    from foundationx.core.types import all_tasks
+
+    changes: dict[Task, dict[str, Any]] = {}
+    names = {task.value: task for task in all_tasks()}
+    for key, value in parse_options(pairs).items():
+        task, _, option = key.partition(".")
+        if task not in names or not option:
+            fix = "name the task first: classification.images=images-224"
+            raise ConfigError("--options", f"found {key!r}", nearest(task, names), fix)
+        changes.setdefault(names[task], {})[option] = list(value) if isinstance(value, tuple) else value
+    return changes
 
 
 def _progress_bar(name: str, console: Console, results: Iterable[T], count: int) -> Iterable[T]:

@@ -76,7 +76,8 @@ class DatasetConfig(Section):
     limit: int | None = Field(None, gt=0, le=1_000_000_000, description="use at most this many images of each split")
     options: dict[Task, PlainDict] = Field(
         default_factory=dict,
-        description="options of a task's reader that replace the card's: {'classification': {'uncertain': 'ones'}}",
+        description="options of a task's reader that replace the card's: {'classification': {'uncertain': 'ones'}}; "
+        "file, images, image_suffix and image_path name other files of a copy",
     )
 
 

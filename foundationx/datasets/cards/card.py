@@ -308,24 +308,36 @@ class Card(Part):
         """A copy with reader options changed for some tasks; they override those of the card and of its parts.
 
         Args:
-            options: Reader options by task.
+            options: Reader options by task. ``file``, ``images``, ``image_suffix`` and ``image_path`` among them change
+                the task itself, for copies of a dataset with other names.
 
         Raises:
-            CardError: The card has no such task.
+            CardError: The card has no such task, or a value is wrong.
         """
         tasks = dict(self.tasks)
         for task, values in options.items():
             if task not in tasks:
                 expected = f"one of {', '.join(name.value for name in tasks)}"
                 raise CardError(f"{self.file}: tasks", f"the card has no {task.value}", expected, "correct the task")
-            parts = tuple(
-                part.model_copy(update={"options": part.options | dict(values)}) for part in tasks[task].parts
-            )
-            changed = {"options": tasks[task].options | dict(values), "parts": parts}
-            tasks[task] = tasks[task].model_copy(update=changed)
+            tasks[task] = self._changed(task, values)
         changed_card = self.model_copy(update={"tasks": tasks})
         changed_card._file = self._file
         return changed_card
+
+    def _changed(self, task: Task, values: Mapping[str, Any]) -> TaskSource:
+        """A task with other options and names of files."""
+        spec = self.tasks[task]
+        names = {key: value for key, value in values.items() if key in CHANGEABLE}
+        own = {key: value for key, value in values.items() if key not in CHANGEABLE}
+        if spec.parts and "file" in names:
+            where, fix = f"{self.file}: tasks.{task.value}", "write a card of your own that names each file"
+            raise CardError(where, "file is given for a task of several files", "other options", fix)
+        part_names = {"images": None, "image_suffix": None}.items() & dict.fromkeys(names).items()
+        parts = tuple(
+            part.model_copy(update={"options": part.options | own, **dict(part_names)}) for part in spec.parts
+        )
+        checked = _checked_names(names, f"{self.file}: tasks.{task.value}")
+        return spec.model_copy(update={"options": spec.options | own, "parts": parts, **checked})
 
     def published_form(self) -> Card:
         """A copy that names the first of all alternatives: the files as they were published."""
@@ -387,6 +399,19 @@ def _read_trees(values: dict[str, Any], path: Path) -> None:
                 where = f"{path}: tasks.{task}.tree"
                 raise CardError(where, f"{name} is outside of {folder}", "a file beside the card", "correct the name")
             source["tree"] = read_yaml(file)
+
+
+CHANGEABLE = ("file", "images", "image_suffix", "image_path")
+"""Keys of a task that a configuration may change together with the reader's options."""
+
+
+def _checked_names(names: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Changed keys of a task as a card holds them. Raises CardError if a value is wrong."""
+    try:
+        spec = TaskSource.model_validate({"reader": "any", "classes": ["any"], **names})
+    except ValidationError as error:
+        raise validation_error(error, TaskSource, where, CardError) from None
+    return {key: getattr(spec, key) for key in names}
 
 
 NAMES = ("file", "files", "table", "images", "image_suffix", "image_path")
