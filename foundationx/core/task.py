@@ -61,6 +61,10 @@ class TaskFacts:
         """Files that an annotation rests on, relative to the dataset's folder."""
         return ()
 
+    def unknown_regions(self, annotation: Any) -> int:
+        """Regions of one image in which a class is neither present nor absent."""
+        return 0
+
     def payload(self, annotation: Any, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """What is stored of one image as plain values for files of other tools; empty if the labels are complete."""
         return {}

@@ -314,3 +314,26 @@ def test_a_pneumonia_without_a_cause_may_be_covid(tmp_path):
     table = read_source(card, Task.CLASSIFICATION, tmp_path, None, skip=False).finish()
     assert [item.name for item in spec.classes] == ["COVID-19", "Other pneumonia"]
     np.testing.assert_array_equal(table.labels, [[NAN, 1], [NAN, 1], [1, 0], [0, 1], [0, 0]])
+
+
+def test_data_check_counts_the_regions_that_readers_dispute(tmp_path, monkeypatch, capsys):
+    import yaml
+
+    folder = Folder(tmp_path)
+    folder.files("x.png")
+    rows = ["x.png,R1,Mass,10,10,20,20", "x.png,R2,Mass,60,60,80,80", "x.png,R3,none,,,,"]
+    folder.write("b.csv", "\n".join(["file,who,kind,a,b,c,d", *rows, ""]))
+    options = {
+        "image_column": "file",
+        "class_column": "kind",
+        "box_columns": ["a", "b", "c", "d"],
+        "box_layout": "xyxy",
+    }
+    options |= {"reader_column": "who", "empty_column": "kind", "empty_values": ["none"]}
+    registry = tmp_path / "cards"
+    registry.mkdir()
+    values = card_values("bbox_csv", ["Mass"], "detection", file="b.csv", options=options)
+    (registry / "tiny.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setenv("FOUNDATIONX_REGISTRY", str(registry))
+    main(["data", "check", "tiny", "--data-root", str(tmp_path)])
+    assert "regions in which a class is unknown: 2 in 1 images" in capsys.readouterr().out

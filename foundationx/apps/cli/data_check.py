@@ -134,6 +134,9 @@ def _label_lines(report: CheckReport) -> Iterator[str]:
         yield f"  {task:{width + 2}}{'present':>10}{'absent':>10}{'unknown':>10}"
         for name, counts in classes.items():
             yield f"    {name:{width}}" + "".join(f"{counts[key]:>10,}" for key in ("present", "absent", "unknown"))
+        regions, images = report.unknown_regions[task]
+        if regions:
+            yield f"    regions in which a class is unknown: {regions:,} in {images:,} images"
         for kind, strings in report.strings[task].items():
             shown = [f"{string or '(empty cell)'} {count:,}" for string, count in list(strings.items())[:STRINGS]]
             more = [f"and {len(strings) - STRINGS:,} more (--report lists all)"] if len(strings) > STRINGS else []

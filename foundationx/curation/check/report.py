@@ -22,6 +22,7 @@ class CheckReport:
         labels: Numbers of images in which a class is present, absent and unknown, by task and class.
         strings: Published strings other than class names by task and by what they were taken for (``absent``,
             ``unknown``, ``ignored``), each with its number of rows or cells.
+        unknown_regions: Numbers of regions in which a class is unknown and of images with one, by task.
     """
 
     dataset: str
@@ -31,6 +32,7 @@ class CheckReport:
     decoded: int = 0
     labels: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     strings: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    unknown_regions: dict[str, list[int]] = field(default_factory=dict)
     _issues: dict[tuple[IssueKind, str, str, str], Issue] = field(default_factory=dict)
 
     def add(self, issues: Iterable[Issue]) -> None:
@@ -63,5 +65,6 @@ class CheckReport:
             "groups": [group.as_json() for group in group_alike(self._issues.values())],
             "labels": self.labels,
             "strings": self.strings,
+            "unknown_regions": self.unknown_regions,
             "issues": [asdict(issue) for issue in self.issues],
         }

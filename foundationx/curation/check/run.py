@@ -120,6 +120,8 @@ def _check_annotations(
     for task, table in tables.items():
         report.labels[task.value] = label_counts(table)
         report.strings[task.value] = sources[task].strings.as_json()
+        regions = [task.facts.unknown_regions(target) for target in table.targets]
+        report.unknown_regions[task.value] = [sum(regions), sum(count > 0 for count in regions)]
         report.add(class_issues(table))
         report.add(object_issues(table))
     fix = "none needed if it is unlabelled"

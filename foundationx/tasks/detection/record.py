@@ -47,6 +47,10 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
     }
 
 
+PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
+"""Recorded boxes and their classes."""
+
+
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
     """Raises ValueError: boxes, scores, classes or sizes of N images are missing or do not belong together."""
     check_array(recorded["sizes"], (images, 2), 1, LARGEST, "iu")

@@ -39,6 +39,10 @@ class DetectionTask(TaskDefinition):
         )
         return Boxes(corners, classes, regions, ignored)
 
+    def unknown_regions(self, annotation: Boxes) -> int:
+        """Regions that readers dispute, and crowds."""
+        return len(annotation.ignored)
+
     def payload(self, annotation: Boxes, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Boxes x1 y1 x2 y2, and regions in which a class is unknown."""
 
