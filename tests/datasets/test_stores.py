@@ -7,13 +7,17 @@ import json
 import os
 import struct
 import tarfile
+import tempfile
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from foundationx.core.errors import DataError
@@ -24,6 +28,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.pixels.read import read_bytes, read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.stores import store as stores
+from foundationx.datasets.stores.tar import TarStore
 from tests.helpers.reader_cards import Folder, fault, make_card
 
 
@@ -194,6 +199,40 @@ def test_a_tar_that_is_packed_or_cut_is_named(folder):
     write_tar(folder.path / "b.tar", {"a.png": png(1), "a.json": b'{"found": 1}'})
     error = fault(folder, make_card("findings_csv", ["M"], file="b.tar", options=FINDINGS))
     assert "there is no column 'file'; found '__key__', 'image', 'png', 'found'" in error.found
+
+
+@given(
+    sizes=st.lists(st.integers(0, 1500), max_size=6),
+    form=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    modified=st.sampled_from([0, 1700000000.25]),
+    before=st.sampled_from(["", "./", "folder/", "f" * 90 + "/" + "g" * 60 + "/", "l" * 120 + "ä/"]),
+)
+@settings(deadline=None, max_examples=40)
+def test_every_form_of_tar_has_the_files_that_the_standard_library_finds(sizes, form, modified, before):
+    stream = io.BytesIO()
+    contents = {f"{before}{index}.bin": bytes([index + 1]) * size for index, size in enumerate(sizes)}
+    try:
+        with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+            for name, content in contents.items():
+                info = tarfile.TarInfo(name)
+                info.size, info.mtime = len(content), modified
+                archive.addfile(info, io.BytesIO(content))
+            folder = tarfile.TarInfo("empty")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+    except ValueError:  # USTAR has no longer names
+        return
+    with tempfile.TemporaryDirectory() as inside:
+        path = Path(inside) / "a.tar"
+        path.write_bytes(stream.getvalue())
+        store = TarStore(path)
+        assert {name: store.read(name) for name in store.names()} == {
+            name.removeprefix("./"): content for name, content in contents.items()
+        }
+        path.write_bytes(stream.getvalue()[:700])
+        if sizes and sizes[0] > 700:
+            with pytest.raises(DataError, match="is no complete tar archive"):
+                TarStore(path)
 
 
 # ---- Parquet

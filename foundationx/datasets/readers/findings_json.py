@@ -20,7 +20,7 @@ PROVIDES = frozenset({"labels", "boxes"})
 class Options(OtherNames, SizedOptions):
     """Keys of an image and of its findings."""
 
-    image_key: str
+    image_key: str = Field(description="key of the image's name")
     findings_key: str = Field(description="key of the image's list of findings")
     labels_key: str = Field(description="key of a finding's labels: a list, or one text")
     boxes_key: str = Field(description="key of a finding's boxes")

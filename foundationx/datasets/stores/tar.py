@@ -22,6 +22,13 @@ SUFFIXES = (".tar",)
 IMAGES = ("png", "jpg", "jpeg", "dcm", "dicom", "tif", "tiff", "bmp", "gif", "mha", "img")
 """Last parts of the endings of images."""
 
+BLOCK = 512
+"""Bytes of a header; files begin at multiples of it."""
+
+REGULAR, PAX = (b"0", b"\0"), (b"x", b"g")
+PASSED_OVER = (*PAX, b"5", b"1", b"2")
+"""Kinds of entries: files; further attributes of the next file or of all; these, folders and links."""
+
 MAX_LABEL = 2**20
 """Bytes of a file that holds labels; larger ones are no labels."""
 
@@ -38,16 +45,13 @@ class TarStore(Store):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._members: dict[str, tuple[int, int]] = {}
         try:
-            with tarfile.open(path, "r:") as archive:
-                for info in archive:
-                    if info.isreg() and (name := plain_name(info.name)):
-                        self._members[name] = (info.offset_data, info.size)
-                    archive.members = []  # type: ignore[attr-defined]  # else it keeps every header in memory
-        except (tarfile.TarError, OSError, EOFError) as error:
+            found = _plain_members(path)
+            found = _members(path) if found is None else found
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             fix = "download it again; an archive that is packed as a whole (.tar.gz) has to be unpacked first"
             raise DataError(str(path), f"is no complete tar archive ({error})", "a tar archive", fix) from None
+        self._members = {name: member for given, member in found.items() if (name := plain_name(given))}
 
     def names(self) -> Collection[str]:
         """Paths of the files, in the archive's order."""
@@ -94,6 +98,53 @@ class TarStore(Store):
                 row |= _fields(text, f"{self.path}/{name}")
             else:
                 row[ending] = text
+
+
+def _members(path: Path) -> dict[str, tuple[int, int]]:
+    """Position and size of every regular file. Raises TarError if the archive is damaged."""
+    members: dict[str, tuple[int, int]] = {}
+    with tarfile.open(path, "r:") as archive:
+        for info in archive:
+            if info.isreg():
+                members[info.name] = (info.offset_data, info.size)
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps every header in memory
+    return members
+
+
+def _plain_members(path: Path) -> dict[str, tuple[int, int]] | None:
+    """As :func:`_members`, ten times as fast; None if the archive has long names or other extensions.
+
+    Raises:
+        ValueError: A header is damaged, or the archive is cut off.
+    """
+    members: dict[str, tuple[int, int]] = {}
+    end, position = path.stat().st_size, 0
+    with path.open("rb", buffering=2**16) as stream:
+        while len(header := stream.read(BLOCK)) == BLOCK and any(header):
+            kind, digits = header[156:157], header[124:136].strip(b"\0 ")
+            if kind not in (*REGULAR, *PASSED_OVER) or header[124] & 128:
+                return None
+            if sum(header) - sum(header[148:156]) + 256 != int(header[148:156].strip(b"\0 ") or b"0", 8):
+                raise ValueError(f"the header at byte {position:,} is damaged")
+            size = int(digits or b"0", 8)
+            if kind in PAX and any(key in stream.read(size) for key in (b" path=", b" size=")):
+                return None
+            if kind in REGULAR:
+                members[_name(header)] = (position + BLOCK, size)
+            position += BLOCK + -(-size // BLOCK) * BLOCK
+            if position > end:
+                raise ValueError("the archive is cut off")
+            stream.seek(position)
+    if not position:
+        raise ValueError("there is no header")
+    return members
+
+
+def _name(header: bytes) -> str:
+    """The name of a file in its header, with the part that POSIX archives put in front."""
+    name = header[:100].split(b"\0", 1)[0]
+    before = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
+    return (before + b"/" + name if before else name).decode("utf-8", "surrogateescape")
 
 
 def _is_image(ending: str) -> bool:
