@@ -76,8 +76,13 @@ def test_links_inside_the_data_root_and_a_linked_dataset_are_read(folder, tmp_pa
     # The whole dataset elsewhere, and linked; a table beside it, in a folder that is a link as well.
     folder.path.rename(tmp_path / "outside" / "tiny")
     folder.path.symlink_to(tmp_path / "outside" / "tiny")
+    (folder.path / "kept").mkdir()
+    (folder.path / "kept" / "c.png").touch()
+    swap(folder.path / "images" / "b.png", folder.path / "kept" / "c.png")
+    assert folder.read(CARD).images == ["images/a.png", "kept/c.png"]  # the file, by its own name
     swap(folder.path / "images" / "b.png", folder.path / "images" / "a.png")
-    assert folder.read(CARD).images == ["images/a.png", "images/b.png"]
+    with pytest.raises(DataError, match=r"images/a\.png is repeated"):
+        folder.read(CARD)
     (folder.data_root / "lists").symlink_to(tmp_path / "outside")
     beside = make_card(
         "label_columns_csv", ["Mass"], file="../lists/f.csv", images="images", options={"image_column": "file"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from foundationx.core.errors import DataError
@@ -11,6 +11,7 @@ from foundationx.datasets.cards.schema import alternatives, template_fields
 from foundationx.datasets.readers._files import MissingFileError
 from foundationx.datasets.readers._near_names import NearNames
 from foundationx.datasets.readers._paths import DatasetFolder, are_plain_names, checked_name, is_valid_name, leads_out
+from foundationx.datasets.readers._spelling import Spellings
 from foundationx.datasets.readers._stray import image_files, is_stray_folder
 from foundationx.datasets.stores import store as stores
 
@@ -29,8 +30,13 @@ class Images:
         self._top = str(folder.path)
         self._listings: dict[str, frozenset[str]] = {}
         self._inside: dict[str, bool] = {"": True}
+        self._linked: dict[str, bool] = {"": False}
+        self._real_top = os.path.realpath(folder.path)
         self._folder_of: dict[str, str] = {}
         self._near = NearNames(self._files_if_inside)
+        self._spellings = Spellings(self._files_if_inside, self._subfolders_if_inside)
+        self.aliases: dict[str, str] = {}
+        """Path of the file that a link in the dataset's folder leads to, by the link's path."""
         self._suffixes: tuple[str, ...] = ("",)
         self._templates: tuple[str, ...] = ()
         self.published: dict[str, str] = {}
@@ -74,7 +80,7 @@ class Images:
         names = [_fill_template(one, cells or {}, where) for one in self._templates] or [name]
         first = checked_name(names[0], where) + self._suffixes[0]
         if len(names) == len(self._suffixes) == 1:
-            return self._in_folders(first, where)
+            return self._spelled(first, where)
         for other in (with_suffix for one in names for with_suffix in _suffixed(one, self._suffixes)):
             try:
                 path = self._in_folders(checked_name(other, where), "")
@@ -85,7 +91,7 @@ class Images:
                 if other != first:
                     self.published[path] = f"{path.removesuffix(other)}{first}"
                 return path
-        return self._in_folders(first, where)
+        return self._spelled(first, where)
 
     def paths(self, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str | None]:
         """Paths of many images; None where :meth:`path` or :meth:`require` would raise.
@@ -105,7 +111,8 @@ class Images:
             return [self._found(name, {}, filled=True) for name in names]
         before = f"{folder}/" if folder else ""
         paths = [f"{before}{name}{suffix}" for name in names] if before or suffix else names
-        return self._existing(paths)
+        found = self._existing(paths)
+        return [None if path in self.aliases else path for path in found] if self.aliases else found
 
     def _existing(self, paths: Sequence[str]) -> list[str | None]:
         """The paths, None for those that do not exist."""
@@ -128,6 +135,12 @@ class Images:
         except DataError:
             return frozenset()
 
+    def _subfolders_if_inside(self, folder: str) -> list[str]:
+        try:
+            return self.subfolders(folder)
+        except (DataError, OSError):
+            return []
+
     def _found(self, name: str, cells: Mapping[str, object], filled: bool = False) -> str | None:
         """The path of an image that exists, else None; ``filled``: the template's name is already made."""
         try:
@@ -140,6 +153,18 @@ class Images:
         except DataError:
             return None
         return path
+
+    def _spelled(self, name: str, where: str) -> str:
+        """The path of a file, as the disk spells it if only letter case, Unicode or percent-encoding differ."""
+        try:
+            path = self._in_folders(name, where)
+            folder, _, base = path.rpartition("/")
+            return path if base in self.files(folder) else self._spellings.find(name, self.folders) or path
+        except MissingFileError:
+            path = self._spellings.find(name, self.folders) or ""
+            if not path:
+                raise
+            return path
 
     def _in_folders(self, name: str, where: str) -> str:
         """The path of a file in one of the folders of the images, if there are several; else the path in that one."""
@@ -165,8 +190,26 @@ class Images:
         if folder not in self._listings:
             if not self._stays_inside(folder):
                 raise leads_out(folder, str(self.folder))
-            self._listings[folder] = _list_files(os.path.join(self._top, folder), self._dataset)
+            names, links = _list_files(os.path.join(self._top, folder), self._dataset)
+            self._listings[folder] = names
+            self._note_links(folder, names if self._is_linked(folder) else names & links)
         return self._listings[folder]
+
+    def _is_linked(self, folder: str) -> bool:
+        """Whether a folder is a link, or is below one that is a link."""
+        known = self._linked.get(folder)
+        if known is None:
+            parent = folder.rpartition("/")[0]
+            known = self._linked[folder] = self._is_linked(parent) or os.path.islink(os.path.join(self._top, folder))
+        return known
+
+    def _note_links(self, folder: str, names: Iterable[str]) -> None:
+        """Notes where links lead, if it is within the dataset's folder: the same file may be listed there."""
+        for name in names:
+            path = f"{folder}/{name}" if folder else name
+            real = os.path.realpath(os.path.join(self._top, path))
+            if real.startswith(f"{self._real_top}/") and (target := real[len(self._real_top) + 1 :]) != path:
+                self.aliases[path] = target
 
     def require(self, path: str, where: str) -> None:
         """Raises DataError if a file of the dataset does not exist, or is a link that leads out of the data root."""
@@ -334,10 +377,14 @@ def _short(folders: Sequence[str]) -> str:
     return f"{shown} and {len(folders) - 3:,} other folders" if len(folders) > 3 else shown
 
 
-def _list_files(folder: str, dataset: DatasetFolder) -> frozenset[str]:
-    """Regular files of a folder, and links to such inside the data root. Raises DataError if it cannot be listed."""
+def _list_files(folder: str, dataset: DatasetFolder) -> tuple[frozenset[str], set[str]]:
+    """Regular files of a folder and links to such inside the data root; and which of them are links.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
     if (packed := stores.listing(folder)) is not None:
-        return frozenset(image_files(packed[0]))
+        return frozenset(image_files(packed[0])), set()
     names: list[str] = []
     links: set[str] = set()
     try:
@@ -348,12 +395,12 @@ def _list_files(folder: str, dataset: DatasetFolder) -> frozenset[str]:
                 elif entry.is_symlink() and _is(entry.is_file):
                     links.add(entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+        return frozenset(), set()
     except OSError as error:
         found = f"cannot be listed ({error.strerror})"
         raise DataError(folder[:200], found, "a readable folder", "check its name and permissions") from None
     links = {name for name in links if dataset.contains(os.path.join(folder, name))}
-    return frozenset(image_files([*names, *links]))
+    return frozenset(image_files([*names, *links])), links
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -137,20 +137,29 @@ def checked_folder(data_root: Path, root: str, where: str) -> Path:
 
 
 def checked_name(name: str, where: str) -> str:
-    """A published file name, relative to the dataset's folder. Raises DataError if it leads out of the folder."""
-    if not name:
+    """A published file name, relative to the dataset's folder, without what changes no path: ``./a//b`` is ``a/b``.
+
+    Raises:
+        DataError: It is empty or leads out of the folder.
+    """
+    if not name.strip("./"):
         raise DataError(where, "the file name is empty", "the name of a file", "fix the row")
     up = ".." in name and ".." in name.split("/")
     if name[0] == "/" or "\\" in name or up or "\0" in name or not (name.isascii() or is_valid_name(name)):
         expected = "a path inside the dataset's folder, with forward slashes"
         raise DataError(where, f"the file name {name!r} leads out of the dataset's folder", expected, "fix the row")
+    if "//" in name or "./" in name or name.endswith(("/", "/.")):
+        return "/".join(part for part in name.split("/") if part not in ("", "."))
     return name
+
+
+_NOT_PLAIN = ("\n\n", "\n/", "..", "./", "//", "/\n", "/.\n", "\n.\n", "\\", "\0")
 
 
 def are_plain_names(names: Sequence[str]) -> bool:
     """Whether :func:`checked_name` accepts all names, judged quickly: some that it accepts are not plain, too."""
     text = "\n".join(["", *names, ""])
-    return text.isascii() and not any(part in text for part in ("\n\n", "\n/", "..", "\\", "\0"))
+    return text.isascii() and not any(part in text for part in _NOT_PLAIN)
 
 
 def is_valid_name(name: str) -> bool:

@@ -303,13 +303,17 @@ class Source:
         Raises:
             DataError: The image was added before or does not exist, or its patient or split cannot be determined.
         """
-        if image in self._images:
-            found = f"{image} is repeated, first in {self._rows[list(self._images).index(image)]}"
-            raise DataError(where, found, "each image once", "remove one of the two")
         self.images.require(image, where)
         cells = cells or {}
         published = self.images.published.get(image, image)
-        patient = self._patients.name(image if self._patients.reads_images else published, cells, where)
+        target = self.images.aliases.get(image)
+        image = target or image
+        if image in self._images:
+            found = f"{image} is repeated, first in {self._rows[list(self._images).index(image)]}"
+            raise DataError(where, found, "each image once", "remove one of the two")
+        own_patient = target if self.card.patient is None else None  # without a key, the file is the patient
+        named = image if self._patients.reads_images else own_patient or published
+        patient = self._patients.name(named, cells, where)
         split = self.part.split or self._splits.split(published, cells, where)
         self._images[image] = None
         self._rows.append(where)
