@@ -26,7 +26,7 @@ from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
 from foundationx.data.transforms.view_sets import ViewSetDataset
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.datasets.exclusion import excluded_images, read_exclusions
+from foundationx.datasets.exclusion import audited_datasets, excluded_images, read_exclusions
 from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.shared_head import shared_classes
 from foundationx.datasets.unlabelled import read_images
@@ -210,7 +210,8 @@ def open_datasets(
     record = named_record(config) | (record or SplitRecord())
     patients = split_patients(config, tables, data_root, record)
     entries = read_exclusions(config.exclude) if config.exclude is not None else []
-    excluded = excluded_images(entries, tables, patients, allowed, catalog.names())
+    audited = audited_datasets(config.exclude)
+    excluded = excluded_images(entries, tables, patients, allowed, catalog.names(), audited)
     limits = {dataset.card: dataset.limit for dataset in config.datasets}
     indices = {
         key: _indices(table, _split_of(table, patients, allowed), excluded[key.dataset], limits[key.dataset])

@@ -98,10 +98,12 @@ def excluded_images(
     patients: Mapping[str, Split],
     allowed: Sequence[str],
     registry: Iterable[str],
+    audited: Iterable[str] = (),
 ) -> dict[str, set[str]]:
     """Images to exclude from training, by dataset.
 
-    Entries of known cards that are not in the run are ignored, so that one list can serve several runs.
+    Entries of known cards that are not in the run are ignored, so that one list can serve several runs. An audit has
+    seen every image that it lists: one that this run does not have, since it reads other tasks, is ignored, too.
 
     Args:
         entries: Entries of the list.
@@ -109,6 +111,7 @@ def excluded_images(
         patients: Split of every patient.
         allowed: Datasets whose test split may be used for training.
         registry: Names of all known cards.
+        audited: Datasets whose images were listed by an audit.
 
     Raises:
         ConfigError: An entry names an unknown dataset or image, or was made for another split: the run trains on its
@@ -120,12 +123,14 @@ def excluded_images(
     patient_of: dict[str, dict[str, str]] = {}
     for table in annotations:
         patient_of.setdefault(table.key.dataset, {}).update(zip(table.images, table.patients, strict=True))
-    known = set(registry) | set(patient_of)
+    known, seen = set(registry) | set(patient_of), set(audited)
     excluded: dict[str, set[str]] = {name: set() for name in patient_of}
     for entry in entries:
         for dataset, image in ((entry.dataset, entry.image), (entry.of_dataset, entry.of_image)):
-            _check_exists(entry, dataset, image, patient_of, known)
-        if entry.dataset not in patient_of or (entry.of_split == Split.TEST and entry.of_dataset in allowed):
+            _check_exists(entry, dataset, "" if dataset in seen else image, patient_of, known)
+        if entry.image not in patient_of.get(entry.dataset, {}) or (
+            entry.of_split == Split.TEST and entry.of_dataset in allowed
+        ):
             continue
         _check_held_out(entry, patient_of, patients, allowed)
         excluded[entry.dataset].add(entry.image)

@@ -121,6 +121,14 @@ def test_a_list_may_name_cards_that_are_not_in_the_run(clinics):
     assert images_of(data_module, "north", Split.TRAIN) == {"n0.png", "n3.png"}
 
 
+def test_a_list_of_an_audit_may_name_images_that_this_run_does_not_read(clinics):
+    entries = [("south", "images/s5.png", "exact", "north", "images/n1.png", "test"), ("south", "gone.png", *[""] * 4)]
+    with pytest.raises(ConfigError, match=r"south has no image 'gone\.png'"):
+        open_clinics(clinics, entries)
+    (clinics / "audit.json").write_text('{"datasets": ["north", "south"]}')
+    assert open_clinics(clinics, entries).excluded == {"north": set(), "south": {"images/s5.png"}}
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

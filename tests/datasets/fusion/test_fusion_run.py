@@ -74,6 +74,21 @@ def fused(phantoms, tmp_path_factory):
     return out
 
 
+def test_datasets_that_share_images_are_named_with_whether_their_patients_are_known(tmp_path, capsys):
+    """RSNA has ChestX-ray14's patients by its table, RANZCR and SIIM have names of their own."""
+    allow = ["nih_chestxray14", "rsna_pneumonia", "ranzcr_clip", "siim_acr", "jsrt"]
+    recipe = tmp_path / "recipe.yaml"
+    run = {"base": ["_base_/swin_tiny", "_base_/schedule", "_base_/views"], "image_size": 224, "cycles": 1}
+    values = {"name": "related", "cards": {"allow": allow}, "anatomy_whitelist": ["chest", "lung"], "run": run}
+    recipe.write_text(yaml.safe_dump(PHANTOMS | values))
+    main(["data", "fuse", str(recipe), "--out", str(tmp_path / "out")])
+    lines = capsys.readouterr().out.splitlines()
+    (known,) = [line for line in lines if "share patients, by name" in line]
+    (unknown,) = [line for line in lines if "name their patients differently" in line]
+    assert known.startswith("nih_chestxray14, rsna_pneumonia share")
+    assert unknown.startswith("nih_chestxray14, ranzcr_clip, rsna_pneumonia, siim_acr show") and "--apply" in unknown
+
+
 def test_the_configuration_is_complete_in_itself(fused):
     config = load_config(fused / "config.py")
     assert [(one.card, one.tasks) for one in config.datasets] == [
