@@ -21,6 +21,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, equal, tiny_trainer
 
 OTHERS = {
+    "splits_before.json": b'{"phantom_labels:91": "train", "phantom_labels:92": "test"}',
     "anatomy.json": b'{"title": "a", "notes": [], "rows": [{"a": 1}]}',
     "incidents.jsonl": b'{"step": 1, "kind": "io", "message": "m", "dataset": "", "task": "", "images": []}\n',
     "bad_samples.json": b'[{"dataset": "a", "task": "b", "file": "c", "row": "1", "reason": "d"}]',
@@ -96,7 +97,7 @@ def command(name, finished, folder):
 
 
 RESUME = ("--resume", "--cfg-options", "schedule.max_steps=2")
-FILES = [name for name in NAMES if name not in ("incidents.jsonl", "anatomy.json")]
+FILES = [name for name in NAMES if name not in ("incidents.jsonl", "anatomy.json", "splits_before.json")]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
