@@ -6,8 +6,9 @@ at half the size first; then their detail of about 2 to 6 pixels is correlated.
 
 Measured by ``benchmarks/audit_recall.py`` on generated and real radiographs: copies (smaller, 8 for 16 bits, JPEG at
 quality 70, rotated by 2 degrees and cropped, padded, windowed, inverted, turned) correlate by 0.95 to 1.0, all of it at
-once by 0.9 to 0.98; different radiographs by less than 0.86 among generated and 0.5 among real ones, other images of one
-real patient by less than 0.8. Other images of one generated patient reach 0.97: they differ in noise and position only.
+once by 0.9 to 0.98; different radiographs by less than 0.86 among generated and 0.5 among real ones, other images of
+one real patient by less than 0.8. Other images of one generated patient reach 0.97: they differ in noise and position
+only.
 """
 
 from __future__ import annotations
