@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, nargs="?", help="folder of a dataset: images with tables, COCO files or class folders"
     )
     origin.add_argument(
-        "--croissant", type=Path, metavar="FILE", help="description in Croissant (JSON-LD) to start from"
+        "--croissant",
+        type=Path,
+        metavar="FILE",
+        help="start from this description in Croissant, JSON-LD (default: a folder)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="card to write (default: NAME.yaml)")
 
