@@ -132,6 +132,7 @@ class ImageChecker:
         for file, classes in by_file.items():
             positives = {part.positive for part in classes if part.positive is not None}
             if any(part.positive is None for part in classes):
+                yield from self._smoothed(task, file, image, row)
                 continue
             values = set(np.unique(read_mask(self.folder / file)).tolist())
             unknown = values - positives - {0} - {part.ignore for part in classes}
@@ -143,6 +144,15 @@ class ImageChecker:
             expected = f"0 and {', '.join(map(str, sorted(positives)))}"
             fix = "correct positive and ignore in the card, or store the mask without smoothing and JPEG"
             yield Issue(IssueKind.TARGETS, severity, image, row, found, expected, fix, (task.value,))
+
+    def _smoothed(self, task: Task, file: str, image: str, row: str) -> Iterator[Issue]:
+        """A mask of several values of which any but 0 is foreground: so is the noise of JPEG around the outline."""
+        values = np.unique(read_mask(self.folder / file))
+        if len(values[values > 0]) > 1:
+            found = f"{file} holds {len(values)} values, and every pixel but 0 is foreground"
+            expected = "0 and one value"
+            fix = f"write `positive: {values.max()}` in the card, or store the mask without smoothing and JPEG"
+            yield Issue(IssueKind.TARGETS, Severity.WARNING, image, row, found, expected, fix, (task.value,))
 
 
 def sample_images(images: Iterable[str]) -> frozenset[str]:
