@@ -26,6 +26,9 @@ from foundationx.tasks.definition import task_of
 FORMAT = 2
 """Version of the file's layout."""
 
+BROKEN = (zipfile.BadZipFile, zlib.error)
+"""Errors of a damaged archive."""
+
 PLAIN = ("model", "split", "visit", "classes", "images", "patients", "labels")
 """Fields that are stored under their own name."""
 
@@ -150,16 +153,7 @@ def read_predictions(path: Path) -> Predictions:
         predictions = _unpack(arrays)
         _check(predictions)
         return predictions
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, *BROKEN) as error:
         raise DataError(str(path), f"holds no predictions ({error})", "a file of `predictions/`", fix) from error
 
 

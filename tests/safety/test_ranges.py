@@ -2,11 +2,15 @@
 
 import copy
 import math
+import re
+import runpy
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
 
+from foundationx.core.config.describe import keys_of
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
@@ -166,3 +170,16 @@ BAD = {
 def test_nonsense_is_refused(change):
     with pytest.raises(ConfigError):
         parse_config(START | change, "here.py")
+
+
+def test_the_document_has_the_range_of_every_key():
+    root = Path(__file__).resolve().parents[2]
+    script = runpy.run_path(str(root / "tools" / "range_table.py"))
+    below = (root / "docs" / "safety.md").read_text(encoding="utf-8").partition(script["MARK"])[2]
+    assert below.strip() == script["table"]().strip(), "run: python tools/range_table.py"
+    rows = [line.split("|")[1].strip(" `") for line in below.splitlines() if line.startswith("| `")]
+    assert rows == list(keys_of(RunConfig))
+    numbers_in_table = {".".join(str(step) for step in key[0] if not isinstance(step, int)) for key in KEYS.values()}
+    described = {line.split("|")[1].strip(" `"): line for line in below.splitlines() if line.startswith("| `")}
+    for key in numbers_in_table & set(described):
+        assert re.search(r"[<>]=? |in \[", described[key]), f"{key} has no range in the table"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,11 +12,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from typing_extensions import Doc
+
+from foundationx.core.strict_json import to_json
 
 REQUIRED = "(required)"
 """Stands for the default of a key that has none."""
 
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
+BOUNDS |= {"min_length": "entries >=", "max_length": "entries <="}
 NAMES: dict[Any, str] = {
     int: "integer",
     float: "number",
@@ -79,13 +83,33 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         model: Class of the section.
         prefix: Key of the section, empty for the whole.
     """
+    return (key for key, _ in fields_of(model, prefix))
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """The keys of :func:`keys_of` with their fields."""
     for name, field in model.model_fields.items():
         key = f"{prefix}.{name}" if prefix else name
         sections = list(_sections_in(field.annotation))
         if not sections or _may_be_plain(field.annotation):
-            yield key
+            yield key, field
         for section in sections:
-            yield from keys_of(section, key)
+            yield from fields_of(section, key)
+
+
+def range_table(model: type[BaseModel]) -> str:
+    """The table of ``docs/safety.md``: type, range and default of every key that a section can have.
+
+    Args:
+        model: Class of the section.
+    """
+    lines = ["| key | type and range | default |", "|---|---|---|"]
+    for key, field in fields_of(model):
+        default = _default(field)
+        shown = "required" if default == REQUIRED else f"`{to_json(default)}`"
+        cells = [f"`{key}`", type_in_words(field), shown]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -140,13 +164,19 @@ def _json(value: Any) -> Any:
 
 def type_in_words(field: FieldInfo) -> str:
     """The type of a key for people: ``integer >= 1``, ``number or null``, ``adamw | sgd``."""
-    bounds = [
+    return " ".join([_words(field.annotation), _bounds(field.metadata)]).strip()
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    """Bounds of a number, number of entries of a list, and other ranges in words; empty if there are none."""
+    limits = [limit for one in metadata for limit in (getattr(one, "metadata", None) or [one])]
+    found = [
         f"{sign} {_bound(getattr(limit, name))}"
-        for limit in field.metadata
+        for limit in limits
         for name, sign in BOUNDS.items()
         if getattr(limit, name, None) is not None
     ]
-    return " ".join([_words(field.annotation), ", ".join(bounds)]).strip()
+    return ", ".join([*found, *(limit.documentation for limit in limits if isinstance(limit, Doc))])
 
 
 def _bound(value: float) -> str:
@@ -157,7 +187,7 @@ def _bound(value: float) -> str:
 def _words(annotation: Any) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _words(parts[0])
+        return " ".join([_words(parts[0]), _bounds(parts[1:])]).strip()
     if origin in (Union, types.UnionType):
         return " or ".join(map(_words, parts))
     if origin is Literal:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Doc
 
 from foundationx.core.config.model import ModelConfig, PlainDict, Section
 from foundationx.core.config.views import ViewConfig
@@ -26,6 +27,16 @@ class CurveConfig(Section):
 Curve = float | CurveConfig
 
 
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class UnitCurveConfig(CurveConfig):
+    """A value in [0, 1] that changes over training."""
+
+    start: Unit = Field(description="value at the start of training")
+    end: Unit = Field(description="value at the end of training")
+
+
 def _in_unit_range(value: Curve) -> Curve:
     """The number or curve, if all of it is in [0, 1]. A curve runs between its ends."""
     for one in [value] if isinstance(value, float) else [value.start, value.end]:
@@ -34,7 +45,7 @@ def _in_unit_range(value: Curve) -> Curve:
     return value
 
 
-UnitCurve = Annotated[Curve, AfterValidator(_in_unit_range)]
+UnitCurve = Annotated[float | UnitCurveConfig, AfterValidator(_in_unit_range), Doc("in [0, 1]")]
 """A number in [0, 1], or a curve within it."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -55,6 +66,9 @@ def _plain_name(name: str) -> str:
     if name.strip(" .") == "" or len(name) > LONGEST_NAME or any(c in "/\\" or not c.isprintable() for c in name):
         raise ValueError(f"{name!r:.200} is no plain file name of 1 to {LONGEST_NAME} characters without separators")
     return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name), Doc("that a folder can be called by, up to 128 characters")]
 
 
 class LearningRateCurve(CurveConfig):
@@ -296,9 +310,7 @@ class FederationConfig(Section):
 class RunConfig(Section):
     """Everything a run needs to know."""
 
-    name: Annotated[str, AfterValidator(_plain_name)] = Field(
-        description="name of the run; its work directory is work_dirs/NAME unless given"
-    )
+    name: Name = Field(description="name of the run; its work directory is work_dirs/NAME unless given")
     image_size: int = Field(
         224, gt=0, le=4096, multiple_of=32, description="height and width of the network's input, in pixels"
     )
