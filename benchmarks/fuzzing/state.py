@@ -143,6 +143,7 @@ def write_run(folder: Path) -> None:
         "metrics.json": rows,
         "datasets.json": [head | split],
         "splits.json": {"phantom_labels:p1": "train", "phantom_labels:p2": "val"},
+        "splits_before.json": {"phantom_labels:p1": "train"},
         "curves.json": {str(HEAD): {"model": "teacher", "split": "test", "classes": dict.fromkeys(CLASSES, curve)}},
         "best.json": {str(HEAD): rows[0] | {"step": 4}},
         "bad_samples.json": [head | {"file": "a.png", "row": "a.csv row 3", "reason": "torn"}],

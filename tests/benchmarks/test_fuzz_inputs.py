@@ -33,6 +33,14 @@ def test_every_input_is_read_refused_with_a_clear_message_or_quarantined(script,
     assert Counter(verdict.outcome for _, _, verdict in results).keys() == set(script.GOOD), "each of the three occurs"
 
 
+@pytest.mark.slow
+def test_two_thousand_fixed_inputs(script):
+    """Minutes; what they are is fixed by the seed, so that it judges a change and not luck."""
+    chosen = [item for item in script.spread(2000, None) if item[0] not in script.BOMBS]
+    bad = [result for result in script.run(chosen, None, seed=7) if result[2].outcome not in script.GOOD]
+    assert not bad
+
+
 def test_an_input_is_a_function_of_seed_kind_and_number(script, results):
     some = [(kind, number) for kind, number, _ in results if number == 3]
     again = {(kind, number): verdict for kind, number, verdict in script.run(some, None, seed=1)}
