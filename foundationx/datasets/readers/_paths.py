@@ -142,7 +142,7 @@ def checked_name(name: str, where: str) -> str:
     Raises:
         DataError: It is empty or leads out of the folder.
     """
-    if not name.strip("./"):
+    if not isinstance(name, str) or not name.strip("./"):
         raise DataError(where, "the file name is empty", "the name of a file", "fix the row")
     up = ".." in name and ".." in name.split("/")
     if name[0] == "/" or "\\" in name or up or "\0" in name or not (name.isascii() or is_valid_name(name)):

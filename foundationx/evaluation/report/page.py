@@ -79,8 +79,8 @@ def _headline(facts: Facts) -> str:
     lines = "".join(_headline_row(facts, key, split) for key in scored)
     models = ("untrained", *facts.models)
     columns = ("head", "metric", "images", "trivial", *models)
-    head = "".join(f"<th>{column}</th>" for column in columns)
-    keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in models)
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in map(escape, models))
     note = (
         f"Mean over classes on the <b>{escape(split)}</b> split, after the last evaluation. "
         "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice, "
@@ -99,7 +99,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
     before = facts.value(key, metric, "mean", "student", split, last=False)
     trained = {model: facts.value(key, metric, "mean", model, split, last=True) for model in facts.models}
     bars = "".join(
-        f"<i class='{kind}' style='width:{100 * min(value, 1.0):.1f}%'></i>"
+        f"<i class='{escape(kind)}' style='width:{100 * min(value, 1.0):.1f}%'></i>"
         for kind, value in (("untrained", before), *trained.items())
         if value is not None
     )

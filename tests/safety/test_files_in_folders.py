@@ -1,0 +1,160 @@
+"""Predictions, examples, run folders, cards and checkpoints of others: objects, scripts, tags, programs, headers."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from foundationx import load
+from foundationx.core.errors import CardError, DataError, FoundationXError
+from foundationx.core.run_files import NAMES
+from foundationx.core.workdir import WorkDir
+from foundationx.datasets.cards.card import load_card
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.evaluation.predictions import read_predictions
+from foundationx.evaluation.report import write_report
+
+
+class Evil:
+    """Unpickling one writes a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"/usr/bin/touch {self.mark}",)
+
+
+def evil_archive(path, mark):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, format=np.array(2), classes=np.array([Evil(mark)], dtype=object), model=np.array("a"))
+
+
+def test_objects_pickled_in_predictions_are_not_read(tmp_path):
+    evil_archive(tmp_path / "a.npz", tmp_path / "mark")
+    with pytest.raises(DataError, match="holds no predictions"):
+        read_predictions(tmp_path / "a.npz")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_objects_pickled_in_examples_are_not_read(tmp_path):
+    evil_archive(tmp_path / "examples" / "a.classification.npz", tmp_path / "mark")
+    assert WorkDir(tmp_path).read_examples() == {} and not (tmp_path / "mark").exists()
+
+
+SCRIPTS = (  # one per way into a page
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "javascript:alert(1)",
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_in_a_run_folder_of_others_are_text_in_its_report(script, tmp_path):
+    """Every text of every file is the script, at all places where a text may be free."""
+    head = {"dataset": script, "task": "classification"}
+    phases = [{"name": script, "first_step": 0, "steps": 2}]
+    row = head | {"metric": script, "class": script, "value": 0.5, "n": 1, "model": script, "visit": 1, "split": "val"}
+    run = {
+        "name": script,
+        "started": "2026-01-01T00:00:00",
+        "finished": "2026-01-02T00:00:00",
+        "version": script,
+        "device": script,
+    }
+    run |= {"started": "2026-01-01T00:00:00", "finished": "2026-01-02T00:00:00"}
+    counts = [{"name": script, "positive": 1, "negative": 1}]
+    bad = head | {"file": script, "row": script, "reason": script}
+    contents = {
+        "run.json": run | {"parameters": {script: 1}, "config_file": script},
+        "plan.json": {"visits": [{"index": 1, "cycle": 1} | head | {"phases": phases}], "total_steps": 2},
+        "metrics.json": [row],
+        "datasets.json": [head | {"split": "train", "images": 1, "patients": 1, "classes": counts}],
+        "splits.json": {script: "train"},
+        "bad_samples.json": [bad],
+        "config.json": {script: script},
+        "anatomy.json": {"title": script, "notes": [script], "rows": [{script: script}]},
+    }
+    for name, content in contents.items():
+        assert name in NAMES
+        (tmp_path / name).write_text(json.dumps(content))
+    incident = {"step": 1, "kind": script, "message": script, "images": [script]} | head
+    (tmp_path / "incidents.jsonl").write_text(json.dumps(incident) + "\n")
+    assert not WorkDir(tmp_path).faults(), "everything is shown"
+    page = write_report(tmp_path).read_text()
+    assert script not in page or "<" not in script
+    assert "href='javascript" not in page and 'href="javascript' not in page and 'src="javascript' not in page
+
+
+CARDS = {
+    "python object": "name: !!python/object/apply:os.system ['touch MARK']\n",
+    "python name": "title: !!python/name:os.system\n",
+    "own tag": "title: !include /etc/passwd\n",
+    "a key twice": "name: a\nname: b\n",
+    "merge of itself": "a: &a\n  <<: *a\n",
+    "bomb of aliases": "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"b{i}: &b{i} [{', '.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)),
+    "deep": "a: " + "[" * 5000 + "\n",
+    "a huge number": "a: " + "9" * 10_000 + "\n",
+}
+
+
+@pytest.mark.parametrize("text", CARDS.values(), ids=CARDS)
+def test_a_card_calls_nothing_and_stays_small(text, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(text.replace("MARK", str(tmp_path / "mark")))
+    with pytest.raises(CardError):
+        load_card(path)
+    assert not (tmp_path / "mark").exists()
+
+
+class Program(torch.nn.Module):
+    """A compiled network."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values + 1
+
+
+def test_a_compiled_program_is_no_checkpoint(tmp_path):
+    path = tmp_path / "step_00000001.pt"
+    torch.jit.script(Program()).save(str(path))
+    with pytest.raises(FoundationXError, match="fix: "):
+        load_checkpoint(path)
+
+
+HEADERS = {
+    "longer than the file": struct.pack("<Q", 2**62) + b"{}",
+    "empty": struct.pack("<Q", 0),
+    "no JSON": struct.pack("<Q", 4) + b"abcd",
+    "offsets beyond the file": None,
+    "negative": None,
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_of_safetensors_that_lies_is_refused(name, tmp_path):
+    content = HEADERS[name]
+    if content is None:
+        shape = [-1] if name == "negative" else [2**40]
+        header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 2**42]}}).encode()
+        content = struct.pack("<Q", len(header)) + header + b"\0" * 8
+    path = tmp_path / "backbone.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(FoundationXError, match="fix: "):
+        load(path, device="cpu")
+
+
+def test_the_environment_does_not_reach_files_of_others(tmp_path, monkeypatch):
+    """A name such as ``$HOME`` in a file is that name."""
+    monkeypatch.setenv("FX_SECRET", "secret")
+    (tmp_path / "run.json").write_text(
+        json.dumps(
+            {"name": "$FX_SECRET {{$FX_SECRET:x}} ~", "started": None, "finished": None, "version": "0"}
+            | {"device": "${FX_SECRET}", "parameters": {}}
+        )
+    )
+    assert "secret" not in write_report(tmp_path).read_text()
