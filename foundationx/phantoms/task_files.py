@@ -146,7 +146,8 @@ def assigned_splits(card: Card, folder: str) -> tuple[Split | None, ...]:
     if card.splits is None or split_in_path(card, folder)[0]:
         return ()
     splits = tuple(card.splits.lists or card.splits.values)
-    return splits if len(splits) > 1 or not card.splits.lists else (None, *splits)
+    has_none = card.splits.unassigned or (card.splits.lists and len(splits) == 1)
+    return (None, *splits) if has_none else splits
 
 
 def group_by_images(task_files: Sequence[TaskFile]) -> list[list[TaskFile]]:

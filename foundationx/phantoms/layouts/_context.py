@@ -107,7 +107,7 @@ class LayoutContext:
                 cells[card.patient.column] = self.image_set.patient(card, image)
             if card.splits is not None and card.splits.column is not None:
                 split = self.image_set.split(card, image)
-                cells[card.splits.column] = card.splits.values[split][0] if split else ""
+                cells[card.splits.column] = (*(card.splits.values[split] if split else card.splits.unassigned), "")[0]
             cells |= {column: values[0] for column, values in task_file.spec.keep.items()}
         return cells
 
