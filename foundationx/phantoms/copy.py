@@ -97,7 +97,8 @@ def _write_image_set(image_set: ImageSet, writer: CopyWriter) -> None:
     groups: dict[tuple[object, ...], list[TaskFile]] = {}
     for task_file in image_set.task_files:
         own = (task_file.card.name, task_file.task, task_file.index)
-        key = (task_file.file, task_file.spec.reader) if task_file.file else own
+        joined = tuple(join.file for join in task_file.spec.join)  # labels go there, in a form of its own
+        key = (task_file.file, task_file.spec.reader, joined) if task_file.file else own
         groups.setdefault(key, []).append(task_file)
     drawn: dict[int, DrawnImage] = {}
     for image in image_set.images:

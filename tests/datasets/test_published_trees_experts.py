@@ -241,3 +241,25 @@ def test_brixia_has_semicolons_and_a_consensus_set(tree):
     labels = data.read("classification")
     assert labels.labels[:, 0].tolist() == [0, 1, 1, 0, 1]
     assert labels.splits == [None] * 4 + [Split.TEST] and labels.patients[1] == "brixia:s0"
+
+
+def test_certainties_of_reflacx(tree):
+    data = tree("reflacx")
+    images = mimic(data)
+    classes = [item.name for item in data.card.tasks["classification"].classes]
+    header = ["id", "split", "eye_tracking_data_discarded", "image", "dicom_id", "subject_id", "image_size_x"]
+    header += ["image_size_y", *classes[:-1], "Other", classes[-1]]
+    rows = []
+    for k, certainty in ((2, 5), (3, 3), (5, 1)):
+        dicom, study, patient, split = images[k]
+        path = f"physionet.org/files/mimic-cxr/2.0.0/files/p{str(patient)[:2]}/p{patient}/s{study}/{dicom}.dcm"
+        first = (f"P300R{k:06d}", split, "False", path, dicom, patient, 32, 24)
+        rows.append((*first, certainty, *[0] * 13, "scoliosis|nipple" if k == 2 else "", k == 3))
+    data.table("../reflacx/main_data/metadata_phase_3.csv", header, rows)
+    data.table("../reflacx/main_data/metadata_phase_1.csv", header[:8], [])
+    data.table("../reflacx/main_data/P300R000002/anomaly_location_ellipses.csv", ["xmin"], [(1,)])
+    assert data.check({"images": 3}).patients == 2
+    labels = data.read("classification")
+    assert present(labels) == [{classes[0]}, {classes[0], "Support devices"}, set()]
+    assert [set(classes) - set(row) for row in known(labels)] == [set(), set(), {classes[0]}]
+    assert labels.splits == [Split.TEST] * 3 and labels.patients[0] == "mimic:10000033"
