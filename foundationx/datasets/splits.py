@@ -79,7 +79,9 @@ def official_splits(annotations: Sequence[Annotations], listed: Mapping[str, Spl
     """The strictest official or listed split of each patient of the run that has one."""
     splits: dict[str, Split] = {}
     for table in annotations:
-        for patient, official in zip(table.patients, table.splits, strict=True):
+        if not listed and set(table.splits) <= {None}:
+            continue
+        for patient, official in dict.fromkeys(zip(table.patients, table.splits, strict=True)):
             for split in (official, (listed or {}).get(patient)):
                 if split is not None:
                     splits[patient] = min(split, splits.get(patient, split), key=STRICTEST.index)
@@ -131,7 +133,7 @@ def _closed(annotations: Sequence[Annotations], listed: Mapping[str, Split]) -> 
     closed: dict[str, frozenset[Split]] = {}
     for table in annotations:
         here = frozenset(fixed[table.key.dataset])
-        for patient in table.patients:
+        for patient in dict.fromkeys(table.patients):
             before = closed.get(patient, nothing)
             closed[patient] = before if here <= before else before | here
     return closed
