@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from foundationx.core.errors import DataError
+from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.geometry.views import START, TrainingProgress
 from foundationx.core.types import Annotations, BadSample, ReferenceSize, Sample, SampleMeta, Target
 from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.tasks.definition import SourceImage, task_of
+
+_SIDED = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
+"""A side in the lower-case name of a class."""
+
+
+def _refuse_sides(annotations: Annotations) -> None:
+    """Raises ConfigError if a class is named by a side: a flipped image shows it on the other one."""
+    sided = [name for name in annotations.classes if _SIDED.search(name.lower())]
+    if sided:
+        where = f"views.{annotations.key.task.value}.geometry.hflip"
+        found = f"flips images of {annotations.key.dataset}, whose classes have sides: {', '.join(sided)}"
+        raise ConfigError(where, found, "0 for classes of one side of the patient", "set it to 0, or leave them out")
 
 
 class ImageDataset(ABC):
@@ -70,6 +83,9 @@ class CardDataset(ImageDataset):
         view: Makes the student's and the teacher's view of an image.
         cache: Images and targets that were decoded before, at the view's size; what is not in it is decoded.
         reader: Decodes an image file.
+
+    Raises:
+        ConfigError: The view flips images, but classes are named by the patient's side.
     """
 
     def __init__(
@@ -82,6 +98,8 @@ class CardDataset(ImageDataset):
     ):
         super().__init__(annotations, root, cache)
         self.task, self.view, self.reader = task_of(annotations.key.task), view, reader
+        if view.flips:
+            _refuse_sides(annotations)
 
     def sample(self, index: int, seed: int, training_progress: TrainingProgress = START) -> Sample:
         """As :meth:`ImageDataset.sample`; training progress changes nothing."""

@@ -50,6 +50,8 @@ class ViewPipeline:
         self.size, self.teacher = size, teacher
         self._moves = Moves(geometry, size)
         self._tones = Tones(photometry)
+        self.flips = geometry.hflip > 0
+        """Whether left and right may change places."""
 
     def __call__(self, image: np.ndarray, target: Target | None, seed: int) -> Views:
         """One view.
