@@ -73,7 +73,7 @@ def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
     last = max(step for step, _, _ in points)
     for phase in phases:
         start, end = phase.own_first, min(phase.own_first + phase.steps, last)
-        if start < end:
+        if start < end and phase.name in PHASES:
             axis.axvspan(start, end, color=PHASES[phase.name], lw=0, zorder=0)
     axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=4.5, color=STUDENT)
     for visit in sorted({visit for _, _, visit in points}):
