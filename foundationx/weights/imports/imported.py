@@ -24,18 +24,15 @@ from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.strict_json import read_json, to_exact_json
-from foundationx.core.types import Task, TaskKey
+from foundationx.core.types import TaskKey
 from foundationx.core.validation import validation_error
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.size_bound import SLACK, at_most
 from foundationx.weights.exports.backbone import load_backbone
-from foundationx.weights.imports.released import Released
+from foundationx.weights.imports.released import LABELS, Released
 from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import rule_of
-
-LABELS = Task.CLASSIFICATION
-"""The task of imported heads."""
 
 
 class _Head(Section):

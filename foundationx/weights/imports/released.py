@@ -31,6 +31,9 @@ from foundationx.weights.imports.self_supervised import METHODS, recognise
 from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
 from foundationx.weights.swin import EPS, PATCH_SIZE, SwinShape, from_hugging_face, from_timm
 
+LABELS = Task.CLASSIFICATION
+"""The task of imported heads."""
+
 CLASSES: dict[str, tuple[str, ...]] = {
     "mimic_cxr_jpg": (
         "Atelectasis",
@@ -182,7 +185,7 @@ def _classes_of_card(name: str, where: str) -> tuple[str, ...]:
     if name not in catalog.names():
         fix = nearest(name, [*CLASSES, *catalog.names()])
         raise CheckpointError(f"heads of {where}", f"found {name!r}", "the name of a card", fix)
-    task = catalog.card(name).tasks.get(Task.CLASSIFICATION)
+    task = catalog.card(name).tasks.get(LABELS)
     if task is None:
         fix = "name a card with image labels"
         raise CheckpointError(f"heads of {where}", f"{name} has no image labels", "the card of a head", fix)
