@@ -180,7 +180,8 @@ def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None)
     if resumed is None or config.exclude is not None:
         return with_applied_audit(config, data_root)
     begun_with = resumed.read_json("config.json", {}).get("exclude")
-    return config.model_copy(update={"exclude": Path(begun_with)}) if begun_with else config
+    is_there = begun_with and Path(begun_with).is_file()
+    return config.model_copy(update={"exclude": Path(begun_with)}) if is_there else config
 
 
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:

@@ -115,14 +115,8 @@ def image_pairs(
         pairs.add(group, group, 1.0)
     distinct = [group for group in groups.values() if not known[group[0]].blank]
     views = [(index, view) for index, group in enumerate(distinct) for view in _views(known[group[0]])]
-    framed = [len(_views(known[group[0]])) > 1 for group in distinct]
     owners, thumbnails = [index for index, _ in views], [view for _, view in views]
-    whole = [index == 0 or owners[index - 1] != owner for index, owner in enumerate(owners)]
-    likely = [
-        one
-        for one in candidates(thumbnails, owners, searched)
-        if not all(whole[i] and framed[owners[i]] for i in (one.first, one.second))  # equal margins are no equal image
-    ]
+    likely = candidates(thumbnails, owners, searched)
     with ThreadPoolExecutor(usable_cores()) as pool:
         scores = pool.map(lambda one: _score(one, thumbnails), likely)
         for candidate, score in zip(likely, scores, strict=True):
