@@ -17,6 +17,7 @@ from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.annotations import READERS, read_annotations
 from foundationx.datasets.cards.card import Card
+from foundationx.datasets.stores.store import STORES
 from foundationx.tasks.detection.target import Boxes
 
 READ, REFUSED, QUARANTINED = "read", "clear error", "quarantined"
@@ -49,7 +50,8 @@ class Watch:
         self.always = tuple(os.path.realpath(path) for path in always)
         self.allowed: tuple[str, ...] | None = None
         self.strayed: list[str] = []
-        all_tasks(), READERS.all()  # reads the metadata of installed packages once, before anything is watched
+        # These read the metadata of installed packages once, before anything is watched.
+        all_tasks(), READERS.all(), STORES.all()
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple) -> None:
