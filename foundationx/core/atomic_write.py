@@ -149,7 +149,7 @@ def require_folder(folder: Path) -> None:
         folder.exists()  # a name that is too long is refused here
         while not os.path.lexists(there):
             there = there.parent
-        probe = there / f".probe{PARTIAL}"
+        probe = there / f".probe.{os.getpid()}{PARTIAL}"  # ranks try the same folder at the same time
         probe.unlink(missing_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()

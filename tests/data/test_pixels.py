@@ -194,7 +194,7 @@ def test_dicom_of_several_frames_or_in_colour_is_refused_before_decoding(tmp_pat
     for content in (dicom(np.zeros((3, 4, 5)), NumberOfFrames=3), dicom(STORED, SamplesPerPixel=3)):
         with pytest.raises(DataError, match="expected: one grey frame"):
             read_grey(written(tmp_path / "x.dcm", content))
-    with pytest.raises(DataError, match=f"at most {MAX_SIDE} per side"):
+    with pytest.raises(DataError, match=f"at most {MAX_SIDE} pixels per side"):
         read_grey(written(tmp_path / "x.dcm", dicom(STORED, Rows=65535)))
 
 

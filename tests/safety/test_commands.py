@@ -195,6 +195,14 @@ def terminated(kind):
     pytest.fail("goes on")
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell that starts a command in the background lets it ignore SIGINT, and so everything that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def swallowed(kind):
     """A library that turns the interruption into an error of its own."""
     try:

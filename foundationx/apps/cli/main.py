@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from foundationx import __version__
+from foundationx.apps.cli.options import use_registries
 from foundationx.apps.cli.parsers import HelpFormatter, add_command
 from foundationx.core.errors import DiskError, FoundationXError
 from foundationx.core.extensions import Extensions, module_with
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     with interruptible() as interruption:
         try:
+            use_registries(options)
             return options.run(options) or 0
         except BrokenPipeError:  # the reader of our output (head, less) has gone
             return 0

@@ -1,7 +1,7 @@
 """Decoded once: grey bytes and targets at the training size, stored on disk and mapped into memory.
 
 Images from which self-supervised views are cropped are stored at full size in ``v2-whole``. This folder, and one
-``v2-224`` for each size, holds
+``v2-224`` for each size, holds::
 
     pixels.bin    entries one after another: an image is its bytes row by row, a target is packed by its task
     index.bin     one record per entry: key, offset and length of its bytes, height and width of the source image, and

@@ -32,6 +32,7 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         targets.object_cxr,
         targets.ribs,
         targets.mask_rows,
+        targets.named_masks,
     )
 }
 """Each writes its files into a folder and gives the card's part that describes them."""

@@ -274,3 +274,16 @@ def mask_rows(folder: Path) -> dict[str, Any]:
     options = {"image_column": "Image", "class_column": "Template Name", "mask_column": "Mask"}
     task = {"reader": "mask_table", "file": "structure.csv", "options": options | {"positive": 255, "ignore": 127}}
     return {"tasks": {"segmentation": task | {"classes": ["Heart", "Left Lung"]}}, "expected": {"images": 3}}
+
+
+def named_masks(folder: Path) -> dict[str, Any]:
+    """Shenzhen's lesions: one mask per object, whose name holds the image and the class."""
+    for patient in range(1, 4):
+        result = nodule_phantom(patient)
+        write_image(folder / "images" / f"{patient}.png", result.image)
+        for number, organ in enumerate(("Heart", "Left Lung"), start=1):
+            mask = result.mask(organ).astype(np.uint8) * 255
+            write_image(folder / "masks" / f"{patient}_{organ}_{number}.png", mask)
+    options = {"masks": ["masks"], "mask_name": "{image_stem}_{class}_{number}.png", "positive": 255}
+    task = {"reader": "named_masks", "images": "images", "options": options, "classes": ["Heart", "Left Lung"]}
+    return {"tasks": {"segmentation": task}, "expected": {"images": 3}}
