@@ -62,6 +62,7 @@ class Strings:
 
 
 OptionsT = TypeVar("OptionsT", bound=ReaderOptions, contravariant=True)
+T = TypeVar("T", dict[str, Any], list[Any])
 
 
 class Reader(Protocol[OptionsT]):
@@ -228,6 +229,22 @@ class Source:
     def json(self) -> Any:
         """The annotation file as JSON. Raises CardError or DataError."""
         return read_json(self._path(self.file), self.file)
+
+    def json_of(self, kind: type[T], expected: str) -> T:
+        """The annotation file as JSON whose outermost value is of a type.
+
+        Args:
+            kind: ``dict`` or ``list``.
+            expected: What the file should hold, for the message.
+
+        Raises:
+            CardError: The card names no such file.
+            DataError: It cannot be read, or its outermost value is of another type.
+        """
+        content = self.json()
+        if not isinstance(content, kind):
+            raise DataError(self.file, f"contains a {type(content).__name__}", expected, "download it again")
+        return content
 
     def _path(self, file: str) -> Path:
         """Path of a file that the card names; it must be inside the data root."""

@@ -42,11 +42,7 @@ def read(source: Source, options: Options) -> None:
             annotation of an unlisted image or of an unknown category; a box without size or more than a pixel outside
             the declared image; neither box nor outline; an outline that is neither polygons nor runs.
     """
-    file, content = source.file, source.json()
-    if not isinstance(content, dict):
-        raise DataError(
-            file, f"contains a {type(content).__name__}", "images, annotations and categories", "download it again"
-        )
+    file, content = source.file, source.json_of(dict, "images, annotations and categories")
     records = _by_id(_records(content, "categories", file), file, "category")
     categories = {number: str(item.get("name")).strip() for number, item in records.items()}
     _check_categories(source, set(categories.values()))

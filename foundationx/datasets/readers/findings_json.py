@@ -39,11 +39,7 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: Not such a JSON, a label that the card does not name, or an invalid box.
     """
-    content = source.json()
-    if not isinstance(content, list):
-        found = f"contains a {type(content).__name__}"
-        raise DataError(source.file, found, "a list with one object per image", "download it again")
-    for number, record in enumerate(content, start=1):
+    for number, record in enumerate(source.json_of(list, "a list with one object per image"), start=1):
         where = f"{source.file} record {number}"
         name = record.get(options.image_key) if isinstance(record, dict) else None
         with source.guard(where, str(name)):

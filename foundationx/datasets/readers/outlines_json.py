@@ -43,11 +43,7 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: Not such a JSON, a key that is neither a class nor named by the options, or an invalid outline.
     """
-    content = source.json()
-    if not isinstance(content, dict):
-        found = f"contains a {type(content).__name__}"
-        raise DataError(source.file, found, "an object with one object per image", "download it again")
-    for key, record in content.items():
+    for key, record in source.json_of(dict, "an object with one object per image").items():
         where = f"{source.file} image {key}"
         with source.guard(where, key):
             if not isinstance(record, dict):

@@ -35,14 +35,12 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: Not such a JSON, a class without column, or an invalid polygon.
     """
-    file, content = source.file, source.json()
+    file, content = source.file, source.json_of(dict, "an object of columns")
     columns = [
         options.image_column,
         *options.size_columns,
         *(name for published in source.published for name in published),
     ]
-    if not isinstance(content, dict):
-        raise DataError(file, f"contains a {type(content).__name__}", "an object of columns", "download it again")
     for column in columns:
         if not isinstance(content.get(column), dict):
             raise DataError(file, f"there is no column {column!r}", nearest(column, content), "correct the card")

@@ -373,10 +373,7 @@ def _swin_part(tensors: dict[str, Tensor], kind: str, where: str, entry: str, le
     skipped |= {name: reason for name in tensors if (reason := reason_for(_SKIPPED, name)) is not None}
     backbone, loaded = _backbone_part(tensors, skipped)
     shape = _as_trained(SwinShape.read(backbone, where), kind)
-    size, initialised = _check_buffers(tensors, shape, where), {}
-    for name, measures in shape.shapes().items():
-        if name not in backbone:
-            backbone[name], initialised[name] = _missing(name, measures, shape)
+    size, initialised = _check_buffers(tensors, shape, where), _complete(backbone, shape)
     return Released(kind, entry, shape, backbone, {}, [], size, *_NORMALISATION[kind], loaded, skipped, initialised)
 
 
@@ -388,10 +385,8 @@ def _hugging_face_part(tensors: dict[str, Tensor], where: str, entry: str, left:
         name: "follows from the window size; recomputed" for name in tensors if name.endswith("relative_position_index")
     }
     backbone, loaded = from_hugging_face({name: value for name, value in tensors.items() if name not in skipped})
-    shape, initialised = SwinShape.read(backbone, where), {}
-    for name, measures in shape.shapes().items():
-        if name not in backbone:
-            backbone[name], initialised[name] = _missing(name, measures, shape)
+    shape = SwinShape.read(backbone, where)
+    initialised = _complete(backbone, shape)
     mean_and_std = _NORMALISATION["swin"]
     return Released("swin", entry, shape, backbone, {}, [], None, *mean_and_std, loaded, skipped, initialised)
 
@@ -469,6 +464,15 @@ def _backbone_part(tensors: dict[str, Tensor], skipped: dict[str, str]) -> tuple
             names.append(name)
     ours = from_timm(swin)
     return ours, dict(zip(names, ours, strict=True))
+
+
+def _complete(backbone: dict[str, Tensor], shape: SwinShape) -> dict[str, str]:
+    """Adds the tensors of our Swin that the file lacks; our name -> origin of each."""
+    initialised = {}
+    for name, measures in shape.shapes().items():
+        if name not in backbone:
+            backbone[name], initialised[name] = _missing(name, measures, shape)
+    return initialised
 
 
 def _missing(name: str, measures: tuple[int, ...], shape: SwinShape) -> tuple[Tensor, str]:
