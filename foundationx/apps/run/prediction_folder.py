@@ -65,12 +65,9 @@ class PredictionFolder:
         """Writes one image's files; the JSON comes last, so that it stands for a whole result."""
         name = self.names[prediction.path]
         if self.overlays:
-            picture = self.folder / f"{name}.overlay.png"
-            require_folder(picture.parent)
-            write_atomically(picture, cv2.imencode(".png", prediction.picture[:, :, ::-1])[1].tobytes())
-        result = self.folder / f"{name}.json"
-        require_folder(result.parent)
-        write_json(result, prediction.values)
+            picture = cv2.imencode(".png", prediction.picture[:, :, ::-1])[1].tobytes()
+            write_atomically(self.folder / f"{name}.overlay.png", picture)
+        write_json(self.folder / f"{name}.json", prediction.values)
 
     def fail(self, path: Path, error: DataError) -> None:
         """Notes an image that could not be read."""
