@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.core.atomic_write import write_json_lines
+from foundationx.core.distribution import install_hint
 from foundationx.core.errors import ConfigError, DiskError
 from foundationx.core.strict_json import to_json
 from foundationx.core.workdir import WorkDir
@@ -110,7 +111,7 @@ class TensorBoardLog(Hook):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            found, fix = "tensorboard is not installed", "pip install 'foundationx[tensorboard]'"
+            found, fix = "tensorboard is not installed", install_hint("tensorboard")
             raise ConfigError("runtime.tensorboard", found, fix=fix) from None
         self.writer = SummaryWriter(str(work_dir.root / "tensorboard"))
 

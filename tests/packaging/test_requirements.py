@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from foundationx.core.distribution import DISTRIBUTION, install_hint
+
 ROOT = Path(__file__).resolve().parents[2]
+TEXTS = (".py", ".md", ".yaml", ".txt", ".sh", ".ipynb", ".json", ".html")
 
 
 def declared(*extras):
@@ -62,3 +65,31 @@ def test_the_check_itself_sees_imports_and_requirements():
     tree = ast.parse(text + "if TYPE_CHECKING:\n    import pandas\n")
     assert list(imports(tree)) == [("os", True), ("PIL", True), ("onnx", False)]
     assert {"torch", "pillow", "onedl-mmengine"} <= declared() and "onnx" not in declared()
+
+
+def test_the_distribution_is_called_by_a_name_of_its_own():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    assert parser["metadata"]["name"] == DISTRIBUTION != "foundationx"
+    assert install_hint("onnx") == f"pip install -e '.[onnx]' in the clone, or pip install '{DISTRIBUTION}[onnx]'"
+    assert install_hint() == f"pip install -e . in the clone, or pip install {DISTRIBUTION}"
+
+
+def test_nobody_is_told_to_install_the_package_of_somebody_else():
+    """On the index, ``foundationx`` is another package: no code and no page names it behind ``pip install``."""
+    wrong = re.compile(r"pip install [^\n]*\bfoundationx(?!-cxr)\b")
+    folders = ("foundationx", "docs", "tools", "benchmarks", "configs", "data_registry", "requirements")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in TEXTS]
+    files += [*ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "setup.cfg"]
+    assert len(files) > 200 and wrong.search("pip install 'foundationx[onnx]'")
+    found = [f"{path.relative_to(ROOT)}: {line}" for path in files for line in wrong.findall(path.read_text())]
+    assert not found
+
+
+def test_every_extra_of_a_hint_exists():
+    """``install_hint("x")`` names an extra of setup.cfg."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    texts = [path.read_text() for path in (ROOT / "foundationx").rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"install_hint\(\"([\w-]+)\"\)", text)}
+    assert {"onnx", "parquet"} <= named <= set(parser["options.extras_require"])

@@ -41,7 +41,7 @@ def installed(tmp_path_factory):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, clone / name)
     pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), str(clone))
-    (wheel,) = folder.glob("foundationx-*.whl")
+    (wheel,) = folder.glob("foundationx_cxr-*.whl")
     pip("install", "--no-deps", "--no-index", "--target", str(target), str(wheel))
     shutil.rmtree(clone)
     return target

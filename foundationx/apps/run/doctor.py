@@ -24,6 +24,7 @@ from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores, usable_cores
+from foundationx.core.distribution import DISTRIBUTION, install_hint
 from foundationx.core.errors import FoundationXError
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
@@ -82,12 +83,12 @@ def examine_machine(work_dir: Path) -> Iterator[Check]:
 def _versions() -> Iterator[Check]:
     """Our own version and that of torch, and every package that we need and that is not there as we ask for it."""
     try:
-        needed = [Requirement(text) for text in metadata.requires("foundationx") or []]
-        version = metadata.version("foundationx")
+        needed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
+        version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        yield Check(Level.WARN, "versions", "foundationx is not installed: needs are not known", "pip install -e .")
+        yield Check(Level.WARN, "versions", f"{DISTRIBUTION} is not installed: needs are not known", install_hint())
         return
-    yield Check(Level.OK, "versions", f"foundationx {version}, torch {torch.__version__}, Python {python_version()}")
+    yield Check(Level.OK, "versions", f"{DISTRIBUTION} {version}, torch {torch.__version__}, Python {python_version()}")
     faults = list(package_faults([package for package in needed if not package.marker or package.marker.evaluate()]))
     yield from faults or [Check(Level.OK, "packages", "all are there as asked for")]
 

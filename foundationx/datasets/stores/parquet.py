@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundationx.core.distribution import install_hint
 from foundationx.core.errors import DataError
 from foundationx.datasets.stores.store import Columns, Store, plain_name
 from foundationx.datasets.stores.tar import cell_text
@@ -89,7 +90,7 @@ def _open(path: Path) -> pq.ParquetFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        fix = "pip install pyarrow (in a clone: pip install -e '.[parquet]')"
+        fix = install_hint("parquet")
         raise DataError(str(path), "needs pyarrow, which is not installed", "pyarrow", fix) from None
     try:
         return pq.ParquetFile(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from foundationx.core import openmmlab
 from foundationx.core.atomic_write import replacing
 from foundationx.core.config.run import RunConfig
+from foundationx.core.distribution import install_hint
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
@@ -29,7 +30,7 @@ def write_onnx(model: FoundationModel, config: RunConfig, which: str, path: Path
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         found = f"the package{'s' if len(absent) > 1 else ''} {' and '.join(absent)} cannot be imported"
-        raise ConfigError("export to onnx", found, "the extra 'onnx'", "pip install 'foundationx[onnx]'")
+        raise ConfigError("export to onnx", found, "the extra 'onnx'", install_hint("onnx"))
     import torch
 
     stages = [f"stage{i + 1}" for i in range(len(model.backbone.channels))]
