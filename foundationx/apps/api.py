@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from foundationx.apps.run.operating_points import fixed_points, operating_points
 from foundationx.apps.run.predict import ImagePrediction, Preprocessor, heads_named, predict_images, predicting_heads
 from foundationx.core.config.load import load_config, parse_config
 from foundationx.core.config.run import RunConfig
@@ -46,6 +47,7 @@ class Model:
         checkpoint: Opened run, import or export.
         which: ``student`` or ``teacher``.
         device: Device to compute on.
+        source: File or folder that was opened.
 
     Attributes:
         config: Configuration of the run, with image size, mean and standard deviation.
@@ -54,11 +56,12 @@ class Model:
         device: Device that it computes on.
     """
 
-    def __init__(self, checkpoint: Checkpoint, which: Which, device: torch.device):
+    def __init__(self, checkpoint: Checkpoint, which: Which, device: torch.device, source: Path):
         self.config: RunConfig = checkpoint.config
         self.network = checkpoint.model(which).to(device)
         self.which = which
         self.device = device
+        self._points = operating_points(self.network, which, checkpoint.visit, source)
 
     @property
     def heads(self) -> dict[str, tuple[str, ...]]:
@@ -87,14 +90,14 @@ class Model:
         return np.concatenate(rows)
 
     def predict(
-        self, paths: PathLike | Iterable[PathLike], *, heads: Sequence[str] = (), threshold: float = 0.3
+        self, paths: PathLike | Iterable[PathLike], *, heads: Sequence[str] = (), threshold: float | None = None
     ) -> list[dict[str, Any]]:
         """Predictions of the heads, as ``foundationx predict`` writes them to JSON.
 
         Args:
             paths: Image file, or several.
             heads: Names of the heads to run (``dataset/task``); if empty, all of :attr:`heads`.
-            threshold: Least score of a box, in [0, 1].
+            threshold: Least score of a box, in [0, 1]; None: those that were chosen on validation, by class.
 
         Returns:
             One dictionary per image with ``image``, ``model`` and ``heads``: class probabilities, boxes x1 y1 x2 y2
@@ -106,13 +109,14 @@ class Model:
         """
         return [finding.values for finding in self._predictions(paths, heads, threshold)]
 
-    def plot(self, path: PathLike, *, heads: Sequence[str] = (), threshold: float = 0.3) -> Image.Image:
+    def plot(self, path: PathLike, *, heads: Sequence[str] = (), threshold: float | None = None) -> Image.Image:
         """The image with its predictions drawn over it, as ``foundationx predict`` draws them.
 
         Args:
             path: Image file.
             heads: Names of the heads to draw; if empty, all of :attr:`heads`.
-            threshold: Least score of a box and least probability that is written, in [0, 1].
+            threshold: Least score of a box and least probability that is written, in [0, 1]; None as for
+                :meth:`predict`.
 
         Raises:
             ConfigError: The model has no such head.
@@ -122,7 +126,7 @@ class Model:
         return Image.fromarray(finding.picture)
 
     def _predictions(
-        self, paths: PathLike | Iterable[PathLike], heads: Sequence[str], threshold: float
+        self, paths: PathLike | Iterable[PathLike], heads: Sequence[str], threshold: float | None
     ) -> Iterable[ImagePrediction]:
         return predict_images(
             self.network,
@@ -130,7 +134,7 @@ class Model:
             self.which,
             _as_paths(paths),
             heads=heads_named(self.network, heads),
-            threshold=threshold,
+            points=self._points if threshold is None else fixed_points(self.network, threshold),
             device=self.device,
         )
 
@@ -183,7 +187,7 @@ def load(path: PathLike, *, model: Which = "teacher", device: str = "auto", allo
     Raises:
         CheckpointError: There is nothing to load, or it cannot be read.
     """
-    return Model(open_with_heads(Path(path), allow_code=allow_code), model, pick_device(device))
+    return Model(open_with_heads(Path(path), allow_code=allow_code), model, pick_device(device), Path(path))
 
 
 def load_backbone(

@@ -48,6 +48,26 @@ def stored_thresholds(folder: Path, heads: Sequence[TaskKey], models: Sequence[s
     return {name: thresholds for name, thresholds in chosen.items() if thresholds}
 
 
+def written_thresholds(folder: Path, model: str, visit: int) -> dict[TaskKey, dict[str, float]]:
+    """Thresholds by head and class from ``thresholds.json``, as far as there are any of this model and visit.
+
+    Args:
+        folder: Work directory, or a folder that ``foundationx eval --out`` wrote.
+        model: Student or teacher.
+        visit: Visits that the model has been trained for.
+    """
+    chosen: dict[TaskKey, dict[str, float]] = {}
+    for head, models in WorkDir(folder).read_json("thresholds.json", {}).items():
+        values = {
+            name: float(entry["value"])
+            for name, entry in models.get(model, {}).items()
+            if entry.get("visit") == visit and isinstance(entry.get("value"), int | float)
+        }
+        if values:
+            chosen[TaskKey.parse(head)] = values
+    return chosen
+
+
 def read_with_thresholds(path: Path, folder: Path, rule: str = DEFAULT_RULE) -> Predictions:
     """Reads predictions, with thresholds from the validation predictions of the same head, model and visit.
 

@@ -1,7 +1,8 @@
-"""Thresholds of image labels, chosen on one split (validation) and applied to another (test).
+"""Thresholds of image labels and boxes, chosen on one split (validation) and applied to another (test).
 
-An image is positive from the threshold on. Candidates are the scores that occur; of equally good ones the highest is
-chosen. Nothing is chosen for a one-sided class.
+An image is positive, and a box counts, from the threshold on. Candidates are the scores that occur. Of equally good
+ones for image labels the highest is chosen; of boxes the lowest with at most one false positive per image, as in
+``FROC 1``. Nothing is chosen for a one-sided class, or for one without a true box.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from foundationx.core.arrays import AnyArray
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split, TaskKey
+from foundationx.evaluation.matching import Matches, match_boxes
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.ranking import known_labels
 
@@ -35,7 +37,16 @@ RULES: dict[str, Rule] = {"youden": youden, "f1": f1}
 """What a threshold maximises, by name."""
 
 DEFAULT_RULE = "youden"
-"""Rule unless the user chooses another."""
+"""Rule for image labels unless the user chooses another."""
+
+FALSE_POSITIVES = 1.0
+"""False positives per image that boxes may have at their threshold."""
+
+BOX_RULE = "1 false positive per image"
+"""Name of the rule for boxes."""
+
+HIT = 0
+"""Index of the overlap (``matching.IOUS``) from which on a box is a hit: that of AP40."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,11 @@ class Threshold:
     """A class's threshold and its origin.
 
     Attributes:
-        value: Score from which on an image is positive.
-        rule: A name of ``RULES``.
+        value: Score from which on an image is positive, or a box counts.
+        rule: A name of ``RULES``, or ``BOX_RULE``.
         split: Split that it was chosen on.
-        positives, negatives: Numbers of images that the choice rests on.
+        positives, negatives: Numbers of images with and without the class that the choice rests on.
+        visit: Visits that the model had been trained for.
     """
 
     value: float
@@ -54,6 +66,7 @@ class Threshold:
     split: str
     positives: int
     negatives: int
+    visit: int = 0
 
 
 Thresholds = dict[tuple[TaskKey, str], dict[str, Threshold]]
@@ -78,7 +91,11 @@ def choose_threshold(truth: AnyArray, scores: AnyArray, rule: str) -> float | No
 
 
 def choose_thresholds(predictions: Predictions, rule: str = DEFAULT_RULE) -> dict[str, Threshold]:
-    """Thresholds by class; a one-sided class has none, and neither has a head that predicts no image labels.
+    """Thresholds by class; a one-sided class has none, and neither has a head that predicts neither labels nor boxes.
+
+    Args:
+        predictions: Predictions of any split but test.
+        rule: What thresholds of image labels maximise; those of boxes are chosen by ``BOX_RULE``.
 
     Raises:
         DataError: The predictions are those of the test split, or the rule is unknown.
@@ -88,6 +105,8 @@ def choose_thresholds(predictions: Predictions, rule: str = DEFAULT_RULE) -> dic
     if predictions.split is Split.TEST:
         fix = "evaluate the validation split as well"
         raise DataError(str(predictions.key), "thresholds must not be chosen on test", "validation predictions", fix)
+    if "scores" in predictions.recorded:
+        return _box_thresholds(predictions)
     if "probabilities" not in predictions.recorded:
         return {}
     chosen = {}
@@ -95,5 +114,34 @@ def choose_thresholds(predictions: Predictions, rule: str = DEFAULT_RULE) -> dic
         _, truth, scores = known_labels(predictions, k)
         value = choose_threshold(truth, scores, rule)
         if value is not None:
-            chosen[name] = Threshold(value, rule, predictions.split.value, int(truth.sum()), int((~truth).sum()))
+            chosen[name] = _threshold(predictions, value, rule, int(truth.sum()), int((~truth).sum()))
     return chosen
+
+
+def _threshold(predictions: Predictions, value: float, rule: str, positives: int, negatives: int) -> Threshold:
+    return Threshold(value, rule, predictions.split.value, positives, negatives, predictions.visit)
+
+
+def _box_thresholds(predictions: Predictions) -> dict[str, Threshold]:
+    """Thresholds of boxes by class, as far as the class has true boxes."""
+    chosen = {}
+    for name, matches in zip(predictions.classes, predictions.derive(match_boxes), strict=True):
+        value = choose_box_threshold(matches)
+        if value is not None:
+            positives = len(np.unique(matches.true_images))
+            chosen[name] = _threshold(predictions, value, BOX_RULE, positives, len(matches.images) - positives)
+    return chosen
+
+
+def choose_box_threshold(matches: Matches) -> float | None:
+    """The lowest score at which a class has at most ``FALSE_POSITIVES`` per image in which it was annotated.
+
+    Boxes of one score are in or out together. None without a true box, or if no score is high enough.
+    """
+    scores, hits, _ = matches.counted(HIT)
+    if not len(matches.true_images) or not len(scores):
+        return None
+    last_of_score = np.append(scores[1:] != scores[:-1], True)
+    few = np.cumsum(~hits) <= FALSE_POSITIVES * len(matches.images)
+    possible = np.flatnonzero(last_of_score & few)
+    return float(scores[possible[-1]]) if len(possible) else None

@@ -178,7 +178,7 @@ class TaskDefinition(TaskFacts, ABC):
         prediction: Any,
         classes: Sequence[str],
         size: tuple[int, int],
-        threshold: float,
+        thresholds: Mapping[str, float],
         overlay: Overlay,
         head: str,
     ) -> Any:
@@ -188,7 +188,7 @@ class TaskDefinition(TaskFacts, ABC):
             prediction: For a batch of one image.
             classes: K names.
             size: Height and width of the source image in pixels.
-            threshold: Least score or probability that is named.
+            thresholds: By class, the least score or probability that is named.
             overlay: Picture of the source image.
             head: The head's name, ``dataset/task``.
         """

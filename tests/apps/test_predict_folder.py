@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import zipfile
 
 import cv2
@@ -111,7 +112,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(run_folder, tmp_pat
     assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
     other = ["predict", str(run_folder), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", "student"]
     assert main(other) == FAULT
-    assert "holds predictions with another model, threshold" in capsys.readouterr().err
+    assert "holds predictions with another model, thresholds" in capsys.readouterr().err
 
 
 def test_sources(tmp_path):
@@ -130,3 +131,39 @@ def test_sources(tmp_path):
     for wrong in (tmp_path / "none", tmp_path / "none*.png"):
         with pytest.raises(DataError):
             find_images([wrong])
+
+
+def test_images_named_like_our_own_files_keep_their_results(run_folder, tmp_path):
+    for index, name in enumerate(("predict", "boxes", "predict_", "failed")):
+        write(tmp_path / "in" / name, index)
+    assert predict(run_folder, tmp_path / "out", *sorted((tmp_path / "in").iterdir())) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert {line["image"] for line in lines} == {"predict", "boxes", "predict_", "failed"}
+    assert "thresholds" in json.loads((tmp_path / "out/predict.json").read_text())
+    assert len(json.loads((tmp_path / "out/boxes.json").read_text())["images"]) == 4
+    of_images = [json.loads(path.read_text()).get("image") for path in (tmp_path / "out").glob("*.json")]
+    assert len({path for path in of_images if path}) == 4
+    assert predict(run_folder, tmp_path / "out", *sorted((tmp_path / "in").iterdir())) == 0  # the second call goes on
+
+
+def test_thresholds_of_validation_are_used_by_class_and_said(run_folder, tmp_path, capsys):
+    """Only those of this visit; other classes have the default, and a given threshold replaces all."""
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    entry = {"value": 0.0, "rule": "youden", "split": "val", "positives": 1, "negatives": 1, "visit": 1}
+    stored = {
+        "a/classification": {"teacher": {"mass": entry, "=nodule": entry | {"visit": 9}}},
+        "b/detection": {"teacher": {"mass": entry}},
+    }
+    (folder / "thresholds.json").write_text(json.dumps(stored))
+    image = write(tmp_path / "x.png")
+    assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "out")]) == 0
+    assert "thresholds chosen on validation; 0.3 for other classes" in capsys.readouterr().out
+    used = json.loads((tmp_path / "out/predict.json").read_text())["thresholds"]
+    assert used == {"a/classification": {"mass": 0.0, "=nodule": 0.3}, "b/detection": {"mass": 0.0}}
+    heads = json.loads((tmp_path / "out/x.png.json").read_text())["heads"]
+    assert len(heads["b/detection"]) == 10  # every query: the class's threshold is 0
+    assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "high"), "--threshold", "1"]) == 0
+    assert json.loads((tmp_path / "high/x.png.json").read_text())["heads"]["b/detection"] == []
+    assert "threshold 1 for every class" in capsys.readouterr().out
+    assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "no"), "--threshold", "2"]) == FAULT

@@ -1,6 +1,7 @@
 """Thresholds chosen on validation, and what is counted at them: scikit-learn, hand-worked and degenerate cases."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from sklearn import metrics as sk
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Split
+from foundationx.evaluation.matching import match_boxes
 from foundationx.evaluation.metrics.confusion import METRICS, statistics
+from foundationx.evaluation.metrics.froc import statistics as froc
 from foundationx.evaluation.thresholds import Threshold, choose_threshold, choose_thresholds, with_thresholds
-from tests.helpers.predicted import labelled, values_of
+from tests.helpers.predicted import boxed, labelled, values_of
 
 NAN = float("nan")
 
@@ -103,3 +106,48 @@ def test_test_may_not_choose_and_rules_have_names():
         choose_thresholds(labelled([[1], [0]], [[0.8], [0.4]]))
     with pytest.raises(DataError, match="youden, f1"):
         choose_thresholds(labelled([[1], [0]], [[0.8], [0.4]], split=Split.VAL), "best")
+
+
+def box(x, score=None):
+    corners = (x, 0, x + 10, 10)
+    return (corners, 0) if score is None else (corners, 0, score)
+
+
+def test_boxes_have_at_most_one_false_positive_per_image_at_their_threshold():
+    """Two images: from 0.5 on there are two false positives, from 0.4 on three."""
+    images = [
+        ([box(0)], [box(0, 0.3), box(50, 0.9), box(80, 0.5)]),
+        ([], [box(50, 0.4), box(80, 0.2)]),
+    ]
+    (chosen,) = choose_thresholds(replace(boxed(images), split=Split.VAL)).values()
+    assert chosen == Threshold(pytest.approx(0.5), "1 false positive per image", "val", 1, 1, 3)
+
+
+def test_boxes_of_one_score_are_in_or_out_together_and_nothing_is_chosen_without_a_true_box():
+    tied = [([box(0)], [box(0, 0.8), box(50, 0.6), box(80, 0.6)])]
+    assert choose_thresholds(replace(boxed(tied), split=Split.VAL))["a"].value == pytest.approx(0.8)
+    none_is_enough = [([box(0)], [box(50, 0.6), box(80, 0.6)])]
+    assert choose_thresholds(replace(boxed(none_is_enough), split=Split.VAL)) == {}
+    assert choose_thresholds(replace(boxed([([], [box(0, 0.6)])]), split=Split.VAL)) == {}
+    with pytest.raises(DataError):
+        choose_thresholds(boxed(tied))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000))
+def test_sensitivity_at_the_box_threshold_is_that_of_froc_at_one(seed):
+    """A second way: FROC's own value at 1 false positive per image."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(rng.integers(1, 6)):
+        true = [box(20 * k) for k in range(rng.integers(0, 4))]
+        images.append((true, [box(20 * int(rng.integers(0, 8)), rng.random().__round__(1)) for _ in range(6)]))
+    predictions = replace(boxed(images), split=Split.VAL)
+    chosen, (value, number) = choose_thresholds(predictions), values_of(froc, predictions)["FROC 1", "a"]
+    if not number:
+        assert not chosen
+        return
+    (matches,) = match_boxes(predictions)
+    scores, hits, _ = matches.counted(0)
+    found = hits[scores >= chosen["a"].value].sum() if chosen else 0
+    assert found / number == pytest.approx(value)

@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head", action="append", default=[], metavar="DATASET/TASK", help="run only this head; may be repeated"
     )
-    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score that is shown")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="lowest score that is shown (default: by class, as chosen on validation; boxes: at 1 false positive per "
+        "image)",
+    )
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images that are computed at once")
     parser.add_argument("--no-overlays", action="store_true", help="write no pictures")
@@ -43,7 +49,8 @@ def run(options: argparse.Namespace) -> None:
     from rich.progress import track
 
     from foundationx.apps.run.image_sources import find_images
-    from foundationx.apps.run.predict import heads_named, predict_images
+    from foundationx.apps.run.operating_points import fixed_points, operating_points
+    from foundationx.apps.run.predict import heads_named, predict_images, predicting_heads
     from foundationx.apps.run.prediction_folder import PredictionFolder
     from foundationx.core.atomic_write import require_folder
     from foundationx.core.device import pick_device
@@ -55,13 +62,18 @@ def run(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
+    points = (
+        operating_points(model, options.model, checkpoint.visit, options.checkpoint)
+        if options.threshold is None
+        else fixed_points(model, options.threshold)
+    )
     images = find_images(options.images)
     settings = {
         "checkpoint": str(options.checkpoint.absolute()),
         "step": checkpoint.step,
         "model": options.model,
         "heads": sorted(options.head),
-        "threshold": options.threshold,
+        "thresholds": {str(key): dict(points.values[key]) for key in heads or predicting_heads(model)},
     }
     folder = PredictionFolder(options.out, images, settings, overlays=not options.no_overlays)
     missing = folder.missing()
@@ -73,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
         options.model,
         missing,
         heads=heads,
-        threshold=options.threshold,
+        points=points,
         device=device,
         batch_size=options.batch_size,
         on_bad=folder.fail,
@@ -82,9 +94,9 @@ def run(options: argparse.Namespace) -> None:
     for prediction in track(predictions, "predict", len(missing), console=console, transient=True):
         folder.add(prediction)
         if len(images) <= SHOWN:
-            name = folder.names[prediction.path]
-            print(f"{prediction.path}: {options.out / f'{name}.json'}")
+            print(f"{prediction.path}: {folder.result_path(folder.names[prediction.path])}")
     tables = folder.finish()
+    print(points.note)
     for name, reason in folder.failed[:SHOWN]:
         print(f"{name}: {reason}")
     print(f"{len(images) - len(folder.failed)} of {len(images)} images: {', '.join(map(str, tables))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foundationx.apps.run.operating_points import DEFAULT, OperatingPoints, fixed_points
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError, DataError, nearest
 from foundationx.core.types import Prediction, TaskKey
 from foundationx.data.normalise import Normaliser
 from foundationx.data.pixels.read import read_grey
 from foundationx.data.transforms.augment import ViewPipeline
+from foundationx.evaluation.evaluator import predict_each
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.definition import task_of
 from foundationx.tasks.drawing import Overlay
@@ -85,7 +87,7 @@ def predict_images(
     paths: Iterable[Path],
     *,
     heads: Sequence[TaskKey] = (),
-    threshold: float = 0.3,
+    points: OperatingPoints | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     on_bad: Callable[[Path, DataError], None] | None = None,
@@ -100,7 +102,8 @@ def predict_images(
         which: ``student`` or ``teacher``, noted in the result.
         paths: Images in any readable format; each is resized to the model's square and back.
         heads: Keys of the heads to run; if empty, all that predict.
-        threshold: Least score of a box, and least probability that is named in the picture.
+        points: Least score of a box, and least probability that is named in the picture, by head and class;
+            ``operating_points.DEFAULT`` for all if None.
         device: Device to compute on.
         batch_size: Images that go through the network at once.
         on_bad: Called with an image that cannot be read, which is then passed over; None: it raises.
@@ -110,23 +113,37 @@ def predict_images(
         KeyError: The model has no such head.
     """
     prepare = Preprocessor(config, device)
-    keys = heads or predicting_heads(model)
+    keys, points = heads or predicting_heads(model), points or fixed_points(model, DEFAULT)
     for batch in _batches(_read_ahead(paths, on_bad), batch_size):
         tensors = torch.cat([prepare(image) for _, image in batch])
-        with torch.no_grad():
-            predictions = {key: model.predict(tensors, key) for key in keys}
+        predictions = predict_each(model, tensors, keys, batch_size)
         for index, (path, image) in enumerate(batch):
-            overlay, values = Overlay(image), {}
-            for key in keys:
-                values[str(key)] = task_of(key.task).describe(
-                    _one(predictions[key], index),
-                    model.classes[key],
-                    (image.shape[0], image.shape[1]),
-                    threshold,
-                    overlay,
-                    str(key),
-                )
-            yield ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
+            one = {key: _one(predictions[key], index) for key in keys}
+            yield _described(path, image, which, one, model, points)
+
+
+def _described(
+    path: Path,
+    image: np.ndarray,
+    which: str,
+    predictions: Mapping[TaskKey, Prediction],
+    model: FoundationModel,
+    points: OperatingPoints,
+) -> ImagePrediction:
+    """The predictions of all heads for one image, in words and as a picture."""
+    overlay, values = Overlay(image), {}
+    for key, prediction in predictions.items():
+        overlay.section(str(key))
+        values[str(key)] = task_of(key.task).describe(
+            prediction,
+            model.classes[key],
+            (image.shape[0], image.shape[1]),
+            points.values[key],
+            overlay,
+            str(key),
+        )
+    overlay.footnote(points.note)
+    return ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
 
 
 def _one(prediction: Any, index: int) -> Prediction:

@@ -6,30 +6,37 @@ predictions.csv            a row per finding: image, head, class, score, box
 predictions.jsonl          a line per image: what NAME.json holds
 boxes.json                 boxes in COCO's form, if a head finds boxes
 failed.csv                 images that could not be read, and why
-predict.json               model, heads and threshold that the files were made with
+predict.json               model, heads and thresholds that the files were made with
 
-NAME is the path of an image below the folder that all images share, so that equal file names are kept apart.
+NAME is the path of an image below the folder that all images share, so that equal file names are kept apart. An image
+named ``predict`` or ``boxes``, without a suffix, has the results ``predict_.json`` or ``boxes_.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from foundationx.apps.run.predict import ImagePrediction
-from foundationx.core.atomic_write import require_folder, write_atomically, write_csv, write_json, write_json_lines
+from foundationx.core.atomic_write import disk_error, replacing, require_folder, write_atomically, write_csv, write_json
 from foundationx.core.errors import DataError
-from foundationx.core.strict_json import read_json
+from foundationx.core.strict_json import read_json, to_json
 
-SETTINGS = "predict.json"
+SETTINGS, BOXES = "predict.json", "boxes.json"
 COLUMNS = ("image", "head", "class", "score", "x1", "y1", "x2", "y2")
 
 
 class PredictionFolder:
     """Writes predictions; a second call with the same settings goes on with the images that are missing.
+
+    Every result is kept as a line of a nameless file as well, of which the tables are made: memory does not grow with
+    the number of images, and the files of the images are not read again.
 
     Args:
         folder: Folder to write.
@@ -47,7 +54,13 @@ class PredictionFolder:
         self.folder, self.images, self.overlays = folder, dict(images), overlays
         self.names = {path: name for name, path in images.items()}
         self.failed: list[tuple[str, str]] = []
+        self._stems = _stems(self.images)
         self._check(dict(settings))
+        try:
+            self._lines = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as the object)
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        self._offsets: dict[str, int] = {}
 
     def _check(self, settings: dict[str, Any]) -> None:
         stored = _read(self.folder / SETTINGS)
@@ -57,17 +70,29 @@ class PredictionFolder:
             raise DataError(str(self.folder), f"holds predictions with another {differs}", "an empty folder", fix)
         write_json(self.folder / SETTINGS, settings)
 
+    def result_path(self, name: str) -> Path:
+        """File of the findings of one image."""
+        return self.folder / f"{self._stems[name]}.json"
+
     def missing(self) -> list[Path]:
         """Images without a result."""
-        return [path for name, path in self.images.items() if self._result(name) is None]
+        paths = []
+        for name, path in self.images.items():
+            values = _read(self.result_path(name))
+            if values is not None and isinstance(values.get("heads"), dict):
+                self._keep(name, values)
+            else:
+                paths.append(path)
+        return paths
 
     def add(self, prediction: ImagePrediction) -> None:
         """Writes one image's files; the JSON comes last, so that it stands for a whole result."""
         name = self.names[prediction.path]
         if self.overlays:
             picture = cv2.imencode(".png", prediction.picture[:, :, ::-1])[1].tobytes()
-            write_atomically(self.folder / f"{name}.overlay.png", picture)
-        write_json(self.folder / f"{name}.json", prediction.values)
+            write_atomically(self.folder / f"{self._stems[name]}.overlay.png", picture, durable=False)
+        write_json(self.result_path(name), prediction.values)
+        self._keep(name, prediction.values)
 
     def fail(self, path: Path, error: DataError) -> None:
         """Notes an image that could not be read."""
@@ -75,13 +100,13 @@ class PredictionFolder:
 
     def finish(self) -> list[Path]:
         """Writes the tables over all images and gives their paths."""
-        results = {name: values for name in self.images if (values := self._result(name)) is not None}
         tables = [self.folder / "predictions.csv", self.folder / "predictions.jsonl"]
-        write_csv(tables[0], COLUMNS, (row for name, values in results.items() for row in _rows(name, values)))
-        write_json_lines(tables[1], ({**values, "image": name} for name, values in results.items()))
-        if boxes := _coco(results):
-            tables.append(self.folder / "boxes.json")
-            write_json(tables[-1], boxes)
+        write_csv(tables[0], COLUMNS, (row for name, values in self._results() for row in _rows(name, values)))
+        with replacing(tables[1]) as partial, open(partial, "x", encoding="utf-8") as stream:
+            stream.writelines(to_json({**values, "image": name}) + "\n" for name, values in self._results())
+        if boxes := _coco(self._results()):
+            tables.append(self.folder / BOXES)
+            write_json(tables[-1], boxes, indent=None)
         failed = self.folder / "failed.csv"
         failed.unlink(missing_ok=True)
         if self.failed:
@@ -89,9 +114,32 @@ class PredictionFolder:
             tables.append(failed)
         return tables
 
-    def _result(self, name: str) -> dict[str, Any] | None:
-        values = _read(self.folder / f"{name}.json")
-        return values if values is not None and isinstance(values.get("heads"), dict) else None
+    def _keep(self, name: str, values: Mapping[str, Any]) -> None:
+        """Appends a result to the nameless file. Raises DiskError."""
+        try:
+            self._offsets[name] = self._lines.seek(0, os.SEEK_END)
+            self._lines.write(to_json(values).encode() + b"\n")
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def _results(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Names and results, in the order of the images."""
+        for name in self.images:
+            if name in self._offsets:
+                self._lines.seek(self._offsets[name])
+                yield name, json.loads(self._lines.readline())
+
+
+def _stems(images: Iterable[str]) -> dict[str, str]:
+    """Image name -> path of its results without their suffix: the name, lengthened if it is that of another file."""
+    stems: dict[str, str] = {}
+    names = set(images)
+    for name in images:
+        stem = name
+        while f"{stem}.json" in (SETTINGS, BOXES) or (stem != name and stem in names):
+            stem += "_"
+        stems[name] = stem
+    return stems
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -114,13 +162,13 @@ def _rows(name: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
             yield from ((name, head, row["class"], row["score"], *row["box"]) for row in boxes)
 
 
-def _coco(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def _coco(results: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:
     """Boxes of all images in COCO's form; None if no head finds boxes."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     categories: dict[tuple[str, str], int] = {}
     found = False
-    for index, (name, values) in enumerate(results.items(), start=1):
+    for index, (name, values) in enumerate(results, start=1):
         images.append({"id": index, "file_name": name})
         for head, findings in values["heads"].items():
             found |= head.endswith("/detection")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.drawing import ClassSummary, Overlay, is_present
@@ -21,9 +21,10 @@ def findings(example: ClassificationExample, classes: Sequence[str]) -> list[Cla
 
 
 def describe(
-    prediction: ClassificationPrediction, classes: Sequence[str], threshold: float, overlay: Overlay, head: str
+    prediction: ClassificationPrediction, classes: Sequence[str], thresholds: Mapping[str, float], overlay: Overlay
 ) -> dict[str, float]:
-    """Probability of every class; those of at least ``threshold`` are noted in the picture."""
+    """Probability of every class; those of at least the class's threshold are noted in the picture."""
     values = dict(zip(classes, prediction.probabilities[0].tolist(), strict=True))
-    overlay.note([f"{name} {value:.2f}" for name, value in values.items() if value >= threshold], head)
+    reached = {name: value for name, value in values.items() if value >= thresholds[name]}
+    overlay.note([f"{name} {value:.2f} (from {thresholds[name]:.2f})" for name, value in reached.items()])
     return {name: round(value, 4) for name, value in values.items()}

@@ -63,9 +63,9 @@ class ClassificationTask(TaskDefinition):
         prediction: ClassificationPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
-        threshold: float,
+        thresholds: Mapping[str, float],
         overlay: Overlay,
         head: str,
     ) -> dict[str, float]:
         """Probability of every class."""
-        return draw.describe(prediction, classes, threshold, overlay, head)
+        return draw.describe(prediction, classes, thresholds, overlay)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,13 @@ def findings(example: DetectionExample, classes: Sequence[str]) -> list[ClassSum
 
 
 def describe(
-    prediction: DetectionPrediction, classes: Sequence[str], size: tuple[int, int], threshold: float, overlay: Overlay
+    prediction: DetectionPrediction,
+    classes: Sequence[str],
+    size: tuple[int, int],
+    thresholds: Mapping[str, float],
+    overlay: Overlay,
 ) -> list[dict[str, Any]]:
-    """Boxes of at least ``threshold``, x1 y1 x2 y2 in pixels of the source image."""
+    """Boxes of at least the class's threshold, x1 y1 x2 y2 in pixels of the source image."""
     height, width = size
     scale = np.array([width, height, width, height])
     rows = []
@@ -44,8 +48,9 @@ def describe(
         prediction.box_classes[0].tolist(),
         strict=True,
     ):
-        if score >= threshold:
+        name = classes[label]
+        if score >= thresholds[name]:
             corners = np.round(np.clip(box, 0, 1) * scale, 1)
-            overlay.box(corners, f"{classes[label]} {score:.2f}", label)
-            rows.append({"class": classes[label], "score": round(score, 4), "box": corners.tolist()})
+            overlay.box(corners, f"{name} (from {thresholds[name]:.2f})", label, f"{score:.2f}")
+            rows.append({"class": name, "score": round(score, 4), "box": corners.tolist()})
     return rows

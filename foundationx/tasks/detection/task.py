@@ -120,9 +120,9 @@ class DetectionTask(TaskDefinition):
         prediction: DetectionPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
-        threshold: float,
+        thresholds: Mapping[str, float],
         overlay: Overlay,
         head: str,
     ) -> list[dict[str, Any]]:
         """Boxes in pixels of the source image."""
-        return draw.describe(prediction, classes, size, threshold, overlay)
+        return draw.describe(prediction, classes, size, thresholds, overlay)

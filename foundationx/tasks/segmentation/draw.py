@@ -65,7 +65,7 @@ def describe(
         probability = cv2.resize(prediction.masks[0, index].cpu().numpy(), (size[1], size[0]))
         mask = (probability >= 0.5).astype(np.uint8)
         polygons = [outline.astype(int).tolist() for outline in mask_outlines(mask)]
-        overlay.mask(mask, name, index)
+        overlay.mask(mask, name, index, f"{mask.mean():.1%} of the image")
         rows.append({"class": name, "share_of_image": round(float(mask.mean()), 4), "polygons": polygons})
     return rows
 

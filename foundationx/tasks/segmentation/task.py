@@ -132,7 +132,7 @@ class SegmentationTask(TaskDefinition):
         prediction: SegmentationPrediction,
         classes: Sequence[str],
         size: tuple[int, int],
-        threshold: float,
+        thresholds: Mapping[str, float],
         overlay: Overlay,
         head: str,
     ) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ class SelfSupervisionTask(TaskDefinition):
         prediction: Any,
         classes: Sequence[str],
         size: tuple[int, int],
-        threshold: float,
+        thresholds: Mapping[str, float],
         overlay: Overlay,
         head: str,
     ) -> None:

@@ -1,7 +1,11 @@
 """Boxes, masks and notes over an image: in place, in their colours, on images of any size."""
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foundationx.tasks.drawing import COLOURS, LEAST_SIDE, Overlay
 
@@ -79,33 +83,73 @@ def test_unknown_pixels_are_not_painted_as_predicted():
 @pytest.mark.parametrize("ground", [0, 255])
 def test_words_are_readable_on_dark_and_bright_ground(ground):
     overlay = Overlay(grey_image(200, 300, ground))
-    overlay.note(["nodule 0.71"], "findings")
+    overlay.box([100, 80, 160, 120], "Nodule", 1, "0.71")
     picture = overlay.picture()
-    assert (picture > 200).sum() > 300 and (picture < 60).sum() > 300
+    (left, top, right, bottom) = overlay.areas[0]
+    tag = picture[top:bottom, left:right]
+    assert (tag > 150).any(axis=2).sum() > 40 and (tag < 60).all(axis=2).sum() > 40
 
 
-def test_notes_stand_below_each_other_and_an_empty_one_says_so():
+def test_the_legend_has_every_head_and_an_empty_one_says_so():
+    """Each further line, title or footnote makes the picture's right part differ below the earlier ones."""
     overlay = Overlay(grey_image(512, 512, 0))
-    overlay.note(["one", "two"], "first head")
-    above = overlay.picture().copy()
-    overlay.note([], "second head")
-    fresh = np.nonzero((overlay.picture() != above).any(axis=2))[0]
-    assert len(fresh) and fresh.min() > np.nonzero(above.any(axis=2))[0].max() - 8
-    lines = overlay.next_note / round(34 * overlay.font)
-    assert lines == 5, "two titles, two lines and the line for nothing"
+    overlay.section("first/classification")
+    overlay.note(["one 0.40", "two 0.90"])
+    first = overlay.picture()
+    assert (first[:, :512] == 0).all() and first.shape[1] > 512
+    overlay.section("second/detection")
+    second = overlay.picture()
+    width = min(first.shape[1], second.shape[1])
+    fresh = np.nonzero((second[:, :width] != first[:, :width]).any(axis=(1, 2)))[0]
+    assert fresh.min() > np.nonzero(first.any(axis=(1, 2)))[0].max() - 2
+    overlay.footnote("thresholds chosen on validation")
+    assert np.nonzero(overlay.picture().any(axis=(1, 2)))[0].max() > np.nonzero(second.any(axis=(1, 2)))[0].max()
+
+
+def test_heads_do_not_share_colours_and_the_legend_shows_them():
+    overlay = Overlay(grey_image(64, 64))
+    for head, corners in (("a/detection", [5, 5, 20, 20]), ("b/detection", [35, 35, 60, 60])):
+        overlay.section(head)
+        overlay.box(corners, "Nodule", 0, "0.50")
+    picture = overlay.picture()
+    for colour in (0, 1):
+        exact = near(picture, colour, 25)
+        assert exact[:, :512].sum() > 50 and exact[:, 512:].sum() > 50, "in the image and in the legend"
+        other = exact[:256, :256] if colour else exact[256:, 256:512]
+        assert not other.any()
 
 
 @pytest.mark.parametrize("corners", [(0, 0, 64, 64), (60, 0, 64, 3), (0, 60, 3, 64)])
 def test_labels_at_the_rim_stay_in_the_picture(corners):
-    plain, labelled = Overlay(grey_image(64, 64)), Overlay(grey_image(64, 64))
-    plain.box(corners, "", 0)
-    labelled.box(corners, "Consolidation 0.93", 0)
-    changed = (plain.picture() != labelled.picture()).any(axis=2)
-    columns = np.flatnonzero(changed.any(axis=0))
-    assert changed.sum() > 700 and columns.max() - columns.min() > 120, "the words are whole, not cut off at the rim"
+    overlay = Overlay(grey_image(64, 64))
+    overlay.box(corners, "Consolidation", 0, "Consolidation 0.93")
+    overlay.picture()
+    ((left, top, right, bottom),) = overlay.areas
+    assert left >= 0 and top >= 0 and right <= 512 and bottom <= 512
+    assert right - left > 120, "the words are whole, not cut off at the rim"
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=2, max_size=25))
+def test_no_tag_lies_over_another(corners):
+    overlay = Overlay(grey_image(64, 64))
+    for index, (x, y) in enumerate(corners):
+        overlay.box([x, y, x + 20, y + 20], "Nodule", 0, f"0.{index:02}")
+    overlay.picture()
+    assert len(overlay.areas) >= min(3, len(corners))
+    for one, two in itertools.combinations(overlay.areas, 2):
+        assert one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
+
+
+def test_a_legend_longer_than_the_image_makes_the_picture_longer():
+    overlay = Overlay(grey_image(512, 512))
+    overlay.section("a/classification")
+    overlay.note([f"class {index}" for index in range(80)])
+    picture = overlay.picture()
+    assert picture.shape[0] > 512 and picture[-60:, 512:].any() and not picture[512:, :512].any()
 
 
 def test_more_findings_than_colours_go_round():
     overlay = Overlay(grey_image(64, 64))
-    overlay.box([10, 10, 50, 50], "", len(COLOURS) + 2)
+    overlay.box([10, 10, 50, 50], "", 2 * len(COLOURS) + 2)
     assert near(overlay.picture(), 2).any()

@@ -116,7 +116,7 @@ class LandmarksTask(TaskDefinition):
         return None
 
     def describe(
-        self, prediction: LandmarksPrediction, classes, size, threshold, overlay, head
+        self, prediction: LandmarksPrediction, classes, size, thresholds, overlay, head
     ) -> list[dict[str, Any]]:
         height, width = size
         rows = []
