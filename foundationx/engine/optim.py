@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.optim import Optimizer
 
 from foundationx.core import distributed
@@ -40,6 +39,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     else:
         kind, further = torch.optim.AdamW, {"betas": config.betas}
     if config.sharded and distributed.world_size() > 1:
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # a second of imports that only sharding needs
+
         return ZeroRedundancyOptimizer(settings, kind, lr=config.lr, fused=fused, **further)
     return kind(settings, fused=fused, **further)
 
@@ -113,8 +114,9 @@ def _names(model: nn.Module, config: OptimizerConfig) -> list[str]:
 
 def whole_state(optimizer: Optimizer) -> dict[str, Any]:
     """The optimizer's state as one process would have it; to be called on all ranks, of use on the first."""
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
-        optimizer.consolidate_state_dict(to=0)
+    consolidate = getattr(optimizer, "consolidate_state_dict", None)
+    if consolidate is not None:  # the state of a sharded one is spread over the ranks
+        consolidate(to=0)
         if not distributed.is_main_process():
             return {}
     return optimizer.state_dict()

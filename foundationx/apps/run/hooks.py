@@ -18,7 +18,6 @@ from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import Evaluation, evaluate
 from foundationx.evaluation.measure import is_headline, lower_is_better
-from foundationx.evaluation.report import write_report
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
 from foundationx.evaluation.thresholds import Thresholds
@@ -111,6 +110,8 @@ class EvaluateAndReport(Hook):
             thresholds = evaluation.thresholds
             self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
             self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
+        from foundationx.evaluation.report import write_report  # matplotlib: not before there is something to draw
+
         try:
             self._write_bad()
             write_report(self.folder.root)

@@ -9,7 +9,6 @@ import math
 import random
 from dataclasses import dataclass
 
-import albumentations as A
 import cv2
 import numpy as np
 
@@ -81,6 +80,8 @@ class Moves:
         self._options, self._size = options, size
         self._turns = bool(options.rotate or options.scale or options.shift)
         scale = options.crop_scale
+        import albumentations as A  # a second of imports, which images that are only resized do not need
+
         self._crop = A.RandomResizedCrop(size=(size, size), scale=scale, p=1.0) if scale else None
 
     def __bool__(self) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
-import albumentations as A
 import numpy as np
 from albucore import sz_lut
 
 from foundationx.core.config.views import PhotometryConfig
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 LEVELS = np.arange(256, dtype=np.uint8)
 
@@ -21,6 +24,8 @@ class Tones:
     """
 
     def __init__(self, options: PhotometryConfig):
+        import albumentations as A  # here and below: a second of imports, which plain images do not need
+
         curves, grain = _curves(options), _grain(options)
         # Shapes need no check here: there is but one array.
         self._curves = A.Compose(curves, is_check_shapes=False) if curves else None
@@ -43,6 +48,8 @@ class Tones:
 
 def _curves(options: PhotometryConfig) -> list[A.BasicTransform]:
     """What gives a pixel of one level another level, whatever lies around it."""
+    import albumentations as A
+
     curves: list[A.BasicTransform] = []
     if options.brightness or options.contrast:
         curves.append(
@@ -58,6 +65,8 @@ def _curves(options: PhotometryConfig) -> list[A.BasicTransform]:
 
 def _grain(options: PhotometryConfig) -> list[A.BasicTransform]:
     """What differs from pixel to pixel."""
+    import albumentations as A
+
     grain: list[A.BasicTransform] = []
     if options.noise:
         grain.append(A.GaussNoise(std_range=(0.0, options.noise), p=1.0))

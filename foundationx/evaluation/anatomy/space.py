@@ -13,12 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import silhouette_samples
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,6 +131,12 @@ def probe_hits(features: Tensor, landmarks: Sequence[int], patients: Sequence[in
         landmarks: n numbers of landmarks.
         patients: n numbers of patients, at least two; a patient is in one fold.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     names, inputs = np.asarray(landmarks), features.double().numpy()
     hits = np.zeros(len(names), dtype=bool)
     folds = GroupKFold(min(FOLDS, len(set(patients))))
@@ -151,6 +151,8 @@ def probe_hits(features: Tensor, landmarks: Sequence[int], patients: Sequence[in
 
 def silhouettes(features: Tensor, landmarks: Sequence[int]) -> np.ndarray:
     """(n,) in [-1, 1] by cosine distance, with the true landmarks as clusters; 0 for constant features."""
+    from sklearn.metrics import silhouette_samples
+
     distances = (1 - cosines_of(features, features)).clamp(min=0).numpy().round(9)
     np.fill_diagonal(distances, 0)
     return silhouette_samples(distances, np.asarray(landmarks), metric="precomputed")

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from foundationx.core.arrays import AnyArray
 from foundationx.evaluation.predictions import Predictions
@@ -51,6 +50,8 @@ def auprc(steps: Steps, weights: AnyArray) -> AnyArray:
 
 def curves(predictions: Predictions) -> dict[str, dict[str, Any]]:
     """ROC curve of each class that is not one-sided, thinned to ``CURVE_POINTS``, with its area."""
+    from sklearn.metrics import roc_curve
+
     areas = {
         statistic.class_name: statistic.value(predictions.patient_count)
         for statistic in statistics(predictions)
