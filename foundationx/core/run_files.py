@@ -181,6 +181,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "best.json": TypeAdapter(dict[HeadName, _Best]),
     "splits.json": TypeAdapter(dict[str, SplitName]),
     "splits_before.json": TypeAdapter(dict[str, SplitName]),
+    "trivial.json": TypeAdapter(dict[HeadName, dict[str, dict[str, Any]]]),
     "thresholds.json": TypeAdapter(dict[HeadName, dict[str, dict[str, dict[str, Any]]]]),
 }
 """Files that hold a mapping: what it is; each entry is good or bad by itself."""

@@ -31,6 +31,8 @@ class TaskFacts:
         shares_head: Whether ``model.shared_head`` gives all datasets one head.
         lock_share: Default share of a pass in lock phases.
         release_share: Default share of a pass in release phases.
+        chance: The headline metric without looking at an image, of a task that has no trivial answers; None if
+            that is not known.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class TaskFacts:
     shares_head: ClassVar[bool] = False
     lock_share: ClassVar[float] = 0.5
     release_share: ClassVar[float] = 1.0
+    chance: ClassVar[float | None] = 0.0
 
     @property
     def has_targets(self) -> bool:

@@ -11,6 +11,7 @@ metrics.json              rows {dataset, task, metric, class, value, n, model, v
 best.json                 best validation of each head, and the step of the checkpoint that is stored for it
 curves.json               ROC curves of the last evaluation
 predictions/              predictions of every image in the last evaluation, one .npz per head, model and split
+trivial.json              what the training annotations say of an image that nobody looks at, by head and class
 thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
 examples/                 images with truth and prediction, one .npz per head
 bad_samples.json          images that were skipped, and why

@@ -39,13 +39,18 @@ class SplitRecord:
         return SplitRecord(self.splits | other.splits, other.where or self.where)
 
 
+def run_folder(path: Path) -> Path:
+    """The folder of a run, which is a work directory, a checkpoint in it, or a file beside them."""
+    return path if path.is_dir() else path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
 def read_record(path: Path) -> SplitRecord:
     """The splits of a run; empty if there are none.
 
     Args:
         path: Work directory, a checkpoint in it, or its ``splits.json``.
     """
-    folder = path if path.is_dir() else path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    folder = run_folder(path)
     work = WorkDir(folder)
     stored = work.read_json(EARLIER, {}) | work.read_json(SPLITS, {})
     return SplitRecord({patient: Split(split) for patient, split in stored.items()}, str(folder) if stored else "")

@@ -116,7 +116,7 @@ class Progress:
         """One line above the bar."""
         self._print(text)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
         """A small table above the bar."""
         table = Table(title=title, title_justify="left")
         for column in columns:

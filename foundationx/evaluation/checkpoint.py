@@ -13,12 +13,13 @@ from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import MetricRow, Split
 from foundationx.data.datamodule import DataModule, open_datasets
-from foundationx.data.patient_splits import SPLITS, SplitRecord, read_record
+from foundationx.data.patient_splits import SPLITS, SplitRecord, read_record, run_folder
 from foundationx.datasets.splits import official_splits
 from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.evaluation.stored import store, stored_thresholds
 from foundationx.evaluation.thresholds import Thresholds
+from foundationx.evaluation.trivial import keep_trivial, read_trivial
 
 
 def with_exclusion(checkpoint: Checkpoint, exclude: Path | None) -> RunConfig:
@@ -112,9 +113,11 @@ def evaluate_checkpoint(
     thresholds: Thresholds = {}
     if out is not None and split is not Split.VAL:
         thresholds = stored_thresholds(out, list(data_module.classes), models, checkpoint.visit)
-    evaluation = evaluate(data_module, built, split, checkpoint.visit, thresholds=thresholds)
+    trivial = read_trivial(run_folder(path))
+    evaluation = evaluate(data_module, built, split, checkpoint.visit, thresholds=thresholds, trivial=trivial)
     if out is not None:
         store(out, evaluation)
+        keep_trivial(out, trivial)
     return evaluation.rows
 
 

@@ -25,6 +25,7 @@ from foundationx.evaluation.measure import curves, metric_rows
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.recorder import Recorder, SpillFolder
 from foundationx.evaluation.thresholds import Thresholds, choose_thresholds, with_thresholds
+from foundationx.evaluation.trivial import Trivial, trivial_rows
 from foundationx.evaluation.views import evaluate_views
 from foundationx.models.compile import is_compiled, predict_full
 from foundationx.models.foundation_model import FoundationModel
@@ -61,6 +62,7 @@ def evaluate(
     *,
     thresholds: Thresholds | None = None,
     spill: Path | None = None,
+    trivial: Trivial | None = None,
 ) -> Evaluation:
     """Evaluates every head of every model on one split.
 
@@ -73,6 +75,7 @@ def evaluate(
         progress: Called with head, batches done and batches in all.
         thresholds: Thresholds of image labels that were chosen on validation.
         spill: Folder for predictions that do not stay in memory; the system's temporary folder if None.
+        trivial: What is known without an image (``trivial.py``); its rows follow those of each head's models.
 
     Raises:
         DataError: A sample is bad and ``on_bad_sample`` is ``raise``, or a head has no image that can be read.
@@ -85,6 +88,8 @@ def evaluate(
     for key in data_module.annotations:
         if key in heads:
             _measure_head(heads[key], evaluation, split, visit)
+            if trivial is not None and evaluation.predictions and evaluation.predictions[-1].key == key:
+                evaluation.rows += trivial_rows(trivial, evaluation.predictions[-1])
         elif len(data_module.indices[key][split]):
             rows, bad = evaluate_views(data_module, data_module.evaluation(split), models, split, visit, key, progress)
             evaluation.rows += rows

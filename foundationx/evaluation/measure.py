@@ -13,6 +13,7 @@ the entry points ``foundationx.metrics``. It defines:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -48,11 +49,16 @@ def curves(predictions: Predictions) -> dict[str, Any]:
 
 def metric_rows(predictions: Predictions) -> list[MetricRow]:
     """Values of all metrics of one head and model, by class and their mean."""
+    return rows_of(predictions, statistics(predictions))
+
+
+def rows_of(predictions: Predictions, computed: Sequence[Statistic]) -> list[MetricRow]:
+    """Values of some metrics of one head and model, by class and their mean."""
     key = predictions.key
     model, visit, split = predictions.model, predictions.visit, predictions.split.value
     return [
         MetricRow(key.dataset, key.task.value, e.metric, e.class_name, e.value, e.n, model, visit, split)
-        for e in estimate(statistics(predictions), predictions.patient_count, repeats=0)
+        for e in estimate(computed, predictions.patient_count, repeats=0)
     ]
 
 

@@ -7,7 +7,7 @@ networks, evaluation and the report. Defaults are those of a task without target
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -164,13 +164,34 @@ class TaskDefinition(TaskFacts, ABC):
     def findings(self, example: Any, classes: Sequence[str]) -> list[ClassSummary]:
         """Truth and prediction in words, class by class."""
 
-    def chance(self, empty: float | None) -> float | None:
-        """The headline metric without looking at the image; None if it is not known.
+    def learn_trivial(
+        self, labels: np.ndarray, batches: Iterable[Any], classes: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """What training annotations say of an image that nobody has looked at, by class, as values for JSON.
 
         Args:
-            empty: Value of the metric ``"{headline} empty"``, if there is one: nothing is predicted.
+            labels: (N, K) float32, tri-state, of all training images.
+            batches: Training images with their targets, as evaluation sees them; not read unless iterated over.
+            classes: K names.
         """
-        return 0.0
+        return {}
+
+    def trivial_answers(
+        self,
+        learned: Mapping[str, Mapping[str, Any]],
+        classes: Sequence[str],
+        images: int,
+        truth: Mapping[str, Recorded],
+    ) -> dict[str, dict[str, Recorded]]:
+        """What is predicted without looking: by name of the answer what :meth:`record_prediction` gives.
+
+        Args:
+            learned: What :meth:`learn_trivial` gave; empty if there was nothing to learn from.
+            classes: K names.
+            images: Number of images N.
+            truth: What :meth:`record_truth` gave for them.
+        """
+        return {}
 
     @abstractmethod
     def describe(

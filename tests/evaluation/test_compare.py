@@ -164,10 +164,10 @@ def test_tables_hold_the_numbers(runs):
     text = f"{better.value:.3f} [{better.low:.3f}, {better.high:.3f}]"
     assert text in markdown(comparison) and text + "$^{*}$" in latex(comparison)
     lines = markdown(comparison).splitlines()
-    assert {line.count("|") for line in lines[:8]} == {9}, "every line has the columns of the first"
+    assert {line.count("|") for line in lines[:8]} == {10}, "every line has the columns of the first"
     assert r"ECE $\downarrow$" in latex(comparison) and "ECE (lower)" in markdown(comparison)
     tabular = [line for line in latex(comparison).splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in tabular} == {4}
+    assert {line.count(" & ") for line in tabular} == {5}
 
 
 def test_latex_is_escaped():

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Compares, prints a table and writes it."""
+    from foundationx.apps.run.marks import as_low
     from foundationx.core.atomic_write import require_file, write_atomically
     from foundationx.core.types import Split
     from foundationx.evaluation.compare.compare import compare
@@ -52,9 +53,11 @@ def run(options: argparse.Namespace) -> None:
         chosen,
         count,
         difference,
+        marked,
         metric_name,
         note,
         p_value,
+        trivial,
         value,
     )
 
@@ -72,11 +75,18 @@ def run(options: argparse.Namespace) -> None:
     comparison = chosen(comparison, options.metric, options.all)
     first, *others = comparison.runs
     table = Table(title=f"{options.model}, {options.split}", caption=note(comparison))
-    for column in ("head", "metric", "class", "n", first, *(c for name in others for c in (name, "difference", "p"))):
+    columns = ["head", "metric", "class", "n", "trivial", first]
+    for column in (*columns, *(c for name in others for c in (name, "difference", "p"))):
         table.add_column(column)
     for row in comparison.rows:
-        later = [text(cell) for cell in row.cells[1:] for text in (value, difference, p_value)]
-        table.add_row(str(row.head), metric_name(row), row.class_name, count(row), value(row.cells[0]), *later)
+        values = [as_low(marked(row, cell)) if row.is_low(cell) else value(cell) for cell in row.cells]
+        later = [
+            text
+            for shown, cell in zip(values[1:], row.cells[1:], strict=True)
+            for text in (shown, difference(cell), p_value(cell))
+        ]
+        names = (str(row.head), metric_name(row), row.class_name, count(row), trivial(row))
+        table.add_row(*names, values[0], *later)
     wide_console().print(table)
     for path in options.out:
         write_atomically(path, FORMATS[path.suffix](comparison))

@@ -65,17 +65,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _gains(run_folder: Path) -> Table:
-    """The test split: untrained model and teacher, head by head."""
+    """The test split: trivial answer, untrained model and teacher, head by head."""
+    from foundationx.apps.run.marks import marked
+    from foundationx.core.types import TaskKey
     from foundationx.core.workdir import WorkDir
     from foundationx.evaluation.measure import is_headline
+    from foundationx.evaluation.trivial import best_trivial
 
     rows = [row for row in WorkDir(run_folder).read_metrics() if row.split == "test" and is_headline(row)]
     last = max(row.visit for row in rows)
     table = Table(title="held-out phantoms")
-    for column in ("head", "metric", "untrained", "teacher"):
+    for column in ("head", "metric", "trivial", "untrained", "teacher"):
         table.add_column(column, justify="left" if column in ("head", "metric") else "right")
     for row in rows:
         if row.visit == last and row.model == "teacher":
             before = next(r for r in rows if r.visit == 0 and (r.dataset, r.task) == (row.dataset, row.task))
-            table.add_row(f"{row.dataset}/{row.task}", row.metric, f"{before.value:.3f}", f"{row.value:.3f}")
+            head = f"{row.dataset}/{row.task}"
+            trivial = best_trivial(rows, TaskKey.parse(head), "test")
+            cells = [marked(value, []) for value in (trivial, before.value)]
+            table.add_row(head, row.metric, *cells, marked(row.value, [trivial]))
     return table

@@ -63,11 +63,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_heads(options: argparse.Namespace) -> None:
     """Every class of the headline metrics, means of the others."""
-    from foundationx.core.types import MetricRow, Split, Task
+    from foundationx.apps.run.marks import marked
+    from foundationx.core.types import MetricRow, Split, Task, TaskKey
     from foundationx.core.workdir import write_metrics
     from foundationx.evaluation.checkpoint import evaluate_checkpoint
     from foundationx.evaluation.measure import details
     from foundationx.evaluation.statistic import MEAN
+    from foundationx.evaluation.trivial import EMPTY, TRIVIAL
 
     models = ("student", "teacher") if options.model == "both" else (options.model,)
     split: Split | Literal["all"] = "all" if options.split == "all" else Split(options.split)
@@ -81,8 +83,9 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
         exclude=options.exclude,
         allow_code=options.allow_code,
     )
+    answers = [name for name in (TRIVIAL, EMPTY) if any(row.model == name for row in rows)]
     table = Table(title=f"{options.checkpoint}, {options.split}")
-    for column in ("head", "metric", "class", "n", *models):
+    for column in ("head", "metric", "class", "n", *models, *answers):
         table.add_column(column)
     lines: dict[tuple[str, str, str], dict[str, MetricRow]] = {}
     heads, hidden = list(dict.fromkeys((row.dataset, row.task) for row in rows)), details()
@@ -92,8 +95,11 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
             lines.setdefault((f"{row.dataset}/{row.task}", row.metric, row.class_name), {})[row.model] = row
     for name, by_model in lines.items():
         counts = dict.fromkeys(str(row.n) for row in by_model.values())
-        values = [by_model[model].value if model in by_model else None for model in models]
-        table.add_row(*name, "/".join(counts), *("-" if value is None else f"{value:.4f}" for value in values))
+        values = {model: by_model[model].value if model in by_model else None for model in (*models, *answers)}
+        is_headline = name[1] == TaskKey.parse(name[0]).task.facts.headline
+        trivial = [values[answer] for answer in answers] if is_headline else []
+        cells = [marked(values[model], trivial, 4) for model in models] + [marked(values[a], [], 4) for a in answers]
+        table.add_row(*name, "/".join(counts), *cells)
     wide_console().print(table)
     if options.json:
         write_metrics(options.json, rows)

@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from rich.text import Text
+
 from foundationx.apps.run.excluded import write_quarantine
+from foundationx.apps.run.marks import marked
 from foundationx.core.errors import ConfigError, DiskError, nearest
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
@@ -21,6 +24,7 @@ from foundationx.evaluation.measure import is_headline, lower_is_better
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
 from foundationx.evaluation.thresholds import Thresholds
+from foundationx.evaluation.trivial import EMPTY, TRIVIAL, Trivial, run_trivial
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import export_backbone
 
@@ -63,11 +67,13 @@ class EvaluateAndReport(Hook):
     def __init__(self, trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress):
         self.trainer, self.data_module, self.folder, self.progress = trainer, data_module, folder, progress
         self.config = trainer.config.evaluate
+        self.trivial: Trivial = {}
 
     def on_start(self, plan: Plan, step: int) -> None:
         """The untrained model, on every split that will be reported; or the evaluation that a run was stopped in."""
         shutil.rmtree(self.folder.spill, ignore_errors=True)  # of an evaluation that was killed
         self.folder.keep_metrics(self.trainer.visit)
+        self.trivial = run_trivial(self.folder.root, self.data_module)
         self._note_best()
         if step == 0:
             splits = tuple(dict.fromkeys((self.config.during, *self.config.final)))
@@ -105,7 +111,14 @@ class EvaluateAndReport(Hook):
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
-                self.data_module, models, split, visit, self._show, thresholds=thresholds, spill=self.folder.spill
+                self.data_module,
+                models,
+                split,
+                visit,
+                self._show,
+                thresholds=thresholds,
+                spill=self.folder.spill,
+                trivial=self.trivial,
             )
             thresholds = evaluation.thresholds
             self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
@@ -200,12 +213,17 @@ def best_visits(
     return best
 
 
-def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: head, metric, value of each model."""
-    models = list(dict.fromkeys(row.model for row in rows))
-    table: dict[tuple[str, str], dict[str, str]] = {}
+def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str | Text]]]:
+    """Columns and rows: head, metric, value of each model; one that is no better than a trivial value is marked."""
+    answers = [name for name in (TRIVIAL, EMPTY) if any(row.model == name for row in rows)]
+    models = [*dict.fromkeys(row.model for row in rows if row.model not in answers), *answers]
+    table: dict[tuple[str, str], dict[str, float | None]] = {}
     for row in rows:
         if is_headline(row):
-            value = "-" if row.value is None else f"{row.value:.3f}"
-            table.setdefault((f"{row.dataset}/{row.task}", row.metric), {})[row.model] = value
-    return ["head", "metric", *models], [[*name, *(v.get(m, "-") for m in models)] for name, v in table.items()]
+            table.setdefault((f"{row.dataset}/{row.task}", row.metric), {})[row.model] = row.value
+    lines: list[list[str | Text]] = []
+    for name, values in table.items():
+        trivial = [values[answer] for answer in answers if answer in values]
+        cells = [marked(values.get(model), trivial if model not in answers else []) for model in models]
+        lines.append([*name, *cells])
+    return ["head", "metric", *models], lines

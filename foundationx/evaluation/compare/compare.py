@@ -22,6 +22,7 @@ from foundationx.evaluation.ranking import known_labels
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import read_with_thresholds
 from foundationx.evaluation.thresholds import DEFAULT_RULE
+from foundationx.evaluation.trivial import is_low, read_trivial, trivial_estimates
 
 SHOWN = 3
 """Names of images in a message."""
@@ -60,6 +61,8 @@ class Row:
         cells: One entry per run, None if the run has no such head or metric.
         lower_is_better: Whether the metric improves downwards.
         is_detail: Whether short tables leave the metric out.
+        trivial: Best value without looking at an image, by what the training annotations of the first run say that
+            kept it (``trivial.json``); None if no run did, or of other metrics than the headline's.
     """
 
     head: TaskKey
@@ -68,6 +71,11 @@ class Row:
     cells: tuple[Cell | None, ...]
     lower_is_better: bool
     is_detail: bool
+    trivial: float | None = None
+
+    def is_low(self, cell: Cell | None) -> bool:
+        """Whether a run's value is no better than the trivial one."""
+        return cell is not None and cell.value is not None and is_low(cell.value, [self.trivial])
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,22 @@ def compare(
         present = [(folder, head) for folder, head in zip(runs, heads, strict=True) if head is not None]
         check_same_test(present)
         estimates = [None if head is None else _estimates(head, repeats, seed) for head in heads]
+        trivial = _trivial(present)
         names = dict.fromkeys(name for of_run in estimates if of_run for name in of_run)
         for metric, class_name in names:
             cells = _cells((metric, class_name), heads, estimates)
-            rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden))
+            best = trivial.get((metric, class_name))
+            rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden, best))
     return Comparison(_names(runs), split.value, repeats, rows)
+
+
+def _trivial(heads: Sequence[tuple[Path, Predictions]]) -> dict[tuple[str, str], float]:
+    """Trivial values of a head by metric and class, from the first run that kept what they rest on."""
+    for folder, predictions in heads:
+        stored = read_trivial(folder)
+        if str(predictions.key) in stored:
+            return trivial_estimates(stored, predictions)
+    return {}
 
 
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from foundationx.core.errors import ConfigError, nearest
 from foundationx.evaluation.bootstrap import LEVEL
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.statistic import MEAN
+from foundationx.evaluation.trivial import mark
 
 SIGNIFICANT = 0.05
 """p values below this are marked."""
@@ -45,14 +46,14 @@ def chosen(comparison: Comparison, metrics: Collection[str] | None, everything: 
 def markdown(comparison: Comparison) -> str:
     """A markdown table: values with intervals, and for later runs the difference from the first and p."""
     first, *others = comparison.runs
-    columns = ["head", "metric", "class", "n", first]
+    columns = ["head", "metric", "class", "n", "trivial", first]
     for name in others:
         columns += [name, f"{name} - {first}", "p"]
     lines = [_line(columns), _line(["---"] * len(columns))]
     for row in comparison.rows:
-        cells = [str(row.head), metric_name(row), row.class_name, count(row), value(row.cells[0])]
+        cells = [str(row.head), metric_name(row), row.class_name, count(row), trivial(row), marked(row, row.cells[0])]
         for cell in row.cells[1:]:
-            cells += [value(cell), difference(cell), p_value(cell)]
+            cells += [marked(row, cell), difference(cell), p_value(cell)]
         lines.append(_line([text.replace("|", "\\|") for text in cells]))
     return "\n".join([*lines, "", note(comparison), ""])
 
@@ -71,6 +72,7 @@ def note(comparison: Comparison) -> str:
             f". Differences from {comparison.runs[0]}; p is DeLong's (by patient) for the AUROC of a class, else that "
             f"of the paired bootstrap; * marks p < {SIGNIFICANT}. No correction for the number of tests"
         )
+    text += ". Trivial: what the training annotations say without an image"
     return text + ". Higher is better unless the metric is marked (lower)."
 
 
@@ -82,16 +84,20 @@ def as_csv(comparison: Comparison) -> str:
         for run, cell in zip(comparison.runs, row.cells, strict=True):
             if cell is not None:
                 values = [getattr(cell, name) for name in names]
-                rows.append([row.head.dataset, row.head.task.value, row.metric, row.class_name, run, *values])
-    return csv_text(["dataset", "task", "metric", "class", "run", *names], rows)
+                name = [row.head.dataset, row.head.task.value, row.metric, row.class_name, run]
+                rows.append([*name, *values, row.trivial])
+    return csv_text(["dataset", "task", "metric", "class", "run", *names, "trivial"], rows)
 
 
 def latex(comparison: Comparison) -> str:
-    """A ``tabular`` for booktabs: a line per metric, a column per run; a star marks p below 0.05."""
+    """A ``tabular`` for booktabs and xcolor: a line per metric, a column per run, the trivial value before them.
+
+    A star marks p below 0.05, red a value that is no better than the trivial one.
+    """
     lines = [
-        rf"\begin{{tabular}}{{lll{'c' * len(comparison.runs)}}}",
+        rf"\begin{{tabular}}{{lllc{'c' * len(comparison.runs)}}}",
         r"\toprule",
-        " & ".join(["head", "metric", "class", *(escape(name) for name in comparison.runs)]) + r" \\",
+        " & ".join(["head", "metric", "class", "trivial", *(escape(name) for name in comparison.runs)]) + r" \\",
     ]
     head = None
     for row in comparison.rows:
@@ -100,14 +106,15 @@ def latex(comparison: Comparison) -> str:
         title = "" if row.head == head else escape(str(row.head))
         head = row.head
         metric = escape(row.metric) + (r" $\downarrow$" if row.lower_is_better else "")
-        cells = [_latex_cell(cell) for cell in row.cells]
-        lines.append(" & ".join([title, metric, escape(row.class_name), *cells]) + r" \\")
+        cells = [_latex_cell(row, cell) for cell in row.cells]
+        lines.append(" & ".join([title, metric, escape(row.class_name), trivial(row), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {note(comparison)}", ""])
 
 
-def _latex_cell(cell: Cell | None) -> str:
+def _latex_cell(row: Row, cell: Cell | None) -> str:
     star = "$^{*}$" if cell is not None and is_significant(cell) else ""
-    return value(cell) + star
+    text = rf"\textcolor{{red}}{{{value(cell)}}}" if row.is_low(cell) else value(cell)
+    return text + star
 
 
 def escape(text: str) -> str:
@@ -132,6 +139,16 @@ def value(cell: Cell | None) -> str:
         return "-"
     text = f"{cell.value:.{DIGITS}f}"
     return text if cell.low is None else f"{text} [{cell.low:.{DIGITS}f}, {cell.high:.{DIGITS}f}]"
+
+
+def trivial(row: Row) -> str:
+    """The value without looking at the images."""
+    return "-" if row.trivial is None else f"{row.trivial:.{DIGITS}f}"
+
+
+def marked(row: Row, cell: Cell | None) -> str:
+    """Value and interval; with words if it is no better than the trivial value."""
+    return mark(value(cell)) if row.is_low(cell) else value(cell)
 
 
 def difference(cell: Cell | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from foundationx.core.types import Example, MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.tasks.definition import task_of
+from foundationx.evaluation.trivial import EMPTY, TRIVIAL, best_trivial
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Facts:
         datasets: Rows of datasets.json.
         patients: Split by patient.
         log: Rows of the training log.
-        metrics: All metric rows.
+        metrics: All metric rows of models.
+        trivial_rows: Those of trivial answers.
         curves: ROC curves by head.
         examples: By head: class names, model, examples.
         bad: What was skipped.
@@ -53,6 +54,7 @@ class Facts:
     patients: dict[str, str]
     log: list[dict[str, Any]]
     metrics: list[MetricRow]
+    trivial_rows: list[MetricRow]
     curves: dict[str, Any]
     examples: dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]
     bad: list[dict[str, Any]]
@@ -129,22 +131,22 @@ class Facts:
         return rows[-1].value if rows else None
 
     def trivial(self, key: TaskKey, split: str) -> float | None:
-        """What the headline metric would be without looking: guessing, no boxes, empty masks."""
-        name = f"{key.task.facts.headline} empty"
-        rows = [row for row in self.rows(key, name, split=split) if row.class_name == "mean"]
-        return task_of(key.task).chance(rows[-1].value if rows else None)
+        """What the headline metric is without looking: the best of prior, mean box, mean mask and empty mask."""
+        return best_trivial(self.trivial_rows, key, split)
 
 
 def read_facts(folder: Path) -> Facts:
     """Reads a work directory."""
     work = WorkDir(folder)
+    rows = work.read_metrics()
     return Facts(
         run=work.read_json("run.json", {}),
         plan=work.read_json("plan.json", {}),
         datasets=work.read_json("datasets.json", []),
         patients=work.read_json("splits.json", {}),
         log=work.read_log(),
-        metrics=work.read_metrics(),
+        metrics=[row for row in rows if row.model not in (TRIVIAL, EMPTY)],
+        trivial_rows=[row for row in rows if row.model in (TRIVIAL, EMPTY)],
         curves=work.read_json("curves.json", {}),
         examples=work.read_examples(),
         bad=work.read_json("bad_samples.json", []),

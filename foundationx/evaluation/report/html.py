@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from foundationx.core.types import TaskKey
-
-DIGITS = 3
-"""Decimals of a metric; values that look equal count as equal."""
+from foundationx.evaluation.trivial import DIGITS
 
 
 def head_of(key: TaskKey) -> str:

@@ -12,8 +12,9 @@ from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, Split, TaskKey
 from foundationx.evaluation.report import charts, data
 from foundationx.evaluation.report.facts import Facts
-from foundationx.evaluation.report.html import DIGITS, details, head_of, rounded, section, table_of
+from foundationx.evaluation.report.html import details, head_of, rounded, section, table_of
 from foundationx.evaluation.report.pictures import picture
+from foundationx.evaluation.trivial import EMPTY, TRIVIAL, is_low
 from foundationx.tasks.definition import task_of
 from foundationx.tasks.drawing import ClassSummary
 
@@ -83,9 +84,9 @@ def _headline(facts: Facts) -> str:
     keys = "".join(f"<span class='key {kind}'></span> {kind} " for kind in map(escape, models))
     note = (
         f"Mean over classes on the <b>{escape(split)}</b> split, after the last evaluation. "
-        "Trivial (the dark mark): guessing for AUROC, no box for AP, empty masks for Dice, "
-        "no difference between images for margin. "
-        "<span class='low'>Red</span>: no better than that."
+        "Trivial (the dark mark): what the training annotations say of an image that nobody looks at: the prior of "
+        "every class, the mean box, the mean mask or the empty mask, whichever is better; for margin, no difference "
+        "between images. <span class='low'>Red</span>: no better than that."
     )
     table = (
         f"<p class='quiet'>{note}</p><table class='headline'><tr>{head}<th class='keys'>{keys}</th></tr>{lines}</table>"
@@ -107,7 +108,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str) -> str:
     images = facts.images_of(key, split)
     numbers = _cell("-" if images is None else f"{images:,}") + _cell(rounded(trivial)) + _cell(rounded(before))
     for value in trained.values():
-        low = value is not None and trivial is not None and round(value, DIGITS) <= round(trivial, DIGITS)
+        low = value is not None and is_low(value, [trivial])
         numbers += _cell(f"<span class='low'>{rounded(value)}</span>" if low else rounded(value))
     name = f"<td>{head_of(key)}</td><td>{escape(metric)}</td>"
     return f"<tr>{name}{numbers}<td class='bars'><div>{bars}{mark}</div></td></tr>"
@@ -128,7 +129,11 @@ def _all_metrics(facts: Facts, split: str) -> str:
             group = (row.dataset, row.task, row.metric, row.class_name)
             values.setdefault(group, {})["untrained" if row.visit == 0 else row.model] = row.value
             counts[group] = row.n
-    models = ("untrained", *facts.models)
+    for row in facts.trivial_rows:
+        group = (row.dataset, row.task, row.metric, row.class_name)
+        if row.split == split and row.visit == last and group in values:
+            values[group][row.model] = row.value
+    models = ("untrained", *facts.models, TRIVIAL, EMPTY)
     table = (
         [f"{dataset} {task}", metric, name, f"{counts[dataset, task, metric, name]:,}"]
         + [rounded(by_model.get(model)) for model in models]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch
-from foundationx.tasks.classification import draw, record
+from foundationx.tasks.classification import draw, record, trivial
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
@@ -20,6 +23,7 @@ class ClassificationTask(TaskDefinition):
     noun = "image label"
     headline = "AUROC"
     shares_head = True
+    chance = 0.5
     legend = "Filled dot: present, ring: absent, no dot: unknown; bar: probability."
 
     def trunk_groups(self) -> Mapping[str, str]:
@@ -54,9 +58,21 @@ class ClassificationTask(TaskDefinition):
         """Present classes, then the most likely ones."""
         return draw.findings(example, classes)
 
-    def chance(self, empty: float | None) -> float | None:
-        """AUROC of guessing."""
-        return 0.5
+    def learn_trivial(
+        self, labels: np.ndarray, batches: Iterable[Any], classes: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The prior of every class."""
+        return trivial.learn(labels, classes)
+
+    def trivial_answers(
+        self,
+        learned: Mapping[str, Mapping[str, Any]],
+        classes: Sequence[str],
+        images: int,
+        truth: Mapping[str, Recorded],
+    ) -> dict[str, dict[str, Recorded]]:
+        """The prior."""
+        return {"trivial": trivial.answer(learned, classes, images)}
 
     def describe(
         self,

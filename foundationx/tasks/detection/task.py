@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import ReferenceSize
 from foundationx.tasks.definition import SourceImage, TaskDefinition
-from foundationx.tasks.detection import draw, record
+from foundationx.tasks.detection import draw, record, trivial
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
@@ -114,6 +114,24 @@ class DetectionTask(TaskDefinition):
     def findings(self, example: DetectionExample, classes: Sequence[str]) -> list[ClassSummary]:
         """Number of true and predicted boxes of each class."""
         return draw.findings(example, classes)
+
+    def learn_trivial(
+        self, labels: np.ndarray, batches: Iterable[Any], classes: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The mean training box of every class."""
+        return trivial.learn(batches, classes)
+
+    def trivial_answers(
+        self,
+        learned: Mapping[str, Mapping[str, Any]],
+        classes: Sequence[str],
+        images: int,
+        truth: Mapping[str, Recorded],
+    ) -> dict[str, dict[str, Recorded]]:
+        """The mean training box."""
+        sizes = truth["sizes"]
+        assert isinstance(sizes, np.ndarray)
+        return {"trivial": trivial.answer(learned, classes, sizes)} if learned else {}
 
     def describe(
         self,

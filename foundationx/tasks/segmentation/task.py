@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundationx.core.arrays import Recorded
+from foundationx.core.arrays import Masks, Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import MaskPart, ReferenceSize, Task
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
-from foundationx.tasks.segmentation import draw, record, target
+from foundationx.tasks.segmentation import draw, record, target, trivial
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
 
@@ -123,9 +123,24 @@ class SegmentationTask(TaskDefinition):
         """Dice of each class that is drawn."""
         return draw.findings(example, classes)
 
-    def chance(self, empty: float | None) -> float | None:
-        """Dice of predicting nothing."""
-        return empty
+    def learn_trivial(
+        self, labels: np.ndarray, batches: Iterable[Any], classes: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The mean training mask of every class."""
+        return trivial.learn(batches, classes)
+
+    def trivial_answers(
+        self,
+        learned: Mapping[str, Mapping[str, Any]],
+        classes: Sequence[str],
+        images: int,
+        truth: Mapping[str, Recorded],
+    ) -> dict[str, dict[str, Recorded]]:
+        """The mean training mask, and empty masks."""
+        true = truth["true_masks"]
+        assert isinstance(true, Masks)
+        answers = {"trivial": trivial.answer(learned, classes, true.sizes)} if learned else {}
+        return answers | {"empty": trivial.nothing(classes, true.sizes)}
 
     def describe(
         self,

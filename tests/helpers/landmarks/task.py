@@ -112,9 +112,6 @@ class LandmarksTask(TaskDefinition):
             for k, name in enumerate(classes)
         ]
 
-    def chance(self, empty: float | None) -> None:
-        return None
-
     def describe(
         self, prediction: LandmarksPrediction, classes, size, thresholds, overlay, head
     ) -> list[dict[str, Any]]:

@@ -1,0 +1,175 @@
+"""Trivial rows: what the headline metric is if nobody looks at the images. A head below them has learned nothing.
+
+Labels get the prior of every class, boxes the mean training box, masks the mean training mask and, as ``empty``, no
+mask at all. All of it is learned from annotations of the training split alone, kept by class name in ``trivial.json``,
+and scored on the same images by the same metrics as the heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundationx.core.types import Batch, MetricRow, Split, TaskKey
+from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import DataModule
+from foundationx.data.loader import AGAIN, in_order, make_loader, read_all
+from foundationx.evaluation.measure import METRICS, lower_is_better, rows_of
+from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.statistic import MEAN, Statistic
+from foundationx.tasks.definition import task_of
+
+FILE = "trivial.json"
+"""File of a work directory: head -> class -> what is known of it."""
+
+TRIVIAL, EMPTY = "trivial", "empty"
+"""Names of the two, where models are named."""
+
+DIGITS = 3
+"""Decimals of a metric in tables; values that look equal count as equal."""
+
+NOT_ABOVE = "<= trivial"
+"""Beside a value that is no better than a trivial one, if colours are not seen."""
+
+IMAGES = 200
+"""Training images of a head that are read at most, evenly spaced: boxes and masks are means over them."""
+
+Trivial = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Head -> class -> what is known of it without an image."""
+
+
+def learn_trivial(data_module: DataModule, keys: Iterable[TaskKey] | None = None) -> dict[str, dict[str, Any]]:
+    """What the training annotations of each head say of an image that nobody has seen.
+
+    Args:
+        data_module: Datasets of the run.
+        keys: Heads to learn; all annotated ones by default. Those without training images are left out.
+    """
+    learned = {}
+    for key in data_module.annotations if keys is None else keys:
+        chosen = data_module.indices[key][Split.TRAIN]
+        if key.task.facts.needs_annotations and len(chosen):
+            table = data_module.annotations[key]
+            labels = np.asarray(table.labels)[chosen]
+            by_class = task_of(key.task).learn_trivial(labels, _batches(data_module, key, chosen), table.classes)
+            if by_class:
+                learned[str(key)] = by_class
+    return learned
+
+
+def _batches(data_module: DataModule, key: TaskKey, chosen: np.ndarray) -> Iterator[Batch]:
+    """Some training images with their targets, as evaluation sees them; those that cannot be read are passed over."""
+    some = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), IMAGES)).astype(int))]
+    batches = in_order(key, some, data_module.config.runtime.eval_batch_size)
+    loader = make_loader(
+        data_module.evaluation(Split.TRAIN), batches, data_module.config.runtime.workers, pin_memory=False
+    )
+    for batch in read_all(loader, "evaluation", AGAIN):
+        if isinstance(batch, Batch):
+            yield batch
+
+
+def run_trivial(folder: Path, data_module: DataModule) -> dict[str, dict[str, Any]]:
+    """What a work directory holds of :func:`learn_trivial`; what is missing is learned and added."""
+    stored: dict[str, dict[str, Any]] = read_trivial(folder)
+    missing = [key for key in data_module.annotations if str(key) not in stored]
+    learned = learn_trivial(data_module, missing)
+    keep_trivial(folder, learned)
+    return stored | learned
+
+
+def keep_trivial(folder: Path, trivial: Trivial) -> None:
+    """Adds to what a folder holds. Raises DiskError."""
+    if trivial:
+        WorkDir(folder).write_json(FILE, read_trivial(folder) | dict(trivial))
+
+
+def read_trivial(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a work directory holds; empty if there is none."""
+    stored: dict[str, dict[str, Any]] = WorkDir(folder).read_json(FILE, {})
+    return stored
+
+
+def trivial_predictions(trivial: Trivial, predictions: Predictions) -> list[Predictions]:
+    """What is predicted without looking, for the images of a model's predictions.
+
+    Args:
+        trivial: Of all heads.
+        predictions: Of any model of the head; its truth is that of the result.
+    """
+    learned = trivial.get(str(predictions.key), {})
+    task = task_of(predictions.key.task)
+    answers = task.trivial_answers(learned, predictions.classes, len(predictions), predictions.recorded)
+    return [
+        replace(predictions, model=name, recorded={**predictions.recorded, **recorded}, thresholds={})
+        for name, recorded in answers.items()
+    ]
+
+
+def trivial_rows(trivial: Trivial, predictions: Predictions) -> list[MetricRow]:
+    """Rows of the head's headline metric, and of those computed with it."""
+    return [
+        row
+        for answered in trivial_predictions(trivial, predictions)
+        for row in rows_of(answered, headline_statistics(answered))
+    ]
+
+
+def trivial_estimates(trivial: Trivial, predictions: Predictions) -> dict[tuple[str, str], float]:
+    """The best trivial value by metric and class, of those metrics that improve upwards."""
+    best: dict[tuple[str, str], float] = {}
+    downwards = lower_is_better()
+    for row in trivial_rows(trivial, predictions):
+        if row.value is not None and row.metric not in downwards:
+            name = (row.metric, row.class_name)
+            best[name] = max(row.value, best.get(name, row.value))
+    return best
+
+
+def headline_statistics(predictions: Predictions) -> list[Statistic]:
+    """Statistics of the file of ``metrics/`` that holds the headline metric; none if no file does."""
+    headline = predictions.key.task.facts.headline
+    for module in METRICS.all().values():
+        if all(name in predictions.recorded for name in module.NEEDS):
+            found: list[Statistic] = module.statistics(predictions)
+            if any(statistic.metric == headline for statistic in found):
+                return found
+    return []
+
+
+def is_low(value: float, trivial: Iterable[float | None]) -> bool:
+    """Whether a value is no better than a trivial one, as both are written in tables."""
+    return any(other is not None and round(value, DIGITS) <= round(other, DIGITS) for other in trivial)
+
+
+def mark(text: str) -> str:
+    """A value's text with the words that tell that it is no better than a trivial one."""
+    return f"{text} {NOT_ABOVE}"
+
+
+def best_trivial(rows: Iterable[MetricRow], key: TaskKey, split: str) -> float | None:
+    """The better of a head's trivial values of its headline metric, mean over classes; else the task's chance.
+
+    Args:
+        rows: Rows of any heads and models.
+        key: The head.
+        split: Split of the values.
+    """
+    values = trivial_values(rows, key, split).values()
+    return max(values, default=key.task.facts.chance)
+
+
+def trivial_values(rows: Iterable[MetricRow], key: TaskKey, split: str) -> dict[str, float]:
+    """The newest defined value of a head's headline metric by name: ``trivial``, ``empty``."""
+    wanted = (key.dataset, key.task.value, key.task.facts.headline, MEAN, split)
+    return {
+        row.model: row.value
+        for row in sorted(rows, key=lambda row: row.visit)
+        if (row.dataset, row.task, row.metric, row.class_name, row.split) == wanted
+        and row.model in (TRIVIAL, EMPTY)
+        and row.value is not None
+    }
