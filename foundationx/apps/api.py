@@ -217,33 +217,35 @@ def train(
     work_dir: PathLike | None = None,
     *,
     changes: Mapping[str, Any] | None = None,
-    resume: bool = False,
+    resume: Literal["auto", "changed", "never"] = "auto",
 ) -> Path:
-    """Trains, evaluates, reports and exports, as ``foundationx train`` does.
+    """Trains, evaluates, reports and exports, as ``foundationx train`` does: it begins, or goes on.
 
     Args:
         config: Configuration file, or the configuration itself.
         data_root: Folder that holds the datasets.
         work_dir: Folder that the run writes to; ``work_dirs/NAME`` by default.
         changes: Values laid over a configuration file, such as ``{"schedule.cycles": 2}``.
-        resume: Continue from the newest checkpoint of ``work_dir``.
+        resume: What to do if ``work_dir`` holds a run: ``auto`` goes on with this very run and refuses another
+            configuration, ``changed`` takes changed keys over from here, ``never`` refuses the folder.
 
     Returns:
         The work directory, for :func:`load` and :func:`evaluate`.
 
     Raises:
-        KeyboardInterrupt: Training was stopped by a signal. A checkpoint is saved; ``resume=True`` continues.
+        KeyboardInterrupt: Training was stopped by a signal. A checkpoint is saved; the same call goes on.
         FoundationXError: The configuration, the data or the disk has to be corrected.
     """
     from foundationx.apps.run.train import train as run_training
+    from foundationx.engine.resume import Resume
 
     file = find_config(config) if isinstance(config, str | Path) else None
     if file is None and changes:
         raise ConfigError("changes", "given without a configuration file", "a file", "change the configuration itself")
     checked = load_config(file, dict(changes or {})) if file is not None else _checked(config)
     folder = Path(work_dir) if work_dir is not None else Path("work_dirs") / checked.name
-    if not run_training(checked, Path(data_root), folder, config_file=file, resume=resume):
-        raise KeyboardInterrupt(f"training stopped, everything is saved; continue with resume=True ({folder})")
+    if not run_training(checked, Path(data_root), folder, config_file=file, resume=Resume(resume)):
+        raise KeyboardInterrupt(f"training stopped, everything is saved in {folder}; the same call goes on")
     return folder
 
 

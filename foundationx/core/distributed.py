@@ -1,7 +1,8 @@
 """Data-parallel training: several processes (ranks) train one model, each on its share of every batch.
 
 Without a launcher there is one rank and nothing is communicated: the same code runs, bit for bit. Launchers are
-``torchrun`` and Slurm (through mmengine). Tensors on the CPU are sent by gloo, those on CUDA by NCCL.
+``torchrun`` (and whatever else sets its variables) and Slurm's ``srun``. Tensors on the CPU are sent by gloo, those on
+CUDA by NCCL. A rank is a process that has joined the group: no environment variable alone makes one.
 
 Every function that communicates is called by all ranks in the same order.
 """
@@ -11,21 +12,55 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch._C._distributed_c10d import Store, TCPStore
 
 from foundationx.core.errors import FoundationXError
 
 TIMEOUT = datetime.timedelta(hours=6)
-"""How long ranks wait for the main process, which evaluates. A launcher notices a rank that ends at once."""
+"""How long a message waits for the other ranks. A launcher notices a rank that ends at once."""
+
+NAMED_AFTER, GIVEN_UP_AFTER = 60.0, 600.0
+"""Seconds after which missing processes of the job are named, and after which they are no longer waited for."""
 
 
 class RankError(FoundationXError):
     """Another process of the job has failed or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a launcher says of this process.
+
+    Attributes:
+        launcher: ``torchrun`` or ``Slurm``.
+        rank: Number of the process, from 0.
+        size: Number of processes.
+        address: Host at which they meet.
+        port: Port there.
+    """
+
+    launcher: str
+    rank: int
+    size: int
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"process {self.rank} of {self.size} ({self.launcher})"
+
+
+_last_rank = 0  # of the group that this process has joined last
 
 
 def world_size() -> int:
@@ -34,62 +69,154 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this rank, from 0.
+    """Number of this rank, from 0; after the group has ended, that which it had.
 
-    Outside of :func:`init_process_group` it is that of the launcher's environment if this process will join a group.
-    A process that joins none is the first of one, whatever variables are left over from another launcher.
+    A process that has joined no group is the first of one, whatever variables a launcher has set or left over.
     """
-    if world_size() > 1:
-        return dist.get_rank()
-    launcher = _launcher()
-    return 0 if launcher is None else _number({"pytorch": "RANK", "slurm": "SLURM_PROCID"}[launcher], 0)
+    return dist.get_rank() if world_size() > 1 else _last_rank
 
 
 def is_main_process() -> bool:
-    """Whether this is the rank that writes files, evaluates and prints."""
+    """Whether this is the rank that writes files and prints."""
     return rank() == 0
 
 
 def local_rank() -> int:
     """Number of this rank on its machine, which is the number of its CUDA device."""
-    return _number("LOCAL_RANK", 0)
+    return _number("LOCAL_RANK", _number("SLURM_LOCALID", 0))
 
 
 @contextlib.contextmanager
 def init_process_group() -> Iterator[None]:
-    """Joins the process group of the launcher's job and leaves it at the end; without a launcher there is none."""
-    launcher = _launcher()
-    if launcher is None and world_size() == 1:
-        _say_if_alone()
-    if launcher is None or world_size() > 1:
+    """Joins the process group of the launcher's job and leaves it at the end; without a launcher there is none.
+
+    Raises:
+        RankError: Other processes of the job have not come.
+    """
+    global _last_rank
+    if world_size() > 1:  # whoever runs us has joined: Ray Train, a Runner
         yield
         return
-    if torch.cuda.is_available():
-        from foundationx.core.openmmlab import init_dist
-
-        init_dist(launcher, backend="cpu:gloo,cuda:nccl", timeout=TIMEOUT.total_seconds())
-    else:
-        dist.init_process_group("gloo", timeout=TIMEOUT)
+    _last_rank = 0
+    place = _place()
+    if place is None:
+        _print_if_alone()
+        yield
+        return
+    _join(place)
+    _last_rank = place.rank
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
-def _launcher() -> str | None:
-    """The launcher whose group this process will join; None if it trains alone."""
-    if _number("WORLD_SIZE", 1) > 1 and _number("RANK", -1) >= 0:
-        return "pytorch"
-    if _number("SLURM_NTASKS", 1) > 1 and _number("SLURM_PROCID", -1) >= 0 and torch.cuda.is_available():
-        return "slurm"
+def _place() -> Place | None:
+    """This process's place in the group that it will join; None if it trains alone."""
+    size, number = _number("WORLD_SIZE", 1), _number("RANK", -1)
+    address = os.environ.get("MASTER_ADDR", "").strip()
+    if size > 1 and number >= 0 and address:
+        return Place("torchrun", number, size, address, _number("MASTER_PORT", 29500))
+    size, number = _slurm_tasks(), _number("SLURM_PROCID", -1)
+    address = address or first_host(os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", ""))
+    if size > 1 and number >= 0 and address:
+        job = 31 * _number("SLURM_JOB_ID", 0) + _number("SLURM_STEP_ID", 0)
+        return Place("Slurm", number, size, address, _number("MASTER_PORT", 20000 + job % 20000))
     return None
 
 
-def _say_if_alone() -> None:
+def _slurm_tasks() -> int:
+    """Tasks of the step of ``srun`` that this process belongs to; 1 in a batch script, whatever its job asks for."""
+    is_batch_script = _number("SLURM_JOB_ID", 0) > 0 and not os.environ.get("SLURM_STEP_NODELIST")
+    return _number("SLURM_STEP_NUM_TASKS", 1 if is_batch_script else _number("SLURM_NTASKS", 1))
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a list as Slurm writes it, such as ``gpu[07-09,12],login1``."""
+    return re.sub(r"\[(\w+).*", r"\1", nodes.partition(",")[0].strip())
+
+
+def _print_if_alone() -> None:
     """Names variables of a launcher that this process does not follow: it is the first process of one."""
     others = [f"{name}={os.environ[name]}" for name in ("RANK", "SLURM_PROCID") if _number(name, 0) > 0]
+    others += [f"{name}={os.environ[name]}" for name in ("WORLD_SIZE", "SLURM_NTASKS") if _number(name, 1) > 1]
     if others:
         print(f"{', '.join(others)} is set, but there is no group to join: this process trains alone", flush=True)
+
+
+def _join(place: Place) -> None:
+    """Joins the group. Raises RankError."""
+    store = _open_store(place)
+    wait_for_all(store, place)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    store.set_timeout(TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_launcher()
+
+
+def _open_store(place: Place) -> Store:
+    """The store at which the processes meet: that of torchrun, or one that the first process opens."""
+    is_first = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    begun = time.monotonic()
+    while True:
+        try:
+            return TCPStore(
+                place.address,
+                place.port,
+                place.size,
+                is_first,
+                timeout=datetime.timedelta(seconds=NAMED_AFTER),
+                wait_for_workers=False,
+            )
+        except RuntimeError as error:
+            where = f"{place.address}:{place.port}"
+            if is_first:
+                found = f"cannot listen at {where}: {' '.join(str(error).split())[:200]}"
+                raise RankError(str(place), found, "a free port", "set MASTER_PORT to another one") from error
+            _still_missing(place, f"process 0 ({where})", time.monotonic() - begun)
+
+
+def wait_for_all(store: Store, place: Place) -> None:
+    """Returns when every process of the job has come to the store; missing ones are named on the way.
+
+    Raises:
+        RankError: Some have not come.
+    """
+    store.set(f"foundationx/{place.rank}", "here")
+    missing = list(range(place.size))
+    begun, next_line = time.monotonic(), min(5.0, NAMED_AFTER)
+    while missing := [number for number in missing if not store.check([f"foundationx/{number}"])]:
+        waited = time.monotonic() - begun
+        if waited >= next_line:
+            next_line = NAMED_AFTER * (1 + waited // NAMED_AFTER)
+            _still_missing(place, f"process {', '.join(map(str, missing))}", waited)
+        time.sleep(0.1)
+
+
+def _still_missing(place: Place, missing: str, waited: float) -> None:
+    """Names processes that have not come. Raises RankError if it is too late."""
+    if waited >= GIVEN_UP_AFTER:
+        found = f"{missing} has not come within {waited / 60:.0f} minutes"
+        variables = "RANK and WORLD_SIZE" if place.launcher == "torchrun" else "SLURM_NTASKS and SLURM_STEP_NUM_TASKS"
+        fix = f"start all processes of the job at the same time; for a process of its own unset {variables}"
+        raise RankError(str(place), found, f"{place.size} processes", fix)
+    where = f"{place.address}:{place.port}"
+    print(f"{place} has waited {waited:.0f} s at {where} for {missing}", flush=True)
+
+
+def _end_with_launcher() -> None:
+    """Stops this process as SIGTERM does when its launcher has died: whoever starts the command again finds no rest."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()
 
 
 def _number(variable: str, default: int) -> int:
@@ -108,7 +235,25 @@ def _number(variable: str, default: int) -> int:
         raise RankError(f"environment variable {variable}", f"is {text!r}", "a number", fix) from error
 
 
-def mean_count(number: Tensor) -> Tensor:
+_ahead: Callable[[], Mapping[str, float]] | None = None  # gives the totals of this step; waits for them
+
+
+@contextlib.contextmanager
+def known_totals(wait: Callable[[], Mapping[str, float]]) -> Iterator[None]:
+    """Inside, :func:`mean_count` takes totals over ranks that were sent ahead.
+
+    Args:
+        wait: Gives the totals by name, when they have come; it may raise. It is called before any other message.
+    """
+    global _ahead
+    _ahead = wait
+    try:
+        yield
+    finally:
+        _ahead = None
+
+
+def mean_count(number: Tensor, name: str | None = None) -> Tensor:
     """Number of entries per rank: their sum over all ranks, at least 1, divided by the number of ranks.
 
     A loss that each rank divides by this is, averaged over ranks, the mean over all entries: as if one process had
@@ -116,94 +261,87 @@ def mean_count(number: Tensor) -> Tensor:
 
     Args:
         number: Entries of this rank, ().
+        name: Name under which the head has counted the same entries ahead (``Head.counts``); without one, or if it
+            has not, a message of its own is sent.
     """
     if world_size() == 1:
         return number.clamp(min=1)
+    if name is not None and _ahead is not None and name in (totals := _ahead()):
+        return number.new_full((), max(1.0, totals[name]) / world_size(), dtype=torch.float32)
     total = number.to(torch.float32)
     _reduce(total, dist.ReduceOp.SUM)
     return total.clamp(min=1) / world_size()
 
 
-def batch_share(images: int, device: torch.device) -> Tensor | float:
+def batch_share(images: int, device: torch.device, name: str | None = None) -> Tensor | float:
     """Factor on the mean over this rank's images that makes the mean over ranks the mean over all images.
 
     Args:
         images: Number of images of this rank.
         device: Device of the factor.
+        name: As of :func:`mean_count`.
     """
     if world_size() == 1:
         return 1.0
-    return images / mean_count(torch.tensor(float(images), device=device))
+    return images / mean_count(torch.tensor(float(images), device=device), name)
 
 
-def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum over ranks, differentiable: the values of each rank receive their gradient."""
-    return values if world_size() == 1 else _Summed.apply(values)
+def all_reduce_sum(*values: Tensor) -> tuple[Tensor, ...]:
+    """The sums over ranks of any tensors, in one message.
 
-
-def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
-    """Averages tensors over ranks in place, with one message per data type."""
-    if world_size() == 1 or not tensors:
-        return
-    by_type: dict[torch.dtype, list[Tensor]] = {}
-    for tensor in tensors:
-        by_type.setdefault(tensor.dtype, []).append(tensor)
-    for group in by_type.values():
-        flat = torch.cat([tensor.reshape(-1) for tensor in group])
-        _reduce(flat, dist.ReduceOp.SUM)
-        flat /= world_size()
-        parts = flat.split([tensor.numel() for tensor in group])
-        for tensor, part in zip(group, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
-
-
-def all_reduce_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Averages gradients over ranks; a parameter without gradient on some ranks counts as 0 there.
-
-    A parameter without gradient on every rank keeps none, so that the optimizer skips it.
+    Differentiable if whatever is computed from them is the same on all ranks, as a loss of all images is: the values
+    of each rank then receive the gradient of the mean over ranks without another message.
     """
     if world_size() == 1:
-        return
-    used = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8)
-    _reduce(used, dist.ReduceOp.MAX)
-    shared = [parameter for parameter, is_used in zip(parameters, used.tolist(), strict=True) if is_used]
-    for parameter in shared:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    all_reduce_mean_([parameter.grad for parameter in shared if parameter.grad is not None])
+        return values
+    packed = _Summed.apply(torch.cat([value.reshape(-1).float() for value in values]))
+    parts = packed.split([value.numel() for value in values])
+    return tuple(part.view_as(value).to(value.dtype) for part, value in zip(parts, values, strict=True))
 
 
-def all_reduce_all_on_device(flag: Tensor) -> Tensor:
-    """Whether a flag () is true on all ranks; without a host-device sync."""
-    if world_size() == 1:
-        return flag
-    value = flag.to(torch.float32)
-    _reduce(value, dist.ReduceOp.MIN)
-    return value > 0
+def start_sum(values: Tensor) -> Callable[[], Tensor]:
+    """Begins to add values over ranks; the function returned waits for the sums.
+
+    Args:
+        values: Values on the host, (N,).
+    """
+    try:
+        work = dist.all_reduce(values, async_op=True)
+    except RuntimeError as error:
+        raise _lost(error) from error
+
+    def wait() -> Tensor:
+        try:
+            work.wait()
+        except RuntimeError as error:
+            raise _lost(error) from error
+        return values
+
+    return wait
 
 
-def all_reduce_any_on_device(flags: Tensor) -> Tensor:
-    """Which flags are true on any rank; without a host-device sync."""
-    if world_size() == 1:
-        return flags
-    values = flags.to(torch.float32)
-    _reduce(values, dist.ReduceOp.MAX)
-    return values > 0
+@contextlib.contextmanager
+def noticing_losses() -> Iterator[None]:
+    """Errors of a message that another part of torch has sent become ours.
 
-
-def all_reduce_any_on_host(*flags: bool) -> tuple[bool, ...]:
-    """Which flags of the host are true on any rank."""
-    if world_size() == 1:
-        return flags
-    values = torch.tensor(flags, dtype=torch.uint8)
-    _reduce(values, dist.ReduceOp.MAX)
-    return tuple(map(bool, values.tolist()))
+    Raises:
+        RankError: Another process of the job was lost.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        words = ("gloo", "NCCL", "ProcessGroup", "Connection", "connection", "c10d")
+        if world_size() > 1 and any(word in str(error) for word in words):
+            raise _lost(error) from error
+        raise
 
 
 def all_gather_object(value: Any) -> list[Any]:
     """The value of each rank, in order. For small objects: they are pickled."""
     if world_size() == 1:
         return [value]
+    if _ahead is not None:
+        _ahead()
     values: list[Any] = [None] * world_size()
     try:
         dist.all_gather_object(values, value)
@@ -213,6 +351,8 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def _reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
+    if _ahead is not None:
+        _ahead()
     try:
         dist.all_reduce(tensor, operation)
     except RuntimeError as error:
@@ -221,12 +361,12 @@ def _reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
 
 def _lost(error: RuntimeError) -> RankError:
     reason = " ".join(str(error).split())[:200]
-    fix = "look at the messages of the other processes, then continue with --resume"
+    fix = "look at the messages of the other processes, then start the same command again: it goes on"
     return RankError(f"process {rank()} of {world_size()}", f"lost another process of the job ({reason})", fix=fix)
 
 
 class _Summed(torch.autograd.Function):
-    """All-reduce whose gradient is all-reduced too: every rank's loss depends on every rank's share."""
+    """All-reduce whose gradient is that of a result which is the same on all ranks."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -236,6 +376,4 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        _reduce(total, dist.ReduceOp.SUM)
-        return total
+        return gradient * world_size()

@@ -40,8 +40,6 @@ NAMES = {
     "MMENGINE_MODELS": "mmengine.registry:MODELS",
     "OPTIM_WRAPPER_CONSTRUCTORS": "mmengine.registry",
     "OptimWrapper": "mmengine.optim",
-    # several processes started by Slurm
-    "init_dist": "mmengine.dist",
 }
 """Name here: module that defines it, with its name there if that differs."""
 

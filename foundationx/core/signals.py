@@ -6,6 +6,30 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
+from weakref import WeakSet
+
+ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C; what machines send that shut down; what schedulers send before the time is over (``sbatch --signal``)."""
+
+_OWN: WeakSet[Any] = WeakSet()
+"""Handlers of this program."""
+
+
+def heard() -> list[signal.Signals]:
+    """Signals that ask to stop and that this process may handle.
+
+    Not those that it ignores, as jobs in the background of a shell do, nor the two that a scheduler inside this process
+    handles for itself, as submitit does.
+    """
+    result = []
+    for number in ASKING_TO_STOP:
+        handler = signal.getsignal(number)
+        is_free = handler in (signal.SIG_DFL, signal.default_int_handler) or (callable(handler) and handler in _OWN)
+        is_private = number in (signal.SIGUSR1, signal.SIGUSR2)
+        if handler is not None and handler != signal.SIG_IGN and (is_free or not is_private):
+            result.append(number)
+    return result
 
 
 @contextlib.contextmanager
@@ -13,6 +37,7 @@ def handling(
     handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers],
 ) -> Iterator[None]:
     """These handlers for a while; none outside the main thread: whoever runs us there handles signals."""
+    _OWN.update(handler for handler in handlers.values() if not isinstance(handler, signal.Handlers))
     try:
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     except ValueError:
@@ -28,7 +53,7 @@ class Interruption:
     """Whether this process was told to end.
 
     Attributes:
-        requested: SIGINT or SIGTERM has arrived.
+        requested: A signal that asks to stop has arrived.
     """
 
     def __init__(self) -> None:
@@ -37,9 +62,9 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """SIGINT (Ctrl-C) and SIGTERM raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
+    """Signals that ask to stop raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
 
-    A signal that this process ignores, as jobs in the background of a shell do, is ignored on.
+    A signal that this process ignores is ignored on.
     """
     interruption = Interruption()
 
@@ -47,6 +72,5 @@ def interruptible() -> Iterator[Interruption]:
         interruption.requested = True
         raise KeyboardInterrupt
 
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    with handling(dict.fromkeys(heard, interrupt)):
+    with handling(dict.fromkeys(heard(), interrupt)):
         yield interruption

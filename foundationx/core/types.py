@@ -293,6 +293,7 @@ class Batch:
         labels: (B, K) float32, tri-state.
         metas: Source of each sample.
         bad: Samples that were skipped while this batch was read.
+        counts: What the head's losses divide by (``Head.counts``), if several processes share the batch.
     """
 
     key: TaskKey
@@ -301,6 +302,7 @@ class Batch:
     labels: Tensor
     metas: tuple[SampleMeta, ...]
     bad: tuple[BadSample, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.images.shape[0]

@@ -1,6 +1,6 @@
 """The work directory: the files of a run. Everything that shows a run reads them.
 
-config.py, config.json    the configuration as given, and as resolved
+config.py, config.json    the whole configuration, as Python and as JSON: either resumes the run
 plan.json                 the phases of every visit, with their first step and number of steps
 datasets.json             images, patients and positives of each class, by dataset, task and split
 splits.json               the split of every patient
@@ -24,12 +24,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -58,8 +59,11 @@ class WorkDir:
         self.root = Path(root)
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self, patience: float = 0.0) -> Iterator[None]:
         """Prevents other processes from training here meanwhile; the lock ends with the process, however it ends.
+
+        Args:
+            patience: Seconds to wait for another process that trains here, such as one that is being stopped.
 
         Raises:
             DiskError: Another process trains here, or nothing can be written here.
@@ -70,14 +74,23 @@ class WorkDir:
         except OSError as error:
             raise disk_error(self.root, error) from error
         with stream:
+            self._lock(stream, time.monotonic() + patience)
+            yield
+
+    def _lock(self, stream: BinaryIO, until: float) -> None:
+        """Locks a file. Raises DiskError if another process holds the lock at a time of the monotonic clock."""
+        while True:
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by workers
             except (BlockingIOError, PermissionError) as error:
-                found, fix = "another process trains here", "wait for it, or choose another --work-dir"
-                raise DiskError(str(self.root), found, fix=fix) from error
+                if time.monotonic() >= until:
+                    found, fix = "another process trains here", "wait for it, or choose another --work-dir"
+                    raise DiskError(str(self.root), found, fix=fix) from error
+                time.sleep(0.2)
             except OSError:  # a file system without locks
-                pass
-            yield
+                return
+            else:
+                return
 
     @property
     def is_begun(self) -> bool:

@@ -66,11 +66,24 @@ class NonFiniteCheck:
         self._current.losses.append(finite)
         return finite
 
-    def update(self, gradient_norm: Tensor) -> Tensor:
-        """One optimizer step, unless something is not finite. Returns a flag () on the device: whether it was done."""
+    def undo(self) -> None:
+        """Takes a forward pass back that has no step: its changes of buffers."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._kept)
+
+    def update(self, gradient_norm: Tensor, finite_elsewhere: Tensor | None = None) -> Tensor:
+        """One optimizer step, unless something is not finite.
+
+        Args:
+            gradient_norm: Norm () of the gradients, which are the same on all ranks.
+            finite_elsewhere: Flag () on the device: whether the losses of all ranks are finite; None with one rank.
+
+        Returns:
+            A flag () on the device: whether the step was done.
+        """
         current, self._current = self._current, _Update()
-        is_finite = torch.isfinite(gradient_norm) & torch.stack(current.losses).all()
-        applied = distributed.all_reduce_all_on_device(is_finite)
+        own = torch.stack(current.losses).all() if finite_elsewhere is None else finite_elsewhere
+        applied = torch.isfinite(gradient_norm) & own
         self._done.append((current, applied))
         if self.fused:
             inner: Any = getattr(self.optimizer, "optim", self.optimizer)  # sharded: the one of this rank's share
@@ -89,15 +102,17 @@ class NonFiniteCheck:
         if not done:
             return []
         flags = torch.cat([torch.stack([*update.losses, applied]) for update, applied in done]).tolist()
-        incidents = []
+        incidents, applied_flags = [], []
         for update, _ in done:
             *finite, was_applied = flags[: len(update.losses) + 1]
             del flags[: len(update.losses) + 1]
+            applied_flags.append(was_applied)
             self.in_a_row = 0 if was_applied else self.in_a_row + 1
             self.longest = max(self.longest, self.in_a_row)
             if not was_applied:
                 incidents += _incidents(update, finite)
-        return _of_all_ranks(distributed.all_gather_object(incidents))
+        all_applied = all(applied_flags)  # the same on all ranks
+        return [] if all_applied else _of_all_ranks(distributed.all_gather_object(incidents))
 
     @property
     def is_between_updates(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from foundationx.core.config.run import RunConfig
@@ -16,8 +16,19 @@ from foundationx.core.errors import CheckpointError
 from foundationx.core.strict_json import to_json
 
 
+class Resume(StrEnum):
+    """What training does about a run that its work directory holds already."""
+
+    AUTO = "auto"
+    """Goes on with the very same run; one of another configuration is refused by name of key."""
+    CHANGED = "changed"
+    """Goes on, with the changed keys that may change from here on."""
+    NEVER = "never"
+    """Refuses a folder that holds a run."""
+
+
 class Effect(Enum):
-    """What ``--resume`` does about a key that differs from the checkpoint's."""
+    """What ``--resume`` about a key that differs from the checkpoint's."""
 
     TAKEN = "takes effect from the step that the run goes on from; a row of `incidents.jsonl` records it"
     REFUSED = "refused by name"
@@ -104,6 +115,7 @@ RULES: dict[str, Rule] = {
     "runtime.cache": _READING,
     "runtime.cache_gb": _READING,
     "runtime.precision": _ROUNDING,
+    "runtime.gradients": _ROUNDING,
     "runtime.compile": _ROUNDING,
     "runtime.device": Rule(Effect.NONE, "another kind of device rounds otherwise"),
     "runtime.seed": _PLAN,
@@ -138,26 +150,50 @@ def changes(before: RunConfig, now: RunConfig) -> list[Change]:
     return list(_differences("", before.model_dump(mode="json"), now.model_dump(mode="json")))
 
 
-def taken_changes(before: RunConfig, now: RunConfig, where: str) -> list[Change]:
+def taken_changes(
+    before: RunConfig,
+    now: RunConfig,
+    where: str,
+    *,
+    resume: Resume = Resume.CHANGED,
+    more_cycles: bool = False,
+    go_on: str | None = None,
+) -> list[Change]:
     """The changes that take effect from here on.
 
     Args:
         before: Configuration of the checkpoint.
         now: Configuration of the run that goes on.
         where: Work directory, for the error.
+        resume: ``auto`` takes no change that has an effect on what is learned.
+        more_cycles: Whether a finished run is to have more cycles than before.
+        go_on: Command that goes on with the run as it is, for the error.
 
     Raises:
-        CheckpointError: A key differs that a begun run cannot change.
+        CheckpointError: A key differs that a begun run cannot change, or cannot unless that is asked for.
     """
     found = changes(before, now)
-    refused = [change for change in found if rule_of(change.key).effect is Effect.REFUSED]
-    if refused:
-        reasons = dict.fromkeys(f"{rule_of(change.key).why}" for change in refused)
-        named = "; ".join(map(str, refused))
-        fix = f"resume with the run's own configuration, {where}/config.json, or choose another --work-dir"
-        text = f"the configuration differs from the checkpoint's in {named}"
-        raise CheckpointError(where, text, f"the same values ({'; '.join(reasons)})", fix)
-    return [change for change in found if rule_of(change.key).effect is Effect.TAKEN]
+    allowed = {"schedule.cycles"} if more_cycles and now.schedule.cycles > before.schedule.cycles else set()
+    taken = [change for change in found if change.key in allowed or _effect(change) is Effect.TAKEN]
+    refused = [change for change in found if change not in taken and _effect(change) is Effect.REFUSED]
+    unasked = [change for change in taken if change.key not in allowed] if resume is Resume.AUTO else []
+    if not refused and not unasked:
+        return taken
+    reasons = dict.fromkeys(rule_of(change.key).why for change in refused)
+    expected = f"the same values ({'; '.join(reasons)})" if refused else "the same values, or --resume changed"
+    text = f"the configuration differs from the checkpoint's in {'; '.join(map(str, [*refused, *unasked]))}"
+    own = go_on or f"resume with the run's own configuration, {where}/config.json"
+    ways = [f"to go on with the run's own configuration: {own}" if go_on else own]
+    if not refused:
+        ways.append("to go on with the change from here: the same command with --resume changed")
+    if [change.key for change in refused] == ["schedule.cycles"] and now.schedule.cycles > before.schedule.cycles:
+        more = now.schedule.cycles - before.schedule.cycles
+        ways.append(f"to train a finished run further: --more-cycles {more} with the configuration as it was")
+    raise CheckpointError(where, text, expected, "; ".join([*ways, "or choose another --work-dir"]))
+
+
+def _effect(change: Change) -> Effect:
+    return rule_of(change.key).effect
 
 
 def _differences(prefix: str, before: Any, now: Any) -> list[Change]:

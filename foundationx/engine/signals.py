@@ -8,36 +8,42 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from foundationx.core import distributed
-from foundationx.core.signals import handling
+from foundationx.core.signals import handling, heard
 
 
 class StopRequest:
     """Whether somebody has asked this process, or another one of the job, to stop.
 
     Attributes:
-        asked: this process was asked.
+        asked: This process was asked.
+        asked_elsewhere: Any process was asked, as all know since the last message (``engine/agreement.py``).
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.asked_elsewhere = False
 
     def ask(self) -> bool:
         """Takes a request. Returns whether it is the first."""
         first, self.asked = not self.asked, True
         return first
 
+    @property
     def is_agreed(self) -> bool:
-        """Whether any rank was asked: all of them stop after the same step."""
-        return distributed.all_reduce_any_on_host(self.asked)[0]
+        """Whether all ranks know that one was asked: all of them stop after the same step."""
+        return self.asked if distributed.world_size() == 1 else self.asked_elsewhere
 
 
 @contextlib.contextmanager
 def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
-    """On SIGINT or SIGTERM ``ask`` is called; if it returns False (asked before already), the run ends at once."""
+    """On a signal that asks to stop ``ask`` is called; if it returns False (asked already), the run ends at once.
+
+    SIGINT and SIGTERM count even if the process ignored them before: training is stopped without loss.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not ask():
             raise KeyboardInterrupt
 
-    with handling({signal.SIGINT: handle, signal.SIGTERM: handle}):
+    with handling(dict.fromkeys({signal.SIGINT, signal.SIGTERM, *heard()}, handle)):
         yield

@@ -67,6 +67,6 @@ def self_supervised_losses(
     """The losses of the batch's objective: their sum. Teacher and student meet inside it."""
     parts = look_at_views(student, teacher.model, normalise, batch).losses
     task = torch.stack([part.float() for part in parts.values()]).sum()
-    loss = task * distributed.batch_share(len(batch), task.device)
+    loss = task * distributed.batch_share(len(batch), task.device, "images")
     logged = {name: part.detach() for name, part in parts.items()} | {"task": task.detach()}
     return StepOutput(loss, logged | {"total": loss.detach()})

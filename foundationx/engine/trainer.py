@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, DamagedCheckpointError, DataError, DivergenceError
-from foundationx.core.types import BadSample, Batch
+from foundationx.core.types import BadSample, Batch, StepOutput
 from foundationx.data.loader import deaths_seen_when_reading, sample_seed
 from foundationx.data.normalise import Normaliser
-from foundationx.engine.batches import gather_bad_samples, next_synchronized_batch
+from foundationx.engine.agreement import Agreement, Flags
+from foundationx.engine.batches import next_usable_batch
 from foundationx.engine.checkpoint import FIX, Checkpoint, CheckpointManager, first_line
+from foundationx.engine.exchange import GradientExchange
 from foundationx.engine.feature_cache import FeatureCache
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.metric_logger import MetricLogger
@@ -69,6 +71,7 @@ class Trainer:
         visit: Number of the last finished visit.
         bad: Samples that were left out, by dataset, task, file and row.
         last_losses: Visit and task loss of each head's last record.
+        exchange: Averages gradients in the present phase; None with one rank.
     """
 
     def __init__(
@@ -101,6 +104,9 @@ class Trainer:
         self.step = 0
         self.visit = 0
         self.stop = StopRequest()
+        self.exchange: GradientExchange | None = None
+        self._is_save_due = False
+        self._left_out: tuple[BadSample, ...] = ()
 
     # ---------------------------------------------------------------- the loop
 
@@ -141,15 +147,15 @@ class Trainer:
         """Phase after phase, from the present step to the end or to a request to stop."""
         for phase in self.plan.from_step(self.step):
             self._run_phase(phase, source)
-            if self.stop.is_agreed():
+            if self.stop.is_agreed:
                 break
 
     def _run_phase(self, phase: Phase, source: Iterator[Batch]) -> None:
         """Trains one phase's parameter groups for the steps it has left."""
         self.begin_phase(phase)
         self.metric_logger.start_clock()
-        with lock(self.model, phase.trainable):
-            while self.step < phase.end_step and not (self.stop.is_agreed() and self.nonfinite.is_between_updates):
+        with lock(self.model, phase.trainable), self._exchanging():
+            while self.step < phase.end_step and not (self.stop.is_agreed and self.nonfinite.is_between_updates):
                 self._run_step(phase, source)
                 if self.step < phase.end_step:  # after the last step the teacher follows first
                     self._save_if_due()
@@ -157,38 +163,87 @@ class Trainer:
         if self.step == phase.end_step:
             self.end_phase(phase)
 
+    @contextlib.contextmanager
+    def _exchanging(self) -> Iterator[None]:
+        """Gradients are averaged over ranks inside, if there are several."""
+        if distributed.world_size() > 1:
+            is_compressed = self.config.runtime.gradients == "bf16"
+            self.exchange = GradientExchange(self.model, self._own_losses, is_compressed)
+        try:
+            yield
+        finally:
+            self.exchange = None
+
     def begin_phase(self, phase: Phase) -> None:
         """What comes before the first step that is left of a phase."""
         self.call_hooks("on_phase", phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
-        batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
+        batch, trunk_output, agreement = self._read_step(phase, source)
         torch.manual_seed(
             sample_seed(self.config.runtime.seed, self.step * distributed.world_size() + distributed.rank())
         )
         self.nonfinite.begin()
-        with precision(self.config.runtime, self.device):
-            output = training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
         accumulate = self.config.optimizer.accumulate
-        (output.loss / accumulate).backward()
+        done_here = self.step + 1 - phase.first_step
+        is_last = done_here % accumulate == 0 or self.step + 1 == phase.end_step
+        output = self._losses(batch, phase, trunk_output, agreement, is_last)
+        with distributed.noticing_losses():
+            (output.loss / accumulate).backward()
         self.step += 1
         finite = self.nonfinite.check(self.step, batch, output.loss)
-        done_here = self.step - phase.first_step
-        if done_here % accumulate == 0 or self.step == phase.end_step:
+        if is_last:
             self._update(phase)
         self.metric_logger.add(output.parts, finite, len(batch))
         self.call_hooks("on_step", phase, self.step)
         if self.step % self.config.runtime.log_every == 0 or self.step == phase.end_step:
             self._log(phase)
 
+    def _read_step(self, phase: Phase, source: Iterator[Batch]) -> tuple[Batch, Any, Agreement]:
+        """The step's batch on the device, the output of its trunk if that is frozen, and the message to all ranks.
+
+        Raises:
+            DataError: The batch cannot be read, here or on another rank.
+        """
+        self._left_out = ()
+        try:
+            batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
+        except DataError as error:
+            Agreement(Flags(fault=True), {}, self._left_out, error).wait()
+            raise
+        is_due = distributed.is_main_process() and self.checkpoint_manager.is_due(self.step + 1)
+        flags = Flags(self.stop.asked, is_due, bool(self._left_out))
+        return batch, trunk_output, Agreement(flags, batch.counts, self._left_out)
+
     def _read(self, source: Iterator[Batch]) -> Batch:
         """The next batch, on the device; the time that it took and its bad samples are noted."""
         start = time.perf_counter()
-        batch = next_synchronized_batch(source, self.config.runtime.on_bad_sample)
+        batch = next_usable_batch(source, self.config.runtime.on_bad_sample)
         self.metric_logger.wait(time.perf_counter() - start)
-        self.add_bad_samples(gather_bad_samples(batch, self.config.runtime.on_bad_sample))
+        self._left_out += batch.bad
+        if distributed.world_size() > 1:
+            batch = replace(batch, counts={"images": len(batch)} | self.model.head(batch.key).counts(batch))
         return batch.to(self.device)
+
+    def _losses(self, batch: Batch, phase: Phase, trunk_output: Any, agreement: Agreement, is_last: bool) -> StepOutput:
+        """The losses of a batch; meanwhile the ranks agree. Raises DataError: another rank has no batch."""
+        try:
+            with precision(self.config.runtime, self.device), agreement.counts():
+                if self.exchange is None:
+                    output = self._own_losses(batch, phase, trunk_output)
+                else:
+                    output = self.exchange.losses(batch, phase, trunk_output, is_last)
+        except DataError:
+            self.nonfinite.undo()
+            raise
+        self.stop.asked_elsewhere |= agreement.flags.stop
+        self._is_save_due = agreement.flags.save
+        self.add_bad_samples(agreement.bad)
+        return output
+
+    def _own_losses(self, batch: Batch, phase: Phase, trunk_output: Any) -> StepOutput:
+        return training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
 
     def _update(self, phase: Phase) -> None:
         """One optimizer step of the released parameters, and the teacher's if it is updated every step.
@@ -196,17 +251,14 @@ class Trainer:
         Neither if a loss or the gradient is not finite.
         """
         set_learning_rate(self.optimizer, self.lr_factor(phase, self.step))
-        distributed.all_reduce_gradients(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        )
+        finite_elsewhere = None if self.exchange is None else self.exchange.finish()
         trained = list(trained_parameters(self.optimizer))
         if self.config.optimizer.clip_norm is not None:
             norm = clip_grad_norm_(trained, self.config.optimizer.clip_norm)
         else:
             norm = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
-        applied = self.nonfinite.update(norm)
+        applied = self.nonfinite.update(norm, finite_elsewhere)
         self.optimizer.zero_grad(set_to_none=True)
-        distributed.all_reduce_mean_([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         if self.config.teacher.update == "step":
             momentum = self.momentum((self.step - 0.5) / self.plan.total_steps)
             self.teacher.update(momentum, applied, phase.trainable if phase.is_head_only else None)
@@ -260,12 +312,9 @@ class Trainer:
 
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
-        if self.nonfinite.is_between_updates:
-            (is_due,) = distributed.all_reduce_any_on_host(
-                distributed.is_main_process() and self.checkpoint_manager.is_due(self.step)
-            )
-            if is_due:
-                self.save()
+        if self.nonfinite.is_between_updates and self._is_save_due:
+            self._is_save_due = False
+            self.save()
 
     def _progress(self) -> dict[str, Any]:
         """What is stored beside the weights, so that a resumed run ends as one that was not interrupted."""
@@ -286,8 +335,8 @@ class Trainer:
             DamagedCheckpointError: An entry is missing or does not fit.
         """
         where = f"checkpoint of step {checkpoint.step}"
-        ends = [phase.end_step for phase in self.plan.phases]
-        if isinstance(checkpoint.progress.get("phase_ends"), list) and checkpoint.progress["phase_ends"] != ends:
+        ends, stored = [phase.end_step for phase in self.plan.phases], checkpoint.progress.get("phase_ends")
+        if isinstance(stored, list) and ends != stored and not self._is_continuation(stored, checkpoint.step):
             found = "the plan's steps differ from the checkpoint's"
             raise CheckpointError(
                 where, found, "the same images and batch size", "use the data that the run began with"
@@ -297,6 +346,11 @@ class Trainer:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             found = f"an entry is missing or does not fit ({first_line(error)})"
             raise DamagedCheckpointError(where, found, "a whole checkpoint", FIX) from error
+
+    def _is_continuation(self, stored: list[int], step: int) -> bool:
+        """Whether the plan goes on where a finished one ended, with the phases that this one had."""
+        ends = [phase.end_step for phase in self.plan.phases]
+        return bool(stored) and ends[: len(stored)] == stored and step == stored[-1]
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Takes over a checkpoint's state. Raises errors of many kinds: an entry is not what :meth:`save` wrote."""

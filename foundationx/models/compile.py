@@ -55,6 +55,7 @@ def compile_parts(model: FoundationModel, backend: Backend, limit: int) -> None:
     dynamo.recompile_limit = max(dynamo.recompile_limit, limit)
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, limit)
     dynamo.fail_on_recompile_limit_hit = True
+    dynamo.optimize_ddp = False  # a part is a piece of the step that DistributedDataParallel wraps: it stays whole
     for part in parts_of(model).values():
         part.compile(backend=backend, dynamic=False)
         _COMPILED.add(part)

@@ -29,5 +29,5 @@ def consistency_point(trunk_output: Any) -> Tensor:
 def consistency_loss(student: Any, teacher: Any) -> Tensor:
     """Mean squared error between the student's and the teacher's point; the teacher's point carries no gradient."""
     point = consistency_point(student)
-    share = distributed.batch_share(len(point), point.device)
+    share = distributed.batch_share(len(point), point.device, "images")
     return F.mse_loss(point, consistency_point(teacher).detach()) * share

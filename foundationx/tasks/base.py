@@ -62,6 +62,18 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
     def loss(self, outputs: OutputT, batch: BatchT) -> dict[str, Tensor]:
         """Named scalars whose sum is the task's loss; unknown labels give exactly zero gradient."""
 
+    def counts(self, batch: BatchT) -> dict[str, int]:
+        """Numbers of entries that the losses divide by, by name, as far as the batch alone gives them.
+
+        With several processes they are added up in one message before the forward pass, and ``mean_count(..., name)``
+        finds them; a loss whose number is not here sends a message of its own. At most eight; each rank has the same
+        names.
+
+        Args:
+            batch: Batch on the host.
+        """
+        return {}
+
     @abstractmethod
     def predict(self, outputs: OutputT, size: tuple[int, int]) -> Prediction:
         """The head's prediction for input images of ``size`` (H, W)."""

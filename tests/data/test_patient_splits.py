@@ -18,6 +18,7 @@ from foundationx.data.datamodule import open_datasets
 from foundationx.data.patient_splits import read_record
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import save_checkpoint
+from foundationx.engine.resume import Resume
 from foundationx.evaluation.checkpoint import evaluate_checkpoint
 from foundationx.evaluation.predictions import find_predictions, read_predictions
 from foundationx.phantoms.write import write_phantom_datasets
@@ -177,13 +178,13 @@ def test_resume_keeps_what_was_recorded_though_patients_have_arrived(data, tmp_p
     assert train(config, more, folder)
     before = json.loads((folder / "splits.json").read_text())
     add_patients(more, 10)
-    assert train(config, more, folder, resume=True)
+    assert train(config, more, folder, resume=Resume.CHANGED)
     after = json.loads((folder / "splits.json").read_text())
     assert {patient: after[patient] for patient in before} == before and len(after) == len(before) + 10
     moved = next(patient for patient, split in after.items() if split == "test")
     write_record(folder, after | {moved: "train"})
     with pytest.raises(ConfigError, match=rf"1 train -> test \({moved}\)"):
-        train(config, more, folder, resume=True)
+        train(config, more, folder, resume=Resume.CHANGED)
 
 
 def test_an_earlier_runs_patients_are_carried_on(tmp_path):

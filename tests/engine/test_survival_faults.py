@@ -101,8 +101,8 @@ def test_killed_before_the_first_checkpoint(phantoms, tmp_path, undisturbed, cap
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     shutil.rmtree(folder / "checkpoints")
-    assert train(phantoms, folder) == 2, "without --resume a used folder is not touched"
-    assert train(phantoms, folder, "--resume") == 0
+    assert train(phantoms, folder, "--resume", "never") == 2, "a used folder is not touched"
+    assert train(phantoms, folder) == 0
     assert "holds no checkpoint: the run starts from step 0" in capsys.readouterr().out
     assert_same_end(folder, undisturbed)
 

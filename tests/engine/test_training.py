@@ -21,6 +21,7 @@ from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.exclusion import read_exclusions
 from foundationx.engine.checkpoint import load_checkpoint, newest_checkpoint
+from foundationx.engine.resume import Resume
 from foundationx.evaluation.checkpoint import evaluate_checkpoint
 from foundationx.evaluation.measure import metric_rows
 from foundationx.evaluation.predictions import find_predictions
@@ -145,16 +146,16 @@ def test_stopped_by_sigterm_and_resumed_it_ends_bit_identical(phantoms, tmp_path
 def test_resume_refuses_another_configuration_and_a_used_folder(finished, phantoms):
     config = load_config(CONFIG)
     with pytest.raises(CheckpointError, match="holds a run already"):
-        train(config, phantoms, finished)
+        train(config, phantoms, finished, resume=Resume.NEVER)
     longer = load_config(CONFIG, {"schedule.cycles": 5})
     with pytest.raises(
         CheckpointError, match=r"differs from the checkpoint's in schedule\.cycles: 2 -> 5[^$]*config\.json"
     ):
-        train(longer, phantoms, finished, resume=True)
+        train(longer, phantoms, finished)
     other = load_config(CONFIG, {"runtime.batch_size": 2, "runtime.seed": 1})
     before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
     with pytest.raises(CheckpointError, match=r"in runtime\.batch_size: 4 -> 2; runtime\.seed: 0 -> 1"):
-        train(other, phantoms, finished, resume=True)
+        train(other, phantoms, finished, resume=Resume.CHANGED)
     assert before == {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}, "a file was touched"
 
 

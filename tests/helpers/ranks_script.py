@@ -5,6 +5,7 @@
 Without a launcher it computes the gradients of the whole batch.
 """
 
+import functools
 import sys
 from dataclasses import fields, replace
 
@@ -15,6 +16,8 @@ from foundationx.core import distributed
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey, all_tasks
 from foundationx.data.normalise import Normaliser
+from foundationx.engine.agreement import Agreement, Flags
+from foundationx.engine.exchange import GradientExchange
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
@@ -75,8 +78,15 @@ def main(target: str) -> None:
         for key in HEADS:
             phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_groups(key, config), 0.5, 0.8, True, True)
             batch = share(make_batch(key))
-            training_losses(model, teacher, Normaliser(config, "cpu"), batch, phase).loss.backward()
-            distributed.all_reduce_gradients(list(model.parameters()))
+            losses = functools.partial(training_losses, model, teacher, Normaliser(config, "cpu"))
+            counts = {"images": len(batch)} | model.head(key).counts(batch)
+            with Agreement(Flags(), counts).counts():
+                if distributed.world_size() == 1:
+                    losses(batch, phase, None).loss.backward()
+                else:
+                    exchange = GradientExchange(model, losses)
+                    exchange.losses(batch, phase, None, is_last=True).loss.backward()
+                    assert exchange.finish()
             result |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             model.zero_grad(set_to_none=True)
         if distributed.is_main_process():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
     config_file = find_config(CONFIG)
     config = load_config(config_file, {"schedule.cycles": options.cycles} if options.cycles else {})
     if not train(config, data, run_folder, config_file=config_file):
-        print(f"stopped; go on with: foundationx train {CONFIG} --data-root {data} --work-dir {run_folder} --resume")
+        words = ["foundationx", "train", CONFIG, "--data-root", data, "--work-dir", run_folder]
+        words += ["--cfg-options", f"schedule.cycles={options.cycles}"] if options.cycles else []
+        print(f"stopped; go on with: {shlex.join(map(str, words))}")
         return STOPPED
     console.print(_gains(run_folder))
     image = sorted((data / "phantom_all" / "images").glob("*.png"))[0]

@@ -20,7 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work-dir", type=Path, metavar="DIR", help="folder that the run writes to (default: work_dirs/NAME)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the newest checkpoint of the work directory"
+        "--resume",
+        nargs="?",
+        choices=["auto", "changed", "never"],
+        default="auto",
+        const="changed",
+        help="what to do if the folder holds a run: auto (default) goes on with this very run and refuses another "
+        "configuration, changed (or --resume alone) takes changed keys over from here, never refuses the folder",
+    )
+    parser.add_argument(
+        "--more-cycles",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train a finished run N cycles beyond those of its configuration",
     )
     parser.add_argument(
         "--profile", action="store_true", help="time the parts of a few steps of every phase, then stop"
@@ -33,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from foundationx.core import distributed
     from foundationx.core.config.load import load_config
     from foundationx.core.resources import find_config
+    from foundationx.engine.resume import Resume
 
     config_file = find_config(options.config)
     config = load_config(config_file, parse_options(options.cfg_options))
@@ -43,7 +57,14 @@ def run(options: argparse.Namespace) -> int:
         profile_run(config, options.data_root, work_dir / "profile")
         return 0
     try:
-        finished = train(config, options.data_root, work_dir, config_file=config_file, resume=options.resume)
+        finished = train(
+            config,
+            options.data_root,
+            work_dir,
+            config_file=config_file,
+            resume=Resume(options.resume),
+            more_cycles=_positive(options.more_cycles),
+        )
     except KeyboardInterrupt:  # the second one in training, or one in evaluation, report or the filling of a cache
         finished = False
     if not finished and distributed.is_main_process():
@@ -51,11 +72,24 @@ def run(options: argparse.Namespace) -> int:
     return 0 if finished else STOPPED
 
 
-def _command_to_go_on(options: argparse.Namespace, work_dir: Path) -> str:
-    """The command line that continues the run, or begins it if nothing of it is stored."""
-    from foundationx.core.workdir import WorkDir
+def _positive(more_cycles: int) -> int:
+    """The number of further cycles. Raises ConfigError if it is negative."""
+    from foundationx.core.errors import ConfigError
 
+    if more_cycles < 0:
+        raise ConfigError("--more-cycles", f"found {more_cycles}", "0 or more", "a run cannot become shorter")
+    return more_cycles
+
+
+def _command_to_go_on(options: argparse.Namespace, work_dir: Path) -> str:
+    """The command that continues the run, or begins it if nothing of it is stored: the one that was given.
+
+    ``--resume changed`` stays in it: the changed keys stand in no checkpoint before the next one.
+    """
     words = [options.config, "--data-root", options.data_root, "--work-dir", work_dir]
-    words += ["--resume"] if WorkDir(work_dir).is_begun else []
+    for folder in options.registry:
+        words += ["--registry", folder]
+    words += ["--resume", "changed"] if options.resume == "changed" else []
+    words += ["--more-cycles", options.more_cycles] if options.more_cycles else []
     words += ["--cfg-options", *options.cfg_options] if options.cfg_options else []
     return shlex.join(["foundationx", "train", *map(str, words)])

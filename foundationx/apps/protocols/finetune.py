@@ -17,6 +17,7 @@ from foundationx.core.config.run import ConsistencyConfig, RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split
 from foundationx.core.workdir import WorkDir
+from foundationx.engine.resume import Resume
 from foundationx.evaluation.checkpoint import evaluate_checkpoint
 from foundationx.weights.exports.backbone import export_backbone
 
@@ -44,7 +45,8 @@ def run(request: Request, options: Options) -> Result:
     if subject.data_module.record.splits:
         kept = config.split.model_copy(update={"record": request.checkpoint, "changes": "keep"})
         config = config.model_copy(update={"split": kept})
-    if not train(config, request.data_root, request.out, resume=WorkDir(request.out).is_begun):
+    resume = Resume.CHANGED if WorkDir(request.out).is_begun else Resume.AUTO
+    if not train(config, request.data_root, request.out, resume=resume):
         raise KeyboardInterrupt
     best = WorkDir(request.out).read_json("best.json", {})
     steps = sorted({row["step"] for row in best.values()})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
-from dataclasses import asdict
+import pprint
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog, TensorBoardLog
 from foundationx.engine.progress import Progress
-from foundationx.engine.resume import Change, taken_changes
+from foundationx.engine.resume import Change, Resume, taken_changes
 from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
@@ -42,6 +45,9 @@ from foundationx.models.parameter_groups import group_sizes
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.continual import load_run
 from foundationx.weights.imports.imported import HEADS, load_heads
+
+PATIENCE = 30.0
+"""Seconds that a run waits for another one in its work directory, which may be about to stop."""
 
 
 def build_model(config: RunConfig, data_module: DataModule, device: torch.device | str) -> FoundationModel:
@@ -123,56 +129,135 @@ def build_trainer(
     return trainer
 
 
+@dataclass(frozen=True)
+class Start:
+    """How a run begins or goes on.
+
+    Attributes:
+        data_root: Folder that holds the datasets.
+        folder: Work directory.
+        config_file: File that the configuration was read from.
+        resume: What is done about a run that the work directory holds already.
+        more_cycles: Cycles beyond those of the configuration, for a run that has finished.
+    """
+
+    data_root: Path
+    folder: WorkDir
+    config_file: Path | None = None
+    resume: Resume = Resume.AUTO
+    more_cycles: int = 0
+
+    @property
+    def own_command(self) -> str:
+        """The command that goes on with the run of the work directory as it is."""
+        stored = self.folder.root / "config.json"
+        words = ["foundationx", "train", stored, "--data-root", self.data_root, "--work-dir", self.folder.root]
+        return shlex.join(map(str, words))
+
+
 def train(
-    config: RunConfig, data_root: Path, work_dir: Path, *, config_file: Path | None = None, resume: bool = False
+    config: RunConfig,
+    data_root: Path,
+    work_dir: Path,
+    *,
+    config_file: Path | None = None,
+    resume: Resume = Resume.AUTO,
+    more_cycles: int = 0,
 ) -> bool:
-    """Trains, evaluates, reports and exports. Returns False if training was asked to stop before its end.
+    """Trains, evaluates, reports and exports; goes on if the work directory holds this very run.
 
     Args:
-        config: of the run.
-        data_root: folder that holds the datasets.
-        work_dir: everything the run writes goes here.
-        config_file: copied into the work directory.
-        resume: go on from the newest good checkpoint of the work directory; from the beginning if the run was
-            killed before its first one.
+        config: Configuration of the run.
+        data_root: Folder that holds the datasets.
+        work_dir: Folder that the run writes to.
+        config_file: File that the configuration was read from, for the record.
+        resume: What is done about a run that the work directory holds already: going on is from its newest good
+            checkpoint, or from the beginning if it was killed before its first one.
+        more_cycles: Cycles beyond those of the configuration, for a run that has finished.
+
+    Returns:
+        False if training was asked to stop before its end.
 
     Raises:
-        FoundationXError: anything that the user can fix.
+        FoundationXError: Anything that the user can fix.
     """
+    if more_cycles:
+        longer = config.schedule.model_copy(update={"cycles": config.schedule.cycles + more_cycles})
+        config = config.model_copy(update={"schedule": longer})
+    start = Start(data_root, WorkDir(work_dir), config_file, resume, more_cycles)
     with distributed.init_process_group():
-        return _train(config, data_root, WorkDir(work_dir), config_file, resume)
+        _check_ranks_agree(config, work_dir)
+        require_folder(work_dir)
+        with start.folder.claimed(PATIENCE) if distributed.is_main_process() else contextlib.nullcontext():
+            distributed.all_gather_object(None)  # no rank reads before an earlier job's first process has gone
+            return _train(config, start)
 
 
-def _train(config: RunConfig, data_root: Path, folder: WorkDir, config_file: Path | None, resume: bool) -> bool:
-    """As :func:`train`, on one rank of possibly several; the first one writes, evaluates and talks."""
+def _check_ranks_agree(config: RunConfig, work_dir: Path) -> None:
+    """Every rank needs images of a batch, and all must do the same run. Raises ConfigError and RankError."""
     _check_share(config)
-    require_folder(folder.root)
-    if not resume and folder.log.exists():
-        fix = "pass --resume to go on, or choose another --work-dir"
+    runs = distributed.all_gather_object((to_json(config.model_dump(mode="json")), str(work_dir.absolute())))
+    for number, of_rank in enumerate(runs):
+        if of_rank != runs[0]:
+            found = f"process {number} has another configuration or work directory than process 0"
+            fix = "start one command in all processes; for runs of their own: srun --ntasks 1"
+            raise distributed.RankError(f"{len(runs)} processes", found, "one run", fix)
+
+
+def _train(config: RunConfig, start: Start) -> bool:
+    """As :func:`train`, on one rank of possibly several; the first one writes and talks."""
+    folder = start.folder
+    if start.resume is Resume.NEVER and folder.log.exists():
+        fix = "leave out --resume never to go on, or choose another --work-dir"
         raise CheckpointError(str(folder.root), "holds a run already", "an empty work directory", fix)
+    is_resumed = start.resume is not Resume.NEVER and folder.is_begun
+    if not is_resumed and (start.resume is Resume.CHANGED or start.more_cycles):
+        fix = "look at --work-dir, or leave --resume and --more-cycles out to begin"
+        raise CheckpointError(str(folder.root), "holds no run", "a run that was begun", fix)
     device = pick_device(config.runtime.device)
     share_cores(config.runtime.workers)
-    config = _with_exclusion(config, data_root, folder if resume else None)
-    data_module = open_datasets(config, data_root, record=read_record(folder.root) if resume else None)
+    config = _with_exclusion(config, start.data_root, folder if is_resumed else None)
+    record = read_record(folder.root) if is_resumed else None
+    data_module = open_datasets(config, start.data_root, record=record)
     notes = data_notes(data_module, Catalog())
     data_module.fill_cache(print_tenths("cache"))
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, device)
     trainer = build_trainer(config, data_module, plan, model, folder)
-    faults = resume_newest(trainer, folder) if resume else []
+    faults = resume_newest(trainer, folder, start) if is_resumed else []
     distributed.all_gather_object(None)  # no rank writes before all have read what is there
+    if is_resumed and start.resume is Resume.AUTO and _is_complete(trainer, folder):
+        if distributed.is_main_process():
+            print(_complete_text(trainer, folder), flush=True)
+        return True
     if not distributed.is_main_process():
         return trainer.train()
-    with folder.claimed(), Progress() as progress:
+    with Progress() as progress:
         for note in notes:
             progress.message(f"note: {note}")
         faults += _set_faults_aside(folder, trainer.step)
         trainer.hooks += _hooks(trainer, data_module, folder, progress)
-        _write_facts(folder, config, data_module, plan, model, device, config_file, resume)
+        _write_facts(start, config, data_module, plan, model, device, is_resumed)
         folder.write_json("bad_samples.json", [asdict(entry) for entry in trainer.bad.values()])
         for fault in faults:
             trainer.report(fault)
-        return trainer.train()
+        finished = trainer.train()
+        if finished:
+            folder.write_json("run.json", folder.read_json("run.json", {}) | {"complete": True})
+        return finished
+
+
+def _is_complete(trainer: Trainer, folder: WorkDir) -> bool:
+    """Whether nothing is left to do for this very run: it is trained, evaluated, reported and exported."""
+    is_trained = trainer.step == trainer.plan.total_steps and folder.read_json("run.json", {}).get("complete") is True
+    return is_trained and folder.read_json("config.json") == trainer.config.model_dump(mode="json")
+
+
+def _complete_text(trainer: Trainer, folder: WorkDir) -> str:
+    return (
+        f"{folder.root} holds this run, finished at step {trainer.step}: {folder.report}\n"
+        f"to train it further: --more-cycles N; to evaluate it again: foundationx eval {folder.root}"
+    )
 
 
 def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None) -> RunConfig:
@@ -203,8 +288,13 @@ def _check_share(config: RunConfig) -> None:
         raise ConfigError("runtime.batch_size", found, f"at least {least}", "raise it: it counts all processes' images")
 
 
-def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
+def resume_newest(trainer: Trainer, folder: WorkDir, start: Start | None = None) -> list[Incident]:
     """Loads the newest good checkpoint of a work directory into a trainer.
+
+    Args:
+        trainer: Fresh trainer.
+        folder: Work directory.
+        start: How the run goes on; if None, keys that may change take effect.
 
     Returns:
         An incident for each newer checkpoint that cannot be read, and for each changed key that takes effect from here.
@@ -217,7 +307,7 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     taken: list[Change] = []
 
     def load(checkpoint: Checkpoint) -> None:
-        taken[:] = _taken_changes(checkpoint, trainer, folder)
+        taken[:] = _taken_changes(checkpoint, trainer, folder, start)
         trainer.resume(checkpoint)
 
     checkpoint, faults = newest_good_checkpoint(folder.root, load)
@@ -227,14 +317,22 @@ def resume_newest(trainer: Trainer, folder: WorkDir) -> list[Incident]:
     return incidents + [Incident(checkpoint.step, "changed", f"{change} {from_here}") for change in taken]
 
 
-def _taken_changes(checkpoint: Checkpoint, trainer: Trainer, folder: WorkDir) -> list[Change]:
+def _taken_changes(checkpoint: Checkpoint, trainer: Trainer, folder: WorkDir, start: Start | None) -> list[Change]:
     """The changed keys that take effect. Raises CheckpointError: a key was changed that cannot be, or a card."""
     if checkpoint.classes != trainer.model.classes:
         fix = f"resume with the run's own configuration, {folder.root}/config.json, and the same cards"
         raise CheckpointError(
             str(folder.root), "has other heads or classes", "those of the configuration and cards", fix
         )
-    return taken_changes(checkpoint.config, trainer.config, str(folder.root))
+    before, now, where = checkpoint.config, trainer.config, str(folder.root)
+    if start is None:
+        return taken_changes(before, now, where)
+    more, ends = start.more_cycles > 0, checkpoint.progress.get("phase_ends") or [0]
+    if more and before.schedule.cycles != now.schedule.cycles and checkpoint.step != ends[-1]:
+        found = f"has done {checkpoint.step} of its {ends[-1]} steps"
+        fix = f"finish it first: {start.own_command}; then give --more-cycles"
+        raise CheckpointError(where, found, "a finished run, to train it further", fix)
+    return taken_changes(before, now, where, resume=start.resume, more_cycles=more, go_on=start.own_command)
 
 
 def _set_faults_aside(folder: WorkDir, step: int) -> list[Incident]:
@@ -244,28 +342,33 @@ def _set_faults_aside(folder: WorkDir, step: int) -> list[Incident]:
 
 
 def _write_facts(
-    folder: WorkDir,
+    start: Start,
     config: RunConfig,
     data_module: DataModule,
     plan: Plan,
     model: FoundationModel,
     device: torch.device,
-    config_file: Path | None,
-    resume: bool,
+    is_resumed: bool,
 ) -> None:
     """What the run is, before its first step."""
-    if config_file is not None and config_file.resolve() != (folder.root / "config.py").resolve():
-        write_atomically(folder.root / "config.py", config_file.read_bytes())
+    folder, source = start.folder, start.config_file
+    write_atomically(folder.root / "config.py", as_python(config, source))
     folder.write_json("config.json", config.model_dump(mode="json"))
     folder.write_json("plan.json", plan.as_json())
     folder.write_json("datasets.json", data_module.summary())
     for name, splits in ((SPLITS, data_module.patients), (EARLIER, data_module.earlier)):
         if splits or (folder.root / name).exists():
             folder.write_json(name, {patient: split.value for patient, split in sorted(splits.items())})
-    started = folder.read_json("run.json", {}).get("started") if resume else None
-    folder.write_json(
-        "run.json", run_facts(config, model, device, config_file) | ({"started": started} if started else {})
-    )
+    started = folder.read_json("run.json", {}).get("started") if is_resumed else None
+    facts = run_facts(config, model, device, source)
+    folder.write_json("run.json", facts | ({"started": started} if started else {}))
+
+
+def as_python(config: RunConfig, source: Path | None) -> str:
+    """A resolved configuration as the text of a configuration file, which needs no other file."""
+    values = config.model_dump(mode="json")
+    lines = [f"{name} = {pprint.pformat(value, width=110, sort_dicts=False)}" for name, value in values.items()]
+    return "\n".join([f"# resolved from {source or 'a configuration in memory'}", *lines, ""])
 
 
 def run_facts(

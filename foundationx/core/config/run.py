@@ -277,6 +277,9 @@ class RuntimeConfig(Section):
         200.0, gt=0, le=1e6, description="most that the cache may hold, in 1e9 bytes; what does not fit is decoded"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of training")
+    gradients: Literal["fp32", "bf16"] = Field(
+        "fp32", description="in which precision several processes send gradients to each other"
+    )
     compile: Literal["inductor", "aot_eager", "eager"] | None = Field(
         None, description="backend of torch.compile in training; inductor is the fastest; null: not compiled"
     )

@@ -52,8 +52,15 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy over the known labels; over images, if classes are exclusive."""
         if self.exclusive:
-            return {"ce": masked_ce(outputs, batch.labels)}
-        return {"bce": masked_bce(outputs, batch.labels)}
+            return {"ce": masked_ce(outputs, batch.labels, "labels")}
+        return {"bce": masked_bce(outputs, batch.labels, "labels")}
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Known labels; images with complete labels and a present class, if classes are exclusive."""
+        known = ~batch.labels.isnan()
+        if self.exclusive:
+            known = known.all(dim=1) & (batch.labels.nan_to_num(0.0).sum(dim=1) > 0)
+        return {"labels": int(known.sum())}
 
     def predict(self, outputs: Tensor, size: tuple[int, int]) -> ClassificationPrediction:
         """Probabilities (B, K)."""

@@ -30,6 +30,16 @@ class DenoisingQueries:
     repeated: Targets
 
 
+def denoising_groups(count: int, number: int) -> int:
+    """Groups of denoising queries: none without targets.
+
+    Args:
+        count: Targets of the largest image.
+        number: About how many targets all groups hold together for that image.
+    """
+    return max(1, number // count) if count and number else 0
+
+
 def make_denoising(
     targets: Targets, label_embedding: nn.Embedding, number: int, label_noise: float, box_noise: float, num_queries: int
 ) -> DenoisingQueries | None:
@@ -47,9 +57,9 @@ def make_denoising(
         None if no image has a target.
     """
     batch, count = targets.classes.shape
-    if count == 0 or number == 0:
+    groups = denoising_groups(count, number)
+    if groups == 0:
         return None
-    groups = max(1, number // count)
     boxes = _noisy_boxes(targets.boxes, groups, box_noise)
     content = label_embedding(_noisy_labels(targets.classes, groups, label_embedding.num_embeddings, label_noise))
     real = (targets.classes >= 0)[:, None, None].expand(-1, groups, 2, -1).reshape(batch, -1)

@@ -19,7 +19,7 @@ from foundationx.core.config.model import DetectionConfig, ModelConfig
 from foundationx.core.types import Task
 from foundationx.tasks.base import Head, HeadOptions
 from foundationx.tasks.detection.boxes import to_corners
-from foundationx.tasks.detection.denoising import DenoisingQueries, make_denoising
+from foundationx.tasks.detection.denoising import DenoisingQueries, denoising_groups, make_denoising
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
 from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
@@ -105,17 +105,23 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
 
     def loss(self, outputs: DetectionOutputs, batch: DetectionBatch) -> dict[str, Tensor]:
         """Sums over decoder layers of class, box and GIoU losses; those of proposals and of denoising queries."""
-        losses = set_losses(outputs.logits, outputs.boxes, _targets(batch))
+        losses = set_losses(outputs.logits, outputs.boxes, _targets(batch), "boxes")
         layers = losses[1:].sum(0)
         parts = {"class": layers[0], "box": layers[1], "giou": layers[2]}
         parts["proposals"] = self.config.proposal_loss_weight * losses[0].sum()
         if outputs.denoising is not None and outputs.denoised is not None:
             logits, boxes = outputs.denoised
             matched = outputs.denoising.matched.expand(len(logits), -1, -1)
-            parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched).sum()
+            parts["denoising"] = matched_losses(logits, boxes, outputs.denoising.repeated, matched, "denoising").sum()
         elif self.config.denoising:  # other ranks may have boxes, and count theirs together with ours
-            distributed.mean_count(losses.new_zeros(len(losses) - 1))
+            distributed.mean_count(losses.new_zeros(len(losses) - 1), "denoising")
         return parts
+
+    def counts(self, batch: DetectionBatch) -> dict[str, int]:
+        """Boxes that find a query in each layer (there are as many tokens as queries), and those of denoising."""
+        boxes = (batch.box_classes >= 0).sum(dim=1)
+        groups = denoising_groups(batch.box_classes.shape[1], self.config.denoising)
+        return {"boxes": int(boxes.clamp(max=self.config.queries).sum()), "denoising": groups * int(boxes.sum())}
 
     def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> DetectionPrediction:
         """The best boxes of the last layer, best first; DINO needs no suppression of doubles."""

@@ -93,7 +93,7 @@ def _solve(cost: np.ndarray) -> np.ndarray:
     return matched
 
 
-def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+def set_losses(logits: Tensor, boxes: Tensor, targets: Targets, count: str | None = None) -> Tensor:
     """Class, box and GIoU losses of every layer, weighted 1, 5 and 2, after matching.
 
     Every layer is divided by its number of matched targets over all ranks (at least 1). A class that was not annotated
@@ -104,18 +104,21 @@ def set_losses(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         logits: (L, B, Q, K).
         boxes: (L, B, Q, 4) centre and size.
         targets: of the batch.
+        count: Name under which ``Head.counts`` has the number of matched targets of a layer.
 
     Returns:
         (L, 3): class, box and GIoU loss of each layer.
     """
-    return matched_losses(logits, boxes, targets, match(logits, boxes, targets))
+    return matched_losses(logits, boxes, targets, match(logits, boxes, targets), count)
 
 
-def matched_losses(logits: Tensor, boxes: Tensor, targets: Targets, matched: Tensor) -> Tensor:
+def matched_losses(
+    logits: Tensor, boxes: Tensor, targets: Targets, matched: Tensor, count: str | None = None
+) -> Tensor:
     """As ``set_losses``, for a given assignment (L, B, T) with -1 for none."""
     logits, boxes = logits.float(), boxes.float()
     is_matched = matched >= 0
-    positives = distributed.mean_count(is_matched.sum((1, 2))).to(logits.dtype)
+    positives = distributed.mean_count(is_matched.sum((1, 2)), count).to(logits.dtype)
     target_classes = _class_targets(logits, targets.classes, matched)
     entries = focal_loss(logits, target_classes, ALPHA, GAMMA) * targets.known[None, :, None]
     if targets.ignored_boxes is not None:

@@ -60,7 +60,11 @@ class SegmentationHead(Head[SegmentationTrunk, Tensor, Tensor, SegmentationBatch
         height, width = batch.masks.shape[-2:]
         logits = _resize(outputs, (height, width))
         target = batch.masks.to(logits.dtype).masked_fill(batch.masks == UNKNOWN_PIXEL, float("nan"))
-        return {"dice": soft_dice_loss(logits.sigmoid(), target), "bce": masked_bce(logits, target)}
+        return {"dice": soft_dice_loss(logits.sigmoid(), target), "bce": masked_bce(logits, target, "pixels")}
+
+    def counts(self, batch: SegmentationBatch) -> dict[str, int]:
+        """Known pixels."""
+        return {"pixels": int((batch.masks != UNKNOWN_PIXEL).sum())}
 
     def predict(self, outputs: Tensor, size: tuple[int, int]) -> SegmentationPrediction:
         """Mask probabilities (B, K, H, W) at the input's ``size``."""

@@ -24,8 +24,10 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1.0) -
     known = ~target.isnan()
     truth = target.nan_to_num(0.0).to(probabilities.dtype)
     over = (0, 2, 3)
-    overlap = distributed.all_reduce_sum((probabilities * truth * known).sum(over))
-    total = distributed.all_reduce_sum((probabilities * known).sum(over) + (truth * known).sum(over))
+    overlap, total, annotated = distributed.all_reduce_sum(
+        (probabilities * truth * known).sum(over),
+        (probabilities * known).sum(over) + (truth * known).sum(over),
+        known.any(dim=3).any(dim=2).any(dim=0),
+    )
     dice = (2 * overlap + smooth) / (total + smooth)
-    annotated = distributed.all_reduce_any_on_device(known.any(dim=3).any(dim=2).any(dim=0))
     return ((1 - dice) * annotated).sum() / annotated.sum().clamp(min=1)

@@ -109,7 +109,7 @@ def match_loss(logits: Tensor, target: Tensor, together: bool = False) -> Tensor
     rows = target.sum(dim=2)
     total, matched = rows.sum(), (rows > 0).sum()
     if together:
-        total, matched = distributed.all_reduce_sum(total), distributed.all_reduce_sum(matched)
+        total, matched = distributed.all_reduce_sum(total, matched)
     balance = 1 - total / (matched.clamp(min=1) * target.shape[2])
     return balanced_bce(logits, target, balance)
 

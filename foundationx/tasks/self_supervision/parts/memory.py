@@ -20,6 +20,7 @@ class Queue(nn.Module):
         prefilled: begins with K random unit vectors (as released), else empty.
     """
 
+    same_on_all_ranks = True
     keys: Tensor
     next: Tensor
     filled: Tensor
@@ -70,6 +71,7 @@ class Centre(nn.Module):
         momentum: of the old mean.
     """
 
+    same_on_all_ranks = True
     mean: Tensor
 
     def __init__(self, count: int, momentum: float = 0.9):
@@ -81,8 +83,8 @@ class Centre(nn.Module):
     def follow(self, logits: Tensor) -> None:
         """Moves towards the mean of (B, K) logits of all ranks."""
         rows = torch.tensor(float(len(logits)), device=logits.device)
-        mean = distributed.all_reduce_sum(logits.detach().float().sum(dim=0)) / distributed.all_reduce_sum(rows)
-        self.mean.lerp_(mean, 1 - self.momentum)
+        total, count = distributed.all_reduce_sum(logits.detach().float().sum(dim=0), rows)
+        self.mean.lerp_(total / count, 1 - self.momentum)
 
 
 def all_rows(rows: Tensor) -> Tensor:
@@ -93,4 +95,4 @@ def all_rows(rows: Tensor) -> Tensor:
     before = sum(counts[: distributed.rank()])
     everyone = rows.new_zeros(sum(counts), rows.shape[1])
     everyone[before : before + len(rows)] = rows
-    return distributed.all_reduce_sum(everyone)
+    return distributed.all_reduce_sum(everyone)[0]
