@@ -63,8 +63,13 @@ class Place:
 _last_rank = 0  # of the group that this process has joined last
 
 
+_is_alone = False  # whether this rank computes for itself for a while
+
+
 def world_size() -> int:
     """Number of ranks."""
+    if _is_alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -348,6 +353,39 @@ def all_gather_object(value: Any) -> list[Any]:
     except RuntimeError as error:
         raise _lost(error) from error
     return values
+
+
+def gather_object(value: Any, to: int) -> list[Any]:
+    """The value of each rank, in order, on one of them; nothing on the others.
+
+    Args:
+        value: Anything that can be pickled.
+        to: Rank that is given the values.
+    """
+    if world_size() == 1:
+        return [value]
+    values: list[Any] | None = [None] * world_size() if rank() == to else None
+    try:
+        dist.gather_object(value, values, dst=to)
+    except RuntimeError as error:
+        raise _lost(error) from error
+    return values or []
+
+
+def from_main(value: Any) -> Any:
+    """The value of the first rank, on all of them; nobody goes on before it has one."""
+    return all_gather_object(value if is_main_process() else None)[0]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this rank computes for itself: nothing is communicated, as if it were the only one."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
 
 
 def _reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:

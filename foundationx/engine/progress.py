@@ -112,6 +112,13 @@ class Progress:
         elif self._line_is_due() or done >= self._total:
             self._print_plain(f"{step}  {self._phase}  {facts}")
 
+    def activity(self, text: str) -> None:
+        """Names what is done between two phases, with how far it is; without a terminal only if a line is due."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=text)
+        elif self._line_is_due():
+            self._print_plain(text)
+
     def message(self, text: str) -> None:
         """One line above the bar."""
         self._print(text)

@@ -7,23 +7,25 @@ once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from foundationx.core import distributed
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import AGAIN, make_loader, read_all, usable
+from foundationx.data.loader import AGAIN, SampleRef, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.images import Loaded, SharedImages, collate_heads, image_batches
 from foundationx.evaluation.measure import curves, metric_rows
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.recorder import Recorder, SpillFolder
+from foundationx.evaluation.recorder import RecordedBatch, Recorder, SpillFolder
+from foundationx.evaluation.sharing import collect_in_order, measuring_rank, own_share
 from foundationx.evaluation.thresholds import Thresholds, choose_thresholds, with_thresholds
 from foundationx.evaluation.trivial import Trivial, trivial_rows
 from foundationx.evaluation.views import evaluate_views
@@ -63,8 +65,9 @@ def evaluate(
     thresholds: Thresholds | None = None,
     spill: Path | None = None,
     trivial: Trivial | None = None,
+    keep: bool = True,
 ) -> Evaluation:
-    """Evaluates every head of every model on one split.
+    """Evaluates every head of every model on one split; several ranks share the images and the heads.
 
     Args:
         data_module: Datasets of the run.
@@ -76,25 +79,68 @@ def evaluate(
         thresholds: Thresholds of image labels that were chosen on validation.
         spill: Folder for predictions that do not stay in memory; the system's temporary folder if None.
         trivial: What is known without an image (``trivial.py``); its rows follow those of each head's models.
+        keep: Whether the first of several ranks is given the predictions of all heads; else those that it measures.
+
+    Returns:
+        On every rank the same, but for the predictions.
 
     Raises:
         DataError: A sample is bad and ``on_bad_sample`` is ``raise``, or a head has no image that can be read.
         DiskError: The disk does not take the predictions.
     """
-    evaluation = Evaluation(thresholds=dict(thresholds or {}))
     for model in models.values():
         model.eval()
-    heads = _predict_all(data_module, models, split, progress, SpillFolder(spill), evaluation.bad)
+    measuring = {key: measuring_rank(number) for number, key in enumerate(data_module.annotations)}
+    receivers = {key: {rank, 0} if keep else {rank} for key, rank in measuring.items()}
+    bad: list[BadSample] = []
+    heads = _predict_all(data_module, models, split, progress, SpillFolder(spill), bad, receivers)
+    parts: dict[TaskKey, Evaluation] = {}
     for key in data_module.annotations:
-        if key in heads:
-            _measure_head(heads[key], evaluation, split, visit)
-            if trivial is not None and evaluation.predictions and evaluation.predictions[-1].key == key:
-                evaluation.rows += trivial_rows(trivial, evaluation.predictions[-1])
-        elif len(data_module.indices[key][split]):
-            rows, bad = evaluate_views(data_module, data_module.evaluation(split), models, split, visit, key, progress)
-            evaluation.rows += rows
-            evaluation.bad += bad
+        is_here = measuring[key] == distributed.rank()
+        part = Evaluation(thresholds=dict(thresholds or {}))
+        if key in heads and is_here:
+            _measure_head(heads[key], part, split, visit)
+            if trivial is not None and part.predictions:
+                part.rows += trivial_rows(trivial, part.predictions[-1])
+        elif key in heads and distributed.rank() in receivers[key]:
+            part.predictions = heads[key].recorder.predictions(split, visit)
+        elif key not in heads and len(data_module.indices[key][split]):
+            pool = data_module.evaluation(split)
+            part.rows, part.bad = evaluate_views(data_module, pool, models, split, visit, key, progress, measuring[key])
+        parts[key] = part
+    return _together(parts, measuring, bad, thresholds or {})
+
+
+def _together(
+    parts: Mapping[TaskKey, Evaluation],
+    measuring: Mapping[TaskKey, int],
+    bad: list[BadSample],
+    thresholds: Thresholds,
+) -> Evaluation:
+    """One evaluation of the parts that each rank has measured, in the order of heads; predictions stay where they are.
+
+    Args:
+        parts: Evaluation of each head; empty if another rank measures it.
+        measuring: Rank that measures each head.
+        bad: Samples of annotated heads that could not be read.
+        thresholds: Thresholds that the evaluation began with.
+    """
+    small = {key: replace(part, predictions=[]) for key, part in parts.items()}
+    of_ranks = distributed.all_gather_object({key: part for key, part in small.items() if _is_here(key, measuring)})
+    evaluation = Evaluation(bad=bad, thresholds=dict(thresholds))
+    for key, part in parts.items():
+        measured = of_ranks[measuring[key]][key] if distributed.world_size() > 1 else part
+        evaluation.rows += measured.rows
+        evaluation.curves |= measured.curves
+        evaluation.examples |= measured.examples
+        evaluation.bad += measured.bad
+        evaluation.thresholds |= measured.thresholds
+        evaluation.predictions += part.predictions
     return evaluation
+
+
+def _is_here(key: TaskKey, measuring: Mapping[TaskKey, int]) -> bool:
+    return measuring[key] == distributed.rank()
 
 
 def measure(predictions: Iterable[Predictions], thresholds: Thresholds | None = None) -> Evaluation:
@@ -138,11 +184,20 @@ def _predict_all(
     progress: Callable[[TaskKey, int, int], None],
     folder: SpillFolder,
     bad: list[BadSample],
+    receivers: Mapping[TaskKey, set[int]],
 ) -> dict[TaskKey, _Head]:
-    """Every annotated head that has images, with what all models predict; adds what is wrong to ``bad``."""
+    """Every annotated head that has images, with what all models predict; adds what is wrong to ``bad``.
+
+    Args:
+        data_module: Datasets of the run.
+        models: Models by name.
+        split: Split to evaluate.
+        progress: Called with head, batches done and batches in all.
+        folder: Folder for predictions that do not stay in memory.
+        bad: Samples that could not be read are added, on every rank.
+        receivers: Ranks that are given a head's predictions.
+    """
     config = data_module.config
-    device = next(next(iter(models.values())).parameters()).device
-    normalise = Normaliser(config.model, device)
     batches = image_batches(data_module, split, config.runtime.eval_batch_size)
     keys = [tuple(ref.key for ref in refs[0]) for refs in batches]
     heads = {
@@ -154,35 +209,95 @@ def _predict_all(
         for key in data_module.annotations
         if any(key in of_batch for of_batch in keys)
     }
-    images = SharedImages(data_module.evaluation(split))
-    loader = make_loader(images, batches, config.runtime.workers, device.type == "cuda", collate_heads)
-    for refs, of_batch, loaded in zip(batches, keys, read_all(loader, "evaluation", AGAIN), strict=True):
-        good = _usable(loaded, config.runtime.on_bad_sample, bad)
-        for together in _of_same_images(good, len(refs)):
-            pixels = normalise(together[0].images.to(device, non_blocking=True))
-            _predict_batches(models, pixels, together, heads, config.runtime.eval_batch_size)
-        for key in of_batch:
-            heads[key].done += 1
-            progress(key, heads[key].done, heads[key].batches)
+
+    def part_for(result: _BatchResult, rank: int) -> _BatchResult:
+        own = {key: entry for key, entry in result.heads.items() if rank in receivers[key]}
+        return replace(result, heads=own)
+
+    def take(result: _BatchResult) -> None:
+        bad.extend(entry for entry in result.bad if entry not in bad)
+        for key, images in result.images.items():
+            heads[key].images += images
+        for key, (recorded, examples) in result.heads.items():
+            heads[key].add(recorded, examples)
+
+    results = _results(data_module, models, split, batches, heads)
+    collect_in_order(len(batches), _showing(results, keys, heads, progress), part_for, take)
     _check_seen(heads, config.runtime.on_bad_sample, bad)
     return heads
 
 
-def _predict_batches(
+@dataclass(frozen=True)
+class _BatchResult:
+    """What comes of one batch.
+
+    Attributes:
+        heads: What is recorded of each head, and its first images for the report.
+        images: Number of images that each head could use.
+        bad: Samples that could not be read.
+    """
+
+    heads: dict[TaskKey, tuple[RecordedBatch, list[Example]]]
+    images: dict[TaskKey, int]
+    bad: list[BadSample]
+
+
+def _results(
+    data_module: DataModule,
     models: Mapping[str, FoundationModel],
-    pixels: Tensor,
-    batches: Sequence[Batch],
+    split: Split,
+    batches: list[list[tuple[SampleRef, ...]]],
     heads: Mapping[TaskKey, _Head],
-    size: int,
-) -> None:
-    """Adds every model's predictions of the same images for several heads."""
+) -> Iterator[_BatchResult]:
+    """What comes of each of this rank's batches."""
+    config, own = data_module.config, own_share(batches)
+    device = next(next(iter(models.values())).parameters()).device
+    normalise, size = Normaliser(config.model, device), config.runtime.eval_batch_size
+    images = SharedImages(data_module.evaluation(split))
+    loader = make_loader(images, own, config.runtime.workers, device.type == "cuda", collate_heads)
+    shown: dict[TaskKey, int] = dict.fromkeys(heads, 0)
+    for refs, loaded in zip(own, read_all(loader, "evaluation", AGAIN), strict=True):
+        bad: list[BadSample] = []
+        result = _BatchResult({}, {}, bad)
+        good = _usable(loaded, config.runtime.on_bad_sample, bad)
+        for together in _of_same_images(good, len(refs)):
+            pixels = normalise(together[0].images.to(device, non_blocking=True))
+            with distributed.alone():
+                predicted = _predict_batches(models, pixels, together, size)
+            for batch in together:
+                key = batch.key
+                result.heads[key] = heads[key].record(predicted[key], batch, shown[key])
+                result.images[key] = len(batch)
+                shown[key] += len(batch)
+        yield result
+
+
+def _showing(
+    results: Iterator[_BatchResult],
+    keys: Sequence[tuple[TaskKey, ...]],
+    heads: Mapping[TaskKey, _Head],
+    progress: Callable[[TaskKey, int, int], None],
+) -> Iterator[_BatchResult]:
+    """The results; the progress of all ranks is that of this one."""
+    ranks = distributed.world_size()
+    for index, result in enumerate(results):
+        for of_batch in keys[index * ranks : (index + 1) * ranks]:
+            for key in of_batch:
+                heads[key].done += 1
+                progress(key, heads[key].done, heads[key].batches)
+        yield result
+
+
+def _predict_batches(
+    models: Mapping[str, FoundationModel], pixels: Tensor, batches: Sequence[Batch], size: int
+) -> dict[TaskKey, dict[str, Prediction]]:
+    """Every model's predictions of the same images for several heads, on the host."""
     keys = [batch.key for batch in batches]
     predicted: dict[TaskKey, dict[str, Prediction]] = {key: {} for key in keys}
     for name, model in models.items():
         for key, prediction in predict_each(model, pixels, keys, size).items():
             predicted[key][name] = map_tensors(prediction, Tensor.cpu)
-    for batch in batches:
-        heads[batch.key].add(predicted[batch.key], batch)
+    return predicted
 
 
 class _Head:
@@ -200,13 +315,26 @@ class _Head:
         self.requested, self.shown = examples, ""
         self.examples: list[Example] = []
 
-    def add(self, predictions: Mapping[str, Prediction], batch: Batch) -> None:
-        """One batch on the host, with the prediction of each model."""
-        self.recorder.add(predictions, batch)
-        self.images += len(batch)
-        self.shown = list(predictions)[-1]
-        missing = min(self.requested - len(self.examples), len(batch))
-        self.examples += [self.recorder.task.example(predictions[self.shown], batch, index) for index in range(missing)]
+    def record(
+        self, predictions: Mapping[str, Prediction], batch: Batch, before: int
+    ) -> tuple[RecordedBatch, list[Example]]:
+        """What is recorded of one batch on the host, and its images for the report.
+
+        Args:
+            predictions: Prediction of each model.
+            batch: The batch.
+            before: Images of the head before it, at least.
+        """
+        missing = max(0, min(self.requested - before, len(batch)))
+        shown = predictions[list(predictions)[-1]]
+        examples = [self.recorder.task.example(shown, batch, index) for index in range(missing)]
+        return self.recorder.record(predictions, batch), examples
+
+    def add(self, recorded: RecordedBatch, examples: list[Example]) -> None:
+        """Adds the next batch."""
+        self.recorder.add(recorded)
+        self.shown = list(recorded.models)[-1]
+        self.examples += examples[: max(0, self.requested - len(self.examples))]
 
 
 def predict_each(

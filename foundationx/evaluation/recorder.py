@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,25 @@ class GrowingArrays(Mapping[str, AnyArray]):
         return len(self._arrays)
 
 
+@dataclass(frozen=True)
+class RecordedBatch:
+    """What is recorded of one head's batch.
+
+    Attributes:
+        images: Names of its N images.
+        patients: Patient of each.
+        labels: (N, K) tri-state truth.
+        truth: What the task records of the truth.
+        models: What it records of each model's predictions.
+    """
+
+    images: list[str]
+    patients: list[str]
+    labels: AnyArray
+    truth: Mapping[str, Recorded]
+    models: Mapping[str, Mapping[str, Recorded]]
+
+
 class Recorder:
     """Records one head: the truth once, and the predictions of every model beside it.
 
@@ -140,18 +160,28 @@ class Recorder:
         self._truth = GrowingArrays(folder, f"{key.dataset}.{key.task.value}.truth")
         self._models = {name: GrowingArrays(folder, f"{key.dataset}.{key.task.value}.model.{name}") for name in models}
 
-    def add(self, predictions: Mapping[str, Prediction], batch: Batch) -> None:
-        """One batch on the host, with what each model predicts for it.
+    def record(self, predictions: Mapping[str, Prediction], batch: Batch) -> RecordedBatch:
+        """What is recorded of one batch on the host, with what each model predicts for it; nothing is added yet."""
+        return RecordedBatch(
+            [meta.image for meta in batch.metas],
+            [meta.patient for meta in batch.metas],
+            batch.labels.numpy(),
+            self.task.record_truth(batch),
+            {name: self.task.record_prediction(prediction, batch) for name, prediction in predictions.items()},
+        )
+
+    def add(self, recorded: RecordedBatch) -> None:
+        """Adds one batch.
 
         Raises:
             DiskError: The disk does not take it.
         """
-        self._images += [meta.image for meta in batch.metas]
-        self._patients += [meta.patient for meta in batch.metas]
-        self._labels.append(batch.labels.numpy())
-        self._truth.append(self.task.record_truth(batch))
-        for name, prediction in predictions.items():
-            self._models[name].append(self.task.record_prediction(prediction, batch))
+        self._images += recorded.images
+        self._patients += recorded.patients
+        self._labels.append(recorded.labels)
+        self._truth.append(recorded.truth)
+        for name, values in recorded.models.items():
+            self._models[name].append(values)
 
     def predictions(self, split: Split, visit: int) -> list[Predictions]:
         """All that was added, one entry per model; none if nothing was added (every image was unreadable)."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from foundationx.core import distributed
 from foundationx.core.geometry.views import TrainingProgress
+from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import AGAIN, PooledDataset, SampleRef, in_order, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
 from foundationx.evaluation.collapse import ViewScores, merged
+from foundationx.evaluation.sharing import collect_in_order, own_share
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.views import look_at_views
 from foundationx.tasks.self_supervision.head import SelfSupervisionHead
+from foundationx.tasks.self_supervision.objective import ObjectiveOutput
 from foundationx.tasks.self_supervision.target import SelfSupervisionBatch
 
 
@@ -26,8 +32,11 @@ def evaluate_views(
     visit: int,
     key: TaskKey,
     progress: Callable[[TaskKey, int, int], None],
+    rank: int = 0,
 ) -> tuple[list[MetricRow], list[BadSample]]:
     """Metric rows of one self-supervised head of every model, and samples that could not be read.
+
+    Several ranks share the batches; one of them has the rows.
 
     Every image is used once for each kind of batch that the objective takes in turn, as at the end of its curriculum.
     Every model is compared with the teacher, if that is among the models, else with itself. The objective's memory does
@@ -41,6 +50,7 @@ def evaluate_views(
         visit: Visits trained so far, written into the rows.
         key: Head to evaluate.
         progress: Called with head, batches done and batches in all.
+        rank: The rank that measures the head.
 
     Raises:
         DataError: A sample is bad and ``on_bad_sample`` is ``raise``.
@@ -52,17 +62,48 @@ def evaluate_views(
     scores = {name: [ViewScores() for _ in range(turns)] for name in models}
     batches = _batches(in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size), turns)
     bad: list[BadSample] = []
-    loader = make_loader(pool, batches, config.runtime.workers, pin_memory=device.type == "cuda")
-    for done, loaded in enumerate(read_all(loader, "evaluation", AGAIN), start=1):
-        batch = usable(loaded, config.runtime.on_bad_sample).to(device)
-        assert isinstance(batch, SelfSupervisionBatch)
-        bad.extend(entry for entry in batch.bad if entry not in bad)
-        for name, model in models.items():
-            with torch.no_grad():
-                output = look_at_views(model, models.get("teacher", model), normalise, batch)
-            scores[name][batch.training_progress.turn].add(output.losses, output.first, output.second, output.assigned)
-        progress(key, done, len(batches))
+
+    def results() -> Iterator[_Seen]:
+        loader = make_loader(pool, own_share(batches), config.runtime.workers, pin_memory=device.type == "cuda")
+        for done, loaded in enumerate(read_all(loader, "evaluation", AGAIN), start=1):
+            batch = usable(loaded, config.runtime.on_bad_sample).to(device)
+            assert isinstance(batch, SelfSupervisionBatch)
+            with distributed.alone(), torch.no_grad():
+                outputs = {
+                    name: look_at_views(model, models.get("teacher", model), normalise, batch)
+                    for name, model in models.items()
+                }
+            progress(key, min(done * distributed.world_size(), len(batches)), len(batches))
+            yield _Seen(batch.training_progress.turn, batch.bad, outputs)
+
+    def take(seen: _Seen) -> None:
+        bad.extend(entry for entry in seen.bad if entry not in bad)
+        for name, output in seen.outputs.items():
+            output = map_tensors(output, lambda tensor: tensor.to(device))
+            scores[name][seen.turn].add(output.losses, output.first, output.second, output.assigned)
+
+    def part_for(seen: _Seen, to: int) -> _Seen | None:
+        if distributed.world_size() == 1:
+            return seen
+        return replace(seen, outputs=map_tensors(seen.outputs, Tensor.cpu)) if to == rank else None
+
+    collect_in_order(len(batches), results(), part_for, take)
     return [row for name in models for row in _rows(scores[name], key, name, visit, split)], bad
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What comes of one batch.
+
+    Attributes:
+        turn: Kind of the batch.
+        bad: Samples that could not be read.
+        outputs: What the objective has computed of it, by model.
+    """
+
+    turn: int
+    bad: tuple[BadSample, ...]
+    outputs: dict[str, ObjectiveOutput]
 
 
 def _turns(model: FoundationModel, key: TaskKey) -> int:

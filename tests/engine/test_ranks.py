@@ -14,6 +14,7 @@ import torch
 
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import open_datasets
 from foundationx.data.loader import PlanSampler, SamplerSegment
 from foundationx.phantoms.write import write_phantom_datasets
@@ -21,7 +22,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "tests" / "helpers" / "tiny_config.py"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-BRIEF = ("--cfg-options", "evaluate.every=0", "evaluate.final=[]", "evaluate.examples=0")
+BRIEF = ("--cfg-options", "evaluate.every=0", "evaluate.final=[]", "evaluate.examples=1")
 LIMIT = 240
 """Seconds after which a job has hung; BRIEF leaves out evaluations."""
 
@@ -141,7 +142,10 @@ def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, whole_run, tmp
 
 @pytest.mark.slow
 def test_four_ranks_take_the_plan_of_one(phantoms, tmp_path):
-    """Batches are divided, so the plan, the steps and the checkpoints are those of any number of processes."""
+    """Batches are divided, so the plan, the steps and the checkpoints are those of any number of processes.
+
+    An evaluation is divided too; of the same weights it gives the same metrics to the last bit.
+    """
     options = [*BRIEF, "schedule.cycles=1", "runtime.batch_size=9"]
     output, code = finish(run_tiny(4, phantoms, tmp_path / "four", *options))
     assert code == 0, output
@@ -149,6 +153,11 @@ def test_four_ranks_take_the_plan_of_one(phantoms, tmp_path):
     subprocess.run([*alone, tmp_path / "one", *options], check=True, env=ENVIRONMENT, cwd=ROOT, capture_output=True)
     assert (tmp_path / "four" / "plan.json").read_text() == (tmp_path / "one" / "plan.json").read_text()
     assert final_weights(tmp_path / "four")[0] == final_weights(tmp_path / "one")[0]
+    one, four = ([row for row in WorkDir(tmp_path / name).read_metrics() if row.visit == 0] for name in ("one", "four"))
+    assert one == four and len({row.task for row in one}) == 3
+    assert {path.name: path.read_bytes() for path in (tmp_path / "four" / "examples").iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "one" / "examples").iterdir()
+    }
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def recorded_by(key, batches, folder=None):
     """Predictions of one model after batches of (prediction, batch)."""
     kept = Recorder(key, ("a",), ["student"], SpillFolder(folder))
     for output, batch in batches:
-        kept.add({"student": output}, batch)
+        kept.add(kept.record({"student": output}, batch))
     (result,) = kept.predictions(Split.VAL, 4)
     return result
 
@@ -205,4 +205,4 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     kept = Recorder(TaskKey("d", Task.DETECTION), ("a",), ["student"], folder)
     output, batch = next(detected(1))
     with pytest.raises(DiskError, match=r"cannot be written.*\n.*free disk space"):
-        kept.add({"student": output}, batch)
+        kept.add(kept.record({"student": output}, batch))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.text import Text
 
+from foundationx.apps.run.background import Background
 from foundationx.apps.run.excluded import write_quarantine
 from foundationx.apps.run.marks import marked
+from foundationx.core import distributed
 from foundationx.core.errors import ConfigError, DiskError, nearest
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
@@ -61,6 +65,9 @@ class Display(Hook):
 class EvaluateAndReport(Hook):
     """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
 
+    Several ranks share an evaluation, so each of them has this hook; the first one writes. Between two cycles the
+    report is drawn while training goes on.
+
     The test split is used twice: before training, as the baseline, and at the end. No choice rests on it.
     """
 
@@ -68,46 +75,60 @@ class EvaluateAndReport(Hook):
         self.trainer, self.data_module, self.folder, self.progress = trainer, data_module, folder, progress
         self.config = trainer.config.evaluate
         self.trivial: Trivial = {}
+        self.writes = distributed.is_main_process()
+        self.report = Background()
 
     def on_start(self, plan: Plan, step: int) -> None:
         """The untrained model, on every split that will be reported; or the evaluation that a run was stopped in."""
-        shutil.rmtree(self.folder.spill, ignore_errors=True)  # of an evaluation that was killed
-        self.folder.keep_metrics(self.trainer.visit)
-        self.trivial = run_trivial(self.folder.root, self.data_module)
-        self._note_best()
+        visits: set[int] = set()
+        if self.writes:
+            shutil.rmtree(self.folder.spill, ignore_errors=True)  # of an evaluation that was killed
+            self.folder.keep_metrics(self.trainer.visit)
+            self.trivial = run_trivial(self.folder.root, self.data_module)
+            self._note_best()
+            visits = self._evaluated_visits()
+        self.trivial, visits = distributed.from_main((self.trivial, visits))
         if step == 0:
             splits = tuple(dict.fromkeys((self.config.during, *self.config.final)))
             self._evaluate({"student": self.trainer.model}, 0, splits)
             return
         for phase in plan.phases:
-            if phase.closes_cycle and phase.end_step == step and not self._is_evaluated(phase.visit):
+            if phase.closes_cycle and phase.end_step == step and phase.visit not in visits:
                 self.on_cycle_end(phase)
+                self._finish_report()  # processes that read data are started next: there is no other thread then
 
     def on_cycle_end(self, phase: Phase) -> None:
         """Every so many cycles; the last one is left to the end."""
         last = phase.end_step == self.trainer.plan.total_steps
         if self.config.every and phase.cycle % self.config.every == 0 and not last:
-            self._evaluate(self._models(), phase.visit, (self.config.during,))
+            self._evaluate(self._models(), phase.visit, (self.config.during,), beside_training=True)
 
     def on_end(self, plan: Plan, finished: bool) -> None:
         """All splits that are reported, if training came to its end."""
-        facts = self.folder.read_json("run.json", {})
-        self.folder.write_json("run.json", facts | {"finished": datetime.datetime.now().isoformat(timespec="seconds")})
+        if self.writes:
+            facts, now = self.folder.read_json("run.json", {}), datetime.datetime.now()
+            self.folder.write_json("run.json", facts | {"finished": now.isoformat(timespec="seconds")})
         self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else (), last=True)
         self.progress.message(f"report: {self.folder.report}")
 
-    def _is_evaluated(self, visit: int) -> bool:
-        rows = self.folder.read_metrics()
-        return any((row.visit, row.split) == (visit, self.config.during.value) for row in rows)
+    def _evaluated_visits(self) -> set[int]:
+        """Visits after which the split that is evaluated during training has been."""
+        return {row.visit for row in self.folder.read_metrics() if row.split == self.config.during.value}
 
     def _models(self) -> dict[str, FoundationModel]:
         everyone = {"student": self.trainer.model, "teacher": self.trainer.teacher.model}
         return {name: everyone[name] for name in self.config.models}
 
     def _evaluate(
-        self, models: dict[str, FoundationModel], visit: int, splits: tuple[Split, ...], last: bool = False
+        self,
+        models: dict[str, FoundationModel],
+        visit: int,
+        splits: tuple[Split, ...],
+        last: bool = False,
+        beside_training: bool = False,
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
+        self._finish_report()
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
@@ -115,24 +136,38 @@ class EvaluateAndReport(Hook):
                 models,
                 split,
                 visit,
-                self._show,
+                functools.partial(self._show, split),
                 thresholds=thresholds,
                 spill=self.folder.spill,
                 trivial=self.trivial,
+                keep=last and self.config.predictions,
             )
             thresholds = evaluation.thresholds
-            self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
-            self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
-        from foundationx.evaluation.report import write_report  # matplotlib: not before there is something to draw
-
+            if self.writes:
+                self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
+                self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
+        if not self.writes:
+            return
         try:
             self._write_bad()
-            write_report(self.folder.root)
+            self.report.start(functools.partial(write_report, self.folder.root))
+            if not beside_training:
+                self.report.join()
         except DiskError as error:
             if last:
                 raise
-            message = f"{error.where}: {error.found}; training goes on, the next evaluation tries again"
-            self.trainer.report(Incident(self.trainer.step, "io", message))
+            self._note_full_disk(error)
+
+    def _finish_report(self) -> None:
+        """Waits for the report that is being drawn."""
+        try:
+            self.report.join()
+        except DiskError as error:
+            self._note_full_disk(error)
+
+    def _note_full_disk(self, error: DiskError) -> None:
+        message = f"{error.where}: {error.found}; training goes on, the next evaluation tries again"
+        self.trainer.report(Incident(self.trainer.step, "io", message))
 
     def _note_best(self) -> None:
         """Writes ``best.json``; the checkpoints it names are not deleted."""
@@ -148,7 +183,8 @@ class EvaluateAndReport(Hook):
         self.folder.write_json("best.json", named)
         self.trainer.checkpoint_manager.best_steps = {row["step"] for row in named.values()}
 
-    def _show(self, key: TaskKey, done: int, total: int) -> None:
+    def _show(self, split: Split, key: TaskKey, done: int, total: int) -> None:
+        self.progress.activity(f"evaluating {split.value}: {key} {done / total:.0%}")
         if done == total:
             self.progress.message(f"evaluated {key}")
 
@@ -170,6 +206,13 @@ class EvaluateAndReport(Hook):
         for key, table in self.data_module.annotations.items():
             images.setdefault(key.dataset, set()).update(table.images)
         write_quarantine(self.folder.root / "quarantine.csv", self.trainer.bad.values(), images)
+
+
+def write_report(folder: Path) -> Path:
+    """Draws the report of a work directory; matplotlib is not loaded before there is something to draw."""
+    from foundationx.evaluation.report import write_report
+
+    return write_report(folder)
 
 
 class ExportAtEnd(Hook):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from foundationx import __version__
@@ -231,6 +232,7 @@ def _train(config: RunConfig, start: Start) -> bool:
             print(_complete_text(trainer, folder), flush=True)
         return True
     if not distributed.is_main_process():
+        trainer.hooks.append(_evaluation(trainer, data_module, folder, Progress(Console(quiet=True))))
         return trainer.train()
     with Progress() as progress:
         for note in notes:
@@ -274,10 +276,14 @@ def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress:
     logs: list[Hook] = [JsonLog(folder), Display(progress)]
     if trainer.config.runtime.tensorboard:
         logs.append(TensorBoardLog(folder))
-    if isinstance(trainer, FederatedTrainer):
-        exports = [ExportAtEnd(trainer, folder, progress), ExportClients(trainer, folder, progress)]
-        return [*logs, EvaluateFederated(trainer, data_module, folder, progress), *exports]
-    return [*logs, EvaluateAndReport(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
+    hooks = [*logs, _evaluation(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
+    return [*hooks, ExportClients(trainer, folder, progress)] if isinstance(trainer, FederatedTrainer) else hooks
+
+
+def _evaluation(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> EvaluateAndReport:
+    """The hook that evaluates, which every rank has."""
+    kind = EvaluateFederated if isinstance(trainer, FederatedTrainer) else EvaluateAndReport
+    return kind(trainer, data_module, folder, progress)
 
 
 def _check_share(config: RunConfig) -> None:
