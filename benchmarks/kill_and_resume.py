@@ -1,9 +1,9 @@
 """Kills a small training at random moments and compares what comes out, bit for bit, with a run that nobody disturbed.
 
 Four ways: SIGTERM and SIGINT (the run saves and stops), SIGKILL (nothing can be saved), and SIGKILL at the sight of a
-checkpoint's temporary file. After each the run is resumed; when it has come to its end, weights, teacher, optimizer,
-log, metrics and best visits are compared, and another run begins until there were enough kills. Prints a markdown
-table; the exit code is 1 where anything differs.
+checkpoint's temporary file. After each the same command goes on; when it has come to its end, weights, teacher,
+optimizer, log, metrics and best visits are compared, and another run begins until there were enough kills. Prints a
+markdown table; the exit code is 1 if anything differs.
 
     python benchmarks/kill_and_resume.py [--kills 50] [--seed 0]
 """
@@ -17,31 +17,24 @@ import random
 import resource
 import signal
 import sys
-import tempfile
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
-
-import torch
+import killing
+from killing import CONFIG, differences, exit_code, printed_by, table, wait_for_partial, wait_for_processor_time
 
 from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.main import main as command
 from foundationx.core.atomic_write import PARTIAL
 from foundationx.core.workdir import WorkDir
-from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
-from foundationx.models import foundation_model as model  # noqa: F401  (loaded once, here, for all runs)
+from foundationx.engine.checkpoint import checkpoints_in, step_of
 from foundationx.phantoms.write import write_phantom_datasets
 
-CONFIG = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "tiny_config.py"
 OPTIONS = ["schedule.cycles=4", "evaluate.every=2", "evaluate.final=[val]", "evaluate.models=[teacher]"]
 OPTIONS += ["evaluate.examples=0", "runtime.checkpoint_every=2", "runtime.log_every=3"]
 WRITING = "SIGKILL while writing a checkpoint"
 WAYS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL, WRITING: signal.SIGKILL}
-SPEEDS = ("images_per_second", "data_wait")
-"""Of a row of the log; they differ from run to run."""
 
 
 @dataclass
@@ -71,9 +64,8 @@ class Course:
 
         It is forked from this one, where torch is loaded already: that would take most of its time.
         """
-        begun = WorkDir(folder).log.exists() or bool(checkpoints_in(folder))
         arguments = ["train", str(CONFIG), "--data-root", str(self.data), "--work-dir", str(folder)]
-        arguments += [*(["--resume"] if begun else []), "--cfg-options", *OPTIONS]
+        arguments += ["--cfg-options", *OPTIONS]
         process = multiprocessing.get_context("fork").Process(target=_train, args=(arguments, printed_by(folder)))
         process.start()
         return process
@@ -91,36 +83,7 @@ class Course:
 
 def _train(arguments: list[str], printed: Path) -> None:
     """The command, with what it prints in a file."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin by ignoring it
-    descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.exit(command(arguments))
-
-
-def printed_by(folder: Path) -> Path:
-    """Where a run's output goes."""
-    return folder.with_suffix(".txt")
-
-
-def wait_for_partial(running: multiprocessing.Process, folder: Path) -> None:
-    """Returns when a checkpoint is being written, or the run has ended."""
-    seen = False
-    while not seen and running.is_alive():
-        try:
-            seen = any(entry.name.endswith(PARTIAL) for entry in os.scandir(WorkDir(folder).checkpoints))
-        except FileNotFoundError:
-            time.sleep(0.001)
-
-
-def wait_for_processor_time(running: multiprocessing.Process, seconds: float) -> None:
-    """Returns when the run has computed so long, or has ended: however busy the machine is, it has come as far."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    while running.is_alive():
-        fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-        if (int(fields[11]) + int(fields[12])) / ticks >= seconds:
-            return
-        time.sleep(0.002)
+    sys.exit(exit_code(lambda: command(arguments), printed))
 
 
 def torn_files(folder: Path) -> set[tuple[Path, int]]:
@@ -153,25 +116,6 @@ def kill_once(course: Course, folder: Path, way: str, draw: random.Random, tally
     return True
 
 
-def differences(one: Path, two: Path) -> list[str]:
-    """What differs between the results of two runs."""
-    first, second = load_checkpoint(one), load_checkpoint(two)
-    result = [] if first.step == second.step else ["step"]
-    for name in ("student", "teacher"):
-        ours, theirs = getattr(first, name), getattr(second, name)
-        result += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
-    for key, state in first.optimizer["state"].items():
-        theirs = second.optimizer["state"][key]
-        result += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
-    logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
-    result += ["log.jsonl"] if logs[0] != logs[1] else []
-    reported = [[row for row in WorkDir(f).read_incidents() if row["kind"] != "io"] for f in (one, two)]
-    result += ["incidents.jsonl"] if reported[0] != reported[1] else []
-    for name in ("metrics.json", "curves.json", "best.json"):
-        result += [name] if (one / name).read_text() != (two / name).read_text() else []
-    return result
-
-
 def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str, list[str]], dict]:
     """Kills as often as asked; gives tallies by way, differences by run, and facts of the undisturbed run."""
     course = Course(folder / "data")
@@ -195,28 +139,23 @@ def run(kills: int, seed: int, folder: Path) -> tuple[dict[str, Tally], dict[str
     return tallies, results, facts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the order of the ways")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        tallies, results, facts = run(options.kills, options.seed, Path(folder))
+def show(options: argparse.Namespace, folder: Path) -> bool:
+    """Kills and prints the tables. Returns whether nothing differs."""
+    tallies, results, facts = run(options.kills, options.seed, folder)
     took = f"{facts['steps']} steps, {facts['seconds']} s of processor time undisturbed"
     print(f"{took}; a checkpoint every 2 steps, a row every 3.\n")
-    print("| way | kills | after new rows | before | torn temporary file left | steps done again: median, most |")
-    print("|---|---|---|---|---|---|")
+    columns = ["way", "kills", "after new rows", "before", "torn temporary file left"]
+    rows: list[list[object]] = []
     for way in WAYS:
         tally = tallies[way]
         lost = sorted(tally.lost) or [0]
-        cells = [way, tally.kills, tally.with_rows, tally.kills - tally.with_rows]
-        print(f"| {' | '.join(map(str, cells))} | {tally.partials} | {lost[len(lost) // 2]}, {lost[-1]} |")
-    print("\n| run | differences from the undisturbed run |\n|---|---|")
-    for name, result in results.items():
-        print(f"| {name} | {', '.join(result) or 'none'} |")
-    return int(any(results.values()))
+        numbers = [tally.kills, tally.with_rows, tally.kills - tally.with_rows, tally.partials]
+        rows.append([way, *numbers, f"{lost[len(lost) // 2]}, {lost[-1]}"])
+    table([*columns, "steps done again: median, most"], rows)
+    print()
+    table(["run", "differences from the undisturbed run"], [[n, ", ".join(r) or "none"] for n, r in results.items()])
+    return not any(results.values())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(killing.main(__doc__, 50, show))

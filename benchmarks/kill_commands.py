@@ -16,15 +16,12 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
-
-import torch
-from kill_and_resume import CONFIG, WAYS, printed_by, wait_for_processor_time
+import killing
+from killing import CONFIG, exit_code, printed_by, table, wait_for_processor_time
 
 from foundationx.apps.cli.main import STOPPED
 from foundationx.apps.cli.main import main as command
@@ -103,15 +100,7 @@ class World:
 
 
 def _child(call: Callable[[], int], printed: Path) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin by ignoring it
-    descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    try:
-        code = call()
-    except KeyboardInterrupt:
-        code = STOPPED
-    sys.exit(code)
+    sys.exit(exit_code(call, printed, append=True))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -129,13 +118,13 @@ def kill_once(world: World, name: str, way: str, seconds: float, expected: dict[
     running = world.start(name, out)
     wait_for_processor_time(running, seconds)
     if running.is_alive():
-        os.kill(running.pid, WAYS[way])
+        os.kill(running.pid, signal.Signals[way])
     running.join()
     if running.exitcode == 0:
         return False
     tally.kills[way] += 1
     tally.with_files += len(contents(out)) > before
-    if running.exitcode not in (STOPPED, -WAYS[way]):
+    if running.exitcode not in (STOPPED, -signal.Signals[way]):
         tally.faults.append(f"exit code {running.exitcode} after {way}")
     again = world.start(name, out)
     again.join()
@@ -177,22 +166,16 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, Tally]:
     return tallies
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=140)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        tallies = run(options.kills, options.seed, Path(folder))
-    print(f"| command | {' | '.join(SIGNALS)} | files were there already | differences, stack traces, left files |")
-    print("|---|---|---|---|---|---|")
+def show(options: argparse.Namespace, folder: Path) -> bool:
+    """Kills and prints the table. Returns whether nothing differs."""
+    tallies = run(options.kills, options.seed, folder)
+    rows: list[list[object]] = []
     for name, tally in tallies.items():
-        cells = [*tally.kills.values(), tally.with_files, "; ".join(dict.fromkeys(tally.faults)) or "none"]
-        print(f"| {name} | {' | '.join(map(str, cells))} |")
-    return int(any(tally.faults for tally in tallies.values()))
+        faults = "; ".join(dict.fromkeys(tally.faults)) or "none"
+        rows.append([name, *tally.kills.values(), tally.with_files, faults])
+    table(["command", *SIGNALS, "files were there already", "differences, stack traces, left files"], rows)
+    return not any(tally.faults for tally in tallies.values())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(killing.main(__doc__, 140, show))

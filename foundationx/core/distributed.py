@@ -34,6 +34,10 @@ NAMED_AFTER, GIVEN_UP_AFTER = 60.0, 600.0
 """Seconds after which missing processes of the job are named, and after which they are no longer waited for."""
 
 
+WATCH = "watch the launcher"
+"""Name of the thread that does."""
+
+
 class RankError(FoundationXError):
     """Another process of the job has failed or cannot be reached."""
 
@@ -74,16 +78,16 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this rank, from 0; after the group has ended, that which it had.
+    """Number of this rank, from 0.
 
     A process that has joined no group is the first of one, whatever variables a launcher has set or left over.
     """
-    return dist.get_rank() if world_size() > 1 else _last_rank
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_main_process() -> bool:
-    """Whether this is the rank that writes files and prints."""
-    return rank() == 0
+    """Whether this is the rank that writes files and prints; after the group has ended, whether it was."""
+    return (dist.get_rank() if dist.is_available() and dist.is_initialized() else _last_rank) == 0
 
 
 def local_rank() -> int:
@@ -104,6 +108,7 @@ def init_process_group() -> Iterator[None]:
         return
     _last_rank = 0
     place = _place()
+    _end_with_launcher()
     if place is None:
         _print_if_alone()
         yield
@@ -158,8 +163,6 @@ def _join(place: Place) -> None:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store.set_timeout(TIMEOUT)
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_launcher()
 
 
 def _open_store(place: Place) -> Store:
@@ -213,7 +216,10 @@ def _still_missing(place: Place, missing: str, waited: float) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Stops this process as SIGTERM does when its launcher has died: whoever starts the command again finds no rest."""
+    """Stops this process as SIGTERM does when torchrun has died: whoever starts it again finds no process left."""
+    names = {thread.name for thread in threading.enumerate()}
+    if "TORCHELASTIC_RUN_ID" not in os.environ or WATCH in names:
+        return
     parent = os.getppid()
 
     def watch() -> None:
@@ -221,7 +227,7 @@ def _end_with_launcher() -> None:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="launcher", daemon=True).start()
+    threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 def _number(variable: str, default: int) -> int:

@@ -88,6 +88,8 @@ def evaluate_views(
         return replace(seen, outputs=map_tensors(seen.outputs, Tensor.cpu)) if to == rank else None
 
     collect_in_order(len(batches), results(), part_for, take)
+    if distributed.world_size() > 1 and distributed.rank() != rank:
+        return [], []
     return [row for name in models for row in _rows(scores[name], key, name, visit, split)], bad
 
 
