@@ -35,7 +35,7 @@ CHECKSUM = ".sha256"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula and runs it."""
 
-FIX = "free disk space, make it writable or choose another path; a run continues with --resume"
+FIX = "free disk space, make it writable or choose another path; the same command goes on with a run"
 
 
 def disk_error(path: Path, error: OSError, fix: str = FIX) -> DiskError:
@@ -217,7 +217,7 @@ def write_verified(path: Path, write: Callable[[HashingStream], object]) -> None
         _replace(path, write)
     except OSError as error:
         found = f"cannot be written: {error.strerror or error} ({free_space(path.parent)})"
-        fix = "free disk space and continue with --resume; what was saved before is untouched"
+        fix = "free disk space and start the same command again; what was saved before is untouched"
         raise CheckpointError(str(path), found, fix=fix) from error
 
 

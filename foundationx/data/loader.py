@@ -121,7 +121,7 @@ def sample_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-AGAIN = "then run the same command again; training goes on with --resume"
+AGAIN = "then run the same command again: training goes on"
 """What to do about an evaluation in which a worker has died."""
 
 

@@ -96,7 +96,10 @@ class JsonLog(Hook):
         """
         for rows in (self.log, self.incidents):
             if not rows.write_waiting():
-                found, fix = "the disk is too full for the last rows", "free disk space and pass --resume"
+                found, fix = (
+                    "the disk is too full for the last rows",
+                    "free disk space and start the same command again",
+                )
                 raise DiskError(str(rows.path), found, fix=fix)
 
 

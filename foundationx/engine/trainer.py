@@ -401,7 +401,7 @@ class Trainer:
         losses, rate, waiting = self.metric_logger.read()
         if self.nonfinite.is_too_much:
             found = f"{self.nonfinite.longest} steps in a row without a finite loss and gradient; all were skipped"
-            fix = "lower optimizer.lr or optimizer.clip_norm, look at the images named, and continue with --resume"
+            fix = "lower optimizer.lr or optimizer.clip_norm, look at the images named, and go on with --resume"
             raise DivergenceError(f"step {self.step}, {phase.key}, {phase.name.value}", found, "finite losses", fix)
         if not losses:
             return

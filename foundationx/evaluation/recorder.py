@@ -195,5 +195,5 @@ class Recorder:
 
 
 def _disk_error(path: Path, error: OSError) -> DiskError:
-    fix = "free disk space or make it writable, then go on with --resume"
+    fix = "free disk space or make it writable, then start the same command again: it goes on"
     return DiskError(str(path), f"cannot be written: {error.strerror or error}", fix=fix)
