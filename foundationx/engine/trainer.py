@@ -134,7 +134,7 @@ class Trainer:
             except DataError:
                 if self.nonfinite.is_between_updates:
                     self.save()
-                if not self.stop.asked:  # else a worker was stopped along with us
+                if not (self.stop.asked or self.stop.asked_elsewhere):  # else a worker was stopped along with us
                     raise
             else:
                 self.save(final=True)
@@ -210,7 +210,7 @@ class Trainer:
         try:
             batch, trunk_output = self.features.of_step(phase, self.step, lambda: self._read(source))
         except DataError as error:
-            Agreement(Flags(fault=True), {}, self._left_out, error).wait()
+            self._wait_for(Agreement(Flags(self.stop.asked, fault=True), {}, self._left_out, error))
             raise
         is_due = distributed.is_main_process() and self.checkpoint_manager.is_due(self.step + 1)
         flags = Flags(self.stop.asked, is_due, bool(self._left_out))
@@ -237,10 +237,18 @@ class Trainer:
         except DataError:
             self.nonfinite.undo()
             raise
-        self.stop.asked_elsewhere |= agreement.flags.stop
+        finally:
+            self.stop.asked_elsewhere |= agreement.flags.stop
         self._is_save_due = agreement.flags.save
         self.add_bad_samples(agreement.bad)
         return output
+
+    def _wait_for(self, agreement: Agreement) -> None:
+        """Waits for a message that names a fault. Raises DataError."""
+        try:
+            agreement.wait()
+        finally:
+            self.stop.asked_elsewhere |= agreement.flags.stop
 
     def _own_losses(self, batch: Batch, phase: Phase, trunk_output: Any) -> StepOutput:
         return training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
