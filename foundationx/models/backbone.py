@@ -78,6 +78,11 @@ class Backbone(nn.Module):
             _initialise(initialise, config)
         self.channels, self.strides = self._probe(config)
 
+    @property
+    def has_raw_stages(self) -> bool:
+        """Whether stages can be given before their norms: those of a Swin."""
+        return isinstance(self.net, openmmlab.SwinTransformer)
+
     def _probe(self, config: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides, read off the output for a small black image."""
         training = self.net.training
@@ -93,10 +98,15 @@ class Backbone(nn.Module):
         strides = tuple(self.PROBE_SIZE // feature.shape[-1] for feature in features)
         return channels, strides
 
-    def forward(self, images: Tensor, stages: int | None = None) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, stages: int | None = None, raw: bool = False) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised images to feature maps (B, C_i, H / stride_i, W / stride_i), finest first.
 
-        Of the last ``stages`` of them, if that is given.
+        Args:
+            images: Normalised images.
+            stages: Number of maps, the last ones; None for all.
+            raw: Whether stages are given before their norms (``has_raw_stages``).
         """
+        if raw:
+            return importlib.import_module("foundationx.models.swin").raw_stages(self.net, images)
         features = tuple(self.net(images))
         return features if stages is None else features[-stages:]

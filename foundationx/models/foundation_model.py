@@ -8,13 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.model import ModelConfig, NormalisationConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Batch, Prediction, TaskKey
 from foundationx.models.backbone import Backbone
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import Head, open_head
 from foundationx.tasks.definition import task_of
+
+
+def renormalised(images: Tensor, config: ModelConfig, own: NormalisationConfig) -> Tensor:
+    """Images (B, 3, H, W) under ``model.mean`` and ``model.std`` as they are under a task's own normalisation."""
+    mean, std, own_mean, own_std = (
+        images.new_tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std, own.mean, own.std)
+    )
+    return images * (std / own_std) + (mean - own_mean) / own_std
 
 
 class FoundationModel(nn.Module):
@@ -28,7 +36,8 @@ class FoundationModel(nn.Module):
         heads: Class names of each head; their order is the order of the head's outputs.
 
     Raises:
-        ConfigError: The backbone or one of its arguments is unknown, or ``softmax`` names no classification head.
+        ConfigError: The backbone or one of its arguments is unknown, ``softmax`` names no classification head, or a
+            head needs stages that the backbone cannot give.
     """
 
     def __init__(self, config: ModelConfig, heads: Mapping[TaskKey, Sequence[str]]):
@@ -41,6 +50,10 @@ class FoundationModel(nn.Module):
         self.heads = nn.ModuleDict()
         for key, names in self.classes.items():
             head_class, options = open_head(key.task, config)
+            if head_class.raw_stages and not self.backbone.has_raw_stages:
+                found = f"takes the stages of {config.backbone['type']} before their norms"
+                fix = "choose a Swin or another head"
+                raise ConfigError(f"model.heads.{key.task.value}.type", found, "a Swin of mmdet or ours", fix)
             if key.task.value not in self.trunks:
                 self.trunks[key.task.value] = head_class.build_trunk(self.backbone.channels, config)
             slug = head_slug(head_owner(key, config))
@@ -74,27 +87,40 @@ class FoundationModel(nn.Module):
             key: Head whose trunk is run.
             gate: Whether the dataset's own detection head guides its segmentation, if the configuration has a
                 ``region_gate`` and the dataset such a head.
-            features: The backbone's feature maps of these images, if they are known.
+            features: The backbone's normed feature maps of these images, if they are known; a task with a
+                normalisation of its own, or on raw stages, computes others.
         """
         trunk = self.trunks[key.task.value]
         if not key.task.facts.has_fixed_shape:  # its images vary in size: they bypass what may be compiled
             return trunk(self.backbone.forward(images))
-        if features is None:
-            # Stages that the trunk does not use stay out of the graph: their norms get no gradient, not one of zero.
-            features = self.backbone(images, trunk.stages if torch.is_grad_enabled() else None)
-        if gate:
-            features = self._guided(features, key, (images.shape[-2], images.shape[-1]))
-        return trunk(features)
+        features = self._features(images, key, features)
+        return trunk(self._guided(images, features, key) if gate else features)
 
-    def _guided(self, features: Sequence[Tensor], key: TaskKey, size: tuple[int, int]) -> Sequence[Tensor]:
-        task = task_of(key.task)
+    def _features(self, images: Tensor, key: TaskKey, shared: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        """Feature maps as the task's trunk takes them; ``shared`` ones if they are known and the task has no others."""
+        if shared is not None and self._shares_features(key):
+            return shared
+        own, trunk = self.config.normalisation.get(key.task), self.trunks[key.task.value]
+        if own is not None:
+            images = renormalised(images, self.config, own)
+        # Stages that the trunk does not use stay out of the graph: their norms get no gradient, not one of zero.
+        return self.backbone(images, trunk.stages if torch.is_grad_enabled() else None, self.head(key).raw_stages)
+
+    def _shares_features(self, key: TaskKey) -> bool:
+        """Whether a task takes the backbone's normed stages of images under the common normalisation."""
+        return not self.head(key).raw_stages and key.task not in self.config.normalisation
+
+    def _guided(self, images: Tensor, features: Sequence[Tensor], key: TaskKey) -> Sequence[Tensor]:
+        """Feature maps after the gate of the dataset's detection head, if the configuration has one."""
+        task, size = task_of(key.task), (images.shape[-2], images.shape[-1])
         guide_task = task.guide(self.config)
         if guide_task is None or TaskKey(key.dataset, guide_task) not in self.classes:
             return features
         guide = TaskKey(key.dataset, guide_task)
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
-            memory = trunk(tuple(feature.detach() for feature in features))
+            shared = tuple(feature.detach() for feature in features) if self._shares_features(key) else None
+            memory = trunk(self._features(images, guide, shared))
             prediction = head.predict(head(memory, trunk), size)
         return task.guided(features, prediction, size, self.config)
 

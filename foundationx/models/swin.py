@@ -134,3 +134,24 @@ class PublishedSwin(SwinTransformer):
                     block.attn.w_msa = FusedWindowMSA(block.attn.w_msa)
                 if block.attn.shift_size > 0:
                     block.attn = PublishedWindowAttention(block.attn)
+
+
+def raw_stages(net: Any, images: Tensor) -> tuple[Tensor, ...]:
+    """Feature maps of a Swin's stages before their norms, as the released Foundation X segments.
+
+    Args:
+        net: Swin of mmdet or mmseg, or ours.
+        images: Normalised images, (B, 3, H, W).
+
+    Returns:
+        (B, C_i, H / stride_i, W / stride_i) of each stage of ``out_indices``, finest first.
+    """
+    tokens, size = net.patch_embed(images)
+    if net.use_abs_pos_embed:
+        tokens = tokens + net.absolute_pos_embed
+    tokens, maps = net.drop_after_pos(tokens), []
+    for index, stage in enumerate(net.stages):
+        tokens, size, out, out_size = stage(tokens, size)
+        if index in net.out_indices:
+            maps.append(out.unflatten(1, out_size).permute(0, 3, 1, 2).contiguous())
+    return tuple(maps)

@@ -35,6 +35,7 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
 
     task: ClassVar[Task]
     Options: ClassVar[type[HeadOptions]] = HeadOptions
+    raw_stages: ClassVar[bool] = False  # whether the trunk takes the backbone's stages before their norms
     exclusive: bool | None = None  # whether classes exclude each other; None if the head knows no such choice
 
     @classmethod

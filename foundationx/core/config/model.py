@@ -132,6 +132,13 @@ class RegionGateConfig(Section):
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
 
 
+class NormalisationConfig(Section):
+    """Normalisation of one task's images."""
+
+    mean: tuple[Mean, Mean, Mean] = Field(description="mean that is subtracted from pixels in [0, 1]")
+    std: tuple[Std, Std, Std] = Field(description="standard deviation that pixels are divided by")
+
+
 class HeadConfig(Section):
     """The head of one task: which one, and its options."""
 
@@ -173,6 +180,11 @@ class ModelConfig(Section):
     )
     std: tuple[Std, Std, Std] = Field(
         (0.229, 0.224, 0.225), description="standard deviation that pixels are divided by, per colour channel"
+    )
+
+    normalisation: dict[Task, NormalisationConfig] = Field(
+        default_factory=dict,
+        description="tasks whose images have a mean and deviation of their own, as in the released Foundation X",
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foundationx.core import distributed
 from foundationx.core.config.model import DetectionConfig, ModelConfig
 from foundationx.core.types import Task
-from foundationx.tasks.base import Head, HeadOptions
+from foundationx.tasks.base import Head
 from foundationx.tasks.detection.boxes import to_corners
 from foundationx.tasks.detection.denoising import DenoisingQueries, denoising_groups, make_denoising
 from foundationx.tasks.detection.matching import Targets, matched_losses, set_losses
@@ -30,6 +30,9 @@ PRIOR = 0.01
 
 TOP = 100
 """Number of boxes in a prediction."""
+
+BOX_SINES = 2
+"""Sines of a box, four numbers, for each channel of a query; the position encoder takes them (DINO)."""
 
 
 @dataclass(slots=True)
@@ -49,25 +52,26 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
     """Queries, heads and perhaps the decoder of one dataset.
 
     Args:
-        num_classes: K of the dataset's card.
-        config: sizes and loss weights.
+        num_classes: Outputs of the class layers: K of the dataset's card.
+        config: Sizes and loss weights.
     """
 
     task = Task.DETECTION
+    top = TOP  # boxes in a prediction
 
     def __init__(self, num_classes: int, config: DetectionConfig):
         super().__init__()
         self.config = config
         dims = config.embed_dims
         projection = nn.Linear(dims, dims)
-        self.proposal_transform = nn.Sequential(projection, nn.LayerNorm(dims))
+        self.proposal_transform: nn.Module = nn.Sequential(projection, nn.LayerNorm(dims))
         nn.init.xavier_uniform_(projection.weight)
         self.proposal_class = _class_head(dims, num_classes)
-        self.proposal_box = _box_head(dims)
+        self.proposal_box = box_layers(dims)
         self.queries = nn.Embedding(config.queries, dims)
         self.label_embedding = nn.Embedding(num_classes, dims)
         self.class_head = _class_head(dims, num_classes)
-        self.box_head = _box_head(dims)
+        self.box_head = box_layers(dims)
         if config.sharing == "decoder":
             self.decoder = build_decoder(config)
 
@@ -77,9 +81,19 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
         return DetectionTrunk(channels, config.detection)
 
     @classmethod
-    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
+    def build(cls, trunk: DetectionTrunk, num_classes: int, config: ModelConfig, options: Any) -> Self:
         """A head for this trunk."""
         return cls(num_classes, trunk.config)
+
+    @property
+    def refinement(self) -> nn.Module:
+        """The layers that refine boxes between decoder layers: those that give the predicted boxes."""
+        return self.box_head
+
+    def targets(self, batch: DetectionBatch) -> Targets:
+        """What the head's outputs should be."""
+        regions = batch.ignored_boxes, batch.ignored_classes
+        return Targets(batch.centred_boxes, batch.box_classes, ~batch.labels.isnan(), *regions)
 
     def forward(self, feature: Memory, trunk: DetectionTrunk, batch: DetectionBatch | None = None) -> DetectionOutputs:
         """The encoder's memory to class logits and boxes of every layer."""
@@ -92,7 +106,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
             start = torch.cat([denoising.boxes.to(start.dtype), start], dim=1)
             mask = denoising.mask
         decoder = self.decoder if self.config.sharing == "decoder" else trunk.decoder
-        states, references = run_decoder(decoder, content, start, feature, self.box_head, mask)
+        states, references = run_decoder(decoder, content, start, feature, self.refinement, mask)
         layer_logits = self.class_head(states)
         layer_boxes = (self.box_head(states) + _inverse_sigmoid(references)).sigmoid()
         split = content.shape[1] - logits.shape[1]
@@ -105,7 +119,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
 
     def loss(self, outputs: DetectionOutputs, batch: DetectionBatch) -> dict[str, Tensor]:
         """Sums over decoder layers of class, box and GIoU losses; those of proposals and of denoising queries."""
-        losses = set_losses(outputs.logits, outputs.boxes, _targets(batch), "boxes")
+        losses = set_losses(outputs.logits, outputs.boxes, self.targets(batch), "boxes")
         layers = losses[1:].sum(0)
         parts = {"class": layers[0], "box": layers[1], "giou": layers[2]}
         parts["proposals"] = self.config.proposal_loss_weight * losses[0].sum()
@@ -127,7 +141,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
         """The best boxes of the last layer, best first; DINO needs no suppression of doubles."""
         scores = outputs.logits[-1].float().sigmoid()
         num_classes = scores.shape[-1]
-        best, flat = scores.flatten(1).topk(min(TOP, scores[0].numel()), dim=1)
+        best, flat = scores.flatten(1).topk(min(self.top, scores[0].numel()), dim=1)
         query = torch.div(flat, num_classes, rounding_mode="floor")
         corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
         chosen = corners.gather(1, query[..., None].expand(-1, -1, 4))
@@ -151,7 +165,12 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
     def _denoising(self, batch: DetectionBatch, num_queries: int) -> DenoisingQueries | None:
         config = self.config
         return make_denoising(
-            _targets(batch), self.label_embedding, config.denoising, config.label_noise, config.box_noise, num_queries
+            self.targets(batch),
+            self.label_embedding,
+            config.denoising,
+            config.label_noise,
+            config.box_noise,
+            num_queries,
         )
 
 
@@ -183,7 +202,8 @@ def run_decoder(
             [boxes[..., 1:2], boxes[..., 0:1], boxes[..., 2:]], dim=-1
         )  # a list as index is a host copy
         radians = y_first * (2 * math.pi)
-        position = to_position(sine_of(radians, content.shape[-1], 10000).to(content.dtype))
+        sines = sine_of(radians, BOX_SINES * content.shape[-1] // 4, 10000)
+        position = to_position(sines.to(content.dtype))
         content = layer(
             content,
             query_pos=position,
@@ -198,11 +218,6 @@ def run_decoder(
         attached = (box_head(content) + _inverse_sigmoid(boxes)).sigmoid()
         boxes = attached.detach()
     return torch.stack(states), torch.stack(references)
-
-
-def _targets(batch: DetectionBatch) -> Targets:
-    regions = batch.ignored_boxes, batch.ignored_classes
-    return Targets(batch.centred_boxes, batch.box_classes, ~batch.labels.isnan(), *regions)
 
 
 def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:
@@ -226,7 +241,7 @@ def _class_head(dims: int, num_classes: int) -> nn.Linear:
     return layer
 
 
-def _box_head(dims: int) -> nn.Sequential:
+def box_layers(dims: int) -> nn.Sequential:
     """Three layers; the last begins at zero, so that the first prediction is the reference itself."""
     hidden = [nn.Linear(dims, dims), nn.ReLU(), nn.Linear(dims, dims), nn.ReLU()]
     last = nn.Linear(dims, 4)

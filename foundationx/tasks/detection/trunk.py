@@ -34,13 +34,14 @@ class DetectionTrunk(nn.Module):
     """Neck and encoder; with ``sharing='queries'`` the decoder as well.
 
     Args:
-        in_channels: channels of the backbone's stages, finest first; the last ``NECK_STAGES`` are used.
-        config: sizes.
+        in_channels: Channels of the backbone's stages, finest first; the last ``NECK_STAGES`` are used.
+        config: Sizes.
+        neck_bias: Whether the neck's convolutions have a bias before their norm.
     """
 
     stages = NECK_STAGES  # of the backbone, the last
 
-    def __init__(self, in_channels: Sequence[int], config: DetectionConfig):
+    def __init__(self, in_channels: Sequence[int], config: DetectionConfig, *, neck_bias: bool = False):
         super().__init__()
         self.config = config
         dims = config.embed_dims
@@ -53,6 +54,7 @@ class DetectionTrunk(nn.Module):
                 "act_cfg": None,
                 "norm_cfg": {"type": "GN", "num_groups": math.gcd(32, dims // 2)},
                 "num_outs": config.levels,
+                "bias": neck_bias,
             }
         )
         _initialise(self.neck)
@@ -91,8 +93,23 @@ class _FusedAttention(nn.MultiheadAttention):
         return super().forward(*inputs, **masks | {"need_weights": False})
 
 
+class _PositionEncoder(nn.Module):
+    """Position of a query from the sines of its box: Linear-ReLU-Linear, 2 * dims numbers to ``dims``, as in DINO.
+
+    mmdet's decoder has 4 * dims numbers here, so that published decoders do not fit it.
+    """
+
+    def __init__(self, dims: int):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2 * dims, dims), nn.Linear(dims, dims)])
+
+    def forward(self, sines: Tensor) -> Tensor:
+        """(B, R, 2 * dims) to (B, R, dims)."""
+        return self.layers[1](self.layers[0](sines).relu())
+
+
 def build_decoder(config: DetectionConfig) -> nn.Module:
-    """mmdet's DINO decoder (its weights' names), run by ``run_decoder``."""
+    """mmdet's DINO decoder (its weights' names) with DINO's position encoder, run by ``run_decoder``."""
     from foundationx.core.openmmlab import DinoTransformerDecoder
 
     dims = config.embed_dims
@@ -108,6 +125,7 @@ def build_decoder(config: DetectionConfig) -> nn.Module:
     )
     for layer in decoder.layers:
         layer.self_attn.attn = _FusedAttention(dims, config.num_heads)
+    decoder.ref_point_head = _PositionEncoder(dims)
     _initialise(decoder)
     for layer in decoder.layers:
         layer.cross_attn = DeformableAttention(dims, config.num_heads, config.levels, config.points)

@@ -18,10 +18,10 @@ from foundationx.tasks.classification.losses import masked_bce
 from foundationx.tasks.segmentation.losses import soft_dice_loss
 from foundationx.tasks.segmentation.prediction import SegmentationPrediction
 from foundationx.tasks.segmentation.target import SegmentationBatch
-from foundationx.tasks.segmentation.trunk import SegmentationTrunk
+from foundationx.tasks.segmentation.trunk import MaskTrunk, SegmentationTrunk
 
 
-class SegmentationHead(Head[SegmentationTrunk, Tensor, Tensor, SegmentationBatch]):
+class SegmentationHead(Head[MaskTrunk, Tensor, Tensor, SegmentationBatch]):
     """Masks may overlap: every class has its own sigmoid.
 
     The published loss is soft Dice alone; per-pixel cross-entropy is added because Dice gives an empty target no
@@ -42,16 +42,16 @@ class SegmentationHead(Head[SegmentationTrunk, Tensor, Tensor, SegmentationBatch
         nn.init.zeros_(self.classifier.bias)
 
     @classmethod
-    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> SegmentationTrunk:
+    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> MaskTrunk:
         """PPM and FPN."""
         return SegmentationTrunk(channels, config.segmentation)
 
     @classmethod
-    def build(cls, trunk: SegmentationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
+    def build(cls, trunk: MaskTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """A convolution on the trunk's map."""
         return cls(trunk.out_channels, num_classes)
 
-    def forward(self, feature: Tensor, trunk: SegmentationTrunk, batch: SegmentationBatch | None = None) -> Tensor:
+    def forward(self, feature: Tensor, trunk: MaskTrunk, batch: SegmentationBatch | None = None) -> Tensor:
         """(B, C, h, w) to logits (B, K, h, w)."""
         return self.classifier(feature)
 

@@ -10,7 +10,19 @@ from foundationx.core import openmmlab
 from foundationx.core.config.model import SegmentationConfig
 
 
-class SegmentationTrunk(nn.Module):
+class MaskTrunk(nn.Module):
+    """What a segmentation head asks of its trunk.
+
+    Attributes:
+        out_channels: Channels of its map.
+        stages: Stages of the backbone that it takes, the last ones.
+    """
+
+    out_channels: int
+    stages: int
+
+
+class SegmentationTrunk(MaskTrunk):
     """PPM + FPN: all stages to one map at the finest stage's stride.
 
     See ``docs/methods/foundation_x.md``, "1.5 Segmentation". Built from mmseg's ``UPerHead`` without its classifier. It

@@ -108,6 +108,10 @@ def _head(
         raise CheckpointError(str(path), found, ", ".join(classes), "give the dataset's card another name")
     here, there = map(list, zip(*pairs, strict=True))
     by_class = _tensors_by_class(model, key)
+    if not by_class and classes != earlier:
+        found = f"the classes of {key} are {', '.join(earlier)}, and its head has a fixed number of outputs"
+        fix = "use a card with these classes in this order, or another head (model.heads)"
+        raise CheckpointError(str(path), found, ", ".join(classes), fix)
     tensors = {}
     for name, own in head.state_dict().items():
         value = stored.get(name)

@@ -3,10 +3,14 @@
 backbone.safetensors   as an exported backbone: ``model.init`` of a run
 heads.safetensors      ``projector.*`` and ``heads.DATASET.{weight,bias}``; class names in the metadata
 import.json            every tensor with its status (loaded, skipped, initialised) and the reason
+checkpoints            the whole model with all its heads, as a run of no steps
+config.json            its configuration
+config.py              a configuration that starts from it
 """
 
 from __future__ import annotations
 
+import pprint
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from foundationx import __version__
-from foundationx.core.atomic_write import write_json
+from foundationx.core.atomic_write import write_atomically, write_json
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.model import Section
 from foundationx.core.config.others import as_data
@@ -26,9 +30,12 @@ from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.strict_json import read_json, to_exact_json
 from foundationx.core.types import TaskKey
 from foundationx.core.validation import validation_error
-from foundationx.engine.checkpoint import Checkpoint, load_checkpoint
+from foundationx.core.workdir import WorkDir
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, load_checkpoint, save_checkpoint
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.models.size_bound import SLACK, at_most
+from foundationx.models.parameter_groups import head_slug
+from foundationx.models.size_bound import SLACK, at_most, limit_of
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import LABELS, Released
 from foundationx.weights.safetensors_file import write_safetensors
@@ -49,13 +56,19 @@ BACKBONE, HEADS, TABLE = "backbone.safetensors", "heads.safetensors", "import.js
 
 
 def write_imported(released: Released, source: Path, folder: Path) -> list[Path]:
-    """Writes the folder; ``heads.safetensors`` only if there is a projector or a head.
+    """Writes the folder; ``heads.safetensors`` only if there is a projector or a head, a run only if :func:`is_run`.
 
     Args:
         released: Content of the released file.
         source: The released file; its name is recorded.
         folder: Output folder.
+
+    Raises:
+        CheckpointError: The folder holds a run that was trained, or tensors of a head are missing.
     """
+    if WorkDir(folder).log.exists():
+        fix = "name another folder"
+        raise CheckpointError(str(folder), "holds a run that was trained", "a folder of its own for the import", fix)
     facts = {
         "foundationx": __version__,
         "source": source.name,
@@ -90,7 +103,13 @@ def write_imported(released: Released, source: Path, folder: Path) -> list[Path]
     ]
     decoded = {key: read_json(value) if key in ("backbone", "mean", "std") else value for key, value in facts.items()}
     write_json(folder / TABLE, decoded | {"heads": heads, "tensors": lines})
-    return [*written, folder / TABLE]
+    run = write_run(released, source, folder) if is_run(released) else []
+    return [*written, folder / TABLE, *run]
+
+
+def is_run(released: Released) -> bool:
+    """Whether an import can be a run: it has heads, and an image size."""
+    return bool(released.heads or released.rest.classes) and released.image_size is not None
 
 
 def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]], tuple[str, ...]]:
@@ -197,68 +216,150 @@ def _projector_config(projector: Mapping[str, Tensor]) -> str:
     return f"set model.projector=dict(features={section['features']}, hidden={section['hidden']})"
 
 
-def open_subject(path: Path, card: str, *, allow_code: bool = False) -> Checkpoint:
-    """A checkpoint of a run, or one made of the folder (or ``backbone.safetensors``) that an import wrote.
+def write_run(released: Released, source: Path, folder: Path) -> list[Path]:
+    """Makes the folder a run: a checkpoint with all heads, and a configuration that starts from it.
 
     Args:
-        path: Checkpoint, work directory, folder of an import or its backbone.
-        card: Dataset to evaluate on; the configuration of an import names no other.
-        allow_code: Build whatever backbone the file names; otherwise only known ones.
+        released: Content of the released file; with heads and an image size.
+        source: The released file; its name is recorded.
+        folder: Folder of the import.
 
     Raises:
-        CheckpointError: There is none, it is torn, or an import does not record its image size.
+        CheckpointError: Tensors of the network are missing.
+        ConfigError: The folder's name is no name of a run.
     """
-    stored = _imported_backbone(path)
-    if stored is None:
-        return load_checkpoint(path, allow_code=allow_code)
-    return _as_checkpoint(_config(stored, (card,), allow_code), {}, stored)
+    model, config = assembled(released, folder.absolute().name, str(source))
+    checkpoints = WorkDir(folder).checkpoints
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    path = save_checkpoint(
+        checkpoints, config=config, model=model, teacher=model, optimizer={}, step=0, visit=0, progress={}
+    )
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    return [path, _write_config(config, source, folder / "config.py")]
 
 
-def open_with_heads(path: Path, *, allow_code: bool = False) -> Checkpoint:
-    """As :func:`open_subject`, together with the classification heads of an import.
+def assembled(released: Released, name: str, where: str) -> tuple[FoundationModel, RunConfig]:
+    """The network of a released file with all its weights, and the configuration of a run with its heads.
 
     Args:
-        path: Checkpoint, work directory, folder of an import, or a file written by ``export --to backbone``.
-        allow_code: Build whatever backbone the file names; otherwise only known ones.
+        released: Content of the released file; with heads and an image size.
+        name: Name of the run.
+        where: File, for messages.
 
     Raises:
-        CheckpointError: There is none, it is torn, or an import does not record its image size.
+        CheckpointError: Tensors of the network are missing, or of another shape.
     """
-    stored = _imported_backbone(path)
-    if stored is None:
-        return load_checkpoint(path, allow_code=allow_code)
-    heads = stored.with_name(HEADS)
-    if stored.name != BACKBONE or not heads.is_file():
-        return _as_checkpoint(_config(stored, (stored.stem,), allow_code), {}, stored)
-    tensors, named, exclusive = read_heads(heads)
-    classes = {TaskKey(name, LABELS): names for name, names in named.items()}
-    softmax = [str(TaskKey(name, LABELS)) for name in exclusive]
-    cards, projector = tuple(named) or (stored.stem,), projector_of(tensors)
-    config = _config(stored, cards, allow_code, projector=projector, softmax=softmax)
-    return _as_checkpoint(config, classes, stored, heads)
-
-
-def _imported_backbone(path: Path) -> Path | None:
-    """The safetensors file of an import or export; None for anything else, which a checkpoint has to be."""
-    stored = path / BACKBONE if path.is_dir() else path
-    return stored if stored.suffix == ".safetensors" and stored.is_file() else None
-
-
-def _as_checkpoint(
-    config: RunConfig, classes: Mapping[TaskKey, tuple[str, ...]], stored: Path, heads: Path | None = None
-) -> Checkpoint:
-    """Builds the network of an import or export and loads its weights."""
-    size = stored.stat().st_size + (heads.stat().st_size if heads is not None else 0)
-    with at_most(2 * size + SLACK, str(stored)):
+    classes = {TaskKey(head.name, LABELS): head.classes for head in released.heads} | released.rest.classes
+    projector = projector_of({f"projector.{name}": value for name, value in released.projector.items()})
+    section = {
+        "backbone": released.shape.config(),
+        "mean": released.mean,
+        "std": released.std,
+        "projector": projector,
+        "softmax": [str(TaskKey(head.name, LABELS)) for head in released.heads if head.exclusive],
+        **released.rest.model,
+    }
+    datasets = _datasets(classes)
+    content = {"name": name, "image_size": released.image_size, "model": section, "datasets": datasets}
+    config = as_data(parse_config(content | {"schedule": {"cycles": 1}}, where), where)
+    weights = {f"backbone.net.{name}": value for name, value in released.backbone.items()} | released.rest.tensors
+    weights |= {f"trunks.{LABELS.value}.projector.{name}": value for name, value in released.projector.items()}
+    for head in released.heads:
+        prefix = f"heads.{head_slug(TaskKey(head.name, LABELS))}.classifier"
+        weights |= {f"{prefix}.weight": head.weight, f"{prefix}.bias": head.bias}
+    with at_most(limit_of(weights), where):
         model = FoundationModel(config.model, classes)
-    if heads is not None and classes:
-        load_heads(model, heads, {str(key): key.dataset for key in classes})
+    _load_all(model, weights, where)
+    return model.eval(), config
+
+
+def _load_all(model: FoundationModel, weights: Mapping[str, Tensor], where: str) -> None:
+    """Strict loading of a whole model; few of the names that do not fit are named."""
+    own = model.state_dict()
+    wrong = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    parts = {
+        "missing": own.keys() - weights.keys(),
+        "unexpected": weights.keys() - own.keys(),
+        "of another shape": wrong,
+    }
+    if any(parts.values()):
+        found = "; ".join(
+            f"{len(names)} {what}: {', '.join(sorted(names)[:3])}" for what, names in parts.items() if names
+        )
+        fix = "fetch the file again, or skip its heads: --heads none"
+        raise CheckpointError(where, found, "every tensor of the network", fix)
+    model.load_state_dict(dict(weights))
+
+
+def _datasets(classes: Mapping[TaskKey, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """The cards of heads, with the tasks whose classes are the card's; those of all heads if no card has them."""
+    catalog = Catalog()
+    fitting: dict[str, list[str]] = {}
+    for key, names in classes.items():
+        task = catalog.card(key.dataset).tasks.get(key.task)
+        if task is not None and tuple(item.name for item in task.classes) == names:
+            fitting.setdefault(key.dataset, []).append(key.task.value)
+    if not fitting:
+        return [{"card": name} for name in dict.fromkeys(key.dataset for key in classes)]
+    return [{"card": card, "tasks": tasks} for card, tasks in fitting.items()]
+
+
+def _write_config(config: RunConfig, source: Path, path: Path) -> Path:
+    """A configuration that trains the import's heads further, and that others can have as their ``_base_``."""
+    stored = config.model_dump(mode="json", exclude_defaults=True)
+    model = stored["model"] | {"init_run": "{{ fileDirname }}"}
+    parts = {name: stored[name] for name in ("name", "datasets")}
+    parts |= {"image_size": config.image_size, "schedule": {"cycles": 1}}
+    lines = [f"# Starts from {source.name!r}, which is in this folder as `foundationx import` read it."]
+    lines += [f"{name} = {pprint.pformat(value, sort_dicts=False, width=110)}" for name, value in parts.items()]
+    lines.append(f"model = {pprint.pformat(model, sort_dicts=False, width=110)}")
+    write_atomically(path, "\n".join([*lines, ""]).encode())
+    return path
+
+
+def open_subject(path: Path, card: str, *, allow_code: bool = False) -> Checkpoint:
+    """A checkpoint of a run, or one made of a backbone alone that an import or export wrote.
+
+    Args:
+        path: Checkpoint, work directory, folder of an import or a backbone.
+        card: Dataset to evaluate on; the configuration of a backbone alone names no other.
+        allow_code: Build whatever backbone the file names; otherwise only known ones.
+
+    Raises:
+        CheckpointError: There is none, it is torn, or a backbone does not record its image size.
+    """
+    stored = _backbone_alone(path)
+    if stored is None:
+        return load_checkpoint(path, allow_code=allow_code)
+    config = _config(stored, card or stored.stem, allow_code)
+    size = stored.stat().st_size
+    with at_most(2 * size + SLACK, str(stored)):
+        model = FoundationModel(config.model, {})
     load_backbone(model.backbone.net, stored)
     weights = model.state_dict()
     return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
 
 
-def _config(path: Path, cards: tuple[str, ...], allow_code: bool, **model: Any) -> RunConfig:
+def open_with_heads(path: Path, *, allow_code: bool = False) -> Checkpoint:
+    """As :func:`open_subject`, without a dataset.
+
+    Args:
+        path: Checkpoint, work directory, folder of an import or a backbone.
+        allow_code: Build whatever backbone the file names; otherwise only known ones.
+
+    Raises:
+        CheckpointError: As for :func:`open_subject`.
+    """
+    return open_subject(path, "", allow_code=allow_code)
+
+
+def _backbone_alone(path: Path) -> Path | None:
+    """The safetensors file of an import or export; None for anything else, which a checkpoint has to be."""
+    stored = path / BACKBONE if path.is_dir() and not checkpoints_in(path) else path
+    return stored if stored.suffix == ".safetensors" and stored.is_file() else None
+
+
+def _config(path: Path, card: str, allow_code: bool) -> RunConfig:
     """The configuration that the file's metadata describe; everything else has its default."""
     try:
         with safe_open(path, framework="pt") as stored:
@@ -275,8 +376,8 @@ def _config(path: Path, cards: tuple[str, ...], allow_code: bool, **model: Any) 
     content = {
         "name": path.absolute().parent.name or path.stem,
         "image_size": image_size,
-        "model": {"backbone": backbone, "mean": mean, "std": std} | model,
-        "datasets": [{"card": card} for card in cards],
+        "model": {"backbone": backbone, "mean": mean, "std": std},
+        "datasets": [{"card": card}],
         "schedule": {"cycles": 1},
     }
     return as_data(parse_config(content, str(path)), str(path), allow_code=allow_code)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from torch import Tensor
 from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.types import Task
 from foundationx.datasets.cards.catalog import Catalog
+from foundationx.weights.imports.foundation_x import Rest, is_of_rest, read_rest
 from foundationx.weights.imports.own_exports import KIND as OWN
 from foundationx.weights.imports.own_exports import Facts, facts_of, read_export
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.self_supervised import METHODS, recognise
-from foundationx.weights.imports.weight_file import pick_weights, read_file, reason_for
+from foundationx.weights.imports.weight_file import is_state_dict, pick_weights, read_file, reason_for
 from foundationx.weights.swin import EPS, PATCH_SIZE, SwinShape, from_hugging_face, from_timm
 
 LABELS = Task.CLASSIFICATION
@@ -196,18 +197,12 @@ KINDS = ("ark", "foundation_x", "foundation_x_plus", *METHODS, "swin", *FAMILIES
 """Kinds of files; ``swin`` and those after it are backbones alone under published names, the last one our exports."""
 
 _X = "backbone.0."
-_DETECTOR = "detector: structured differently here (docs/choices.md), trained from scratch"
 _SKIPPED: tuple[tuple[str, str], ...] = (
     (r"(backbone\.0\.)?layers\..*\.attn_mask", "follows from image and window size, recomputed"),
     (r"(backbone\.0\.)?layers\..*\.relative_position_index", "follows from the window size; checked and recomputed"),
     (r"head\..*", "ImageNet's classifier, unused"),
     (r"backbone\.0\.head\..*", "spare head, never trained"),
     (r"backbone\.0\.Segnorm\d+\..*", "never used by the released model"),
-    (
-        r"backbone\.0\.segmentation_.*",
-        "PPM, FPN and masks: structured differently here (docs/choices.md), trained from scratch",
-    ),
-    (r"(transformer|input_proj|label_enc|(bbox|class)_embed_?)\..*", _DETECTOR),
 )
 HUGGING_FACE_WEIGHTS = "model.safetensors"
 """The weights in a folder of transformers."""
@@ -217,12 +212,18 @@ _BACKBONE = re.compile(r"(patch_embed|layers|norm)\.")
 _HEAD = re.compile(r"(?:omni_heads|backbone\.0\.classification_heads)\.(\d+)\.(weight|bias)")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _GREY = ((0.5056,) * 3, (0.252,) * 3)
-_OF_RADIOGRAPHS = ("foundation_x", "foundation_x_plus", "peac", "ace", "lamps")
+WHOLE = ("foundation_x", "foundation_x_plus")
+"""Kinds with a detector and segmentation."""
+X_TEACHER, X_STUDENT = "teacher_model", "model"
+"""Entries of their files."""
+X_WINDOW, X_SIZE = 7, 224
+"""Image size of their networks with windows of 7, which no tensor shows."""
+_OF_RADIOGRAPHS = (*WHOLE, "peac", "ace", "lamps")
 """Trained with the mean grey value of radiographs (``docs/methods/foundation_x.md``, "3.4 Views and normalisation",
 ``docs/methods/self_supervision.md``, "3.1 Crops" and "4.1 Crops"); Lamps, which crops as PEAC does, is included, though
 its own is not documented. Adam, Adam-v2 and Ark use ImageNet's."""
 _NORMALISATION = {kind: _GREY if kind in _OF_RADIOGRAPHS else _IMAGENET for kind in KINDS}
-_ALWAYS_SHIFTED = ("foundation_x", "foundation_x_plus", "ace", "lamps")
+_ALWAYS_SHIFTED = (*WHOLE, "ace", "lamps")
 """Their code fixes the shift when the network is built: also where one window covers the map (``models/swin.py``)."""
 _EPS = {"ace": 1e-6, "lamps": 1e-6}
 """Of the layer norms of a kind's Swin, where it is not torch's."""
@@ -250,6 +251,7 @@ class Released:
         loaded: Name in the file -> our name.
         skipped: Name in the file -> reason.
         initialised: Our name -> origin of the values, for tensors that the file lacks.
+        rest: Detector and segmentation.
     """
 
     kind: str
@@ -264,6 +266,7 @@ class Released:
     loaded: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     initialised: dict[str, str] = field(default_factory=dict)
+    rest: Rest = field(default_factory=Rest)
 
 
 def read_released(
@@ -289,8 +292,17 @@ def read_released(
     chosen = METHODS[method].branch if method and not entry and METHODS[method].branch in content else entry
     tensors, chosen, skipped = pick_weights(content, path, chosen)
     if method is None:
-        return convert(tensors, str(path), kind, heads, chosen, skipped)
+        student = _student(content, path, chosen, skipped)
+        return convert(tensors, str(path), kind, heads, chosen, skipped, student)
     return _of_method(tensors, method, str(path), heads, chosen, skipped)
+
+
+def _student(content: dict[str, Any], path: Path, chosen: str, skipped: dict[str, str]) -> dict[str, Tensor]:
+    """The student beside Foundation X's teacher, which holds the statistics of batch norms; empty if there is none."""
+    if chosen != X_TEACHER or X_STUDENT not in content or not is_state_dict(content[X_STUDENT]):
+        return {}
+    skipped[X_STUDENT] = "the student: only the running statistics of its batch norms are loaded"
+    return pick_weights(content, path, X_STUDENT)[0]
 
 
 def _own_export(content: dict[str, Any], facts: Facts, path: Path, kind: str, heads: Sequence[str] | None) -> Released:
@@ -346,6 +358,7 @@ def convert(
     heads: Sequence[str] | None = None,
     entry: str = "",
     left: dict[str, str] | None = None,
+    student: Mapping[str, Tensor] | None = None,
 ) -> Released:
     """As ``read_released``, for a state dict in memory (also on the meta device)."""
     detected = detect_kind(tensors, where)
@@ -360,6 +373,8 @@ def convert(
     read = _swin_part if any(_SWIN.match(name) for name in tensors) else _convnext_part
     released = read(tensors, detected, where, entry, left or {})
     _add_heads(released, tensors, heads, where)
+    if detected in WHOLE:
+        _add_rest(released, tensors, student or {}, heads, where)
     unknown = sorted(tensors.keys() - released.loaded.keys() - released.skipped.keys())
     if unknown:
         found = f"{len(unknown)} tensors that {detected} does not have: {', '.join(unknown[:3])}"
@@ -413,6 +428,26 @@ def _add_heads(released: Released, tensors: dict[str, Tensor], given: Sequence[s
             released.loaded[name] = f"heads.{released.heads[int(match[1])].name}.{match[2]}"
     _check_widths(projector, released.heads, released.shape.width, where)
     released.projector = {name if "." in name else f"0.{name}": value for name, value in projector.items()}
+
+
+def _add_rest(
+    released: Released,
+    tensors: dict[str, Tensor],
+    student: Mapping[str, Tensor],
+    given: Sequence[str] | None,
+    where: str,
+) -> None:
+    """Adds detector and segmentation of Foundation X, as far as the file has them."""
+    if released.image_size is None and released.shape.config()["window_size"] == X_WINDOW:
+        released.image_size = X_SIZE
+    if list(given or ()) == ["none"]:
+        released.skipped |= {name: "skipped as requested (--heads none)" for name in tensors if is_of_rest(name)}
+        return
+    rest = released.rest = read_rest(tensors, student, released.kind, where)
+    for name, ours in rest.loaded.items():
+        released.skipped.pop(name, None)
+        released.loaded[name] = f"{released.loaded[name]}, {ours}" if name in released.loaded else ours
+    released.skipped |= rest.skipped
 
 
 def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
