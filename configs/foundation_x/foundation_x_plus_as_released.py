@@ -3,5 +3,5 @@
 _base_ = ["./foundation_x_plus.py"]
 
 name = "foundation_x_plus_as_released"
-model = dict(region_gate=dict(at_test=False))
+model = dict(region_gate=dict(at_test=False, corners=True))
 optimizer = dict(every_cycle=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, share_cores
-from foundationx.core.errors import CheckpointError, ConfigError
-from foundationx.core.types import MetricRow, Split
+from foundationx.core.errors import CheckpointError, ConfigError, nearest
+from foundationx.core.types import MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.patient_splits import SPLITS, SplitRecord, read_record, run_folder
 from foundationx.datasets.splits import official_splits
@@ -75,6 +75,7 @@ def evaluate_checkpoint(
     device: str = "auto",
     out: Path | None = None,
     *,
+    cards: Sequence[str] = (),
     exclude: Path | None = None,
     allow_code: bool = False,
 ) -> list[MetricRow]:
@@ -88,13 +89,15 @@ def evaluate_checkpoint(
         device: Device to compute on.
         out: Folder for ``metrics.json``, ``predictions/`` and ``thresholds.json``; what it holds of other splits stays.
             Metrics at a threshold need the predictions of the validation split in it.
+        cards: Datasets of the run to evaluate; empty for all.
         exclude: List of training images to leave out, which matters for the training split; the path that the
             checkpoint names is not followed.
         allow_code: Build whatever backbone the checkpoint names; otherwise only known ones.
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or the cards have changed since.
-        ConfigError: No head has an image in the split, or all images would be written into the run's own folder.
+        ConfigError: No head has an image in the split, all images would be written into the run's own folder, or the
+            run has no such dataset.
         DataError: A file is missing or bad.
         DiskError: ``out`` cannot be written.
     """
@@ -102,8 +105,9 @@ def evaluate_checkpoint(
     config = checkpoint.config.model_copy(update={"exclude": exclude})
     if split is Split.TRAIN:
         config = with_exclusion(checkpoint, exclude)
+    config = _with_cards(config, cards)
     data_module, record = open_evaluated(checkpoint, path, config, data_root)
-    if data_module.classes != checkpoint.classes:
+    if data_module.classes != _evaluated_classes(checkpoint, config):
         fix = "use the cards that the model was trained with"
         raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
     data_module, split = _chosen(data_module, record, split, out)
@@ -119,6 +123,26 @@ def evaluate_checkpoint(
         store(out, evaluation)
         keep_trivial(out, trivial)
     return evaluation.rows
+
+
+def _with_cards(config: RunConfig, cards: Sequence[str]) -> RunConfig:
+    """The configuration with these datasets alone. Raises ConfigError: the run does not have one of them."""
+    own = {dataset.card: dataset for dataset in config.datasets}
+    for card in cards:
+        if card not in own:
+            found = f"{card!r} has no head of the run that its card describes"
+            raise ConfigError("--card", found, nearest(card, own), "choose a dataset of the run, or a --protocol")
+    return config.model_copy(update={"datasets": tuple(own[card] for card in cards)}) if cards else config
+
+
+def _evaluated_classes(checkpoint: Checkpoint, config: RunConfig) -> dict[TaskKey, tuple[str, ...]]:
+    """Classes of the checkpoint's heads for the datasets and tasks of a configuration; an import may have others."""
+    tasks = {dataset.card: dataset.tasks for dataset in config.datasets}
+    return {
+        key: names
+        for key, names in checkpoint.classes.items()
+        if key.dataset in tasks and (tasks[key.dataset] is None or key.task in (tasks[key.dataset] or ()))
+    }
 
 
 def _chosen(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from foundationx.core.config.model import ModelConfig, NormalisationConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Batch, Prediction, TaskKey
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.models.backbone import Backbone
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import Head, open_head
@@ -62,9 +63,16 @@ class FoundationModel(nn.Module):
         self._set_exclusive()
 
     def _set_exclusive(self) -> None:
-        """Heads whose classes exclude each other, as the configuration names them."""
+        """Heads whose classes exclude each other, as the configuration names them.
+
+        Heads of other datasets may be named, as in a base configuration of more datasets, if there is such a card.
+        """
         known = {str(key): key for key in self.classes if self.head(key).exclusive is not None}
+        datasets = {key.dataset for key in self.classes}
         for name in self.config.softmax:
+            dataset = name.partition("/")[0]
+            if name not in known and dataset not in datasets and dataset in Catalog().names():
+                continue
             if name not in known:
                 raise ConfigError("model.softmax", f"{name!r} is no classification head", nearest(name, known))
             self.head(known[name]).exclusive = True

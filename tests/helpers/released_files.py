@@ -55,8 +55,8 @@ def ark(outputs=(14, 14, 14, 3, 6, 1), projector: int | None = 10, hidden: bool 
     return reference, tensors
 
 
-def foundation_x(plus: bool, seed: int = 6):
-    """(reference backbone, state dict) of Foundation X or X+, with some of every family of other weights."""
+def foundation_x(seed: int = 6):
+    """(reference backbone, state dict) of Foundation X without detector and segmentation."""
     reference = randomise(PlainSwin(**TINY), seed)
     tensors = swin(reference, masks=False)
     for stage in range(4):
@@ -67,28 +67,7 @@ def foundation_x(plus: bool, seed: int = 6):
     for k, outputs in enumerate((1, 1, 1, 3, 13, 1, 14, 14, 6, 1, 14)):
         tensors |= {f"classification_heads.{k}.weight": draw(outputs, WIDTH, seed=k)}
         tensors |= {f"classification_heads.{k}.bias": draw(outputs, seed=k)}
-    for name in (
-        "segmentation_PPN.stages.0.1.weight",
-        "segmentation_PPN.bottleneck.1.running_mean",
-        "segmentation_FPN.conv1x1.0.weight",
-        "segmentation_heads.4.weight",
-    ):
-        tensors[name] = draw(2, 2)
     tensors = {f"backbone.0.{name}": value for name, value in tensors.items()}
-    decoder = "transformer.decoder.layers.0" if plus else "transformer.decoder.0.layers.0"
-    tensors |= {
-        name: draw(2)
-        for name in (
-            "transformer.encoder.layers.0.self_attn.sampling_offsets.weight",
-            f"{decoder}.cross_attn.value_proj.weight",
-            "transformer.level_embed",
-            "transformer.tgt_embed.weight",
-            "input_proj.0.0.weight",
-            "label_enc.weight",
-            "bbox_embed.0.layers.0.weight",
-            "class_embed_.0.0.weight",
-        )
-    }
     return reference, tensors
 
 

@@ -80,6 +80,7 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
         models,
         options.device,
         options.out,
+        cards=[options.card] if options.card else [],
         exclude=options.exclude,
         allow_code=options.allow_code,
     )

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     """Imports, and prints the tensors that were loaded, skipped and initialised, by groups."""
     from foundationx.core.atomic_write import require_folder
     from foundationx.core.errors import CheckpointError
-    from foundationx.weights.imports.imported import write_imported
+    from foundationx.weights.imports.imported import is_run, write_imported
     from foundationx.weights.imports.released import KINDS, read_released
 
     if options.kind not in ("auto", *KINDS):
@@ -65,8 +65,14 @@ def run(options: argparse.Namespace) -> None:
     )
     for head in released.heads:
         console.print(f"head {head.name}: {', '.join(head.classes)}{' (exclusive)' if head.exclusive else ''}")
+    for key, classes in released.rest.classes.items():
+        console.print(f"head {key}: {', '.join(classes)}", highlight=False)
     for path in write_imported(released, options.file, options.out):
         print(path)
+    if is_run(released):
+        print(f"\n{options.out} is a run: predict, eval, export; model.init_run of a configuration, or its config.py")
+    elif released.heads or released.rest.classes:
+        print("\nno run is written, since the file does not record its image size: name it with --image-size")
 
 
 def _image_size(asked: int | None, recorded: int | None) -> int | None:

@@ -18,7 +18,11 @@ def add_protocols(parser: argparse.ArgumentParser) -> None:
         choices=PROTOCOLS.names(),
         help="evaluate by this protocol on the dataset of --card (default: none, the heads are evaluated)",
     )
-    group.add_argument("--card", help="dataset of a protocol; the model need not have seen it (default: none)")
+    group.add_argument(
+        "--card",
+        help="dataset of a protocol, which the model need not have seen; without one: the dataset of the "
+        "run whose heads are evaluated (default: all)",
+    )
     group.add_argument(
         "--root",
         metavar="DIR",

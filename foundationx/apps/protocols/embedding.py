@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Subject
+from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split, TaskKey
 from foundationx.data.loader import AGAIN, PooledDataset, in_order, make_loader, read_all, usable
 from foundationx.data.normalise import Normaliser
@@ -39,6 +40,13 @@ class Embeddings:
         return Embeddings(*(part[chosen] for part in (self.features, self.labels, self.images, self.patients)))
 
 
+def check_projector(subject: Subject, projected: bool) -> None:
+    """Raises ConfigError: the projected feature is asked for, and the model has no projector."""
+    if projected and (subject.model.config.projector is None or LABELS.value not in subject.model.trunks):
+        fix = "leave projected out, or name a model that has one"
+        raise ConfigError("--with projected", "the model has no projector", "a projector", fix)
+
+
 def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embeddings:
     """The pooled feature of the last stage of every image of a split, whole and unaugmented.
 
@@ -46,7 +54,7 @@ def embed(subject: Subject, key: TaskKey, split: Split, projected: bool) -> Embe
         subject: Model and dataset.
         key: Head whose labels are read; it need not exist in the model.
         split: Split of the images.
-        projected: Whether to embed after the projector, if the model has one.
+        projected: Whether to embed after the projector, which the model has to have.
     """
     trunk = subject.model.trunks[LABELS.value] if projected else None
 

@@ -23,7 +23,7 @@ class Options(Section):
 
     shots: tuple[PositiveInt, ...] = Field((5, 10, 20, 50), min_length=1, description="numbers of training images")
     draws: PositiveInt = Field(5, description="draws of the training images")
-    projected: bool = Field(False, description="embed after the projector, if the model has one")
+    projected: bool = Field(False, description="embed after the projector, which the model has to have")
 
 
 def run(request: Request, options: Options) -> Result:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import best_probe, embed, predictions_of
+from foundationx.apps.protocols.embedding import best_probe, check_projector, embed, predictions_of
 from foundationx.core.config.model import Section
 from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.bootstrap import estimate
@@ -22,7 +22,7 @@ SHOWN = ("AUROC", "AUPRC")
 class Options(Section):
     """What is embedded."""
 
-    projected: bool = Field(False, description="embed after the projector, if the model has one")
+    projected: bool = Field(False, description="embed after the projector, which the model has to have")
 
 
 def run(request: Request, options: Options) -> Result:
@@ -33,6 +33,7 @@ def run(request: Request, options: Options) -> Result:
         FoundationXError: Checkpoint, card or data cannot be used.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
+    check_projector(subject, options.projected)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
     splits = {split: embed(subject, key, split, options.projected) for split in Split}
     probe, strength = best_probe(splits[Split.TRAIN], splits[Split.VAL])

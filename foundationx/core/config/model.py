@@ -130,6 +130,11 @@ class RegionGateConfig(Section):
     spread: float = Field(1.5, gt=0, le=100, description="width of the soft rim, in units of the box's longer side")
     weight: float = Field(0.5, gt=0, le=1, description="share of the gated feature in the mix")
     at_test: bool = Field(True, description="gate at test as in training; false is what was released")
+    corners: bool = Field(
+        False,
+        description="a cell of a map stands for its upper left corner, and each region's gate is scaled to 1, as "
+        "released; false: it stands for its centre, and an image's gate is scaled",
+    )
 
 
 class NormalisationConfig(Section):

@@ -40,7 +40,7 @@ def gate_features(
     mixed = []
     for feature in features:
         height, width = feature.shape[-2:]
-        mask = region_mask(grown, selected, (height, width), config.spread).to(feature.dtype)
+        mask = region_mask(grown, selected, (height, width), config.spread, config.corners).to(feature.dtype)
         mixed.append(feature * (1 - config.weight) + feature * mask * config.weight)
     return mixed
 
@@ -64,7 +64,7 @@ def grow(boxes: Tensor, size: tuple[int, int], factor: float) -> Tensor:
     return (torch.cat([centre - extent / 2, centre + extent / 2], dim=-1) / scale.repeat(2)).clamp(0, 1)
 
 
-def region_mask(boxes: Tensor, selected: Tensor, grid: tuple[int, int], spread: float) -> Tensor:
+def region_mask(boxes: Tensor, selected: Tensor, grid: tuple[int, int], spread: float, corners: bool = False) -> Tensor:
     """How near each cell of a feature map is to a region: 1 inside a box, a Gaussian of the distance outside.
 
     The Gaussian's width is ``spread`` times the box's longer side, at most the map's; the nearest region counts, and
@@ -75,14 +75,17 @@ def region_mask(boxes: Tensor, selected: Tensor, grid: tuple[int, int], spread: 
         selected: (B, Q) bool, the boxes that count.
         grid: height and width of the feature map.
         spread: width of the Gaussian by the box's longer side.
+        corners: whether a cell stands for its upper left corner, not its centre, and each region's mask is scaled to a
+            greatest value of 1, as released.
 
     Returns:
         (B, 1, h, w) in (0, 1]; 1 everywhere for an image without region.
     """
     height, width = grid
     edges = boxes * boxes.new_tensor([width, height, width, height])
-    rows = torch.arange(height, device=boxes.device, dtype=boxes.dtype) + 0.5
-    columns = torch.arange(width, device=boxes.device, dtype=boxes.dtype) + 0.5
+    inside = 0.0 if corners else 0.5
+    rows = torch.arange(height, device=boxes.device, dtype=boxes.dtype) + inside
+    columns = torch.arange(width, device=boxes.device, dtype=boxes.dtype) + inside
     x1, y1, x2, y2 = edges.unbind(-1)
     across = torch.maximum(x1[..., None] - columns, columns - x2[..., None]).clamp(min=0)  # (B, Q, w)
     down = torch.maximum(y1[..., None] - rows, rows - y2[..., None]).clamp(min=0)  # (B, Q, h)
@@ -90,7 +93,10 @@ def region_mask(boxes: Tensor, selected: Tensor, grid: tuple[int, int], spread: 
     sigma = (spread * longer).clamp(max=float(min(height, width)), min=1e-6)
     # exp(-(dx^2 + dy^2) / 2 s^2) is a product of one factor a column and one a row
     factor_x = torch.exp(-0.5 * (across / sigma[..., None]) ** 2)
-    factor_y = torch.exp(-0.5 * (down / sigma[..., None]) ** 2) * selected[..., None]
+    factor_y = torch.exp(-0.5 * (down / sigma[..., None]) ** 2)
+    if corners:  # the greatest value of a product of factors is that of the greatest ones
+        factor_x, factor_y = (f / f.amax(-1, keepdim=True).clamp(min=1e-12) for f in (factor_x, factor_y))
+    factor_y = factor_y * selected[..., None]
     mask = (factor_y[..., :, None] * factor_x[..., None, :]).amax(dim=1, keepdim=True)
     peak = mask.amax(dim=(-2, -1), keepdim=True)
     any_region = selected.any(dim=1)[:, None, None, None] & (peak > 0)

@@ -37,7 +37,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import head_slug
 from foundationx.models.size_bound import SLACK, at_most, limit_of
 from foundationx.weights.exports.backbone import load_backbone
-from foundationx.weights.imports.released import LABELS, Released
+from foundationx.weights.imports.released import LABELS, Released, read_released
 from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import rule_of
 
@@ -53,6 +53,9 @@ class _Head(Section):
 _HEADS = TypeAdapter(list[_Head])
 
 BACKBONE, HEADS, TABLE = "backbone.safetensors", "heads.safetensors", "import.json"
+
+RELEASED = (".pth", ".tar", ".bin", ".ckpt")
+"""Suffixes of released files; our own checkpoints have ``.pt``."""
 
 
 def write_imported(released: Released, source: Path, folder: Path) -> list[Path]:
@@ -238,13 +241,14 @@ def write_run(released: Released, source: Path, folder: Path) -> list[Path]:
     return [path, _write_config(config, source, folder / "config.py")]
 
 
-def assembled(released: Released, name: str, where: str) -> tuple[FoundationModel, RunConfig]:
+def assembled(released: Released, name: str, where: str, card: str = "") -> tuple[FoundationModel, RunConfig]:
     """The network of a released file with all its weights, and the configuration of a run with its heads.
 
     Args:
         released: Content of the released file; with heads and an image size.
         name: Name of the run.
         where: File, for messages.
+        card: Dataset of a configuration without heads.
 
     Raises:
         CheckpointError: Tensors of the network are missing, or of another shape.
@@ -259,7 +263,7 @@ def assembled(released: Released, name: str, where: str) -> tuple[FoundationMode
         "softmax": [str(TaskKey(head.name, LABELS)) for head in released.heads if head.exclusive],
         **released.rest.model,
     }
-    datasets = _datasets(classes)
+    datasets = _datasets(classes) or [{"card": card}]
     content = {"name": name, "image_size": released.image_size, "model": section, "datasets": datasets}
     config = as_data(parse_config(content | {"schedule": {"cycles": 1}}, where), where)
     weights = {f"backbone.net.{name}": value for name, value in released.backbone.items()} | released.rest.tensors
@@ -318,16 +322,19 @@ def _write_config(config: RunConfig, source: Path, path: Path) -> Path:
 
 
 def open_subject(path: Path, card: str, *, allow_code: bool = False) -> Checkpoint:
-    """A checkpoint of a run, or one made of a backbone alone that an import or export wrote.
+    """A checkpoint of a run, or one made of a backbone alone or of a released file.
 
     Args:
-        path: Checkpoint, work directory, folder of an import or a backbone.
+        path: Checkpoint, work directory, folder of an import, a backbone that an import or export wrote, or a released
+            file (``RELEASED``).
         card: Dataset to evaluate on; the configuration of a backbone alone names no other.
         allow_code: Build whatever backbone the file names; otherwise only known ones.
 
     Raises:
         CheckpointError: There is none, it is torn, or a backbone does not record its image size.
     """
+    if path.suffix in RELEASED and path.is_file():
+        return _of_released(path, card or path.stem)
     stored = _backbone_alone(path)
     if stored is None:
         return load_checkpoint(path, allow_code=allow_code)
@@ -336,6 +343,17 @@ def open_subject(path: Path, card: str, *, allow_code: bool = False) -> Checkpoi
     with at_most(2 * size + SLACK, str(stored)):
         model = FoundationModel(config.model, {})
     load_backbone(model.backbone.net, stored)
+    weights = model.state_dict()
+    return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
+
+
+def _of_released(path: Path, card: str) -> Checkpoint:
+    """The model of a released file. Raises CheckpointError: the file does not record its image size."""
+    released = read_released(path)
+    if released.image_size is None:
+        fix = f"foundationx import {path} --image-size PIXELS --out FOLDER, and use the folder"
+        raise CheckpointError(str(path), "does not record its image size", "the size of the model's images", fix)
+    model, config = assembled(released, path.stem, str(path), card)
     weights = model.state_dict()
     return Checkpoint(config, model.classes, 0, 0, weights, weights, {}, {})
 
