@@ -34,7 +34,7 @@ def data(tmp_path_factory):
     """Generated images in the layouts of published datasets."""
     root = tmp_path_factory.mktemp("data")
     cards = [text for card in CARDS for text in ("--card", card)]
-    assert main(["data", "phantoms", str(root), *cards, "--images", "16", "--size", "48"]) == 0
+    assert main(["data", "phantoms", str(root), *cards, "--images", "40", "--size", "48"]) == 0
     return root
 
 
@@ -62,7 +62,8 @@ def test_predict_gives_what_the_released_network_gave(x_plus, folder, tmp_path):
     Image.fromarray(inputs["image"][0, :, :, 0].numpy()).save(tmp_path / "chest.png")
     arguments = ["--out", str(tmp_path / "out"), "--threshold", "0"]
     assert main(["predict", str(x_plus), str(tmp_path / "chest.png"), *arguments]) == 0
-    heads = json.loads((tmp_path / "out/chest.json").read_text())["heads"]
+    (result,) = (path for path in (tmp_path / "out").glob("chest*.json"))
+    heads = json.loads(result.read_text())["heads"]
     assert len([key for key in heads if key.endswith("classification")]) == 11 and len(heads) == 20
     for card, title in (("chexpert", "CheXpert"), ("chestx_det", "ChestX-Det"), ("tbx11k", "TBX11K")):
         expected = outputs[f"classification/{title}/logits"][0].sigmoid()
@@ -169,9 +170,6 @@ def test_federated_training_starts_from_the_folder(ark_run, data, tmp_path):
 
 def test_a_head_with_a_fixed_number_of_outputs_needs_its_own_classes(x_plus, data, tmp_path, capsys):
     """A card of the same name with other boxes does not get rows of other classes."""
-    registry = tmp_path / "registry"
-    assert main(["data", "show", "node21"]) == 0
-    del registry
     checkpoint = load_checkpoint(x_plus)
     key = TaskKey("tbx11k", Task.DETECTION)
     assert checkpoint.classes[key] == ("Tuberculosis",)

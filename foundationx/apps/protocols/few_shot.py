@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
-from foundationx.apps.protocols.embedding import best_probe, embed, mean_auroc
+from foundationx.apps.protocols.embedding import best_probe, check_projector, embed, mean_auroc
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split, TaskKey
@@ -33,6 +33,7 @@ def run(request: Request, options: Options) -> Result:
         ConfigError: More images are asked for than the training split has, or a split has no image.
     """
     subject, key = Subject(request), TaskKey(request.card, LABELS)
+    check_projector(subject, options.projected)
     subject.need(key, (Split.TRAIN, Split.VAL, Split.TEST))
     splits = {split: embed(subject, key, split, options.projected) for split in Split}
     available = len(splits[Split.TRAIN].images)

@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
@@ -111,6 +110,8 @@ def _make_independent(subject: Subject, chosen: Mapping[str, Answer]) -> None:
 
 def _published_intervals(predictions: Predictions) -> list[str]:
     """AUROC of each class with the published kind of interval: percentiles over resamples of images."""
+    from sklearn.metrics import roc_auc_score
+
     notes, draw = [], np.random.RandomState(SEED)
     probabilities = predictions.recorded["probabilities"]
     assert isinstance(probabilities, np.ndarray)

@@ -77,11 +77,22 @@ def _prefixed(prefix, module):
     return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
 
 
-def test_equals_mmdets_dino_with_the_same_weights():
+def with_position_of_dino(detector, monkeypatch):
+    """mmdet's detector with DINO's 2 * dims numbers of a box, where this version of mmdet has 4 * dims."""
+    from mmdet.models.layers.transformer import dino_layers
+
+    dims, plain = SMALL.embed_dims, dino_layers.coordinate_to_encoding
+    detector.decoder.ref_point_head = dino_layers.MLP(2 * dims, dims, dims, 2)
+    half = lambda boxes, num_feats: plain(boxes, num_feats=num_feats // 2)  # noqa: E731
+    monkeypatch.setattr(dino_layers, "coordinate_to_encoding", half)
+    return detector
+
+
+def test_equals_mmdets_dino_with_the_same_weights(monkeypatch):
     from mmdet.structures import DetDataSample
 
     trunk, head = build()
-    theirs = mmdet_dino(SMALL).eval()
+    theirs = with_position_of_dino(mmdet_dino(SMALL), monkeypatch).eval()
     missing, unexpected = theirs.load_state_dict(as_mmdet(trunk, head, SMALL), strict=False)
     assert not unexpected and all(name.startswith("backbone.") for name in missing)
     samples = [DetDataSample(metainfo={"batch_input_shape": (64, 64), "img_shape": (64, 64)})] * 2
