@@ -340,7 +340,7 @@ class _Head:
 def predict_each(
     model: FoundationModel, images: Tensor, keys: Sequence[TaskKey], size: int
 ) -> dict[TaskKey, Prediction]:
-    """Predictions of several heads for the same images, with one pass through the backbone.
+    """Predictions of several heads for the same images, with one pass through backbone and trunks.
 
     Compiled models run head by head, because the compiled part begins with the images.
 
@@ -355,8 +355,7 @@ def predict_each(
             return {key: model.predict(images, key) for key in keys}
         if is_compiled(model.backbone):
             return {key: predict_full(model, images, key, size) for key in keys}
-        features = model.backbone(images)
-        return {key: model.predict(images, key, features) for key in keys}
+        return model.predict_all(images, keys)
 
 
 def _usable(loaded: Sequence[Loaded], on_bad_sample: str, bad: list[BadSample]) -> list[Batch]:

@@ -118,19 +118,23 @@ class FoundationModel(nn.Module):
         """Whether a task takes the backbone's normed stages of images under the common normalisation."""
         return not self.head(key).raw_stages and key.task not in self.config.normalisation
 
+    def _guide(self, key: TaskKey) -> TaskKey | None:
+        """The head of the same dataset whose predictions gate this task's features; None for none."""
+        task = task_of(key.task).guide(self.config)
+        guide = None if task is None else TaskKey(key.dataset, task)
+        return guide if guide in self.classes else None
+
     def _guided(self, images: Tensor, features: Sequence[Tensor], key: TaskKey) -> Sequence[Tensor]:
         """Feature maps after the gate of the dataset's detection head, if the configuration has one."""
-        task, size = task_of(key.task), (images.shape[-2], images.shape[-1])
-        guide_task = task.guide(self.config)
-        if guide_task is None or TaskKey(key.dataset, guide_task) not in self.classes:
+        guide, size = self._guide(key), (images.shape[-2], images.shape[-1])
+        if guide is None:
             return features
-        guide = TaskKey(key.dataset, guide_task)
         with torch.no_grad():
             trunk, head = self.trunks[guide.task.value], self.head(guide)
             shared = tuple(feature.detach() for feature in features) if self._shares_features(key) else None
             memory = trunk(self._features(images, guide, shared))
             prediction = head.predict(head(memory, trunk), size)
-        return task.guided(features, prediction, size, self.config)
+        return task_of(key.task).guided(features, prediction, size, self.config)
 
     def losses(self, images: Tensor | None, batch: Batch, trunk_output: Any = None) -> tuple[Any, dict[str, Tensor]]:
         """Output of the batch's trunk and the named losses of its head.
@@ -149,11 +153,28 @@ class FoundationModel(nn.Module):
         head = self.head(batch.key)
         return head.loss(head(trunk_output, self.trunks[batch.key.task.value], batch), batch)
 
-    def predict(self, images: Tensor, key: TaskKey, features: Sequence[Tensor] | None = None) -> Prediction:
-        """Prediction of the head of ``key`` for (B, 3, H, W) normalised images; ``features`` as in :meth:`trunk`."""
+    def predict(self, images: Tensor, key: TaskKey) -> Prediction:
+        """Prediction of the head of ``key`` for (B, 3, H, W) normalised images."""
         gate = self.config.region_gate is not None and self.config.region_gate.at_test
-        outputs = self.head(key)(self.trunk(images, key, gate=gate, features=features), self.trunks[key.task.value])
+        outputs = self.head(key)(self.trunk(images, key, gate=gate), self.trunks[key.task.value])
         return self.head(key).predict(outputs, (images.shape[-2], images.shape[-1]))
+
+    def predict_all(self, images: Tensor, keys: Sequence[TaskKey]) -> dict[TaskKey, Prediction]:
+        """As :meth:`predict`, for several heads, with one pass through the backbone and one through each trunk.
+
+        Tasks with a normalisation of their own, or on raw stages, take one more pass through the backbone each.
+        """
+        gate, size = self.config.region_gate is not None and self.config.region_gate.at_test, images.shape[-2:]
+        shared = self.backbone(images) if any(self._shares_features(key) for key in keys) else None
+        outputs: dict[Any, Any] = {}
+        predictions = {}
+        for key in keys:
+            part = key if gate and self._guide(key) is not None else key.task
+            if part not in outputs:
+                outputs[part] = self.trunk(images, key, gate=gate, features=shared)
+            raw = self.head(key)(outputs[part], self.trunks[key.task.value])
+            predictions[key] = self.head(key).predict(raw, (size[0], size[1]))
+        return predictions
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor") -> Any:
         """mmengine's protocol.

@@ -129,6 +129,17 @@ def test_masks_are_the_released_ones_with_the_statistics_of_the_student(card, go
 
 
 @torch.no_grad()
+def test_heads_predict_together_as_they_do_alone(golden):
+    keys = [TaskKey("shenzhen", Task.CLASSIFICATION), TaskKey("siim_acr", Task.DETECTION)]
+    keys += [TaskKey("node21", Task.DETECTION), TaskKey("siim_acr", Task.SEGMENTATION)]
+    images = golden.inputs["classification"][:1].float()
+    for key, together in golden.model.predict_all(images, keys).items():
+        alone = golden.model.predict(images, key)
+        for field in dataclasses.fields(alone):
+            assert torch.equal(getattr(together, field.name), getattr(alone, field.name)), field.name
+
+
+@torch.no_grad()
 def test_stages_that_are_segmented_have_no_norm(golden):
     raw = golden.model.backbone(golden.inputs["segmentation"].float(), raw=True)
     for stage, name in zip(raw, ("stage1_every_2", "stage2", "stage3", "stage4"), strict=True):
