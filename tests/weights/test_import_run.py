@@ -76,6 +76,7 @@ def test_predict_gives_what_the_released_network_gave(x_plus, folder, tmp_path):
     assert [box["score"] for box in boxes[: len(best)]] == pytest.approx(best.tolist(), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_own_heads_are_evaluated_on_one_dataset(x_plus, data, tmp_path, capsys):
     common = ["--data-root", str(data), "--split", "all", "--model", "teacher"]
     table = tmp_path / "m.json"
@@ -110,6 +111,7 @@ def test_a_projector_that_is_not_there_is_refused(x_plus, data, capsys):
     assert "the model has no projector" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_published_zero_shot_is_one_command_on_the_released_file(ark_run, data, tmp_path, capsys):
     run, path = ark_run
     common = ["--protocol", "zero-shot", "--data-root", str(data), "--with", "published=True", "--card"]
@@ -135,6 +137,7 @@ def config_of(run, tmp_path, cards, **more):
     return path
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_folder_with_all_its_heads(x_plus, data, tmp_path):
     config = config_of(x_plus, tmp_path, ["chestx_det", "shenzhen"])
     work = tmp_path / "work"
@@ -156,6 +159,7 @@ def test_training_starts_from_the_folder_with_all_its_heads(x_plus, data, tmp_pa
     assert any("denoising" in str(row) for row in loss)
 
 
+@pytest.mark.slow
 def test_federated_training_starts_from_the_folder(ark_run, data, tmp_path):
     run, _ = ark_run
     config = config_of(run, tmp_path, ["shenzhen"])
@@ -168,6 +172,7 @@ def test_federated_training_starts_from_the_folder(ark_run, data, tmp_path):
     assert torch.allclose(before.student[name], after.student[name], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_with_a_fixed_number_of_outputs_needs_its_own_classes(x_plus, data, tmp_path, capsys):
     """A card of the same name with other boxes does not get rows of other classes."""
     checkpoint = load_checkpoint(x_plus)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foundationx.core.errors import CheckpointError
+from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import read_checkpoint
 from foundationx.models.foundation_model import FoundationModel
@@ -130,9 +130,15 @@ def _head(
 
 
 def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
-    """Names of a head's tensors with one row per class: those that grow with the number of classes."""
+    """Names of a head's tensors with one row per class: those that grow with the number of classes.
+
+    A head whose outputs are fixed has none; it may be full.
+    """
     trunk = model.trunks[key.task.value]
     head_class, options = open_head(key.task, model.config)
     count = len(model.classes[key])
-    one, other = (head_class.build(trunk, n, model.config, options).state_dict() for n in (count, count + 1))
+    try:
+        one, other = (head_class.build(trunk, n, model.config, options).state_dict() for n in (count, count + 1))
+    except ConfigError:
+        return set()
     return {name for name, value in one.items() if value.shape != other[name].shape}
