@@ -61,6 +61,7 @@ CARDS = {path.stem for path in (PACKAGE.parent / "data_registry").glob("*.yaml")
 MAY_NAME_DATASETS = {
     "apps/cli/command_demo.py": "generates the phantom datasets and trains on them",
     "phantoms/write.py": "writes the phantom datasets",
+    "weights/imports/foundation_x.py": "says which datasets the detectors and masks of Foundation X belong to",
     "weights/imports/released.py": "says which datasets the heads of released files belong to",
 }
 

@@ -105,11 +105,7 @@ def evaluate_checkpoint(
     config = checkpoint.config.model_copy(update={"exclude": exclude})
     if split is Split.TRAIN:
         config = with_exclusion(checkpoint, exclude)
-    config = _with_cards(config, cards)
-    data_module, record = open_evaluated(checkpoint, path, config, data_root)
-    if data_module.classes != _evaluated_classes(checkpoint, config):
-        fix = "use the cards that the model was trained with"
-        raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
+    data_module, record = _open_own(checkpoint, path, _with_cards(config, cards), data_root)
     data_module, split = _chosen(data_module, record, split, out)
     target = pick_device(device)
     share_cores(checkpoint.config.runtime.workers)
@@ -133,6 +129,15 @@ def _with_cards(config: RunConfig, cards: Sequence[str]) -> RunConfig:
             found = f"{card!r} has no head of the run that its card describes"
             raise ConfigError("--card", found, nearest(card, own), "choose a dataset of the run, or a --protocol")
     return config.model_copy(update={"datasets": tuple(own[card] for card in cards)}) if cards else config
+
+
+def _open_own(checkpoint: Checkpoint, path: Path, config: RunConfig, data_root: Path) -> tuple[DataModule, SplitRecord]:
+    """As :func:`open_evaluated`, for datasets of the run. Raises CheckpointError: the cards' classes have changed."""
+    data_module, record = open_evaluated(checkpoint, path, config, data_root)
+    if data_module.classes != _evaluated_classes(checkpoint, config):
+        fix = "use the cards that the model was trained with"
+        raise CheckpointError(str(path), "the cards' classes differ from the checkpoint's", fix=fix)
+    return data_module, record
 
 
 def _evaluated_classes(checkpoint: Checkpoint, config: RunConfig) -> dict[TaskKey, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from foundationx.core.config.model import Section
 from foundationx.core.config.run import DatasetConfig
 from foundationx.core.device import pick_device, share_cores
 from foundationx.core.errors import ConfigError
-from foundationx.core.types import Split, Task, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.core.validation import validation_error
 from foundationx.data.datamodule import DataModule
 from foundationx.engine.checkpoint import Checkpoint
@@ -30,9 +30,7 @@ from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.stored import store
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.imports.imported import open_subject
-
-LABELS = Task.CLASSIFICATION
-"""The task of image labels, which most protocols evaluate."""
+from foundationx.weights.imports.released import LABELS as LABELS  # the task that most protocols evaluate
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 Which head answers is decided before test is seen: by name, or because exactly one class of the model means the same in
 the vocabulary. (As published, the head was chosen after several had been scored on test.)
 
-``published`` is the protocol of Ark+: the outputs that it names (:data:`PUBLISHED`), sigmoid also where classes exclude
-each other, every image of the dataset, and 1,000 resamples of images for intervals.
+``published`` is the protocol of Ark+: the outputs that it names (``PUBLISHED_ANSWERS``), sigmoid also where classes
+exclude each other, every image of the dataset, and 1,000 resamples of images for intervals.
 """
 
 from __future__ import annotations
@@ -27,16 +27,9 @@ from foundationx.core.types import Split, TaskKey
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.ranking import POSITIVE
+from foundationx.weights.imports.released import PUBLISHED_ANSWERS
 
 USE = "--with use"
-
-PUBLISHED = {
-    "tbx11k": {"Tuberculosis": "vindr_cxr_global/classification:Tuberculosis"},
-    "siim_acr": {"Pneumothorax": "chexpert/classification:Pneumothorax"},
-    "kermany_mendeley": {"Pneumonia": "vindr_cxr_global/classification:Pneumonia"},
-    "node21": {"Nodule": "nih_chestxray14/classification:Nodule"},
-}
-"""Output of Ark+ for each class of the four published datasets."""
 
 RESAMPLES, SEED = 1000, 233
 """Resamples of images of the published intervals, and the seed of their drawing."""
@@ -94,12 +87,12 @@ def run(request: Request, options: Options) -> Result:
 
 def _published(card: str) -> dict[str, str]:
     """The published outputs for a dataset. Raises ConfigError: nothing was published for it."""
-    if card not in PUBLISHED:
+    if card not in PUBLISHED_ANSWERS:
         fix = "leave published out, or choose one of these"
         raise ConfigError(
-            "--with published", f"no zero-shot output was published for {card}", ", ".join(PUBLISHED), fix
+            "--with published", f"no zero-shot output was published for {card}", ", ".join(PUBLISHED_ANSWERS), fix
         )
-    return PUBLISHED[card]
+    return PUBLISHED_ANSWERS[card]
 
 
 def _make_independent(subject: Subject, chosen: Mapping[str, Answer]) -> None:

@@ -15,10 +15,14 @@ import torch
 from torch import Tensor
 
 from foundationx.core.errors import CheckpointError
-from foundationx.core.types import Task, TaskKey
+from foundationx.core.types import TaskKey
 from foundationx.models.parameter_groups import head_slug
+from foundationx.tasks.base import HEADS
 
-BOXES, MASKS = Task.DETECTION, Task.SEGMENTATION
+BOX_HEAD, MASK_HEAD = "detection_as_released", "segmentation_as_released"
+"""Heads of imported boxes and masks."""
+
+BOXES, MASKS = HEADS.get(BOX_HEAD).task, HEADS.get(MASK_HEAD).task
 
 ATTENTION_HEADS = 8
 """Attention heads of every released detector; no shape reveals them."""
@@ -247,15 +251,15 @@ def _describe(rest: Rest, kind: str) -> None:
         sizes, outputs = _sizes(rest.tensors, kind)
         embedding = [name for name in rest.tensors if name.endswith("label_embedding.weight")]
         rest.tensors |= {name: rest.tensors[name][:outputs] for name in embedding}
-        heads[BOXES.value] = {"type": "detection_as_released"}
+        heads[BOXES.value] = {"type": BOX_HEAD}
         heads[BOXES.value]["options"] = {"outputs": outputs, "first_output": FIRST_CATEGORY}
         rest.classes |= {TaskKey(card, BOXES): names for card, names in CATEGORIES.items()}
-        rest.model |= {"detection": sizes, "normalisation": {BOXES.value: IMAGENET}}
-    if any(name.startswith("trunks.segmentation.") for name in rest.tensors):
-        heads[MASKS.value] = {"type": "segmentation_as_released"}
-        channels = rest.tensors["trunks.segmentation.smooth.weight"].shape[0]
+        rest.model |= {BOXES.value: sizes, "normalisation": {BOXES.value: IMAGENET}}
+    if any(name.startswith(f"trunks.{MASKS.value}.") for name in rest.tensors):
+        heads[MASKS.value] = {"type": MASK_HEAD}
+        channels = rest.tensors[f"trunks.{MASKS.value}.smooth.weight"].shape[0]
         rest.classes |= {TaskKey(card, MASKS): CATEGORIES[card] for card in MASK_HEADS.values()}
-        rest.model["segmentation"] = {"channels": channels, "pool_scales": POOL_SCALES}
+        rest.model[MASKS.value] = {"channels": channels, "pool_scales": POOL_SCALES}
         rest.model["normalisation"] = rest.model.get("normalisation", {}) | {MASKS.value: OVER_255}
     if heads:
         rest.model["heads"] = heads
@@ -263,7 +267,7 @@ def _describe(rest: Rest, kind: str) -> None:
 
 def _sizes(tensors: Mapping[str, Tensor], kind: str) -> tuple[dict[str, Any], int]:
     """``model.detection`` of a configuration, and the number of outputs of the class layers."""
-    trunk, head = "trunks.detection.", f"heads.{head_slug(TaskKey(next(iter(CATEGORIES)), BOXES))}."
+    trunk, head = f"trunks.{BOXES.value}.", f"heads.{head_slug(TaskKey(next(iter(CATEGORIES)), BOXES))}."
     shared = kind == "foundation_x_plus"
     decoder = f"{trunk if shared else head}decoder.layers."
     levels, dims = tensors[f"{trunk}level_embed"].shape

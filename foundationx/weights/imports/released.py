@@ -116,6 +116,14 @@ EXCLUSIVE = ("rsna_pneumonia", "covidx")
 See ``docs/methods/ark.md``, "3.4 Ten-crop test".
 """
 
+PUBLISHED_ANSWERS = {
+    "tbx11k": {"Tuberculosis": "vindr_cxr_global/classification:Tuberculosis"},
+    "siim_acr": {"Pneumothorax": "chexpert/classification:Pneumothorax"},
+    "kermany_mendeley": {"Pneumonia": "vindr_cxr_global/classification:Pneumonia"},
+    "node21": {"Nodule": "nih_chestxray14/classification:Nodule"},
+}
+"""Ark+'s output for each class of the datasets of its zero-shot evaluation."""
+
 _SIX = ("mimic_cxr_jpg", "chexpert", "nih_chestxray14", "rsna_pneumonia", "vindr_cxr_global", "shenzhen")
 _ELEVEN = (
     *("tbx11k", "node21", "candid_ptx", "rsna_pneumonia", "chestx_det", "siim_acr"),
