@@ -108,9 +108,8 @@ class SwinShape:
                 for what, names in (("missing", missing), ("unexpected", extra), ("of another shape", wrong))
                 if names
             )
-            raise CheckpointError(
-                where, found, f"a complete {self.describe()}", "the file may be torn or of another network"
-            )
+            fix = "the file is of another network, or was saved in part"
+            raise CheckpointError(where, found, f"a complete {self.describe()}", fix)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor of mmdet's Swin of these measures, index buffers included."""

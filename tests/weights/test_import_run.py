@@ -204,6 +204,12 @@ def test_without_an_image_size_no_run_is_written_and_it_is_said(folder, tmp_path
     np.testing.assert_allclose(predicted, outputs["logits_1_224"].sigmoid(), atol=1e-5)
 
 
+def test_importing_a_checkpoint_of_ours_says_what_it_is(ark_run, tmp_path, capsys):
+    run, _ = ark_run
+    assert main(["import", str(newest_checkpoint(run)), "--out", str(tmp_path / "again")]) == 2
+    assert "is a checkpoint of this project" in capsys.readouterr().err
+
+
 def test_tables_of_predict_name_every_class(x_plus, tmp_path):
     Image.fromarray(np.full((60, 80), 90, np.uint8)).save(tmp_path / "a.png")
     arguments = ["--out", str(tmp_path / "out"), "--head", "vindr_cxr_global/classification", "--no-overlays"]

@@ -156,7 +156,7 @@ def _complete(network: Network, family: Family, where: str) -> None:
     found = "; ".join(f"{len(names)} {what}: {', '.join(names[:3])}" for what, names in parts if names)
     if found:
         expected = f"a complete {network.shape.describe()}"
-        raise CheckpointError(where, found, expected, "the file may be torn or of another network")
+        raise CheckpointError(where, found, expected, "the file is of another network, or was saved in part")
 
 
 def _renamed(name: str, rules: Rules) -> str:

@@ -293,6 +293,9 @@ def read_released(
     """
     path = path / HUGGING_FACE_WEIGHTS if (path / HUGGING_FACE_WEIGHTS).is_file() else path
     content = read_file(path)
+    if {"format", "config", "student", "teacher"} <= content.keys():
+        fix = f"give {path} to predict, eval and export, or to model.init_run"
+        raise CheckpointError(str(path), "is a checkpoint of this project", "a file of another network", fix)
     facts = facts_of(path, content)
     if facts is not None:
         return _own_export(content, facts, path, kind, heads)
