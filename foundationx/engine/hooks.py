@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from foundationx.core.types import MetricRow
 from foundationx.engine.schedule.plan import Phase, Plan
 
 
@@ -101,6 +103,9 @@ class Hook:
 
     def on_cycle_end(self, phase: Phase) -> None:
         """All datasets have been visited once more."""
+
+    def on_evaluation(self, rows: Sequence[MetricRow], step: int) -> None:
+        """Heads have been evaluated on a split, after so many steps."""
 
     def on_end(self, plan: Plan, finished: bool) -> None:
         """Training is over, or was stopped before its end."""

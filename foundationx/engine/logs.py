@@ -1,4 +1,4 @@
-"""The training log on disk, and TensorBoard if the configuration asks for it."""
+"""The training log on disk."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.core.atomic_write import write_json_lines
-from foundationx.core.distribution import install_hint
-from foundationx.core.errors import ConfigError, DiskError
+from foundationx.core.errors import DiskError
 from foundationx.core.strict_json import to_json
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.hooks import Hook, Incident, LogRecord
@@ -101,30 +100,3 @@ class JsonLog(Hook):
                     "free disk space and start the same command again",
                 )
                 raise DiskError(str(rows.path), found, fix=fix)
-
-
-class TensorBoardLog(Hook):
-    """Scalars by task and dataset.
-
-    Raises:
-        ConfigError: tensorboard is not installed.
-    """
-
-    def __init__(self, work_dir: WorkDir):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            found, fix = "tensorboard is not installed", install_hint("tensorboard")
-            raise ConfigError("runtime.tensorboard", found, fix=fix) from None
-        self.writer = SummaryWriter(str(work_dir.root / "tensorboard"))
-
-    def on_log(self, record: LogRecord) -> None:
-        """Adds the record's losses, learning rate and speed."""
-        for name, value in record.losses.items():
-            self.writer.add_scalar(f"{record.phase.key}/{name}", value, record.step)
-        self.writer.add_scalar("run/lr", record.lr, record.step)
-        self.writer.add_scalar("run/images_per_second", record.images_per_second, record.step)
-
-    def on_end(self, plan: Plan, finished: bool) -> None:
-        """Flushes."""
-        self.writer.close()

@@ -124,7 +124,7 @@ RULES: dict[str, Rule] = {
     "runtime.checkpoint_every": _KEEPING,
     "runtime.checkpoint_minutes": _KEEPING,
     "runtime.bad_steps": Rule(Effect.TAKEN, "when a run whose losses are not finite ends"),
-    "runtime.tensorboard": _KEEPING,
+    "runtime.trackers": _KEEPING,
     "runtime.on_bad_sample": Rule(Effect.TAKEN, "images that cannot be used, from here on"),
 }
 """What a change does, by key or by section (then for every key in it)."""

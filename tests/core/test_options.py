@@ -80,9 +80,20 @@ def test_accumulating_batches_makes_fewer_optimizer_steps(phantoms, tmp_path):
     assert most[1] == most[0] / 2
 
 
-def test_tensorboard_files_are_written_where_it_is_asked_for(phantoms, tmp_path):
-    run(phantoms, tmp_path / "run", **{"runtime.tensorboard": True})
-    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+def test_tensorboard_holds_losses_and_validation_where_it_is_asked_for(phantoms, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(phantoms, tmp_path / "run", **{"runtime.trackers": ["tensorboard"]})
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    steps = {row["step"] for row in WorkDir(tmp_path / "run").read_log()}
+    assert {event.step for event in events.Scalars("run/lr")} == steps
+    rows = [
+        row for row in WorkDir(tmp_path / "run").read_metrics() if row.class_name == "mean" and row.value is not None
+    ]
+    names = {f"{row.split}/{row.dataset}/{row.task}/{row.metric}/{row.model}" for row in rows}
+    assert names and names <= set(events.Tags()["scalars"])
 
 
 def test_learning_rate_follows_one_schedule_over_all_steps():

@@ -94,7 +94,7 @@ NOTHING = {
     "runtime.keep_checkpoints": 1,
     "runtime.checkpoint_every": 2,
     "runtime.checkpoint_minutes": None,
-    "runtime.tensorboard": True,
+    "runtime.trackers": ("tensorboard",),
 }
 
 

@@ -22,6 +22,7 @@ KINDS = {
     "readers": "foundationx.datasets.annotations:READERS",
     "metrics": "foundationx.evaluation.measure:METRICS",
     "layouts": "foundationx.phantoms.task_files:LAYOUTS",
+    "trackers": "foundationx.apps.trackers:TRACKERS",
     "protocols": "foundationx.apps.protocols:PROTOCOLS",
     "formats": "foundationx.weights.exports.formats:FORMATS",
     "commands": "foundationx.apps.cli.main:COMMANDS",

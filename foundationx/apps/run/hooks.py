@@ -145,6 +145,7 @@ class EvaluateAndReport(Hook):
             thresholds = evaluation.thresholds
             if self.writes:
                 self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
+                self.trainer.call_hooks("on_evaluation", evaluation.rows, self.trainer.step)
                 self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
         if not self.writes:
             return

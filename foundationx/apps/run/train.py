@@ -20,6 +20,7 @@ from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
+from foundationx.apps.trackers import CloseTrackers, open_trackers
 from foundationx.core import distributed
 from foundationx.core.atomic_write import require_folder, write_atomically
 from foundationx.core.config.run import RunConfig
@@ -36,7 +37,7 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, newest_good_checkpoint
 from foundationx.engine.federated import FederatedTrainer
 from foundationx.engine.hooks import Hook, Incident
-from foundationx.engine.logs import JsonLog, TensorBoardLog
+from foundationx.engine.logs import JsonLog
 from foundationx.engine.progress import Progress
 from foundationx.engine.resume import Change, Resume, taken_changes
 from foundationx.engine.schedule.plan import Plan, build_plan
@@ -273,11 +274,12 @@ def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None)
 
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:
     """Hooks of a run, in the order in which they are called."""
-    logs: list[Hook] = [JsonLog(folder), Display(progress)]
-    if trainer.config.runtime.tensorboard:
-        logs.append(TensorBoardLog(folder))
-    hooks = [*logs, _evaluation(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
-    return [*hooks, ExportClients(trainer, folder, progress)] if isinstance(trainer, FederatedTrainer) else hooks
+    trackers = open_trackers(trainer.config, folder, trainer.report)
+    hooks: list[Hook] = [JsonLog(folder), Display(progress), *trackers]
+    hooks += [_evaluation(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
+    if isinstance(trainer, FederatedTrainer):
+        hooks.append(ExportClients(trainer, folder, progress))
+    return [*hooks, CloseTrackers(trackers)]
 
 
 def _evaluation(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> EvaluateAndReport:

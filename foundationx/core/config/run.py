@@ -298,7 +298,10 @@ class RuntimeConfig(Section):
     bad_steps: int = Field(
         3, gt=0, le=1_000_000_000, description="consecutive steps with a non-finite loss or gradient that end the run"
     )
-    tensorboard: bool = Field(False, description="write curves for TensorBoard")
+    trackers: tuple[str, ...] = Field(
+        (),
+        description="trackers that follow the run: tensorboard, mlflow, wandb, trackio (`foundationx list trackers`)",
+    )
     on_bad_sample: Literal["raise", "skip"] = Field(
         "raise", description="what to do about an image that cannot be used: end with an error, or leave it out"
     )
