@@ -12,7 +12,7 @@ import pytest
 from foundationx.core.distribution import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONAL = ("dicom", "onnx", "parquet", "tensorboard", "mlflow", "wandb", "trackio")
+OPTIONAL = ("dicom", "onnx", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "flare")
 TEXTS = (".py", ".md", ".yaml", ".txt", ".sh", ".ipynb", ".json", ".html")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from foundationx.apps.cli import command_train
 from foundationx.apps.cli.options import parse_options
@@ -22,6 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CARD[,CARD...]",
         help="datasets of one client, repeated for each client; replaces the clients of the configuration",
     )
+    parser.add_argument(
+        "--flare",
+        type=Path,
+        metavar="DIR",
+        help="write a job for NVFLARE there, do not train",
+    )
+    parser.add_argument(
+        "--site",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name of a client's site in NVFLARE, repeated in the order of the clients (default: site-1, site-2 ...)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +45,27 @@ def run(options: argparse.Namespace) -> int:
     elif not _has_clients(options):
         expected = "federation=dict(clients=[[...], [...]]) with schedule.type='federated'"
         raise ConfigError(str(options.config), "has no `federation`", expected, "name the clients with --client")
-    return command_train.run(options)
+    return _write_job(options) if options.flare else command_train.run(options)
+
+
+def _write_job(options: argparse.Namespace) -> int:
+    """Writes the job folder and says what takes it."""
+    from foundationx.core.config.load import load_config
+    from foundationx.core.distribution import install_hint
+
+    try:
+        from foundationx.apps.federation.flare import write_job, write_workspace
+    except ImportError as error:
+        found = f"NVFLARE is not installed ({error})"
+        raise ConfigError("--flare", found, "the extra 'flare'", install_hint("flare")) from None
+    config = load_config(options.config, parse_options(options.cfg_options))
+    job, workspace = options.flare / "job", options.flare / "workspace"
+    sites = write_job(config, job, options.data_root, options.site)
+    write_workspace(workspace)
+    print(f"{job} is for {', '.join(sites)}")
+    print(f"on one machine: nvflare simulator {job} -w {workspace} -c {','.join(sites)} -t {len(sites)}")
+    print(f"on a running federation: nvflare job submit -j {job}")
+    return 0
 
 
 def _has_clients(options: argparse.Namespace) -> bool:

@@ -1,0 +1,143 @@
+"""Federation over several processes: bit-equal to the simulation, and only weights and counts leave a site."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from foundationx.apps.cli.main import main
+from foundationx.apps.federation.sites import Coordinator, Federation, HeadFacts, Site
+from foundationx.apps.run.train import train
+from foundationx.core.config.load import load_config
+from foundationx.core.errors import CheckpointError, ConfigError, DataError
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.phantoms.write import write_phantom_datasets
+
+CONFIG = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
+CARDS = ["phantom_labels", "phantom_boxes", "phantom_masks"]
+OPTIONS = {"schedule.type": "federated", "federation.clients": [[card] for card in CARDS], "schedule.max_steps": 2}
+QUIET = {"evaluate.every": 0, "evaluate.final": [], "evaluate.examples": 0, "evaluate.models": ["student"]}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config(CONFIG, OPTIONS | QUIET)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder per site, with its own dataset alone."""
+    root = tmp_path_factory.mktemp("data")
+    write_phantom_datasets(root / "all", 14, size=64, processes=1)
+    for card in CARDS:
+        shutil.copytree(root / "all" / card, root / card / card)
+    return root
+
+
+@pytest.fixture(scope="module")
+def simulated(config, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    assert train(config, data / "all", folder)
+    return load_checkpoint(folder)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_sites_with_their_own_data_alone_equal_the_simulation(config, data, simulated, tmp_path):
+    """In one process, but each site sees its own folder; the second site is started anew between the rounds."""
+    sites = [Site(config, n, data / card, tmp_path / card) for n, card in enumerate(CARDS)]
+    federation = Federation.of(config, [site.facts() for site in sites])
+    coordinator = Coordinator(federation)
+    sent = [site.turn(federation, 1, coordinator.master) for site in sites]
+    for n, tensors in enumerate(sent):
+        others = [card for card in CARDS if card != CARDS[n]]
+        assert any(name.startswith(f"heads.{CARDS[n]}") for name in tensors)
+        assert not any(name.startswith(f"heads.{card}") for name in tensors for card in others)
+    coordinator.end_round(sent)
+    sites[1] = Site(config, 1, data / CARDS[1], tmp_path / CARDS[1])
+    coordinator.end_round([site.turn(federation, 2, coordinator.master) for site in sites])
+    stored = load_checkpoint(coordinator.save(tmp_path / "master"))
+    assert same(stored.student, simulated.student) and same(stored.teacher, simulated.student)
+    for card, kept in zip(CARDS, simulated.progress["clients"], strict=True):
+        assert same(load_checkpoint(tmp_path / card).teacher, kept["teacher"])
+    lost = Site(config, 0, data / CARDS[0], tmp_path / "lost")
+    with pytest.raises(CheckpointError, match="no state after round 1"):
+        lost.turn(federation, 2, coordinator.master)
+    check_what_a_coordinator_refuses(coordinator, sent)
+
+
+def check_what_a_coordinator_refuses(coordinator, sent):
+    master = dict(coordinator.master)
+    name = next(iter(sent[0]))
+    wrong = [
+        {**sent[0], "heads.phantom_masks__segmentation.x": torch.zeros(1)},
+        {key: value for key, value in sent[0].items() if key != name},
+        sent[0] | {name: sent[0][name].double()},
+        sent[0] | {name: torch.full_like(sent[0][name], torch.nan)},
+    ]
+    for tensors in wrong:
+        with pytest.raises(DataError, match="client 1"):
+            coordinator.end_round([tensors, *sent[1:]])
+    assert same(master, coordinator.master)
+
+
+@pytest.mark.slow
+def test_three_processes_of_nvflare_equal_the_simulation(data, simulated, tmp_path, capsys):
+    """Its simulator starts a process per site; they talk to the server over the loopback address."""
+    pytest.importorskip("nvflare", reason="nvflare is not installed: pip install -e .[flare]")
+    words = ["federate", str(CONFIG), "--data-root", str(data / "all"), "--flare", str(tmp_path / "flare")]
+    words += [word for card in CARDS for word in ("--client", card)]
+    assert main([*words, "--cfg-options", "schedule.max_steps=2", "evaluate.every=0"]) == 0
+    assert "nvflare simulator" in capsys.readouterr().out
+    command = [sys.executable, "-m", "nvflare.cli", "simulator", str(tmp_path / "flare" / "job")]
+    command += ["-w", str(tmp_path / "flare" / "workspace"), "-c", "site-1,site-2,site-3", "-t", "3"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    folders = {name: tmp_path / "flare" / "workspace" / name / "simulate_job" / "foundationx" for name in sites()}
+    assert same(load_checkpoint(folders["server"]).student, simulated.student)
+    for name, kept in zip(sites()[1:], simulated.progress["clients"], strict=True):
+        assert same(load_checkpoint(folders[name]).teacher, kept["teacher"])
+
+
+def sites():
+    return ["server", "site-1", "site-2", "site-3"]
+
+
+def test_what_travels_is_tensors_and_text(tmp_path):
+    pytest.importorskip("nvflare", reason="nvflare is not installed: pip install -e .[flare]")
+    from foundationx.apps.federation.flare import pack, unpack, write_job, write_workspace
+
+    tensors = {"a": torch.randn(3, 4).T, "count": torch.tensor(7), "half": torch.ones(2, dtype=torch.bfloat16)}
+    content = pack(tensors)
+    assert b"pickle" not in content and same(unpack(content), tensors)
+    config = load_config(CONFIG, OPTIONS)
+    assert write_job(config, tmp_path / "job", tmp_path) == ["site-1", "site-2", "site-3"]
+    assert write_job(config, tmp_path / "job", tmp_path, ["a", "b", "c"]) == ["a", "b", "c"]
+    with pytest.raises(ConfigError, match="2 sites for 3 clients"):
+        write_job(config, tmp_path / "job", tmp_path, ["a", "b"])
+    client = json.loads((tmp_path / "job" / "app" / "config" / "config_fed_client.json").read_text())
+    assert client["executors"][0]["executor"]["args"]["sites"] == ["a", "b", "c"]
+    assert not list((tmp_path / "job").rglob("*.py")), "no code travels with a job"
+    write_workspace(tmp_path / "workspace")
+    allowed = json.loads((tmp_path / "workspace" / "local" / "resources.json").read_text())["class_allow_list"]
+    assert "foundationx.apps.federation.flare" in allowed and len(allowed) > 10
+
+
+def test_a_site_says_names_and_numbers_of_its_own_heads(config, data, tmp_path):
+    site = Site(config, 1, data / CARDS[1], tmp_path)
+    (head,) = site.facts()
+    assert head.as_json().keys() == {"head", "classes", "images"}
+    assert head.head == "phantom_boxes/detection" and head.images > 0
+    assert HeadFacts.from_json(json.loads(json.dumps(head.as_json()))) == head
+    with pytest.raises(ConfigError, match="start each site for its own client"):
+        Federation.of(config, [[head], [head], [head]])
+    for wrong in ({}, {"head": "x", "classes": [], "images": 1}, {**head.as_json(), "images": "many"}):
+        with pytest.raises(DataError, match="makes no sense"):
+            HeadFacts.from_json(wrong)
