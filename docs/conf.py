@@ -27,7 +27,7 @@ apidoc_modules = [
 autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_mock_imports = ["tensorboard", "onnx", "onnxscript", "gdcm"]
+autodoc_mock_imports = ["tensorboard", "onnx", "onnxscript", "gdcm", "nvflare", "ray", "mlflow", "wandb", "trackio"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 

@@ -64,11 +64,14 @@ def base_configs() -> dict[str, Path]:
 
 
 def packaged_configs() -> dict[str, Path]:
-    """Configurations and recipes that come with the package, by name with and without ending; no base files."""
+    """Configurations and recipes that come with the package, by name with and without ending.
+
+    Neither base files nor what schedulers read (``cluster``).
+    """
     folder = resource_folder("configs")
     files: dict[str, Path] = {}
     for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
         relative = path.relative_to(folder)
-        if not any(part.startswith("_") for part in relative.parts):
+        if relative.parts[0] != "cluster" and not any(part.startswith("_") for part in relative.parts):
             files[relative.as_posix()] = files[relative.with_suffix("").as_posix()] = path
     return files

@@ -1,0 +1,68 @@
+"""Engines of others around the unchanged command: Ray Train with two workers, submitit on this machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foundationx.apps.launch import ray_train
+from foundationx.core.errors import ConfigError
+from foundationx.core.workdir import WorkDir
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.phantoms.write import write_phantom_datasets
+
+CONFIG = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
+SHORT = ["schedule.cycles=1", "schedule.max_steps=2", "evaluate.every=0", "evaluate.final=[val]"]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_datasets(folder, 14, size=64, processes=1)
+    return folder
+
+
+def words_of(phantoms, folder):
+    return [str(CONFIG), "--data-root", str(phantoms), "--work-dir", str(folder), "--cfg-options", *SHORT]
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_train_one_run(phantoms, tmp_path):
+    pytest.importorskip("ray.train", reason="ray is not installed: pip install -e .[ray]")
+    command = [sys.executable, "-m", "foundationx.apps.launch.ray_train", "--workers", "2", "--restarts", "0"]
+    command += ["--storage", str(tmp_path / "ray"), "--", *words_of(phantoms, tmp_path / "run")]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    plan = WorkDir(tmp_path / "run").read_json("plan.json")
+    assert load_checkpoint(tmp_path / "run").step == plan["total_steps"]
+    assert WorkDir(tmp_path / "run").read_metrics() and (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_job_of_submitit_runs_the_command(phantoms, tmp_path):
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install -e .[submitit]")
+    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
+    executor.update_parameters(timeout_min=15)
+    command = [sys.executable, "-m", "foundationx.apps.cli.main", "train", *words_of(phantoms, tmp_path / "run")]
+    job = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
+    assert "report" in job.result()
+    plan = WorkDir(tmp_path / "run").read_json("plan.json")
+    assert load_checkpoint(tmp_path / "run").step == plan["total_steps"]
+
+
+def test_a_worker_that_fails_says_so(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("foundationx.apps.cli.main.main", lambda words: calls.append(words) or 2)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="code 2"):
+        ray_train.worker({"words": ["x", "--data-root", "d"], "folder": str(tmp_path)})
+    assert calls == [["train", "x", "--data-root", "d"]]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
+    for name in ("ray", "ray.train", "ray.train.torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError) as caught:
+        ray_train.launch(["x"], 2, gpus=False, restarts=0, storage=tmp_path)
+    assert "'.[ray]'" in caught.value.fix
