@@ -166,6 +166,12 @@ class _Anatomy(_Entry):
         return self
 
 
+class _Ledger(_Anatomy):
+    note: str
+    verdicts: dict[HeadName, str]
+    summary: list[dict[str, str]]
+
+
 LOG_ROW: TypeAdapter[Any] = TypeAdapter(_LogRow)
 INCIDENT_ROW: TypeAdapter[Any] = TypeAdapter(_IncidentRow)
 
@@ -190,6 +196,8 @@ WHOLE: dict[str, TypeAdapter[Any]] = {
     "run.json": TypeAdapter(_Run),
     "plan.json": TypeAdapter(_Plan),
     "anatomy.json": TypeAdapter(_Anatomy),
+    "origin.json": TypeAdapter(_Anatomy),
+    "ledger.json": TypeAdapter(_Ledger),
     "config.json": TypeAdapter(dict[str, Any]),
 }
 """Files that are good or bad as a whole."""

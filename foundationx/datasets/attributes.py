@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import listed_name
 from foundationx.datasets.readers._paths import DatasetFolder
 from foundationx.datasets.readers._tables import read_table
+
+AGES = (18, 40, 60, 80)
+"""Years at which ages are cut into groups, unless others are chosen."""
 
 
 def read_attributes(card: Card, folder: Path, images: Iterable[str]) -> dict[str, list[str]]:
@@ -40,3 +44,23 @@ def read_attributes(card: Card, folder: Path, images: Iterable[str]) -> dict[str
     names = [listed_name(image, source.image_value) for image in images]
     rows = [cells.get(name) or stems.get(os.path.splitext(name)[0]) or {} for name in names]
     return {attribute: [row.get(column, "") for row in rows] for attribute, column in source.columns.items()}
+
+
+def group_of(attribute: str, value: str, ages: Iterable[int] = AGES) -> str:
+    """The group of a published value: ages between two limits, everything else as it stands; "" is unknown.
+
+    Args:
+        attribute: Name of the attribute.
+        value: Value of the table.
+        ages: Years at which ages are cut.
+    """
+    if attribute != "age":
+        return value.strip()
+    number = re.match(r"\d+", value)  # 057Y, 57, 57.0
+    if number is None:
+        return ""
+    years = int(number.group())
+    limits = sorted(ages)
+    low = max([limit for limit in limits if limit <= years], default=0)
+    high = min([limit for limit in limits if limit > years], default=None)
+    return f"{low} to {high - 1}" if high is not None else f"{low} and over"

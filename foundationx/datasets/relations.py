@@ -30,6 +30,11 @@ def matched_groups(cards: Sequence[Card]) -> list[tuple[str, ...]]:
     return _groups((one, other) for one, other in combinations(cards, 2) if share_names(one, other))
 
 
+def groups_that_share(cards: Sequence[Card]) -> list[tuple[str, ...]]:
+    """Groups of cards that show the same images: by parent or by name of the patients."""
+    return _groups((one, other) for one, other in combinations(cards, 2) if share_images(one, other))
+
+
 def unmatched_groups(
     cards: Sequence[Card], patients: Mapping[str, Iterable[str]] | None = None, audited: Iterable[str] = ()
 ) -> list[tuple[str, ...]]:

@@ -67,10 +67,12 @@ class TaskDefinition(TaskFacts, ABC):
 
     Attributes:
         is_cached: Whether targets are stored in the image cache, because drawing them takes long.
+        found_from: Image score from which on a class counts as found in an image, unless validation chose one.
         legend: What solid, dashed and so on mean in the report's pictures.
     """
 
     is_cached: ClassVar[bool] = False
+    found_from: ClassVar[float] = 0.5
     legend: ClassVar[str] = ""
 
     def target(self, annotation: Any, source: SourceImage) -> Target | None:
@@ -151,6 +153,20 @@ class TaskDefinition(TaskFacts, ABC):
         Raises:
             ValueError: An array is missing or not of the type, shape and range that metrics rely on.
         """
+
+    @property
+    def scores_images(self) -> bool:
+        """Whether a prediction gives each class a score in each image as a whole."""
+        return type(self).image_scores is not TaskDefinition.image_scores
+
+    def image_scores(self, prediction: Any, classes: int) -> Tensor:
+        """Score (B, K) of each class in each image as a whole, in [0, 1].
+
+        Args:
+            prediction: For a batch of B images.
+            classes: Number of classes K.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def example(self, prediction: Any, batch: Any, index: int) -> Example:

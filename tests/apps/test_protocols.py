@@ -15,7 +15,6 @@ from foundationx.apps.protocols import PROTOCOLS
 from foundationx.apps.protocols.base import Request, Subject, open_protocol
 from foundationx.apps.protocols.embedding import Embeddings, LinearProbe, best_probe, embed, mean_auroc
 from foundationx.apps.protocols.finetune import finetuning_config
-from foundationx.apps.protocols.subgroups import _group
 from foundationx.apps.protocols.subgroups import run as run_subgroups
 from foundationx.apps.protocols.ten_crop import ten_crops
 from foundationx.core.config.run import DatasetConfig
@@ -23,9 +22,10 @@ from foundationx.core.errors import CardError, ConfigError
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.data.loader import collate, in_order
 from foundationx.data.normalise import Normaliser
-from foundationx.datasets.attributes import read_attributes
+from foundationx.datasets.attributes import group_of, read_attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.predictions import read_predictions
+from foundationx.evaluation.report import origin_page
 from foundationx.phantoms.write import write_phantom_datasets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +162,7 @@ def test_fine_tuning_takes_the_best_epoch_of_validation_to_test(trained, data, t
     ],
 )
 def test_groups(attribute, value, group):
-    assert _group(attribute, value, (18, 40, 60, 80)) == group
+    assert group_of(attribute, value, (18, 40, 60, 80)) == group
 
 
 def test_subgroups_are_those_of_the_table_and_agree_with_a_plain_count(trained, data, monkeypatch):
@@ -219,3 +219,23 @@ def test_ten_crops_of_the_whole_image_are_the_image_and_its_mirror(trained, data
         assert result.array("probabilities")[positions] == pytest.approx(torch.stack(both).mean(0).numpy(), abs=1e-5)
     with pytest.raises(ConfigError, match="the network's input"):
         module.run(request(trained, data), open_protocol("ten-crop", {"resize": 32})[1])
+
+
+def test_origin_of_the_run_s_own_datasets_needs_no_card_and_is_shown_by_the_report(trained, data, tmp_path):
+    arguments = ["eval", str(trained), "--protocol", "origin", "--data-root", str(data), "--out", str(tmp_path)]
+    assert main([*arguments, "--with", "split=all", "images=40", "untrained=False"]) == 0
+    content = json.loads((tmp_path / "origin.json").read_text())
+    first = content["rows"][0]
+    assert (first["what"], first["origins"], first["chance"], first["random weights"]) == ("dataset", "3", "0.333", "-")
+    assert {row["what"] for row in content["rows"][1:]} == {
+        f"dataset: phantom_{kind}" for kind in ("labels", "boxes", "masks")
+    }
+    assert sum(int(row["images"]) for row in content["rows"][1:]) == int(first["images"]) <= 120
+    assert 0 <= float(first["features"]) <= 1 and 0 <= float(first["thumbnail"]) <= 1
+    assert any("view in phantom_labels: left out" in note.lower() for note in content["notes"])
+    assert "Origin of images" in origin_page.section(tmp_path)
+
+
+def test_other_protocols_still_need_a_card(trained, data, capsys):
+    assert main(["eval", str(trained), "--protocol", "linear", "--data-root", str(data)]) == 2
+    assert "--card" in capsys.readouterr().err

@@ -48,13 +48,14 @@ def run_protocol(options: argparse.Namespace) -> None:
     from foundationx.core.errors import ConfigError
     from foundationx.core.workdir import WorkDir
 
-    if options.card is None:
+    module, chosen = open_protocol(options.protocol, parse_options(options.protocol_options))
+    if options.card is None and getattr(module, "NEEDS_CARD", True):
         raise ConfigError("--card", "is missing", "a dataset to evaluate on", "name a card of `foundationx data list`")
     model = "teacher" if options.model == "both" else options.model
     request = Request(
         options.checkpoint,
         model,
-        options.card,
+        options.card or "",
         options.root,
         options.data_root,
         options.device,
@@ -62,7 +63,6 @@ def run_protocol(options: argparse.Namespace) -> None:
         options.allow_code,
         options.exclude,
     )
-    module, chosen = open_protocol(options.protocol, parse_options(options.protocol_options))
     result = module.run(request, chosen)
     table = Table(title=result.title)
     for column in result.columns:

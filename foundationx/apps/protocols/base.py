@@ -40,7 +40,8 @@ class Request:
     Attributes:
         checkpoint: Checkpoint, work directory, or folder of an import.
         model: Student or teacher.
-        card: Dataset to evaluate on; it need not be among those that the model was trained on.
+        card: Dataset to evaluate on; it need not be among those that the model was trained on. "" for none, if the
+            protocol sets ``NEEDS_CARD`` to false.
         root: Its folder under the data root; the card's own if None.
         data_root: Folder that holds the datasets.
         device: Device to compute on.
@@ -81,6 +82,7 @@ class Subject:
 
     Args:
         request: What the user asks for.
+        with_own: Also open the datasets of the model's own run.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -88,11 +90,12 @@ class Subject:
         DataError: The dataset cannot be read.
     """
 
-    def __init__(self, request: Request):
+    def __init__(self, request: Request, with_own: bool = False):
         self.checkpoint: Checkpoint = open_subject(request.checkpoint, request.card, allow_code=request.allow_code)
         config = with_exclusion(self.checkpoint, request.exclude)
-        dataset = DatasetConfig(card=request.card, root=request.root)
-        self.config = config.model_copy(update={"datasets": (dataset,)})
+        own = [entry for entry in config.datasets if with_own and entry.card != request.card]
+        asked = [DatasetConfig(card=request.card, root=request.root)] if request.card else []
+        self.config = config.model_copy(update={"datasets": (*own, *asked)})
         opened = open_evaluated(self.checkpoint, request.checkpoint, self.config, request.data_root)
         self.data_module: DataModule = opened[0]
         self.device: torch.device = pick_device(request.device)

@@ -6,7 +6,6 @@ has known labels of both kinds has no value.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Split, TaskKey
-from foundationx.datasets.attributes import read_attributes
+from foundationx.datasets.attributes import AGES, group_of, read_attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.evaluator import evaluate
@@ -31,7 +30,7 @@ LEAST = 10
 class Options(Section):
     """Limits between age groups."""
 
-    ages: tuple[int, ...] = Field((18, 40, 60, 80), description="years at which ages are cut")
+    ages: tuple[int, ...] = Field(AGES, description="years at which ages are cut")
 
 
 def run(request: Request, options: Options) -> Result:
@@ -53,24 +52,10 @@ def run(request: Request, options: Options) -> Result:
     attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
     rows: list[tuple[str, ...]] = [("all", "all", *_scores(predictions), "")]
     for attribute, values in attributes.items():
-        rows += _group_rows(attribute, np.array([_group(attribute, v, options.ages) for v in values]), predictions)
+        rows += _group_rows(attribute, np.array([group_of(attribute, v, options.ages) for v in values]), predictions)
     title = f"{key} of {request.checkpoint} ({subject.name}) by subgroup, test"
     columns = ("attribute", "group", "patients", "mean AUROC", "95 % interval", "gap to the best")
     return Result(title, columns, rows, [f"groups of fewer than {LEAST} patients are left out"], [predictions])
-
-
-def _group(attribute: str, value: str, ages: tuple[int, ...]) -> str:
-    """The group of a published value: ages by decade limits, everything else as it stands; "" is unknown."""
-    if attribute != "age":
-        return value
-    number = re.match(r"\d+", value)  # 057Y, 57, 57.0
-    if number is None:
-        return ""
-    years = int(number.group())
-    limits = sorted(ages)
-    low = max([limit for limit in limits if limit <= years], default=0)
-    high = min([limit for limit in limits if limit > years], default=None)
-    return f"{low} to {high - 1}" if high is not None else f"{low} and over"
 
 
 def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) -> list[tuple[str, ...]]:

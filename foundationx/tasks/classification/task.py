@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from foundationx.tasks.classification import draw, record, trivial
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ClassificationTask(TaskDefinition):
@@ -45,6 +48,10 @@ class ClassificationTask(TaskDefinition):
     def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
         """Stored predictions as metrics rely on them. Raises ValueError."""
         record.check(recorded, images, classes)
+
+    def image_scores(self, prediction: ClassificationPrediction, classes: int) -> Tensor:
+        """Probabilities."""
+        return prediction.probabilities
 
     def example_class(self) -> type[ClassificationExample]:
         """Truth and prediction of one image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from foundationx.tasks.detection.prediction import DetectionExample, DetectionPr
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class DetectionTask(TaskDefinition):
     """Boxes."""
@@ -24,6 +27,7 @@ class DetectionTask(TaskDefinition):
     noun = "box"
     headline = "AP40"
     part = "boxes"
+    found_from = record.SHOWN_SCORE
     legend = (
         "Solid box: true, dashed box: predicted, with its score. "
         f"Drawn from a score of {record.SHOWN_SCORE:g} on; AP counts the lower ones too."
@@ -98,6 +102,11 @@ class DetectionTask(TaskDefinition):
     def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
         """Stored predictions as metrics rely on them. Raises ValueError."""
         record.check(recorded, images, classes)
+
+    def image_scores(self, prediction: DetectionPrediction, classes: int) -> Tensor:
+        """Score of the surest box; 0 without one."""
+        scores = prediction.scores
+        return scores.new_zeros(len(scores), classes).scatter_reduce(1, prediction.box_classes, scores, "amax")
 
     def example_class(self) -> type[DetectionExample]:
         """Truth and prediction of one image."""

@@ -107,6 +107,10 @@ class SegmentationTask(TaskDefinition):
         """Stored predictions as metrics rely on them. Raises ValueError."""
         record.check(recorded, images, classes)
 
+    def image_scores(self, prediction: SegmentationPrediction, classes: int) -> Tensor:
+        """Probability of the surest pixel."""
+        return prediction.masks.flatten(2).amax(dim=2)
+
     def example_class(self) -> type[SegmentationExample]:
         """Truth and prediction of one image."""
         return SegmentationExample
