@@ -264,6 +264,17 @@ def known_totals(wait: Callable[[], Mapping[str, float]]) -> Iterator[None]:
         _ahead = None
 
 
+@contextlib.contextmanager
+def no_known_totals() -> Iterator[None]:
+    """Inside :func:`known_totals`: what is counted here was not sent ahead, whatever its name."""
+    global _ahead
+    before, _ahead = _ahead, None
+    try:
+        yield
+    finally:
+        _ahead = before
+
+
 def mean_count(number: Tensor, name: str | None = None) -> Tensor:
     """Number of entries per rank: their sum over all ranks, at least 1, divided by the number of ranks.
 

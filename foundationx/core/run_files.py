@@ -172,6 +172,27 @@ class _Ledger(_Anatomy):
     summary: list[dict[str, str]]
 
 
+class _FilledRow(_Entry):
+    dataset: str
+    head: HeadName
+    present: Count
+    absent: Count
+    unknown: Count
+
+
+class _FilledLimit(_Entry):
+    head: HeadName
+    present: Finite | None
+    absent: Finite
+
+
+class _Filled(_Entry):
+    cycle: Count
+    precision: Finite
+    limits: list[_FilledLimit]
+    rows: list[_FilledRow]
+
+
 LOG_ROW: TypeAdapter[Any] = TypeAdapter(_LogRow)
 INCIDENT_ROW: TypeAdapter[Any] = TypeAdapter(_IncidentRow)
 
@@ -197,6 +218,7 @@ WHOLE: dict[str, TypeAdapter[Any]] = {
     "plan.json": TypeAdapter(_Plan),
     "anatomy.json": TypeAdapter(_Anatomy),
     "origin.json": TypeAdapter(_Anatomy),
+    "filled.json": TypeAdapter(_Filled),
     "ledger.json": TypeAdapter(_Ledger),
     "config.json": TypeAdapter(dict[str, Any]),
 }

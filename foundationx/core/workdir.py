@@ -15,6 +15,7 @@ trivial.json              what the training annotations say of an image that nob
 thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
 examples/                 images with truth and prediction, one .npz per head
 bad_samples.json          images that were skipped, and why
+filled.json, filled/      what the teacher filled in place of annotations, by dataset, head and class; examples
 origin.json               how well an image's dataset can be told from the backbone (`eval --protocol origin`)
 ledger.json               what joint training did to each head (`foundationx ledger`)
 checkpoints/              checkpoints, from which training resumes

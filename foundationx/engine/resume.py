@@ -95,6 +95,7 @@ RULES: dict[str, Rule] = {
     "views": Rule(Effect.TAKEN, "augmentation of every batch from here on"),
     "teacher": Rule(Effect.TAKEN, "updates of the teacher from here on"),
     "consistency": Rule(Effect.TAKEN, "weight of the consistency loss from here on"),
+    "filling": Rule(Effect.REFUSED, "the plan of a begun run says which heads each visit trains"),
     "optimizer.type": Rule(Effect.REFUSED, "the optimizer's state belongs to its type"),
     "optimizer.lr": _RATE,
     "optimizer.weight_decay": _STEP,

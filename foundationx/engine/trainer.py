@@ -27,6 +27,7 @@ from foundationx.engine.batches import next_usable_batch
 from foundationx.engine.checkpoint import FIX, Checkpoint, CheckpointManager, first_line
 from foundationx.engine.exchange import GradientExchange
 from foundationx.engine.feature_cache import FeatureCache
+from foundationx.engine.filling import Filling
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.metric_logger import MetricLogger
 from foundationx.engine.nonfinite import NonFiniteCheck
@@ -70,6 +71,7 @@ class Trainer:
         step: Steps done.
         visit: Number of the last finished visit.
         bad: Samples that were left out, by dataset, task, file and row.
+        filling: What the teacher fills in the student's batches; set from outside, None for nothing.
         last_losses: Visit and task loss of each head's last record.
         exchange: Averages gradients in the present phase; None with one rank.
     """
@@ -97,6 +99,7 @@ class Trainer:
         self.lr_factor = learning_rate(config.optimizer, plan)
         self.momentum = build_curve(config.teacher.momentum)
         self.features = FeatureCache(config, model, self.normalise)
+        self.filling: Filling | None = None
         self.metric_logger = MetricLogger()
         self.nonfinite = NonFiniteCheck(model, self.optimizer, config.runtime.bad_steps)
         self.last_losses: dict[str, tuple[int, float]] = {}
@@ -176,6 +179,8 @@ class Trainer:
 
     def begin_phase(self, phase: Phase) -> None:
         """What comes before the first step that is left of a phase."""
+        if self.filling is not None:
+            self.filling.begin_phase(phase, self.teacher)
         self.call_hooks("on_phase", phase)
 
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
@@ -251,7 +256,11 @@ class Trainer:
             self.stop.asked_elsewhere |= agreement.flags.stop
 
     def _own_losses(self, batch: Batch, phase: Phase, trunk_output: Any) -> StepOutput:
-        return training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
+        output = training_losses(self.model, self.teacher, self.normalise, batch, phase, trunk_output)
+        if self.filling is None:
+            return output
+        with distributed.no_known_totals():
+            return self.filling.add(output, self.model, self.teacher, batch, phase, self.step / self.plan.total_steps)
 
     def _update(self, phase: Phase) -> None:
         """One optimizer step of the released parameters, and the teacher's if it is updated every step.
@@ -333,7 +342,7 @@ class Trainer:
             "nonfinite": self.nonfinite.state(),
             "last_losses": self.last_losses,
             "bad": [asdict(sample) for sample in self.bad.values()],
-        }
+        } | ({"filling": self.filling.state()} if self.filling is not None else {})
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint of the same model and plan, with the configuration's settings of the optimizer.
@@ -377,6 +386,8 @@ class Trainer:
             str(key): (int(visit), float(loss)) for key, (visit, loss) in progress["last_losses"].items()
         }
         self.add_bad_samples(BadSample(**sample) for sample in progress["bad"])
+        if self.filling is not None:
+            self.filling.restore(progress["filling"])
 
     def load_optimizer_state(self, state: dict[str, Any], stored_under: RunConfig) -> None:
         """Loads a state of the optimizer; learning rates, weight decay and moments' decay are the configuration's.

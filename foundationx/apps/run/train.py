@@ -19,6 +19,7 @@ from foundationx import __version__
 from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
+from foundationx.apps.run.filled import WriteFilled
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
 from foundationx.apps.trackers import CloseTrackers, open_trackers
 from foundationx.core import distributed
@@ -36,6 +37,7 @@ from foundationx.data.patient_splits import EARLIER, SPLITS, read_record
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import Checkpoint, checkpoints_in, newest_good_checkpoint
 from foundationx.engine.federated import FederatedTrainer
+from foundationx.engine.filling import Filling
 from foundationx.engine.hooks import Hook, Incident
 from foundationx.engine.logs import JsonLog
 from foundationx.engine.progress import Progress
@@ -126,6 +128,8 @@ def build_trainer(
     loader = functools.partial(plan_loader, config, data_module, plan, device)
     kind = FederatedTrainer if config.federation is not None else Trainer
     trainer = kind(config, model, plan, loader, folder.checkpoints, optimizer=optimizer)
+    if config.filling is not None:
+        trainer.filling = Filling(config.filling, data_module, model)
     compile_trainer(trainer, plan)
     trainer.add_bad_samples(data_module.bad)
     return trainer
@@ -276,6 +280,8 @@ def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress:
     """Hooks of a run, in the order in which they are called."""
     trackers = open_trackers(trainer.config, folder, trainer.report)
     hooks: list[Hook] = [JsonLog(folder), Display(progress), *trackers]
+    if trainer.filling is not None:
+        hooks.append(WriteFilled(trainer.filling, trainer.model.classes, folder))
     hooks += [_evaluation(trainer, data_module, folder, progress), ExportAtEnd(trainer, folder, progress)]
     if isinstance(trainer, FederatedTrainer):
         hooks.append(ExportClients(trainer, folder, progress))

@@ -219,6 +219,29 @@ class ConsistencyConfig(Section):
     weight: UnitCurve = Field(0.5, description="c: a number in [0, 1], or a curve over training")
 
 
+class FillingConfig(Section):
+    """Teacher fills the unknown: its heads answer for classes that a dataset does not annotate.
+
+    In a release phase the student's heads of the other datasets learn from the phase's images, too, with what the
+    teacher's heads are sure of in place of annotations.
+    """
+
+    weight: UnitCurve = Field(
+        UnitCurveConfig(type="linear", start=0.0, end=0.5),
+        description="weight of the filled loss beside the loss of annotations: a number in [0, 1], or a ramp",
+    )
+    precision: float = Field(
+        0.9,
+        ge=0.5,
+        le=1,
+        description="share of the teacher's answers on validation that have to be right from a class's limit on; a "
+        "class that does not reach it is not filled",
+    )
+    from_cycle: int = Field(2, ge=1, le=1_000_000, description="first cycle in which anything is filled")
+    tasks: tuple[Task, ...] | None = Field(None, description="tasks whose heads are filled; null: all that can be")
+    examples: int = Field(4, ge=0, le=1000, description="filled images per head in the report")
+
+
 class OptimizerConfig(Section):
     """One optimizer for all tasks; one learning-rate schedule over all steps: linear warm-up, then a curve."""
 
@@ -334,6 +357,9 @@ class RunConfig(Section):
     )
     teacher: TeacherConfig = Field(TeacherConfig(), description="the EMA teacher")
     consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the consistency loss")
+    filling: FillingConfig | None = Field(
+        None, description="the teacher fills what datasets do not annotate; null: unknown stays unknown"
+    )
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimizer and learning-rate schedule")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="when and on what the heads are evaluated")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="how the run is carried out")
@@ -360,6 +386,8 @@ class RunConfig(Section):
         held = [card for client in self.federation.clients for card in client]
         if sorted(held) != sorted(dataset.card for dataset in self.datasets) or not all(self.federation.clients):
             raise ValueError(f"federation.clients hold {', '.join(held)}: every dataset has to be held by one client")
+        if self.filling is not None:
+            raise ValueError("filling: a client has no heads of the others that could answer for its images")
         if self.optimizer.sharded:
             raise ValueError("optimizer.sharded: every client has an optimizer of its own, which cannot be shared out")
         return self

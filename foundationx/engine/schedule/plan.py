@@ -7,13 +7,14 @@ A plan is a list of visits; a visit trains one task of one dataset in a lock pha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.extensions import Extensions, one_function
 from foundationx.core.types import PhaseName, TaskKey
+from foundationx.models.parameter_groups import task_groups
 
 
 @dataclass(frozen=True)
@@ -128,4 +129,17 @@ def build_plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Plan:
             raise ConfigError(
                 f"dataset {key}", "no image is left to train on", "at least one", "check splits and limits"
             )
-    return Plan(tuple(plan(config, sizes)), config.schedule.order)
+    phases = plan(config, sizes)
+    if config.filling is not None:
+        phases = (_with_filled_heads(phase, config, sizes) for phase in phases)
+    return Plan(tuple(phases), config.schedule.order)
+
+
+def _with_filled_heads(phase: Phase, config: RunConfig, keys: Iterable[TaskKey]) -> Phase:
+    """A release phase also trains what the heads use that the teacher may fill: they learn from its images."""
+    if phase.is_head_only or not phase.key.task.facts.needs_annotations or config.filling is None:
+        return phase
+    tasks = config.filling.tasks
+    filled = [key for key in keys if key.task.facts.needs_annotations and (tasks is None or key.task in tasks)]
+    groups = (group for key in filled for group in task_groups(key, config.model))
+    return replace(phase, trainable=tuple(dict.fromkeys([*phase.trainable, *groups])))

@@ -9,14 +9,13 @@ from html import escape
 from pathlib import Path
 
 from foundationx.core.strict_json import to_json
-from foundationx.core.types import Example, Split, TaskKey
+from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.report import charts, data
 from foundationx.evaluation.report.facts import Facts
 from foundationx.evaluation.report.html import details, head_of, rounded, section, table_of
-from foundationx.evaluation.report.pictures import picture
+from foundationx.evaluation.report.pictures import figure
 from foundationx.evaluation.trivial import EMPTY, TRIVIAL, is_low
 from foundationx.tasks.definition import task_of
-from foundationx.tasks.drawing import ClassSummary
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -179,27 +178,12 @@ def _pictures(facts: Facts) -> str:
     blocks = []
     for key in (key for key in facts.heads if key in facts.examples):
         classes, model, examples = facts.examples[key]
-        items = "".join(_picture(key, example, classes) for example in examples)
+        items = "".join(figure(key, example, classes) for example in examples)
         note = task_of(key.task).legend
         blocks.append(
             f"<h3>{head_of(key)} <small>{escape(model)}. {note}</small></h3><div class='pictures'>{items}</div>"
         )
     return section("Pictures", "".join(blocks))
-
-
-def _picture(key: TaskKey, example: Example, classes: tuple[str, ...]) -> str:
-    name = escape(example.name)
-    summaries = task_of(key.task).findings(example, classes)
-    lines = "".join(_class_line(summary) for summary in summaries) or "<li>no true objects, no predictions</li>"
-    image = f"<img alt='{name}' src='{picture(key.task, example)}'>"
-    return f"<figure>{image}<figcaption><ul>{lines}</ul><span>{name}</span></figcaption></figure>"
-
-
-def _class_line(summary: ClassSummary) -> str:
-    kind = {True: "present", False: "absent", None: "unknown"}[summary.true]
-    swatch = f"<i class='swatch' style='background:{summary.colour}'></i>" if summary.colour else "<i class='dot'></i>"
-    bar = f"<u style='width:{100 * summary.share:.0f}%'></u>" if summary.share is not None else ""
-    return f"<li class='{kind}'>{swatch}<span>{escape(summary.name)}</span><b>{escape(summary.words)}</b>{bar}</li>"
 
 
 def _config(facts: Facts) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch
-from foundationx.tasks.classification import draw, record, trivial
+from foundationx.core.types import Batch, TaskKey
+from foundationx.tasks.classification import draw, fill, record, trivial
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
+from foundationx.tasks.fill import Evidence, Limits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,16 @@ class ClassificationTask(TaskDefinition):
     def image_scores(self, prediction: ClassificationPrediction, classes: int) -> Tensor:
         """Probabilities."""
         return prediction.probabilities
+
+    def fill_evidence(self, prediction: ClassificationPrediction, batch: Batch) -> Evidence:
+        """What the prediction says of what is annotated."""
+        return fill.evidence(prediction, batch)
+
+    def filled(
+        self, prediction: ClassificationPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
+    ) -> tuple[Batch, Tensor]:
+        """The batch with what the prediction makes known."""
+        return fill.filled(prediction, batch, key, limits, open_)
 
     def example_class(self) -> type[ClassificationExample]:
         """Truth and prediction of one image."""
