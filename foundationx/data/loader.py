@@ -23,6 +23,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
 from foundationx.core.signals import handling
 from foundationx.core.types import BadSample, Batch, Sample, TaskKey
+from foundationx.data.balance import draw_balanced
 from foundationx.data.dataset import ImageDataset
 from foundationx.tasks.definition import task_of
 
@@ -64,6 +65,7 @@ class PlanSampler(Sampler[list[SampleRef]]):
         batch_size: Batch size B.
         seed: Seed of the run.
         start_step: Step to begin at: earlier segments, and earlier batches of its own segment, are left out.
+        weights: How often each training image of a head is drawn, as in ``balance.py``; heads without any are shuffled.
         rank: This process's share of every batch: every ``ranks``-th image, beginning with this one.
         ranks: Number of shares that a batch is divided into.
     """
@@ -77,7 +79,9 @@ class PlanSampler(Sampler[list[SampleRef]]):
         start_step: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        weights: Mapping[TaskKey, np.ndarray] | None = None,
     ):
+        self.weights = weights or {}
         self.rank, self.ranks = rank, ranks
         self.segments, self.indices, self.batch_size = segments, indices, batch_size
         self.seed, self.start_step = seed, start_step
@@ -112,7 +116,11 @@ class PlanSampler(Sampler[list[SampleRef]]):
         used = segment.skip * self.batch_size
         needed = used + segment.steps * self.batch_size
         random = np.random.default_rng([self.seed, segment.stream])
-        shuffles = [random.permutation(images) for _ in range(-(-needed // len(images)))]
+        weights = self.weights.get(segment.key)
+        shuffles = [
+            random.permutation(images) if weights is None else draw_balanced(images, weights, random)
+            for _ in range(-(-needed // len(images)))
+        ]
         return np.concatenate(shuffles)[used:needed]
 
 

@@ -30,7 +30,7 @@ from foundationx.tasks.definition import task_of
 
 def head_owner(key: TaskKey, config: ModelConfig) -> TaskKey:
     """The key under which a key's head stands: its own, or that of the head that all datasets share."""
-    return TaskKey("shared", key.task) if config.shared_head and key.task.facts.shares_head else key
+    return TaskKey("shared", key.task) if task_of(key.task).has_one_head(config) else key
 
 
 def head_group(key: TaskKey) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -74,6 +75,10 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
             batch: Batch on the host.
         """
         return {}
+
+    def see_labels(self, labels: np.ndarray) -> None:
+        """Called once before training with the (N, K) tri-state labels of the head's training images."""
+        return
 
     @abstractmethod
     def predict(self, outputs: OutputT, size: tuple[int, int]) -> Prediction:

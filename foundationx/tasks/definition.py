@@ -121,6 +121,10 @@ class TaskDefinition(TaskFacts, ABC):
         """Submodule of the trunk ("" for all of it) -> name of its parameters' group; the longest prefix wins."""
         return {"": f"trunk.{self.name}"}
 
+    def has_one_head(self, config: ModelConfig) -> bool:
+        """Whether all datasets share one head."""
+        return config.shared_head and self.shares_head
+
     def shared_groups(self, config: ModelConfig) -> tuple[str, ...]:
         """Scopes of the trunk that this configuration trains, from the image upwards."""
         return tuple(dict.fromkeys(self.trunk_groups().values()))

@@ -230,3 +230,36 @@ def test_metrics_of_one_split_stay_when_the_other_is_stored(tmp_path):
     store(tmp_path, measure([draw(0.5)], thresholds))
     result = {(row.metric, row.split) for row in WorkDir(tmp_path).read_metrics()}
     assert {("AUROC", "val"), ("AUROC", "test"), ("F1", "test")} <= result
+
+
+def test_seeds_are_compared_by_their_mean_and_widen_intervals(tmp_path):
+    noises = {"base": (1.0, 1.25, 1.1), "new": (0.9, 1.15, 1.3)}
+    for name, of_run in noises.items():
+        for number, noise in enumerate(of_run):
+            draw(noise).write(tmp_path / f"{name}{number}")
+    groups = [tuple(tmp_path / f"{name}{number}" for number in range(3)) for name in noises]
+    several = compare(groups, repeats=400)
+    singles = [compare([folder], repeats=400) for folder in groups[0]]
+    assert several.runs == ("base0 (3 runs)", "new0 (3 runs)") and several.seeds == (3, 3)
+    for class_name in ("a", "mean"):
+        cell, other = cells(several, "AUROC", class_name)
+        own = [cells(single, "AUROC", class_name)[0] for single in singles]
+        assert cell.value == pytest.approx(np.mean([entry.value for entry in own]))
+        assert cell.high - cell.low > max(entry.high - entry.low for entry in own)
+        assert other.difference == pytest.approx(other.value - cell.value) and other.test == "bootstrap"
+    plain = compare([groups[0][0], groups[1][0]], repeats=400)
+    assert cells(plain, "AUROC", "a")[1].test == "DeLong" and plain.seeds == (1, 1)
+    assert "other seeds" in markdown(several) and "other seeds" not in markdown(plain)
+
+
+def test_the_command_takes_seeds_with_commas(tmp_path, capsys):
+    for number, noise in enumerate((1.0, 1.2, 0.4)):
+        draw(noise).write(tmp_path / f"run{number}")
+    names = [str(tmp_path / f"run{number}") for number in range(3)]
+    assert main(["compare", ",".join(names[:2]), names[2], "--repeats", "100", "--metric", "AUROC"]) == 0
+    assert "run0 (2 runs)" in capsys.readouterr().out
+    labelled(np.eye(2), np.eye(2)).write(tmp_path / "other")
+    boxed([((), ())] * 2).write(tmp_path / "run1")
+    (tmp_path / "run1" / "predictions" / "made" / "classification.test.teacher.npz").unlink()
+    assert main(["compare", ",".join(names[:2])]) == 2
+    assert "has no head" in capsys.readouterr().err

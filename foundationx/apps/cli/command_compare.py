@@ -18,8 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
-        help="work directories, or folders written by `eval --out`; the first is the baseline",
+        type=seeds_of,
+        help="work directories, or folders written by `eval --out`; the first is the baseline. A,B,C are three seeds "
+        "of one run: their mean is compared, and intervals cover the spread between them",
     )
     parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="split to compare on")
     add_model(parser)
@@ -40,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, nargs="+", default=[], metavar="FILE", help="files to write: .md, .csv or .tex"
     )
+
+
+def seeds_of(text: str) -> Path | tuple[Path, ...]:
+    """One folder, or several with commas between them."""
+    parts = [Path(part) for part in text.split(",") if part]
+    return Path(text) if len(parts) < 2 or Path(text).exists() else tuple(parts)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ EXAMPLE = "foundationx list objectives"
 KINDS = {
     "tasks": "foundationx.core.task:TASKS",
     "heads": "foundationx.tasks.base:HEADS",
+    "label_losses": "foundationx.tasks.classification.label_loss:LABEL_LOSSES",
     "objectives": "foundationx.tasks.self_supervision.objective:OBJECTIVES",
     "schedules": "foundationx.engine.schedule.plan:SCHEDULES",
     "readers": "foundationx.datasets.annotations:READERS",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -31,6 +32,7 @@ from foundationx.core.progress import print_tenths
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.core.workdir import WorkDir
+from foundationx.data.balance import label_weights
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.data.loader import PlanSampler, SamplerSegment, make_loader
 from foundationx.data.patient_splits import EARLIER, SPLITS, read_record
@@ -46,6 +48,7 @@ from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_sizes
+from foundationx.tasks.base import Head
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.continual import load_run
 from foundationx.weights.imports.imported import HEADS, load_heads
@@ -58,8 +61,19 @@ def build_model(config: RunConfig, data_module: DataModule, device: torch.device
     """The student, seeded, with the weights that the configuration names."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, data_module.classes)
+    show_labels(model, data_module)
     load_initial_weights(model)
     return model.to(device)
+
+
+def show_labels(model: FoundationModel, data_module: DataModule) -> None:
+    """Shows every head the labels of its training images, which some losses weigh classes by."""
+    labels: dict[Head, list[np.ndarray]] = {}
+    for key, table in data_module.annotations.items():
+        if key.task.facts.needs_annotations:
+            labels.setdefault(model.head(key), []).append(table.labels[data_module.indices[key][Split.TRAIN]])
+    for head, of_datasets in labels.items():
+        head.see_labels(np.concatenate(of_datasets))
 
 
 def load_initial_weights(model: FoundationModel) -> None:
@@ -87,9 +101,21 @@ def plan_loader(
     segments = plan_segments(plan)
     indices = {key: splits[Split.TRAIN] for key, splits in data_module.indices.items()}
     batch_size, seed = config.runtime.batch_size, config.runtime.seed
-    sampler = PlanSampler(segments, indices, batch_size, seed, step, distributed.rank(), distributed.world_size())
+    ranks = (distributed.rank(), distributed.world_size())
+    sampler = PlanSampler(segments, indices, batch_size, seed, step, *ranks, weights=_weights(config, data_module))
     on_cuda = torch.device(device).type == "cuda"
     return make_loader(data_module.training(), sampler, config.runtime.workers, pin_memory=on_cuda)
+
+
+def _weights(config: RunConfig, data_module: DataModule) -> dict[TaskKey, np.ndarray]:
+    """How often each training image is drawn, by head; none if images are shuffled."""
+    if config.schedule.balance == "none":
+        return {}
+    return {
+        key: label_weights(table.labels[data_module.indices[key][Split.TRAIN]])
+        for key, table in data_module.annotations.items()
+        if key.task.facts.needs_annotations
+    }
 
 
 def plan_segments(plan: Plan) -> list[SamplerSegment]:

@@ -175,6 +175,11 @@ class ScheduleConfig(Section):
     )
     temperature: float = Field(1.0, ge=1, le=1e12, description="1: in proportion to size; very large: all heads alike")
     cap: int | None = Field(None, gt=0, le=1_000_000_000, description="most images of a pass, for order `capped`")
+    balance: Literal["none", "labels"] = Field(
+        "none",
+        description="which images of a dataset a pass draws: none: every one; labels: images with a class as often as "
+        "images without it, so that where an image comes from does not tell what it shows",
+    )
     lock: Annotated[dict[Task, Share], AfterValidator(_lock_of_all)] = Field(
         default_factory=dict,
         validate_default=True,

@@ -5,8 +5,8 @@ Figures of different test sets compare nothing: runs must have been evaluated on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,14 @@ from foundationx.evaluation.delong import delong
 from foundationx.evaluation.measure import details, lower_is_better, statistics
 from foundationx.evaluation.predictions import Predictions, find_predictions
 from foundationx.evaluation.ranking import known_labels
+from foundationx.evaluation.seeds import over_runs
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import read_with_thresholds
 from foundationx.evaluation.thresholds import DEFAULT_RULE
 from foundationx.evaluation.trivial import is_low, read_trivial, trivial_estimates
+
+SEVERAL = "several seeds"
+"""Stands for the model if there is more than one."""
 
 SHOWN = 3
 """Names of images in a message."""
@@ -80,16 +84,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Names of the runs, the first of which the others are compared with, and rows of all heads."""
+    """Names of the runs, the first of which the others are compared with, rows of all heads, and runs behind a name."""
 
     runs: tuple[str, ...]
     split: str
     repeats: int
     rows: list[Row]
+    seeds: tuple[int, ...] = ()
 
 
 def compare(
-    runs: Sequence[Path],
+    runs: Sequence[Path | Sequence[Path]],
     *,
     split: Split = Split.TEST,
     model: str = "teacher",
@@ -102,7 +107,8 @@ def compare(
     Every head of any run is shown. Heads that several runs have must have been evaluated on the same images.
 
     Args:
-        runs: Work directories, or folders written by ``foundationx eval --out``.
+        runs: Work directories, or folders written by ``foundationx eval --out``; several in place of one are runs that
+            differ in their seed: their mean is compared, and intervals cover the spread between them.
         split: Split to compare on.
         model: Student or teacher, of all runs.
         repeats: Number of bootstrap draws; 0 for values alone.
@@ -112,7 +118,8 @@ def compare(
     Raises:
         DataError: A run has no predictions of that split and model, or runs were evaluated on different test sets.
     """
-    stored = [_read(folder, split, model, rule) for folder in runs]
+    groups = [(run,) if isinstance(run, Path) else tuple(run) for run in runs]
+    stored = [[(folder, _read(folder, split, model, rule)) for folder in group] for group in groups]
     rows, downwards, hidden = [], lower_is_better(), details()
     for key in dict.fromkeys(key for heads in stored for key in heads):
         heads = [of_run.get(key) for of_run in stored]
@@ -126,8 +133,6 @@ def compare(
             best = trivial.get((metric, class_name))
             rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden, best))
     return Comparison(_names(runs), split.value, repeats, rows)
-
-
 def _trivial(heads: Sequence[tuple[Path, Predictions]]) -> dict[tuple[str, str], float]:
     """Trivial values of a head by metric and class, from the first run that kept what they rest on."""
     for folder, predictions in heads:
@@ -135,12 +140,43 @@ def _trivial(heads: Sequence[tuple[Path, Predictions]]) -> dict[tuple[str, str],
         if str(predictions.key) in stored:
             return trivial_estimates(stored, predictions)
     return {}
-
-
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:
     """The folders' own names, or whole paths if two share one."""
     names = tuple(folder.resolve().name for folder in runs)
     return names if len(set(names)) == len(names) else tuple(str(folder) for folder in runs)
+    for key in dict.fromkeys(key for group in stored for _, heads in group for key in heads):
+        heads = [_of_seeds(group, key) for group in stored]
+        check_same_test([entry for group in heads for entry in group])
+        estimates = [_over_seeds(group, repeats, (seed, number)) for number, group in enumerate(heads)]
+            cells = _cells((metric, class_name), [_single(group) for group in heads], estimates)
+            rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden))
+    return Comparison(_names(groups), split.value, repeats, rows, tuple(len(group) for group in groups))
+Seeds = list[tuple[Path, Predictions]]
+"""One head of runs that differ in their seed, with their folders."""
+def _of_seeds(group: Sequence[tuple[Path, Mapping[TaskKey, Predictions]]], key: TaskKey) -> Seeds:
+    """The head of each run of a group; none if no run has it. Raises DataError if some lack it."""
+    found = [(folder, heads[key]) for folder, heads in group if key in heads]
+    if found and len(found) < len(group):
+        lacking = next(folder for folder, heads in group if key not in heads)
+        fix = "name runs of one configuration, which differ in runtime.seed"
+        raise DataError(str(lacking), f"has no head {key}", f"the heads of {found[0][0]}", fix)
+    return found
+def _single(group: Seeds) -> Predictions | None:
+    """The head of a group of one run; of several the first, with the mark of several: its images have no one answer."""
+    if not group:
+        return None
+    return group[0][1] if len(group) == 1 else replace(group[0][1], model=SEVERAL)
+def _over_seeds(group: Seeds, repeats: int, seed: tuple[int, int]) -> dict[tuple[str, str], Estimate] | None:
+    """Estimates by metric and class; None if no run has the head."""
+    by_run = [_estimates(predictions, repeats, seed[0]) for _, predictions in group]
+    if not by_run:
+    return {name: over_runs([of_run[name] for of_run in by_run], seed) for name in by_run[0]}
+def _names(groups: Sequence[Sequence[Path]]) -> tuple[str, ...]:
+    """The folders' own names, or whole paths if two share one; of several runs the first, with their number."""
+    short = [group[0].resolve().name for group in groups]
+    names = short if len(set(short)) == len(short) else [str(group[0]) for group in groups]
+    pairs = zip(names, groups, strict=True)
+    return tuple(f"{name} ({len(group)} runs)" if len(group) > 1 else name for name, group in pairs)
 
 
 def _read(folder: Path, split: Split, model: str, rule: str) -> dict[TaskKey, Predictions]:
@@ -175,15 +211,18 @@ def _cells(
             cells.append(Cell(entry.n, entry.value, entry.low, entry.high))
         else:
             difference = entry.value - first.value
-            cells.append(_compared(first, entry, difference, partial(_delong_p, head, other_head)))
+            several = SEVERAL in (head.model, other_head.model)
+            cells.append(_compared(first, entry, difference, None if several else partial(_delong_p, head, other_head)))
     return tuple(cells)
 
 
-def _compared(first: Estimate, other: Estimate, difference: float, delong_p: Callable[[str], float | None]) -> Cell:
-    """A cell with its difference from the first run's; ``delong_p`` gives p of the AUROC of a class."""
+def _compared(
+    first: Estimate, other: Estimate, difference: float, delong_p: Callable[[str], float | None] | None
+) -> Cell:
+    """A cell with its difference from the first run's; ``delong_p`` gives p of the AUROC of a class, if it applies."""
     low, high = interval(other.draws - first.draws) or (None, None)
     test, p = "bootstrap", paired_p(first.draws, other.draws)
-    if first.metric == "AUROC" and first.class_name != MEAN:
+    if first.metric == "AUROC" and first.class_name != MEAN and delong_p is not None:
         test, p = "DeLong", delong_p(first.class_name)
     return Cell(other.n, other.value, other.low, other.high, difference, low, high, p, None if p is None else test)
 

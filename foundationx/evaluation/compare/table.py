@@ -67,6 +67,8 @@ def note(comparison: Comparison) -> str:
     text = f"Values on the {comparison.split} split"
     if comparison.repeats:
         text += f" with {LEVEL:.0%} percentile intervals of {comparison.repeats:,} bootstrap draws by patient"
+    if max(comparison.seeds, default=1) > 1:
+        text += ", which cover runs of other seeds by Student's t"
     if len(comparison.runs) > 1:
         text += (
             f". Differences from {comparison.runs[0]}; p is DeLong's (by patient) for the AUROC of a class, else that "

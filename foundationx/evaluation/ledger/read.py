@@ -70,6 +70,7 @@ def read_heads(
         if len(own) < len(joint) or not others:
             missing.append(key)
             continue
+        own, others = _with_common_classes(own, others)
         check_same_test([*own, *others])
         ordered = [[_in_order(run, own[0][1].classes) for _, run in runs] for runs in (own, others)]
         heads.append(HeadRuns(key, tuple(ordered[0]), tuple(ordered[1])))
@@ -78,6 +79,28 @@ def read_heads(
         fix = "train each head alone: foundationx train CONFIG --train-alone"
         raise DataError(", ".join(map(str, alone)), found, "runs of its heads", fix)
     return heads, missing, folders
+
+
+Runs = list[tuple[Path, Predictions]]
+"""One head of several runs, with their folders."""
+
+
+def _with_common_classes(joint: Runs, alone: Runs) -> tuple[Runs, Runs]:
+    """The classes that all runs have, if nothing is known of the others: a shared head has those of all datasets."""
+    runs = [*joint, *alone]
+    common = [name for name in joint[0][1].classes if all(name in run.classes for _, run in runs)]
+
+    def reduced(run: Predictions) -> Predictions:
+        columns = [run.classes.index(name) for name in common]
+        others = [k for k in range(len(run.classes)) if k not in columns]
+        if not others or not common or "probabilities" not in run.recorded or not np.isnan(run.labels[:, others]).all():
+            return run
+        recorded = {"probabilities": run.array("probabilities")[:, columns]}
+        thresholds = {name: value for name, value in run.thresholds.items() if name in common}
+        parts = {"labels": run.labels[:, columns], "recorded": recorded, "thresholds": thresholds}
+        return replace(run, classes=tuple(common), **parts)
+
+    return [(folder, reduced(run)) for folder, run in joint], [(folder, reduced(run)) for folder, run in alone]
 
 
 def _read(folder: Path, split: Split, model: str) -> dict[TaskKey, Predictions]:

@@ -5,17 +5,30 @@ See ``docs/methods/foundation_x.md``, "1.2 Classification heads".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
+import numpy as np
+from pydantic import Field
 from torch import Tensor, nn
 
-from foundationx.core.config.model import ModelConfig
+from foundationx.core.config.model import ModelConfig, PlainDict
 from foundationx.core.types import Batch, Task
 from foundationx.tasks.base import Head, HeadOptions
+from foundationx.tasks.classification.label_loss import open_label_loss
 from foundationx.tasks.classification.losses import masked_bce, masked_ce
 from foundationx.tasks.classification.prediction import ClassificationPrediction
 from foundationx.tasks.classification.trunk import ClassificationTrunk
+
+
+class ClassificationOptions(HeadOptions):
+    """Options of the head: ``model.heads.classification.options``."""
+
+    loss: PlainDict | None = Field(
+        None,
+        description="loss of independent classes: `type` is its name, the other keys are its options; null: "
+        "binary cross-entropy",
+    )
 
 
 class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
@@ -24,13 +37,16 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
     Args:
         num_features: D of the trunk's output.
         num_classes: K of the dataset's card.
+        loss: Loss of independent classes and its options; None for binary cross-entropy.
     """
 
     task = Task.CLASSIFICATION
+    Options: ClassVar[type[HeadOptions]] = ClassificationOptions
     exclusive: bool | None = False
 
-    def __init__(self, num_features: int, num_classes: int):
+    def __init__(self, num_features: int, num_classes: int, loss: Mapping[str, Any] | None = None):
         super().__init__()
+        self.label_loss = open_label_loss(loss, num_classes)
         self.classifier = nn.Linear(num_features, num_classes)
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
@@ -43,16 +59,23 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
     @classmethod
     def build(cls, trunk: ClassificationTrunk, num_classes: int, config: ModelConfig, options: HeadOptions) -> Self:
         """A linear layer on the trunk's feature."""
-        return cls(trunk.out_features, num_classes)
+        return cls(trunk.out_features, num_classes, getattr(options, "loss", None))
+
+    def see_labels(self, labels: np.ndarray) -> None:
+        """For a loss that weighs classes."""
+        if self.label_loss is not None:
+            self.label_loss.see_labels(labels)
 
     def forward(self, feature: Tensor, trunk: ClassificationTrunk, batch: Batch | None = None) -> Tensor:
         """(B, D) to logits (B, K)."""
         return self.classifier(feature)
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy over the known labels; over images, if classes are exclusive."""
+        """Loss of the options over the known labels; cross-entropy over images, if classes are exclusive."""
         if self.exclusive:
             return {"ce": masked_ce(outputs, batch.labels, "labels")}
+        if self.label_loss is not None:
+            return {self.label_loss.options.type: self.label_loss(outputs, batch.labels)}
         return {"bce": masked_bce(outputs, batch.labels, "labels")}
 
     def counts(self, batch: Batch) -> dict[str, int]:

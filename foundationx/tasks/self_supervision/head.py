@@ -67,6 +67,7 @@ class SelfSupervisionHead(Head[LastStage, Tensor, Tensor, SelfSupervisionBatch])
                 teacher=encoder(teacher, normalise),
                 target=target.objective,
                 normalise=normalise,
+                dataset=batch.key.dataset,
             )
         )
 

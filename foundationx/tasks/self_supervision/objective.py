@@ -73,6 +73,7 @@ class ObjectiveBatch(Generic[ObjectiveT]):
         teacher: the same without gradient, by the teacher's backbone.
         target: the teacher's copy of the objective, for its heads.
         normalise: (B, 1, S, S) uint8 to normalised (B, 3, S, S).
+        dataset: Dataset of the images.
     """
 
     views: Mapping[str, ViewBatch]
@@ -81,6 +82,7 @@ class ObjectiveBatch(Generic[ObjectiveT]):
     teacher: Callable[[Tensor], Tokens]
     target: ObjectiveT
     normalise: Callable[[Tensor], Tensor]
+    dataset: str = ""
 
     def clean(self, name: str) -> ViewBatch:
         """The teacher's copy of a view; the view itself if there is none."""
@@ -122,6 +124,7 @@ class Objective(nn.Module, ABC, Generic[OptionsT]):
     """
 
     Options: ClassVar[type[ObjectiveOptions]]
+    is_shared: ClassVar[bool] = False  # whether all datasets share one; else each dataset has its own
 
     def __init__(self, features: int, options: OptionsT):
         super().__init__()

@@ -41,6 +41,12 @@ class SelfSupervisionTask(TaskDefinition):
         objective, options = open_objective(config.objective)
         return functools.partial(objective.views, options), options.photometry
 
+    def has_one_head(self, config: ModelConfig) -> bool:
+        """Whether the configured objective compares datasets."""
+        from foundationx.tasks.self_supervision.objective import open_objective
+
+        return config.objective is not None and open_objective(config.objective)[0].is_shared
+
     def trunk_groups(self) -> Mapping[str, str]:
         """The trunk has no parameters."""
         return {}

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from foundationx.apps.cli.main import main
 from foundationx.core.errors import ConfigError, DataError
-from foundationx.core.types import Task, TaskKey
+from foundationx.core.types import Split, Task, TaskKey
 from foundationx.evaluation.bootstrap import Estimate
 from foundationx.evaluation.ledger.judge import Absent, HeadRuns, Verdict, holm, judge, paired_test
 from foundationx.evaluation.ledger.read import read_heads, runs_in
@@ -172,8 +172,6 @@ def test_the_command_writes_the_ledger_and_the_report_shows_it(folders, capsys):
 
 
 def test_what_cannot_be_compared_is_refused_by_name(folders):
-    from foundationx.core.types import Split
-
     assert [path.name for path in runs_in(folders / "alone")] == ["worse", "seed0"]
     with pytest.raises(DataError, match="holds no run"):
         runs_in(folders / "nothing")
@@ -183,3 +181,19 @@ def test_what_cannot_be_compared_is_refused_by_name(folders):
     assert [str(key) for key in missing] == ["never_alone/classification"]
     with pytest.raises(ConfigError, match="no head has a metric 'AUC'"):
         judge(heads, metrics=["AUC"], repeats=100)
+
+
+def test_a_shared_head_is_compared_by_the_classes_of_the_dataset(tmp_path):
+    alone = head(2.0, "same", 1)
+    probabilities = np.concatenate([head(2.0, "same").array("probabilities"), np.full((NUMBER, 1), 0.5)], axis=1)
+    labels = np.concatenate([alone.labels, np.full((NUMBER, 1), np.nan)], axis=1)
+    joint = replace(alone, classes=("a", "of others"), labels=labels, recorded={"probabilities": probabilities})
+    joint.write(tmp_path / "joint")
+    alone.write(tmp_path / "alone")
+    heads, missing, _ = read_heads([tmp_path / "joint"], [tmp_path / "alone"], Split.TEST, "teacher")
+    assert not missing and heads[0].joint[0].classes == ("a",)
+    np.testing.assert_array_equal(heads[0].joint[0].array("probabilities")[:, 0], probabilities[:, 0])
+    known = replace(joint, labels=np.where(np.isnan(labels), 1, labels))
+    known.write(tmp_path / "joint")
+    with pytest.raises(DataError, match="different classes"):
+        read_heads([tmp_path / "joint"], [tmp_path / "alone"], Split.TEST, "teacher")

@@ -1,0 +1,161 @@
+"""Does a site marker become a shortcut of joint training, and what removes it? Trained phantom worlds.
+
+``python benchmarks/site_shortcut.py --out build/shortcut [--seeds 3] [--images 400] [--cycles 12]``
+
+Two datasets of phantom radiographs annotate one finding. In ``second`` it is frequent and every image carries a
+marker; in ``first`` it is rarer, and a fifth of the images carry the marker whatever they show. A model of both that
+reads the marker as the finding ranks the images of ``first`` worse than a model of ``first`` alone. The arms, each
+with the same number of optimizer steps on ``first``:
+
+    alone       ``first`` alone
+    shared      both, one head (``model.shared_head``)
+    own heads   both, a head each: the marker is nearly constant inside a head, so that the shortcut should not pay
+    balanced    as shared, with ``schedule.balance="labels"``
+    reverse     as shared, with site guidance by gradient reversal (``model.objective.type="site"``)
+    suppress    as shared, with site guidance by equal means
+
+Each arm is scored by AUROC on the test patients of ``first``; the harm of an arm is its difference from ``alone``. The
+harm ledger judges the joint arms as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from phantom_worlds import Annotated, draw, write
+from sklearn.metrics import roc_auc_score
+
+from foundationx.apps.run.train import train
+from foundationx.core.config.load import load_config
+from foundationx.core.types import Split, TaskKey
+from foundationx.datasets.cards.catalog import ENVIRONMENT, Catalog
+from foundationx.evaluation.ledger.judge import judge
+from foundationx.evaluation.ledger.read import read_heads, with_groups
+from foundationx.evaluation.predictions import Predictions, predictions_path, read_predictions
+
+FINDING, SIZE = "Effusion", 64
+BASE = ("configs/_base_/swin_nano.py", "configs/_base_/schedule.py", "configs/_base_/views.py")
+HEAD = TaskKey.parse("first/classification")
+SITE = {"type": "site", "size": SIZE, "hidden": 64}
+ARMS: dict[str, dict[str, Any]] = {
+    "alone": {"datasets": [{"card": "first"}], "model.shared_head": True},
+    "shared": {"model.shared_head": True},
+    "own heads": {},
+    "balanced": {"model.shared_head": True, "schedule.balance": "labels"},
+    "reverse": {"model.shared_head": True, "model.objective": SITE | {"method": "reverse"}},
+    "suppress": {"model.shared_head": True, "model.objective": SITE | {"method": "suppress"}},
+}
+
+
+def write_world(root: Path, images: int, seed: int) -> None:
+    """Writes both datasets and their cards."""
+    first = draw(
+        root, 1_000_000 * (2 * seed + 1), images, SIZE, {FINDING: 0.35},
+        site=lambda random, findings: "marked" if random.random() < 0.2 else "plain", marked=("marked",),
+    )  # fmt: skip
+    second = draw(
+        root, 1_000_000 * (2 * seed + 2), images, SIZE, {FINDING: 0.85},
+        site=lambda random, findings: "marked", marked=("marked",),
+    )  # fmt: skip
+    for name, drawn in (("first", first), ("second", second)):
+        write(root, root / "cards", Annotated(name, drawn, {"labels": [FINDING]}, with_sites=True))
+
+
+def configuration(folder: Path, arm: str, cycles: int, seed: int) -> Path:
+    """The configuration file of an arm."""
+    here = Path(__file__).resolve().parents[1]
+    changes = {"datasets": [{"card": "first"}, {"card": "second"}]} | ARMS[arm]
+    tasks = ["classification", "self_supervision"] if "model.objective" in changes else ["classification"]
+    datasets = [entry | {"tasks": tasks} for entry in changes.pop("datasets")]
+    text = f"""_base_ = {[str(here / part) for part in BASE]}
+name = {arm.replace(" ", "_")!r}
+image_size = {SIZE}
+datasets = {datasets}
+split = dict(train=0.5, val=0.1, test=0.4)
+schedule = dict(cycles={cycles})
+consistency = dict(weight=0.0)
+teacher = dict(update="step", momentum=0.95)
+optimizer = dict(lr=1e-3, weight_decay=0.02, lr_scale=dict(backbone=0.5))
+evaluate = dict(every=0, final=["val", "test"], examples=0)
+runtime = dict(batch_size=16, workers=0, log_every=50, checkpoint_minutes=None, seed={seed})
+"""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{arm.replace(' ', '_')}.py"
+    path.write_text(text)
+    return path
+
+
+def run(root: Path, arm: str, cycles: int, seed: int) -> Path:
+    """Trains an arm, unless it was; returns its work directory."""
+    work = root / arm.replace(" ", "_")
+    if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
+        changes = {key: value for key, value in ARMS[arm].items() if key != "datasets"}
+        if "model.objective" in changes:
+            changes["schedule.release"] = {"self_supervision": 1.0}
+        config = load_config(configuration(root / "configs", arm, cycles, seed), changes)
+        train(config, root, work)
+    return work
+
+
+def score(work: Path, model: str = "student") -> float:
+    """AUROC on the test patients of the first dataset."""
+    stored: Predictions = read_predictions(predictions_path(work, HEAD, Split.TEST, model))
+    truth = stored.labels[:, list(stored.classes).index(_class(stored))] >= 0.5
+    probability = stored.array("probabilities")[:, list(stored.classes).index(_class(stored))]
+    return float(roc_auc_score(truth, probability))
+
+
+def _class(stored: Predictions) -> str:
+    return next(name for name in stored.classes if name in (FINDING, "pleural_effusion"))
+
+
+def main() -> None:
+    """Trains all arms and prints scores and harm."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/shortcut"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=400, help="images of each dataset")
+    parser.add_argument("--cycles", type=int, default=12)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {arm: [] for arm in options.arms}
+    for seed in range(options.seeds):
+        root = options.out.resolve() / f"seed{seed}"
+        os.environ[ENVIRONMENT] = str(root / "cards")
+        if not (root / "cards" / "second.yaml").exists():
+            write_world(root, options.images, seed)
+        for arm in options.arms:
+            start = time.process_time()
+            found[arm].append(score(run(root, arm, options.cycles, seed)))
+            print(
+                f"seed {seed}, {arm}: AUROC {found[arm][-1]:.3f}, {time.process_time() - start:.0f} CPU s", flush=True
+            )
+            if arm not in ("alone",) and "alone" in found:
+                print(f"  {verdict(root, arm)}", flush=True)
+    print(f"\n{options.seeds} worlds of 2 x {options.images} images of {SIZE} pixels, {options.cycles} cycles")
+    print("| arm | AUROC on `first` | minus alone | harm removed |\n|---|---|---|---|")
+    alone = np.array(found.get("alone", [np.nan] * options.seeds))
+    harm = np.mean(np.array(found["shared"]) - alone) if "shared" in found else np.nan
+    for arm, values in found.items():
+        difference = np.array(values) - alone
+        removed = "-" if arm in ("alone", "shared") else f"{1 - difference.mean() / harm:.0%}"
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        print(f"| {arm} | {np.mean(values):.3f}{spread} | {difference.mean():+.3f} | {removed} |")
+
+
+def verdict(root: Path, arm: str) -> str:
+    """What the ledger says of the first dataset's head."""
+    heads, _, _ = read_heads([root / arm.replace(" ", "_")], [root / "alone"], Split.TEST, "student")
+    heads, _ = with_groups(heads, root, {}, Catalog())
+    ledger = judge(heads)
+    sites = ", ".join(f"{entry.site} {entry.difference or 0:+.3f}" for entry in ledger.entries)
+    return f"ledger: {', '.join(v.value for v in ledger.verdicts().values())} ({sites})"
+
+
+if __name__ == "__main__":
+    main()

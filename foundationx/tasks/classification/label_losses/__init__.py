@@ -1,0 +1,1 @@
+"""Losses of image labels, one file each: ``model.heads.classification.options.loss``."""
