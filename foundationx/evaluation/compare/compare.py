@@ -121,18 +121,20 @@ def compare(
     groups = [(run,) if isinstance(run, Path) else tuple(run) for run in runs]
     stored = [[(folder, _read(folder, split, model, rule)) for folder in group] for group in groups]
     rows, downwards, hidden = [], lower_is_better(), details()
-    for key in dict.fromkeys(key for heads in stored for key in heads):
-        heads = [of_run.get(key) for of_run in stored]
-        present = [(folder, head) for folder, head in zip(runs, heads, strict=True) if head is not None]
+    for key in dict.fromkeys(key for group in stored for _, heads in group for key in heads):
+        heads = [_of_seeds(group, key) for group in stored]
+        present = [entry for group in heads for entry in group]
         check_same_test(present)
-        estimates = [None if head is None else _estimates(head, repeats, seed) for head in heads]
+        estimates = [_over_seeds(group, repeats, (seed, number)) for number, group in enumerate(heads)]
         trivial = _trivial(present)
         names = dict.fromkeys(name for of_run in estimates if of_run for name in of_run)
         for metric, class_name in names:
-            cells = _cells((metric, class_name), heads, estimates)
+            cells = _cells((metric, class_name), [_single(group) for group in heads], estimates)
             best = trivial.get((metric, class_name))
             rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden, best))
-    return Comparison(_names(runs), split.value, repeats, rows)
+    return Comparison(_names(groups), split.value, repeats, rows, tuple(len(group) for group in groups))
+
+
 def _trivial(heads: Sequence[tuple[Path, Predictions]]) -> dict[tuple[str, str], float]:
     """Trivial values of a head by metric and class, from the first run that kept what they rest on."""
     for folder, predictions in heads:
@@ -140,19 +142,12 @@ def _trivial(heads: Sequence[tuple[Path, Predictions]]) -> dict[tuple[str, str],
         if str(predictions.key) in stored:
             return trivial_estimates(stored, predictions)
     return {}
-def _names(runs: Sequence[Path]) -> tuple[str, ...]:
-    """The folders' own names, or whole paths if two share one."""
-    names = tuple(folder.resolve().name for folder in runs)
-    return names if len(set(names)) == len(names) else tuple(str(folder) for folder in runs)
-    for key in dict.fromkeys(key for group in stored for _, heads in group for key in heads):
-        heads = [_of_seeds(group, key) for group in stored]
-        check_same_test([entry for group in heads for entry in group])
-        estimates = [_over_seeds(group, repeats, (seed, number)) for number, group in enumerate(heads)]
-            cells = _cells((metric, class_name), [_single(group) for group in heads], estimates)
-            rows.append(Row(key, metric, class_name, cells, metric in downwards, metric in hidden))
-    return Comparison(_names(groups), split.value, repeats, rows, tuple(len(group) for group in groups))
+
+
 Seeds = list[tuple[Path, Predictions]]
 """One head of runs that differ in their seed, with their folders."""
+
+
 def _of_seeds(group: Sequence[tuple[Path, Mapping[TaskKey, Predictions]]], key: TaskKey) -> Seeds:
     """The head of each run of a group; none if no run has it. Raises DataError if some lack it."""
     found = [(folder, heads[key]) for folder, heads in group if key in heads]
@@ -161,16 +156,23 @@ def _of_seeds(group: Sequence[tuple[Path, Mapping[TaskKey, Predictions]]], key: 
         fix = "name runs of one configuration, which differ in runtime.seed"
         raise DataError(str(lacking), f"has no head {key}", f"the heads of {found[0][0]}", fix)
     return found
+
+
 def _single(group: Seeds) -> Predictions | None:
     """The head of a group of one run; of several the first, with the mark of several: its images have no one answer."""
     if not group:
         return None
     return group[0][1] if len(group) == 1 else replace(group[0][1], model=SEVERAL)
+
+
 def _over_seeds(group: Seeds, repeats: int, seed: tuple[int, int]) -> dict[tuple[str, str], Estimate] | None:
     """Estimates by metric and class; None if no run has the head."""
     by_run = [_estimates(predictions, repeats, seed[0]) for _, predictions in group]
     if not by_run:
+        return None
     return {name: over_runs([of_run[name] for of_run in by_run], seed) for name in by_run[0]}
+
+
 def _names(groups: Sequence[Sequence[Path]]) -> tuple[str, ...]:
     """The folders' own names, or whole paths if two share one; of several runs the first, with their number."""
     short = [group[0].resolve().name for group in groups]
