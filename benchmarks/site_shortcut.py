@@ -38,7 +38,7 @@ from foundationx.evaluation.ledger.judge import judge
 from foundationx.evaluation.ledger.read import read_heads, with_groups
 from foundationx.evaluation.predictions import Predictions, predictions_path, read_predictions
 
-FINDING, SIZE = "Effusion", 64
+FINDING, SIZE = "Nodule", 64
 BASE = ("configs/_base_/swin_nano.py", "configs/_base_/schedule.py", "configs/_base_/views.py")
 HEAD = TaskKey.parse("first/classification")
 SITE = {"type": "site", "size": SIZE, "hidden": 64}
@@ -111,7 +111,7 @@ def score(work: Path, model: str = "student") -> float:
 
 
 def _class(stored: Predictions) -> str:
-    return next(name for name in stored.classes if name in (FINDING, "pleural_effusion"))
+    return next(name for name in stored.classes if name in (FINDING, FINDING.lower()))
 
 
 def main() -> None:
