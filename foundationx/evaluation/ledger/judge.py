@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from foundationx.core.arrays import AnyArray
 from foundationx.core.errors import ConfigError, nearest
@@ -213,6 +212,8 @@ def paired_test(difference: float, draws: AnyArray, patients: int) -> float | No
         draws: (R,) the same in each draw.
         patients: Number of patients that were drawn from.
     """
+    from scipy.stats import t as student_t  # slow to import, and the report of a run does not test
+
     defined = draws[~np.isnan(draws)]
     if not len(defined) or len(defined) < LEAST_DEFINED * len(draws) or patients < LEAST_PATIENTS:
         return None
