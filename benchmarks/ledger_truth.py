@@ -6,7 +6,7 @@ A world is three datasets of two hospitals. An image is a vector: eight numbers 
 shows a marker of the site. In half of the worlds the marker is a shortcut: in one or two datasets it goes with the
 finding, in the others it does not. In the other half it never does. Logistic regressions are really trained: one on all
 three datasets (joint, one head for all), and one on each (alone). What joint training truly did to a head is their
-difference in AUROC on 100,000 fresh images, which the ledger never sees: it gets the predictions on a test set of
+difference in AUROC on 50,000 fresh images, which the ledger never sees: it gets the predictions on a test set of
 ordinary size.
 
 The worlds are vectors, not radiographs, because 200 worlds of trained networks take days; what is examined is the
@@ -99,7 +99,7 @@ def run_world(world: World, train: int, test: int, repeats: int) -> list[tuple[f
         runs = [predictions(name, labels, model.predict_proba(images)[:, 1]) for model in (joint, alone)]
         groups = {"hospital": np.where(hospitals == 1, "north", "south")}
         heads.append(HeadRuns(runs[0].key, (runs[0],), (runs[1],), groups))
-        fresh, truth, _ = world.images(dataset, 100_000, 2)
+        fresh, truth, _ = world.images(dataset, 50_000, 2)
         truths.append(np.subtract(*(roc_auc_score(truth, model.decision_function(fresh)) for model in (joint, alone))))
     verdicts = judge(heads, repeats=repeats).verdicts()
     return [(float(truth), verdicts[head.key]) for truth, head in zip(truths, heads, strict=True)]
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=200)
     parser.add_argument("--train", type=int, default=600, help="training images of each dataset")
     parser.add_argument("--test", type=int, default=2000, help="test images of each dataset, one per patient")
-    parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=200)
     options = parser.parse_args()
     start = time.process_time()
     results = []

@@ -38,7 +38,7 @@ from foundationx.evaluation.ledger.judge import judge
 from foundationx.evaluation.ledger.read import read_heads, with_groups
 from foundationx.evaluation.predictions import Predictions, predictions_path, read_predictions
 
-FINDING, SIZE = "Nodule", 64
+FINDING, SIZE = "Consolidation", 64
 BASE = ("configs/_base_/swin_nano.py", "configs/_base_/schedule.py", "configs/_base_/views.py")
 HEAD = TaskKey.parse("first/classification")
 SITE = {"type": "site", "size": SIZE, "hidden": 64}

@@ -34,8 +34,10 @@ class Evidence:
     def joined(cls, parts: Iterable[Evidence]) -> Evidence:
         """The evidence of several batches."""
         whole = list(parts)
-        columns = (np.concatenate([getattr(part, name) for part in whole]) for name in ("classes", "scores", "truth"))
-        return cls(*columns, np.sum([part.missed for part in whole], axis=0))
+        classes, scores, truth = (
+            np.concatenate([getattr(part, name) for part in whole]) for name in ("classes", "scores", "truth")
+        )
+        return cls(classes, scores, truth, np.sum([part.missed for part in whole], axis=0))
 
 
 @dataclass(frozen=True)

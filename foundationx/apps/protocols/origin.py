@@ -146,7 +146,7 @@ def _answer(
     patients = len(set(embedded.patients[mask]))
     counted = (str(len(kept)), str(mask.sum()), str(patients))
     values = (f"{own.accuracy:.3f}", ends, f"{small.accuracy:.3f}", f"{bare.accuracy:.3f}" if bare else "-")
-    rows = [(what, *counted, *values, f"{1 / len(kept):.3f}")]
+    rows: list[tuple[str, ...]] = [(what, *counted, *values, f"{1 / len(kept):.3f}")]
     for name in kept:
         here = mask & (names == name)
         recalls = (

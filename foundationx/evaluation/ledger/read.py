@@ -95,10 +95,13 @@ def _with_common_classes(joint: Runs, alone: Runs) -> tuple[Runs, Runs]:
         others = [k for k in range(len(run.classes)) if k not in columns]
         if not others or not common or "probabilities" not in run.recorded or not np.isnan(run.labels[:, others]).all():
             return run
-        recorded = {"probabilities": run.array("probabilities")[:, columns]}
-        thresholds = {name: value for name, value in run.thresholds.items() if name in common}
-        parts = {"labels": run.labels[:, columns], "recorded": recorded, "thresholds": thresholds}
-        return replace(run, classes=tuple(common), **parts)
+        return replace(
+            run,
+            classes=tuple(common),
+            labels=run.labels[:, columns],
+            recorded={"probabilities": run.array("probabilities")[:, columns]},
+            thresholds={name: value for name, value in run.thresholds.items() if name in common},
+        )
 
     return [(folder, reduced(run)) for folder, run in joint], [(folder, reduced(run)) for folder, run in alone]
 

@@ -23,7 +23,7 @@ LEAST_SCORE = 0.01
 def evidence(prediction: DetectionPrediction, batch: DetectionBatch) -> Evidence:
     """Every predicted box of an annotated class: right if it is the best one on a true box of its class."""
     known = ~np.isnan(batch.labels.numpy())
-    columns: tuple[list[int], list[float], list[bool]] = ([], [], [])
+    found: list[tuple[int, float, bool]] = []
     missed = np.zeros(known.shape[1], dtype=np.int64)
     for index in range(len(batch)):
         corners, classes = true_boxes(batch, index)
@@ -37,11 +37,10 @@ def evidence(prediction: DetectionPrediction, batch: DetectionBatch) -> Evidence
             hit = best >= 0 and overlaps[best] >= OVERLAP
             if hit:
                 free[best] = False
-            for column, value in zip(columns, (int(k), float(score), bool(hit)), strict=True):
-                column.append(value)  # type: ignore[arg-type]  # each list has its own type
+            found.append((int(k), float(score), bool(hit)))
         np.add.at(missed, classes[free], 1)
-    kinds, scores, truth = columns
-    return Evidence(np.array(kinds, dtype=np.int64), np.array(scores), np.array(truth, dtype=bool), missed)
+    kinds, scores, truth = (np.array([row[column] for row in found]) for column in range(3))
+    return Evidence(kinds.astype(np.int64), scores.astype(np.float64), truth.astype(bool), missed)
 
 
 def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
