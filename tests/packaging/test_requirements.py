@@ -12,7 +12,7 @@ import pytest
 from foundationx.core.distribution import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONAL = ("dicom", "onnx", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "flare", "ray")
+OPTIONAL = ("conformal", "dicom", "onnx", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "flare", "ray")
 OF_EXTRAS = ("foundationx/apps/federation/flare.py",)
 """Modules that nobody imports who has not asked for the extra."""
 TEXTS = (".py", ".md", ".yaml", ".txt", ".sh", ".ipynb", ".json", ".html")

@@ -10,7 +10,7 @@ import numpy as np
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, TaskKey
-from foundationx.tasks.classification import draw, fill, record, trivial
+from foundationx.tasks.classification import draw, record, trivial
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
@@ -56,12 +56,16 @@ class ClassificationTask(TaskDefinition):
 
     def fill_evidence(self, prediction: ClassificationPrediction, batch: Batch) -> Evidence:
         """What the prediction says of what is annotated."""
+        from foundationx.tasks.classification import fill
+
         return fill.evidence(prediction, batch)
 
     def filled(
         self, prediction: ClassificationPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
     ) -> tuple[Batch, Tensor]:
         """The batch with what the prediction makes known."""
+        from foundationx.tasks.classification import fill
+
         return fill.filled(prediction, batch, key, limits, open_)
 
     def example_class(self) -> type[ClassificationExample]:

@@ -11,7 +11,7 @@ from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, ReferenceSize, TaskKey
 from foundationx.tasks.definition import SourceImage, TaskDefinition
-from foundationx.tasks.detection import draw, fill, record, trivial
+from foundationx.tasks.detection import draw, record, trivial
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
@@ -111,12 +111,16 @@ class DetectionTask(TaskDefinition):
 
     def fill_evidence(self, prediction: DetectionPrediction, batch: DetectionBatch) -> Evidence:
         """What the prediction says of what is annotated."""
+        from foundationx.tasks.detection import fill
+
         return fill.evidence(prediction, batch)
 
     def filled(
         self, prediction: DetectionPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
     ) -> tuple[Batch, Tensor]:
         """The batch with what the prediction makes known."""
+        from foundationx.tasks.detection import fill
+
         return fill.filled(prediction, batch, key, limits, open_)
 
     def example_class(self) -> type[DetectionExample]:

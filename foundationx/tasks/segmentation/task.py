@@ -13,7 +13,7 @@ from foundationx.core.types import Batch, MaskPart, ReferenceSize, Task, TaskKey
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.fill import Evidence, Limits
-from foundationx.tasks.segmentation import draw, fill, record, target, trivial
+from foundationx.tasks.segmentation import draw, record, target, trivial
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
 
@@ -114,12 +114,16 @@ class SegmentationTask(TaskDefinition):
 
     def fill_evidence(self, prediction: SegmentationPrediction, batch: SegmentationBatch) -> Evidence:
         """What the prediction says of what is annotated."""
+        from foundationx.tasks.segmentation import fill
+
         return fill.evidence(prediction, batch)
 
     def filled(
         self, prediction: SegmentationPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
     ) -> tuple[Batch, Tensor]:
         """The batch with what the prediction makes known."""
+        from foundationx.tasks.segmentation import fill
+
         return fill.filled(prediction, batch, key, limits, open_)
 
     def example_class(self) -> type[SegmentationExample]:
