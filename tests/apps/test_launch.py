@@ -51,12 +51,11 @@ def test_a_job_of_submitit_runs_the_command(phantoms, tmp_path):
     assert load_checkpoint(tmp_path / "run").step == plan["total_steps"]
 
 
-def test_a_worker_that_fails_says_so(monkeypatch, tmp_path):
+def test_a_worker_that_fails_says_so(monkeypatch):
     calls = []
     monkeypatch.setattr("foundationx.apps.cli.main.main", lambda words: calls.append(words) or 2)
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError, match="code 2"):
-        ray_train.worker({"words": ["x", "--data-root", "d"], "folder": str(tmp_path)})
+        ray_train.run_command(["x", "--data-root", "d"])
     assert calls == [["train", "x", "--data-root", "d"]]
 
 

@@ -8,6 +8,7 @@ The work directory has to be on storage that all machines see.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from foundationx.core.errors import ConfigError
 
 
 def worker(settings: dict[str, Any]) -> None:
-    """What each of Ray's workers does: the command ``train`` with the given words.
+    """What each of Ray's workers does.
 
     Args:
         settings: ``words``: arguments of the command; ``folder``: working directory.
@@ -25,12 +26,18 @@ def worker(settings: dict[str, Any]) -> None:
     Raises:
         RuntimeError: The command has failed or was stopped; Ray starts the workers again.
     """
-    import os
+    from ray.train import get_context
 
+    os.environ["LOCAL_RANK"] = str(get_context().get_local_rank())  # number of the worker's GPU on its machine
+    os.chdir(settings["folder"])
+    run_command(settings["words"])
+
+
+def run_command(words: list[str]) -> None:
+    """Runs ``foundationx train`` with the given words. Raises RuntimeError: it has failed or was stopped."""
     from foundationx.apps.cli.main import main
 
-    os.chdir(settings["folder"])
-    if code := main(["train", *settings["words"]]):
+    if code := main(["train", *words]):
         raise RuntimeError(f"foundationx train ended with code {code}")
 
 
