@@ -160,6 +160,17 @@ def test_training_starts_from_the_folder_with_all_its_heads(x_plus, data, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("card", ["shenzhen", "node21"])
+def test_fine_tuning_starts_from_the_folder(card, ark_run, data, tmp_path):
+    """A dataset with a head of its own, and one that the model has no head of."""
+    out = tmp_path / "fine"
+    options = ["--with", "epochs=1", "--data-root", str(data), "--out", str(out)]
+    assert main(["eval", str(ark_run[0]), "--protocol", "finetune", "--card", card, *options]) == 0
+    started = load_file(out / "pretrained.safetensors")
+    assert torch.equal(started["norm3.weight"], load_checkpoint(ark_run[0]).teacher["backbone.net.norm3.weight"])
+
+
+@pytest.mark.slow
 def test_federated_training_starts_from_the_folder(ark_run, data, tmp_path):
     run, _ = ark_run
     config = config_of(run, tmp_path, ["shenzhen"])
