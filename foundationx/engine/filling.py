@@ -151,11 +151,15 @@ class Filling:
         own = self.normalise(batch.images)
         seen = own if task.facts.has_targets else self.normalise(batch.teacher_images)
         with torch.no_grad():
-            features = None if is_compiled(teacher.backbone) else teacher.backbone(seen)
-            answers = [teacher.predict(seen, entry.key, features) for entry in entries]
+            keys = [entry.key for entry in entries]
+            if is_compiled(teacher.backbone):
+                answers = {key: teacher.predict(seen, key) for key in keys}
+            else:
+                answers = teacher.predict_all(seen, keys)
         trunk_output = student.trunk(own, entries[0].key)
         losses = []
-        for entry, answer in zip(entries, answers, strict=True):
+        for entry in entries:
+            answer = answers[entry.key]
             open_ = entry.open_classes(batch, len(self.classes[entry.key]))
             filled, count = task_of(task).filled(answer, batch, entry.key, self.limits[entry.key], open_)
             self._count(batch, entry.key, filled, count, open_)
