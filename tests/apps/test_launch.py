@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
+from foundationx.apps.cli.main import main
 from foundationx.apps.launch import ray_train
 from foundationx.core.errors import ConfigError
 from foundationx.core.workdir import WorkDir
@@ -40,15 +44,30 @@ def test_two_workers_of_ray_train_one_run(phantoms, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_of_submitit_runs_the_command(phantoms, tmp_path):
+def test_a_job_of_submitit_that_is_killed_goes_on_when_it_is_submitted_again(phantoms, tmp_path):
+    """The same command both times; the weights are those of a run that nobody has disturbed."""
     submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install -e .[submitit]")
     executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
     executor.update_parameters(timeout_min=15)
-    command = [sys.executable, "-m", "foundationx.apps.cli.main", "train", *words_of(phantoms, tmp_path / "run")]
-    job = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
-    assert "report" in job.result()
-    plan = WorkDir(tmp_path / "run").read_json("plan.json")
-    assert load_checkpoint(tmp_path / "run").step == plan["total_steps"]
+    words = [*words_of(phantoms, tmp_path / "run"), "runtime.checkpoint_every=2"]
+    command = [sys.executable, "-m", "foundationx.apps.cli.main", "train", *words]
+    first = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
+    log = tmp_path / "run" / "log.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) >= 4):
+        assert first.state not in ("FINISHED", "FAILED"), first.stderr()
+        time.sleep(0.02)
+    for process in psutil.process_iter(["cmdline"]):
+        if str(tmp_path / "run") in (process.info["cmdline"] or ()):
+            process.kill()
+    assert first.exception() is not None and not (tmp_path / "run" / "backbone_teacher.safetensors").exists()
+    second = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
+    assert "report" in second.result()
+    assert main(["train", *words_of(phantoms, tmp_path / "undisturbed")]) == 0
+    one, other = load_checkpoint(tmp_path / "run"), load_checkpoint(tmp_path / "undisturbed")
+    assert one.step == other.step == WorkDir(tmp_path / "run").read_json("plan.json")["total_steps"]
+    for weights in ("student", "teacher"):
+        stored, undisturbed = getattr(one, weights), getattr(other, weights)
+        assert all(torch.equal(stored[name], undisturbed[name]) for name in undisturbed)
 
 
 def test_a_worker_that_fails_says_so(monkeypatch):
