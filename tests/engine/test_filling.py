@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 
 from foundationx.apps.cli.main import main
 from foundationx.core.config.load import load_config
+from foundationx.core.config.run import FillingConfig
 from foundationx.core.errors import ConfigError
-from foundationx.core.types import Annotations, PhaseName, Split, Task, TaskKey
+from foundationx.core.types import Annotations, Batch, PhaseName, SampleMeta, Split, StepOutput, Task, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import checkpoints_in
-from foundationx.engine.filling import fillable_heads
+from foundationx.engine.filling import Filling, fillable_heads
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.evaluation.report import filling_page
+from foundationx.models.ema_teacher import Teacher
+from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.fill import Limits
 
@@ -156,3 +160,28 @@ def test_states_survive_json():
     limits = Limits(np.array([0.5, np.inf]), np.array([0.25, 0.0]))
     again = Limits.parse(json.loads(json.dumps(limits.as_json())))
     assert torch.equal(torch.tensor(again.present), torch.tensor(limits.present))
+
+
+def test_a_step_trains_the_heads_that_the_teacher_fills_and_only_where_nothing_is_known():
+    data = module()
+    torch.manual_seed(0)
+    student = FoundationModel(data.config.model, data.classes)
+    teacher = Teacher(student)
+    filling = Filling(FillingConfig(from_cycle=1, weight=0.5), data, student)
+    filling.limits = {key: low_limits(None, len(data.classes[key]), 0.9) for key in (LABELS, BOXES, MASKS)}
+    images = torch.randint(256, (2, 1, 64, 64), dtype=torch.uint8)
+    metas = tuple(SampleMeta(LABELS, f"{index}.png", "p", "r", 64, 64) for index in range(2))
+    batch = Batch(LABELS, images, images, torch.zeros(2, 5), metas)
+    phase = next(p for p in build_plan(data.config, {LABELS: 8, BOXES: 8, MASKS: 8}).phases if p.key == LABELS)
+    output = filling.add(StepOutput(torch.zeros(()), {}), student, teacher, batch, phase, 0.5)
+    assert output.parts["filled"] > 0 and output.loss.item() == pytest.approx(0.5 * output.parts["filled"].item())
+    output.loss.backward()
+    touched = {key for key in data.classes if any(p.grad is not None for p in student.head(key).parameters())}
+    assert touched == {BOXES, MASKS}
+    counts = filling.counts["phantom_labels", BOXES]
+    assert counts[:2].sum() <= 60 and counts.shape == (3, 3)  # of the image in which both findings are unknown
+    locked = replace(phase, name=PhaseName.LOCK)
+    same = StepOutput(torch.ones(()), {})
+    assert filling.add(same, student, teacher, batch, locked, 0.5) is same
+    filling.limits = {}
+    assert filling.add(same, student, teacher, batch, phase, 0.5) is same
