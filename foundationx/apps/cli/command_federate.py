@@ -9,7 +9,7 @@ from foundationx.apps.cli import command_train
 from foundationx.apps.cli.options import parse_options
 from foundationx.core.errors import ConfigError
 
-HELP = "simulate federated training: clients that do not share their datasets (one process, no network, no privacy)"
+HELP = "simulate federated training: clients that do not share their datasets; or write it as a job for NVFLARE"
 EXAMPLE = "foundationx federate ark/ark_plus_federated --client nih_cxr14 --client chexpert,mimic_cxr_jpg"
 
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flare",
         type=Path,
         metavar="DIR",
-        help="write a job for NVFLARE there, do not train",
+        help="write a job for NVFLARE there (default: none, the federation is simulated)",
     )
     parser.add_argument(
         "--site",
