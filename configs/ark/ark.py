@@ -8,14 +8,16 @@ model = dict(
     backbone=dict(drop_path_rate=0.1),
     projector=dict(features=1376, hidden=True),
 )
-# No lock: a round is one whole pass over each dataset.
+# No lock: a round is one whole pass over each dataset, in one visit.
 schedule = dict(
     cycles=200,
     lock=dict(classification=0.0, detection=0.0, segmentation=0.0),
     release=dict(classification=1.0, detection=1.0, segmentation=1.0),
+    floor=0.0,
+    turns=1,
 )
 teacher = dict(momentum=dict(type="cosine", start=0.9, end=1.0), update="visit")
-consistency = dict(weight=dict(type="cosine", start=0.0, end=0.5))
+consistency = dict(weight=dict(type="cosine", start=0.0, end=0.5), only_if_better=False)
 # The student sees a random crop, turned and shifted; the teacher the same crop with its tones as they are.
 views = dict(
     classification=dict(

@@ -1,7 +1,7 @@
 # Foundation X (Islam et al., WACV 2025; docs/methods/foundation_x.md): Swin-B at 224 pixels, eleven datasets, twenty
 # tasks a cycle, 150 cycles (3,000 visits). Lock-Release for detection and segmentation; a detection decoder for each
 # dataset.
-_base_ = ["../_base_/swin_base.py", "../_base_/eleven_datasets.py", "../_base_/schedule.py"]
+_base_ = ["../_base_/swin_base.py", "../_base_/eleven_datasets.py", "../_base_/lock_release.py"]
 
 name = "foundation_x"
 image_size = 224

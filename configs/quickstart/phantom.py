@@ -16,13 +16,7 @@ views = dict(
     detection=dict(_delete_=True, teacher="clean", **_mild),
     segmentation=dict(_delete_=True, teacher="clean", **_mild),
 )
-schedule = dict(
-    cycles=6,
-    lock=dict(classification=0.0, detection=0.25, segmentation=0.25),
-    release=dict(classification=3.0, detection=1.0, segmentation=1.0),
-)
-teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.8))
-consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
+schedule = dict(cycles=6, release=dict(classification=3.0))
 optimizer = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.4))
 evaluate = dict(every=2)
 runtime = dict(batch_size=8, workers=1, log_every=10)

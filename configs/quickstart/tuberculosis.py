@@ -10,8 +10,6 @@ datasets = [
 ]
 split = dict(train=0.7, val=0.15, test=0.15)
 schedule = dict(cycles=8)
-teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.9))
-consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
 optimizer = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.5))
 evaluate = dict(every=2)
 runtime = dict(batch_size=8, workers=1, log_every=5)

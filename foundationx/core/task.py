@@ -29,6 +29,7 @@ class TaskFacts:
         has_consistency: Whether release phases tie the student to the teacher.
         has_fixed_shape: Whether all its images have one size, so that compiled networks fit them.
         shares_head: Whether ``model.shared_head`` gives all datasets one head.
+        needed_steps: Optimizer steps without which a head of this task has hardly learned; 0 if that is not known.
         lock_share: Default share of a pass in lock phases.
         release_share: Default share of a pass in release phases.
         chance: The headline metric without looking at an image, of a task that has no trivial answers; None if
@@ -43,7 +44,8 @@ class TaskFacts:
     has_consistency: ClassVar[bool] = True
     has_fixed_shape: ClassVar[bool] = True
     shares_head: ClassVar[bool] = False
-    lock_share: ClassVar[float] = 0.5
+    needed_steps: ClassVar[int] = 200
+    lock_share: ClassVar[float] = 0.0
     release_share: ClassVar[float] = 1.0
     chance: ClassVar[float | None] = 0.0
 

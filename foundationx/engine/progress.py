@@ -19,6 +19,9 @@ PLAIN_SECONDS = 10.0
 PLAIN_WIDTH = 200
 """Columns if the output is not a terminal, so that tables are not squeezed."""
 
+SHORT_VISIT = 2.0
+"""Seconds below which a visit has no line of its own on a terminal."""
+
 SHOWN_LOSSES = ("task", "consistency")
 
 
@@ -141,8 +144,9 @@ class Progress:
 
     def _end_visit(self) -> None:
         """Prints mean losses, mean speed and time of the visit; without a terminal only if a line is due."""
-        if self._records and (self._bar is not None or self._line_is_due()):
-            seconds = time.monotonic() - self._visit_started
+        seconds = time.monotonic() - self._visit_started
+        is_due = seconds >= SHORT_VISIT if self._bar is not None else self._line_is_due()
+        if self._records and is_due:
             speed = sum(speed for _, speed in self._records) / len(self._records)
             means = _losses(_mean([losses for losses, _ in self._records]))
             self._print_plain(f"{self._visit} done  {means}  {speed:.0f} img/s  {_clock(seconds)}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from foundationx.core import distributed
-from foundationx.core.config.run import RuntimeConfig
+from foundationx.core.config.run import RunConfig, RuntimeConfig
 from foundationx.core.types import Batch, StepOutput
+from foundationx.data.loader import sample_seed
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import Phase
 from foundationx.models.consistency import consistency_loss
@@ -23,6 +25,65 @@ def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.Abstra
     if runtime.precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+class TeacherGate:
+    """Decides whether a head follows the teacher: if the teacher's task loss is below the student's.
+
+    Asked once per head and cycle, on the first batch of a phase with consistency; the answer holds for the cycle. Both
+    networks see the teacher's view without dropout and draw the same random numbers, which are a function of (seed,
+    step) and leave those of the step as they are.
+
+    Args:
+        config: Configuration of the run.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self._answers: dict[str, tuple[int, bool]] = {}
+
+    def applied(
+        self,
+        phase: Phase,
+        step: int,
+        student: FoundationModel,
+        teacher: Teacher,
+        normalise: Normaliser,
+        batch: Batch,
+    ) -> Phase:
+        """The phase; without consistency if the teacher is not worth following."""
+        if phase.consistency == 0 or not self.config.consistency.only_if_better:
+            return phase
+        head = str(phase.key)
+        if self._answers.get(head, (0, False))[0] != phase.cycle:
+            state = torch.get_rng_state()
+            seed = sample_seed(self.config.runtime.seed, step)
+            losses = [_plain_loss(model, normalise, batch, seed) for model in (teacher.model, student)]
+            torch.set_rng_state(state)
+            both = torch.stack(losses)
+            distributed.all_reduce_mean_([both])
+            self._answers[head] = (phase.cycle, bool(both[0] < both[1]))
+        return phase if self._answers[head][1] else replace(phase, consistency=0.0)
+
+    def state(self) -> dict[str, tuple[int, bool]]:
+        """Cycle and answer of each head, for a checkpoint."""
+        return dict(self._answers)
+
+    def restore(self, state: dict[str, tuple[int, bool]]) -> None:
+        """Takes over :meth:`state`."""
+        self._answers = {str(head): (int(cycle), bool(answer)) for head, (cycle, answer) in state.items()}
+
+
+@torch.no_grad()
+def _plain_loss(model: FoundationModel, normalise: Normaliser, batch: Batch, seed: int) -> torch.Tensor:
+    """Task loss () of a batch as the teacher sees it, in evaluation mode, which is left as it was found."""
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    torch.manual_seed(seed)
+    parts = model.losses(normalise(batch.teacher_images), batch)[1]
+    for module in trained:
+        module.training = True
+    return torch.stack([part.float() for part in parts.values()]).sum()
 
 
 def training_losses(

@@ -40,10 +40,10 @@ from foundationx.engine.optim import (
     trained_parameters,
     whole_state,
 )
-from foundationx.engine.schedule.curves import build_curve
+from foundationx.engine.schedule.curves import teacher_momentum
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.signals import StopRequest, listening_for_stop
-from foundationx.engine.step import precision, training_losses
+from foundationx.engine.step import TeacherGate, precision, training_losses
 from foundationx.models.compile import compile_errors
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
@@ -97,7 +97,8 @@ class Trainer:
         self.normalise = Normaliser(config.model, self.device)
         self.optimizer = optimizer or build_optimizer(model, config.optimizer)
         self.lr_factor = learning_rate(config.optimizer, plan)
-        self.momentum = build_curve(config.teacher.momentum)
+        self.momentum = teacher_momentum(config.teacher, plan.total_steps)
+        self.gate = TeacherGate(config)
         self.features = FeatureCache(config, model, self.normalise)
         self.filling: Filling | None = None
         self.metric_logger = MetricLogger()
@@ -190,6 +191,7 @@ class Trainer:
             sample_seed(self.config.runtime.seed, self.step * distributed.world_size() + distributed.rank())
         )
         self.nonfinite.begin()
+        phase = self.gate.applied(phase, self.step, self.model, self.teacher, self.normalise, batch)
         accumulate = self.config.optimizer.accumulate
         done_here = self.step + 1 - phase.first_step
         is_last = done_here % accumulate == 0 or self.step + 1 == phase.end_step
@@ -338,6 +340,7 @@ class Trainer:
         return {
             "phase_ends": [phase.end_step for phase in self.plan.phases],
             "teacher": self.teacher.state(),
+            "gate": self.gate.state(),
             "metric_logger": self.metric_logger.state(),
             "nonfinite": self.nonfinite.state(),
             "last_losses": self.last_losses,
@@ -377,6 +380,7 @@ class Trainer:
         self.model.load_state_dict(checkpoint.student, strict=True)
         self.teacher.model.load_state_dict(checkpoint.teacher, strict=True)
         self.teacher.restore(progress["teacher"])
+        self.gate.restore(progress["gate"])
         self.load_optimizer_state(checkpoint.optimizer, checkpoint.config)
         self.step, self.visit = checkpoint.step, checkpoint.visit
         self.checkpoint_manager.saved_step = checkpoint.step

@@ -11,8 +11,6 @@ datasets = [
 ]
 split = dict(train=0.75, val=0.25, test=0.0)
 schedule = dict(cycles=16)
-teacher = dict(momentum=dict(type="cosine", start=0.5, end=0.9))
-consistency = dict(weight=dict(type="cosine", start=0.0, end=0.3))
 optimizer = dict(lr=1e-3, weight_decay=0.02, clip_norm=1.0, lr_scale=dict(backbone=0.5))
 evaluate = dict(every=4, final=["val"])
 runtime = dict(batch_size=8, workers=1, log_every=5)

@@ -1,5 +1,5 @@
 # The smallest run that does everything; seconds on one core.
-_base_ = ["../../configs/_base_/schedule.py", "../../configs/_base_/views.py"]
+_base_ = ["../../configs/_base_/lock_release.py", "../../configs/_base_/views.py"]
 
 name = "tiny"
 image_size = 64
@@ -21,5 +21,7 @@ model = dict(
 datasets = [dict(card="phantom_labels"), dict(card="phantom_boxes"), dict(card="phantom_masks")]
 split = dict(seed=323579)  # the first three patients of every phantom dataset are in three splits: no split is empty
 schedule = dict(cycles=2)
+teacher = dict(momentum=0.8, update="phase")
+consistency = dict(weight=0.5)
 evaluate = dict(every=1, examples=2)
 runtime = dict(batch_size=4, eval_batch_size=4, workers=0, log_every=1)

@@ -12,7 +12,8 @@ from foundationx.apps.cli.options import add_config, parse_options, wide_console
 
 if TYPE_CHECKING:  # the help must not load them
     from foundationx.core.config.run import RunConfig
-    from foundationx.engine.schedule.plan import Plan
+    from foundationx.core.types import PhaseName, TaskKey
+    from foundationx.engine.schedule.plan import Phase, Plan
 
 HELP = "print the plan of visits of a configuration with trainable parameter counts; trains nothing"
 EXAMPLE = "foundationx plan quickstart/phantom --data-root data/phantoms"
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.data.normalise import Normaliser
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.engine.feature_cache import FeatureCache
+    from foundationx.engine.schedule.need import MORE_STEPS, short_heads
     from foundationx.engine.schedule.plan import build_plan
     from foundationx.models.foundation_model import FoundationModel
     from foundationx.models.parameter_groups import group_sizes
@@ -51,6 +53,8 @@ def run(options: argparse.Namespace) -> None:
     console.print(table)
     for note in data_notes(data_module, Catalog()):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    for key, found in short_heads(plan):
+        console.print(f"[bold red]too few steps[/]: {key}: {found}; {MORE_STEPS}", highlight=False, soft_wrap=True)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_group.values()):,}")
@@ -59,20 +63,20 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cycle: bool) -> Table:
-    """One row per phase: which head, how many images and steps, what is trained."""
+    """One row per head and kind of phase in a cycle: how many images and steps in how many visits, what is trained."""
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=column != "trains")
-    for phase in plan.phases:
-        if phase.cycle > 1 and not every_cycle:
-            break
+    for phases in _alike(plan, every_cycle):
+        phase, visits = phases[0], dict.fromkeys(str(one.visit) for one in phases)
+        steps, reads = sum(one.steps for one in phases), sum(one.reads for one in phases)
         table.add_row(
-            str(phase.visit),
+            next(iter(visits)) if len(visits) == 1 else f"{next(iter(visits))}, ... ({len(visits)} turns)",
             str(phase.key),
             phase.name.value,
-            f"{phase.steps * config.runtime.batch_size:,}",
-            f"{phase.steps:,}",
-            f"{phase.reads:,}",
+            f"{steps * config.runtime.batch_size:,}",
+            f"{steps:,}",
+            f"{reads:,}",
             ", ".join("head" if group.startswith("head.") else group for group in phase.trainable),
             f"{sum(by_group.get(group, 0) for group in phase.trainable):,}",
             f"{phase.consistency:.3f}",
@@ -80,3 +84,12 @@ def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cyc
             end_section=phase.closes_visit,
         )
     return table
+
+
+def _alike(plan: Plan, every_cycle: bool) -> list[list[Phase]]:
+    """Phases of one head, kind and cycle together, in the order of their first ones."""
+    groups: dict[tuple[int, TaskKey, PhaseName], list[Phase]] = {}
+    for phase in plan.phases:
+        if phase.cycle == 1 or every_cycle:
+            groups.setdefault((phase.cycle, phase.key, phase.name), []).append(phase)
+    return list(groups.values())

@@ -36,17 +36,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train a finished run N cycles beyond those of its configuration",
     )
     parser.add_argument(
+        "--train-alone",
+        action="store_true",
+        help="also train a plain run of every head for comparison, with the same patients, steps and seed, in "
+        "DIR_alone; goes on with whatever of all these runs is not finished",
+    )
+    parser.add_argument(
+        "--alone-steps",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="steps of a plain run as a multiple of those that the joint run gives the head (default: 1)",
+    )
+    parser.add_argument(
         "--profile", action="store_true", help="time the parts of a few steps of every phase, then stop"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Trains."""
+    from foundationx.apps.run.alone import train_alone
     from foundationx.apps.run.train import train
     from foundationx.core import distributed
     from foundationx.core.config.load import load_config
+    from foundationx.core.errors import ConfigError
     from foundationx.core.resources import find_config
     from foundationx.engine.resume import Resume
+
+    if not 0 < options.alone_steps <= 1000:
+        raise ConfigError("--alone-steps", f"found {options.alone_steps:g}", "a factor above 0, at most 1000")
 
     config_file = find_config(options.config)
     config = load_config(config_file, parse_options(options.cfg_options))
@@ -65,8 +83,12 @@ def run(options: argparse.Namespace) -> int:
             resume=Resume(options.resume),
             more_cycles=_positive(options.more_cycles),
         )
+        if finished and options.train_alone:
+            finished = train_alone(work_dir, options.data_root, options.alone_steps)
     except KeyboardInterrupt:  # the second one in training, or one in evaluation, report or the filling of a cache
         finished = False
+    if finished and options.train_alone and distributed.is_main_process():
+        _print_alone(work_dir)
     if not finished and distributed.is_main_process():
         print(f"stopped; go on with: {_command_to_go_on(options, work_dir)}", flush=True)
     return 0 if finished else STOPPED
@@ -91,5 +113,27 @@ def _command_to_go_on(options: argparse.Namespace, work_dir: Path) -> str:
         words += ["--registry", folder]
     words += ["--resume", "changed"] if options.resume == "changed" else []
     words += ["--more-cycles", options.more_cycles] if options.more_cycles else []
+    words += ["--train-alone", "--alone-steps", f"{options.alone_steps:g}"] if options.train_alone else []
     words += ["--cfg-options", *options.cfg_options] if options.cfg_options else []
     return shlex.join(["foundationx", "train", *map(str, words)])
+
+
+def _print_alone(work_dir: Path) -> None:
+    """Every head of the joint run beside its plain run and the trivial row, and how to compare them with intervals."""
+    from rich.table import Table
+
+    from foundationx.apps.cli.options import wide_console
+    from foundationx.apps.run.alone import beside_alone
+    from foundationx.apps.run.marks import marked
+
+    table = Table(title=f"{work_dir} beside plain runs of its heads", title_justify="left")
+    for column in ("head", "metric", "split", "model", "trivial", "alone", "joint"):
+        table.add_column(column)
+    rows = beside_alone(work_dir)
+    for row in rows:
+        values = [marked(row.trivial, [])] + [marked(value, [row.trivial]) for value in (row.alone, row.joint)]
+        table.add_row(str(row.head), row.metric, row.split, row.model, *values)
+    wide_console().print(table)
+    folders = dict.fromkeys(shlex.quote(str(row.folder)) for row in rows)
+    for folder in folders:
+        print(f"with intervals: foundationx compare {folder} {shlex.quote(str(work_dir))}")

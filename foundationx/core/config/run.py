@@ -13,7 +13,7 @@ from typing_extensions import Doc
 
 from foundationx.core.config.model import ModelConfig, PlainDict, Section
 from foundationx.core.config.views import ViewConfig
-from foundationx.core.types import Split, Task, all_tasks, annotated_tasks
+from foundationx.core.types import Split, Task, TaskKey, all_tasks, annotated_tasks
 
 
 class CurveConfig(Section):
@@ -190,6 +190,28 @@ class ScheduleConfig(Section):
         validate_default=True,
         description="share of a pass in release phases (all that the task uses is trained), by task; likewise",
     )
+    lock_until: Unit = Field(
+        0.25,
+        description="share of the training in which lock phases take place; later their steps are release steps",
+    )
+    floor: Unit = Field(
+        1.0,
+        description="steps by need: share of the steps which its task needs at least (`foundationx plan` names them) "
+        "that every head gets, at the expense of the others; if a run is too short for all needs, they share its steps "
+        "in proportion to need. 0: by size alone. Not with order `capped`",
+    )
+    steps: dict[str, Annotated[int, Field(gt=0, le=1_000_000_000)]] = Field(
+        default_factory=dict,
+        description="steps of a head (dataset/task) in the whole run, spread evenly over the cycles, instead of those "
+        "by its size and need",
+    )
+    turns: int = Field(
+        16,
+        ge=1,
+        le=1_000_000,
+        description="turns that the heads take in a cycle, in which each has its share of its steps; 1: each has all "
+        "of them in one visit. For schedule `cyclic`",
+    )
     max_steps: int | None = Field(None, gt=0, le=1_000_000_000, description="most steps of a phase; null: no limit")
     reuse: ReuseConfig | None = Field(
         None, description="features that lock phases use several times; null: none are cached"
@@ -200,6 +222,15 @@ class ScheduleConfig(Section):
         for task in annotated_tasks():
             if self.lock[task] + self.release[task] == 0:
                 raise ValueError(f"lock and release of {task.value} are both 0: its visits would be empty")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_name_heads(self) -> ScheduleConfig:
+        for name in self.steps:
+            try:
+                TaskKey.parse(name)
+            except ValueError as error:
+                raise ValueError(f"steps names {name!r}, which is no head such as 'dataset/classification'") from error
         return self
 
     @model_validator(mode="after")
@@ -214,14 +245,26 @@ class ScheduleConfig(Section):
 class TeacherConfig(Section):
     """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
 
-    momentum: UnitCurve = Field(0.8, description="m: a number in [0, 1], or a curve over training")
-    update: Literal["phase", "visit", "cycle", "step"] = Field("phase", description="after what the teacher is updated")
+    momentum: UnitCurve | None = Field(
+        None,
+        description="m: a number in [0, 1], or a curve over training. null: updated every step, m = 1 - 1 / W, the "
+        "mean over about the last W steps, 5 % of the run's; at step t at most (1 + t) / (10 + t). Updated less often, "
+        "m = 0.8",
+    )
+    update: Literal["phase", "visit", "cycle", "step"] = Field("step", description="after what the teacher is updated")
 
 
 class ConsistencyConfig(Section):
     """Weight c of the consistency loss: (1 - c) * task + c * consistency."""
 
-    weight: UnitCurve = Field(0.5, description="c: a number in [0, 1], or a curve over training")
+    weight: UnitCurve = Field(
+        0.0, description="c: a number in [0, 1], or a curve over training. 0: the teacher only follows"
+    )
+    only_if_better: bool = Field(
+        True,
+        description="a head follows the teacher in a cycle only if the teacher's task loss is below the student's: "
+        "compared on the first batch of the head that would be tied, both without dropout",
+    )
 
 
 class FillingConfig(Section):

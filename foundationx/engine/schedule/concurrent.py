@@ -17,30 +17,31 @@ import numpy as np
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, TaskKey
-from foundationx.engine.schedule.curves import build_curve
-from foundationx.engine.schedule.cyclic import pass_sizes, phase_lengths
+from foundationx.engine.schedule.curves import build_curve, teacher_momentum
+from foundationx.engine.schedule.need import head_lengths
 from foundationx.engine.schedule.plan import Phase
 from foundationx.models.parameter_groups import task_groups
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
     """Yields phases of one step each. Raises ConfigError if a lock phase is asked for: there is no visit to lock."""
-    passes = pass_sizes(config.schedule, sizes)
-    lengths = {key: phase_lengths(config.schedule, key, passes[key], config.runtime.batch_size) for key in sizes}
-    for key, phases in lengths.items():
-        if PhaseName.LOCK in phases:
-            found = f"is not 0 for {key.task.value}"
-            raise ConfigError(
-                "schedule.lock", found, "0: concurrent training has no lock phases", "set the shares to 0"
-            )
-    steps = {key: phases[PhaseName.RELEASE] for key, phases in lengths.items()}
-    weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
-    a_cycle = sum(steps.values())
+    cycles = []
     for cycle in range(1, config.schedule.cycles + 1):
-        for position, key in enumerate(mixed(config, steps, cycle), start=1):
-            step = (cycle - 1) * a_cycle + position - 1
-            done = step / (config.schedule.cycles * a_cycle)
-            closes = position == a_cycle
+        lengths = head_lengths(config, sizes, cycle)
+        for key, phases in lengths.items():
+            if PhaseName.LOCK in phases:
+                found = f"is not 0 for {key.task.value}"
+                raise ConfigError(
+                    "schedule.lock", found, "0: concurrent training has no lock phases", "set the shares to 0"
+                )
+        cycles.append(mixed(config, {key: phases[PhaseName.RELEASE] for key, phases in lengths.items()}, cycle))
+    weight, momentum = build_curve(config.consistency.weight), teacher_momentum(config.teacher)
+    total, step = sum(map(len, cycles)), -1
+    for cycle, keys in enumerate(cycles, start=1):
+        for position, key in enumerate(keys, start=1):
+            step += 1
+            done = step / total
+            closes = position == len(keys)
             moves = {"phase": True, "visit": True, "cycle": closes, "step": False}[config.teacher.update]
             yield Phase(
                 name=PhaseName.RELEASE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from foundationx.core.config.run import Curve
+from foundationx.core.config.run import Curve, TeacherConfig
 
 Schedule = Callable[[float], float]
 """Maps the share of training done, in [0, 1], to a value."""
@@ -43,3 +43,25 @@ def build_curve(config: Curve) -> Schedule:
     if isinstance(config, int | float):
         return lambda done: float(config)
     return CURVES[config.type](config.start, config.end)
+
+
+WINDOW = 0.05
+"""Share of a run's steps that a teacher without a configured momentum is the mean over, about."""
+
+SLOW_MOMENTUM = 0.8
+"""Momentum of a teacher that is not updated every step, if none is configured."""
+
+
+def teacher_momentum(config: TeacherConfig, steps: int = 0) -> Schedule:
+    """Momentum of the teacher by the share of training done.
+
+    Args:
+        config: What is configured.
+        steps: Steps of the whole run; of use to a teacher that is updated every step.
+    """
+    if config.momentum is not None:
+        return build_curve(config.momentum)
+    if config.update != "step":
+        return lambda done: SLOW_MOMENTUM
+    longest = 1 - 1 / max(1.0, WINDOW * steps)
+    return lambda done: min(longest, (1 + done * steps) / (10 + done * steps))

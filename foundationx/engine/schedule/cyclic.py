@@ -3,7 +3,7 @@
 See ``docs/methods/foundation_x.md``, "2 Training cycle". A dataset's tasks follow each other: classification,
 detection, segmentation, self-supervision. The teacher moves after every phase (Foundation X), every visit (Ark), every
 cycle or every step. ``schedule.order`` sets in which order datasets are visited and how many images a pass over one
-has.
+has, ``need.py`` how many steps a head gets, ``schedule.turns`` in how many visits of a cycle it has them.
 """
 
 from __future__ import annotations
@@ -13,27 +13,53 @@ from typing import NamedTuple
 
 import numpy as np
 
-from foundationx.core.config.run import RunConfig, ScheduleConfig
+from foundationx.core.config.run import RunConfig
 from foundationx.core.types import PhaseName, TaskKey
-from foundationx.engine.schedule.curves import build_curve
+from foundationx.engine.schedule.curves import build_curve, teacher_momentum
+from foundationx.engine.schedule.need import Lengths, head_lengths
 from foundationx.engine.schedule.plan import Phase
 from foundationx.models.parameter_groups import lock_groups, task_groups
 
 
 def plan(config: RunConfig, sizes: Mapping[TaskKey, int]) -> Iterator[Phase]:
     """Yields the phases of all cycles in order. ``sizes`` gives the order of the visits inside a cycle."""
-    weight, momentum = build_curve(config.consistency.weight), build_curve(config.teacher.momentum)
-    total_visits = config.schedule.cycles * len(sizes)
-    passes = pass_sizes(config.schedule, sizes)
+    weight, momentum = build_curve(config.consistency.weight), teacher_momentum(config.teacher)
+    cycles = [cycle_visits(config, sizes, cycle) for cycle in range(1, config.schedule.cycles + 1)]
+    total_visits = sum(map(len, cycles))
     visit, step = 0, 0
-    for cycle in range(1, config.schedule.cycles + 1):
-        for position, key in enumerate(visit_order(config, sizes, cycle), start=1):
+    for cycle, visits in enumerate(cycles, start=1):
+        for position, (key, lengths) in enumerate(visits, start=1):
             done = visit / total_visits
             visit += 1
-            training_progress = Visit(key, visit, cycle, step, weight(done), momentum(done), position == len(sizes))
-            for phase in visit_phases(config, training_progress, passes[key]):
+            training_progress = Visit(key, visit, cycle, step, weight(done), momentum(done), position == len(visits))
+            for phase in visit_phases(config, training_progress, lengths):
                 yield phase
                 step = phase.end_step
+
+
+def cycle_visits(config: RunConfig, sizes: Mapping[TaskKey, int], cycle: int) -> list[tuple[TaskKey, Lengths]]:
+    """The visits of a cycle (from 1) in order: the heads take turns until each has had its steps.
+
+    With ``schedule.turns`` T, turn t of n steps is those from n (t - 1) / T to n t / T, rounded down; turns without
+    steps are left out. Lock steps come first.
+    """
+    lengths, order = head_lengths(config, sizes, cycle), visit_order(config, sizes, cycle)
+    turns = min(config.schedule.turns, max((sum(own.values()) for own in lengths.values()), default=1))
+    visits = []
+    for turn in range(turns):
+        for key in (key for key in order if key in lengths):
+            if own := _turn(lengths[key], turn, turns):
+                visits.append((key, own))
+    return visits
+
+
+def _turn(lengths: Lengths, turn: int, turns: int) -> Lengths:
+    """The steps of one turn (from 0)."""
+    steps, lock = sum(lengths.values()), lengths.get(PhaseName.LOCK, 0)
+    first, last = steps * turn // turns, steps * (turn + 1) // turns
+    locked = max(0, min(last, lock) - first)
+    counts = {PhaseName.LOCK: locked, PhaseName.RELEASE: last - first - locked}
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 class Visit(NamedTuple):
@@ -48,10 +74,9 @@ class Visit(NamedTuple):
     closes_cycle: bool
 
 
-def visit_phases(config: RunConfig, visit: Visit, one_pass: int) -> Iterator[Phase]:
-    """The lock and the release phase of a visit; ``one_pass`` images are a whole pass over its head."""
+def visit_phases(config: RunConfig, visit: Visit, lengths: Lengths) -> Iterator[Phase]:
+    """The lock and the release phase of a visit, with the steps that ``lengths`` gives them."""
     step = visit.first_step
-    lengths = phase_lengths(config.schedule, visit.key, one_pass, config.runtime.batch_size)
     for number, (name, steps) in enumerate(lengths.items(), start=1):
         closes_visit = number == len(lengths)
         closes_cycle = closes_visit and visit.closes_cycle
@@ -83,34 +108,3 @@ def visit_order(config: RunConfig, sizes: Mapping[TaskKey, int], cycle: int) -> 
     datasets = list(dict.fromkeys(key.dataset for key in sizes))
     drawn = np.random.default_rng((config.runtime.seed, cycle)).permutation(len(datasets))
     return [key for index in drawn for key in sizes if key.dataset == datasets[index]]
-
-
-def pass_sizes(schedule: ScheduleConfig, sizes: Mapping[TaskKey, int]) -> dict[TaskKey, int]:
-    """Images of one pass over each head, at least one; a head's own size by default.
-
-    Temperature T (``docs/methods/mdfp.md``, "2.5 Limits and sampling": temperature-based or capped sampling): the sum
-    of all sizes is shared out in proportion to size ** (1 / T) and rounded, so that small sets are seen more often and
-    large ones in part.
-    """
-    if schedule.order == "capped" and schedule.cap is not None:
-        return {key: min(size, schedule.cap) for key, size in sizes.items()}
-    if schedule.order != "temperature" or schedule.temperature == 1:
-        return dict(sizes)
-    weights = {key: size ** (1 / schedule.temperature) for key, size in sizes.items()}
-    share = sum(sizes.values()) / sum(weights.values())
-    return {key: max(1, round(weight * share)) for key, weight in weights.items()}
-
-
-def phase_lengths(schedule: ScheduleConfig, key: TaskKey, size: int, batch_size: int) -> dict[PhaseName, int]:
-    """Steps of each phase of a visit; a phase with share 0 is left out.
-
-    One pass is ``ceil(size / batch_size)`` steps. A share that is not 0 gives at least one step.
-    """
-    one_pass = -(-size // batch_size)
-    lengths = {}
-    for name, shares in ((PhaseName.LOCK, schedule.lock), (PhaseName.RELEASE, schedule.release)):
-        share = shares[key.task]
-        if share > 0:
-            steps = max(1, int(one_pass * share + 1e-9))
-            lengths[name] = min(steps, schedule.max_steps or steps)
-    return lengths

@@ -108,7 +108,7 @@ class Plan:
 
 
 SCHEDULES: Extensions[Callable[[RunConfig, Mapping[TaskKey, int]], Iterable[Phase]]] = Extensions(
-    "schedule", "foundationx.engine.schedule", one_function("plan"), shared=("curves", "plan")
+    "schedule", "foundationx.engine.schedule", one_function("plan"), shared=("curves", "need", "plan")
 )
 """Every schedule: a function ``plan(config, sizes)`` that yields the phases of a run."""
 

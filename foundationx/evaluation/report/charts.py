@@ -25,6 +25,9 @@ STUDENT, TEACHER, OTHER = "#8fa6bf", "#0b6e99", "#c9a24b"
 PHASES = {"lock": "#f2e3c6", "release": "#eaf3f7"}
 PALETTE = ("#0b6e99", "#c65d21", "#3f8f5f", "#8a5aa8", "#b8860b", "#b5485d", "#4b6cb7", "#5f6b2d", "#2f8f8f", "#7a5c3e")
 COLUMNS = 3
+MOST_VISITS = 50
+"""Visits of a head that are marked; more would fill the chart."""
+
 MOST_LETTERS = 38
 """Of a chart's title, so that it ends before the next chart begins."""
 
@@ -69,15 +72,17 @@ def losses(facts: Facts, part: str = "task") -> str:
 def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
     phases = facts.phases(key)
     rows = [row for row in facts.log if _is(row, key) and part in row["losses"]]
-    points = [(own_step(phases, row["step"]), row["losses"][part], row["visit"]) for row in rows]
+    cycles = {visit["index"]: visit["cycle"] for visit in facts.plan.get("visits", [])}
+    points = [(own_step(phases, row["step"]), row["losses"][part], cycles.get(row["visit"], 0)) for row in rows]
     last = max(step for step, _, _ in points)
-    for phase in phases:
-        start, end = phase.own_first, min(phase.own_first + phase.steps, last)
-        if start < end and phase.name in PHASES:
-            axis.axvspan(start, end, color=PHASES[phase.name], lw=0, zorder=0)
+    for name, together in itertools.groupby(phases, key=lambda phase: phase.name):
+        joined = list(together)
+        start, end = joined[0].own_first, min(joined[-1].own_first + joined[-1].steps, last)
+        if start < end and name in PHASES:
+            axis.axvspan(start, end, color=PHASES[name], lw=0, zorder=0)
     axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=4.5, color=STUDENT)
-    for visit in sorted({visit for _, _, visit in points}):
-        own = [p for p in points if p[2] == visit]
+    for cycle in sorted({cycle for _, _, cycle in points}):
+        own = [p for p in points if p[2] == cycle]
         axis.plot([p[0] for p in own], _running_mean([p[1] for p in own]), lw=1.6, color=TEACHER)
     _title(axis, key, "")
     axis.grid(axis="x", visible=False)
@@ -115,9 +120,9 @@ def _metric_figure(facts: Facts, curves: list[tuple[TaskKey, str]], description:
 def _metric_curve(axis: Axes, facts: Facts, key: TaskKey, metric: str) -> None:
     rows = facts.curve(key, metric)
     split = rows[0].split if rows else facts.split
-    for visit in facts.plan.get("visits", []):
-        if _is(visit, key):
-            axis.axvline(visit["index"], color=GRID, lw=3, zorder=0)
+    own = [visit["index"] for visit in facts.plan.get("visits", []) if _is(visit, key)]
+    for index in own if len(own) <= MOST_VISITS else ():
+        axis.axvline(index, color=GRID, lw=3, zorder=0)
     trivial = facts.trivial(key, split) if metric == key.task.facts.headline else None
     if trivial is not None:
         axis.axhline(trivial, color=QUIET, lw=1, ls=":", zorder=1)

@@ -29,6 +29,7 @@ class DetectionTask(TaskDefinition):
     headline = "AP40"
     part = "boxes"
     found_from = record.SHOWN_SCORE
+    needed_steps = 300
     legend = (
         "Solid box: true, dashed box: predicted, with its score. "
         f"Drawn from a score of {record.SHOWN_SCORE:g} on; AP counts the lower ones too."

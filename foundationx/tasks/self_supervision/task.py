@@ -26,7 +26,7 @@ class SelfSupervisionTask(TaskDefinition):
     needs_annotations = False
     has_consistency = False
     has_fixed_shape = False
-    lock_share = 0.0
+    needed_steps = 0
 
     def batch(
         self, common: Mapping[str, Any], targets: Sequence[ViewSet], size: tuple[int, int]

@@ -20,7 +20,7 @@ def concurrent(order="fixed", **changes):
         "name": "x",
         "model": {"backbone": {"type": "mmdet.SwinTransformer"}},
         "datasets": [{"card": "unused"}],
-        "schedule": {"type": "concurrent", "cycles": 2, "order": order, "lock": {}},
+        "schedule": {"type": "concurrent", "cycles": 2, "order": order, "lock": {}, "floor": 0.0},
         "runtime": {"batch_size": 4},
     }
     values["schedule"]["lock"] = {"detection": 0, "segmentation": 0, "classification": 0}
@@ -58,7 +58,7 @@ def test_orders_that_size_passes_size_them_here_too():
 
 def test_a_lock_phase_has_no_place_in_it():
     with pytest.raises(ConfigError, match="no lock phases"):
-        build_plan(concurrent(schedule={"type": "concurrent", "cycles": 1}), SIZES)
+        build_plan(concurrent(schedule={"type": "concurrent", "cycles": 1, "lock": {"classification": 0.5}}), SIZES)
 
 
 def test_with_a_teacher_that_follows_every_step_no_phase_moves_it():

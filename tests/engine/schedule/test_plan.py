@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from foundationx.core.config.load import parse_config
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, Task, TaskKey, all_tasks, annotated_tasks
-from foundationx.engine.schedule.cyclic import phase_lengths
+from foundationx.engine.schedule.need import phase_lengths
 from foundationx.engine.schedule.plan import Phase, build_plan
 
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
@@ -32,12 +32,17 @@ GOLDEN_STEPS = [
 ]  # fmt: skip
 
 
+PUBLISHED = {"lock_until": 1.0, "floor": 0.0, "turns": 1}
+"""One visit a cycle, by size, with lock phases to the end."""
+
+
 def config(**changes):
     values = {
         "name": "x",
         "model": {"backbone": {"type": "mmdet.SwinTransformer"}, "detection": {"sharing": "decoder"}},
         "datasets": [{"card": "unused"}],
-        "schedule": {"cycles": 2, "lock": {"classification": 0, "detection": 0.5, "segmentation": 0.5}},
+        "schedule": {"cycles": 2, "lock": {"classification": 0, "detection": 0.5, "segmentation": 0.5}} | PUBLISHED,
+        "teacher": {"momentum": 0.8, "update": "phase"},
         "runtime": {"batch_size": 24},
     }
     for key, value in changes.items():

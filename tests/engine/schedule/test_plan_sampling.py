@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, TaskKey
-from foundationx.engine.schedule.cyclic import pass_sizes
+from foundationx.engine.schedule.need import pass_sizes
 from foundationx.engine.schedule.plan import build_plan
 from tests.engine.schedule.test_plan import SIZES, C, D, S, config
 
