@@ -51,12 +51,16 @@ TASKS = ("classification", "detection", "segmentation")
 UNLOCKED = {"schedule.lock": dict.fromkeys(TASKS, 0.0), "schedule.release": dict.fromkeys(TASKS, 1.0)}
 LOCKED = {"schedule.lock": dict.fromkeys(TASKS, 1 / 3), "schedule.release": dict.fromkeys(TASKS, 2 / 3)}
 NO_TEACHER = {"consistency.weight": 0.0}
+TEACHER = {
+    "teacher": {"momentum": {"type": "cosine", "start": 0.5, "end": 0.8}, "update": "phase"},
+    "consistency": {"weight": {"type": "cosine", "start": 0.0, "end": 0.3}, "only_if_better": False},
+}
 ALONE = "alone"
 ARMS: dict[str, dict[str, Any]] = {
     ALONE: NO_TEACHER | UNLOCKED,
     "cycling": NO_TEACHER | UNLOCKED,
-    "teacher": UNLOCKED,
-    "locked": LOCKED,
+    "teacher": TEACHER | UNLOCKED,
+    "locked": TEACHER | LOCKED,
 }
 COLOURS = {ALONE: "#6b7787", "cycling": "#c65d21", "teacher": "#0b6e99", "locked": "#3f8f5f"}
 
@@ -116,6 +120,8 @@ def config_of(arm: str, seed: int, options: argparse.Namespace) -> RunConfig:
     changes = {
         "image_size": options.size,
         "schedule.cycles": options.cycles,
+        "schedule.turns": 1,
+        "schedule.lock_until": 1.0,
         "schedule.order": "capped",
         "schedule.cap": options.steps * load_config(CONFIG).runtime.batch_size,  # a pass has so many steps
         "split": {"train": 0.7, "val": 0.05, "test": 0.25},

@@ -32,6 +32,9 @@ TRIVIAL, EMPTY = "trivial", "empty"
 DIGITS = 3
 """Decimals of a metric in tables; values that look equal count as equal."""
 
+PERFECT = 1.0
+"""Value of a headline metric that cannot be beaten."""
+
 NOT_ABOVE = "<= trivial"
 """Beside a value that is no better than a trivial one, if colours are not seen."""
 
@@ -142,8 +145,9 @@ def headline_statistics(predictions: Predictions) -> list[Statistic]:
 
 
 def is_low(value: float, trivial: Iterable[float | None]) -> bool:
-    """Whether a value is no better than a trivial one, as both are written in tables."""
-    return any(other is not None and round(value, DIGITS) <= round(other, DIGITS) for other in trivial)
+    """Whether a value is no better than a trivial one, as both are written in tables, and could be better."""
+    shown = round(value, DIGITS)
+    return shown < PERFECT and any(other is not None and shown <= round(other, DIGITS) for other in trivial)
 
 
 def mark(text: str) -> str:

@@ -36,6 +36,7 @@ TAKEN = {
     "teacher.momentum": 0.1,
     "teacher.update": "step",
     "consistency.weight": 0.9,
+    "consistency.only_if_better": True,
     "optimizer.lr": 1e-3,
     "optimizer.weight_decay": 0.0,
     "optimizer.betas": (0.5, 0.9),

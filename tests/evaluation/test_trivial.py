@@ -158,6 +158,10 @@ def test_the_terminal_marks_a_head_at_or_below_the_better_trivial_row(value, low
     assert (isinstance(cell, Text) and "red" in str(cell.style) and "<= trivial" in cell.plain) == low
 
 
+def test_a_perfect_head_is_not_marked_if_the_trivial_row_is_perfect_too():
+    assert headline_table(rows_of(student=1.0, trivial=1.0))[1] == [["x/segmentation", "Dice", "1.000", "1.000"]]
+
+
 def test_chance_stands_for_tasks_without_trivial_rows():
     assert best_trivial([], TaskKey("x", Task.CLASSIFICATION), "test") == 0.5
     assert best_trivial([], TaskKey("x", Task("self_supervision")), "test") == 0.0

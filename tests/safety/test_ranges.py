@@ -29,7 +29,9 @@ SWITCHED = {
 """Keys that belong to a choice, and that choice."""
 
 BELOW, ABOVE = ("ge", "gt"), ("le", "lt")
-TEXT_KEYS = {"lr_scale": "head", "views": "classification", "lock": "classification", "release": "classification"}
+TEXT_KEYS = {"lr_scale": "head", "views": "classification", "lock": "classification", "release": "classification"} | {
+    "steps": "phantom_labels/classification"
+}
 
 
 def numbers(annotation: Any, metadata: tuple[Any, ...], path: tuple[Any, ...]):

@@ -61,11 +61,21 @@ def alone_configs(joint: Path, factor: float = 1.0) -> dict[TaskKey, RunConfig]:
     if not stored:
         raise CheckpointError(str(joint), "holds no config.json", "the work directory of a run", "train it first")
     config = parse_config(stored, str(joint / "config.json"))
-    return {key: _alone(config, joint, key, max(1, round(count * factor))) for key, count in head_steps(joint).items()}
+    split = config.split.model_copy(update={"file": None, "record": joint / SPLITS, "changes": "keep"})
+    return {
+        key: alone_config(config, key, max(1, round(count * factor)), split) for key, count in head_steps(joint).items()
+    }
 
 
-def _alone(config: RunConfig, joint: Path, key: TaskKey, steps: int) -> RunConfig:
-    """The joint run's configuration with one head."""
+def alone_config(config: RunConfig, key: TaskKey, steps: int, split: SplitConfig) -> RunConfig:
+    """The configuration of a head's plain run.
+
+    Args:
+        config: Configuration of the joint run.
+        key: The head.
+        steps: Its steps.
+        split: Where its patients are.
+    """
     dataset = next(dataset for dataset in config.datasets if dataset.card == key.dataset)
     schedule = config.schedule.model_copy(
         update={
@@ -86,9 +96,7 @@ def _alone(config: RunConfig, joint: Path, key: TaskKey, steps: int) -> RunConfi
         "schedule": schedule,
         "federation": None,
         "allow_test": tuple(name for name in config.allow_test if name == key.dataset),
-        "split": SplitConfig(
-            **config.split.model_dump(exclude={"file", "record", "changes"}), record=joint / SPLITS, changes="keep"
-        ),
+        "split": split,
         "model": config.model.model_copy(update=_model_changes(config, key)),
         "consistency": config.consistency.model_copy(update={"weight": 0.0}),
     }

@@ -37,8 +37,10 @@ class UnitCurveConfig(CurveConfig):
     end: Unit = Field(description="value at the end of training")
 
 
-def _in_unit_range(value: Curve) -> Curve:
-    """The number or curve, if all of it is in [0, 1]. A curve runs between its ends."""
+def _in_unit_range(value: Curve | None) -> Curve | None:
+    """The number or curve, if all of it is in [0, 1], or None. A curve runs between its ends."""
+    if value is None:
+        return None
     for one in [value] if isinstance(value, float) else [value.start, value.end]:
         if not 0 <= one <= 1:
             raise ValueError(f"{one:g} is not in [0, 1]")
@@ -47,6 +49,9 @@ def _in_unit_range(value: Curve) -> Curve:
 
 UnitCurve = Annotated[float | UnitCurveConfig, AfterValidator(_in_unit_range), Doc("in [0, 1]")]
 """A number in [0, 1], or a curve within it."""
+
+OptionalUnitCurve = Annotated[float | UnitCurveConfig | None, AfterValidator(_in_unit_range), Doc("in [0, 1]")]
+"""The same, or null."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Seed of random numbers."""
@@ -245,7 +250,7 @@ class ScheduleConfig(Section):
 class TeacherConfig(Section):
     """EMA teacher: m * teacher + (1 - m) * student, over parameters and buffers."""
 
-    momentum: UnitCurve | None = Field(
+    momentum: OptionalUnitCurve = Field(
         None,
         description="m: a number in [0, 1], or a curve over training. null: updated every step, m = 1 - 1 / W, the "
         "mean over about the last W steps, 5 % of the run's; at step t at most (1 + t) / (10 + t). Updated less often, "

@@ -1,0 +1,350 @@
+"""Does training together pay? A joint run against plain runs of its heads: same patients, steps, seeds and network.
+
+    .venv/bin/python benchmarks/joint_against_alone.py --out build/joint --data ../shared/data --minutes 30
+
+Sets: `real` (three heads on 195 radiographs), `multi` (nine heads on 629), `phantom` (three heads on generated
+radiographs). Patients are dealt into folds by hash; a fold is held out and scored, everyone else is trained on. Arms:
+
+    joint     the configuration as it is
+    former    the same network and number of steps by the former defaults: one visit a cycle by size of the set, lock
+              phases in a third of the steps, consistency from 0 to 0.3, a teacher that moves once a phase
+    alone     a plain run of every head, with the joint arm's steps of that head
+
+Every run of a set, fold, seed and arm is kept in --out: the same command goes on where it was stopped, for --minutes.
+The table pools folds and seeds: difference of an arm from `alone`, mean over folds and seeds, with a 95 % interval of
+draws of patients within folds, and the trivial row, which rests on the training patients of each fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from foundationx.apps.run.alone import alone_config
+from foundationx.apps.run.train import build_model, plan_loader
+from foundationx.core.config.load import load_config
+from foundationx.core.config.run import RunConfig
+from foundationx.core.types import Split, TaskKey
+from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.engine.schedule.need import planned_steps
+from foundationx.engine.schedule.plan import build_plan
+from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.bootstrap import interval, mean_defined, resamples
+from foundationx.evaluation.evaluator import evaluate
+from foundationx.evaluation.predictions import Predictions, find_predictions, read_predictions
+from foundationx.evaluation.trivial import (
+    best_trivial,
+    headline_statistics,
+    is_low,
+    keep_trivial,
+    learn_trivial,
+    read_trivial,
+    trivial_rows,
+)
+from foundationx.phantoms.write import write_phantom_datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {
+    "real": ROOT / "tests" / "configs" / "covid_cxr.py",
+    "multi": ROOT / "tests" / "configs" / "cxr_multi.py",
+    "phantom": ROOT / "configs" / "quickstart" / "phantom.py",
+}
+FOLDERS = {"real": "cxr_real", "multi": "cxr_multi"}
+FORMER = {
+    "schedule.lock": {"classification": 0.0, "detection": 1 / 3, "segmentation": 1 / 3},
+    "schedule.release": {"classification": 1.0, "detection": 2 / 3, "segmentation": 2 / 3},
+    "schedule.lock_until": 1.0,
+    "schedule.floor": 0.0,
+    "schedule.turns": 1,
+    "teacher.momentum": {"type": "cosine", "start": 0.5, "end": 0.9},
+    "teacher.update": "phase",
+    "consistency.weight": {"type": "cosine", "start": 0.0, "end": 0.3},
+    "consistency.only_if_better": False,
+}
+ARMS = ("joint", "alone", "former")
+MODELS = ("student", "teacher")
+BOUNDS = {"AP40": -0.02}
+"""Below what an interval counts as harm, by metric; -0.01 for others."""
+
+
+class Unit(NamedTuple):
+    """One arm of one set, fold and seed."""
+
+    name: str
+    fold: int
+    seed: int
+    arm: str
+
+    def folder(self, out: Path) -> Path:
+        """Where its results are kept."""
+        return out / self.name / f"fold{self.fold}" / f"seed{self.seed}" / self.arm
+
+
+def fold_of(patient: str, folds: int) -> int:
+    """Fold of a patient, by hash."""
+    return int.from_bytes(hashlib.sha256(f"fold {patient}".encode()).digest()[:8], "big") % folds
+
+
+def config_of(unit: Unit, options: argparse.Namespace) -> RunConfig:
+    """The set's configuration, as small as asked for."""
+    changes: dict[str, Any] = {
+        "image_size": options.size,
+        "split": {"train": 0.7, "val": 0.0, "test": 0.3},
+        "runtime.seed": unit.seed,
+        "runtime.workers": 0,
+        "runtime.cache": str(options.out / "cache" / unit.name),
+        "runtime.log_every": 10**6,
+        "runtime.checkpoint_minutes": None,
+        "evaluate.examples": 0,
+    }
+    if options.cycles:
+        changes["schedule.cycles"] = options.cycles
+    return load_config(CONFIGS[unit.name], changes | (FORMER if unit.arm == "former" else {}))
+
+
+def opened(config: RunConfig, unit: Unit, options: argparse.Namespace) -> DataModule:
+    """The datasets with one fold held out."""
+    data_module = open_datasets(config, data_root(unit.name, options))
+    for key, table in data_module.annotations.items():
+        fold = np.array([fold_of(patient, options.folds) for patient in table.patients])
+        usable = np.concatenate(list(data_module.indices[key].values()))
+        held_out = np.intersect1d(np.flatnonzero(fold == unit.fold), usable)
+        rest = np.setdiff1d(usable, held_out)
+        data_module.indices[key] = {Split.TRAIN: rest, Split.VAL: rest[:0], Split.TEST: held_out}
+    data_module.fill_cache()
+    return data_module
+
+
+def data_root(name: str, options: argparse.Namespace) -> Path:
+    """Folder of a set's images; phantoms are generated when they are first needed."""
+    if name in FOLDERS:
+        return options.data / FOLDERS[name]
+    folder: Path = options.out / "phantoms"
+    if not folder.exists():
+        cards = [dataset.card for dataset in load_config(CONFIGS[name]).datasets]
+        write_phantom_datasets(folder, dict.fromkeys(cards, options.images), size=128, processes=1)
+    return folder
+
+
+def of_head(data_module: DataModule, key: TaskKey) -> DataModule:
+    """The datasets of one head."""
+    indices, caches = {key: data_module.indices[key]}, {k: v for k, v in data_module.caches.items() if k == key}
+    return replace(data_module, annotations={key: data_module.annotations[key]}, indices=indices, caches=caches)
+
+
+def run(unit: Unit, options: argparse.Namespace) -> None:
+    """Trains and scores one arm, and keeps predictions, steps and processor time."""
+    config = config_of(unit, options)
+    data_module = opened(config, unit, options)
+    sizes = data_module.sizes(Split.TRAIN)
+    steps = planned_steps(build_plan(config, sizes))
+    folder = unit.folder(options.out)
+    trivial = learn_trivial(data_module)
+    seconds = 0.0
+    if unit.arm == "alone":
+        for key in sizes:
+            own = alone_config(config, key, steps[key], config.split)
+            seconds += train_and_score(own, of_head(data_module, key), folder)
+    else:
+        seconds += train_and_score(config, data_module, folder)
+    keep_trivial(folder, trivial)
+    facts = {"seconds": seconds, "steps": {str(key): count for key, count in steps.items()}, "size": options.size}
+    (folder / "done.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) -> float:
+    """Predictions of the held-out images into the folder; processor seconds of the training."""
+    plan = build_plan(config, data_module.sizes(Split.TRAIN))
+    model = build_model(config, data_module, "cpu")
+    with tempfile.TemporaryDirectory() as checkpoints:
+        trainer = Trainer(
+            config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), Path(checkpoints)
+        )
+        began = time.process_time()
+        if not trainer.train():
+            raise KeyboardInterrupt
+        seconds = time.process_time() - began
+    scored = evaluate(data_module, {"student": model, "teacher": trainer.teacher.model}, Split.TEST, plan.total_visits)
+    for predictions in scored.predictions:
+        predictions.write(folder)
+    return seconds
+
+
+def is_done(unit: Unit, out: Path) -> bool:
+    """Whether the unit's results are there."""
+    return (unit.folder(out) / "done.json").is_file()
+
+
+def units_of(options: argparse.Namespace) -> Iterator[Unit]:
+    """All units, whole seeds first, so that a table can be made at any time."""
+    for seed in range(options.seeds):
+        for fold in options.score:
+            for name in options.sets:
+                for arm in options.arms:
+                    yield Unit(name, fold, seed, arm)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def read_arm(unit: Unit, out: Path) -> dict[tuple[TaskKey, str], Predictions]:
+    """Predictions of an arm by head and model."""
+    stored = [read_predictions(path) for path in find_predictions(unit.folder(out))]
+    return {(entry.key, entry.model): entry for entry in stored}
+
+
+def draws_of(predictions: Predictions, repeats: int) -> np.ndarray:
+    """Headline metric, mean over classes: value, then its draws, (1 + R,); the draws follow the patients alone."""
+    headline = predictions.key.task.facts.headline
+    statistics = [one for one in headline_statistics(predictions) if one.metric == headline]
+    patients = predictions.patient_count
+    weights = np.concatenate([np.ones((patients, 1)), *resamples(patients, repeats, seed=0)], axis=1)
+    return mean_defined(np.stack([one.of(weights) for one in statistics]))
+
+
+class Line(NamedTuple):
+    """A row of the table: an arm's head against `alone`, pooled over folds and seeds."""
+
+    head: TaskKey
+    model: str
+    trivial: float
+    alone: float
+    value: float
+    difference: float
+    ends: tuple[float, float] | None
+    spread: float
+
+
+def line_of(
+    pairs: Sequence[tuple[int, Predictions, Predictions]], trivial: float, head: TaskKey, model: str, repeats: int
+) -> Line:
+    """Pools (fold, alone, arm): a fold's draws are the same for all its seeds, those of folds are independent."""
+    by_fold: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for fold, one, two in pairs:
+        by_fold.setdefault(fold, []).append((draws_of(one, repeats), draws_of(two, repeats)))
+    differences = [np.mean([two - one for one, two in runs], axis=0) for runs in by_fold.values()]
+    random = np.random.default_rng(0)
+    shuffled = [np.concatenate([own[:1], random.permutation(own[1:])]) for own in differences]
+    pooled = np.mean(shuffled, axis=0)
+    values = np.array([[one[0], two[0]] for runs in by_fold.values() for one, two in runs])
+    spread = float(np.std(values[:, 1] - values[:, 0], ddof=1)) if len(values) > 1 else float("nan")
+    alone, value = values.mean(axis=0)
+    return Line(head, model, trivial, alone, value, float(pooled[0]), interval(pooled[1:]), spread)
+
+
+def lines_of(name: str, arm: str, options: argparse.Namespace) -> tuple[list[Line], int]:
+    """Rows of an arm of a set, and the number of pairs of runs behind them."""
+    pairs: dict[tuple[TaskKey, str], list[tuple[int, Predictions, Predictions]]] = {}
+    trivial: dict[TaskKey, list[float]] = {}
+    count = 0
+    for seed in range(options.seeds):
+        for fold in options.score:
+            mine, plain = Unit(name, fold, seed, arm), Unit(name, fold, seed, "alone")
+            if not (is_done(mine, options.out) and is_done(plain, options.out)):
+                continue
+            count += 1
+            alone, other = read_arm(plain, options.out), read_arm(mine, options.out)
+            known = read_trivial(plain.folder(options.out))
+            for (key, model), predictions in other.items():
+                pairs.setdefault((key, model), []).append((fold, alone[key, model], predictions))
+                best = best_trivial(trivial_rows(known, predictions), key, Split.TEST.value)
+                trivial.setdefault(key, []).append(float("nan") if best is None else best)
+    rows = [
+        line_of(own, float(np.nanmean(trivial[key])), key, model, options.repeats)
+        for (key, model), own in sorted(pairs.items(), key=lambda item: (str(item[0][0]), item[0][1]))
+    ]
+    return rows, count
+
+
+def verdict(line: Line) -> str:
+    """What the interval says, and whether the head beats its trivial row."""
+    words = []
+    if line.ends is not None:
+        metric = line.head.task.facts.headline
+        low, high = line.ends
+        bound = BOUNDS.get(metric, -0.01)
+        words.append("gains" if low > 0 else "loses" if high < 0 else f"above {bound:g}" if low > bound else "open")
+    if is_low(line.value, [line.trivial]):
+        words.append("**not above trivial**")
+    return ", ".join(words)
+
+
+def table(name: str, options: argparse.Namespace) -> str:
+    """Markdown of one set."""
+    parts = []
+    for arm in (arm for arm in options.arms if arm != "alone"):
+        rows, count = lines_of(name, arm, options)
+        if not rows:
+            continue
+        parts += [f"**{name}, {arm} against alone**: {count} pairs of runs", ""]
+        parts += [
+            f"| head | metric | model | trivial | alone | {arm} | {arm} - alone | sd of pairs | |",
+            "|---|---|---|---:|---:|---:|---|---:|---|",
+        ]
+        for line in rows:
+            ends = "" if line.ends is None else f" [{line.ends[0]:+.3f}, {line.ends[1]:+.3f}]"
+            values = f"{line.trivial:.3f} | {line.alone:.3f} | {line.value:.3f} | {line.difference:+.3f}{ends}"
+            head = f"| {line.head} | {line.head.task.facts.headline} | {line.model} "
+            parts.append(f"{head}| {values} | {line.spread:.3f} | {verdict(line)} |")
+        parts += ["", cost(name, options), ""]
+    return "\n".join(parts)
+
+
+def cost(name: str, options: argparse.Namespace) -> str:
+    """Processor seconds and steps of the arms."""
+    texts = []
+    for arm in options.arms:
+        done = [u for u in units_of(options) if u.name == name and u.arm == arm and is_done(u, options.out)]
+        facts: list[Mapping[str, Any]] = [json.loads((u.folder(options.out) / "done.json").read_text()) for u in done]
+        if facts:
+            steps = ", ".join(f"{head} {count}" for head, count in facts[0]["steps"].items())
+            seconds = np.mean([entry["seconds"] for entry in facts])
+            texts.append(f"{arm} {len(facts)} runs of {seconds:.0f} processor s at {facts[0]['size']} px ({steps})")
+    return "; ".join(texts) + "."
+
+
+def main() -> None:
+    """Runs what is missing for as long as asked for, and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the real sets")
+    parser.add_argument("--sets", nargs="+", choices=CONFIGS, default=list(CONFIGS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--score", type=int, nargs="+", help="folds to hold out, from 0 (default: all)")
+    parser.add_argument("--size", type=int, default=192, help="of an image in pixels")
+    parser.add_argument("--cycles", type=int, help="of the joint run (default: as configured)")
+    parser.add_argument("--images", type=int, default=300, help="of each set of phantoms")
+    parser.add_argument("--repeats", type=int, default=1000, help="draws of patients")
+    parser.add_argument("--minutes", type=float, default=1e6, help="no run is begun after so many")
+    parser.add_argument("--present", action="store_true", help="only the tables of what there is")
+    options = parser.parse_args()
+    options.score = options.score if options.score is not None else list(range(options.folds))
+    os.environ.setdefault("FOUNDATIONX_REGISTRY", str(ROOT / "tests" / "registry"))
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    missing = [] if options.present else [unit for unit in units_of(options) if not is_done(unit, options.out)]
+    for unit in missing:
+        if time.monotonic() - began > 60 * options.minutes:
+            break
+        run(unit, options)
+        print(f"{time.monotonic() - began:.0f} s: {unit}", flush=True)
+    text = "\n".join(filter(None, (table(name, options) for name in options.sets)))
+    (options.out / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
