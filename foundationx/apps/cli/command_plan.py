@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.data.normalise import Normaliser
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.engine.feature_cache import FeatureCache
-    from foundationx.engine.schedule.need import MORE_STEPS, short_heads
+    from foundationx.engine.schedule.need import more_steps, short_heads
     from foundationx.engine.schedule.plan import build_plan
     from foundationx.models.foundation_model import FoundationModel
     from foundationx.models.parameter_groups import group_sizes
@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> None:
     for note in data_notes(data_module, Catalog()):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for key, found in short_heads(plan):
-        console.print(f"[bold red]too few steps[/]: {key}: {found}; {MORE_STEPS}", highlight=False, soft_wrap=True)
+        fix = more_steps(config.schedule, plan)
+        console.print(f"[bold red]too few steps[/]: {key}: {found}; {fix}", highlight=False, soft_wrap=True)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
     console.print(f"parameters: {sum(by_group.values()):,}")

@@ -30,7 +30,7 @@ from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.hooks import Hook, Incident, LogRecord
-from foundationx.engine.schedule.need import MORE_STEPS, short_heads
+from foundationx.engine.schedule.need import more_steps, short_heads
 from foundationx.engine.schedule.plan import Phase, Plan, build_plan
 from foundationx.engine.trainer import Trainer
 
@@ -166,7 +166,9 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
         return
     yield Check(Level.OK, "plan", f"{plan.total_visits:,} visits, {plan.total_steps:,} steps on {device}")
     yield from (Check(Level.WARN, "data", note) for note in notes)
-    yield from (Check(Level.WARN, f"{key}", found, MORE_STEPS) for key, found in short_heads(plan))
+    yield from (
+        Check(Level.WARN, f"{key}", found, more_steps(config.schedule, plan)) for key, found in short_heads(plan)
+    )
     trial, short = _trial_config(config), trial_plan(plan)
     watch = _Stopwatch(config.runtime.batch_size)
     with tempfile.TemporaryDirectory() as folder:

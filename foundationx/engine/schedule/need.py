@@ -133,5 +133,10 @@ def short_heads(plan: Plan) -> Iterator[tuple[TaskKey, str]]:
             yield key, f"{steps:,} steps in the whole run; {key.task.value} needs about {key.task.facts.needed_steps:,}"
 
 
-MORE_STEPS = "raise schedule.cycles, or set schedule.floor=1 or schedule.steps"
-"""What to do about a head with too few steps."""
+def more_steps(schedule: ScheduleConfig, plan: Plan) -> str:
+    """What to do about heads with too few steps."""
+    needed = sum(key.task.facts.needed_steps for key in planned_steps(plan))
+    if needed > plan.total_steps:
+        cycles = -(-schedule.cycles * needed // plan.total_steps)
+        return f"raise schedule.cycles to {cycles:,}" + ("" if schedule.floor == 1 else " and set schedule.floor=1")
+    return "set schedule.floor=1 (not with order `capped`), or schedule.steps"

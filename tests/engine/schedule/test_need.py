@@ -9,7 +9,7 @@ from foundationx.core.config.run import TeacherConfig
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import PhaseName, Task, TaskKey, annotated_tasks
 from foundationx.engine.schedule.curves import teacher_momentum
-from foundationx.engine.schedule.need import planned_steps, short_heads, with_floor
+from foundationx.engine.schedule.need import more_steps, planned_steps, short_heads, with_floor
 from foundationx.engine.schedule.plan import build_plan
 
 C, D, S = Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION
@@ -55,6 +55,8 @@ def test_a_short_run_shares_its_steps_in_proportion_to_need():
     """35 steps a cycle of ten, 70 needed: half of every need."""
     plan = build_plan(config(), {LABELS: 8 * 30, BOXES: 8, MASKS: 8 * 4})
     assert planned_steps(plan) == {LABELS: 100, BOXES: 150, MASKS: 100}
+    assert more_steps(config().schedule, plan) == "raise schedule.cycles to 20"
+    assert more_steps(config(floor=0.0).schedule, plan) == "raise schedule.cycles to 20 and set schedule.floor=1"
     assert dict(short_heads(plan)) == {
         LABELS: "100 steps in the whole run; classification needs about 200",
         BOXES: "150 steps in the whole run; detection needs about 300",
