@@ -38,6 +38,9 @@ CLASSES = {
 CLIENTS = [["films", "organs"], ["mixed"]]
 
 
+LOCK = {"classification": 0.5, "detection": 0.5, "segmentation": 0.5}
+
+
 def config_of(clients=CLIENTS, **changes) -> RunConfig:
     """Two clients, three rounds, every random layer off."""
     backbone = {"type": "mmdet.SwinTransformer", "embed_dims": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
@@ -47,10 +50,10 @@ def config_of(clients=CLIENTS, **changes) -> RunConfig:
         "image_size": 64,
         "model": {"backbone": backbone, "segmentation": {"channels": 8, "dropout": 0.0}},
         "datasets": [{"card": "films"}, {"card": "organs"}, {"card": "mixed"}],
-        "schedule": {"type": "federated", "cycles": 3},
+        "schedule": {"type": "federated", "cycles": 3, "lock": LOCK, "lock_until": 1.0, "floor": 0.0},
         "federation": {"clients": clients},
         "teacher": {"momentum": {"type": "cosine", "start": 0.5, "end": 1.0}, "update": "visit"},
-        "consistency": {"weight": {"type": "linear", "start": 0.2, "end": 0.5}},
+        "consistency": {"weight": {"type": "linear", "start": 0.2, "end": 0.5}, "only_if_better": False},
         "optimizer": {"type": "sgd", "lr": 0.05, "weight_decay": 0.01},
         "runtime": {"batch_size": 2, "workers": 0},
     }

@@ -66,7 +66,7 @@ def run(request: Request, options: Options) -> Result:
 def finetuning_config(config: RunConfig, start: Path, epochs: int, lr: float) -> RunConfig:
     """The configuration of the run: the model's own, without lock, teacher view or consistency."""
     nothing = dict.fromkeys(config.schedule.lock, 0.0)
-    schedule = {"cycles": epochs, "lock": nothing, "type": "cyclic"}
+    schedule = {"cycles": epochs, "lock": nothing, "type": "cyclic", "turns": 1}
     views = {task: view.model_copy(update={"teacher": "same"}) for task, view in config.views.items()}
     return config.model_copy(
         update={
