@@ -61,8 +61,10 @@ def test_a_misspelt_task_of_a_section_is_named_with_the_nearest():
 
 
 def test_a_section_that_names_some_tasks_leaves_the_others_their_defaults():
-    config = load_config(TINY, {"schedule.lock": {"_delete_": True, "detection": 0.25}, "views": {"_delete_": True}})
-    assert [config.schedule.lock[task] for task in all_tasks()] == [0.5, 0.25, 0.5, 0.0]
+    some = {"_delete_": True, "detection": 0.25}
+    config = load_config(TINY, {"schedule.lock": some, "schedule.release": some, "views": {"_delete_": True}})
+    assert [config.schedule.lock[task] for task in all_tasks()] == [0.0, 0.25, 0.0, 0.0]
+    assert [config.schedule.release[task] for task in all_tasks()] == [1.0, 0.25, 1.0, 1.0]
     assert list(config.views) == list(annotated_tasks()) and config.views[Task.DETECTION].teacher == "clean"
 
 

@@ -109,7 +109,7 @@ def test_a_run_mixes_labels_and_images(phantoms, tmp_path):
     ]
     lock = {"classification": 0.0, "detection": 0.5, "segmentation": 0.5, "self_supervision": 0.5}
     release = dict.fromkeys(("classification", "detection", "segmentation", "self_supervision"), 1.0)
-    schedule = {"cycles": 1, "type": "cyclic", "lock": lock, "release": release, "max_steps": 2}
+    schedule = {"cycles": 1, "turns": 1, "floor": 0.0, "lock": lock, "release": release, "max_steps": 2}
     config = load_config(CONFIG, {"datasets": cards, "schedule": {"_delete_": True, **schedule}})
     assert train(config, phantoms, tmp_path)
     folder = WorkDir(tmp_path)
