@@ -32,7 +32,7 @@ class TeacherGate:
 
     Asked once per head and cycle, on the first batch of a phase with consistency; the answer holds for the cycle. Both
     networks see the teacher's view without dropout and draw the same random numbers, which are a function of (seed,
-    step) and leave those of the step as they are.
+    step) and leave those of the step as they are. Of several processes each decides by its share of the batch.
 
     Args:
         config: Configuration of the run.
@@ -60,9 +60,7 @@ class TeacherGate:
             seed = sample_seed(self.config.runtime.seed, step)
             losses = [_plain_loss(model, normalise, batch, seed) for model in (teacher.model, student)]
             torch.set_rng_state(state)
-            both = torch.stack(losses)
-            distributed.all_reduce_mean_([both])
-            self._answers[head] = (phase.cycle, bool(both[0] < both[1]))
+            self._answers[head] = (phase.cycle, bool(losses[0] < losses[1]))
         return phase if self._answers[head][1] else replace(phase, consistency=0.0)
 
     def state(self) -> dict[str, tuple[int, bool]]:

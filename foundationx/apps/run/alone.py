@@ -20,6 +20,7 @@ from foundationx.data.patient_splits import SPLITS
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.trivial import EMPTY, TRIVIAL, best_trivial
 
+
 def alone_folder(joint: Path, key: TaskKey) -> Path:
     """Work directory of one head's plain run, beside the joint run's."""
     return joint.parent / f"{joint.name}_alone" / f"{key.dataset}.{key.task.value}"
