@@ -56,7 +56,7 @@ def run(request: Request, options: Options) -> Result:
         keys = {name for name, row in best.items() if row["step"] == step}
         out, device, code = request.out, request.device, request.allow_code
         for row in evaluate_checkpoint(path, request.data_root, Split.TEST, ("student",), device, out, allow_code=code):
-            if f"{row.dataset}/{row.task}" in keys:
+            if row.model == "student" and f"{row.dataset}/{row.task}" in keys:
                 value = "-" if row.value is None else f"{row.value:.4f}"
                 rows.append((f"{row.dataset}/{row.task}", row.metric, row.class_name, str(row.n), value, str(step)))
     title = f"fine-tuning of {request.checkpoint} ({request.model}) on {request.card}, test"
