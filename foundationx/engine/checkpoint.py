@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
+from foundationx.core import distributed
 from foundationx.core.archives import unpacked_size
 from foundationx.core.atomic_write import CHECKSUM, PARTIAL, fault_of, remove, write_verified
+from foundationx.core.background import Background
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig, RuntimeConfig
@@ -84,13 +87,14 @@ class CheckpointManager:
 
     Attributes:
         best_steps: Steps whose checkpoints stay; set by the evaluation.
-        saved_step: Step of the newest checkpoint on the disk, None if there is none.
+        saved_step: Step of the newest checkpoint on the disk, or on its way; None if there is none.
     """
 
     def __init__(self, folder: Path, config: RuntimeConfig):
         self.folder, self.config = folder, config
         self.best_steps: Collection[int] = ()
         self.saved_step: int | None = None
+        self._background = Background()
         self.start_clock(0)
 
     def start_clock(self, step: int) -> None:
@@ -106,31 +110,64 @@ class CheckpointManager:
     def save(self, step: int, state: dict[str, Any], final: bool) -> Incident | None:
         """Writes a checkpoint of ``step`` and removes old ones.
 
-        If it cannot be written, nothing is removed and the incident is returned: the next save tries again.
+        Several ranks do not wait for the first one to write: it copies the state to the host's memory and writes it
+        while training goes on. If a checkpoint cannot be written, nothing is removed and the incident is returned, by
+        this call or the next: the next save tries again.
 
         Args:
             step: Steps done.
-            state: The other arguments of :func:`save_checkpoint`.
-            final: Whether a checkpoint that cannot be written is an error.
+            state: The other arguments of :func:`checkpoint_content`.
+            final: Whether it is written now, and a checkpoint that cannot be written is an error.
 
         Raises:
             CheckpointError: A ``final`` checkpoint cannot be written.
         """
         self.start_clock(step)
+        incident = self.finish()
+        content = checkpoint_content(step=step, **state)
+        if not final and distributed.world_size() > 1:
+            copy = tree_map(_on_host, content)
+            self.saved_step = step
+            self._background.start(lambda: self._write(step, copy))
+            return incident
         try:
-            save_checkpoint(self.folder, step=step, **state)
+            self._write(step, content)
         except CheckpointError as error:
             if final:
                 raise
-            message = f"{error.where}: {error.found}; training goes on, the next save tries again"
-            return Incident(step, "io", message)
+            return _not_written(step, error)
         self.saved_step = step
-        prune_checkpoints(self.folder, self.config.keep_checkpoints, self.best_steps)
+        return incident
+
+    def finish(self) -> Incident | None:
+        """Waits for a checkpoint that is being written; gives the incident if it could not be."""
+        try:
+            self._background.join()
+        except CheckpointError as error:
+            step, self.saved_step = self.saved_step or 0, None
+            return _not_written(step, error)
         return None
 
+    def _write(self, step: int, content: dict[str, Any]) -> None:
+        """Raises CheckpointError if it cannot be written."""
+        write_checkpoint(self.folder, step, content)
+        prune_checkpoints(self.folder, self.config.keep_checkpoints, self.best_steps)
 
-def save_checkpoint(
-    folder: Path,
+
+def _not_written(step: int, error: CheckpointError) -> Incident:
+    return Incident(step, "io", f"{error.where}: {error.found}; training goes on, the next save tries again")
+
+
+def _on_host(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+
+
+def save_checkpoint(folder: Path, *, step: int, **state: Any) -> Path:
+    """Writes a checkpoint of a state, the other arguments of :func:`checkpoint_content`. Raises CheckpointError."""
+    return write_checkpoint(folder, step, checkpoint_content(step=step, **state))
+
+
+def checkpoint_content(
     *,
     config: RunConfig,
     model: FoundationModel,
@@ -139,16 +176,9 @@ def save_checkpoint(
     step: int,
     visit: int,
     progress: dict[str, Any],
-) -> Path:
-    """Writes ``step_XXXXXXXX.pt`` and its checksum.
-
-    Raises:
-        CheckpointError: The disk is full or broken; nothing is left behind.
-    """
-    for leftover in folder.glob(f"*{PARTIAL}"):  # of a run that was killed while writing
-        leftover.unlink(missing_ok=True)
-    path = folder / f"step_{step:08d}.pt"
-    content = {
+) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {
         "format": FORMAT,
         "config": to_exact_json(config.model_dump(mode="json")),
         "classes": {str(key): list(names) for key, names in model.classes.items()},
@@ -159,6 +189,17 @@ def save_checkpoint(
         "optimizer": optimizer,
         "progress": progress,
     }
+
+
+def write_checkpoint(folder: Path, step: int, content: dict[str, Any]) -> Path:
+    """Writes ``step_XXXXXXXX.pt`` and its checksum.
+
+    Raises:
+        CheckpointError: The disk is full or broken; nothing is left behind.
+    """
+    for leftover in folder.glob(f"*{PARTIAL}"):  # of a run that was killed while writing
+        leftover.unlink(missing_ok=True)
+    path = folder / f"step_{step:08d}.pt"
     # torch.save asks its file for write() and flush() alone
     write_verified(path, lambda stream: torch.save(content, stream))  # type: ignore[arg-type]  # see above
     return path

@@ -138,6 +138,7 @@ class Trainer:
             except DataError:
                 if self.nonfinite.is_between_updates:
                     self.save()
+                self.finish_saving()
                 if not (self.stop.asked or self.stop.asked_elsewhere):  # else a worker was stopped along with us
                     raise
             else:
@@ -311,6 +312,9 @@ class Trainer:
             CheckpointError: A ``final`` checkpoint cannot be written.
         """
         if self.checkpoint_manager.saved_step == self.step:
+            if final and (incident := self.checkpoint_manager.finish()):
+                fix = "free disk space and start the same command again"
+                raise CheckpointError(str(self.checkpoint_manager.folder), incident.message, fix=fix)
             return
         self._report_nonfinite()
         optimizer = whole_state(self.optimizer)
@@ -327,6 +331,11 @@ class Trainer:
             "progress": self._progress(),
         }
         if incident := self.checkpoint_manager.save(self.step, state, final):
+            self.report(incident)
+
+    def finish_saving(self) -> None:
+        """Waits for a checkpoint that is being written."""
+        if incident := self.checkpoint_manager.finish():
             self.report(incident)
 
     def _save_if_due(self) -> None:

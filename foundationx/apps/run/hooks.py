@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.text import Text
 
-from foundationx.apps.run.background import Background
 from foundationx.apps.run.excluded import write_quarantine
 from foundationx.apps.run.marks import marked
 from foundationx.core import distributed
+from foundationx.core.background import Background
 from foundationx.core.errors import ConfigError, DiskError, nearest
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
@@ -129,6 +129,7 @@ class EvaluateAndReport(Hook):
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
         self._finish_report()
+        self.trainer.finish_saving()
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
