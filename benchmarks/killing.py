@@ -73,8 +73,10 @@ def differences(one: Path, two: Path) -> list[str]:
     for name in ("student", "teacher"):
         ours, theirs = getattr(first, name), getattr(second, name)
         result += [f"{name} {key}" for key in ours if not torch.equal(ours[key], theirs[key])]
-    for key, state in first.optimizer["state"].items():
-        theirs = second.optimizer["state"][key]
+    states = first.optimizer["state"], second.optimizer["state"]
+    result += [f"optimizer {key} is missing" for key in sorted(states[0].keys() ^ states[1].keys())]
+    for key in states[0].keys() & states[1].keys():
+        state, theirs = states[0][key], states[1][key]
         result += [f"optimizer {key} {name}" for name in state if not torch.equal(state[name], theirs[name])]
     logs = [[{k: v for k, v in row.items() if k not in SPEEDS} for row in WorkDir(f).read_log()] for f in (one, two)]
     result += ["log.jsonl"] if logs[0] != logs[1] else []
