@@ -4,16 +4,21 @@ import errno
 import hashlib
 import resource
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from foundationx.core import distributed
 from foundationx.core.atomic_write import checksum_file, fault_of, write_verified
 from foundationx.core.config.load import load_config
+from foundationx.core.config.run import RuntimeConfig
 from foundationx.core.errors import CheckpointError
 from foundationx.core.types import Task, TaskKey
+from foundationx.engine import checkpoint
 from foundationx.engine.checkpoint import (
+    CheckpointManager,
     checkpoints_in,
     load_checkpoint,
     newest_good_checkpoint,
@@ -160,3 +165,49 @@ def test_what_a_killed_run_left_behind_goes_with_the_next_save(folder, state):
     assert newest_good_checkpoint(folder)[0].step == 3
     save_checkpoint(folder, step=4, **state)
     assert not list(folder.glob("*.partial"))
+
+
+class TestWritingBesideTraining:
+    """Several ranks do not wait for the first one to write."""
+
+    @pytest.fixture
+    def manager(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        return CheckpointManager(tmp_path, RuntimeConfig(keep_checkpoints=2))
+
+    def test_what_is_written_is_the_state_at_the_time_of_saving(self, manager, state, monkeypatch):
+        """Though the weights change before the file is opened."""
+        begin, real = threading.Event(), checkpoint.write_checkpoint
+
+        def write(*arguments):
+            begin.wait(20)
+            return real(*arguments)
+
+        monkeypatch.setattr(checkpoint, "write_checkpoint", write)
+        weights = {name: value.clone() for name, value in state["model"].state_dict().items()}
+        assert manager.save(7, state, final=False) is None
+        with torch.no_grad():
+            for parameter in state["model"].parameters():
+                parameter.add_(1.0)
+        begin.set()
+        assert manager.finish() is None and manager.saved_step == 7
+        stored = load_checkpoint(manager.folder).student
+        with torch.no_grad():
+            for parameter in state["model"].parameters():
+                parameter.sub_(1.0)
+        assert all(torch.equal(stored[name], value) for name, value in weights.items())
+
+    def test_a_fault_is_reported_later_and_the_next_save_tries_again(self, manager, state, monkeypatch):
+        real = checkpoint.write_checkpoint
+
+        def refuse(*arguments):
+            raise CheckpointError("step_7.pt", "cannot be written", fix="free disk space")
+
+        monkeypatch.setattr(checkpoint, "write_checkpoint", refuse)
+        assert manager.save(7, state, final=False) is None
+        monkeypatch.setattr(checkpoint, "write_checkpoint", real)
+        incident = manager.save(8, state, final=True)
+        assert (incident.step, incident.kind) == (7, "io") and "the next save tries again" in incident.message
+        assert manager.saved_step == 8 and [path.name for path in checkpoints_in(manager.folder)] == [
+            "step_00000008.pt"
+        ]
