@@ -55,10 +55,11 @@ CHANGES_NO_WEIGHT_HERE = {
     "optimizer.momentum": 0.5,
     "split.changes": "keep",
     "runtime.compile": "eager",
+    "runtime.gradients": "bf16",
     "runtime.bad_steps": 7,
     "runtime.on_bad_sample": "skip",
 }
-"""Keys that take effect and of which this run, AdamW with good images and finite losses, has no use."""
+"""Keys that take effect and of which this run, AdamW in one process with good images and finite losses, has no use."""
 
 REFUSED = {
     "image_size": 96,
