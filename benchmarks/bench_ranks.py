@@ -10,6 +10,7 @@ way is kept here, but for the losses, whose numbers had as many messages as they
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -178,47 +179,48 @@ def _join(rank: int) -> None:
 
 
 def evaluation(rank: int, data: Path, work: Path, results: Any) -> None:
-    """One rank of a run that is evaluated often; the second one notes what it waits for."""
+    """One rank of a run that is evaluated often; notes its processor time between two messages of evaluations."""
     _join(rank)
-    waited = {"inside": 0.0, "after": 0.0, "evaluation": 0.0, "training": 0.0}
-    state = {"inside": False, "just after": False}
+    spans: list[tuple[str, float]] = []
+    state = {"where": "", "since": 0.0}
 
-    def clocked(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def end_span(where: str) -> None:
+        now = time.process_time()
+        if state["where"]:
+            spans.append((str(state["where"]), now - float(state["since"])))
+        state.update(where=where, since=now)
+
+    def bounded(real: Callable[..., Any], begin: str | None) -> Callable[..., Any]:
+        """Ends a span before a message, and begins the next one after it."""
+
         def call(*arguments: Any, **options: Any) -> Any:
-            begun = time.perf_counter()
-            try:
-                return real(*arguments, **options)
-            finally:
-                taken = time.perf_counter() - begun
-                if name == "inside" and state["inside"]:
-                    waited["inside"] += taken
-                if name == "after" and state["just after"]:
-                    waited["after"] += taken
-                    state["just after"] = False
-                if name == "evaluation":
-                    waited["evaluation"] += taken
+            where = str(state["where"])
+            if where:
+                end_span("")
+            result = real(*arguments, **options)
+            if where and begin is None:
+                end_span(where)
+            return result
 
         return call
 
-    real = clocked(hooks.EvaluateAndReport._evaluate, "evaluation")
+    real = hooks.EvaluateAndReport._evaluate
 
     def evaluate(*arguments: Any, **options: Any) -> Any:
-        state["inside"] = True
-        try:
-            return real(*arguments, **options)
-        finally:
-            state["inside"], state["just after"] = False, True
+        end_span("inside")
+        result = real(*arguments, **options)
+        end_span("after")
+        return result
 
     hooks.EvaluateAndReport._evaluate = evaluate
     for name in ("gather_object", "all_gather_object"):
-        setattr(distributed, name, clocked(getattr(distributed, name), "inside"))
-    Agreement.wait = clocked(Agreement.wait, "after")
-    options = {"evaluate.every": 1, "evaluate.final": ["val"], "schedule.max_steps": 4, "schedule.cycles": 4}
-    config = load_config("quickstart/phantom", options | {"runtime.workers": 0, "evaluate.examples": 2})
+        setattr(distributed, name, bounded(getattr(distributed, name), None))
+    Agreement.wait = bounded(Agreement.wait, "")
+    options = {"evaluate.every": 1, "evaluate.final": ["val"], "schedule.max_steps": 4, "schedule.cycles": 2}
+    config = load_config("quickstart/phantom", options | {"runtime.workers": 0, "runtime.eval_batch_size": 2})
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     train(config, data, work)
-    if rank == 1:
-        results.put(waited)
+    results.put((rank, spans))
 
 
 def in_two(target: Callable[..., None], *arguments: Any) -> Iterator[Any]:
@@ -241,14 +243,20 @@ def show(options: argparse.Namespace, folder: Path) -> bool:
     columns = ["phase", "ms before", "ms now", "messages before", "now", "MB sent before", "now"]
     print(f"Two ranks of {options.images} images each. {small_world.DESCRIPTION}\n")
     killing.table(columns, list(in_two(steps, options.runs, options.images)))
-    images = dict.fromkeys(("phantom_labels", "phantom_boxes", "phantom_masks"), 150)
+    images = dict.fromkeys(("phantom_labels", "phantom_boxes", "phantom_masks"), options.radiographs)
     write_phantom_datasets(folder / "data", images, size=128)
-    waited = next(in_two(evaluation, folder / "data", folder / "run"))
-    whole = waited["evaluation"] + waited["after"]
-    share = (waited["inside"] + waited["after"]) / whole
-    inside, after = waited["inside"], waited["after"]
+    spans = dict(itertools.islice(in_two(evaluation, folder / "data", folder / "run"), 2))
+    waits: dict[str, float] = {"inside": 0.0, "after": 0.0}
+    whole = 0.0
+    for (where, first), (_, second) in zip(spans[0][:-1], spans[1][:-1], strict=False):
+        waits[where] += max(0.0, first - second)
+        whole += max(first, second)
+    share, inside, after = sum(waits.values()) / whole, waits["inside"], waits["after"]
     print(f"\nThe second rank waits {share:.1%} of the {whole:.1f} s of evaluation: {inside:.2f} s inside of it and")
-    print(f"{after:.2f} s afterwards, while the first one writes; before, it waited for all of it.")
+    print(
+        f"{after:.2f} s afterwards, while the first one writes; before, it waited for all of it. In processor time, so"
+    )
+    print("that waiting for a core does not count: of each span between two messages the longer of both ranks' times.")
     return True
 
 
@@ -256,5 +264,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="timed steps of each way")
     parser.add_argument("--images", type=int, default=2, help="images of each rank")
+    parser.add_argument("--radiographs", type=int, default=150, help="images of each dataset that is evaluated")
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(not show(parser.parse_args(), Path(folder)))

@@ -77,6 +77,7 @@ class EvaluateAndReport(Hook):
         self.trivial: Trivial = {}
         self.writes = distributed.is_main_process()
         self.report = Background()
+        self._is_report_due = False
 
     def on_start(self, plan: Plan, step: int) -> None:
         """The untrained model, on every split that will be reported; or the evaluation that a run was stopped in."""
@@ -95,13 +96,18 @@ class EvaluateAndReport(Hook):
         for phase in plan.phases:
             if phase.closes_cycle and phase.end_step == step and phase.visit not in visits:
                 self.on_cycle_end(phase)
-                self._finish_report()  # processes that read data are started next: there is no other thread then
+
+    def on_phase(self, phase: Phase) -> None:
+        """Begins to draw the report of the last evaluation; the processes that read data have been started by now."""
+        if self._is_report_due:
+            self._is_report_due = False
+            self.report.start(functools.partial(write_report, self.folder.root))
 
     def on_cycle_end(self, phase: Phase) -> None:
         """Every so many cycles; the last one is left to the end."""
         last = phase.end_step == self.trainer.plan.total_steps
         if self.config.every and phase.cycle % self.config.every == 0 and not last:
-            self._evaluate(self._models(), phase.visit, (self.config.during,), beside_training=True)
+            self._evaluate(self._models(), phase.visit, (self.config.during,))
 
     def on_end(self, plan: Plan, finished: bool) -> None:
         """All splits that are reported, if training came to its end."""
@@ -125,7 +131,6 @@ class EvaluateAndReport(Hook):
         visit: int,
         splits: tuple[Split, ...],
         last: bool = False,
-        beside_training: bool = False,
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
         self._finish_report()
@@ -152,9 +157,9 @@ class EvaluateAndReport(Hook):
             return
         try:
             self._write_bad()
-            self.report.start(functools.partial(write_report, self.folder.root))
-            if not beside_training:
-                self.report.join()
+            self._is_report_due = not last
+            if last:
+                write_report(self.folder.root)
         except DiskError as error:
             if last:
                 raise
