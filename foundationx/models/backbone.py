@@ -1,4 +1,4 @@
-"""The shared backbone: any one of mmdet's or mmseg's registry, its output channels found by asking it."""
+"""The shared backbone: one of mmdet, mmseg, transformers or our own, its output channels found by asking it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from foundationx.core import openmmlab
 from foundationx.core.errors import ConfigError
+from foundationx.models import transformers_nets
 
 
 def build_net(config: dict[str, Any]) -> nn.Module:
     """The bare network of a configuration of a backbone. Raises ConfigError: unknown type or wrong arguments."""
+    if str(config.get("type")).startswith("transformers."):
+        return transformers_nets.build(config)
     if str(config.get("type")).startswith("mmdet."):
         _register_own()
     net: nn.Module = openmmlab.build_mm(config)
@@ -23,10 +26,14 @@ def build_net(config: dict[str, Any]) -> nn.Module:
 
 
 @cache
-def backbone_classes() -> dict[str, type[nn.Module]]:
-    """Every backbone that a configuration can name, by its ``type``: those of mmdet and mmseg, and our own."""
+def backbone_classes() -> dict[str, type[Any]]:
+    """What has the arguments of each backbone that a configuration can name, by its ``type``.
+
+    The network's class for those of mmdet and mmseg and our own, the description of the arguments for those of
+    transformers (``core/config/backbones.py``).
+    """
     _register_own()
-    classes = {}
+    classes: dict[str, type[Any]] = dict(transformers_nets.NETWORKS)
     for library in ("mmdet", "mmseg"):
         own = ("foundationx.models.", f"{library}.models.backbones.")
         for name, kind in openmmlab.modules_of(library).items():
@@ -37,7 +44,7 @@ def backbone_classes() -> dict[str, type[nn.Module]]:
 
 def _register_own() -> None:
     """Registers this package's backbones with mmdet."""
-    for own in ("swin", "convnext"):  # each registers itself
+    for own in ("swin", "convnext", "eva02"):  # each registers itself
         importlib.import_module(f"foundationx.models.{own}")
 
 
@@ -57,8 +64,8 @@ class Backbone(nn.Module):
     """Wraps a registered backbone so that everything above it knows channels and strides.
 
     Args:
-        config: ``type`` (``mmdet.SwinTransformer``, ``mmseg.ResNet`` ...) and its arguments; ``out_indices`` must ask
-            for all stages.
+        config: ``type`` (``mmdet.SwinTransformer``, ``transformers.Dinov2Model`` ...) and its arguments;
+            ``out_indices``, if it has them, must ask for all stages.
 
     Attributes:
         channels: output channels of each stage, finest first.

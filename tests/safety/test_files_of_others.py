@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from foundationx import load
@@ -22,6 +23,7 @@ from foundationx.core.resources import packaged_configs
 from foundationx.core.types import Task, TaskKey
 from foundationx.engine.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from foundationx.evaluation.checkpoint import with_exclusion
+from foundationx.models import transformers_nets
 from foundationx.models.backbone import backbone_classes
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
@@ -276,6 +278,8 @@ SIZES = {
     "allowed, but not the size of its weights": swin(embed_dims=4096, num_heads=[1] * 4, depths=[64] * 4),
     "ResNet": network(type="mmdet.ResNet", depth=152, base_channels=4096),
     "ConvNeXt": network(type="mmdet.ConvNeXt", depths=[64] * 4, dims=[4096] * 4),
+    "DINOv2": network(type="transformers.Dinov2Model", hidden_size=4096, num_hidden_layers=64, image_size=4096),
+    "EVA-02": network(type="mmdet.EVA02", width=4096, depth=64, hidden=32_768),
     "ViT": network(type="mmseg.VisionTransformer", embed_dims=4096, num_layers=64, img_size=[4096, 4096]),
     "queries": lambda values: values["model"]["detection"].update(queries=10**9),
     "layers": lambda values: values["model"]["detection"].update(encoder_layers=10**7),
@@ -505,6 +509,12 @@ SOURCES_OF_ARGUMENTS = ("self", "args", "kwargs", "arguments", "init_cfg", "pret
 def test_the_list_of_networks_has_the_arguments_that_they_take():
     """An argument on the list is one of the network's, and what the list leaves out is named here."""
     for kind, section in KNOWN.items():
+        if kind in transformers_nets.NETWORKS:
+            name = kind.removeprefix("transformers.").replace("Model", "Config")
+            assert set(section.model_fields) - {"pooled", "with_cp"} <= set(getattr(transformers, name)().to_dict()), (
+                kind
+            )
+            continue
         parameters = {}
         for base in reversed(backbone_classes()[kind].__mro__):
             if base.__module__.startswith(("mmdet.models", "mmseg.models", "foundationx.")):

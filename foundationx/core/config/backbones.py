@@ -31,6 +31,12 @@ Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=LAYERS)], ...], Field(min
 Widths = Annotated[tuple[Width, ...], Field(min_length=3, max_length=5)]
 Heads = Annotated[int, Field(ge=1, le=256)]
 HeadCounts = Annotated[tuple[Heads, ...], Field(min_length=3, max_length=5)]
+Patch = Annotated[int, Field(ge=4, le=64)]
+Blocks = Annotated[int, Field(ge=1, le=LAYERS)]
+Hidden = Annotated[int, Field(ge=1, le=32_768)]
+Registers = Annotated[int, Field(ge=0, le=64)]
+Act = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "silu"]
+Pooled = Literal["patches", "class"]
 Patches = Annotated[tuple[Annotated[int, Field(ge=2, le=64)], ...], Field(min_length=3, max_length=5)]
 Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=3, max_length=5)]
 
@@ -193,6 +199,132 @@ class MixViT(_Known):
     with_cp: bool = False
 
 
+class EVA02(_Known):
+    """``mmdet.EVA02`` of this project."""
+
+    image_size: Side = 224
+    patch_size: Patch = 16
+    width: Width = 768
+    depth: Blocks = 12
+    heads: Heads = 12
+    hidden: Hidden = 2048
+    trained_grid: int | None = Field(None, ge=1, le=1024)
+    mlp_norm: bool = True
+    attention_norm: bool = False
+    pooled_norm: bool = False
+    drop_path_rate: Rate = 0.0
+    pooled: Pooled = "patches"
+
+
+class _Transformers(_Known):
+    """Base of the plain vision transformers of Hugging Face's transformers, with the arguments of their configuration.
+
+    ``pooled`` and ``with_cp`` are ours (``models/transformers_nets.py``).
+    """
+
+    image_size: Side = 224
+    patch_size: Patch = 16
+    num_channels: Literal[3] = 3
+    hidden_size: Width = 768
+    num_hidden_layers: Blocks = 12
+    num_attention_heads: Heads = 12
+    hidden_act: Act = "gelu"
+    layer_norm_eps: float = Field(1e-6, gt=0, le=1)
+    with_cp: bool = False
+
+
+class _WithClassToken(_Transformers):
+    pooled: Pooled = "patches"
+
+
+class TransformersViT(_WithClassToken):
+    """ViT and MAE: ``ViTModel``."""
+
+    intermediate_size: Hidden = 3072
+    qkv_bias: bool = True
+    hidden_dropout_prob: Rate = 0.0
+    attention_probs_dropout_prob: Rate = 0.0
+
+
+class TransformersDINOv2(_WithClassToken):
+    """DINOv2, RAD-DINO: ``Dinov2Model``."""
+
+    patch_size: Patch = 14
+    mlp_ratio: int = Field(4, ge=1, le=16)
+    qkv_bias: bool = True
+    layerscale_value: float = Field(1.0, ge=0, le=1)
+    use_swiglu_ffn: bool = False
+    hidden_dropout_prob: Rate = 0.0
+    attention_probs_dropout_prob: Rate = 0.0
+    drop_path_rate: Rate = 0.0
+
+
+class TransformersDINOv2WithRegisters(TransformersDINOv2):
+    """DINOv2 with registers, CheXFound: ``Dinov2WithRegistersModel``."""
+
+    num_register_tokens: Registers = 4
+
+
+class TransformersDINOv3(_WithClassToken):
+    """DINOv3: ``DINOv3ViTModel``; positions are rotary, so every image size is native."""
+
+    intermediate_size: Hidden = 3072
+    layer_norm_eps: float = Field(1e-5, gt=0, le=1)
+    num_register_tokens: Registers = 4
+    rope_theta: float = Field(100.0, gt=0, le=1e9)
+    query_bias: bool = True
+    key_bias: bool = False
+    value_bias: bool = True
+    proj_bias: bool = True
+    mlp_bias: bool = True
+    layerscale_value: float = Field(1.0, ge=0, le=1)
+    use_gated_mlp: bool = False
+    attention_dropout: Rate = 0.0
+    drop_path_rate: Rate = 0.0
+
+
+class TransformersSigLIP(_Transformers):
+    """The image tower of SigLIP and MedSigLIP: ``SiglipVisionModel``, without the pooling head."""
+
+    intermediate_size: Hidden = 3072
+    hidden_act: Act = "gelu_pytorch_tanh"
+    attention_dropout: Rate = 0.0
+
+
+class TransformersCLIP(_WithClassToken):
+    """The image tower of CLIP and OpenCLIP: ``CLIPVisionModel``; the last norm is applied to all tokens."""
+
+    intermediate_size: Hidden = 3072
+    layer_norm_eps: float = Field(1e-5, gt=0, le=1)
+    attention_dropout: Rate = 0.0
+
+
+class TransformersSwinV2(_Known):
+    """Swin v2: ``Swinv2Model``."""
+
+    image_size: Side = 256
+    patch_size: Literal[4] = 4
+    num_channels: Literal[3] = 3
+    embed_dim: Width = 96
+    depths: Depths = (2, 2, 6, 2)
+    num_heads: HeadCounts = (3, 6, 12, 24)
+    window_size: int = Field(8, ge=1, le=64)
+    pretrained_window_sizes: Annotated[tuple[Annotated[int, Field(ge=0, le=64)], ...], Field(max_length=5)] = (
+        0,
+        0,
+        0,
+        0,
+    )
+    mlp_ratio: float = Field(4.0, gt=0, le=16)
+    qkv_bias: bool = True
+    hidden_dropout_prob: Rate = 0.0
+    attention_probs_dropout_prob: Rate = 0.0
+    drop_path_rate: Rate = 0.1
+    hidden_act: Literal["gelu"] = "gelu"
+    layer_norm_eps: float = Field(1e-5, gt=0, le=1)
+    with_cp: bool = False
+
+
 KNOWN: dict[str, type[BaseModel]] = {
     "mmdet.SwinTransformer": Swin,
     "mmdet.PublishedSwin": PublishedSwin,
@@ -207,6 +339,14 @@ KNOWN: dict[str, type[BaseModel]] = {
     "mmseg.ResNeXt": ResNeXt,
     "mmseg.VisionTransformer": ViT,
     "mmseg.MixVisionTransformer": MixViT,
+    "mmdet.EVA02": EVA02,
+    "transformers.ViTModel": TransformersViT,
+    "transformers.Dinov2Model": TransformersDINOv2,
+    "transformers.Dinov2WithRegistersModel": TransformersDINOv2WithRegisters,
+    "transformers.DINOv3ViTModel": TransformersDINOv3,
+    "transformers.SiglipVisionModel": TransformersSigLIP,
+    "transformers.CLIPVisionModel": TransformersCLIP,
+    "transformers.Swinv2Model": TransformersSwinV2,
 }
 """Every backbone that is built from a file, with its arguments."""
 

@@ -1,30 +1,42 @@
 """Published backbones other than Swin: their kind and measures are read from names and shapes of the weights.
 
-A ResNet under torchvision's names, a ConvNeXt under its authors' or timm's, a ViT under timm's. The result is checked,
-tensor by tensor, against the network that the configuration builds.
+Their families are in ``vit_families.py`` and ``convolutional_families.py``. A ``config.json`` and a
+``preprocessor_config.json`` beside the file (Hugging Face's) say what shapes do not show: attention heads, eps, mean
+and deviation. The result is checked, tensor by tensor, against the network that the configuration builds.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from foundationx.core.config.backbones import known_backbone
 from foundationx.core.errors import CheckpointError
+from foundationx.core.strict_json import read_json
 from foundationx.models.backbone import build_net
+from foundationx.models.size_bound import at_most, limit_of
+from foundationx.weights.imports.convolutional_families import CONVNEXT, RESNET, SWINV2
+from foundationx.weights.imports.family import IMAGENET, OUTSIDE, PREFIXES, Family, inside, names_of, renamed, split
+from foundationx.weights.imports.vit_families import CLIP, DINOV2, DINOV3, EVA02, SIGLIP, VIT
 from foundationx.weights.imports.weight_file import reason_for
 
-VIT_HEAD_WIDTH = 64
-"""Channels per attention head of every published ViT; no shape reveals the number of heads."""
-
-Rules = tuple[tuple[str, str], ...]
-"""Pairs of a pattern and its replacement or reason."""
+FAMILIES: dict[str, Family] = {
+    "resnet": RESNET,
+    "convnext": CONVNEXT,
+    "swinv2": SWINV2,
+    "dinov3": DINOV3,
+    "dinov2": DINOV2,
+    "eva02": EVA02,
+    "siglip": SIGLIP,
+    "clip": CLIP,
+    "vit": VIT,
+}
+"""Families by kind; the first whose signs occur is a file's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,8 @@ class Network:
         skipped: Name in the file -> reason.
         initialised: Our name -> origin of the values, for tensors that the file lacks.
         image_size: Training image size in pixels, if the file records it.
+        mean: Mean of the pretraining's images, per channel in [0, 1].
+        std: Standard deviation of the pretraining's images, per channel.
     """
 
     shape: NetworkShape
@@ -73,80 +87,121 @@ class Network:
     skipped: dict[str, str] = field(default_factory=dict)
     initialised: dict[str, str] = field(default_factory=dict)
     image_size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Networks of one kind.
-
-    Attributes:
-        title: Name of the kind, for messages.
-        sign: Pattern of a tensor name that no other kind has.
-        skipped: Patterns of names to skip, with the reason.
-        renamed: Rules from the published names to ours.
-        measure: Function from tensors under our names to ``model.backbone``; KeyError if a tensor is missing.
-        optional: Patterns of our names that a file may lack, with the reason.
-    """
-
-    title: str
-    sign: str
-    skipped: Rules
-    renamed: Rules
-    measure: Callable[[Mapping[str, Tensor]], dict[str, Any]]
-    optional: Rules
+    mean: tuple[float, ...] = IMAGENET[0]
+    std: tuple[float, ...] = IMAGENET[1]
 
 
 def family_of(names: Mapping[str, Tensor]) -> str | None:
     """The kind, a key of ``FAMILIES``, by the names of the tensors; None if there is none."""
-    return next((kind for kind, family in FAMILIES.items() if any(re.match(family.sign, n) for n in names)), None)
+    located = _located(names)
+    return None if located is None else located[0]
+
+
+def _located(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """Kind, and prefix of its names in the file."""
+    for prefix in PREFIXES:
+        names = frozenset(inside(tensors, prefix))
+        for kind, family in FAMILIES.items():
+            if names and family.is_in(names):
+                return kind, prefix
+    return None
 
 
 def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Network:
     """Reads a backbone.
 
     Args:
-        tensors: Tensors of the backbone and its classifier alone.
-        kind: A key of ``FAMILIES``.
-        where: File, for messages.
+        tensors: Tensors of the backbone, and of what is known to stand beside one (``OUTSIDE``).
+        kind: A key of ``FAMILIES``, as :func:`family_of` gives it.
+        where: File, for messages; ``config.json`` beside it is read.
 
     Raises:
         CheckpointError: Measures that no such network has; missing or unexpected tensors, or tensors of another shape.
+        ConfigError: ``config.json`` states what such a network does not have.
     """
-    family = FAMILIES[kind]
-    reasons = {name: reason_for(family.skipped, name) for name in tensors}
-    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
-    loaded = {name: _renamed(name, family.renamed) for name in tensors if name not in skipped}
-    ours = {here: tensors[name].clone() for name, here in loaded.items()}
+    family, prefix = FAMILIES[kind], (_located(tensors) or (kind, ""))[1]
+    plain, stated = inside(tensors, prefix), _beside(where, "config.json")
+    skipped = _skipped(tensors, family, prefix, where)
     try:
-        config = family.measure(ours)
+        ours, loaded = _under_our_names(plain, family, {name.removeprefix(prefix) for name in skipped})
+        config = family.measure(ours, plain | inside(tensors, ""), stated.get("vision_config", stated))
     except KeyError as error:
         expected = f"the complete weights of a {family.title}"
         raise CheckpointError(where, f"has no tensor {error}", expected, "fetch the file again") from error
-    except ValueError as error:
-        raise CheckpointError(
-            where, str(error), f"a published {family.title}", "other sizes are not supported"
-        ) from error
-    if kind == "convnext":
-        ours, loaded = _last_norm(ours, loaded, len(config["dims"]) - 1)
-    network = Network(NetworkShape(family.title, config), ours, loaded, skipped)
+    except (ValueError, TypeError) as error:
+        expected, fix = f"a published {family.title}", "other sizes are not supported"
+        raise CheckpointError(where, f"{error}", expected, fix) from error
+    config = known_backbone(config, where)
+    mean, std = _normalisation(where, family)
+    network = Network(NetworkShape(family.title, config), ours, mean=mean, std=std, skipped=skipped)
+    network.loaded = {prefix + name: here for name, here in loaded.items()}
     _complete(network, family, where)
-    if kind == "vit":
-        network.image_size = config["img_size"][0]
+    size = None if kind == "dinov3" else config.get("image_size")  # DINOv3 has no size of its own
+    network.image_size = size if size and size % 32 == 0 else None
     return network
+
+
+def _under_our_names(
+    tensors: Mapping[str, Tensor], family: Family, skipped: Collection[str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors under our names; name in the file -> our name. Raises ValueError."""
+    loaded = {name: renamed(name, family.renamed) for name in tensors if name not in skipped}
+    ours: dict[str, Tensor] = {}
+    for name, here in loaded.items():
+        parts = split(here, tensors[name])
+        if twice := ours.keys() & parts.keys():
+            raise ValueError(f"{name} and another tensor both are {min(twice)}")
+        ours |= parts
+    family.finish(ours, loaded, tensors)
+    return ours, loaded
+
+
+def _skipped(tensors: Mapping[str, Tensor], family: Family, prefix: str, where: str) -> dict[str, str]:
+    """Names in the file -> reason. Raises CheckpointError: a name outside the backbone that is not known."""
+    skipped = {}
+    for name in tensors:
+        rules = family.skipped if name.startswith(prefix) else OUTSIDE
+        if reason := reason_for(rules, name.removeprefix(prefix)):
+            skipped[name] = reason
+        elif not name.startswith(prefix):
+            found = f"{name} beside the tensors of a {family.title} ({prefix}*)"
+            raise CheckpointError(where, found, "one published model", "save the backbone alone")
+    return skipped
+
+
+def _beside(where: str, name: str) -> dict[str, Any]:
+    """A JSON file of Hugging Face's beside a weight file; empty if there is none. Raises CheckpointError: damaged."""
+    path = Path(where).with_name(name)
+    if not Path(where).is_file() or not path.is_file():
+        return {}
+    try:
+        content = read_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        expected, fix = "JSON as Hugging Face publishes it", "fetch it again, or move the weights elsewhere"
+        raise CheckpointError(str(path), f"cannot be read ({error})", expected, fix) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _normalisation(where: str, family: Family) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation as ``preprocessor_config.json`` says, else the family's."""
+    stated = _beside(where, "preprocessor_config.json")
+    values = [stated.get("image_mean"), stated.get("image_std")]
+    lists = [tuple(map(float, value)) for value in values if isinstance(value, list) and len(value) == 3]
+    return (lists[0], lists[1]) if len(lists) == 2 else family.normalisation
 
 
 def _complete(network: Network, family: Family, where: str) -> None:
     """Initialises tensors that a file may lack; refuses any other difference from the configured network."""
-    own = build_net(network.shape.config()).state_dict()
+    with torch.random.fork_rng(devices=[]), at_most(limit_of(network.tensors), where):
+        torch.manual_seed(0)  # a file is imported to the same weights each time
+        own = build_net(network.shape.config()).state_dict()
     for name in own.keys() - network.tensors.keys():
         if reason := reason_for(family.optional, name):
-            network.tensors[name] = (
-                torch.ones_like(own[name]) if name.endswith("weight") else torch.zeros_like(own[name])
-            )
+            network.tensors[name] = own[name]
             network.initialised[name] = reason
-    origin = {here: name for name, here in network.loaded.items()}
+    origin = {part: name for name, here in network.loaded.items() for part in names_of(here)}
     missing = sorted(own.keys() - network.tensors.keys())
-    extra = sorted(origin[name] for name in network.tensors.keys() - own.keys())
+    extra = sorted({origin[name] for name in network.tensors.keys() - own.keys()})
     wrong = [
         f"{origin[name]} {tuple(value.shape)} (expected {tuple(own[name].shape)})"
         for name, value in network.tensors.items()
@@ -157,124 +212,3 @@ def _complete(network: Network, family: Family, where: str) -> None:
     if found:
         expected = f"a complete {network.shape.describe()}"
         raise CheckpointError(where, found, expected, "the file is of another network, or was saved in part")
-
-
-def _renamed(name: str, rules: Rules) -> str:
-    for pattern, new in rules:
-        name = re.sub(pattern, new, name, count=1)
-    return name
-
-
-def _stages(tensors: Mapping[str, Tensor], pattern: str) -> list[int]:
-    """Number of blocks of each stage; the pattern's group is the stage."""
-    counts = Counter(int(match[1]) for name in tensors if (match := re.fullmatch(pattern, name)))
-    return [counts[stage] for stage in sorted(counts)]
-
-
-RESNET_DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
-    (False, (2, 2, 2, 2)): 18,
-    (False, (3, 4, 6, 3)): 34,
-    (True, (3, 4, 6, 3)): 50,
-    (True, (3, 4, 23, 3)): 101,
-    (True, (3, 8, 36, 3)): 152,
-}
-"""Depth of a ResNet (He et al. 2016, table 1) by whether its blocks are bottlenecks, and its blocks per stage."""
-
-
-def _measure_resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    blocks = tuple(_stages(tensors, r"layer(\d+)\.\d+\.conv1\.weight"))
-    deep = "layer1.0.conv3.weight" in tensors
-    depth = RESNET_DEPTHS.get((deep, blocks))
-    if depth is None:
-        raise ValueError(f"stages of {blocks} {'bottleneck' if deep else 'basic'} blocks")
-    width = tensors["conv1.weight"].shape[0]
-    return {"type": "mmdet.ResNet", "depth": depth, "base_channels": width, "out_indices": [0, 1, 2, 3]}
-
-
-def _measure_convnext(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    depths = _stages(tensors, r"stages\.(\d+)\.\d+\.dwconv\.weight")
-    return {
-        "type": "mmdet.ConvNeXt",
-        "depths": depths,
-        "dims": [tensors[f"stages.{i}.0.dwconv.weight"].shape[0] for i in range(len(depths))],
-        "layer_scale": 1e-6 if "stages.0.0.gamma" in tensors else 0.0,
-        "out_indices": list(range(len(depths))),
-        "pooled_norm": True,
-    }
-
-
-def _last_norm(
-    tensors: dict[str, Tensor], loaded: dict[str, str], last: int
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Renames ConvNeXt's only norm outside its stages to that of the last stage."""
-    new = {name: re.sub(r"^norm\.", f"norm{last}.", name) for name in tensors}
-    return {new[n]: value for n, value in tensors.items()}, {name: new[here] for name, here in loaded.items()}
-
-
-def _measure_vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    (depth,) = _stages({f"0.{name}": value for name, value in tensors.items()}, r"(0)\.layers\.\d+\.ln1\.weight")
-    width, _, patch, _ = tensors["patch_embed.projection.weight"].shape
-    positions = tensors["pos_embed"].shape[1] - 1
-    side = math.isqrt(positions)
-    if side * side != positions or width % VIT_HEAD_WIDTH or depth < 3:
-        raise ValueError(f"{positions} positions, {depth} blocks of {width} channels")
-    return {
-        "type": "mmseg.VisionTransformer",
-        "img_size": [side * patch, side * patch],
-        "patch_size": patch,
-        "patch_bias": "patch_embed.projection.bias" in tensors,
-        "embed_dims": width,
-        "num_layers": depth,
-        "num_heads": width // VIT_HEAD_WIDTH,
-        "mlp_ratio": tensors["layers.0.ffn.layers.0.0.weight"].shape[0] // width,
-        "norm_cfg": {"type": "LN", "eps": 1e-6},
-        "final_norm": True,
-        "interpolate_mode": "bicubic",
-        "out_indices": sorted({depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)} - {-1}),
-    }
-
-
-_PLAIN_NORM = "norm of an inner stage, which the published model does not have: initialised as an identity norm"
-_CLASSIFIER = ((r"(fc|head)\.(?!norm\.).*", "the classifier or projection head, unused"),)
-FAMILIES = {
-    "resnet": Family(
-        "ResNet",
-        r"layer1\.0\.conv1\.weight",
-        _CLASSIFIER,
-        (),
-        _measure_resnet,
-        ((r".*\.num_batches_tracked", "counter that early files lack"),),
-    ),
-    "convnext": Family(
-        "ConvNeXt",
-        r"stages\.0\.(blocks\.)?0\.(dwconv|conv_dw)\.weight",
-        _CLASSIFIER,
-        (
-            (r"^stem\.", "downsample_layers.0."),
-            (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
-            (r"^stages\.(\d+)\.blocks\.", r"stages.\1."),
-            (r"\.conv_dw\.", ".dwconv."),
-            (r"\.mlp\.fc([12])\.", r".pwconv\1."),
-            (r"^head\.norm\.", "norm."),
-        ),
-        _measure_convnext,
-        ((r"norm\d+\.(weight|bias)", _PLAIN_NORM),),
-    ),
-    "vit": Family(
-        "ViT",
-        r"blocks\.0\.attn\.qkv\.weight",
-        _CLASSIFIER,
-        (
-            (r"^patch_embed\.proj\.", "patch_embed.projection."),
-            (r"^blocks\.", "layers."),
-            (r"\.norm([12])\.", r".ln\1."),
-            (r"\.attn\.qkv\.", ".attn.attn.in_proj_"),
-            (r"\.attn\.proj\.", ".attn.attn.out_proj."),
-            (r"\.mlp\.fc1\.", ".ffn.layers.0.0."),
-            (r"\.mlp\.fc2\.", ".ffn.layers.1."),
-            (r"^norm\.", "ln1."),
-        ),
-        _measure_vit,
-        (),
-    ),
-}

@@ -355,11 +355,9 @@ def _of_method(
 def _alone(tensors: dict[str, Tensor], kind: str, where: str, entry: str, left: dict[str, str]) -> Released:
     """A backbone other than Swin."""
     network = read_network(tensors, kind, where)
-    remaining, skipped, (mean, std) = network.tensors, left | network.skipped, _NORMALISATION[kind]
-    size = network.image_size
-    return Released(
-        kind, entry, network.shape, remaining, {}, [], size, mean, std, network.loaded, skipped, network.initialised
-    )
+    skipped, mean, std, size = left | network.skipped, network.mean, network.std, network.image_size
+    report = (network.loaded, skipped, network.initialised)
+    return Released(kind, entry, network.shape, network.tensors, {}, [], size, mean, std, *report)
 
 
 def convert(
@@ -467,16 +465,17 @@ def detect_kind(tensors: dict[str, Tensor], where: str) -> str:
     if any(re.match(r"(backbone\.)?patch_embed\.projection\.", name) for name in names):
         fix = "model.backbone=dict(..., init_cfg=dict(type='Pretrained', checkpoint=FILE)) in a configuration loads it"
         raise CheckpointError(where, "holds a backbone under the names of mmdet and mmseg", "other names", fix)
-    vit = any(name.startswith("blocks.0.") for name in names)  # its patch embedding has Swin's name
+    family = family_of(tensors)
+    other = family is not None or any(name.startswith("blocks.") for name in names)  # some have Swin's patch embedding
     if any(name.startswith(f"{_X}patch_embed.") for name in names):
         shared_decoder = any(re.match(r"transformer\.decoder\.layers\.", name) for name in names)
         return "foundation_x_plus" if shared_decoder else "foundation_x"
     ark = any(name.startswith(("omni_heads.", "projector.")) for name in names)
-    if not vit and any(name.startswith("patch_embed.") for name in names):
+    if not other and any(name.startswith("patch_embed.") for name in names):
         return "ark" if ark else "swin"
-    if ark and family_of(tensors) == "convnext":
+    if ark and family == "convnext":
         return "ark"
-    if family := family_of(tensors):
+    if family:
         return family
     if any(_HUGGING_FACE.match(name) for name in names) and any(".relative_position_bias_table" in n for n in names):
         return "swin"

@@ -73,6 +73,9 @@ _ANY_HEAD = ((r"(?!backbone\.).*", _HEAD),)
 _UNUSED = "stored, but not used by the released forward"
 _MASK_TOKEN = (r"backbone\.mask_token", _UNUSED)
 
+_DINO = r"blocks\.(\d+\.)+ls2\.gamma|norms\.3\.weight"
+"""Names of DINOv2 and DINOv3, whose teachers are stored as those of Lamps and Adam-v2: no method here has them."""
+
 METHODS = {
     "adam": Method(
         "state_dict",
@@ -124,8 +127,15 @@ def recognise(content: Mapping[str, Any], kind: str, entry: str | None) -> str |
     """
     if kind != "auto":
         return kind if kind in METHODS else None
+    if any(re.search(_DINO, str(key)) for key in _weights(content, entry or "teacher")):
+        return None
     for name, method in METHODS.items():
-        weights = content if is_state_dict(content) else content.get(entry or method.branch, {})
-        if is_state_dict(weights) and any(re.match(method.sign, str(key)) for key in weights):
+        if any(re.match(method.sign, str(key)) for key in _weights(content, entry or method.branch)):
             return name
     return None
+
+
+def _weights(content: Mapping[str, Any], entry: str) -> Mapping[str, Any]:
+    """The state dict of an entry, or the whole file if it is one; empty if there is none."""
+    weights = content if is_state_dict(content) else content.get(entry, {})
+    return weights if is_state_dict(weights) else {}

@@ -21,8 +21,8 @@ from foundationx.core.errors import CheckpointError
 from foundationx.models.size_bound import check_tensors
 
 TEACHERS = ("teacher", "teacher_model")
-STUDENTS = ("state_dict", "model")
-"""Entries of the files of Ark and Foundation X; the teacher is the published model."""
+STUDENTS = ("state_dict", "model", "module")
+"""Entries of the files of Ark and Foundation X, and of EVA-02; the teacher is the published model."""
 
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes of DataParallel and of ``torch.compile``."""
