@@ -14,7 +14,7 @@ from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.engine.schedule.curves import Schedule, build_curve, warmup
 from foundationx.engine.schedule.plan import Phase, Plan
-from foundationx.models.parameter_groups import lr_groups
+from foundationx.models.parameter_groups import blocks_above, lr_groups
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
@@ -50,10 +50,13 @@ def _grouped(model: nn.Module, config: OptimizerConfig) -> dict[tuple[float, flo
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     known: set[str] = set()
     groups = lr_groups(model)
+    above = blocks_above(model) if config.layer_decay < 1 else {}
     for name, parameter in model.named_parameters():
         group, task = groups[name]
         known |= {group, f"{group}.{task}"}
         scale = config.lr_scale.get(f"{group}.{task}", config.lr_scale.get(group, 1.0))
+        if above.get(name):
+            scale *= config.layer_decay ** above[name]
         decays = config.decay_norms_and_biases or parameter.ndim > 1
         decay = config.weight_decay if decays else 0.0
         members.setdefault((config.lr * scale, decay), []).append((name, parameter))

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from foundationx.core import openmmlab
+from foundationx.core.config.model import LoraConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models import transformers_nets
+from foundationx.models.lora import adapt
 
 
 def build_net(config: dict[str, Any]) -> nn.Module:
@@ -66,10 +68,12 @@ class Backbone(nn.Module):
     Args:
         config: ``type`` (``mmdet.SwinTransformer``, ``transformers.Dinov2Model`` ...) and its arguments;
             ``out_indices``, if it has them, must ask for all stages.
+        lora: Low-rank adaptation; None for none.
 
     Attributes:
         channels: output channels of each stage, finest first.
         strides: input pixels a feature of each stage covers.
+        frozen: names of the parameters that are never trained: those that low-rank adaptation adds to.
 
     Raises:
         ConfigError: the type is unknown or its arguments are wrong.
@@ -77,12 +81,13 @@ class Backbone(nn.Module):
 
     PROBE_SIZE = 64
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: dict[str, Any], lora: LoraConfig | None = None):
         super().__init__()
         self.net = build_net(config)
         initialise = getattr(self.net, "init_weights", None)
         if initialise is not None:
             _initialise(initialise, config)
+        self.frozen = () if lora is None else tuple(f"net.{name}" for name in adapt(self.net, lora))
         self.channels, self.strides = self._probe(config)
 
     @property

@@ -46,7 +46,7 @@ class FoundationModel(nn.Module):
         self.config = config
         self.origin: dict[str, Any] | None = None  # what was loaded from an earlier run, for the record
         self.classes = {key: tuple(names) for key, names in heads.items()}
-        self.backbone = Backbone(config.backbone)
+        self.backbone = Backbone(config.backbone, config.lora)
         self.trunks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for key, names in self.classes.items():

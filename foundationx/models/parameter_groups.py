@@ -18,6 +18,7 @@ names is a *learning-rate group* here (:func:`lr_groups`): ``backbone``, ``decod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -115,6 +116,48 @@ def _group(parameter_name: str, prefix: str, prefixes: dict[str, str]) -> tuple[
     return group.split(".")[0], prefix.split(".")[1]
 
 
+_BLOCK = re.compile(r"\.(?:layers?|stages|blocks)\.?(\d+)(?:\.(?:blocks\.|layers\.)?(\d+))?\.")
+_BEFORE_STAGE = re.compile(r"\.downsample_layers\.(\d+)\.")
+_BELOW_BLOCKS = re.compile(r"embed|token|pre_layrnorm|^backbone\.net\.(conv1|bn1|stem)")
+
+
+def blocks_above(model: nn.Module) -> dict[str, int]:
+    """How many blocks of the backbone are above each of its parameters, by name.
+
+    0 for norms of the output and for a feature pyramid, 1 for the last block, and so on; patch embedding, tokens and
+    positions are below the first block. In networks with stages the blocks of all stages count.
+    """
+    positions = {name: _position(name) for name, _ in model.named_parameters() if name.startswith("backbone.")}
+    blocks = sorted({position for position in positions.values() if position is not None and position[1] >= 0})
+    with_blocks = [position for position in blocks if position[1] < _AFTER_BLOCKS] or blocks
+    count = len(with_blocks)
+    above = {}
+    for name, position in positions.items():
+        if position is None:
+            above[name] = count + 1 if _BELOW_BLOCKS.search(name) and ".pyramid." not in name else 0
+        else:  # what joins two stages goes with the stage's last block, or with the next one's first
+            below = sum(other < position for other in with_blocks)
+            inside = position in with_blocks or position[1] < 0
+            above[name] = count + 1 if position == _STEM else count - below + (0 if inside else 1)
+    return above
+
+
+_AFTER_BLOCKS = 1 << 20
+_STEM = (0, -1)
+
+
+def _position(name: str) -> tuple[int, int] | None:
+    """Stage and block of a parameter of the backbone: (stage, -1) before its first block, None outside of stages."""
+    if ".pyramid." in name:
+        return None
+    if match := _BEFORE_STAGE.search(name):
+        return int(match[1]), -1
+    match = _BLOCK.search(name)
+    if match is None:
+        return None
+    return int(match[1]), _AFTER_BLOCKS if match[2] is None else int(match[2])
+
+
 def _longest_prefix(name: str, prefixes: Collection[str]) -> str:
     fitting = [prefix for prefix in prefixes if name == prefix or name.startswith(prefix + ".")]
     if not fitting:
@@ -125,6 +168,8 @@ def _longest_prefix(name: str, prefixes: Collection[str]) -> str:
 @contextmanager
 def lock(model: nn.Module, trainable: Collection[str]) -> Iterator[None]:
     """Trains only the groups named; all others are frozen: no gradient, normalisation statistics and dropout still.
+
+    So are weights of the backbone that are adapted (``models/lora.py``).
 
     Nothing below the lowest trainable group builds a graph, since nothing there requires a gradient. Afterwards the
     whole model is released and in evaluation mode.
@@ -143,6 +188,9 @@ def lock(model: nn.Module, trainable: Collection[str]) -> Iterator[None]:
         open_ = prefixes[prefix] in trainable
         module.train(open_)
         module.requires_grad_(open_)
+    backbone = model.get_submodule("backbone")
+    for name in getattr(backbone, "frozen", ()):
+        backbone.get_parameter(name).requires_grad_(False)
     try:
         yield
     finally:

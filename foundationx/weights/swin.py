@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.lora import plain_state
 
 PATCH_SIZE = 4
 """Patch size of all published Swins; mmdet supports others, whose weights other libraries cannot use."""
@@ -172,7 +173,7 @@ def swin_weights(model: FoundationModel, name: str, image_size: int) -> tuple[di
         found = f"the backbone is {model.config.backbone['type']}"
         fix = "choose backbone, mmdet, mmseg, onnx or torch-export, which support every backbone"
         raise ConfigError(f"export to {name}", found, "a Swin; the format has no names for others", fix)
-    tensors = model.backbone.net.state_dict()
+    tensors = plain_state(model.backbone.net)
     eps = next(module.eps for module in model.backbone.net.modules() if isinstance(module, nn.LayerNorm))
     shape = replace(SwinShape.read(tensors, f"export to {name}"), shift=rule, eps=eps)
     last_map = image_size // (PATCH_SIZE * 2 ** (len(shape.depths) - 1))

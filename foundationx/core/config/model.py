@@ -74,6 +74,16 @@ class ProjectorConfig(Section):
     hidden: bool = Field(False, description="Linear-ReLU-Linear (the released Ark-6) instead of one Linear (Ark+)")
 
 
+class LoraConfig(Section):
+    """Low-rank adaptation of a backbone that is frozen otherwise (Hu et al. 2021)."""
+
+    rank: Whole = Field(8, ge=1, le=1024, description="rank of what is added to a weight")
+    alpha: Finite = Field(16.0, gt=0, le=1e6, description="what is added is multiplied by alpha / rank")
+    layers: Literal["attention", "all"] = Field(
+        "attention", description="adapted linear layers: those of attention, or all"
+    )
+
+
 class DetectionConfig(Section):
     """Sizes and losses of detection (DINO); the defaults are Foundation X's."""
 
@@ -156,6 +166,9 @@ class ModelConfig(Section):
 
     backbone: dict[str, Any] = Field(
         description="`type` is a backbone of mmdet's or mmseg's registry, the other keys are its arguments"
+    )
+    lora: LoraConfig | None = Field(
+        None, description="low-rank adaptation: the backbone's own weights stay frozen; null: all is trained"
     )
     init: Path | None = Field(None, description="safetensors file of an exported backbone to start from")
     init_heads: dict[str, str] = Field(default_factory=dict, description="head -> one of heads.safetensors beside init")

@@ -308,6 +308,12 @@ class OptimizerConfig(Section):
         description="factor on the learning rate by group (backbone, projector, neck, encoder, decoder, head) "
         "or group.task",
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor on the learning rate per block of the backbone, from the last one down; 1: one rate",
+    )
     decay_norms_and_biases: bool = Field(False, description="weight decay on normalisation layers and biases too")
     sharded: bool = Field(False, description="each process keeps its share of the optimizer's state (ZeRO, stage 1)")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of all steps for linear warm-up")

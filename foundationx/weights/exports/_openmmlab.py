@@ -11,6 +11,7 @@ from foundationx.core.atomic_write import write_atomically
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.lora import plain_state
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.swin import shift_rule
 
@@ -34,7 +35,7 @@ def write_openmmlab(model: FoundationModel, config: RunConfig, which: str, path:
     if not own and rule is None:
         found = f"the backbone is {config.model.backbone['type']}"
         raise ConfigError(f"export to {library}", found, f"a Swin or a backbone of {library}", "use its own library")
-    tensors = {f"backbone.{name}": value.cpu() for name, value in model.backbone.net.state_dict().items()}
+    tensors = {f"backbone.{name}": value.cpu() for name, value in plain_state(model.backbone.net).items()}
     content = io.BytesIO()
     torch.save({"meta": describe(model, config, which), "state_dict": tensors}, content)
     write_atomically(path, content.getvalue())

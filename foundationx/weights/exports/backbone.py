@@ -12,6 +12,7 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError
 from foundationx.core.strict_json import to_exact_json
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.lora import plain_names, plain_state
 from foundationx.weights.exports.formats import Format
 from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import NETWORKS, shift_rule
@@ -49,7 +50,7 @@ def export_backbone(model: FoundationModel, config: RunConfig, which: str, path:
         which: ``student`` or ``teacher``, recorded in the metadata.
         path: Output file.
     """
-    tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in plain_state(model.backbone.net).items()}
     write_safetensors(tensors, path, metadata=describe(model, config, which))
     return path
 
@@ -74,7 +75,8 @@ def load_backbone(net: nn.Module, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         fix = "check the path, or export or import it again"
         raise CheckpointError(str(path), f"cannot be read ({error})", "a safetensors file", fix) from error
-    own = net.state_dict()
+    names, state = plain_names(net), net.state_dict()
+    own = {name: state[stored] for name, stored in names.items()}
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape]
     if missing or extra or wrong:
@@ -85,7 +87,7 @@ def load_backbone(net: nn.Module, path: Path) -> None:
         fix = NETWORKS.get(stored_rule, "mmdet.NAME")
         found = f"trained with windows shifted {stored_rule!r}, the network shifts {rule!r}"
         raise CheckpointError(str(path), found, "one rule (foundationx/models/swin.py)", f"model.backbone.type={fix!r}")
-    net.load_state_dict(tensors)
+    net.load_state_dict(state | {names[name]: value for name, value in tensors.items()})
 
 
 FORMAT = Format(write_backbone, ".safetensors", "model.init of another run")
