@@ -102,6 +102,7 @@ RULES: dict[str, Rule] = {
     "optimizer.betas": _STEP,
     "optimizer.momentum": _STEP,
     "optimizer.lr_scale": _RATE,
+    "optimizer.layer_decay": _RATE,
     "optimizer.decay_norms_and_biases": _STEP,
     "optimizer.sharded": _READING,
     "optimizer.warmup": _RATE,

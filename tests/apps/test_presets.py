@@ -4,17 +4,19 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Task, TaskKey, all_tasks
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.optim import learning_rate
 from foundationx.engine.schedule.plan import build_plan
+from foundationx.models.backbone import build_net
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_sizes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PRESETS = sorted([*(CONFIGS / "ark").glob("*.py"), *(CONFIGS / "foundation_x").glob("*.py")])
+PRESETS = sorted(path for name in ("ark", "backbones", "foundation_x") for path in (CONFIGS / name).glob("*.py"))
 
 # docs/methods/foundation_x.md, "2.1 Order of visits", the twenty visits of a cycle.
 TWENTY = """
@@ -132,6 +134,18 @@ def test_backbones_have_the_published_size(name, backbone):
     assert sizes["projector"] == width * 1376 + 1376 + hidden
     assert sum(size for group, size in sizes.items() if group.startswith("head.")) == 52 * (1376 + 1)
     assert model.head(TaskKey("rsna_pneumonia", Task.CLASSIFICATION)).exclusive is (name == "ark/ark_plus")
+
+
+def test_the_preset_of_dinov3_has_convnext_b_at_512_and_rates_that_fall_by_block():
+    """ConvNeXt-B has 87,566,464 parameters without its classifier (Liu et al. 2022: 88.59 M with it); here
+    the norms of three more stages."""
+    config = preset("backbones/dinov3_convnext_b_512")
+    with torch.device("meta"):
+        net = build_net(config.model.backbone)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    assert count == 87_566_464 + 2 * (128 + 256 + 512)
+    assert (config.image_size, config.optimizer.layer_decay) == (512, 0.8)
+    assert len(heads_of(config)) == 20
 
 
 def test_a_subset_of_the_tasks_keeps_the_fixed_order():

@@ -12,15 +12,18 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.phantoms.copy import write_copies
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FOUND = sorted([*(CONFIGS / "ark").glob("*.py"), *(CONFIGS / "foundation_x").glob("*.py")])
+FOUND = sorted(path for name in ("ark", "backbones", "foundation_x") for path in (CONFIGS / name).glob("*.py"))
 # Those with visits of another kind or a run before them (federated, concurrent, continual): test_presets_variants.py.
 PRESETS = [p for p in FOUND if load_config(p).schedule.type == "cyclic" and load_config(p).model.init_run is None]
-SIZES = [
-    "image_size=64",
+SWIN = [
     "model.backbone.embed_dims=8",
     "model.backbone.depths=(1,1,1,1)",
     "model.backbone.num_heads=(1,1,2,2)",
     "model.backbone.window_size=4",
+]
+CONVNEXT = ["model.backbone.depths=(1,1,1,1)", "model.backbone.dims=(8,8,16,16)"]
+TRUNKS_AND_RUN = [
+    "image_size=64",
     "model.detection.embed_dims=16",
     "model.detection.num_heads=2",
     "model.detection.ffn_dims=16",
@@ -37,6 +40,7 @@ SIZES = [
     "runtime.eval_batch_size=4",
     "runtime.workers=0",
 ]
+SIZES = [*SWIN, *TRUNKS_AND_RUN]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,9 @@ def copies(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_trains_on_copies(path, copies, tmp_path):
-    sizes = [*SIZES, "model.projector.features=16"] if load_config(path).model.projector is not None else SIZES
+    model = load_config(path).model
+    sizes = [*(CONVNEXT if model.backbone["type"] == "mmdet.ConvNeXt" else SWIN), *TRUNKS_AND_RUN]
+    sizes += ["model.projector.features=16"] if model.projector is not None else []
     arguments = ["train", str(path), "--data-root", str(copies), "--work-dir", str(tmp_path), "--cfg-options", *sizes]
     assert main(arguments) == 0
     expected = [f"{dataset.card}/{task.value}" for dataset in load_config(path).datasets for task in dataset.tasks]
