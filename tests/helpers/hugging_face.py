@@ -9,6 +9,12 @@ import torch
 
 _VIT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 64, "patch_size": 16}
 _TEXT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32, "vocab_size": 50}
+_DECODER = {
+    "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 1,
+    "decoder_intermediate_size": 32,
+}
 _STAGES = {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 48, 64]}
 
 
@@ -31,6 +37,15 @@ NETWORKS = {
     "ViT": Network("ViTModel", "ViTConfig", "vit", _VIT | {"intermediate_size": 96}, call=_RESIZED),
     "ViT with a classifier": Network(
         "ViTForImageClassification", "ViTConfig", "vit", _VIT | {"intermediate_size": 96}, vision="vit", call=_RESIZED
+    ),
+    # without masks; patches come in a random order, which the mean does not see
+    "MAE": Network(
+        "ViTMAEForPreTraining",
+        "ViTMAEConfig",
+        "vit",
+        _VIT | {"intermediate_size": 96, "mask_ratio": 0.0} | _DECODER,
+        vision="vit",
+        call=_RESIZED,
     ),
     "DINOv2": Network(
         "Dinov2Model", "Dinov2Config", "dinov2", _VIT | {"patch_size": 14, "image_size": 56}, sizes=(56, 84)
