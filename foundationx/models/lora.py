@@ -80,10 +80,14 @@ def adapt(net: nn.Module, config: LoraConfig) -> tuple[str, ...]:
     return tuple(name for name in names if not _ADDED.search(name) and not name.startswith("pyramid."))
 
 
+def plain_name(name: str) -> str | None:
+    """Name of a tensor in the network without adaptation; None for what adaptation adds."""
+    return None if _ADDED.search(name) else _ORIGINAL.sub(lambda match: f".{match[1]}", name)
+
+
 def plain_names(net: nn.Module) -> dict[str, str]:
     """Name of each tensor of the network without adaptation -> its name in ``net.state_dict()``."""
-    own = [name for name in net.state_dict() if not _ADDED.search(name)]
-    return {_ORIGINAL.sub(lambda match: f".{match[1]}", name): name for name in own}
+    return {plain: name for name in net.state_dict() if (plain := plain_name(name)) is not None}
 
 
 def plain_state(net: nn.Module) -> dict[str, Tensor]:

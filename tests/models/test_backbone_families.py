@@ -18,6 +18,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.lora import plain_state
 from foundationx.models.parameter_groups import blocks_above, group_members, lock
 from foundationx.weights.exports.backbone import load_backbone
+from foundationx.weights.imports.continual import _shared
 from tests.helpers import tiny_network
 from tests.helpers.tiny_backbones import BACKBONES
 from tests.models.test_parameter_groups import make_batch, plan_for
@@ -137,6 +138,15 @@ def test_adaptation_begins_at_the_pretrained_network_and_is_merged_at_export(nam
         outputs = [network(images)[-1] for network in (plain, model.backbone, again)]
     assert (outputs[0] - outputs[1]).abs().max() > 1e-2
     torch.testing.assert_close(outputs[1], outputs[2], atol=1e-5, rtol=1e-5)
+
+
+def test_adaptation_starts_from_an_earlier_run_by_name(tmp_path):
+    torch.manual_seed(0)
+    earlier, adapted = (FoundationModel(config_of("ViT", **given), HEADS) for given in ({}, {"lora": {"rank": 2}}))
+    shared = _shared(adapted, earlier.state_dict(), tmp_path / "run")
+    adapted.load_state_dict(adapted.state_dict() | shared)
+    merged = plain_state(adapted.backbone.net)
+    assert all(torch.equal(value, merged[name]) for name, value in earlier.backbone.net.state_dict().items())
 
 
 def test_a_network_without_attention_is_adapted_as_a_whole_or_not_at_all():

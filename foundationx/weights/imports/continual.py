@@ -17,6 +17,7 @@ from foundationx.core.errors import CheckpointError, ConfigError
 from foundationx.core.types import TaskKey
 from foundationx.engine.checkpoint import read_checkpoint
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.models.lora import plain_name
 from foundationx.models.parameter_groups import head_owner, head_slug
 from foundationx.tasks.base import open_head
 
@@ -83,7 +84,10 @@ def _shared(model: FoundationModel, stored: Mapping[str, Tensor], path: Path) ->
     for name, own in model.state_dict().items():
         if name.startswith(HEADS) or _part(name) not in stored_parts:
             continue
-        value = stored.get(name)
+        plain = plain_name(name)
+        if plain is None and name not in stored:
+            continue  # what low-rank adaptation adds is new
+        value = stored.get(name, stored.get(plain or name))
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else tuple(value.shape)
             fix = "use the model section of the earlier run"
