@@ -3,7 +3,8 @@
 
 For every family it imports a small published file with drawn weights and compares features with the reference library:
 timm's (stored by ``tools/backbone_references.py``) for files under the authors' names, transformers' own for its
-folders. It tries every export format on the smallest network of the family.
+folders. It tries the export formats on the smallest network of the family; those that trace a graph, which take
+minutes, with ``--graphs`` alone.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ ROWS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("OpenCLIP", "OpenCLIP, OpenAI; transformers", ("OpenCLIP",), ("CLIP",)),
 )  # fmt: skip
 """Family, whose names are read, files compared with timm, folders compared with transformers."""
+
+GRAPHS = ("onnx", "torch-export")
+"""Formats that trace the network."""
 
 HEADS = {TaskKey("a", Task.CLASSIFICATION): ("x",)}
 
@@ -102,6 +106,8 @@ def exports(name: str, folder: Path) -> str:
     model = FoundationModel(config.model, HEADS).eval()
     written = []
     for kind, format_ in sorted(FORMATS.all().items()):
+        if kind in GRAPHS and "--graphs" not in sys.argv:
+            continue
         try:
             format_.write(model, config, "teacher", folder / f"{name} {kind}{format_.suffix}")
             written.append(kind)

@@ -222,6 +222,8 @@ def drawn(shapes):
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         value = torch.randn(shape, generator=generator)
         tensors[name] = value * 0.2 + (1.0 if _is_scale(name, shape) else 0.0)
+        if len(shape) == 4 and shape[-1] == 3:  # values of a ResNet grow by every layer otherwise
+            tensors[name] = value * (2 / (9 * shape[1])) ** 0.5
         if name.endswith("running_var"):
             tensors[name] = value.abs() + 0.5
     return tensors | _computed(tensors)

@@ -2,7 +2,7 @@
 
 _VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64}
 _MLP = _VIT | {"intermediate_size": 24}
-_SWIN = {"embed_dims": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4, "drop_path_rate": 0.0}
+_SWIN = {"embed_dims": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 2, "drop_path_rate": 0.0}
 
 BACKBONES = {
     "Swin": {"type": "mmdet.PublishedSwin", "out_indices": [0, 1, 2, 3]} | _SWIN,

@@ -9,12 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of most published networks."""
+
+Value = TypeVar("Value")
 
 Rules = tuple[tuple[str, str], ...]
 """Pairs of a pattern and its replacement or reason."""
@@ -88,8 +90,8 @@ def _shown(sign: str, names: frozenset[str]) -> bool:
     return wanted == any(re.match(pattern, name) for name in names)
 
 
-def inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, without it."""
+def inside(tensors: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The entries whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

@@ -123,7 +123,7 @@ def read_network(tensors: Mapping[str, Tensor], kind: str, where: str) -> Networ
     plain, stated = inside(tensors, prefix), _beside(where, "config.json")
     skipped = _skipped(tensors, family, prefix, where)
     try:
-        ours, loaded = _under_our_names(plain, family, {name.removeprefix(prefix) for name in skipped})
+        ours, loaded = _under_our_names(plain, family, inside(skipped, prefix))
         config = family.measure(ours, plain | inside(tensors, ""), stated.get("vision_config", stated))
     except KeyError as error:
         expected = f"the complete weights of a {family.title}"
