@@ -41,6 +41,7 @@ TAKEN = {
     "optimizer.weight_decay": 0.0,
     "optimizer.betas": (0.5, 0.9),
     "optimizer.lr_scale": {"backbone": 0.1},
+    "optimizer.layer_decay": 0.5,
     "optimizer.decay_norms_and_biases": True,
     "optimizer.warmup": 0.9,
     "optimizer.curve": {"type": "linear", "start": 0.5, "end": 0.5},
