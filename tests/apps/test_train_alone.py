@@ -92,7 +92,7 @@ def test_one_command_trains_all_and_goes_on_where_it_was_stopped(tmp_path, capsy
         assert sum(head_steps(folder).values()) == head_steps(joint)[key]
         rows = [row for row in compare([folder, joint], repeats=0).rows if row.head == key]
         assert rows and all(cell is not None for row in rows for cell in row.cells), "the same images are compared"
-        assert f"foundationx compare {folder} {joint}" in printed
+    assert f"foundationx ledger {joint} --alone {joint}_alone" in printed
     assert {(row.head, row.model) for row in beside_alone(joint)} == {
         (key, model) for key in folders for model in ("student", "teacher")
     }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from foundationx.evaluation.ledger.judge import Ledger
 
 HELP = "name the heads and sites that joint training helped or harmed, against runs that trained each head alone"
-EXAMPLE = "foundationx ledger work_dirs/joint --alone work_dirs/joint/alone --data-root data"
+EXAMPLE = "foundationx ledger work_dirs/joint --alone work_dirs/joint_alone --data-root data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -134,6 +134,5 @@ def _print_alone(work_dir: Path) -> None:
         values = [marked(row.trivial, [])] + [marked(value, [row.trivial]) for value in (row.alone, row.joint)]
         table.add_row(str(row.head), row.metric, row.split, row.model, *values)
     wide_console().print(table)
-    folders = dict.fromkeys(shlex.quote(str(row.folder)) for row in rows)
-    for folder in folders:
-        print(f"with intervals: foundationx compare {folder} {shlex.quote(str(work_dir))}")
+    words = ["foundationx", "ledger", work_dir, "--alone", *dict.fromkeys(row.folder.parent for row in rows)]
+    print(f"with intervals and a verdict: {shlex.join(map(str, words))}")
