@@ -15,6 +15,7 @@ from foundationx.core.workdir import WorkDir
 from foundationx.datasets.attributes import group_of, read_attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.location import dataset_folder
+from foundationx.datasets.shared_head import shared_name
 from foundationx.evaluation.compare.compare import check_same_test
 from foundationx.evaluation.ledger.judge import HeadRuns
 from foundationx.evaluation.predictions import Predictions, find_predictions
@@ -87,6 +88,8 @@ Runs = list[tuple[Path, Predictions]]
 
 def _with_common_classes(joint: Runs, alone: Runs) -> tuple[Runs, Runs]:
     """The classes that all runs have, if nothing is known of the others: a shared head has those of all datasets."""
+    if not any(set(run.classes) & set(joint[0][1].classes) for _, run in alone):
+        alone = [(folder, _by_concepts(run)) for folder, run in alone]
     runs = [*joint, *alone]
     common = [name for name in joint[0][1].classes if all(name in run.classes for _, run in runs)]
 
@@ -104,6 +107,18 @@ def _with_common_classes(joint: Runs, alone: Runs) -> tuple[Runs, Runs]:
         )
 
     return [(folder, reduced(run)) for folder, run in joint], [(folder, reduced(run)) for folder, run in alone]
+
+
+def _by_concepts(run: Predictions) -> Predictions:
+    """The run with the names that its classes have in a shared head; as it is if the card does not name them."""
+    catalog = Catalog()
+    task = catalog.card(run.key.dataset).tasks.get(run.key.task) if run.key.dataset in catalog.names() else None
+    specs = {spec.name: spec for spec in task.classes} if task is not None else {}
+    names = tuple(shared_name(run.key.dataset, specs[name]) for name in run.classes if name in specs)
+    if len(set(names)) < len(run.classes):
+        return run
+    new = dict(zip(run.classes, names, strict=True))
+    return replace(run, classes=names, thresholds={new[name]: value for name, value in run.thresholds.items()})
 
 
 def _read(folder: Path, split: Split, model: str) -> dict[TaskKey, Predictions]:

@@ -198,3 +198,14 @@ def test_a_shared_head_is_compared_by_the_classes_of_the_dataset(tmp_path):
     known.write(tmp_path / "joint")
     with pytest.raises(DataError, match="different classes"):
         read_heads([tmp_path / "joint"], [tmp_path / "alone"], Split.TEST, "teacher")
+
+
+def test_a_shared_head_is_compared_with_a_run_whose_classes_have_their_own_names(tmp_path):
+    alone = replace(head(2.0, "phantom_labels", 1), classes=("Nodule",))
+    labels = np.concatenate([np.full((NUMBER, 1), np.nan), alone.labels], axis=1)
+    recorded = {"probabilities": np.repeat(head(2.0).array("probabilities"), 2, axis=1)}
+    joint = replace(alone, classes=("of others", "nodule"), labels=labels, recorded=recorded)
+    joint.write(tmp_path / "joint")
+    alone.write(tmp_path / "alone")
+    heads, missing, _ = read_heads([tmp_path / "joint"], [tmp_path / "alone"], Split.TEST, "teacher")
+    assert not missing and heads[0].joint[0].classes == heads[0].alone[0].classes == ("nodule",)
