@@ -14,6 +14,7 @@ import argparse
 import csv
 import importlib.util
 import multiprocessing
+import os
 import platform
 import resource
 import statistics
@@ -105,6 +106,26 @@ def pandas_needed(folder: Path) -> int:
     return _known(frame)
 
 
+def pandas_checked(folder: Path) -> int:
+    """A frame of the columns that are needed, and what ours checks: values, files, patients, repeated images."""
+    import pandas
+
+    frame = pandas.read_csv(folder / "labels.csv", usecols=["Path", *CLASSES])
+    labels = frame[list(CLASSES)].to_numpy(dtype=np.float32)
+    if not (np.isnan(labels) | (labels == -1) | ((labels >= 0) & (labels <= 1))).all():
+        raise SystemExit("a label of another value")
+    parts = frame["Path"].str.rpartition("/")
+    for parent, names in parts[2].groupby(parts[0]):
+        with os.scandir(folder / parent) as entries:
+            files = {entry.name for entry in entries if entry.is_file()}
+        if not names.isin(files).all():
+            raise SystemExit("a missing image")
+    frame["patient"] = frame["Path"].str.extract("([0-9]{6})", expand=False)
+    if frame["patient"].isna().any() or frame["Path"].duplicated().any():
+        raise SystemExit("a repeated image, or one without patient")
+    return _known(frame)
+
+
 def _known(frame) -> int:
     labels = frame[list(CLASSES)].to_numpy(dtype=np.float32)
     return int((~np.isnan(labels) & (labels != -1)).sum())
@@ -159,6 +180,7 @@ def main() -> None:
     works: dict[str, Callable[[Path], int]] = {"foundationx, checked annotations": ours}
     if importlib.util.find_spec("pandas"):
         works |= {"pandas.read_csv": pandas_all, "pandas.read_csv, needed columns": pandas_needed}
+        works |= {"pandas, the same checks": pandas_checked}
     else:
         print("pandas is not installed: only our own figures\n")
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,9 +1,9 @@
 """Large published tables: our readers and checks beside pandas on the same file, in seconds and peak memory.
 
 Written in the published forms: CheXmask's run-length masks, PadChest's findings with line breaks, SIIM-ACR's folder per
-image, and CheXpert's labels for the start of a run over a million images. Each way runs in a process of its own; peaks
-include the interpreter and all imports. Ours gives checked annotations (masks parsed, files on disk, patients);
-pandas.read_csv gives a frame of text.
+image, and CheXpert's labels for the start of a run over a million images. Each way runs in a process of its own, which
+imports what it needs; peaks include the interpreter and these imports. Ours gives checked annotations (masks parsed,
+files on disk, patients); pandas.read_csv gives a frame of text.
 
     python benchmarks/bench_published_tables.py [--share 1.0] [--folder FOLDER] [--only chexmask padchest siim start]
 """
@@ -22,17 +22,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 from bench_label_rows import CLASSES, _peak, flat_images, write_dataset
-from measuring import table
-from PIL import Image
 
-from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Split, Task
-from foundationx.curation.check.run import check_card
-from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.annotations import read_annotations
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.engine.schedule.plan import build_plan
 
 CHEXMASK_ROWS, PADCHEST_ROWS, SIIM_IMAGES, START_IMAGES = 112_120, 160_861, 12_047, 1_000_000
 DIFFERENT = 200
@@ -107,6 +101,8 @@ def write_padchest(folder: Path, share: float) -> None:
 
 def write_siim(folder: Path, share: float) -> None:
     """A folder for each study and series, with one image of 256 x 256 pixels."""
+    from PIL import Image
+
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 255, (256, 256), dtype=np.uint8))
     rows = []
@@ -186,12 +182,16 @@ def read_padchest(folder: Path) -> int:
 
 def check_padchest(folder: Path) -> int:
     """``data check --fast``; the images are empty files, so every one is a fault."""
+    from foundationx.curation.check.run import check_card
+
     described = Catalog().card("padchest").model_copy(update={"root": folder.name})
     return check_card(described, folder.parent, fast=True).images
 
 
 def check_siim(folder: Path) -> int:
     """``data check --fast``."""
+    from foundationx.curation.check.run import check_card
+
     form = {"relative": True, "first": 0, "order": "columns", "height": 256, "width": 256}
     task = runs_task("ImageId", {"Pneumothorax": "EncodedPixels"}, **form) | {"file": "train-rle.csv"}
     return check_card(
@@ -201,6 +201,10 @@ def check_siim(folder: Path) -> int:
 
 def start_run(folder: Path) -> int:
     """All that ``train`` and ``plan`` do before the model is built: annotations, splits, plan, samples."""
+    from foundationx.core.config.run import RunConfig
+    from foundationx.data.datamodule import open_datasets
+    from foundationx.engine.schedule.plan import build_plan
+
     datasets, schedule = [{"card": "bench"}], {"cycles": 1}
     config = RunConfig(name="start", model={"backbone": {"type": "none"}}, datasets=datasets, schedule=schedule)
     data_module = open_datasets(config, folder.parent, Catalog([folder / "cards"]))
@@ -245,6 +249,8 @@ TABLES: dict[str, tuple[Callable[[Path, float], None], dict[str, Work]]] = {
 
 
 def main() -> None:
+    from measuring import table
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="share of the published rows")
     parser.add_argument("--folder", type=Path, help="where to write; what is there is used again")

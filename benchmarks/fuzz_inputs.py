@@ -7,13 +7,19 @@ that was neither read, refused nor quarantined, with the arguments that repeat i
 ``tests/benchmarks/test_fuzz_inputs.py``.
 
     python benchmarks/fuzz_inputs.py [--count 10000] [--seed 0] [--jobs 1] [--shared ../shared/data]
-        [--only KIND [--number N]]
+        [--only KIND [--number N]] [--results FILE]
+    python benchmarks/fuzz_inputs.py --table FILE
+
+``--results`` appends every verdict to a CSV file, from which ``--table`` makes the table of many runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
 import os
+import random
 import sys
 import tempfile
 import time
@@ -39,6 +45,9 @@ SECONDS, WAIT = 10.0, 60.0
 
 PEAK = 2 * 2**30
 """Bytes that one input may take at its peak."""
+
+MEMORY_FOLDER = Path("/dev/shm")
+"""Sandboxes lie in memory if there is such a folder: an input writes up to fifty small files."""
 
 Result = tuple[str, int, Verdict]
 
@@ -122,7 +131,8 @@ def run(inputs: Sequence[tuple[str, int]], shared: Path | None, seed: int, jobs:
     if {kind for kind, _ in inputs} & BOMBS:
         for byte in (b"\0", b"\n"):
             bomb(byte)  # made once, for all processes
-    with tempfile.TemporaryDirectory(prefix="fuzz") as base:
+    in_memory = str(MEMORY_FOLDER) if os.access(MEMORY_FOLDER, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fuzz", dir=in_memory) as base:
         readers = [Reader(Path(base) / str(job), shared, seed) for job in range(jobs)]
         try:
             with ThreadPoolExecutor(jobs) as pool:
@@ -156,8 +166,16 @@ def table(results: Iterable[Result]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """The command."""
+def read_results(path: Path) -> Iterator[Result]:
+    """The results that ``--results`` stored; of an input that was repeated, the last one."""
+    with path.open(newline="") as file:
+        rows = {(seed, kind, number): (outcome, why) for seed, kind, number, outcome, why in csv.reader(file)}
+    for (_, kind, number), (outcome, why) in rows.items():
+        yield kind, int(number), Verdict(outcome, why)
+
+
+def parse() -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -165,21 +183,37 @@ def main() -> int:
     parser.add_argument("--shared")
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--number", type=int, help="one input of --only")
-    arguments = parser.parse_args()
+    parser.add_argument("--results", type=Path, help="CSV file that every verdict is appended to")
+    parser.add_argument("--table", type=Path, help="prints the table of such a file, and reads no input")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """The command."""
+    arguments = parse()
+    if arguments.table:
+        print(table(sorted(read_results(arguments.table), key=lambda result: list(KINDS).index(result[0]))))
+        return 0
     shared = shared_folder(arguments.shared)
     inputs = spread(arguments.count, shared)
+    random.Random(0).shuffle(inputs)  # a run that is ended early has tried some of every kind
     if arguments.only:
         numbers = range(arguments.count) if arguments.number is None else [arguments.number]
         inputs = [(arguments.only, number) for number in numbers]
     started, results = time.monotonic(), []
-    for result in run(inputs, shared, arguments.seed, arguments.jobs):
-        results.append(result)
-        kind, number, verdict = result
-        if verdict.outcome not in GOOD or arguments.number is not None:
-            print(
-                f"{verdict.outcome}: --seed {arguments.seed} --only '{kind}' --number {number}: {verdict.why}",
-                flush=True,
-            )
+    with contextlib.ExitStack() as stack:
+        rows = None
+        if arguments.results:
+            rows = csv.writer(stack.enter_context(arguments.results.open("a", newline="", buffering=1)))
+        for result in run(inputs, shared, arguments.seed, arguments.jobs):
+            results.append(result)
+            kind, number, verdict = result
+            if rows is not None:
+                rows.writerow([arguments.seed, kind, number, verdict.outcome, verdict.why])
+            if verdict.outcome not in GOOD or arguments.number is not None:
+                command = f"--seed {arguments.seed} --only '{kind}' --number {number}"
+                print(f"{verdict.outcome}: {command}: {verdict.why}", flush=True)
+    results.sort(key=lambda result: list(KINDS).index(result[0]))
     print(f"\n{table(results)}\n\n{len(results):,} inputs in {(time.monotonic() - started) / 60:.0f} minutes")
     return 0 if all(verdict.outcome in GOOD for _, _, verdict in results) else 1
 

@@ -67,7 +67,11 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
             *("evaluation/metrics/confusion", "evaluation/metrics/dice", "evaluation/metrics/froc"),
             *("evaluation/metrics/surface", "evaluation/matching", "evaluation/ranking", "evaluation/thresholds"),
         ],
-        ["tests/evaluation/metrics", "tests/evaluation/test_thresholds.py"],
+        [
+            "tests/evaluation/metrics",
+            "tests/evaluation/test_thresholds.py",
+            "tests/tasks/detection/test_ignored_regions.py",
+        ],
     ),
     "readers": (
         [

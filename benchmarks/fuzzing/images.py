@@ -139,7 +139,7 @@ def claims(random: Random) -> tuple[str, bytes]:
         "unpacks.png": lambda: png(30, 30, 8, 0, bomb()["zlib"]),
         "text.png": lambda: png(30, 30, 8, 0, small, text),
         "colours.png": lambda: png(30, 30, 8, 0, small, chunk(b"iCCP", b"a\0\0" + bomb()["zlib"])),
-        "whole.png": lambda: png(12_000, 12_000, 8, 0, zlib.compress(bytes(12_001 * 12_000))),
+        "whole.png": _whole,
         "claims.bmp": lambda: _claiming(made()["grey.bmp"], 18, side, other),
         "claims.gif": lambda: made()["grey.gif"][:6] + struct.pack("<HH", 65_535, 65_535) + made()["grey.gif"][10:],
         "claims.dcm": lambda: dicom(values, Rows=min(side, 65_535), Columns=min(other, 65_535)),
@@ -154,6 +154,12 @@ def claims(random: Random) -> tuple[str, bytes]:
     }
     name = random.choice(sorted(choices))
     return name, choices[name]()
+
+
+@functools.cache
+def _whole() -> bytes:
+    """A PNG that holds the 144 million pixels that it claims."""
+    return png(12_000, 12_000, 8, 0, zlib.compress(bytes(12_001 * 12_000)))
 
 
 def _claiming(content: bytes, place: int, width: int, height: int) -> bytes:

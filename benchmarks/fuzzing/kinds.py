@@ -69,8 +69,8 @@ class Sandbox:
         self.generated = [item for item in everything if "generated" in item.data_root.parts]
         self.published = [item for item in everything if item not in self.generated]
         self.catalog = all_cards()
-        self.cards = [path.read_text() for path in sorted(default_folders()[0].glob("*.yaml"))]
-        self.recipes = [path.read_text() for path in sorted((PROJECT / "configs/recipes").glob("*.yaml"))]
+        self.cards = _parsed(default_folders()[0])
+        self.recipes = _parsed(PROJECT / "configs/recipes")
         self.configs = sorted((PROJECT / "configs").glob("[a-z]*/*.py"))
         self.config = load_config(PROJECT / "configs/quickstart/phantom.py").model_dump(mode="json")
         self.catalog.vocabulary.names()
@@ -102,6 +102,12 @@ class Sandbox:
         path = self.texts / name
         path.write_bytes(content)
         return judged(lambda: attempt(lambda: call(path), [name]), self.watch, [allowed or self.texts])
+
+
+def _parsed(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Text and values of every YAML file in a folder."""
+    texts = [path.read_text() for path in sorted(folder.glob("*.yaml"))]
+    return [(text, yaml.safe_load(text)) for text in texts]
 
 
 def _tables_of(choose: Callable[[Sandbox], list[Download]], make: Callable) -> Callable[[Sandbox, Random], Verdict]:
@@ -141,17 +147,13 @@ def _image(make: Callable[[Sandbox, Random], tuple[str, bytes]]) -> Callable[[Sa
 
 
 def _card_text(sandbox: Sandbox, random: Random) -> Verdict:
-    text = random.choice(sandbox.cards)
-    return sandbox.text(_card_name(text), bad_text(text, random), load_card)
+    text, values = random.choice(sandbox.cards)
+    return sandbox.text(values["name"] + ".yaml", bad_text(text, random), load_card)
 
 
 def _card_values(sandbox: Sandbox, random: Random) -> Verdict:
-    text = random.choice(sandbox.cards)
-    return sandbox.text(_card_name(text), bad_values(yaml.safe_load(text), random), load_card)
-
-
-def _card_name(text: str) -> str:
-    return yaml.safe_load(text)["name"] + ".yaml"
+    _, values = random.choice(sandbox.cards)
+    return sandbox.text(values["name"] + ".yaml", bad_values(values, random), load_card)
 
 
 def _card_with_data(sandbox: Sandbox, random: Random) -> Verdict:
@@ -174,8 +176,8 @@ def _card_with_data(sandbox: Sandbox, random: Random) -> Verdict:
 
 
 def _recipe(sandbox: Sandbox, random: Random) -> Verdict:
-    text = random.choice(sandbox.recipes)
-    content = bad_text(text, random) if random.random() < 0.5 else bad_values(yaml.safe_load(text), random)
+    text, values = random.choice(sandbox.recipes)
+    content = bad_text(text, random) if random.random() < 0.5 else bad_values(values, random)
     return sandbox.text("recipe.yaml", content, lambda path: load_recipe(path, sandbox.catalog.vocabulary))
 
 

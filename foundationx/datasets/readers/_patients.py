@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +96,8 @@ class Patients:
         else:
             search = self._pattern.search if self._pattern is not None else re.compile("()").search
             values = [match[1] or "" if match else "" for match in map(search, images)]
-        named = {value: self._named(self._first_of.get(value, value), None) if value else None for value in set(values)}
-        return [named[value] for value in values]
+        named = _Named(lambda value: self._named(self._first_of.get(value, value), None) if value else None)
+        return list(map(named.__getitem__, values))
 
     def _known(self, image: str, cell: str | None) -> str | None:
         """The patient of an image, None if it cannot be determined."""
@@ -115,6 +115,18 @@ class Patients:
             if match := expression.fullmatch(value):
                 return f"{other}:{match.group(1)}"
         return f"{self._namespace}:{value}"
+
+
+class _Named(dict[str, str | None]):
+    """The patient of each value, made when it is first asked for."""
+
+    def __init__(self, name: Callable[[str], str | None]):
+        super().__init__()
+        self._name = name
+
+    def __missing__(self, value: str) -> str | None:
+        self[value] = result = self._name(value)
+        return result
 
 
 def _listing(table: PatientTable, image: str) -> str:
