@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from foundationx.apps.run.train import build_trainer, load_initial_weights, plan_loader, resume_newest
+from foundationx.apps.run.data_notes import data_notes, with_applied_audit
+from foundationx.apps.run.train import build_trainer, load_initial_weights, plan_loader, resume_newest, write_splits
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, ConfigError
@@ -35,6 +36,8 @@ from foundationx.core.openmmlab import LOOPS, MMENGINE_MODELS, OPTIM_WRAPPER_CON
 from foundationx.core.types import Split
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.data.patient_splits import SplitRecord, read_record
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import checkpoints_in
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.optim import build_optimizer
@@ -45,8 +48,11 @@ from foundationx.models.foundation_model import FoundationModel
 
 @cache
 def _recipe(config: str, data_root: str) -> tuple[RunConfig, DataModule, Plan]:
-    """Configuration, datasets and plan; model, optimizer and loop of one Runner share them."""
-    loaded = load_config(config)
+    """Configuration, datasets and plan; model, optimizer and loop of one Runner share them.
+
+    The list of an audit that was applied to the data root is left out of training, as by ``foundationx train``.
+    """
+    loaded = with_applied_audit(load_config(config), Path(data_root))
     data_module = open_datasets(loaded, Path(data_root))
     return loaded, data_module, build_plan(loaded, data_module.sizes(Split.TRAIN))
 
@@ -113,12 +119,17 @@ class CyclicLoop(BaseLoop):
         stop_training: A hook sets it to end the run after the current step (as ``EarlyStoppingHook`` does).
 
     Raises:
-        ConfigError: The Runner's configuration contradicts the recipe.
+        ConfigError: The Runner's configuration contradicts the recipe, or patients of a resumed run would change their
+            split.
     """
 
     def __init__(self, runner: Any, dataloader: dict[str, str]):
         self.config, self.data_module, self.plan = _recipe(**dataloader)
         _refuse_contradictions(runner)
+        record = read_record(Path(runner.work_dir)) if runner.cfg.get("resume", False) else SplitRecord()
+        if record.splits:  # patients keep the splits that the run began with
+            self.data_module = open_datasets(self.config, Path(dataloader["data_root"]), record=record)
+            self.plan = build_plan(self.config, self.data_module.sizes(Split.TRAIN))
         device = next(runner.model.parameters()).device
         super().__init__(runner, plan_loader(self.config, self.data_module, self.plan, device, 0))
         self._iter = 0
@@ -161,6 +172,9 @@ class CyclicLoop(BaseLoop):
         optimizer = runner.optim_wrapper.optimizer
         trainer = build_trainer(self.config, self.data_module, self.plan, runner.model, folder, optimizer)
         incidents = self._resume(trainer, folder)
+        for note in data_notes(self.data_module, Catalog()):
+            runner.logger.warning(note)
+        write_splits(folder, self.data_module)
         trainer.hooks.append(_RunnerHooks(self, trainer))
         runner.call_hook("before_train")
         for incident in incidents:

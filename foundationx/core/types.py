@@ -14,6 +14,7 @@ Tri-state labels: every class of every image is positive (1), negative (0) or **
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -208,6 +209,8 @@ class Annotations:
         bad: what was left out under ``on_bad_sample='skip'``.
         sizes: sizes in which the coordinates of an image are given, if the card or the annotation file names them; else
             they are in pixels of the image. Empty for image labels.
+        sided: classes that are one side of the patient by the card's concept (R1: right_rib_1), whatever their names.
+        mirror_pairs: pairs of classes that a flipped image shows as each other (left and right lung).
     """
 
     key: TaskKey
@@ -220,9 +223,16 @@ class Annotations:
     targets: list[Any] = field(default_factory=list)
     bad: list[BadSample] = field(default_factory=list)
     sizes: dict[str, ReferenceSize] = field(default_factory=dict)
+    sided: tuple[str, ...] = ()
+    mirror_pairs: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def is_sided(name: str) -> bool:
+    """Whether a name has a side of the patient as a word of its own: ``Left Lung``, ``right_rib_1``."""
+    return re.search(r"(?<![a-z])(left|right)(?![a-z])", name.lower()) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +269,9 @@ class Target(Protocol):
 
     def moved(self, move: Move) -> Self:
         """The target in the view; parts outside the view are removed."""
+
+    def mirrored(self, order: np.ndarray) -> Self:
+        """The target of a flipped image: class k is what was class ``order[k]``, (K,), before."""
 
 
 @dataclass(slots=True)

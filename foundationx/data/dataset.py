@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +12,33 @@ import numpy as np
 
 from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.geometry.views import START, TrainingProgress
-from foundationx.core.types import Annotations, BadSample, ReferenceSize, Sample, SampleMeta, Target
+from foundationx.core.types import Annotations, BadSample, ReferenceSize, Sample, SampleMeta, Target, is_sided
 from foundationx.data.cache.store import Cached, TaskCache
 from foundationx.data.pixels.read import read_grey, read_mask
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.tasks.definition import SourceImage, task_of
 
-_SIDED = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
-"""A side in the lower-case name of a class."""
 
+def _mirror_order(annotations: Annotations) -> np.ndarray | None:
+    """For each class the index of the one that a flipped image shows in its place, (K,); None if that is always itself.
 
-def _refuse_sides(annotations: Annotations) -> None:
-    """Raises ConfigError if a class is named by a side: a flipped image shows it on the other one."""
-    sided = [name for name in annotations.classes if _SIDED.search(name.lower())]
+    Raises:
+        ConfigError: A class is named by a side, and the card gives no class of the other side.
+    """
+    classes = annotations.classes
+    pairs = [(classes.index(one), classes.index(other)) for one, other in annotations.mirror_pairs]
+    paired = {index for pair in pairs for index in pair}
+    alone = [name for index, name in enumerate(classes) if index not in paired]
+    sided = [name for name in alone if is_sided(name) or name in annotations.sided]
     if sided:
         where = f"views.{annotations.key.task.value}.geometry.hflip"
         found = f"flips images of {annotations.key.dataset}, whose classes have sides: {', '.join(sided)}"
-        raise ConfigError(where, found, "0 for classes of one side of the patient", "set it to 0, or leave them out")
+        fix = "set it to 0, leave them out, or pair left and right by mirror_pairs in the card"
+        raise ConfigError(where, found, "0 for classes of one side of the patient", fix)
+    order = np.arange(len(classes))
+    for one, other in pairs:
+        order[[one, other]] = other, one
+    return order if pairs else None
 
 
 class ImageDataset(ABC):
@@ -85,7 +94,7 @@ class CardDataset(ImageDataset):
         reader: Decodes an image file.
 
     Raises:
-        ConfigError: The view flips images, but classes are named by the patient's side.
+        ConfigError: The view flips images, but classes are named by the patient's side and have no partner.
     """
 
     def __init__(
@@ -98,8 +107,7 @@ class CardDataset(ImageDataset):
     ):
         super().__init__(annotations, root, cache)
         self.task, self.view, self.reader = task_of(annotations.key.task), view, reader
-        if view.flips:
-            _refuse_sides(annotations)
+        self._mirror_order = _mirror_order(annotations) if view.flips else None
 
     def sample(self, index: int, seed: int, training_progress: TrainingProgress = START) -> Sample:
         """As :meth:`ImageDataset.sample`; training progress changes nothing."""
@@ -113,8 +121,12 @@ class CardDataset(ImageDataset):
             image, size = cached.image, (cached.height, cached.width)
             target = self._cached_target(index, cached)
         views = self.view(image, target, seed)
+        target, labels = views.target, source.labels[index]
+        if views.flipped and self._mirror_order is not None:
+            labels = labels[self._mirror_order]
+            target = None if target is None else target.mirrored(self._mirror_order)
         meta = SampleMeta(source.key, source.images[index], source.patients[index], source.rows[index], *size)
-        return Sample(views.image, source.labels[index], meta, views.teacher_image, views.target)
+        return Sample(views.image, labels, meta, views.teacher_image, target)
 
     def decode(self, index: int) -> Cached:
         """Image ``index`` and its target, if that is cached, at the view's size."""

@@ -35,6 +35,12 @@ def groups_that_share(cards: Sequence[Card]) -> list[tuple[str, ...]]:
     return _groups((one, other) for one, other in combinations(cards, 2) if share_images(one, other))
 
 
+def held_out(cards: Sequence[Card]) -> list[tuple[str, str]]:
+    """Datasets none of whose images may be trained on beside another one, each with that other one."""
+    names = {card.name for card in cards}
+    return [(card.name, other) for card in cards for other in card.held_out_by if other in names]
+
+
 def unmatched_groups(
     cards: Sequence[Card], patients: Mapping[str, Iterable[str]] | None = None, audited: Iterable[str] = ()
 ) -> list[tuple[str, ...]]:

@@ -24,8 +24,9 @@ def shared_classes(annotations: Mapping[TaskKey, Annotations], catalog: Catalog)
     tables = {key: table for key, table in annotations.items() if key.task.facts.shares_head}
     names = {key: _names(key, table, catalog) for key, table in tables.items()}
     union = tuple(dict.fromkeys(name for own in names.values() for name in own))
+    pairs = tuple(dict.fromkeys(pair for key, table in tables.items() for pair in _pairs(table, names[key])))
     pooled = {
-        key: replace(table, classes=union, labels=gather(table.labels, names[key], union))
+        key: replace(table, classes=union, labels=gather(table.labels, names[key], union), mirror_pairs=pairs)
         for key, table in tables.items()
     }
     return {key: pooled.get(key, table) for key, table in annotations.items()}
@@ -57,3 +58,9 @@ def _names(key: TaskKey, table: Annotations, catalog: Catalog) -> tuple[str, ...
     """Names of the table's classes in the union, in the order of the table."""
     items = {item.name: item for item in catalog.card(key.dataset).tasks[key.task].classes}
     return tuple(shared_name(key.dataset, items[name]) for name in table.classes)
+
+
+def _pairs(table: Annotations, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The table's pairs of sides by their names in the union, each in alphabetical order."""
+    name_of = dict(zip(table.classes, names, strict=True))
+    return [(first, second) for pair in table.mirror_pairs for first, second in [sorted(name_of[one] for one in pair)]]

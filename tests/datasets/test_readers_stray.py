@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundationx.core.errors import CardError, DataError
 from foundationx.core.types import Task
 from foundationx.curation.check.files import unannotated_files
 from foundationx.datasets.readers._images import Images
@@ -52,6 +53,21 @@ def test_mask_folders_hold_left_overs(folder):
     result = folder.read(card)
     assert result.images == ["images/a_0.png", "images/b_1.png"]
     np.testing.assert_array_equal(result.labels, [[1, 1], [math.nan, 1]])
+
+
+def test_files_of_mask_folders_are_skipped_by_name(folder):
+    folder.files("images/a.png", "masks/a.png", "masks/a_preview.png", "masks/legend.png")
+
+    def read(**more):
+        options = {"folders": {"Lung": "masks"}} | more
+        return folder.read(make_card("mask_folder", ["Lung"], "segmentation", images="images", options=options))
+
+    result = read(skip_names=r".*_preview\.png|legend\.png")
+    assert result.images == ["images/a.png"] and result.targets[0][0].file == "masks/a.png"
+    with pytest.raises(DataError, match="skip_names"):
+        read()
+    with pytest.raises(CardError, match="skip_names"):
+        read(skip_names="(")
 
 
 def test_names_with_labels_stand_beside_left_overs(folder):

@@ -1,5 +1,7 @@
 """A recipe through mmengine's Runner is what the command trains: weights, resuming, stopping, clients, compiling."""
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,8 @@ from foundationx.apps import mmengine_loop
 from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CheckpointError, ConfigError
+from foundationx.core.types import Split
+from foundationx.data.datamodule import open_datasets
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.models.compile import is_compiled
 from foundationx.phantoms.write import write_phantom_datasets
@@ -110,6 +114,32 @@ def test_resume_without_a_checkpoint_begins_anew(data, tmp_path):
     runner = runner_of(recipe_of(tmp_path, "datasets = [dict(card='phantom_labels')]"), data, tmp_path, resume=True)
     runner.train()
     assert runner.train_loop.finished and counted(runner).iterations == runner.max_iters
+
+
+def test_the_splits_of_a_run_are_recorded_and_kept_on_resume(data, tmp_path):
+    recipe = recipe_of(tmp_path, "datasets = [dict(card='phantom_labels')]")
+    runner_of(recipe, data, tmp_path / "run", custom_hooks=[{"type": "CountingHook", "stop_after": 1}]).train()
+    file = tmp_path / "run" / "splits.json"
+    splits = json.loads(file.read_text())
+    assert set(splits.values()) == {"train", "val", "test"}
+    assert runner_of(recipe, data, tmp_path / "run", resume=True).train_loop.data_module.record.splits == splits
+    patient = next(name for name, split in splits.items() if split == "test")
+    file.write_text(json.dumps(splits | {patient: "train"}))
+    with pytest.raises(ConfigError, match="1 patients would change their split"):
+        runner_of(recipe, data, tmp_path / "run", resume=True)
+
+
+def test_the_audit_that_was_applied_to_the_data_is_left_out(data, tmp_path):
+    recipe = recipe_of(tmp_path, "datasets = [dict(card='phantom_labels')]")
+    shutil.copytree(data, tmp_path / "data")
+    before = open_datasets(load_config(recipe), tmp_path / "data")
+    (key,) = before.annotations
+    image = before.annotations[key].images[before.indices[key][Split.TRAIN][0]]
+    (tmp_path / "data" / "audit").mkdir()
+    (tmp_path / "data" / "audit" / "exclude.csv").write_text(f"dataset,image\nphantom_labels,{image}\n")
+    loop = runner_of(recipe, tmp_path / "data", tmp_path / "run").train_loop
+    assert loop.data_module.excluded == {"phantom_labels": {image}}
+    assert loop.data_module.sizes(Split.TRAIN)[key] == before.sizes(Split.TRAIN)[key] - 1
 
 
 def test_clients_take_turns_as_in_the_command(data, tmp_path):

@@ -45,13 +45,14 @@ def run(options: argparse.Namespace) -> None:
 
     config = load_config(options.config, parse_options(options.cfg_options))
     data_module = open_datasets(with_applied_audit(config, options.data_root), options.data_root)
+    notes = data_notes(data_module, Catalog())
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = FoundationModel(config.model, data_module.classes)
     by_group = group_sizes(model)
     table = _table(plan, config, by_group, every_cycle=options.all)
     console = wide_console()
     console.print(table)
-    for note in data_notes(data_module, Catalog()):
+    for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for key, found in short_heads(plan):
         fix = more_steps(config.schedule, plan)

@@ -80,12 +80,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_shared(fusion: Fusion, console: Console) -> None:
     """Selected datasets that show the same images, and whether the split knows the patients of both."""
-    from foundationx.datasets.relations import matched_groups, unmatched_groups
+    from foundationx.datasets.relations import held_out, matched_groups, unmatched_groups
 
     cards = [entry.card for entry in fusion.entries if entry.card is not None and entry.tasks]
     for group in matched_groups(cards):
         text = f"{', '.join(group)} share patients, by name: each of them is in one split everywhere"
         console.print(text, highlight=False, soft_wrap=True)
+    for name, other in held_out(cards):
+        text = f"{name} has no image to train on beside {other}, whose official split holds all of them out: deny one"
+        fix = f"of the two in the recipe, or train on them by allow_test = ['{other}'] in the configuration"
+        console.print(f"{text} {fix}", highlight=False, soft_wrap=True)
     for group in unmatched_groups(cards):
         text = f"{', '.join(group)} show the same images and name their patients differently: held-out images of one"
         fix = "may be trained on by another; `foundationx data audit CONFIG --data-root DIR --apply` finds them"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
+from foundationx.core.types import Split, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.exclusion import applied_list, audited_datasets
@@ -28,9 +29,46 @@ def data_notes(data_module: DataModule, catalog: Catalog) -> list[str]:
         catalog: Catalogue with their cards.
 
     Raises:
-        ConfigError: A split that has a share and is evaluated has no image in any dataset.
+        ConfigError: A head has no image to train on, or a split that has a share and is evaluated has no image in any
+            dataset.
     """
+    _check_training(data_module)
     return [*_empty_splits(data_module), *_shared_images(data_module, catalog), *_left_out(data_module)]
+
+
+def _check_training(data_module: DataModule) -> None:
+    """Raises ConfigError if a head has no image to train on, and says which dataset's official split takes them."""
+    for key, count in data_module.sizes(Split.TRAIN).items():
+        if not count:
+            table = data_module.annotations[key]
+            holders = _holders(data_module, key)
+            taken = [f"{name} holds out {patients:,}" for name, patients in holders.items()]
+            found = f"no image is left to train on: of its {len(set(table.patients)):,} patients "
+            found += f"the official split of {', of '.join(taken)}" if taken else "none is in train"
+            others = [name for name in holders if name != key.dataset]
+            fix = "take the dataset out of this run and score it by `foundationx eval RUN --card NAME --split all`"
+            if others:
+                fix = (
+                    f"leave {key.dataset} or {' and '.join(others)} out, or set allow_test = {others} to train on them"
+                )
+            elif not taken:
+                fix = "check split, datasets.limit and exclude"
+            raise ConfigError(f"dataset {key}", found, "at least one image", fix)
+
+
+def _holders(data_module: DataModule, key: TaskKey) -> dict[str, int]:
+    """Patients of a head whom official splits keep from training, counted by dataset."""
+    patients, allowed = set(data_module.annotations[key].patients), data_module.config.allow_test
+    holders: dict[str, set[str]] = {}
+    for other, table in data_module.annotations.items():
+        held = {patient for patient, split in zip(table.patients, table.splits, strict=True) if _holds_out(split)}
+        if other.dataset not in allowed and held & patients:
+            holders.setdefault(other.dataset, set()).update(held & patients)
+    return {name: len(held) for name, held in holders.items()}
+
+
+def _holds_out(split: Split | None) -> bool:
+    return split in (Split.VAL, Split.TEST)
 
 
 def _members(data_module: DataModule) -> dict[str, set[str]]:

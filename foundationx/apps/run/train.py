@@ -302,6 +302,13 @@ def _with_exclusion(config: RunConfig, data_root: Path, resumed: WorkDir | None)
     return config.model_copy(update={"exclude": Path(begun_with)}) if is_there else config
 
 
+def write_splits(folder: WorkDir, data_module: DataModule) -> None:
+    """The split of every patient of the run, and of those of earlier ones, for whatever goes on from it."""
+    for name, splits in ((SPLITS, data_module.patients), (EARLIER, data_module.earlier)):
+        if splits or (folder.root / name).exists():
+            folder.write_json(name, {patient: split.value for patient, split in sorted(splits.items())})
+
+
 def _hooks(trainer: Trainer, data_module: DataModule, folder: WorkDir, progress: Progress) -> list[Hook]:
     """Hooks of a run, in the order in which they are called."""
     trackers = open_trackers(trainer.config, folder, trainer.report)
@@ -396,9 +403,7 @@ def _write_facts(
     folder.write_json("config.json", config.model_dump(mode="json"))
     folder.write_json("plan.json", plan.as_json())
     folder.write_json("datasets.json", data_module.summary())
-    for name, splits in ((SPLITS, data_module.patients), (EARLIER, data_module.earlier)):
-        if splits or (folder.root / name).exists():
-            folder.write_json(name, {patient: split.value for patient, split in sorted(splits.items())})
+    write_splits(folder, data_module)
     started = folder.read_json("run.json", {}).get("started") if is_resumed else None
     facts = run_facts(config, model, device, source)
     folder.write_json("run.json", facts | ({"started": started} if started else {}))

@@ -84,8 +84,9 @@ def decode_grey(path: Path, content: bytes) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """A mask as (H, W) uint8 with the values that are stored: grey values, or the indices of a palette.
 
-    One bit gives 0 and 255. If a mask has transparent pixels its opacity is the mask; if all are opaque that says
-    nothing and the other channels count. One colour on black, as in published cut-outs, gives its greatest channel.
+    One bit gives 0 and 255, and so do 0 and 65,535 in 16 bits. If a mask has transparent pixels its opacity is the
+    mask; if all are opaque that says nothing and the other channels count. One colour on black, as in published
+    cut-outs, gives its greatest channel.
 
     Raises:
         DataError: as for ``read_grey``; also a mask in several colours (their values are ambiguous) or with values
@@ -95,6 +96,8 @@ def read_mask(path: Path) -> np.ndarray:
     values = read_metaimage(path, content) if is_metaimage(content) else _decode(path, content, _mask_values)
     if values.ndim == 3:
         values = _one_channel(path, values)
+    if values.dtype.kind in "iu" and values.max() > 255 and not (values % 257).any():
+        values = values // 257  # eight bits written with sixteen: 65,535 is 255
     if not (values.min() >= 0 and values.max() <= 255):  # true for NaN too
         found = f"holds values from {values.min():g} to {values.max():g}"
         raise DataError(str(path), found, "a mask with values from 0 to 255", "store the mask with 8 bits")

@@ -23,11 +23,15 @@ NO_GEOMETRY, NO_PHOTOMETRY = GeometryConfig(), PhotometryConfig()
 
 @dataclass(slots=True)
 class Views:
-    """What student and teacher see; ``teacher_image`` is None if it is the student's."""
+    """What student and teacher see; ``teacher_image`` is None if it is the student's.
+
+    ``flipped``: left and right have changed places.
+    """
 
     image: np.ndarray
     teacher_image: np.ndarray | None
     target: Target | None
+    flipped: bool = False
 
 
 class ViewPipeline:
@@ -64,10 +68,11 @@ class ViewPipeline:
         Returns:
             The view at ``size``, with the target in its pixels.
         """
-        source, chance = image, random.Random(seed)
+        source, chance, flipped = image, random.Random(seed), False
         image, target = self.resize(image, target)
         if self._moves:
             move = self._moves.draw(chance)
+            flipped = move.flip
             image, target = move.image(image), None if target is None else target.moved(move)
         toned = self._tones(image, chance) if self._tones else image
         teacher_image = None
@@ -75,7 +80,7 @@ class ViewPipeline:
             teacher_image = image
         elif self.teacher == "whole":
             teacher_image = _resize_image(source, self.size)
-        return Views(toned, teacher_image, target)
+        return Views(toned, teacher_image, target, flipped)
 
     def resize(self, image: np.ndarray, target: Target | None) -> tuple[np.ndarray, Target | None]:
         """Both stretched to ``size``; an image that has that size already stays as it is."""

@@ -275,6 +275,11 @@ class Card(Part):
     citation: str | None = None
     notes: str | None = Field(None, description="what users of the data should know")
     parent: str | None = Field(None, description="card of the dataset whose images this one re-uses")
+    held_out_by: tuple[str, ...] = Field(
+        (),
+        description="cards whose official test or validation split has every image of this one: in a run with one of "
+        "them nothing is left to train on",
+    )
     root: str = Field(min_length=1, description="default folder under the user's data root")
     survey: Survey = Survey()
     expected: Expected = Expected()

@@ -170,6 +170,11 @@ class TaskSource(Part):
         (), description="published names that stand for several classes at once, e.g. hydropneumothorax: air and fluid"
     )
     classes: tuple[NamedClass, ...] = Field(min_length=1)
+    mirror_pairs: tuple[tuple[str, str], ...] = Field(
+        (),
+        description="classes of the two sides of the patient, e.g. [[Left Lung, Right Lung]]: where a view flips the "
+        "image, they change places",
+    )
     tree: dict[str, Label] = Field(
         default_factory=dict,
         description="the publisher's tree: the parents of each label, here or in a YAML file beside the card. A label "
@@ -214,9 +219,13 @@ class TaskSource(Part):
         if self.file and self.parts:
             raise ValueError("has both file and parts")
         self._check_tree()
-        unknown = set(self.expected.positives) - {item.name for item in self.classes}
-        if unknown:
-            raise ValueError(f"expected.positives names {sorted(unknown)[0]!r}, which is not a class of the task")
+        names = {item.name for item in self.classes}
+        paired = [name for pair in self.mirror_pairs for name in pair]
+        for key, given in (("expected.positives", [*self.expected.positives]), ("mirror_pairs", paired)):
+            if unknown := sorted(set(given) - names):
+                raise ValueError(f"{key} names {unknown[0]!r}, which is not a class of the task")
+        if twice := repeated(paired):
+            raise ValueError(f"mirror_pairs names {twice[0]!r} twice")
         return self
 
     def _check_tree(self) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.locations import Locations
-from foundationx.core.types import Annotations, BadSample, ReferenceSize, Split, Task, TaskKey
+from foundationx.core.types import Annotations, BadSample, ReferenceSize, Split, Task, TaskKey, is_sided
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.class_names import ClassNames
 from foundationx.datasets.cards.schema import template_fields
@@ -420,6 +420,8 @@ class Source:
                 for image, error in self.faults
             ],
             sizes=self._sizes,
+            sided=tuple(item.name for item in self.spec.classes if is_sided(item.canonical or "")),
+            mirror_pairs=self.spec.mirror_pairs,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -10,7 +11,7 @@ from pydantic import Field, field_validator
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import MaskPart
-from foundationx.datasets.cards.schema import check_names
+from foundationx.datasets.cards.schema import check_expression, check_names
 from foundationx.datasets.readers._source import ReaderOptions, Source
 
 PROVIDES = frozenset({"masks"})
@@ -26,12 +27,22 @@ class Options(ReaderOptions):
     positive: int | None = Field(None, ge=0, le=255, description="pixel value of the class; null: any but 0")
     ignore: int | None = Field(None, ge=0, le=255, examples=[128], description="pixel value of unknown pixels")
     scaled: bool = Field(False, description="whether a mask may differ in size from its image")
+    skip_names: str | None = Field(
+        None, description="files of the mask folders to skip, as a regular expression that the whole name must match"
+    )
 
     @field_validator("mask_name")
     @classmethod
     def _is_template(cls, template: str) -> str:
         check_names(template, ("image_stem", "image_name"))
         return template
+
+    @field_validator("skip_names")
+    @classmethod
+    def _can_match(cls, expression: str | None) -> str | None:
+        if expression is not None:
+            check_expression(expression, groups=None)
+        return expression
 
 
 def read(source: Source, options: Options) -> None:
@@ -43,7 +54,7 @@ def read(source: Source, options: Options) -> None:
     Raises:
         DataError: A folder is missing, a class has no folder, or a mask has no image or is in two folders.
     """
-    masks = {k: _masks(source, folders) for k, folders in _folders(source, options).items()}
+    masks = {k: _masks(source, folders, options.skip_names) for k, folders in _folders(source, options).items()}
     unclaimed = {k: dict(files) for k, files in masks.items()}
     for folder in source.images.folders:
         for name in sorted(source.images.files(folder)):
@@ -57,7 +68,12 @@ def read(source: Source, options: Options) -> None:
         for mask, where in sorted(files.items()):
             with source.guard(where, mask):
                 found = f"no image in {', '.join(map(repr, source.images.folders))} has this mask"
-                raise DataError(where, found, "an image for each mask", "correct mask_name in the card")
+                raise DataError(
+                    where,
+                    found,
+                    "an image for each mask",
+                    "correct mask_name in the card, or name such files in skip_names",
+                )
 
 
 def _add(source: Source, options: Options, image: str, drawn: Mapping[int, str]) -> None:
@@ -84,11 +100,13 @@ def _folders(source: Source, options: Options) -> dict[int, tuple[str, ...]]:
     return {k: source.images.matching(folder, "the published masks") for k, folder in given.items()}
 
 
-def _masks(source: Source, folders: Sequence[str]) -> dict[str, str]:
-    """Paths of the masks by file name."""
+def _masks(source: Source, folders: Sequence[str], skip_names: str | None) -> dict[str, str]:
+    """Paths of the masks by file name, without those whose name the card skips."""
     files: dict[str, str] = {}
     for folder in folders:
         for name in source.images.files(folder):
+            if skip_names is not None and re.fullmatch(skip_names, name):
+                continue
             path = f"{folder}/{name}" if folder else name
             if files.setdefault(name, path) != path:
                 raise DataError(

@@ -51,6 +51,10 @@ class Boxes:
         ignored, still_ignored = _moved(self.ignored, move, 0.0)
         return type(self)(boxes, self.box_classes[visible], ignored, self.ignored_classes[still_ignored])
 
+    def mirrored(self, order: np.ndarray) -> Self:
+        """Boxes of a flipped image, in which sides have changed places; ``order`` (K,) is its own inverse."""
+        return type(self)(self.boxes, order[self.box_classes], self.ignored, order[self.ignored_classes])
+
 
 @dataclass(slots=True, kw_only=True)
 class DetectionBatch(Batch):

@@ -40,6 +40,10 @@ class ImageMasks:
         """Masks of the view."""
         return type(self)(move.masks(self.masks))
 
+    def mirrored(self, order: np.ndarray) -> Self:
+        """Masks of a flipped image, in which sides have changed places."""
+        return type(self)(self.masks[order])
+
 
 @dataclass(slots=True, kw_only=True)
 class SegmentationBatch(Batch):
@@ -167,8 +171,25 @@ def _draw_part(mask: np.ndarray, part: MaskPart, source: SourceImage) -> None:
     values = _values(part, source)
     unknown = values == part.ignore if part.ignore is not None else np.zeros(mask.shape, dtype=bool)
     foreground = values == part.positive if part.positive is not None else values > 0
+    if part.file is not None and not foreground.any():
+        _refuse_other_foreground(values[~unknown], part, source)
     mask[unknown & (mask != 1)] = UNKNOWN_PIXEL  # what another part calls foreground is known
     mask[foreground & ~unknown] = 1
+
+
+def _refuse_other_foreground(values: np.ndarray, part: MaskPart, source: SourceImage) -> None:
+    """Raises DataError if a mask without ``positive`` pixels is foreground in other words, not empty.
+
+    255 is the foreground of a mask of two values; a file of several classes may hold other ones and lack this one.
+    """
+    held = np.unique(values)
+    others = held[held > 0].tolist()
+    if others and (part.positive == 255 or others == [255]):
+        shown = ", ".join(map(str, held[:5].tolist()))
+        found = f"holds {shown}{', ...' if len(held) > 5 else ''} and no {part.positive}, so that nothing is foreground"
+        where, expected = f"{source.row} ({part.file})", f"pixels of the value positive: {part.positive}"
+        fix = f"write `positive: {others[-1]}` in the reader's options of the card, or leave it out (any but 0)"
+        raise DataError(where, found, expected, fix)
 
 
 def _values(part: MaskPart, source: SourceImage) -> np.ndarray:
