@@ -268,6 +268,59 @@ def test_published_paths_name_the_images_so_that_other_tables_fit(folder):
     assert found.labels.tolist() == [[1, 1], [0, 0]]
 
 
+BOXES = {"boxes_column": "objects.bbox", "class_column": "objects.category", "box_layout": "xywh"}
+
+
+@pytest.mark.parametrize("form", ["lists", "objects"])
+@pytest.mark.parametrize("noted", [True, False])
+def test_boxes_of_an_image_may_be_lists_in_its_parquet_row(folder, form, noted):
+    found = [[([1, 2, 3, 4], 0), ([2.5, 2, 2, 2], 1)], [], [([0, 0, 8, 8], 1)]]
+    lists = [{"bbox": [one for one, _ in row], "category": [kind for _, kind in row]} for row in found]
+    objects = [[{"bbox": one, "category": kind} for one, kind in row] for row in found]
+    label = {"_type": "ClassLabel", "names": ["Mass", "Nodule"]}
+    fields = {"bbox": {"_type": "Sequence"}, "category": label}
+    features = {"objects": {"_type": "Sequence", "feature": fields} if form == "lists" else [fields]}
+    columns = {"image": images(1, 2, 3), "objects": lists if form == "lists" else objects}
+    write_parquet(folder.path / "a.parquet", columns, features if noted else None)
+    options = BOXES | {"image_column": "image", "absent": "negative"}
+    classes = (
+        ["Mass", "Nodule"] if noted else [{"name": "Mass", "sources": ["0"]}, {"name": "Nodule", "sources": ["1"]}]
+    )
+    result = folder.read(make_card("bbox_csv", classes, "detection", file="a.parquet", options=options))
+    assert result.labels.tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert result.targets[0].boxes.tolist() == [[1, 2, 4, 6], [2.5, 2, 4.5, 4]]
+    assert result.targets[0].box_classes.tolist() == [0, 1] and result.targets[2].box_classes.tolist() == [1]
+
+
+@pytest.mark.parametrize("form", ["lists", "objects", "keys"])
+def test_boxes_of_an_image_may_be_lists_in_the_json_file_of_its_tar(folder, form):
+    found = {"0001": [([1, 2, 3, 4], "Mass"), ([2, 2, 2, 2], "Nodule")], "0002": []}
+    files = {}
+    for key, row in found.items():
+        objects = [{"bbox": one, "category": name} for one, name in row]
+        lists = {"bbox": [one for one, _ in row], "category": [name for _, name in row]}
+        flat = {f"objects.{name}": values for name, values in lists.items()}
+        content = flat if form == "keys" else {"objects": lists if form == "lists" else objects}
+        files |= {f"{key}.png": png(1), f"{key}.json": json.dumps(content).encode()}
+    write_tar(folder.path / "a.tar", files)
+    options = BOXES | {"image_column": "image", "absent": "negative"}
+    result = folder.read(make_card("bbox_csv", ["Mass", "Nodule"], "detection", file="a.tar", options=options))
+    assert result.labels.tolist() == [[1, 1], [0, 0]]
+    assert result.targets[0].boxes.tolist() == [[1, 2, 4, 6], [2, 2, 4, 4]]
+
+
+def test_one_name_stands_for_all_boxes_of_a_row_and_other_numbers_of_names_are_refused(folder):
+    folder.files("a.png")
+    options = {"image_column": "image", "boxes_column": "b", "class_column": "c", "box_layout": "xyxy"}
+    card = make_card("bbox_csv", ["Mass", "Nodule"], "detection", file="b.csv", options=options)
+    boxes = '"[[0,0,2,2],[3,3,5,5],[1,1,2,2]]"'
+    for names, expected in (("Mass", [0, 0, 0]), ("\"['Mass', 'Nodule', 'Mass']\"", [0, 1, 0])):
+        folder.write("b.csv", f"image,b,c\na.png,{boxes},{names}\n")
+        assert folder.read(card).targets[0].box_classes.tolist() == expected
+    folder.write("b.csv", f"image,b,c\na.png,{boxes},Mass|Nodule\n")
+    assert "c has 2 names for 3 boxes" in fault(folder, card).found
+
+
 def test_a_mask_may_be_a_second_column_of_images(folder):
     columns = {"image": images(1, 2), "mask": images(0, 0), "name": ["x", "y"]}
     write_parquet(folder.path / "a.parquet", columns)

@@ -23,7 +23,7 @@ from foundationx.datasets.stores import store as stores
 SIDE = 128
 """Side of a thumbnail in pixels."""
 
-VERSION = 2
+VERSION = 3
 """Version of the stored fingerprints: increased when the fingerprint of an image changes."""
 
 _BLANK = 2.0
@@ -114,7 +114,8 @@ def _margin(lines: np.ndarray) -> float:
 class FingerprintStore:
     """Fingerprints in an SQLite file, by path, size and modification time of the image.
 
-    A file of another version or format is replaced. About 10 kB per image.
+    A file of another version or format is replaced. Every row has a checksum: what was altered since, be it one bit of a
+    digest, is computed anew. About 10 kB per image.
 
     Args:
         path: SQLite file.
@@ -134,7 +135,7 @@ class FingerprintStore:
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS fingerprints "
                 "(path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, "
-                "content BLOB, pixels BLOB, thumbnail BLOB, trimmed BLOB)"
+                "content BLOB, pixels BLOB, thumbnail BLOB, trimmed BLOB, checksum BLOB)"
             )
             self._base.execute(f"PRAGMA user_version = {VERSION}")
             self._base.commit()
@@ -147,7 +148,7 @@ class FingerprintStore:
         """The stored fingerprint of a file; None if there is none or the file has changed since."""
         try:
             row = self._base.execute(
-                "SELECT content, pixels, thumbnail, trimmed FROM fingerprints "
+                "SELECT content, pixels, thumbnail, trimmed, checksum FROM fingerprints "
                 "WHERE path = ? AND size = ? AND changed = ?",
                 _identity(path),
             ).fetchone()
@@ -156,7 +157,9 @@ class FingerprintStore:
             self.path.unlink(missing_ok=True)
             self._open()
             row = None
-        if row is None or [type(value) for value in row] != [bytes] * 4 or not row[2]:
+        if row is None or [type(value) for value in row] != [bytes] * 5 or not row[2]:
+            return None
+        if row[4] != _checksum((*_identity(path), *row[:4])):
             return None
         thumbnail = _unpacked(row[2])
         inner = _unpacked(row[3]) if row[3] else None
@@ -167,7 +170,8 @@ class FingerprintStore:
         inner = b"" if value.inner is None else _packed(value.inner)
         row = (*_identity(path), value.content, value.pixels, _packed(value.thumbnail), inner)
         with _as_disk_error(self.path):
-            self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            values = (*row, _checksum(row))
+            self._base.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def join(self, shard: Path) -> None:
         """Adds the fingerprints of another file, unless newer ones are here; one of another version adds none.
@@ -193,6 +197,11 @@ class FingerprintStore:
         """Writes the added fingerprints."""
         with _as_disk_error(self.path):
             self._base.commit()
+
+
+def _checksum(row: tuple[object, ...]) -> bytes:
+    """Of all other values of a row."""
+    return hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
 
 
 def _packed(thumbnail: np.ndarray) -> bytes:

@@ -152,7 +152,9 @@ class PatientKey(Part):
     share patients share the namespace, so that a patient is in the same split everywhere.
     """
 
-    column: str | None = Field(None, description="column of the annotation file (in JSON: key of the image's record)")
+    column: str | None = Field(
+        None, min_length=1, description="column of the annotation file (in JSON: key of the image's record)"
+    )
     pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the patient")
     dicom: str | None = Field(
         None, pattern=r"^[A-Z][A-Za-z0-9]*$", description="keyword in the DICOM headers of the images: PatientID"
@@ -220,7 +222,7 @@ class SplitSource(Part):
     published as one file per split, the task's ``parts`` name the splits instead.
     """
 
-    column: str | None = None
+    column: str | None = Field(None, min_length=1)
     pattern: str | None = Field(None, description="regular expression on the image's path; group 1 is the value")
     table: SplitTable | None = None
     values: dict[Split, tuple[str, ...]] = Field(

@@ -1,12 +1,14 @@
 """CSV with one row per box (BBox_List_2017, RSNA, NODE21, VinDr-CXR), and optionally rows for images without boxes.
 
-All boxes of an image may be in one cell (SIIM-FISABIO-RSNA).
+All boxes of an image may be in one cell (SIIM-FISABIO-RSNA), as in the rows of Parquet and webdataset files.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +30,11 @@ class Options(OtherNames, SizedOptions):
     """Columns, format of the boxes, and the meaning of an image without a box of a class."""
 
     image_column: str = Field(description="column that names the image", examples=["image"])
-    class_column: str | None = Field(None, description="null: every box is of the card's only class")
+    class_column: str | None = Field(
+        None,
+        description="null: every box is of the card's only class; beside boxes_column, a list with a name per box, or "
+        "one name for all",
+    )
     box_columns: tuple[str, str, str, str] | None = Field(
         None,
         description="columns of the four numbers, in the order of box_layout; null: the boxes are in boxes_column",
@@ -118,10 +124,11 @@ def _add(source: Source, options: Options, name: str, rows: Sequence[Row]) -> No
         if not marked:
             no_box[reader] = row.where
             continue
-        for index in _classes(options, names, row):
-            boxes += marked
-            classes += [index] * len(marked)
-            readers += [reader] * len(marked)
+        for some, published in _by_name(options, row, marked):
+            for index in [0] if published is None else names.classes(published, row.where):
+                boxes += some
+                classes += [index] * len(some)
+                readers += [reader] * len(some)
     for reader in no_box.keys() & set(readers):
         found = f"states that {name} has no box, but other rows have boxes of it"
         raise DataError(no_box[reader], found, "rows that agree", "remove one of the rows")
@@ -160,13 +167,41 @@ def _listed_boxes(cell: str, keys: Sequence[str], where: str) -> list[list[Any]]
     if no_outline(cell):
         return []
     try:
-        content = ast.literal_eval(cell)
+        content = _list_in(cell)
         return [[one[key] for key in keys] if isinstance(one, dict) else list(one) for one in content]
     except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
         expected = f"a list of boxes, each of four numbers or with {', '.join(keys)}"
         raise DataError(where, f"found {cell[:60]!r}", expected, "fix the row") from None
 
 
-def _classes(options: Options, names: ObjectNames, row: Row) -> list[int]:
-    """Indices of the row's classes, none if its name is not one."""
-    return [0] if options.class_column is None else names.classes(row.cells[options.class_column], row.where)
+def _list_in(cell: str) -> Any:
+    """A list in the notation of JSON or Python. Raises SyntaxError, ValueError, MemoryError or RecursionError."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return ast.literal_eval(cell)
+
+
+def _by_name(options: Options, row: Row, marked: list[list[float]]) -> Iterator[tuple[list[list[float]], str | None]]:
+    """The boxes of a row with the published name of each; None: the card's only class. Raises DataError."""
+    if options.class_column is None:
+        yield marked, None
+        return
+    cell = row.cells[options.class_column]
+    listed = _names_in(cell) if options.boxes_column is not None else [cell]
+    if len(listed) == 1:
+        yield marked, listed[0]
+    elif len(listed) == len(marked):
+        yield from (([one], name) for one, name in zip(marked, listed, strict=True))
+    else:
+        found = f"{options.class_column} has {len(listed)} names for {len(marked)} boxes"
+        raise DataError(row.where, found, "a name per box, or one for all", "fix the row")
+
+
+def _names_in(cell: str) -> list[str]:
+    """The names in a cell: a list in the notation of JSON or Python, or text with ``|`` between them."""
+    if cell.startswith("["):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            content = _list_in(cell)
+            return [str(one) for one in content] if isinstance(content, list) else [cell]
+    return [name.strip() for name in cell.split("|")]

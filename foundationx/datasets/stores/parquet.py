@@ -2,7 +2,8 @@
 
 The images of a column are the files of a folder of its name: ``train-00000.parquet/image/a.png``. A file is called by
 its ``path`` if those are all given and differ, else by the store and its row (``train-00000-000017``). The other
-columns are a table; numbers of a ``ClassLabel`` become its names.
+columns are a table; numbers of a ``ClassLabel`` become its names. Fields of objects, or of lists of objects, are
+columns of their own: ``objects.bbox``, ``objects.category``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from foundationx.core.distribution import install_hint
 from foundationx.core.errors import DataError
 from foundationx.datasets.stores.store import Columns, Store, plain_name
-from foundationx.datasets.stores.tar import cell_text
+from foundationx.datasets.stores.tar import cell_text, fields_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -73,7 +74,9 @@ class ParquetStore(Store):
         file = _open(self.path)
         others = [name for name in file.schema_arrow.names if name not in self._images]
         table = file.read(columns=others) if others else None
-        cells = {name: _texts(table.column(name), self._features.get(name)) for name in others} if table else {}
+        cells: dict[str, list[str]] = {}
+        for name in others if table else ():
+            cells |= _texts(name, table.column(name).to_pylist(), self._features.get(name))
         return Columns(dict(self._names) | cells, tuple(self._images))
 
     def _file_names(self, file: pq.ParquetFile, column: str) -> list[str]:
@@ -139,10 +142,25 @@ def _features(file: pq.ParquetFile) -> dict[str, Any]:
         return {}
 
 
-def _texts(column: Any, feature: Any) -> list[str]:
-    """Cells of a column as text."""
+def _texts(name: str, values: list[Any], feature: Any) -> dict[str, list[str]]:
+    """Cells of a column as text, and of the fields of its objects."""
     names = _class_names(feature)
-    return [cell_text(_named(value, names)) for value in column.to_pylist()]
+    cells = {name: [cell_text(_named(value, names)) for value in values]}
+    rows = [fields_of(value) for value in values]
+    inner = _inner_features(feature)
+    for key in dict.fromkeys(key for row in rows for key in row):
+        labels = _class_names(inner.get(key))
+        cells[f"{name}.{key}"] = [cell_text(_named(row.get(key), labels)) for row in rows]
+    return cells
+
+
+def _inner_features(feature: Any) -> dict[str, Any]:
+    """What is noted of the fields of a column's objects."""
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    while isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        feature = feature["feature"]
+    return feature if isinstance(feature, dict) else {}
 
 
 def _class_names(feature: Any) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 Files of webdataset belong together if their names are equal up to the first dot: ``0001.png``, ``0001.json``,
 ``0001.cls`` are one row of a table. Its columns are ``image`` (the first image), one per ending (``png``, ``mask.png``,
-``cls``, ``txt``), the keys of the JSON file, and ``__key__``.
+``cls``, ``txt``), the keys of the JSON file (``objects``, and ``objects.bbox`` for a key in it), and ``__key__``.
 """
 
 from __future__ import annotations
@@ -159,7 +159,25 @@ def _fields(text: str, where: str) -> dict[str, str]:
         raise DataError(where, f"is not JSON ({error})", "a JSON object", "fix the file") from None
     if not isinstance(record, dict):
         raise DataError(where, f"contains a {type(record).__name__}", "a JSON object", "fix the file")
-    return {str(key): cell_text(value) for key, value in record.items()}
+    cells = {str(key): cell_text(value) for key, value in record.items()}
+    inner = {
+        f"{key}.{name}": cell_text(item) for key, value in record.items() for name, item in fields_of(value).items()
+    }
+    return inner | cells
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of an object, or of each object of a list as lists; empty for anything else.
+
+    The boxes of an image are published as ``{"bbox": [[...], [...]], "category": [0, 3]}`` or as
+    ``[{"bbox": [...], "category": 0}, ...]``: both have the fields ``bbox`` and ``category``.
+    """
+    if isinstance(value, dict):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        keys = dict.fromkeys(str(key) for item in value for key in item)
+        return {key: [item.get(key) for item in value] for key in keys}
+    return {}
 
 
 def cell_text(value: Any) -> str:
