@@ -114,8 +114,8 @@ def _margin(lines: np.ndarray) -> float:
 class FingerprintStore:
     """Fingerprints in an SQLite file, by path, size and modification time of the image.
 
-    A file of another version or format is replaced. Every row has a checksum: what was altered since, be it one bit of a
-    digest, is computed anew. About 10 kB per image.
+    A file of another version or format is replaced. Every row has a checksum: what was altered since, be it one bit of
+    a digest, is computed anew. About 10 kB per image.
 
     Args:
         path: SQLite file.
