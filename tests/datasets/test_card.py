@@ -84,6 +84,8 @@ def test_a_loaded_card_cannot_be_changed(tmp_path, values):
         ("patient", {"column": "a", "same": [["1", "2"], ["2", "3"]]}, "patient", "'2' is given twice"),
         ("patient", {"pattern": "p("}, "patient", "not a regular expression"),
         ("patient", {"pattern": "p"}, "patient", "0 groups"),
+        ("patient", {"column": ""}, "patient.column", "at least 1 character"),
+        ("splits", {"column": "", "values": {"train": ["a"]}}, "splits.column", "at least 1 character"),
         ("patient", {"colum": "a"}, "patient.colum", "did you mean 'column'?"),
         ("splits", {"column": "split"}, "splits", "a column, pattern or table needs values"),
         ("splits", {}, "splits", "exactly one of"),

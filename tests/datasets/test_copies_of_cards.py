@@ -167,9 +167,15 @@ def test_siim_of_vbookshelf_has_masks_as_files(tmp_path):
     assert len(folder.read(masks).targets) == 2
 
 
-def test_shenzhen_mixed_with_montgomery_is_read_without_the_other(tmp_path):
-    data = Download(tmp_path, "shenzhen")
-    data.images("CXR_png/CHNCXR_0001_0.png", "CXR_png/CHNCXR_0327_1.png", "CXR_png/MCUCXR_0001_0.png")
-    card = data.card.with_options(_by_task(["classification.ignore=MCUCXR.*"]))
-    found = read_annotations(card, Task.CLASSIFICATION, tmp_path)
-    assert found.images == ["CXR_png/CHNCXR_0001_0.png", "CXR_png/CHNCXR_0327_1.png"]
+def test_shenzhen_and_montgomery_mixed_are_read_each_without_the_other(tmp_path):
+    names = ("CHNCXR_0001_0", "CHNCXR_0327_1", "MCUCXR_0001_0", "MCUCXR_0113_1")
+    for card, prefix in (("shenzhen", "CHNCXR"), ("montgomery", "MCUCXR")):
+        data = Download(tmp_path, card)
+        data.images(*(f"CXR_png/{name}.png" for name in names))
+        found = read_annotations(data.card, Task.CLASSIFICATION, tmp_path)
+        assert found.images == [f"CXR_png/{name}.png" for name in names if name.startswith(prefix)]
+        assert found.labels.tolist() == [[0], [1]]
+    masks = Download(tmp_path, "shenzhen_masks")
+    masks.masks("masks/CHNCXR_0327_1_mask.png", "masks/MCUCXR_0001_0.png", "masks/MCUCXR_0113_1.png")
+    found = read_annotations(masks.card, Task.SEGMENTATION, tmp_path)
+    assert found.images == ["CXR_png/CHNCXR_0327_1.png"]

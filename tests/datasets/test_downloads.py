@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from foundationx.core.types import Split
-from tests.helpers.download_trees import TREES, nih, tbx11k
+from foundationx.data.dataset import CardDataset
+from foundationx.data.transforms.augment import ViewPipeline
+from tests.helpers.download_trees import TREES, montgomery_boxes, nih, tbx11k
 from tests.helpers.downloads import Download, faults
 
 
@@ -42,6 +44,14 @@ def test_boxes_of_nih_alone_are_all_on_its_test_list(tmp_path):
     side = dict(zip(listed.images, listed.splits, strict=True))
     assert {side[image] for image in found.images} == {Split.TEST}
     assert "allow_test" in (boxes.card.notes or "")
+
+
+def test_boxes_of_tuberculosis_are_scaled_from_1024_pixels_to_images_of_any_shape(tmp_path):
+    data = Download(tmp_path, "montgomery_boxes")
+    montgomery_boxes(data)
+    table = data.read("detection")
+    target = CardDataset(table, data.path, ViewPipeline(32)).target(0, (96, 80))
+    assert target.boxes.tolist() == [[40, 48, 80, 96]]
 
 
 def test_tbx11k_leaves_out_the_image_of_tuberculosis_without_a_box(tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Annotations, Split, Task, TaskKey
-from foundationx.datasets.splits import assign_splits, deal_splits, hashed_split, seed_that_fills
+from foundationx.datasets.splits import assign_splits, deal, deal_splits, hashed_split, seed_that_fills
 
 SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.15, Split.TEST: 0.15}
 ORDER = [Split.TRAIN, Split.VAL, Split.TEST]
@@ -53,6 +53,49 @@ def test_a_position_in_a_share_is_its_split():
         position = int(digest[:16], 16) / 16**16
         split = Split.TRAIN if position < 0.7 else Split.VAL if position < 0.85 else Split.TEST
         assert hashed_split(patient, SHARES, 5) is split
+
+
+@pytest.mark.parametrize("closed", [{Split.TEST}, {Split.VAL}, {Split.TRAIN}, {Split.VAL, Split.TEST}])
+@pytest.mark.parametrize("shares", [(0.7, 0.15, 0.15), (0.5, 0.2, 0.3), (0.9, 0.1, 0.0)])
+def test_who_falls_into_a_closed_split_is_placed_among_the_others_by_the_next_eight_bytes(closed, shares):
+    """As above; the other shares are scaled so that they sum to 1."""
+    given = dict(zip(ORDER, shares, strict=True))
+    for patient in people("a", 300):
+        digest = hashlib.sha256(f"2:{patient}".encode()).hexdigest()
+        first, second = (int(digest[start : start + 16], 16) / 16**16 for start in (0, 16))
+        expected = next(split for split, end in zip(ORDER, np.cumsum(shares), strict=True) if first < end)
+        if expected in closed:
+            rest = [split for split in ORDER if split not in closed and given[split]]
+            ends = np.cumsum([given[split] for split in rest]) / sum(given[split] for split in rest)
+            expected = next(split for split, end in zip(rest, ends, strict=True) if second < end)
+        assert hashed_split(patient, given, 2, closed) is expected
+
+
+def test_all_shares_closed_leaves_training_even_without_a_share():
+    shares = {Split.TRAIN: 0.0, Split.VAL: 0.5, Split.TEST: 0.5}
+    assert hashed_split("a:1", shares, 0, {Split.VAL, Split.TEST}) is Split.TRAIN
+    held = table("a", people("a", 4), [Split.VAL, Split.TEST, None, None])
+    assert seed_that_fills([held], shares) == 0, "nobody of the dataset is placed by hash"
+
+
+def test_the_first_patients_of_a_group_fill_its_splits_in_order():
+    for count in (1, 2, 3):
+        splits = {}
+        deal(people("a", count), SHARES, 0, splits)
+        assert set(splits.values()) == set(ORDER[:count])
+
+
+def test_dealing_passes_over_splits_that_are_closed_to_a_patient_or_have_no_share():
+    everyone = people("a", 40)
+    closed = {patient: frozenset({Split.TEST}) for patient in everyone[:20]}
+    splits = {}
+    deal(everyone, SHARES, 0, splits, closed)
+    assert Split.TEST not in {splits[patient] for patient in everyone[:20]}
+    assert Split.TEST in {splits[patient] for patient in everyone[20:]}
+    splits = {}
+    deal(everyone, {Split.TRAIN: 0.8, Split.VAL: 0.0, Split.TEST: 0.2}, 0, splits, closed)
+    assert set(splits.values()) == {Split.TRAIN, Split.TEST}
+    assert Split.TEST not in {splits[patient] for patient in everyone[:20]}
 
 
 def test_a_share_of_nothing_gets_nobody():

@@ -487,6 +487,29 @@ def shenzhen_lesions(data: Download) -> Counts:
     return {"images": 2, "patients": 2}, {"classification": found, "segmentation": found}
 
 
+ROI = "patientId,x_dis,y_dis,width_dis,height_dis,Labels"
+"""Columns of the boxes of the two sets on tuberculosis, in pixels of 1,024 x 1,024."""
+
+
+def shenzhen_boxes(data: Download) -> Counts:
+    """Two boxes of one image; the others have no row."""
+    shenzhen_files(data)
+    name = "CHNCXR_0327_1.png"
+    rows = [[name, 100.5, 200, 300, 400, "TB"], [name, 600, 120, 424, 100, "TB"]]
+    data.table("shenzhen_consensus_roi.csv", ROI, *rows)
+    return {}, {"detection": {"images": 1, "boxes": 2, "positives": {"Tuberculosis": 1}}}
+
+
+def montgomery_boxes(data: Download) -> Counts:
+    """Images that are not square; one patient has two of them."""
+    names = [f"MCUCXR_{number}.png" for number in ("0001_0", "0113_1", "0117_1")]
+    data.images(*(f"CXR_png/{name}" for name in names), size=(96, 80))
+    data.masks(*(f"ManualMask/leftMask/{name}" for name in names))
+    rows = [[name, 512, 512, 512, 512, "TB"] for name in names[1:]]
+    data.table("montgomery_consensus_roi.csv", ROI, *rows)
+    return {"images": 2, "patients": 1}, {"detection": {"images": 2, "boxes": 2, "positives": {"Tuberculosis": 2}}}
+
+
 def jsrt_nodules(data: Download) -> Counts:
     """Lines that end in carriage returns, an age that is not known, and a diagnosis in two cells."""
     rows = (
@@ -552,6 +575,6 @@ TREES: dict[str, Callable[[Download], Counts]] = {
         nih_chestxray14, nih_bbox, rsna_pneumonia, node21, siim_acr, ranzcr_clip, object_cxr, padchest, shenzhen,
         shenzhen_masks, tbx11k, vindr_cxr, vindr_cxr_global, vindr_pcxr, brax, openi, covidx_cxr4, kermany_mendeley,
         covid_qu_ex, covid_qu_ex_infection, chexmask_chexpert, chexmask_mimic, chexmask_padchest, shenzhen_lesions,
-        jsrt_nodules, imagenome_gold, siim_fisabio,
+        shenzhen_boxes, montgomery_boxes, jsrt_nodules, imagenome_gold, siim_fisabio,
     )
 } | {"vindr_ribcxr": ribs}  # fmt: skip
