@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import time
@@ -16,6 +17,15 @@ def _status(key: str) -> int:
     """A size of this process in bytes, as the system counts it."""
     result = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(result.group(1)) * 1024 if result else 0
+
+
+def processor_seconds(process: int) -> float:
+    """Processor time that a process has had; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def limit_memory(further: int) -> None:
