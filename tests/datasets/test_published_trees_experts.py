@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
+from foundationx.core.errors import DataError
 from foundationx.core.types import Annotations, Split
 from tests.helpers.published_tree import PublishedTree
 
@@ -241,6 +243,31 @@ def test_brixia_has_semicolons_and_a_consensus_set(tree):
     labels = data.read("classification")
     assert labels.labels[:, 0].tolist() == [0, 1, 1, 0, 1]
     assert labels.splits == [None] * 4 + [Split.TEST] and labels.patients[1] == "brixia:s0"
+
+
+def test_zones_of_brixia_are_digits_without_leading_zeros(tree):
+    data = tree("brixia_zones", "osfstorage-archive/data")
+    data.images(f"dicom_clean/{k}.dcm" for k in range(4))
+    data.stray("dicom_clean")
+    header = ["Filename", "Subject", "Sex", "BrixiaScore", "BrixiaScoreGlobal", "ConsensusTestset"]
+    scores = ("0", "12333", "1", "300000")
+    rows = [(f"{k}.dcm", f"s{k}", "M", score, 1, int(k == 3)) for k, score in enumerate(scores)]
+    data.table("metadata_global_v2.csv", header, rows, delimiter=";")
+    assert data.check({"images": 4}).patients == 4
+    labels = data.read("classification")
+    assert labels.classes[0] == "Right upper zone" and labels.classes[5] == "Left lower zone"
+    assert labels.labels.tolist() == [[0] * 6, [0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0]]
+    assert ("Right upper zone", "Left upper zone") in labels.mirror_pairs
+
+
+@pytest.mark.parametrize("score", ["1234567", "12x", "-1", "1.5"])
+def test_zones_that_are_no_digits_are_named(tree, score):
+    data = tree("brixia_zones")
+    data.images(["dicom_clean/a.dcm"])
+    header = ["Filename", "Subject", "Sex", "BrixiaScore", "ConsensusTestset"]
+    data.table("metadata_global_v2.csv", header, [("a.dcm", "s", "M", score, 0)], delimiter=";")
+    with pytest.raises(DataError, match=re.escape(score)):
+        data.read("classification")
 
 
 def test_certainties_of_reflacx(tree):

@@ -48,8 +48,20 @@ class Options(ReaderOptions):
     absent_to: float = Field(
         0.0, description="a class is absent up to this grade, and unknown between it and present_from"
     )
+    digits_column: str | None = Field(
+        None,
+        description="column with the grades of all classes, one digit each in the order of the card's classes; leading "
+        "zeros may be missing. Classes then need no columns",
+        examples=["score"],
+    )
     reader_column: str | None = Field(None, description="column of the readers' names; one row per image and reader")
     agreement: Agreement = Field("majority", description="how many readers make a class present")
+
+    @model_validator(mode="after")
+    def _digits_are_grades(self) -> Options:
+        if self.digits_column is not None and self.present_from is None:
+            raise ValueError("digits_column needs present_from, the grade from which on a class is present")
+        return self
 
     @model_validator(mode="after")
     def _grades_are_ordered(self) -> Options:
@@ -66,10 +78,15 @@ def read(source: Source, options: Options) -> None:
             label nor the uncertain value nor a word that the options name, or an image is in two rows (of one reader).
     """
     reader_columns = [options.reader_column] if options.reader_column else []
-    names = [name for published in source.published for name in published]
-    table = source.table([options.image_column, *reader_columns], names)
-    columns = [_column(published, table.columns, f"{table.name} row 1") for published in source.published]
-    labels = np.stack([_values(source, table.cells[column], options) for column in columns], axis=1)
+    if options.digits_column is not None:
+        table = source.table([options.image_column, options.digits_column, *reader_columns])
+        columns = [options.digits_column] * len(source.classes)
+        labels = _digits(table.cells[options.digits_column], len(columns), options)
+    else:
+        names = [name for published in source.published for name in published]
+        table = source.table([options.image_column, *reader_columns], names)
+        columns = [_column(published, table.columns, f"{table.name} row 1") for published in source.published]
+        labels = np.stack([_values(source, table.cells[column], options) for column in columns], axis=1)
     if options.blank_row == "unknown":
         blank = np.ones(len(labels), dtype=bool)
         for column in columns:
@@ -135,6 +152,17 @@ def _values(source: Source, cells: Sequence[str], options: Options) -> np.ndarra
     source.strings.absent.update({cell: counts[cell] for cell, value in values.items() if value == 0})
     source.strings.unknown.update({cell: counts[cell] for cell, value in values.items() if np.isnan(value)})
     return mapped(cells, values)
+
+
+def _digits(cells: Sequence[str], classes: int, options: Options) -> np.ndarray:
+    """Labels (N, K) float32 of a column whose cells have one digit for each of the K classes."""
+    rows: dict[str, list[float]] = {}
+    for cell in count(cells):
+        digits = cell.zfill(classes)
+        is_valid = digits.isascii() and digits.isdecimal() and len(digits) == classes
+        values = [_value(digit, options) for digit in digits] if is_valid else [_INVALID] * classes
+        rows[cell] = values if cell else [_value("", options)] * classes
+    return np.array([rows[cell] for cell in cells], dtype=np.float32).reshape(len(cells), classes)
 
 
 def _value(cell: str, options: Options) -> float:
