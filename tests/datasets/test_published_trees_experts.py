@@ -270,6 +270,27 @@ def test_zones_that_are_no_digits_are_named(tree, score):
         data.read("classification")
 
 
+def test_ralo_names_images_by_their_row_and_has_two_readers(tree):
+    data = tree("ralo")
+    data.images(f"CXR_images_scored/{k}.jpg" for k in range(4))
+    data.stray("CXR_images_scored")
+    header = ["Subject_ID", "Exam_DateTime", "Right GEOGRAPHIC", "Total GEOGRAPHIC", "Total OPACITY"]
+    header += ["Right GEOGRAPHIC", "Total GEOGRAPHIC", "Total OPACITY"]
+    scores = ((0, 0, 0, 0), (1, 0, 2, 3), (8, 7, 8, 8), (0, 1, 1, 1))
+    rows = [(f"A{k // 2}", "20200401_1", 1, a, c, 1, b, d) for k, (a, b, c, d) in enumerate(scores)]
+    above = ["", "", "Reader 1", "", "", "Reader 2", "", ""]
+    data.table("ralo-dataset-metadata.csv", above, [header, *rows])
+    assert data.check({"images": 4}).patients == 2
+    labels = data.read("classification")
+    assert labels.images == [f"CXR_images_scored/{k}.jpg" for k in range(4)]
+    assert known(labels) == [
+        {"Geographic extent": 0, "Lung opacity": 0},
+        {"Lung opacity": 1},
+        {"Geographic extent": 1, "Lung opacity": 1},
+        {"Lung opacity": 1},
+    ]
+
+
 def test_certainties_of_reflacx(tree):
     data = tree("reflacx")
     images = mimic(data)

@@ -84,6 +84,13 @@ class TableFormat(Part):
     header: tuple[str, ...] | None = Field(
         None, description="column names of a file without header; an unnamed column may be empty or missing"
     )
+    skip: int = Field(0, ge=0, le=100, description="lines with content before the header")
+    repeated: Literal["error", "number"] = Field(
+        "error", description="a column name that is given twice; number: the second one is NAME.1, the third NAME.2"
+    )
+    row_column: str | None = Field(
+        None, min_length=1, description="name of a column with the number of each row, counted from 0"
+    )
     derived: dict[str, DerivedColumn] = Field(
         default_factory=dict,
         description="columns made of others, e.g. dicom_id: {column: image_id, form: '{value}.dcm'}",

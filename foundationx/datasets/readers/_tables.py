@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class Table:
 def read_header(path: Path, name: str, layout: TableFormat = CSV) -> tuple[str, ...]:
     """Column names of a table, in order. Raises DataError like :func:`read_table`."""
     with _opened(path, name, layout) as (_, header):
-        return tuple(_positions(header, name))
+        return (*_positions(header, name), *([layout.row_column] if layout.row_column is not None else []))
 
 
 def read_table(
@@ -140,6 +141,7 @@ def read_table(
     """
     with _opened(path, name, layout) as (rows, header):
         positions = _positions(header, name)
+        required = [column for column in required if column != layout.row_column]
         check_columns(positions, required, name)
         columns = [column for column in dict.fromkeys([*required, *optional]) if column in positions]
         builders = {column: ColumnBuilder((convert or {}).get(column)) for column in columns}
@@ -158,6 +160,9 @@ def read_table(
     if lines:
         table.lines = np.concatenate(lines)
     table.cells = {column: builder.finish() for column, builder in builders.items()}
+    if layout.row_column is not None:
+        table.columns += (layout.row_column,)
+        table.cells[layout.row_column] = list(map(str, range(len(table.lines))))
     return table
 
 
@@ -180,7 +185,20 @@ def _opened(path: Path, name: str, layout: TableFormat) -> Iterator[tuple[_Rows,
     """The rows of a table, to be read block by block, and its header."""
     with open_bytes(path, name) as stream:
         rows = _Rows(stream, name, layout.delimiter)
-        yield rows, list(layout.header) if layout.header is not None else rows.header()
+        for _ in range(layout.skip):
+            rows.header()
+        header = list(layout.header) if layout.header is not None else rows.header()
+        yield rows, _numbered(header) if layout.repeated == "number" else header
+
+
+def _numbered(header: Sequence[str]) -> list[str]:
+    """Column names, with ``.1``, ``.2`` ... behind those that were given before."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in header:
+        names.append(f"{name}.{seen[name]}" if name and seen[name] else name)
+        seen[name] += 1
+    return names
 
 
 @dataclass(slots=True)

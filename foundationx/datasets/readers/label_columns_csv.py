@@ -54,6 +54,11 @@ class Options(ReaderOptions):
         "zeros may be missing. Classes then need no columns",
         examples=["score"],
     )
+    several_columns: Literal["error", "mean"] = Field(
+        "error",
+        description="meaning of several published names of a class that are all columns: mean of their grades, as of "
+        "the columns of two readers",
+    )
     reader_column: str | None = Field(None, description="column of the readers' names; one row per image and reader")
     agreement: Agreement = Field("majority", description="how many readers make a class present")
 
@@ -85,7 +90,7 @@ def read(source: Source, options: Options) -> None:
     else:
         names = [name for published in source.published for name in published]
         table = source.table([options.image_column, *reader_columns], names)
-        columns = [_column(published, table.columns, f"{table.name} row 1") for published in source.published]
+        columns = [_column_of(published, table, options) for published in source.published]
         labels = np.stack([_values(source, table.cells[column], options) for column in columns], axis=1)
     if options.blank_row == "unknown":
         blank = np.ones(len(labels), dtype=bool)
@@ -133,6 +138,24 @@ def _add_agreed(
             source.add(source.image(name, first.where, first.cells), first.where, agreed, first.cells)
 
 
+def _column_of(names: tuple[str, ...], table: Table, options: Options) -> str:
+    """The column of a class; the mean of several grades is a column that is added to the table. Raises DataError."""
+    present = [name for name in names if name in table.columns]
+    if len(present) < 2 or options.several_columns == "error":
+        return _column(names, table.columns, f"{table.name} row 1")
+    name = f"mean of {' and '.join(present)}"
+    table.cells[name] = [_mean(cells) for cells in zip(*(table.cells[one] for one in present), strict=True)]
+    return name
+
+
+def _mean(cells: Sequence[str]) -> str:
+    """The mean of grades as a cell; an empty cell makes it empty, and one that is no number stands for it."""
+    try:
+        return "" if "" in cells else f"{sum(map(float, cells)) / len(cells):g}"
+    except ValueError:
+        return " and ".join(cells)
+
+
 def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str:
     """The one column among the published names of a class."""
     present = [name for name in names if name in columns]
@@ -140,7 +163,8 @@ def _column(names: tuple[str, ...], columns: tuple[str, ...], where: str) -> str
         return present[0]
     if present:
         found = f"{' and '.join(map(repr, present))} are one class"
-        raise DataError(where, found, "one column per class", "correct the card")
+        fix = "correct the card, or set several_columns: mean in the reader's options"
+        raise DataError(where, found, "one column per class", fix)
     found = f"there is no column {' or '.join(map(repr, names))}; found {', '.join(map(repr, columns))}"
     raise DataError(where, found, nearest(names[0], columns), "correct the card or the file")
 
