@@ -73,10 +73,11 @@ class ParquetStore(Store):
         """All columns as text; those of images hold their paths in the store."""
         file = _open(self.path)
         others = [name for name in file.schema_arrow.names if name not in self._images]
-        table = file.read(columns=others) if others else None
         cells: dict[str, list[str]] = {}
-        for name in others if table else ():
-            cells |= _texts(name, table.column(name).to_pylist(), self._features.get(name))
+        if others:
+            table = file.read(columns=others)
+            for name in others:
+                cells |= _texts(name, table.column(name).to_pylist(), self._features.get(name))
         return Columns(dict(self._names) | cells, tuple(self._images))
 
     def _file_names(self, file: pq.ParquetFile, column: str) -> list[str]:
