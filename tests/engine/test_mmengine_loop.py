@@ -126,7 +126,7 @@ def test_the_splits_of_a_run_are_recorded_and_kept_on_resume(data, tmp_path):
     patient = next(name for name, split in splits.items() if split == "test")
     file.write_text(json.dumps(splits | {patient: "train"}))
     with pytest.raises(ConfigError, match="1 patients would change their split"):
-        runner_of(recipe, data, tmp_path / "run", resume=True)
+        _ = runner_of(recipe, data, tmp_path / "run", resume=True).train_loop
 
 
 def test_the_audit_that_was_applied_to_the_data_is_left_out(data, tmp_path):

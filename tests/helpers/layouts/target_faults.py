@@ -23,7 +23,7 @@ TARGET_FAULTS = [
         IssueKind.TARGETS,
         IMAGE,
         MASK,
-        "1 values that the card does not name, e.g. 1",
+        "holds 0, 1 and no 255, so that nothing is foreground",
     ),
     Fault(
         "mask alone",
