@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import posixpath
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -141,15 +142,22 @@ class TableBuffer:
             write_atomically(path, to_exact_json(list(self.rows.values())))
             return
         published = [self._as_published(row) for row in self.rows.values()]
-        used = list(dict.fromkeys(column for row in published for column in row))
+        used = [column for row in published for column in row if column != self.layout.row_column]
+        used = list(dict.fromkeys(used))
         columns = used if self.layout.header is None else list(self.layout.header)
         if unknown := [column for column in used if column not in columns]:
             found, expected = f"the header has no column {unknown[0]!r}", f"one of {', '.join(columns)}"
             raise CardError(self.name, found, expected, "correct table.header in the card")
         rows = [[row.get(column, "") for column in columns] for row in published]
-        text = self._text(rows if self.layout.header is not None else [columns, *rows])
+        above = [["-"] * len(columns)] * self.layout.skip
+        header = [] if self.layout.header is not None else [[self._as_given(column) for column in columns]]
+        text = self._text([*above, *header, *rows])
         data = text.encode("utf-8")
         write_atomically(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+    def _as_given(self, column: str) -> str:
+        """The name of a column in the file: the second ``NAME`` is read as ``NAME.1``."""
+        return re.sub(r"\.\d+$", "", column) if self.layout.repeated == "number" else column
 
     def _as_published(self, row: dict[str, str]) -> dict[str, str]:
         """A row with derived columns in the form of the file."""

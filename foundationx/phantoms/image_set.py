@@ -181,7 +181,11 @@ class ImageSet:
         fields = template_fields(template) if template else ()
         cells = dict.fromkeys(fields, f"{image.number:05d}")
         name = task_file.options.image_column if hasattr(task_file.options, "image_column") else None
-        if name in cells:
+        row = task_file.spec.table.row_column
+        if row in cells:
+            numbers = sorted(other.number for other in self.images_of(task_file))
+            cells[row] = str(numbers.index(image.number))
+        if name in cells and name != row:
             cells[name] = f"{image.patient:05d}_{image.number:03d}{'' if self._suffix(image) else '.png'}"
         if task_file.card.patient is not None and task_file.card.patient.column in cells:
             cells[task_file.card.patient.column] = self.patient(task_file.card, image)

@@ -19,14 +19,28 @@ def write(context: LayoutContext) -> None:
     columns = {item.published: _column(context, item) for item in context.classes}
     for image in context.images:
         if options.reader_column is None:
-            context.row(
-                image, "", {}, {columns[item.published]: _cell(context, image, item) for item in context.classes}
-            )
+            context.row(image, "", {}, _labels(context, image))
             continue
         for number, reader in enumerate(READERS):
             seen = {columns[item.published]: _seen(context, image, item, number) for item in context.classes}
             context.row(image, reader, {options.reader_column: reader} | seen)
     context.add_filtered_rows()
+
+
+def _labels(context: LayoutContext, image: ImageTruth) -> dict[str, str]:
+    """Cells of all classes of an image; a file may have classes in columns and others as digits of one column."""
+    cells: dict[str, str] = {}
+    for task_file in context.task_files:
+        options, classes = task_file.options, task_file.spec.classes
+        if options.digits_column is not None:
+            present = [bool(context.state(image, item)) for item in classes]
+            digits = [f"{options.present_from if one else options.absent_to:g}" for one in present]
+            cells[options.digits_column] = "".join(digits).lstrip("0") or "0"
+        elif options.several_columns == "mean":
+            cells |= {name: _cell(context, image, item) for item in classes for name in item.published}
+        else:
+            cells |= {_column(context, item): _cell(context, image, item) for item in classes}
+    return cells
 
 
 def _column(context: LayoutContext, item: ClassSpec) -> str:

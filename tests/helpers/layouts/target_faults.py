@@ -23,7 +23,7 @@ TARGET_FAULTS = [
         IssueKind.TARGETS,
         IMAGE,
         MASK,
-        "holds 0, 1 and no 255, so that nothing is foreground",
+        "and no 255, so that nothing is foreground",
     ),
     Fault(
         "mask alone",
