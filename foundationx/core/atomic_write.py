@@ -165,7 +165,8 @@ def require_file(path: Path) -> None:
     """
     try:
         is_folder = path.is_dir()
-        path.with_name(path.name + PARTIAL).exists()  # a name that is too long is refused here
+        if not is_folder:
+            path.with_name(path.name + PARTIAL).exists()  # a name that is too long is refused here
     except OSError as error:
         raise disk_error(path, error) from error
     if is_folder:

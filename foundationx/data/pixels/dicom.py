@@ -103,6 +103,10 @@ def _dataset(path: Path, content: bytes) -> Dataset:
             int(data.get(key) or least)
             for key, least in (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1), ("SamplesPerPixel", 1))
         )
+        for key in _READ_LATER:  # pydicom converts a value when it is asked for, and raises anything
+            data.get(key)
+        photometric = str(data.get("PhotometricInterpretation") or "MONOCHROME2")
+        data.PhotometricInterpretation = photometric
     except Exception as error:  # a damaged header raises anything
         found = f"is not a readable DICOM image ({_one_line(error)})"
         raise DataError(str(path), found, "a complete DICOM image", "download it again") from None
@@ -110,13 +114,20 @@ def _dataset(path: Path, content: bytes) -> Dataset:
         found, fix = f"holds no image (modality {kind})", "leave it out, or download it again if it is cut off"
         raise DataError(str(path), found, "a complete DICOM image", fix)
     check_size(path, columns, rows)
-    data.PhotometricInterpretation = photometric = str(data.get("PhotometricInterpretation") or "MONOCHROME2")
     coloured = photometric in COLOUR or photometric.startswith("YBR")
     fits = channels == 1 if photometric in (*GREY, "PALETTE COLOR") else coloured and channels == 3
     if frames != 1 or not fits:
         found = f"holds {frames} frames of {channels} channels ({photometric})"
         raise DataError(str(path), found, "one grey frame, or one in RGB", "extract the radiograph")
     return data
+
+
+_READ_LATER = (
+    *("PixelData", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingRangeLimit"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+)
+"""Attributes that decide what the pixels mean."""
 
 
 def _check_packing(path: Path, data: Dataset) -> None:

@@ -122,7 +122,8 @@ class DatasetFolder:
         if len(names) > 1:
             found = f"there is none of {', '.join(names)} in {self.path}"
         try:
-            near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+            listed = os.listdir(path.parent) if self.contains(path.parent) else []
+            near = difflib.get_close_matches(path.name, listed, n=1)
         except OSError:
             near = []
         expected = f"the published file; did you mean {near[0]!r}?" if near else "the published file"

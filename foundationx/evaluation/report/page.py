@@ -33,7 +33,7 @@ def render(facts: Facts, more: str = "") -> str:
 
 
 def _header(facts: Facts, name: str) -> str:
-    parameters = sum(facts.run.get("parameters", {}).values())
+    parameters = min(sum(facts.run.get("parameters", {}).values()), 10**15)  # a damaged file may hold any number
     done = facts.log[-1] if facts.log else {"visit": 0, "step": 0}
     images = {split: facts.images(split) for split in Split}
     patients = {split: list(facts.patients.values()).count(split) for split in Split}
