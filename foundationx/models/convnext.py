@@ -17,20 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundationx.core.openmmlab import MMDET_MODELS
-
-EPS = 1e-6
-"""Of all layer norms, as in the authors' weights."""
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every position of a map (B, C, H, W)."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels, eps=EPS)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return super().forward(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+from foundationx.models.norms import EPS, ChannelNorm
 
 
 class PooledNorm(ChannelNorm):

@@ -13,13 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundationx.core.openmmlab import MMDET_MODELS
-from foundationx.models.plain_vit import PlainViT, Pooled
+from foundationx.models.plain_vit import ROTARY_BASE, PlainViT, Pooled
 
 EPS = 1e-6
 """Of all layer norms, as in the authors' code."""
-
-BASE = 10_000.0
-"""Base of the rotary frequencies."""
 
 
 def rotary_angles(grid: tuple[int, int], trained_grid: int, head_width: int) -> Tensor:
@@ -34,7 +31,7 @@ def rotary_angles(grid: tuple[int, int], trained_grid: int, head_width: int) -> 
         (rows * columns, head_width / 2), in radians.
     """
     count = head_width // 4
-    frequencies = BASE ** (-torch.arange(count, dtype=torch.float32) / count)
+    frequencies = ROTARY_BASE ** (-torch.arange(count, dtype=torch.float32) / count)
     rows, columns = (torch.arange(side, dtype=torch.float32) / side * trained_grid for side in grid)
     angles = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)[..., None] * frequencies
     return angles.flatten(2).flatten(0, 1)

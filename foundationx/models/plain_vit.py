@@ -13,13 +13,16 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundationx.models.convnext import ChannelNorm
+from foundationx.models.norms import ChannelNorm
 
 COARSEST = 32
 """Stride of the coarsest map in pixels, if the patch size is a power of two; each finer one has half of the next."""
 
 LEVELS = 4
 """Maps of a pyramid."""
+
+ROTARY_BASE = 10_000.0
+"""Base of the rotary frequencies of EVA-02."""
 
 Pooled = Literal["patches", "class"]
 """What the mean over the coarsest map is: the mean of the patch tokens, or the class token."""

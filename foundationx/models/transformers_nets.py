@@ -19,7 +19,7 @@ from foundationx.core.config.backbones import KNOWN
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.strict_json import to_exact_json
 from foundationx.core.validation import validation_error
-from foundationx.models.convnext import ChannelNorm
+from foundationx.models.norms import ChannelNorm
 from foundationx.models.plain_vit import PlainViT, Pooled
 
 LIBRARY = "transformers"

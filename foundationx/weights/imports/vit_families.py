@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foundationx.models.eva02 import BASE
+from foundationx.models.plain_vit import ROTARY_BASE
 from foundationx.weights.imports.family import Family, Stated, blocks
 
 HEAD_WIDTH = 64
@@ -212,7 +212,7 @@ def _trained_grid(raw: Mapping[str, Tensor], head_width: int) -> int | None:
     grid = _side(cosines.shape[0])
     pair = head_width // 16
     angle = math.acos(max(-1.0, min(1.0, float(cosines[1, head_width // 2 + 2 * pair]))))
-    return round(angle * BASE ** (4 * pair / head_width) * grid)
+    return round(angle * ROTARY_BASE ** (4 * pair / head_width) * grid)
 
 
 def _finish_eva02(ours: dict[str, Tensor], loaded: dict[str, str], raw: Mapping[str, Tensor]) -> None:

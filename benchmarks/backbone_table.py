@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes the table of backbones in docs/weights.md: ``python tools/backbone_table.py``.
+"""Writes the table of backbones in docs/weights.md: ``python benchmarks/backbone_table.py``.
 
 For every family it imports a small published file with drawn weights and compares features with the reference library:
 timm's (stored by ``tools/backbone_references.py``) for files under the authors' names, transformers' own for its
@@ -31,7 +31,7 @@ from tests.helpers.hugging_face import NETWORKS, reference, save_network  # noqa
 from tests.helpers.published_names import FILES, drawn, images  # noqa: E402
 from tests.helpers.tiny_backbones import BACKBONES  # noqa: E402
 
-BEGIN, END = "<!-- Below: python tools/backbone_table.py -->", "<!-- Above: tools/backbone_table.py -->"
+BEGIN, END = "<!-- Below: python benchmarks/backbone_table.py -->", "<!-- Above: benchmarks/backbone_table.py -->"
 DINOV2 = ("DINOv2", "DINOv2 with registers", "DINOv2 giant")
 ROWS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Swin", "its authors, Ark, Foundation X, timm; transformers", (), ()),
