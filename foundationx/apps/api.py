@@ -324,7 +324,7 @@ def open_dataset(
         "name": card,
         "image_size": image_size,
         "model": {"backbone": {"type": "none"}},  # no network is built
-        "datasets": [{"card": card, "root": root, "tasks": [_task(catalog, card, task)]}],
+        "datasets": [{"card": card, "root": root, "tasks": [task_named(catalog, card, task)]}],
         "schedule": {"cycles": 1},
     }
     return ImageDataset(parse_config(content, "open_dataset"), Path(data_root), catalog, _split(split))
@@ -350,7 +350,7 @@ def _split(name: str) -> Split:
     return Split(name)
 
 
-def _task(catalog: Catalog, card: str, name: str | None) -> Task:
+def task_named(catalog: Catalog, card: str, name: str | None) -> Task:
     """The task of that name, or the card's only one. Raises ConfigError and CardError."""
     known = [task.value for task in catalog.card(card).tasks]
     if name is None and len(known) == 1:

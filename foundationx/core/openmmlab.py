@@ -1,8 +1,8 @@
 """The one module that imports mmengine, mmcv, mmdet and mmseg: what we use of them, by name, and their quirks.
 
-``NAMES`` lists all of it. ``from foundationx.core.openmmlab import Config`` imports the library when it is run, not
-when this module is imported: that takes seconds. Backbones are not among the names: they are built by configuration
-(``type='mmdet.SwinTransformer'``) from the two registries.
+``NAMES`` lists all of it; ``FOR_THEIR_USERS`` what exported models run on in them. ``from foundationx.core.openmmlab
+import Config`` imports the library when it is run, not when this module is imported: that takes seconds. Backbones are
+not among the names: they are built by configuration (``type='mmdet.SwinTransformer'``) from the two registries.
 """
 
 from __future__ import annotations
@@ -43,13 +43,24 @@ NAMES = {
 }
 """Name here: module that defines it, with its name there if that differs."""
 
+FOR_THEIR_USERS = {
+    "BaseDetector": "mmdet.models.detectors",
+    "BaseSegmentor": "mmseg.models.segmentors",
+    "InstanceData": "mmengine.structures",
+    "MMDET_TRANSFORMS": "mmdet.registry:TRANSFORMS",
+    "MMSEG_TRANSFORMS": "mmseg.registry:TRANSFORMS",
+    "PixelData": "mmengine.structures",
+}
+"""Likewise, what exported models need to run inside these libraries; nothing else here depends on it."""
+
 
 def __getattr__(name: str) -> Any:
-    """One of ``NAMES``, imported quietly when it is first asked for."""
-    if name not in NAMES:
+    """One of ``NAMES`` or ``FOR_THEIR_USERS``, imported quietly when it is first asked for."""
+    known = NAMES | FOR_THEIR_USERS
+    if name not in known:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     prepare()
-    module, _, theirs = NAMES[name].partition(":")
+    module, _, theirs = known[name].partition(":")
     with quiet():
         value = getattr(importlib.import_module(module), theirs or name)
     globals()[name] = value

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from foundationx.core.task import TaskFacts
 from foundationx.core.types import Batch, Example, ReferenceSize, Target, Task, TaskKey
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,11 +72,17 @@ class TaskDefinition(TaskFacts, ABC):
         is_cached: Whether targets are stored in the image cache, because drawing them takes long.
         found_from: Image score from which on a class counts as found in an image, unless validation chose one.
         legend: What solid, dashed and so on mean in the report's pictures.
+        hub_task: What the Hugging Face Hub calls the task, in model cards.
+        columns: Columns of a table of predictions beside ``image`` and ``class``; empty if the task takes no tables.
+        every_class: Whether such a table has one row for each image and class; else as many as were found.
     """
 
     is_cached: ClassVar[bool] = False
     found_from: ClassVar[float] = 0.5
     legend: ClassVar[str] = ""
+    hub_task: ClassVar[str] = "image-feature-extraction"
+    columns: ClassVar[tuple[str, ...]] = ()
+    every_class: ClassVar[bool] = True
 
     def target(self, annotation: Any, source: SourceImage) -> Target | None:
         """The target of one image in its own pixels; None if labels say everything.
@@ -142,6 +150,21 @@ class TaskDefinition(TaskFacts, ABC):
     @abstractmethod
     def record_truth(self, batch: Any) -> dict[str, Recorded]:
         """What stored predictions hold of the truth beside labels: arrays with one entry per image, by name."""
+
+    def record_rows(
+        self, rows: Sequence[TableRow], side: int, read_mask: Callable[[Path], np.ndarray]
+    ) -> dict[str, Recorded]:
+        """As :meth:`record_prediction`, for one image, from rows of a table.
+
+        Args:
+            rows: Rows of the image; one for each class in their order if ``every_class``.
+            side: Side in pixels of the square at which masks are compared.
+            read_mask: Reads a mask file (H, W) uint8.
+
+        Raises:
+            DataError: A cell makes no sense.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def record_prediction(self, prediction: Any, batch: Any) -> dict[str, Recorded]:

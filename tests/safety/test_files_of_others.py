@@ -27,6 +27,7 @@ from foundationx.models import transformers_nets
 from foundationx.models.backbone import backbone_classes
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
+from foundationx.weights.exports.formats import Source
 from foundationx.weights.imports.continual import load_run
 
 TINY = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
@@ -347,7 +348,7 @@ def exported(honest, folder, **facts):
     """A file as ``export --to backbone`` writes it, with other metadata."""
     checkpoint = load_checkpoint(honest)
     model = checkpoint.model()
-    metadata = describe(model, checkpoint.config, "teacher") | facts
+    metadata = describe(Source(model, checkpoint.config, "teacher")) | facts
     tensors = {name: value.contiguous() for name, value in model.backbone.net.state_dict().items()}
     folder.mkdir(exist_ok=True)
     save_file(tensors, folder / "backbone.safetensors", metadata=metadata)

@@ -14,7 +14,7 @@ from foundationx.core.errors import CheckpointError
 from foundationx.models.backbone import Backbone
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import load_backbone
-from foundationx.weights.exports.formats import FORMATS
+from foundationx.weights.exports.formats import FORMATS, Source
 from foundationx.weights.imports.imported import write_imported
 from foundationx.weights.imports.released import read_released
 from tests.helpers.plain_swin import randomise
@@ -28,7 +28,7 @@ NETWORKS = {
     "resnet": {"type": "mmdet.ResNet", "depth": 18, "base_channels": 8},
 }
 SWIN = {"embed_dims": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "window_size": 2, "mlp_ratio": 2}
-FORMATS_OF = {"timm": ".safetensors", "timm06": ".safetensors", "huggingface": "", "mmdet": ".pth", "mmseg": ".pth"}
+FORMATS_OF = {"timm": "", "timm06": ".safetensors", "huggingface": "", "mmdet": ".pth", "mmseg": ".pth"}
 
 
 def build(name):
@@ -46,8 +46,8 @@ def build(name):
 def export(name, kind, folder):
     model, config = build(name)
     path = folder / f"exported{FORMATS_OF[kind]}"
-    FORMATS.get(kind).write(model, config, "teacher", path)
-    return model, path
+    FORMATS.get(kind).write(Source(model, config, "teacher"), path)
+    return model, path / "model.safetensors" if kind == "timm" else path
 
 
 def last_map(net):
@@ -76,7 +76,7 @@ def test_an_export_is_imported_with_its_features(name, kind, tmp_path):
 def test_a_backbone_that_needs_no_import_is_named_as_such(tmp_path, capsys):
     model, config = build("always")
     path = tmp_path / "backbone_teacher.safetensors"
-    FORMATS.get("backbone").write(model, config, "teacher", path)
+    FORMATS.get("backbone").write(Source(model, config, "teacher"), path)
     for kind in ([], ["--kind", "swin"]):
         assert main(["import", str(path), "--out", str(tmp_path / "out"), *kind]) == FAULT
     error = capsys.readouterr().err

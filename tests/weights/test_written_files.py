@@ -20,7 +20,7 @@ from foundationx.core.workdir import WorkDir, write_metrics
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.compare.table import as_csv
 from foundationx.models.foundation_model import FoundationModel
-from foundationx.weights.exports.formats import FORMATS
+from foundationx.weights.exports.formats import FORMATS, Source
 from foundationx.weights.safetensors_file import write_safetensors
 
 METADATA = {name: name * 3 for name in ("format", "run", "model", "backbone", "image_size", "mean", "std", "shift")}
@@ -93,7 +93,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(name):
     assert line["value"] == "-0.25", "numbers stay numbers"
 
 
-TRACED = ("onnx", "torch-export")
+TRACED = ("onnx", "torch-export", "onnx-model", "torch-export-model")
 """Formats whose making takes seconds."""
 
 EXPORTS = [pytest.param(name, marks=pytest.mark.slow if name in TRACED else ()) for name in FORMATS.names()]
@@ -103,18 +103,25 @@ EXPORTS = [pytest.param(name, marks=pytest.mark.slow if name in TRACED else ()) 
 def tiny():
     config = load_config(Path(__file__).parents[1] / "helpers" / "tiny_config.py")
     torch.manual_seed(0)
-    return FoundationModel(config.model, {TaskKey("films", Task.CLASSIFICATION): ("mass",)}).eval(), config
+    heads = {TaskKey("films", task): ("mass",) for task in (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)}
+    return FoundationModel(config.model, heads).eval(), config
+
+
+def source(tiny, kind):
+    """The backbone, or the heads that the format takes."""
+    model, config = tiny
+    heads = [key for key in model.classes if kind.whole and kind.task in ("", key.task.value)]
+    return Source(model, config, "teacher", tuple(heads))
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_every_export_is_atomic_repeatable_and_names_no_path_of_this_machine(tiny, name, tmp_path):
-    if name == "onnx":
+    if name.startswith("onnx"):
         pytest.importorskip("onnxscript")
-    model, config = tiny
     kind = FORMATS.get(name, "test")
     written = []
     for turn in ("one", "two"):
-        kind.write(model, config, "teacher", tmp_path / turn / f"backbone{kind.suffix}")
+        kind.write(source(tiny, kind), tmp_path / turn / f"backbone{kind.suffix}")
         files = sorted(path for path in (tmp_path / turn).rglob("*") if path.is_file())
         assert not [path for path in files if path.name.endswith(".partial")]
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
@@ -127,12 +134,13 @@ def test_every_export_is_atomic_repeatable_and_names_no_path_of_this_machine(tin
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_that_fails_half_way_leaves_the_older_one(tiny, name, tmp_path, monkeypatch):
-    if name == "onnx":
+    if name.startswith("onnx"):
         pytest.importorskip("onnxscript")
-    model, config = tiny
     kind = FORMATS.get(name, "test")
     path = tmp_path / f"backbone{kind.suffix}"
-    file = path / "model.safetensors" if name == "huggingface" else path
+    folders = {"huggingface": "model.safetensors", "timm": "model.safetensors"}
+    folders |= {"mmdet-detector": "model.pth", "mmseg-segmentor": "model.pth"}
+    file = path / folders[name] if name in folders else path
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"old")
 
@@ -141,5 +149,5 @@ def test_an_export_that_fails_half_way_leaves_the_older_one(tiny, name, tmp_path
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskError, match="No space left"):
-        kind.write(model, config, "teacher", path)
+        kind.write(source(tiny, kind), path)
     assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1

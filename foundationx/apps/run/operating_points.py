@@ -47,7 +47,7 @@ def operating_points(model: FoundationModel, which: str, visit: int, source: Pat
         visit: Visits that it has been trained for.
         source: Checkpoint, work directory or folder of an import; ``thresholds.json`` of the run is read.
     """
-    stored = written_thresholds(_run_folder(source), which, visit)
+    stored = written_thresholds(run_folder(source), which, visit)
     values, chosen = {}, {}
     for key, names in model.classes.items():
         own = {name: value for name, value in stored.get(key, {}).items() if name in names}
@@ -61,7 +61,7 @@ def operating_points(model: FoundationModel, which: str, visit: int, source: Pat
     return OperatingPoints(values, chosen, f"thresholds chosen on validation{rest}")
 
 
-def _run_folder(source: Path) -> Path:
+def run_folder(source: Path) -> Path:
     """The work directory of a checkpoint."""
     if source.is_dir():
         return source.parent if source.name == "checkpoints" else source

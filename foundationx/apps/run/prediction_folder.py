@@ -91,7 +91,7 @@ class PredictionFolder:
         if self.overlays:
             picture = cv2.imencode(".png", prediction.picture[:, :, ::-1])[1].tobytes()
             write_atomically(self.folder / f"{self._stems[name]}.overlay.png", picture, durable=False)
-        write_json(self.result_path(name), prediction.values)
+        write_atomically(self.result_path(name), to_json(prediction.values, 1) + "\n", durable=False)  # else made anew
         self._keep(name, prediction.values)
 
     def fail(self, path: Path, error: DataError) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from foundationx.core.arrays import Recorded, check_array
 from foundationx.core.types import Batch
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
+from foundationx.tasks.table import TableRow
 
 
 def record_truth(batch: Batch) -> dict[str, Recorded]:
@@ -19,6 +20,11 @@ def record_truth(batch: Batch) -> dict[str, Recorded]:
 def record_prediction(prediction: ClassificationPrediction, batch: Batch) -> dict[str, Recorded]:
     """``probabilities``: (B, K) float32 in [0, 1]."""
     return {"probabilities": prediction.probabilities.float().numpy()}
+
+
+def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
+    """``probabilities`` of one image from the rows of a table, one for each class."""
+    return {"probabilities": np.array([[row.number("score", 0, 1) for row in rows]], dtype=np.float32)}
 
 
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:

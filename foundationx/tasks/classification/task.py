@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from foundationx.tasks.classification.prediction import ClassificationExample, C
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
 from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,8 @@ class ClassificationTask(TaskDefinition):
     name = "classification"
     noun = "image label"
     headline = "AUROC"
+    hub_task = "image-classification"
+    columns = ("score",)
     shares_head = True
     chance = 0.5
     legend = "Filled dot: present, ring: absent, no dot: unknown; bar: probability."
@@ -45,6 +49,12 @@ class ClassificationTask(TaskDefinition):
     def record_prediction(self, prediction: ClassificationPrediction, batch: Batch) -> dict[str, Recorded]:
         """Probabilities."""
         return record.record_prediction(prediction, batch)
+
+    def record_rows(
+        self, rows: Sequence[TableRow], side: int, read_mask: Callable[[Path], np.ndarray]
+    ) -> dict[str, Recorded]:
+        """Scores as probabilities."""
+        return record.record_rows(rows)
 
     def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
         """Stored predictions as metrics rely on them. Raises ValueError."""

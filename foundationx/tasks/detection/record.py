@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from foundationx.core.arrays import AnyArray, Ragged, Recorded, check_array, check_ragged
+from foundationx.core.errors import DataError
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.table import TableRow
 
 PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
 """Names of boxes and of the classes that belong to them."""
@@ -49,6 +51,22 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
 
 PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
 """Recorded boxes and their classes."""
+
+
+def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
+    """Boxes of one image in pixels of the source image, scores and classes, from the rows of a table."""
+    boxes = []
+    for row in rows:
+        box = [row.number(name, -LARGEST, LARGEST) for name in ("x1", "y1", "x2", "y2")]
+        if box[0] >= box[2] or box[1] >= box[3]:
+            found = f"the box {box} has no area"
+            raise DataError(row.where, found, "x1 < x2 and y1 < y2, in pixels of the image", "correct the table")
+        boxes.append(box)
+    return {
+        "boxes": Ragged.of([np.array(boxes, dtype=np.float32).reshape(-1, 4)]),
+        "scores": Ragged.of([np.array([row.number("score", 0, 1) for row in rows], dtype=np.float32)]),
+        "box_classes": Ragged.of([np.array([row.class_index for row in rows], dtype=np.int64)]),
+    }
 
 
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from foundationx.tasks.detection.prediction import DetectionExample, DetectionPr
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
 from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +29,9 @@ class DetectionTask(TaskDefinition):
     name = "detection"
     noun = "box"
     headline = "AP40"
+    hub_task = "object-detection"
+    columns = ("score", "x1", "y1", "x2", "y2")
+    every_class = False
     part = "boxes"
     found_from = record.SHOWN_SCORE
     needed_steps = 300
@@ -100,6 +105,12 @@ class DetectionTask(TaskDefinition):
     def record_prediction(self, prediction: DetectionPrediction, batch: DetectionBatch) -> dict[str, Recorded]:
         """Predicted boxes with classes and scores."""
         return record.record_prediction(prediction, batch)
+
+    def record_rows(
+        self, rows: Sequence[TableRow], side: int, read_mask: Callable[[Path], np.ndarray]
+    ) -> dict[str, Recorded]:
+        """Boxes in pixels of the source image."""
+        return record.record_rows(rows)
 
     def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
         """Stored predictions as metrics rely on them. Raises ValueError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from foundationx.tasks.fill import Evidence, Limits
 from foundationx.tasks.segmentation import draw, record, target, trivial
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
+from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +29,8 @@ class SegmentationTask(TaskDefinition):
     name = "segmentation"
     noun = "mask"
     headline = "Dice"
+    hub_task = "image-segmentation"
+    columns = ("mask",)
     part = "masks"
     is_cached = True
     legend = "Tinted with a solid edge: true, dashed edge: predicted, striped: unknown."
@@ -103,6 +107,12 @@ class SegmentationTask(TaskDefinition):
     def record_prediction(self, prediction: SegmentationPrediction, batch: SegmentationBatch) -> dict[str, Recorded]:
         """Predicted pixels."""
         return record.record_prediction(prediction, batch)
+
+    def record_rows(
+        self, rows: Sequence[TableRow], side: int, read_mask: Callable[[Path], np.ndarray]
+    ) -> dict[str, Recorded]:
+        """Mask files."""
+        return record.record_rows(rows, side, read_mask)
 
     def check_recorded(self, recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
         """Stored predictions as metrics rely on them. Raises ValueError."""

@@ -13,25 +13,19 @@ from foundationx.core.errors import CheckpointError
 from foundationx.core.strict_json import to_exact_json
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.lora import plain_names, plain_state
-from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.formats import Format, Source
 from foundationx.weights.safetensors_file import write_safetensors
 from foundationx.weights.swin import NETWORKS, shift_rule
 
 
-def describe(model: FoundationModel, config: RunConfig, which: str) -> dict[str, str]:
-    """Metadata for the use of exported weights: configuration of the backbone, image size, normalisation, shift rule.
-
-    Args:
-        model: Student or teacher.
-        config: Run configuration.
-        which: ``student`` or ``teacher``.
-    """
-    rule = shift_rule(model.backbone.net)
+def describe(source: Source) -> dict[str, str]:
+    """Metadata for the use of exported weights: the backbone, image size, normalisation, shift rule."""
+    config, rule = source.config, shift_rule(source.model.backbone.net)
     return {
         "format": "pt",
         "foundationx": __version__,
         "run": config.name,
-        "model": which,
+        "model": source.which,
         "backbone": to_exact_json(config.model.backbone),
         "image_size": str(config.image_size),
         "mean": to_exact_json(config.model.mean),
@@ -51,13 +45,13 @@ def export_backbone(model: FoundationModel, config: RunConfig, which: str, path:
         path: Output file.
     """
     tensors = {name: value.contiguous() for name, value in plain_state(model.backbone.net).items()}
-    write_safetensors(tensors, path, metadata=describe(model, config, which))
+    write_safetensors(tensors, path, metadata=describe(Source(model, config, which)))
     return path
 
 
-def write_backbone(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+def write_backbone(source: Source, path: Path) -> str:
     """``export_backbone`` as a format."""
-    export_backbone(model, config, which, path)
+    export_backbone(source.model, source.config, source.which, path)
     return f"model = dict(init={str(path)!r})  # in a configuration with the same model.backbone"
 
 
@@ -90,4 +84,4 @@ def load_backbone(net: nn.Module, path: Path) -> None:
     net.load_state_dict(state | {names[name]: value for name, value in tensors.items()})
 
 
-FORMAT = Format(write_backbone, ".safetensors", "model.init of another run")
+FORMAT = Format(write_backbone, "_backbone.safetensors", "model.init of another run")

@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from foundationx.core.atomic_write import require_folder, write_json
+from foundationx.core.atomic_write import require_folder, write_atomically, write_json
 from foundationx.core.config.run import RunConfig
-from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
-from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.formats import Format, Source
 from foundationx.weights.safetensors_file import write_safetensors
-from foundationx.weights.swin import PATCH_SIZE, swin_weights, to_hugging_face
+from foundationx.weights.swin import PATCH_SIZE, SwinShape, swin_weights, to_hugging_face
+
+CODE = Path(__file__).resolve().parents[1] / "hub_code"
+"""Folder of code that exported folders hold."""
+
+PROCESSOR, NETWORK = "image_processing_grey", "modeling_shifted_swin"
+
+BOX = 4
+"""Pillow's number of averaging over areas."""
 
 
-def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
-    """Writes ``model.safetensors``, ``config.json`` and ``preprocessor_config.json`` into the folder ``path``.
+def write_hugging_face(source: Source, path: Path) -> str:
+    """Writes ``model.safetensors``, ``config.json``, ``preprocessor_config.json`` and code into the folder ``path``.
 
-    The weights hold both the pooled model's last norm (``SwinModel``) and the norm of every stage (``SwinBackbone``);
-    each class reports the other norm as unused. ``SwinBackbone`` always shifts, as mmdet does; ``SwinModel`` follows
-    the published rule (``models/swin.py``). The configuration names the class that gives the features of this model.
+    ``AutoModel`` gives the features of this model. ``SwinModel`` follows the published rule of shifting
+    (``models/swin.py``); for a network that always shifts the folder holds a model of its own, which ``AutoModel``
+    opens only with ``trust_remote_code=True``: without it is refused, and ``SwinModel``, whose features would be
+    others, is not taken silently. The weights hold the norm of every stage, too, for ``SwinBackbone``.
 
     Raises:
         ConfigError: The backbone is no Swin, or its last map is smaller than a window.
     """
-    tensors, shape = swin_weights(model, "huggingface", config.image_size)
+    tensors, shape = swin_weights(source.model, "huggingface", source.config.image_size)
     require_folder(path)
-    write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(model, config, which))
-    name = "SwinBackbone" if shape.shift == "always" else "SwinModel"
+    write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(source))
+    always = shape.shift == "always"
+    write_json(path / "config.json", _network(shape, source.config.image_size, always), indent=2)
+    write_json(path / "preprocessor_config.json", _pixels(source.config), indent=2)
+    for module in [PROCESSOR, *([NETWORK] if always else [])]:
+        write_atomically(path / f"{module}.py", (CODE / f"{module}.py").read_text(encoding="utf-8"))
+    trust = ", trust_remote_code=True" if always else ""
+    return f"""import numpy
+import torch
+from transformers import AutoImageProcessor, AutoModel
+prepare = AutoImageProcessor.from_pretrained({str(path)!r}, trust_remote_code=True)  # resizes as in training
+net = AutoModel.from_pretrained({str(path)!r}{trust}).eval()
+image = numpy.zeros((480, 400), numpy.uint8)  # grey, of any size, bones bright
+with torch.no_grad():
+    pooled = net(**prepare(image, return_tensors="pt")).pooler_output"""
+
+
+def _network(shape: SwinShape, image_size: int, always: bool) -> dict[str, Any]:
+    """``config.json``."""
     stages = len(shape.depths)
-    network = {
-        "model_type": "swin",
-        "architectures": [name],
-        "image_size": config.image_size,
+    code = {"AutoConfig": f"{NETWORK}.ShiftedSwinConfig", "AutoModel": f"{NETWORK}.ShiftedSwinModel"}
+    return {
+        "model_type": "shifted_swin" if always else "swin",
+        "architectures": ["ShiftedSwinModel" if always else "SwinModel"],
+        **({"auto_map": code} if always else {}),
+        "image_size": image_size,
         "patch_size": PATCH_SIZE,
         "num_channels": 3,
         "embed_dim": shape.embed_dims,
@@ -47,20 +75,23 @@ def write_hugging_face(model: FoundationModel, config: RunConfig, which: str, pa
         "use_absolute_embeddings": False,
         "out_features": [f"stage{i + 1}" for i in range(stages)],
     }
-    pixels = {
-        "image_processor_type": "ViTImageProcessor",
+
+
+def _pixels(config: RunConfig) -> dict[str, Any]:
+    """``preprocessor_config.json``: our own processor, and what comes nearest for those of transformers."""
+    return {
+        "image_processor_type": "GreyImageProcessor",
+        "auto_map": {"AutoImageProcessor": f"{PROCESSOR}.GreyImageProcessor"},
+        "do_convert_rgb": True,
         "do_resize": True,
         "size": {"height": config.image_size, "width": config.image_size},
-        "resample": 2,
+        "resample": BOX,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": list(config.model.mean),
         "image_std": list(config.model.std),
     }
-    for file, content in (("config.json", network), ("preprocessor_config.json", pixels)):
-        write_json(path / file, content, indent=2)
-    return f"from transformers import {name}\nnet = {name}.from_pretrained({str(path)!r})"
 
 
 FORMAT = Format(write_hugging_face, "_huggingface", "Hugging Face transformers")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from foundationx.weights.exports.formats import Format
-from foundationx.weights.exports.timm import write_timm
+from foundationx.weights.exports.timm import write_timm06
 
-FORMAT = Format(
-    partial(write_timm, merge_first=False), "_timm06.safetensors", "timm to 0.6, Ark, Foundation X, microsoft's Swin"
-)
+FORMAT = Format(write_timm06, "_timm06.safetensors", "timm to 0.6, Ark, Foundation X, microsoft's Swin")

@@ -18,7 +18,7 @@ from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import ConfigError
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
-from foundationx.weights.exports.formats import Format
+from foundationx.weights.exports.formats import Format, Source, normalising
 
 
 def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
@@ -41,18 +41,21 @@ def trace(model: FoundationModel, config: RunConfig) -> ExportedProgram:
     return program
 
 
-def write_program(model: FoundationModel, config: RunConfig, which: str, path: Path) -> str:
+def write_program(source: Source, path: Path) -> str:
     """Writes a ``.pt2`` file; the metadata of ``describe`` are extra files in it.
 
     Raises:
         ConfigError: The backbone cannot be traced.
     """
+    program = trace(source.model, source.config)
     with replacing(path) as partial, open(partial, "xb") as stream:
-        torch.export.save(trace(model, config), stream, extra_files=describe(model, config, which))
-    return (
-        f"net = torch.export.load({str(path)!r}).module()\n"
-        f"stages = net(images)  # (B, 3, {config.image_size}, {config.image_size}), normalised; finest stage first"
-    )
+        torch.export.save(program, stream, extra_files=describe(source))
+    size = source.config.image_size
+    return f"""import torch
+net = torch.export.load({str(path)!r}).module()
+grey = torch.zeros(1, 1, {size}, {size})  # stretched to {size} x {size}, in [0, 1], bones bright
+{normalising(source.config, "torch.tensor", "torch.float32")}
+stages = net(images)  # maps of every stage, the finest first"""
 
 
 @contextmanager
@@ -74,4 +77,4 @@ def _window_reverse(size: Any, windows: Tensor, height: int, width: int) -> Tens
     return rows.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
 
 
-FORMAT = Format(write_program, ".pt2", "PyTorch without foundationx; AOTInductor")
+FORMAT = Format(write_program, "_backbone.pt2", "PyTorch without foundationx; AOTInductor")

@@ -1,0 +1,24 @@
+"""A Swin whose windows are always shifted, also if one window covers the whole map.
+
+``SwinModel`` of transformers leaves that shift out and gives other features for the same weights.
+"""
+
+import functools
+
+from transformers import SwinConfig, SwinModel
+
+
+class ShiftedSwinConfig(SwinConfig):
+    """Configuration of a Swin of this kind."""
+
+    model_type = "shifted_swin"
+
+
+class ShiftedSwinModel(SwinModel):
+    """``SwinModel`` with windows that are always shifted."""
+
+    config_class = ShiftedSwinConfig
+
+    def __init__(self, config, add_pooling_layer=True, use_mask_token=False):
+        super().__init__(config, add_pooling_layer, use_mask_token)
+        self.encoder.forward = functools.partial(self.encoder.forward, always_partition=True)
