@@ -2,14 +2,18 @@
 
 import csv
 import json
+import re
 import shutil
 import zipfile
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
+from bench_predict import dicom
 
 from foundationx.apps.cli.main import FAULT, main
+from foundationx.apps.run.dicom_results import write_dicom
 from foundationx.apps.run.image_sources import find_images
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import DataError
@@ -167,3 +171,51 @@ def test_thresholds_of_validation_are_used_by_class_and_said(run_folder, tmp_pat
     assert json.loads((tmp_path / "high/x.png.json").read_text())["heads"]["b/detection"] == []
     assert "threshold 1 for every class" in capsys.readouterr().out
     assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "no"), "--threshold", "2"]) == FAULT
+
+
+def write_complete_dicom(path):
+    """A DICOM file that belongs to a study."""
+    path.write_bytes(dicom(np.zeros((60, 80), np.uint8)))
+    image = pydicom.dcmread(path)
+    image.StudyInstanceUID, image.SeriesInstanceUID = (pydicom.uid.generate_uid() for _ in range(2))
+    image.PatientID = "p1"
+    image.save_as(path)
+    return image
+
+
+def test_findings_as_dicom_are_those_of_the_json(tmp_path):
+    pytest.importorskip("highdicom", reason="highdicom is not installed: no DICOM is written")
+    image = write_complete_dicom(tmp_path / "x.dcm")
+    polygon, other = [[10, 10], [30, 10], [30, 40], [10, 40]], [[50, 20], [60, 20], [60, 30], [50, 30]]
+    heads = {
+        "a/classification": {"mass": 0.25, "nodule": 0.5},
+        "b/detection": [{"class": "mass", "score": 0.75, "box": [1, 2, 30, 40]}],
+        "c/segmentation": [
+            {"class": "lung", "share_of_image": 0.1, "polygons": [polygon, other]},
+            {"class": "heart", "share_of_image": 0.0, "polygons": []},
+        ],
+    }
+    masks, report = (
+        pydicom.dcmread(path) for path in write_dicom(tmp_path / "x.dcm", {"heads": heads}, tmp_path / "r")
+    )
+    expected = np.zeros((60, 80), np.uint8)
+    expected[10:40, 10:30] = expected[20:30, 50:60] = 1
+    assert (masks.pixel_array == expected).all()
+    assert [segment.SegmentLabel for segment in masks.SegmentSequence] == ["c/segmentation: lung"]
+    text = str(report)
+    assert [0.25, 0.5, 0.75] == [float(value) for value in re.findall(r"Numeric Value.*'([\d.]+)'", text)]
+    assert "[1.0, 2.0, 30.0, 2.0, 30.0, 40.0, 1.0, 40.0, 1.0, 2.0]" in text
+    for result in (masks, report):
+        assert (result.StudyInstanceUID, result.PatientID) == (image.StudyInstanceUID, "p1")
+        assert image.SOPInstanceUID in str(result) and result.SeriesInstanceUID != image.SeriesInstanceUID
+
+
+def test_only_complete_dicom_files_have_results_as_dicom(run_folder, tmp_path, capsys):
+    pytest.importorskip("highdicom", reason="highdicom is not installed: no DICOM is written")
+    (tmp_path / "in").mkdir()
+    write_complete_dicom(tmp_path / "in/whole.dcm")
+    (tmp_path / "in/nobody.dcm").write_bytes(dicom(np.zeros((60, 80), np.uint8)))
+    write(tmp_path / "in/x.png")
+    assert main(["predict", str(run_folder), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--dicom"]) == 0
+    assert "1 images have results as DICOM" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").glob("*.sr.dcm")] == ["whole.dcm.sr.dcm"]

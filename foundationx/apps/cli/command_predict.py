@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images that are computed at once")
     parser.add_argument("--no-overlays", action="store_true", help="write no pictures")
+    parser.add_argument(
+        "--dicom", action="store_true", help="for DICOM images also write masks as DICOM SEG, scores and boxes as SR"
+    )
     add_device(parser)
     add_allow_code(parser)
 
@@ -48,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
+    from foundationx.apps.run.dicom_results import require_highdicom, write_dicom
     from foundationx.apps.run.image_sources import find_images
     from foundationx.apps.run.operating_points import fixed_points, operating_points
     from foundationx.apps.run.predict import heads_named, predict_images, predicting_heads
@@ -58,6 +62,8 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.weights.imports.imported import open_with_heads
 
     require_folder(options.out)
+    if options.dicom:
+        require_highdicom()
     checkpoint = open_with_heads(options.checkpoint, allow_code=options.allow_code)
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
@@ -73,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         "step": checkpoint.step,
         "model": options.model,
         "heads": sorted(options.head),
+        "dicom": options.dicom,
         "thresholds": {str(key): dict(points.values[key]) for key in heads or predicting_heads(model)},
     }
     folder = PredictionFolder(options.out, images, settings, overlays=not options.no_overlays)
@@ -90,13 +97,17 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         on_bad=folder.fail,
     )
-    console = Console(stderr=True)
+    console, as_dicom = Console(stderr=True), 0
     for prediction in track(predictions, "predict", len(missing), console=console, transient=True):
+        if options.dicom:
+            as_dicom += bool(write_dicom(prediction.path, prediction.values, folder.stem(prediction.path)))
         folder.add(prediction)
         if len(images) <= SHOWN:
             print(f"{prediction.path}: {folder.result_path(folder.names[prediction.path])}")
     tables = folder.finish()
     print(points.note)
+    if options.dicom:
+        print(f"{as_dicom} images have results as DICOM; others are no complete DICOM files")
     for name, reason in folder.failed[:SHOWN]:
         print(f"{name}: {reason}")
     print(f"{len(images) - len(folder.failed)} of {len(images)} images: {', '.join(map(str, tables))}")

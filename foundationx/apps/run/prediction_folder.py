@@ -2,6 +2,7 @@
 
 NAME.json                  findings of every head for one image
 NAME.overlay.png           the image with its findings
+NAME.seg.dcm, NAME.sr.dcm  masks, and scores and boxes, as DICOM (``--dicom``)
 predictions.csv            a row per finding: image, head, class, score, box
 predictions.jsonl          a line per image: what NAME.json holds
 boxes.json                 boxes in COCO's form, if a head finds boxes
@@ -73,6 +74,10 @@ class PredictionFolder:
     def result_path(self, name: str) -> Path:
         """File of the findings of one image."""
         return self.folder / f"{self._stems[name]}.json"
+
+    def stem(self, path: Path) -> Path:
+        """Path of the results of an image without their suffix."""
+        return self.folder / self._stems[self.names[path]]
 
     def missing(self) -> list[Path]:
         """Images without a result."""
