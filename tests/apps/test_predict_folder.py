@@ -203,7 +203,7 @@ def test_findings_as_dicom_are_those_of_the_json(tmp_path):
     assert (masks.pixel_array == expected).all()
     assert [segment.SegmentLabel for segment in masks.SegmentSequence] == ["c/segmentation: lung"]
     text = str(report)
-    assert [0.25, 0.5, 0.75] == [float(value) for value in re.findall(r"Numeric Value.*'([\d.]+)'", text)]
+    assert [float(value) for value in re.findall(r"Numeric Value.*'([\d.]+)'", text)] == [0.25, 0.5, 0.75]
     assert "[1.0, 2.0, 30.0, 2.0, 30.0, 40.0, 1.0, 40.0, 1.0, 2.0]" in text
     for result in (masks, report):
         assert (result.StudyInstanceUID, result.PatientID) == (image.StudyInstanceUID, "p1")
