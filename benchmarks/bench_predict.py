@@ -100,7 +100,7 @@ def main() -> None:
         begin = time.monotonic()
         subprocess.run(command + ([] if options.overlays else ["--no-overlays"]), check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begin
-        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         lines = [json.loads(line) for line in (folder / "out/predictions.jsonl").read_text().splitlines()]
         with open(folder / "out/failed.csv", newline="") as stream:
             failed = [row["image"] for row in csv.DictReader(stream)]
@@ -108,7 +108,9 @@ def main() -> None:
         assert len(found) == len(lines) and not found & set(failed)
         print(f"{options.images:,} files: {len(lines):,} with a result, {len(failed):,} named as broken ({broken} are)")
         print(f"lost: {options.images - len(lines) - len(failed)}")
-        print(f"{seconds:.0f} s, {options.images / seconds:.0f} images per second, at most {memory:.0f} MB")
+        processor, memory = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        print(f"{seconds:.0f} s, of which the processor {processor:.0f} s; at most {memory:.0f} MB")
+        print(f"{options.images / processor:.0f} images per second of a core")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ class Model:
             DataError: The image cannot be read.
         """
         (finding,) = self._predictions(path, heads, threshold)
+        assert finding.picture is not None
         return Image.fromarray(finding.picture)
 
     def _predictions(

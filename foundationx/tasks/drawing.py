@@ -181,6 +181,25 @@ class Overlay:
         return np.asarray(picture)
 
 
+class NoOverlay(Overlay):
+    """Draws nothing: for predictions without pictures."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros((LEAST_SIDE, LEAST_SIDE), np.uint8))
+
+    def box(self, corners: Sequence[float], name: str, colour: int, detail: str = "") -> None:
+        """Nothing."""
+
+    def mask(self, mask: np.ndarray, name: str, colour: int, detail: str = "") -> None:
+        """Nothing."""
+
+    def point(self, point: Sequence[float], name: str, colour: int) -> None:
+        """Nothing."""
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Nothing."""
+
+
 _Area = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; the last two lie outside."""
 

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
         "dicom": options.dicom,
         "thresholds": {str(key): dict(points.values[key]) for key in heads or predicting_heads(model)},
     }
-    folder = PredictionFolder(options.out, images, settings, overlays=not options.no_overlays)
+    folder = PredictionFolder(options.out, images, settings)
     missing = folder.missing()
     if len(missing) < len(images):
         print(f"{len(images) - len(missing)} of {len(images)} images have results in {options.out}")
@@ -95,6 +95,7 @@ def run(options: argparse.Namespace) -> None:
         points=points,
         device=device,
         batch_size=options.batch_size,
+        pictures=not options.no_overlays,
         on_bad=folder.fail,
     )
     console, as_dicom = Console(stderr=True), 0

@@ -25,7 +25,7 @@ from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.evaluation.evaluator import predict_each
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.definition import task_of
-from foundationx.tasks.drawing import Overlay
+from foundationx.tasks.drawing import NoOverlay, Overlay
 
 READERS, READ_AHEAD = 2, 16
 """Threads that read images, and images that are read before they are asked for."""
@@ -35,11 +35,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """Predictions for one image: as JSON and as an RGB picture (H, W, 3) uint8."""
+    """Predictions for one image: as JSON and, if it is wanted, as an RGB picture (H, W, 3) uint8."""
 
     path: Path
     values: dict[str, Any]
-    picture: np.ndarray
+    picture: np.ndarray | None
 
 
 def predicting_heads(model: FoundationModel) -> list[TaskKey]:
@@ -90,6 +90,7 @@ def predict_images(
     points: OperatingPoints | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 8,
+    pictures: bool = True,
     on_bad: Callable[[Path, DataError], None] | None = None,
 ) -> Iterator[ImagePrediction]:
     """Runs every head (or those named) on every image.
@@ -106,6 +107,7 @@ def predict_images(
             ``operating_points.DEFAULT`` for all if None.
         device: Device to compute on.
         batch_size: Images that go through the network at once.
+        pictures: Whether pictures are drawn.
         on_bad: Called with an image that cannot be read, which is then passed over; None: it raises.
 
     Raises:
@@ -119,7 +121,7 @@ def predict_images(
         predictions = predict_each(model, tensors, keys, batch_size)
         for index, (path, image) in enumerate(batch):
             one = {key: _one(predictions[key], index) for key in keys}
-            yield _described(path, image, which, one, model, points)
+            yield _described(path, image, which, one, model, points, Overlay(image) if pictures else NoOverlay())
 
 
 def _described(
@@ -129,9 +131,10 @@ def _described(
     predictions: Mapping[TaskKey, Prediction],
     model: FoundationModel,
     points: OperatingPoints,
+    overlay: Overlay,
 ) -> ImagePrediction:
     """The predictions of all heads for one image, in words and as a picture."""
-    overlay, values = Overlay(image), {}
+    values: dict[str, Any] = {}
     for key, prediction in predictions.items():
         overlay.section(str(key))
         values[str(key)] = task_of(key.task).describe(
@@ -143,7 +146,8 @@ def _described(
             str(key),
         )
     overlay.footnote(points.note)
-    return ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, overlay.picture())
+    picture = None if isinstance(overlay, NoOverlay) else overlay.picture()
+    return ImagePrediction(path, {"image": str(path), "model": which, "heads": values}, picture)
 
 
 def _one(prediction: Any, index: int) -> Prediction:

@@ -43,16 +43,15 @@ class PredictionFolder:
         folder: Folder to write.
         images: Name -> path of the images.
         settings: What the results depend on.
-        overlays: Whether pictures are written.
 
     Raises:
         DataError: The folder holds predictions with other settings.
         DiskError: It cannot be written.
     """
 
-    def __init__(self, folder: Path, images: Mapping[str, Path], settings: Mapping[str, Any], *, overlays: bool = True):
+    def __init__(self, folder: Path, images: Mapping[str, Path], settings: Mapping[str, Any]):
         require_folder(folder)
-        self.folder, self.images, self.overlays = folder, dict(images), overlays
+        self.folder, self.images = folder, dict(images)
         self.names = {path: name for name, path in images.items()}
         self.failed: list[tuple[str, str]] = []
         self._stems = _stems(self.images)
@@ -93,7 +92,7 @@ class PredictionFolder:
     def add(self, prediction: ImagePrediction) -> None:
         """Writes one image's files; the JSON comes last, so that it stands for a whole result."""
         name = self.names[prediction.path]
-        if self.overlays:
+        if prediction.picture is not None:
             picture = cv2.imencode(".png", prediction.picture[:, :, ::-1])[1].tobytes()
             write_atomically(self.folder / f"{self._stems[name]}.overlay.png", picture, durable=False)
         write_atomically(self.result_path(name), to_json(prediction.values, 1) + "\n", durable=False)  # else made anew
