@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="split to score; val as well, into the same --out, chooses thresholds; all: every image",
     )
-    parser.add_argument("--run", type=Path, metavar="DIR", help="run whose split of patients is used")
+    parser.add_argument("--run", dest="of_run", type=Path, metavar="DIR", help="run whose split of patients is used")
     parser.add_argument(
         "--beside", nargs="+", type=Path, default=[], metavar="DIR", help="runs to compare with; their splits are used"
     )
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     out = options.out or options.table.with_name(f"{options.table.stem}_scored")
     require_folder(out)
     split = Split.TEST if options.split == "all" else Split(options.split)
-    run_folder = options.run or (options.beside[0] if options.beside else None)
+    run_folder = options.of_run or (options.beside[0] if options.beside else None)
     scored = score_table(
         options.table,
         _key(options.card, options.task),

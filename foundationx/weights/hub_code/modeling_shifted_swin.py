@@ -3,9 +3,18 @@
 ``SwinModel`` of transformers leaves that shift out and gives other features for the same weights.
 """
 
+import contextlib
 import functools
 
 from transformers import SwinConfig, SwinModel
+
+with contextlib.suppress(ImportError, ValueError):  # transformers 5 renames what checkpoints of version 4 hold, by type
+    from transformers.conversion_mapping import (
+        get_checkpoint_conversion_mapping,
+        register_checkpoint_conversion_mapping,
+    )
+
+    register_checkpoint_conversion_mapping("shifted_swin", get_checkpoint_conversion_mapping("swin"))
 
 
 class ShiftedSwinConfig(SwinConfig):
