@@ -73,6 +73,7 @@ class TaskDefinition(TaskFacts, ABC):
         found_from: Image score from which on a class counts as found in an image, unless validation chose one.
         legend: What solid, dashed and so on mean in the report's pictures.
         hub_task: What the Hugging Face Hub calls the task, in model cards.
+        library: Library of OpenMMLab whose functions run whole models of the task; empty if there is none.
         columns: Columns of a table of predictions beside ``image`` and ``class``; empty if the task takes no tables.
         every_class: Whether such a table has one row for each image and class; else as many as were found.
     """
@@ -81,6 +82,7 @@ class TaskDefinition(TaskFacts, ABC):
     found_from: ClassVar[float] = 0.5
     legend: ClassVar[str] = ""
     hub_task: ClassVar[str] = "image-feature-extraction"
+    library: ClassVar[str] = ""
     columns: ClassVar[tuple[str, ...]] = ()
     every_class: ClassVar[bool] = True
 

@@ -26,6 +26,7 @@ from foundationx.core.config.load import load_config
 from foundationx.core.types import Task, TaskKey
 from foundationx.engine.checkpoint import save_checkpoint
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.definition import task_of
 from foundationx.weights.exports.formats import FORMATS
 from tests.helpers.plain_swin import randomise
 
@@ -210,7 +211,7 @@ def test_openmmlab_runs_whole_models(run_folder, name, tmp_path):
     folder, model, config = run_folder
     code = exported(folder, name, tmp_path)
     np.save(tmp_path / "image.npy", IMAGE)
-    key = next(key for key in HEADS if key.task.value == FORMATS.get(name).task)
+    key = next(key for key in HEADS if task_of(key.task).library == FORMATS.get(name).library)
     ours = predicted(model, config, key)
     asked = ["found.bboxes", "found.scores", "found.labels"] if name == "mmdet-detector" else ["found.seg_logits.data"]
     found = run(with_image(code, channels=3), tmp_path, *asked)

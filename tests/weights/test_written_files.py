@@ -20,6 +20,7 @@ from foundationx.core.workdir import WorkDir, write_metrics
 from foundationx.evaluation.compare.compare import Cell, Comparison, Row
 from foundationx.evaluation.compare.table import as_csv
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.definition import task_of
 from foundationx.weights.exports.formats import FORMATS, Source
 from foundationx.weights.safetensors_file import write_safetensors
 
@@ -110,7 +111,7 @@ def tiny():
 def source(tiny, kind):
     """The backbone, or the heads that the format takes."""
     model, config = tiny
-    heads = [key for key in model.classes if kind.whole and kind.task in ("", key.task.value)]
+    heads = [key for key in model.classes if kind.whole and kind.library in ("", task_of(key.task).library)]
     return Source(model, config, "teacher", tuple(heads))
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foundationx.apps.cli.options import add_allow_code, add_device, add_model
+
+if TYPE_CHECKING:
+    from foundationx.apps.run.operating_points import OperatingPoints
+    from foundationx.apps.run.predict import ImagePrediction
+    from foundationx.apps.run.prediction_folder import PredictionFolder
+    from foundationx.models.foundation_model import FoundationModel
 
 HELP = "run the heads of a checkpoint on images; writes JSON and a picture per image, and tables of all"
 EXAMPLE = "foundationx predict work_dirs/phantom chest.png --out predictions"
@@ -48,17 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predicts."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from foundationx.apps.run.dicom_results import require_highdicom, write_dicom
+    from foundationx.apps.run.dicom_results import require_highdicom
     from foundationx.apps.run.image_sources import find_images
-    from foundationx.apps.run.operating_points import fixed_points, operating_points
     from foundationx.apps.run.predict import heads_named, predict_images, predicting_heads
     from foundationx.apps.run.prediction_folder import PredictionFolder
     from foundationx.core.atomic_write import require_folder
     from foundationx.core.device import pick_device
-    from foundationx.core.errors import DataError
     from foundationx.weights.imports.imported import open_with_heads
 
     require_folder(options.out)
@@ -68,11 +71,7 @@ def run(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     model = checkpoint.model(options.model).to(device)
     heads = heads_named(model, options.head)
-    points = (
-        operating_points(model, options.model, checkpoint.visit, options.checkpoint)
-        if options.threshold is None
-        else fixed_points(model, options.threshold)
-    )
+    points = _points(options, model, checkpoint.visit)
     images = find_images(options.images)
     settings = {
         "checkpoint": str(options.checkpoint.absolute()),
@@ -98,19 +97,47 @@ def run(options: argparse.Namespace) -> None:
         pictures=not options.no_overlays,
         on_bad=folder.fail,
     )
+    _write(options, folder, predictions, len(missing))
+    print(points.note)
+    _finish(options, folder)
+
+
+def _points(options: argparse.Namespace, model: FoundationModel, visit: int) -> OperatingPoints:
+    """Thresholds: those of validation, or the one that is given."""
+    from foundationx.apps.run.operating_points import fixed_points, operating_points
+
+    if options.threshold is not None:
+        return fixed_points(model, options.threshold)
+    return operating_points(model, options.model, visit, options.checkpoint)
+
+
+def _write(
+    options: argparse.Namespace, folder: PredictionFolder, predictions: Iterable[ImagePrediction], number: int
+) -> None:
+    """Writes the results of every image as they come."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from foundationx.apps.run.dicom_results import write_dicom
+
     console, as_dicom = Console(stderr=True), 0
-    for prediction in track(predictions, "predict", len(missing), console=console, transient=True):
+    for prediction in track(predictions, "predict", number, console=console, transient=True):
         if options.dicom:
             as_dicom += bool(write_dicom(prediction.path, prediction.values, folder.stem(prediction.path)))
         folder.add(prediction)
-        if len(images) <= SHOWN:
+        if len(folder.images) <= SHOWN:
             print(f"{prediction.path}: {folder.result_path(folder.names[prediction.path])}")
-    tables = folder.finish()
-    print(points.note)
     if options.dicom:
         print(f"{as_dicom} images have results as DICOM; others are no complete DICOM files")
+
+
+def _finish(options: argparse.Namespace, folder: PredictionFolder) -> None:
+    """Writes the tables, and names what could not be read. Raises DataError: nothing could."""
+    from foundationx.core.errors import DataError
+
+    tables, count = folder.finish(), len(folder.images)
     for name, reason in folder.failed[:SHOWN]:
         print(f"{name}: {reason}")
-    print(f"{len(images) - len(folder.failed)} of {len(images)} images: {', '.join(map(str, tables))}")
-    if len(folder.failed) == len(images):
+    print(f"{count - len(folder.failed)} of {count} images: {', '.join(map(str, tables))}")
+    if len(folder.failed) == count:
         raise DataError(str(options.out), "no image could be read", "images", "see failed.csv")

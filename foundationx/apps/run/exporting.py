@@ -10,11 +10,12 @@ from pathlib import Path
 from foundationx.apps.run.operating_points import operating_points
 from foundationx.apps.run.predict import heads_named, predicting_heads
 from foundationx.core.errors import CardError, CheckpointError, ConfigError, DiskError, nearest
-from foundationx.core.types import TaskKey
+from foundationx.core.types import TaskKey, annotated_tasks
 from foundationx.core.workdir import WorkDir
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.checkpoint import Checkpoint
 from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.definition import task_of
 from foundationx.weights.exports.formats import Format, Source
 
 
@@ -64,12 +65,13 @@ def chosen_heads(model: FoundationModel, kind: Format, names: Sequence[str]) -> 
             raise ConfigError("--head", f"found {names[0]!r}", "none: the format holds the backbone alone", fix)
         return ()
     heads = heads_named(model, names) if names else predicting_heads(model)
-    fitting = [key for key in heads if not kind.task or key.task.value == kind.task]
+    fitting = [key for key in heads if kind.library in ("", task_of(key.task).library)]
+    wanted = " or ".join(task.value for task in annotated_tasks() if kind.library in ("", task_of(task).library))
     if not fitting or (names and len(fitting) < len(heads)):
         found = f"{', '.join(map(str, heads)) or 'no head'}"
-        raise ConfigError("--head", found, f"a head of {kind.task or 'any task'}", "choose another head or format")
-    if kind.task and len(fitting) > 1:
-        found = f"the model has {len(fitting)} heads of {kind.task}: {', '.join(map(str, fitting))}"
+        raise ConfigError("--head", found, f"a head of {wanted}", "choose another head or format")
+    if kind.library and len(fitting) > 1:
+        found = f"the model has {len(fitting)} heads of {wanted}: {', '.join(map(str, fitting))}"
         raise ConfigError("--head", found, "one of them", "name it: --head DATASET/TASK")
     return tuple(fitting)
 

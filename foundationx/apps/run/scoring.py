@@ -85,25 +85,29 @@ def score_table(
     if not task.columns:
         raise ConfigError("--task", f"{key.task.value} takes no tables", "a task with columns", "score another task")
     rows = _Rows(table, truth, task)
-    chosen = {truth.images[index] for index in indices}
-    rows.check_complete([truth.images[index] for index in indices], missing_is_empty)
-    recorded = _record(data, key, split, rows)
+    images = [truth.images[index] for index in indices]
+    rows.check_complete(images, missing_is_empty)
     predictions = Predictions(
         key=key,
         model=model,
         split=split,
         visit=0,
         classes=truth.classes,
-        images=np.array([truth.images[index] for index in indices]),
+        images=np.array(images),
         patients=np.array([truth.patients[index] for index in indices]),
         labels=np.asarray(truth.labels[indices], dtype=np.float32),
-        recorded=recorded,
+        recorded=_record(data, key, split, rows),
     )
+    _check(predictions, table)
+    return Scored(predictions, len(rows.of_image.keys() - set(images)))
+
+
+def _check(predictions: Predictions, table: Path) -> None:
+    """Raises DataError: metrics cannot use what the table holds."""
     try:
-        task.check_recorded(predictions.recorded, len(predictions), len(predictions.classes))
+        task_of(predictions.key.task).check_recorded(predictions.recorded, len(predictions), len(predictions.classes))
     except ValueError as error:
         raise DataError(str(table), str(error), "predictions that metrics can use", "correct the table") from error
-    return Scored(predictions, len(rows.of_image.keys() - chosen))
 
 
 def _open(key: TaskKey, data_root: Path, run: Path | None, image_size: int, root: str | None) -> DataModule:

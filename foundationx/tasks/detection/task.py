@@ -30,6 +30,7 @@ class DetectionTask(TaskDefinition):
     noun = "box"
     headline = "AP40"
     hub_task = "object-detection"
+    library = "mmdet"
     columns = ("score", "x1", "y1", "x2", "y2")
     every_class = False
     part = "boxes"

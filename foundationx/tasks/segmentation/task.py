@@ -30,6 +30,7 @@ class SegmentationTask(TaskDefinition):
     noun = "mask"
     headline = "Dice"
     hub_task = "image-segmentation"
+    library = "mmseg"
     columns = ("mask",)
     part = "masks"
     is_cached = True

@@ -42,14 +42,14 @@ class Format:
         suffix: Suffix of the default file or folder name.
         use: Users of the format, in a few words.
         whole: Whether the format takes heads; else it takes the backbone alone.
-        task: Task of the one head that it takes; empty if it takes heads of every task, and all of them together.
+        library: Library of OpenMMLab for which it holds one head; empty if it holds heads of every task together.
     """
 
     write: Callable[[Source, Path], str]
     suffix: str
     use: str
     whole: bool = False
-    task: str = ""
+    library: str = ""
 
 
 FORMATS: Extensions[Format] = Extensions(

@@ -12,5 +12,5 @@ FORMAT = Format(
     "_mmdet_detector",
     "mmdet: a detector for init_detector",
     whole=True,
-    task="detection",
+    library="mmdet",
 )

@@ -12,5 +12,5 @@ FORMAT = Format(
     "_mmseg_segmentor",
     "mmseg: a segmentor for init_model",
     whole=True,
-    task="segmentation",
+    library="mmseg",
 )
