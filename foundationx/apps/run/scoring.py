@@ -87,19 +87,25 @@ def score_table(
     rows = _Rows(table, truth, task)
     images = [truth.images[index] for index in indices]
     rows.check_complete(images, missing_is_empty)
-    predictions = Predictions(
-        key=key,
+    recorded = _record(data, key, split, rows)
+    predictions = _predictions(truth, indices, split, model, recorded)
+    _check(predictions, table)
+    return Scored(predictions, len(rows.of_image.keys() - set(images)))
+
+
+def _predictions(truth: Annotations, indices: np.ndarray, split: Split, model: str, recorded: PartsView) -> Predictions:
+    """Predictions of the images of ``indices`` beside their labels."""
+    return Predictions(
+        key=truth.key,
         model=model,
         split=split,
         visit=0,
         classes=truth.classes,
-        images=np.array(images),
+        images=np.array([truth.images[index] for index in indices]),
         patients=np.array([truth.patients[index] for index in indices]),
         labels=np.asarray(truth.labels[indices], dtype=np.float32),
-        recorded=_record(data, key, split, rows),
+        recorded=recorded,
     )
-    _check(predictions, table)
-    return Scored(predictions, len(rows.of_image.keys() - set(images)))
 
 
 def _check(predictions: Predictions, table: Path) -> None:
