@@ -96,17 +96,16 @@ def evaluate(
     heads = _predict_all(data_module, models, split, progress, SpillFolder(spill), bad, receivers)
     parts: dict[TaskKey, Evaluation] = {}
     for key in data_module.annotations:
-        is_here = measuring[key] == distributed.rank()
         part = Evaluation(thresholds=dict(thresholds or {}))
-        if key in heads and is_here:
+        if key in heads and _is_here(key, measuring):
             _measure_head(heads[key], part, split, visit)
             if trivial is not None and part.predictions:
                 part.rows += trivial_rows(trivial, part.predictions[-1])
         elif key in heads and distributed.rank() in receivers[key]:
             part.predictions = heads[key].recorder.predictions(split, visit)
         elif key not in heads and len(data_module.indices[key][split]):
-            pool = data_module.evaluation(split)
-            part.rows, part.bad = evaluate_views(data_module, pool, models, split, visit, key, progress, measuring[key])
+            arguments = data_module, data_module.evaluation(split), models, split, visit, key, progress, measuring[key]
+            part.rows, part.bad = evaluate_views(*arguments)
         parts[key] = part
     return _together(parts, measuring, bad, thresholds or {})
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foundationx.core import distributed
+from foundationx.core.config.run import RunConfig
 from foundationx.core.geometry.views import TrainingProgress
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, MetricRow, Split, TaskKey
@@ -57,24 +58,10 @@ def evaluate_views(
     """
     config = data_module.config
     device = next(next(iter(models.values())).parameters()).device
-    normalise = Normaliser(config.model, device)
     turns = _turns(next(iter(models.values())), key)
     scores = {name: [ViewScores() for _ in range(turns)] for name in models}
     batches = _batches(in_order(key, data_module.indices[key][split], config.runtime.eval_batch_size), turns)
     bad: list[BadSample] = []
-
-    def results() -> Iterator[_Seen]:
-        loader = make_loader(pool, own_share(batches), config.runtime.workers, pin_memory=device.type == "cuda")
-        for done, loaded in enumerate(read_all(loader, "evaluation", AGAIN), start=1):
-            batch = usable(loaded, config.runtime.on_bad_sample).to(device)
-            assert isinstance(batch, SelfSupervisionBatch)
-            with distributed.alone(), torch.no_grad():
-                outputs = {
-                    name: look_at_views(model, models.get("teacher", model), normalise, batch)
-                    for name, model in models.items()
-                }
-            progress(key, min(done * distributed.world_size(), len(batches)), len(batches))
-            yield _Seen(batch.training_progress.turn, batch.bad, outputs)
 
     def take(seen: _Seen) -> None:
         bad.extend(entry for entry in seen.bad if entry not in bad)
@@ -87,10 +74,34 @@ def evaluate_views(
             return seen
         return replace(seen, outputs=map_tensors(seen.outputs, Tensor.cpu)) if to == rank else None
 
-    collect_in_order(len(batches), results(), part_for, take)
+    results = _results(config, pool, models, device, batches, lambda done: progress(key, done, len(batches)))
+    collect_in_order(len(batches), results, part_for, take)
     if distributed.world_size() > 1 and distributed.rank() != rank:
         return [], []
     return [row for name in models for row in _rows(scores[name], key, name, visit, split)], bad
+
+
+def _results(
+    config: RunConfig,
+    pool: PooledDataset,
+    models: Mapping[str, FoundationModel],
+    device: torch.device,
+    batches: list[list[SampleRef]],
+    progress: Callable[[int], None],
+) -> Iterator[_Seen]:
+    """What the objective computes of each of this rank's batches."""
+    normalise = Normaliser(config.model, device)
+    loader = make_loader(pool, own_share(batches), config.runtime.workers, pin_memory=device.type == "cuda")
+    for done, loaded in enumerate(read_all(loader, "evaluation", AGAIN), start=1):
+        batch = usable(loaded, config.runtime.on_bad_sample).to(device)
+        assert isinstance(batch, SelfSupervisionBatch)
+        with distributed.alone(), torch.no_grad():
+            outputs = {
+                name: look_at_views(model, models.get("teacher", model), normalise, batch)
+                for name, model in models.items()
+            }
+        progress(min(done * distributed.world_size(), len(batches)))
+        yield _Seen(batch.training_progress.turn, batch.bad, outputs)
 
 
 @dataclass(frozen=True)
