@@ -65,8 +65,7 @@ def evaluate_views(
 
     def take(seen: _Seen) -> None:
         bad.extend(entry for entry in seen.bad if entry not in bad)
-        for name, output in seen.outputs.items():
-            output = map_tensors(output, lambda tensor: tensor.to(device))
+        for name, output in map_tensors(seen.outputs, lambda tensor: tensor.to(device)).items():
             scores[name][seen.turn].add(output.losses, output.first, output.second, output.assigned)
 
     def part_for(seen: _Seen, to: int) -> _Seen | None:
