@@ -67,6 +67,7 @@ class Place:
 _last_rank = 0  # of the group that this process has joined last
 
 
+_is_joining = False  # whether this process waits for the group to form
 _is_alone = False  # whether this rank computes for itself for a while
 
 
@@ -102,7 +103,7 @@ def init_process_group() -> Iterator[None]:
     Raises:
         RankError: Other processes of the job have not come.
     """
-    global _last_rank
+    global _is_joining, _last_rank
     if world_size() > 1:  # whoever runs us has joined: Ray Train, a Runner
         yield
         return
@@ -113,8 +114,9 @@ def init_process_group() -> Iterator[None]:
         _print_if_alone()
         yield
         return
+    _is_joining = True
     _join(place)
-    _last_rank = place.rank
+    _is_joining, _last_rank = False, place.rank
     try:
         yield
     finally:
@@ -216,7 +218,10 @@ def _still_missing(place: Place, missing: str, waited: float) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Stops this process as SIGTERM does when torchrun has died: whoever starts it again finds no process left."""
+    """Stops this process as SIGTERM does when torchrun has died: whoever starts it again finds no process left.
+
+    While it joins, and if it has not stopped after ten minutes, it ends at once: torch's waiting hears no signal.
+    """
     names = {thread.name for thread in threading.enumerate()}
     if "TORCHELASTIC_RUN_ID" not in os.environ or WATCH in names:
         return
@@ -225,7 +230,10 @@ def _end_with_launcher() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not _is_joining:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GIVEN_UP_AFTER)
+        os._exit(1)
 
     threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
