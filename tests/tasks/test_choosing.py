@@ -72,7 +72,7 @@ def test_an_objective_that_subclasses_a_shipped_one_trains_itself(tmp_path, monk
     chosen, options = open_objective({"type": "peac_short", "cells": 3})
     assert chosen.__name__ == "PeacShort" and issubclass(chosen, Peac) and options.cells == 3
     assert open_objective({"type": "peac"})[0] is Peac
-    assert OBJECTIVES.names() == ("ace", "adam", "adam_v2", "lamps", "peac", "peac_short")
+    assert OBJECTIVES.names() == ("ace", "adam", "adam_v2", "lamps", "peac", "peac_short", "site")
 
 
 @pytest.mark.parametrize("task", all_tasks())
