@@ -106,10 +106,12 @@ def exports(name: str, folder: Path) -> str:
     model = FoundationModel(config.model, HEADS).eval()
     written = []
     for kind, format_ in sorted(FORMATS.all().items()):
+        if format_.whole:
+            continue
         if kind in GRAPHS and "--graphs" not in sys.argv:
             continue
         try:
-            format_.write(model, config, "teacher", folder / f"{name} {kind}{format_.suffix}")
+            format_.write(Source(model, config, "teacher"), folder / f"{name} {kind}{format_.suffix}")
             written.append(kind)
         except FoundationXError:
             continue
