@@ -25,7 +25,7 @@ from foundationx.core.errors import FoundationXError  # noqa: E402
 from foundationx.core.types import Task, TaskKey  # noqa: E402
 from foundationx.models.backbone import Backbone  # noqa: E402
 from foundationx.models.foundation_model import FoundationModel  # noqa: E402
-from foundationx.weights.exports.formats import FORMATS  # noqa: E402
+from foundationx.weights.exports.formats import FORMATS, Source  # noqa: E402
 from foundationx.weights.imports.released import read_released  # noqa: E402
 from tests.helpers.hugging_face import NETWORKS, reference, save_network  # noqa: E402
 from tests.helpers.published_names import FILES, drawn, images  # noqa: E402
