@@ -193,7 +193,7 @@ def test_a_run_starts_from_imported_backbone_projector_and_heads(tmp_path):
         datasets=[{"card": "shenzhen"}],
         schedule={"cycles": 1},
     )
-    data_module = SimpleNamespace(classes={key: CLASSES["shenzhen"]})
+    data_module = SimpleNamespace(classes={key: CLASSES["shenzhen"]}, annotations={})
     model = build_model(config, data_module, "cpu")
     assert torch.equal(model.head(key).classifier.weight, tensors["omni_heads.5.weight"])
     assert torch.equal(model.trunks["classification"].projector[0].weight, tensors["projector.weight"])
