@@ -52,7 +52,7 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "schedule": (
-        ["engine/schedule/concurrent", "engine/schedule/curves", "engine/schedule/cyclic", "engine/schedule/plan"],
+        [f"engine/schedule/{name}" for name in ("concurrent", "curves", "cyclic", "need", "plan")],
         ["tests/engine/schedule"],
     ),
     "splits": (["datasets/splits"], ["tests/datasets/test_splits.py"]),

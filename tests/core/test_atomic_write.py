@@ -65,6 +65,10 @@ ELSEWHERE = {
     "weights/exports/_openmmlab.py": {"save"},  # into memory
     "weights/exports/onnx.py": {"save"},  # into the file of `replacing`
     "weights/exports/torch_export.py": {"save", "open"},  # likewise
+    "weights/exports/torch_export_model.py": {"save", "open"},  # likewise
+    "apps/run/prediction_folder.py": {"open"},  # likewise
+    "apps/run/dicom_results.py": {"save_as"},  # into memory
+    "apps/federation/flare.py": {"dumps", "save"},  # a message to a site; asks the coordinator for its checkpoint
     "evaluation/report/anatomy.py": {"savefig"},  # likewise
     "evaluation/report/charts.py": {"savefig"},  # into memory
     "curation/audit/report.py": {"save"},  # into the file of `replacing`

@@ -12,8 +12,15 @@ import pytest
 from foundationx.core.distribution import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONAL = ("conformal", "dicom", "onnx", "parquet", "tensorboard", "mlflow", "wandb", "trackio", "flare", "ray")
-OF_EXTRAS = ("foundationx/apps/federation/flare.py",)
+OPTIONAL = (
+    *("backbones", "conformal", "dicom", "dicom-out", "flare", "hub", "mlflow", "onnx", "parquet", "ray"),
+    *("tensorboard", "trackio", "wandb"),
+)
+OF_EXTRAS = (
+    "foundationx/apps/federation/flare.py",
+    "foundationx/weights/hub_code/image_processing_grey.py",
+    "foundationx/weights/hub_code/modeling_shifted_swin.py",
+)
 """Modules that nobody imports who has not asked for the extra."""
 TEXTS = (".py", ".md", ".yaml", ".txt", ".sh", ".ipynb", ".json", ".html")
 

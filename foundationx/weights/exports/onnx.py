@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from foundationx.core import openmmlab
 from foundationx.core.atomic_write import replacing
+from foundationx.core.distribution import install_hint
 from foundationx.core.errors import ConfigError
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format, Source, normalising
@@ -26,7 +27,7 @@ def require_onnx() -> None:
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         found = f"the package{'s' if len(absent) > 1 else ''} {' and '.join(absent)} cannot be imported"
-        raise ConfigError("export to onnx", found, "the extra 'onnx'", "pip install -e '.[onnx]' in the clone")
+        raise ConfigError("export to onnx", found, "the extra 'onnx'", install_hint("onnx"))
 
 
 def write_graph(
