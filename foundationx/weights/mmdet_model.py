@@ -17,7 +17,7 @@ from foundationx.weights.openmmlab_parts import build_network, load_radiograph, 
 
 
 @MMDET_MODELS.register_module()
-class FoundationXDetector(BaseDetector):  # type: ignore[misc]  # mmdet has no types
+class FoundationXDetector(BaseDetector):
     """Finds what ``foundationx predict`` finds.
 
     Args:
@@ -50,7 +50,7 @@ class FoundationXDetector(BaseDetector):  # type: ignore[misc]  # mmdet has no t
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: Any, rescale: bool = True) -> Any:
         """Boxes of every image: in its pixels, or in those of the network's input if not ``rescale``."""
-        found = self.network.predict(batch_inputs, self.key)
+        found: Any = self.network.predict(batch_inputs, self.key)
         results = []
         for index, sample in enumerate(batch_data_samples):
             height, width = sample.ori_shape if rescale else batch_inputs.shape[-2:]
@@ -65,7 +65,7 @@ class FoundationXDetector(BaseDetector):  # type: ignore[misc]  # mmdet has no t
         raise NotImplementedError("train with `foundationx train`, and export again")
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Any = None) -> Any:
-        found = self.network.predict(batch_inputs, self.key)
+        found: Any = self.network.predict(batch_inputs, self.key)
         return found.relative_boxes, found.scores, found.box_classes
 
 

@@ -22,7 +22,7 @@ HALF = 0.5
 
 
 @MMSEG_MODELS.register_module()
-class FoundationXSegmentor(BaseSegmentor):  # type: ignore[misc]  # mmseg has no types
+class FoundationXSegmentor(BaseSegmentor):
     """Finds what ``foundationx predict`` finds.
 
     Masks of several classes may overlap, which mmseg does not know: ``seg_logits`` holds the probability of every
@@ -60,7 +60,8 @@ class FoundationXSegmentor(BaseSegmentor):  # type: ignore[misc]  # mmseg has no
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Any) -> Tensor:
         """Probabilities (B, K, S, S)."""
-        masks: Tensor = self.network.predict(inputs, self.key).masks
+        found: Any = self.network.predict(inputs, self.key)
+        masks: Tensor = found.masks
         return masks
 
     def predict(self, inputs: Tensor, data_samples: Any = None) -> Any:

@@ -50,7 +50,7 @@ def write_openmmlab_model(source: Source, path: Path, *, library: str) -> str:
     require_folder(path)
     part = part_of(source.model, key)
     classes = list(source.model.classes[key])
-    meta = {"classes": classes, "palette": [list(colour_of(index)) for index in range(len(classes))]}
+    meta: dict[str, Any] = {"classes": classes, "palette": [list(colour_of(index)) for index in range(len(classes))]}
     if library == "mmseg":
         meta = {"classes": ["nothing", *classes], "palette": [[0, 0, 0], *meta["palette"]]}
     thresholds = {name: float(value) for name, value in source.thresholds.get(key, {}).items()}

@@ -43,6 +43,9 @@ class WholeModel(nn.Module):
         heads: Heads to run.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, model: FoundationModel, config: RunConfig, heads: Sequence[TaskKey]):
         super().__init__()
         self.model, self.heads, self.side = model, tuple(heads), config.image_size
@@ -54,11 +57,9 @@ class WholeModel(nn.Module):
         """An image (H, W) uint8 to the outputs that :func:`output_names` names."""
         square = resize(image, self.side)
         pixels = square[None, None].float() * self.scale + self.shift
-        features = self.model.backbone(pixels)
         size = torch.stack([image.shape[1] * torch.ones(()), image.shape[0] * torch.ones(())])
         outputs: list[Tensor] = []
-        for key in self.heads:
-            prediction = self.model.predict(pixels, key, features)
+        for prediction in self.model.predict_all(pixels, self.heads).values():
             for name, value in fields_of(prediction):
                 outputs.append(in_pixels(name, value, image, size))
         return tuple(outputs)
@@ -83,12 +84,9 @@ def in_pixels(name: str, value: Tensor, image: Tensor, size: Tensor) -> Tensor:
 def output_names(model: FoundationModel, config: RunConfig, heads: Sequence[TaskKey]) -> list[str]:
     """``dataset/task/probabilities``, ``.../boxes`` ... in the order of the outputs."""
     image = torch.zeros(1, 3, config.image_size, config.image_size, device=next(model.parameters()).device)
-    names = []
     with torch.no_grad():
-        features = model.backbone(image)
-        for key in heads:
-            names += [f"{key}/{name}" for name, _ in fields_of(model.predict(image, key, features))]
-    return names
+        predictions = model.predict_all(image, heads)
+    return [f"{key}/{name}" for key, prediction in predictions.items() for name, _ in fields_of(prediction)]
 
 
 def resize(image: Tensor, side: int) -> Tensor:

@@ -18,7 +18,7 @@ def write_onnx_model(source: Source, path: Path) -> str:
     """
     require_onnx()
     program, names = trace_whole(source)
-    write_graph(program, ["image"], names, describe(source) | describe_heads(source, names), path)
+    write_graph(program, ["image"], names, {**describe(source), **describe_heads(source, names)}, path)
     return f"""import json
 import numpy
 import onnxruntime

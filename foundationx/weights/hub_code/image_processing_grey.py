@@ -3,8 +3,11 @@
 Sizes are changed as OpenCV does it for bytes: averages of areas if the image shrinks, else linear interpolation.
 """
 
+from typing import Any
+
 import numpy as np
-from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
 
 UNIT = 2048
 SLIVER = 1e-3
@@ -21,12 +24,18 @@ class GreyImageProcessor(BaseImageProcessor):
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  (as in transformers)
 
-    def __init__(self, size=None, image_mean=(0.485, 0.456, 0.406), image_std=(0.229, 0.224, 0.225), **kwargs):
+    def __init__(
+        self,
+        size: dict[str, int] | None = None,
+        image_mean: Any = (0.485, 0.456, 0.406),
+        image_std: Any = (0.229, 0.224, 0.225),
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.size = dict(size or {"height": 224, "width": 224})
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
-    def preprocess(self, images, return_tensors=None, **kwargs):
+    def preprocess(self, images: Any, return_tensors: str | None = None, **kwargs: Any) -> BatchFeature:
         """One image, or several: Pillow images, arrays or tensors (H, W), (H, W, 3) or (3, H, W), of 8 bits."""
         several = images if isinstance(images, list | tuple) else [images]
         side = self.size["height"]
@@ -36,7 +45,7 @@ class GreyImageProcessor(BaseImageProcessor):
         return BatchFeature(data={"pixel_values": pixels}, tensor_type=return_tensors)
 
 
-def grey_bytes(image):
+def grey_bytes(image: Any) -> np.ndarray:
     """(H, W) uint8. Raises ValueError: the image has more than 8 bits, whose range only the user knows."""
     if hasattr(image, "mode") and image.mode not in ("I", "F") and not image.mode.startswith("I;"):
         image = image.convert("L")
@@ -50,7 +59,7 @@ def grey_bytes(image):
     return values
 
 
-def resized(image, side):
+def resized(image: np.ndarray, side: int) -> np.ndarray:
     """(H, W) uint8 to (side, side), bytes as numbers."""
     height, width = image.shape
     if height < side or width < side:
@@ -59,14 +68,14 @@ def resized(image, side):
     return np.clip(np.round(averaged + 1e-3 * (height == width == 2 * side)), 0, 255)
 
 
-def _areas(length, side):
+def _areas(length: int, side: int) -> np.ndarray:
     scale = length / side
     start, left = np.arange(side)[:, None] * scale, np.arange(length)[None]
     shared = np.minimum(left + 1, start + scale) - np.maximum(left, start)
     return np.where(shared > SLIVER, shared, 0.0) / scale
 
 
-def _interpolated(image, side):
+def _interpolated(image: np.ndarray, side: int) -> np.ndarray:
     height, width = image.shape
     column, share = _positions(width, side)
     share = np.where((column >= 0) & (column < width - 1), share, 0.0)
@@ -78,7 +87,7 @@ def _interpolated(image, side):
     return np.floor((upper + lower + 2) / 4)
 
 
-def _positions(length, side):
+def _positions(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     position = ((np.arange(side) + 0.5) * (length / side) - 0.5).astype(np.float32)
     cell = np.floor(position)
     return cell.astype(int), np.round((position - cell) * UNIT).astype(np.float64)

@@ -28,6 +28,6 @@ class ShiftedSwinModel(SwinModel):
 
     config_class = ShiftedSwinConfig
 
-    def __init__(self, config, add_pooling_layer=True, use_mask_token=False):
+    def __init__(self, config: SwinConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
         super().__init__(config, add_pooling_layer, use_mask_token)
         self.encoder.forward = functools.partial(self.encoder.forward, always_partition=True)
