@@ -107,6 +107,7 @@ class DeformableAttention(nn.Module):
         spatial_shapes: Sequence[tuple[int, int]],
         query_pos: Tensor | None = None,
         identity: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
         **ignored: Any,
     ) -> Tensor:
         """Attention with a residual connection, as mmdet's layers call it.
@@ -118,7 +119,8 @@ class DeformableAttention(nn.Module):
             spatial_shapes: height and width of each level.
             query_pos: (B, Q, D), added to the query.
             identity: Added to the output; the query if None.
-            ignored: what mmdet's layers pass besides (keys, padding masks: there is no padding here).
+            key_padding_mask: (B, N), True for tokens of the padding, whose values are zero.
+            ignored: What mmdet's layers pass besides (keys and their positions).
 
         Returns:
             (B, Q, D).
@@ -127,7 +129,10 @@ class DeformableAttention(nn.Module):
         query = query if query_pos is None else query + query_pos
         batch, queries, _ = query.shape
         pattern = (batch, queries, self.num_heads, self.num_levels, self.num_points)
-        values = self.value_proj(value).view(batch, value.shape[1], self.num_heads, -1)
+        values = self.value_proj(value)
+        if key_padding_mask is not None:
+            values = values.masked_fill(key_padding_mask[..., None], 0.0)
+        values = values.view(batch, value.shape[1], self.num_heads, -1)
         offsets = self.sampling_offsets(query).view(*pattern, 2)
         weights = self.attention_weights(query).view(*pattern[:3], -1).softmax(-1).view(pattern)
         reference = reference_points[:, :, None, :, None]

@@ -177,7 +177,7 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
 def run_decoder(
     decoder: nn.Module, content: Tensor, boxes: Tensor, feature: Memory, box_head: nn.Module, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """mmdet's DINO decoder, layer by layer, without its padding arithmetic.
+    """mmdet's DINO decoder, layer by layer.
 
     Each layer refines the boxes of the one before. The refined boxes are handed on detached, but returned attached:
     a layer's loss reaches the layer before it (look forward twice).
@@ -193,13 +193,17 @@ def run_decoder(
     Returns:
         States (L, B, R, D) and the boxes that each layer began with (L, B, R, 4).
     """
-    levels = len(feature.spatial_shapes)
+    levels, padding = len(feature.spatial_shapes), feature.padding
     states, references = [], []
     attached = boxes
     to_position, norm = decoder.get_submodule("ref_point_head"), decoder.get_submodule("norm")
     for layer in decoder.get_submodule("layers").children():
+        on_levels = boxes[:, :, None].expand(-1, -1, levels, -1)
+        if padding is not None:  # from shares of the image to shares of the padded maps
+            on_levels = on_levels * padding.shares.repeat(1, 1, 2)[:, None]
+        finest = on_levels[:, :, 0]
         y_first = torch.cat(
-            [boxes[..., 1:2], boxes[..., 0:1], boxes[..., 2:]], dim=-1
+            [finest[..., 1:2], finest[..., 0:1], finest[..., 2:]], dim=-1
         )  # a list as index is a host copy
         radians = y_first * (2 * math.pi)
         sines = sine_of(radians, BOX_SINES * content.shape[-1] // 4, 10000)
@@ -208,10 +212,10 @@ def run_decoder(
             content,
             query_pos=position,
             value=feature.memory,
-            key_padding_mask=None,
+            key_padding_mask=None if padding is None else padding.tokens,
             self_attn_mask=mask,
             spatial_shapes=feature.spatial_shapes,
-            reference_points=boxes[:, :, None].expand(-1, -1, levels, -1),
+            reference_points=on_levels,
         )
         states.append(norm(content))
         references.append(attached)
@@ -221,7 +225,10 @@ def run_decoder(
 
 
 def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:
-    """Box of every token (B, N, 4), side 0.05 * 2^level, and whether it lies inside the rim of 1 % (B, N)."""
+    """Box of every token (B, N, 4), side 0.05 * 2^level, and whether it lies inside the rim of 1 % (B, N).
+
+    Tokens of padding are outside.
+    """
     centres = token_centres(feature.spatial_shapes, feature.memory)
     sizes = torch.cat(
         [
@@ -229,10 +236,11 @@ def _anchors(feature: Memory) -> tuple[Tensor, Tensor]:
             for level, (height, width) in enumerate(feature.spatial_shapes)
         ]
     )
-    anchors = torch.cat([centres, sizes], dim=-1)
+    anchors = torch.cat([centres, sizes], dim=-1)[None].expand(len(feature.memory), -1, -1)
+    if feature.padding is not None:
+        anchors = torch.cat([anchors[..., :2] / feature.padding.own_shares, anchors[..., 2:]], dim=-1)
     valid = ((anchors > 0.01) & (anchors < 0.99)).all(-1)
-    batch = len(feature.memory)
-    return anchors[None].expand(batch, -1, -1), valid[None].expand(batch, -1)
+    return anchors, valid if feature.padding is None else valid & ~feature.padding.tokens
 
 
 def _class_head(dims: int, num_classes: int) -> nn.Linear:

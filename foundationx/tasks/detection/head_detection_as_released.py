@@ -40,10 +40,10 @@ class ReleasedTrunk(DetectionTrunk):
         super().__init__(in_channels, config, neck_bias=True)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in in_channels[-NECK_STAGES:])
 
-    def forward(self, features: Sequence[Tensor]) -> Memory:
-        """Raw feature maps (B, C, H, W) to the encoder's memory."""
+    def forward(self, features: Sequence[Tensor], padded: Tensor | None = None) -> Memory:
+        """Raw feature maps (B, C, h, w), and the padded pixels if there are any, to the encoder's memory."""
         stages = zip(self.norms, features[-NECK_STAGES:], strict=True)
-        return super().forward([norm(stage.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, stage in stages])
+        return super().forward([norm(stage.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, stage in stages], padded)
 
 
 class ReleasedOptions(HeadOptions):

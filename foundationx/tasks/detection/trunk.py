@@ -1,7 +1,8 @@
 """What detection shares between datasets: neck, deformable encoder and, in Foundation X+, the decoder.
 
 DINO (Zhang et al., 2023) as Foundation X uses it (``docs/methods/foundation_x.md``, "1.3 Detection"), of mmdet's layers
-with our deformable attention inside. Images of a batch have one size, so there is no padding to mask.
+with our deformable attention inside. Images of a batch have one size here; a batch that is padded at the right and at
+the bottom, as the released networks may have it at test, comes with a mask.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from foundationx.core import openmmlab
 from foundationx.core.config.model import DetectionConfig
@@ -24,10 +26,39 @@ NECK_STAGES = 3
 
 @dataclass(slots=True)
 class Memory:
-    """The encoder's output: ``memory`` (B, N, D), N tokens of all levels, finest first; and the levels' sizes."""
+    """The encoder's output: ``memory`` (B, N, D), N tokens of all levels, finest first; and the levels' sizes.
+
+    ``padding`` is None if no image of the batch is padded.
+    """
 
     memory: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
+    padding: Padding | None = None
+
+
+@dataclass(slots=True)
+class Padding:
+    """Padding of a batch on the maps.
+
+    Attributes:
+        tokens: (B, N), True for a token of the padding.
+        shares: (B, levels, 2), width and height of the image as shares of each level's.
+        own_shares: (B, N, 2), those of the level that a token is of.
+    """
+
+    tokens: Tensor
+    shares: Tensor
+    own_shares: Tensor
+
+    @classmethod
+    def on_maps(cls, padded: Tensor, shapes: Sequence[tuple[int, int]]) -> Padding:
+        """Padding of images (B, H, W), True for a padded pixel, on maps of these sizes."""
+        maps = [F.interpolate(padded[:, None].float(), shape)[:, 0].bool() for shape in shapes]
+        shares = torch.stack(
+            [torch.stack([(~m[:, 0]).float().mean(1), (~m[:, :, 0]).float().mean(1)], 1) for m in maps]
+        )
+        own = [share[:, None].expand(-1, m[0].numel(), -1) for share, m in zip(shares, maps, strict=True)]
+        return cls(torch.cat([m.flatten(1) for m in maps], 1), shares.transpose(0, 1), torch.cat(own, 1))
 
 
 class DetectionTrunk(nn.Module):
@@ -64,26 +95,41 @@ class DetectionTrunk(nn.Module):
         if config.sharing == "queries":
             self.decoder = build_decoder(config)
 
-    def forward(self, features: Sequence[Tensor]) -> Memory:
-        """Feature maps to the encoder's memory."""
+    def forward(self, features: Sequence[Tensor], padded: Tensor | None = None) -> Memory:
+        """Feature maps to the encoder's memory.
+
+        Args:
+            features: Maps (B, C, h, w) of the backbone's stages.
+            padded: (B, H, W), True for a pixel of the padding at the right or at the bottom; None if there is none.
+        """
         maps = self.neck(tuple(features[-NECK_STAGES:]))
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        padding = None if padded is None else Padding.on_maps(padded, shapes)
         encodings = [
-            _sine_encoding(shape, self.config.embed_dims, self.config.temperature, tokens) + self.level_embed[number]
+            _sine_encoding(
+                shape,
+                self.config.embed_dims,
+                self.config.temperature,
+                tokens,
+                None if padding is None else padding.shares[:, number],
+            )
+            + self.level_embed[number]
             for number, shape in enumerate(shapes)
         ]
-        position = torch.cat(encodings)[None].expand_as(tokens)
+        position = torch.cat(encodings, dim=-2).expand_as(tokens)
         centres = token_centres(shapes, tokens)[None, :, None].expand(len(tokens), -1, len(shapes), -1)
+        if padding is not None:
+            centres = centres / padding.own_shares[:, :, None] * padding.shares[:, None]
         for layer in self.encoder.get_submodule("layers").children():
             tokens = layer(
                 query=tokens,
                 query_pos=position,
-                key_padding_mask=None,
+                key_padding_mask=None if padding is None else padding.tokens,
                 spatial_shapes=shapes,
                 reference_points=centres,
             )
-        return Memory(tokens, shapes)
+        return Memory(tokens, shapes, padding)
 
 
 class _FusedAttention(nn.MultiheadAttention):
@@ -167,8 +213,12 @@ def token_centres(shapes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
     return torch.cat(centres)
 
 
-def _sine_encoding(shape: tuple[int, int], dims: int, temperature: float, like: Tensor) -> Tensor:
+def _sine_encoding(
+    shape: tuple[int, int], dims: int, temperature: float, like: Tensor, share: Tensor | None = None
+) -> Tensor:
     """Sine position encoding of one level, (h * w, D): half of it for y, half for x.
+
+    With ``share`` (B, 2), width and height of padded images as shares of the level's, it is (B, h * w, D).
 
     As published (and in mmdet's weights), a token stands for its far corner here, not for its centre.
     """
@@ -176,6 +226,8 @@ def _sine_encoding(shape: tuple[int, int], dims: int, temperature: float, like: 
     y = torch.arange(1, height + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / height)
     x = torch.arange(1, width + 1, device=like.device, dtype=torch.float32) * (2 * math.pi / width)
     positions = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).view(-1, 2)
+    if share is not None:
+        positions = positions / share.flip(-1)[:, None]
     return sine_of(positions, dims // 2, temperature).to(like.dtype)
 
 
