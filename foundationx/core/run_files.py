@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from foundationx.core.geometry.run_lengths import unpacked_counts
 from foundationx.core.strict_json import read_json
 from foundationx.core.types import Split, Task, TaskKey
 
@@ -34,8 +35,12 @@ def _head(name: str) -> str:
     return name
 
 
+MOST_MASK_SIDE = 8192
+"""Pixels along a side of a mask that a run keeps."""
+
 Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 TaskName = Annotated[str, AfterValidator(_task)]
 SplitName = Annotated[str, AfterValidator(_split)]
 HeadName = Annotated[str, AfterValidator(_head)]
@@ -154,6 +159,38 @@ class _Best(_Entry):
     step: Count
 
 
+class _Prior(_Entry):
+    prior: Share
+
+
+class _MeanBox(_Entry):
+    box: Annotated[list[Finite], Field(min_length=4, max_length=4)]
+    score: Share
+
+
+class _MeanMask(_Entry):
+    size: Annotated[list[Annotated[int, Field(ge=1, le=MOST_MASK_SIDE)]], Field(min_length=2, max_length=2)]
+    counts: str
+
+    @model_validator(mode="after")
+    def _fills_its_size(self) -> _MeanMask:
+        counts = unpacked_counts(self.counts.encode("ascii", "replace"))
+        if (counts < 0).any() or counts.sum() != self.size[0] * self.size[1]:
+            raise ValueError("the runs do not fill the size")
+        return self
+
+
+class _OfAnotherTask(_Entry):
+    """What a task of an extension has learned; what ours have must be as above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_none_of_ours(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value or value.keys() & {"prior", "box", "counts"}:
+            raise ValueError("is nothing that a task has learned")
+        return value
+
+
 class _Anatomy(_Entry):
     title: str
     notes: list[str]
@@ -175,6 +212,7 @@ class _Ledger(_Anatomy):
 class _FilledRow(_Entry):
     dataset: str
     head: HeadName
+    class_name: str = Field(alias="class")
     present: Count
     absent: Count
     unknown: Count
@@ -182,6 +220,7 @@ class _FilledRow(_Entry):
 
 class _FilledLimit(_Entry):
     head: HeadName
+    class_name: str = Field(alias="class")
     present: Finite | None
     absent: Finite
 
@@ -208,7 +247,7 @@ ENTRIES: dict[str, TypeAdapter[Any]] = {
     "best.json": TypeAdapter(dict[HeadName, _Best]),
     "splits.json": TypeAdapter(dict[str, SplitName]),
     "splits_before.json": TypeAdapter(dict[str, SplitName]),
-    "trivial.json": TypeAdapter(dict[HeadName, dict[str, dict[str, Any]]]),
+    "trivial.json": TypeAdapter(dict[HeadName, dict[str, _Prior | _MeanBox | _MeanMask | _OfAnotherTask]]),
     "thresholds.json": TypeAdapter(dict[HeadName, dict[str, dict[str, dict[str, Any]]]]),
 }
 """Files that hold a mapping: what it is; each entry is good or bad by itself."""

@@ -171,10 +171,10 @@ def test_config_prints_every_key_and_marks_what_differs(capsys):
     assert rows["schedule.lock.detection"] | {"meaning": ""} == {
         "key": "schedule.lock.detection",
         "value": 0.5,
-        "default": 0.5,
+        "default": 0.0,
         "type": "number",
         "meaning": "",
-        "changed": False,
+        "changed": True,
     }
     assert not rows["optimizer.lr"]["changed"] and rows["model.region_gate"]["value"] is None
     assert all(row["meaning"] for row in rows.values())

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as rle
 
 from foundationx.apps.cli.main import main
 from foundationx.apps.run.train import resume_newest
@@ -16,6 +17,7 @@ from foundationx.core.run_files import NAMES, read_checked
 from foundationx.core.strict_json import read_json, to_json
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, newest_checkpoint, step_of
+from foundationx.evaluation.report import filling_page, ledger_page, origin_page
 from foundationx.evaluation.report.facts import read_facts
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, equal, tiny_trainer
@@ -23,6 +25,12 @@ from tests.helpers.survival import CONFIG, equal, tiny_trainer
 OTHERS = {
     "splits_before.json": b'{"phantom_labels:91": "train", "phantom_labels:92": "test"}',
     "anatomy.json": b'{"title": "a", "notes": [], "rows": [{"a": 1}]}',
+    "origin.json": b'{"title": "a", "notes": ["b"], "rows": [{"a": 0.5}]}',
+    "ledger.json": b'{"title": "a", "note": "b", "notes": ["c"], "rows": [{"head": "d"}], "summary": [{"head": "e"}], '
+    b'"verdicts": {"phantom_labels/classification": "harmed"}}',
+    "filled.json": b'{"cycle": 1, "precision": 0.9, "limits": [{"head": "a/classification", "class": "b", '
+    b'"present": 0.5, "absent": 0.1}], "rows": [{"dataset": "c", "head": "a/classification", "class": "b", '
+    b'"present": 1, "absent": 0, "unknown": 2}]}',
     "incidents.jsonl": b'{"step": 1, "kind": "io", "message": "m", "dataset": "", "task": "", "images": []}\n',
     "bad_samples.json": b'[{"dataset": "a", "task": "b", "file": "c", "row": "1", "reason": "d"}]',
 }
@@ -97,7 +105,8 @@ def command(name, finished, folder):
 
 
 RESUME = ("--resume", "--cfg-options", "schedule.max_steps=2")
-FILES = [name for name in NAMES if name not in ("incidents.jsonl", "anatomy.json", "splits_before.json")]
+OF_OTHERS = ("anatomy.json", "filled.json", "incidents.jsonl", "ledger.json", "origin.json", "splits_before.json")
+FILES = [name for name in NAMES if name not in OF_OTHERS]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -113,8 +122,29 @@ def test_readers_give_what_makes_sense_of_a_damaged_file(finished, tmp_path, fil
     assert (tmp_path / f"{file}.damaged").exists() == bool(faults)
     assert not work.faults()
     work.read_log(), work.read_incidents(), work.read_metrics(), read_facts(tmp_path)
+    sections = [page.section(tmp_path) for page in (filling_page, ledger_page, origin_page)]
+    assert any(sections) == (file in ("filled.json", "ledger.json", "origin.json") and work.read_json(file) is not None)
     if damage in ("not UTF-8", "text", "deep") or (damage == "empty" and file.endswith(".json")):
         assert faults, "it is said"
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"size": [4, 4], "counts": "0b0"},  # more or fewer pixels than the size has
+        {"size": [100_000, 4], "counts": "0"},
+        {"size": [4, 4], "counts": "\x00\xff"},
+        {"size": [4], "counts": "d0"},
+    ],
+)
+def test_a_mean_mask_whose_runs_do_not_fill_it_is_not_decoded(mask, tmp_path):
+    """pycocotools reads what lies beyond in memory."""
+    file = tmp_path / "trivial.json"
+    file.write_text(json.dumps({"a/segmentation": {"left lung": mask}}))
+    assert read_checked(file, {})[0] == {}
+    whole = {"size": [4, 4], "counts": rle.encode(np.eye(4, dtype=np.uint8, order="F"))["counts"].decode()}
+    file.write_text(json.dumps({"a/segmentation": {"left lung": whole}}))
+    assert read_checked(file, {})[1] is None
 
 
 @pytest.mark.parametrize("file", FILES)

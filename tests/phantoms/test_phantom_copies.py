@@ -251,7 +251,7 @@ def test_command_copies_the_datasets_of_a_configuration(tmp_path, capsys):
     )
     arguments = ["data", "phantoms", str(tmp_path / "data"), "--images", "4", "--size", "32"]
     assert main([*arguments, "--config", str(config)]) == 0
-    assert "node21, shenzhen, shenzhen_lesions, shenzhen_masks" in capsys.readouterr().out
+    assert "node21, shenzhen, shenzhen_boxes, shenzhen_lesions, shenzhen_masks" in capsys.readouterr().out
     assert json.loads((tmp_path / "data" / "node21" / RECORD).read_text())
     assert sorted(os.listdir(tmp_path / "data")) == ["node21", "shenzhen"]
     config.write_text(config.read_text().replace('card="node21"', 'card="node21", root="elsewhere"'))

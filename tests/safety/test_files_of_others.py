@@ -29,6 +29,7 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Source
 from foundationx.weights.imports.continual import load_run
+from foundationx.weights.imports.imported import read_heads
 
 TINY = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
 HEAD = {TaskKey("films", Task.CLASSIFICATION): ("mass", "nodule")}
@@ -404,11 +405,10 @@ HEADS = {
 
 
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS)
-def test_heads_of_an_import_are_checked(heads, honest, tmp_path):
-    path = exported(honest, tmp_path)
+def test_heads_of_an_import_are_checked(heads, tmp_path):
     save_file({"heads.a.weight": torch.zeros(1, 4)}, tmp_path / "heads.safetensors", {"heads": json.dumps(heads)})
     with pytest.raises(CheckpointError):
-        load(path, device="cpu")
+        read_heads(tmp_path / "heads.safetensors")
 
 
 def test_paths_of_others_are_not_followed(honest, tmp_path):

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="DATASET/TASK",
-        help="the checkpoint at which this head was best on validation, not the newest",
+        help="the checkpoint at which this head was best on validation (default: the newest one)",
     )
     parser.add_argument(
         "--out",
@@ -53,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Exports, and prints the path of the result and how to use it."""
-    from foundationx.apps.run.exporting import best_checkpoint, default_path, require_new, source_of
-    from foundationx.core.atomic_write import require_folder
+    from foundationx.apps.run.exporting import best_checkpoint, default_path, source_of
     from foundationx.core.errors import ConfigError
     from foundationx.weights.exports.formats import FORMATS
     from foundationx.weights.imports.imported import open_with_heads
@@ -66,16 +65,26 @@ def run(options: argparse.Namespace) -> None:
     kind = FORMATS.get(options.to, "--to")
     if options.checkpoint is None:
         raise ConfigError("checkpoint", "is missing", "a checkpoint or a work directory", "name one")
+    if options.out is not None:  # before the model is read
+        _require_output(options.out, options.overwrite)
     file = options.checkpoint if options.best is None else best_checkpoint(options.checkpoint, options.best)
     checkpoint = open_with_heads(file, allow_code=options.allow_code)
     source = source_of(checkpoint, file, options.model, kind, options.head)
     path = options.out or default_path(checkpoint.config.name, options.model, kind)
-    require_folder(path.parent)
-    require_new(path, options.overwrite)
+    _require_output(path, options.overwrite)
     use = kind.write(source, path)
     print(f"{path}\n\n{use}")
     if not options.no_card:
         _write_card(options, source, checkpoint, use, path)
+
+
+def _require_output(path: Path, overwrite: bool) -> None:
+    """Raises DiskError if nothing can be written there, ConfigError if something is there that must stay."""
+    from foundationx.apps.run.exporting import require_new
+    from foundationx.core.atomic_write import require_folder
+
+    require_folder(path.parent)
+    require_new(path, overwrite)
 
 
 def _write_card(options: argparse.Namespace, source: Source, checkpoint: Checkpoint, use: str, path: Path) -> None:

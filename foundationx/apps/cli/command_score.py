@@ -33,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="split to score; val as well, into the same --out, chooses thresholds; all: every image",
     )
-    parser.add_argument("--run", dest="of_run", type=Path, metavar="DIR", help="run whose split of patients is used")
+    parser.add_argument(
+        "--run",
+        dest="of_run",
+        type=Path,
+        metavar="DIR",
+        help="run whose split of patients is used (default: that of --beside, else the card's)",
+    )
     parser.add_argument(
         "--beside", nargs="+", type=Path, default=[], metavar="DIR", help="runs to compare with; their splits are used"
     )
