@@ -72,6 +72,7 @@ REFUSED = {
     "split.file": "list.csv",
     "split.record": "run",
     "exclude": "list.csv",
+    "filling": {},
     "allow_test": ("phantom_labels",),
     "optimizer.type": "sgd",
     "runtime.batch_size": 3,
@@ -192,7 +193,8 @@ def test_a_key_that_is_taken_is_reported_though_nothing_comes_of_it(phantoms, be
 @pytest.mark.parametrize("key", REFUSED)
 def test_a_key_that_is_refused_is_named_and_nothing_is_touched(phantoms, begun, tmp_path, key):
     is_file, value = key in ("exclude", "split.file", "split.record"), REFUSED[key]
-    changes = {f"split.{name}": share for name, share in value.items()} if isinstance(value, dict) else {key: value}
+    is_shares = key in ("split.train", "split.val", "split.test")
+    changes = {f"split.{name}": share for name, share in value.items()} if is_shares else {key: value}
     trainer = tiny_trainer(phantoms, tmp_path, **SHORT | ({} if is_file else changes))
     if is_file:
         values, name = trainer.config.model_dump(), key.rpartition(".")[2]
