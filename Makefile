@@ -23,8 +23,8 @@ $(STAMP): setup.cfg pyproject.toml requirements/constraints.txt
 	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
 	@touch $(STAMP)
 
-demo: setup  ## train on generated radiographs, evaluate, report, export, predict (about 7 minutes)
-	@echo 'demo: generates radiographs, trains on them for about 7 minutes (2 cores), then evaluates, exports and predicts.'
+demo: setup  ## train on generated radiographs, evaluate, report, export, predict (9 minutes of processor time)
+	@echo 'demo: generates radiographs, trains on them for about 8 minutes of processor time, then evaluates, exports and predicts.'
 	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
 
