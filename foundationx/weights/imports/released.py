@@ -25,6 +25,7 @@ from foundationx.core.errors import CheckpointError, nearest
 from foundationx.core.types import Task
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.weights.imports.foundation_x import Rest, is_of_rest, read_rest
+from foundationx.weights.imports.other_files import other_weights
 from foundationx.weights.imports.own_exports import KIND as OWN
 from foundationx.weights.imports.own_exports import Facts, facts_of, read_export
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
@@ -296,6 +297,9 @@ def read_released(
     if {"format", "config", "student", "teacher"} <= content.keys():
         fix = f"give {path} to predict, eval and export, or to model.init_run"
         raise CheckpointError(str(path), "is a checkpoint of this project", "a file of another network", fix)
+    state = content.get("state_dict", {})
+    if other := other_weights(state if is_state_dict(state) else content):
+        raise CheckpointError(str(path), other.found, "a backbone or a released model", other.fix)
     facts = facts_of(path, content)
     if facts is not None:
         return _own_export(content, facts, path, kind, heads)

@@ -19,6 +19,7 @@ from torch import Tensor
 from foundationx.core.archives import unpacked_size
 from foundationx.core.errors import CheckpointError
 from foundationx.models.size_bound import check_tensors
+from foundationx.weights.imports.other_files import other_file
 
 TEACHERS = ("teacher", "teacher_model")
 STUDENTS = ("state_dict", "model", "module")
@@ -85,10 +86,13 @@ def read_file(path: Path) -> dict[str, Any]:
         path: File written by torch.save or safetensors.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or holds objects that cannot be read without running code.
+        CheckpointError: The file is missing or damaged, holds no weights by name, or holds objects that cannot be read
+            without running code.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(str(path), "there is no such file", "a weight file", "check the path")
+    if other := other_file(path):
+        raise CheckpointError(str(path), other.found, "a file of weights (torch.save or safetensors)", other.fix)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -100,8 +104,9 @@ def read_file(path: Path) -> dict[str, Any]:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked:
             fix = (
-                "if you trust its source, open it once in a separate environment with torch.load(FILE, "
-                "weights_only=False) and save the weights alone: torch.save({'teacher': content['teacher']}, NEW)"
+                "if you trust its source, open it once in a separate environment with content = torch.load(FILE, "
+                "weights_only=False) and save the weights alone: torch.save({'teacher': content['teacher']}, NEW), "
+                "or another entry; of a whole module, torch.save(content.state_dict(), NEW)"
             )
             found = f"holds an object of {blocked[1]}, which cannot be read without running code from the file"
             raise CheckpointError(str(path), found, "tensors, numbers, text", fix) from error
