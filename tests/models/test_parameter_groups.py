@@ -81,14 +81,19 @@ def test_groups_are_merged_and_scaled():
         build_optimizer(model, OptimizerConfig(lr_scale={"backbon": 1.0}))
 
 
+LOCKED = {"classification": 0.5, "detection": 0.5, "segmentation": 0.5}
+
+
 def plan_for(model_cfg, sharing_lock=True):
     values = {
         "name": "x",
         "model": model_cfg.model_dump(),
         "datasets": [{"card": "unused"}],
-        "schedule": {"cycles": 1},
+        "schedule": {"cycles": 1, "lock": LOCKED, "lock_until": 1.0, "floor": 0.0, "turns": 1},
     }
-    return build_plan(parse_config(values, "test"), dict.fromkeys(HEADS, 4))
+    plan = build_plan(parse_config(values, "test"), dict.fromkeys(HEADS, 4))
+    assert {phase.name for phase in plan.phases} == {PhaseName.LOCK, PhaseName.RELEASE}
+    return plan
 
 
 @pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
