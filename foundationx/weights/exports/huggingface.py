@@ -7,6 +7,7 @@ from typing import Any
 
 from foundationx.core.atomic_write import require_folder, write_atomically, write_json
 from foundationx.core.config.run import RunConfig
+from foundationx.weights.exports import _huggingface_transformers as own
 from foundationx.weights.exports.backbone import describe
 from foundationx.weights.exports.formats import Format, Source
 from foundationx.weights.safetensors_file import write_safetensors
@@ -29,9 +30,14 @@ def write_hugging_face(source: Source, path: Path) -> str:
     opens only with ``trust_remote_code=True``: without it is refused, and ``SwinModel``, whose features would be
     others, is not taken silently. The weights hold the norm of every stage, too, for ``SwinBackbone``.
 
+    A network of transformers is written as the library writes it (``_huggingface_transformers.py``).
+
     Raises:
-        ConfigError: The backbone is no Swin, or its last map is smaller than a window.
+        ConfigError: The backbone is neither a Swin nor a network of transformers, or the last map of a Swin is smaller
+            than a window.
     """
+    if own.is_of_transformers(source.config):
+        return _write_own(source, path)
     tensors, shape = swin_weights(source.model, "huggingface", source.config.image_size)
     require_folder(path)
     write_safetensors(to_hugging_face(tensors), path / "model.safetensors", metadata=describe(source))
@@ -49,6 +55,19 @@ net = AutoModel.from_pretrained({str(path)!r}{trust}).eval()
 image = numpy.zeros((480, 400), numpy.uint8)  # grey, of any size, bones bright
 with torch.no_grad():
     pooled = net(**prepare(image, return_tensors="pt")).pooler_output"""
+
+
+def _write_own(source: Source, path: Path) -> str:
+    """The folder of a network of transformers."""
+    require_folder(path)
+    tensors, network = own.network_of(source, path)
+    write_safetensors(tensors, path / "model.safetensors", metadata=describe(source))
+    write_json(path / "config.json", network, indent=2)
+    size = own.network_size(source.model.backbone.net, source.config.image_size)
+    pixels = _pixels(source.config) | ({"network_size": size} if size != source.config.image_size else {})
+    write_json(path / "preprocessor_config.json", pixels, indent=2)
+    write_atomically(path / f"{PROCESSOR}.py", (CODE / f"{PROCESSOR}.py").read_text(encoding="utf-8"))
+    return own.lines(source, path)
 
 
 def _network(shape: SwinShape, image_size: int, always: bool) -> dict[str, Any]:

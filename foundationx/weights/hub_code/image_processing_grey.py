@@ -6,6 +6,7 @@ Sizes are changed as OpenCV does it for bytes: averages of areas if the image sh
 from typing import Any
 
 import numpy as np
+import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -20,6 +21,7 @@ class GreyImageProcessor(BaseImageProcessor):
         size: ``height`` and ``width`` of the result, which are equal.
         image_mean: Mean of each of the three channels, of pixels in [0, 1].
         image_std: Standard deviation of each.
+        network_size: Side to which normalised pixels are resized at last, as in training, if patches do not divide S.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  (as in transformers)
@@ -29,11 +31,13 @@ class GreyImageProcessor(BaseImageProcessor):
         size: dict[str, int] | None = None,
         image_mean: Any = (0.485, 0.456, 0.406),
         image_std: Any = (0.229, 0.224, 0.225),
+        network_size: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.size = dict(size or {"height": 224, "width": 224})
         self.image_mean, self.image_std = list(image_mean), list(image_std)
+        self.network_size = network_size
 
     def preprocess(self, images: Any, return_tensors: str | None = None, **kwargs: Any) -> BatchFeature:
         """One image, or several: Pillow images, arrays or tensors (H, W), (H, W, 3) or (3, H, W), of 8 bits."""
@@ -42,6 +46,10 @@ class GreyImageProcessor(BaseImageProcessor):
         grey = np.stack([resized(grey_bytes(image), side) for image in several])[:, None] / 255.0
         mean, std = (np.reshape(values, (1, 3, 1, 1)) for values in (self.image_mean, self.image_std))
         pixels = ((grey - mean) / std).astype(np.float32)
+        if self.network_size:
+            fitted = [self.network_size, self.network_size]
+            resize = torch.nn.functional.interpolate
+            pixels = resize(torch.from_numpy(pixels), fitted, mode="bilinear", align_corners=False).numpy()
         return BatchFeature(data={"pixel_values": pixels}, tensor_type=return_tensors)
 
 

@@ -27,6 +27,9 @@ from foundationx.weights.swin import from_hugging_face, from_timm
 KIND = "foundationx"
 """Kind of these files."""
 
+STATED = "config.json"
+"""File of Hugging Face's beside the weights."""
+
 _NORM = "norm of an inner stage, which the format does not hold: initialised as an identity norm"
 _INDEX = "computed from the window size"
 
@@ -64,6 +67,22 @@ def facts_of(path: Path, content: Mapping[str, Any]) -> Facts | None:
         return Facts.model_validate(stated)
     except ValidationError as error:
         raise validation_error(error, Facts, str(path), CheckpointError, "metadata") from None
+
+
+def shape_of_transformers(facts: Facts, where: str) -> NetworkShape | None:
+    """The network of a folder that holds one of transformers' own under the library's names; None for any other.
+
+    Args:
+        facts: Metadata of the file.
+        where: The file, for messages; an export as ``backbone`` has no ``config.json`` beside it and is none.
+
+    Raises:
+        ConfigError: The network in the metadata is not a known one.
+    """
+    if not str(facts.backbone.get("type")).startswith("transformers.") or not Path(where).with_name(STATED).is_file():
+        return None
+    config = known_backbone(facts.backbone, f"{where}: backbone")
+    return NetworkShape(config["type"], config)
 
 
 def read_export(

@@ -27,7 +27,7 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.weights.imports.foundation_x import Rest, is_of_rest, read_rest
 from foundationx.weights.imports.other_files import other_weights
 from foundationx.weights.imports.own_exports import KIND as OWN
-from foundationx.weights.imports.own_exports import Facts, facts_of, read_export
+from foundationx.weights.imports.own_exports import Facts, facts_of, read_export, shape_of_transformers
 from foundationx.weights.imports.published_backbones import FAMILIES, NetworkShape, family_of, read_network
 from foundationx.weights.imports.self_supervised import METHODS, recognise
 from foundationx.weights.imports.weight_file import is_state_dict, pick_weights, read_file, reason_for
@@ -327,8 +327,10 @@ def _own_export(content: dict[str, Any], facts: Facts, path: Path, kind: str, he
         raise CheckpointError(str(path), found, f"{kind} weights", "leave out --kind or correct it")
     _no_heads(heads, OWN, str(path))
     tensors, entry, skipped = pick_weights(content, path)
-    shape, backbone, loaded, initialised = read_export(tensors, facts, str(path))
     size, mean, std = facts.image_size, facts.mean, facts.std
+    if own := shape_of_transformers(facts, str(path)):  # under the names of the library
+        return replace(convert(tensors, str(path)), kind=OWN, shape=own, image_size=size, mean=mean, std=std)
+    shape, backbone, loaded, initialised = read_export(tensors, facts, str(path))
     return Released(OWN, entry, shape, backbone, {}, [], size, mean, std, loaded, skipped, initialised)
 
 
