@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from foundationx.apps.cli.main import FAULT, build_parser, main
 from foundationx.phantoms.write import write_phantom_datasets
+from foundationx.tasks.drawing import LEAST_SIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
@@ -60,7 +61,8 @@ def test_a_fault_of_the_user_ends_without_a_stack_trace(tmp_path):
 def test_plan_prints_every_phase_of_a_cycle_and_trains_nothing(phantoms, capsys):
     assert main(["plan", str(TINY), "--data-root", str(phantoms)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("phantom_boxes/detection") == 2  # lock and release
+    rows = [line for line in shown.splitlines() if "│" in line and "phantom_boxes/detection" in line]
+    assert [name for line in rows for name in ("lock", "release") if f" {name} " in line] == ["lock", "release"]
     assert "backbone, neck, encoder, head" in shown and "cycle 1 of 2" in shown
 
 
@@ -69,7 +71,8 @@ def test_eval_writes_the_rows_it_prints(trained, phantoms, tmp_path, capsys):
     arguments = ["eval", str(trained), "--data-root", str(phantoms), "--split", "test", "--json", str(target)]
     assert main(arguments) == 0
     rows = json.loads(target.read_text())
-    assert {row["model"] for row in rows} == {"student", "teacher"} and {row["split"] for row in rows} == {"test"}
+    assert {row["model"] for row in rows} == {"student", "teacher", "trivial", "empty"}
+    assert {row["split"] for row in rows} == {"test"}
     assert set(rows[0]) == {"dataset", "task", "metric", "class", "value", "n", "model", "visit", "split"}
     assert "phantom_masks/segmentation" in capsys.readouterr().out
 
@@ -86,8 +89,11 @@ def test_predict_gives_json_in_source_pixels_and_a_picture(trained, tmp_path):
     assert len(boxes) and (boxes >= 0).all() and (boxes[:, [0, 2]] <= 200).all() and (boxes[:, [1, 3]] <= 120).all()
     assert boxes[:, 2].max() > 120, "x runs to the image's own width"
     picture = cv2.imread(str(out / "radiograph.png.overlay.png"))
-    assert picture.shape[1] / picture.shape[0] == pytest.approx(200 / 120, rel=0.01)
-    assert not np.allclose(picture[..., 0], picture[..., 2]), "nothing is drawn in colour"
+    height, width = LEAST_SIDE, round(LEAST_SIDE * 200 / 120)
+    assert picture.shape[0] >= height and picture.shape[1] > width, "the legend stands beside the image"
+    drawn = picture[:height, :width]
+    assert not np.allclose(drawn[..., 0], drawn[..., 2]), "nothing is drawn in colour"
+    assert not picture[height:, :width].any() and picture[:, width:].max() == 255
 
 
 def test_predict_names_an_unknown_head(trained, tmp_path, capsys):
