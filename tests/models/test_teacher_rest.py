@@ -119,7 +119,7 @@ OPTIONS = {
     "schedule__lock__classification": 3.0,
     "schedule__max_steps": 3,
     "teacher__update": "step",
-    "teacher__momentum": {"type": "cosine", "start": 0.5, "end": 1.0},
+    "teacher__momentum": {"_delete_": True, "type": "cosine", "start": 0.5, "end": 1.0},
     "runtime__keep_checkpoints": 99,
 }
 
