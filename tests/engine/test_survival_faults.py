@@ -45,7 +45,7 @@ def undisturbed(phantoms, tmp_path_factory):
     return folder
 
 
-def assert_same_end(folder, undisturbed):
+def assert_same_end(folder, undisturbed, models=("student", "teacher", "trivial", "empty")):
     """Weights, teacher, optimizer, metrics and losses of two finished runs are bit for bit the same."""
     ours, theirs = load_checkpoint(folder), load_checkpoint(undisturbed)
     assert ours.step == theirs.step
@@ -53,7 +53,8 @@ def assert_same_end(folder, undisturbed):
     assert equal(ours.optimizer["state"], theirs.optimizer["state"])
     losses = [[(row["step"], row["losses"]) for row in WorkDir(f).read_log()] for f in (folder, undisturbed)]
     assert losses[0] == losses[1]
-    assert WorkDir(folder).read_metrics() == WorkDir(undisturbed).read_metrics()
+    metrics = [[row for row in WorkDir(f).read_metrics() if row.model in models] for f in (folder, undisturbed)]
+    assert metrics[0] == metrics[1] and metrics[0]
 
 
 @pytest.fixture
@@ -122,7 +123,8 @@ def test_an_unreadable_image(phantoms, tmp_path, undisturbed, capsys):
     assert load_checkpoint(folder).step == WorkDir(folder).read_log()[-1]["step"], "nothing is lost"
     victim.write_bytes(whole)
     assert train(data, folder, "--resume") == 0
-    assert_same_end(folder, undisturbed)
+    # The trivial answers are means over the training images that could be read when the run began.
+    assert_same_end(folder, undisturbed, models=("student", "teacher"))
 
 
 class KillWorkers(Hook):

@@ -27,7 +27,7 @@ radial_error = landmarks.metric
 CONFIG = f"""_base_ = ["{ROOT}/tests/helpers/tiny_config.py"]
 name = "landmarks"
 datasets = [dict(card="made_points"), dict(card="phantom_labels")]
-schedule = dict(cycles=3, release=dict(landmarks=6.0, classification=0.5))
+schedule = dict(cycles=3, lock=dict(landmarks=0.5), release=dict(landmarks=6.0, classification=0.5))
 optimizer = dict(lr=3e-3)
 """
 
