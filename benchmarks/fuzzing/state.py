@@ -136,6 +136,7 @@ def write_run(folder: Path) -> None:
     counts = [{"name": name, "positive": 2, "negative": 2, "unknown": 0} for name in CLASSES]
     split = {"split": "train", "images": 4, "patients": 4, "excluded": 0, "classes": counts}
     run = {"name": "tiny", "started": "2026-01-01T00:00:00", "finished": None, "version": "0", "device": "cpu"}
+    filled = [{"class": CLASSES[0], "present": 1, "absent": 2, "unknown": 3}]
     contents = {
         "config.json": {"name": "tiny", "datasets": [{"card": HEAD.dataset}]},
         "run.json": run | {"parameters": {"backbone": 10}},
@@ -148,7 +149,16 @@ def write_run(folder: Path) -> None:
         "best.json": {str(HEAD): rows[0] | {"step": 4}},
         "bad_samples.json": [head | {"file": "a.png", "row": "a.csv row 3", "reason": "torn"}],
         "thresholds.json": {str(HEAD): {"teacher": {CLASSES[0]: {"value": 0.5, "rule": "youden"}}}},
-        "anatomy.json": {"title": "a", "notes": ["b"], "rows": [{"a": 1}]},
+        "anatomy.json": (table := {"title": "a", "notes": ["b"], "rows": [{"a": 1}]}),
+        "origin.json": table,
+        "ledger.json": table | {"note": "c", "verdicts": {str(HEAD): "harmed"}, "summary": [{"head": str(HEAD)}]},
+        "trivial.json": {str(HEAD): {CLASSES[0]: {"prior": 0.5}}},
+        "filled.json": {
+            "cycle": 1,
+            "precision": 0.9,
+            "limits": [{"head": str(HEAD), "class": CLASSES[0], "present": 0.5, "absent": 0.1}],
+            "rows": [one | {"head": str(HEAD), "dataset": "b"} for one in filled],
+        },
     }
     assert {*contents, *LINES} == set(NAMES), "every file is damaged"
     for name, content in contents.items():
