@@ -41,12 +41,18 @@ class GradientExchange:
         model: Student, locked as in the phase.
         losses: The step's losses.
         compressed: Send gradients in bf16; the last bucket stays in 32 bits.
+
+    Attributes:
+        sorts_buckets: Whether the next forward pass begins with messages of torch's own: it sorts its buckets once,
+            when gradients have been sent for the first time. Whatever else is on its way must have arrived before.
     """
 
     def __init__(self, model: nn.Module, losses: Losses, compressed: bool = False):
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._statistics = running_statistics(model)
         self._compressed = compressed
+        self.sorts_buckets = False
+        self._has_sorted = False
         self._losses: list[Tensor] = []
         self._own_use: list[bool] = []
         self._received: Tensor | None = None
@@ -78,6 +84,8 @@ class GradientExchange:
         held_back = contextlib.nullcontext() if is_last else self._parallel.no_sync()
         with held_back, _checkpoints_within_the_graph():
             output: StepOutput = self._parallel(batch, phase, trunk_output)
+        self._has_sorted |= self.sorts_buckets
+        self.sorts_buckets = False
         self._losses.append(output.loss.detach())
         return output
 
@@ -99,6 +107,7 @@ class GradientExchange:
         for statistic, mean in zip(self._statistics, means, strict=True):
             statistic.copy_(mean.view_as(statistic))
         self._losses = []
+        self.sorts_buckets = not self._has_sorted
         return received[count] > 1 - 0.5 / distributed.world_size()
 
     def tail(self, like: Tensor) -> Tensor:

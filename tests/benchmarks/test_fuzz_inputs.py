@@ -34,7 +34,6 @@ def test_every_input_is_read_refused_with_a_clear_message_or_quarantined(script,
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="the new files of a run have not been fuzzed through yet")
 def test_two_thousand_fixed_inputs(script):
     """Minutes; what they are is fixed by the seed, so that it judges a change and not luck."""
     chosen = [item for item in script.spread(2000, None) if item[0] not in script.BOMBS]

@@ -173,9 +173,6 @@ def test_a_dead_rank_ends_the_job(phantoms, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, run=False, reason="ranks may wait for each other when the image is met before training"
-)
 def test_an_unreadable_image_on_one_rank_ends_all_with_its_name(phantoms, tmp_path):
     shutil.copytree(phantoms, tmp_path / "data")
     data_module = open_datasets(load_config(CONFIG), tmp_path / "data")
