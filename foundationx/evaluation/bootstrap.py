@@ -55,6 +55,18 @@ def resamples(patients: int, repeats: int, seed: int) -> Iterator[np.ndarray]:
         yield np.stack([np.bincount(column, minlength=patients) for column in columns], axis=1).astype(np.float64)
 
 
+def draws_of(statistics: Sequence[Statistic], patients: int, repeats: int, seed: int) -> np.ndarray:
+    """(n, R) value of each statistic in each draw, NaN where it is not defined."""
+    draws = np.full((len(statistics), repeats), np.nan)
+    first = 0
+    for weights in resamples(patients, repeats, seed):
+        last = first + weights.shape[1]
+        for row, statistic in zip(draws, statistics, strict=True):
+            row[first:last] = statistic.of(weights)
+        first = last
+    return draws
+
+
 def estimate(statistics: Sequence[Statistic], patients: int, repeats: int = 1000, seed: int = 0) -> list[Estimate]:
     """Value and interval of each statistic, and of the mean over classes of each metric.
 
@@ -66,13 +78,7 @@ def estimate(statistics: Sequence[Statistic], patients: int, repeats: int = 1000
         repeats: Number of draws; 0 gives values without intervals.
         seed: Seed of the draws.
     """
-    draws = np.full((len(statistics), repeats), np.nan)
-    first = 0
-    for weights in resamples(patients, repeats, seed):
-        last = first + weights.shape[1]
-        for row, statistic in zip(draws, statistics, strict=True):
-            row[first:last] = statistic.of(weights)
-        first = last
+    draws = draws_of(statistics, patients, repeats, seed)
     values = np.array([np.nan if (v := s.value(patients)) is None else v for s in statistics])
     estimates = []
     for metric in dict.fromkeys(statistic.metric for statistic in statistics):

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from foundationx.core.arrays import AnyArray
-from foundationx.evaluation.bootstrap import interval, mean_defined, resamples
+from foundationx.evaluation.bootstrap import draws_of, interval, mean_defined
 from foundationx.evaluation.statistic import mean_over
 
 THUMBNAIL = 16
@@ -71,9 +71,7 @@ def recognise(
     units = np.unique(patients, return_inverse=True)[1]
     number = int(units.max()) + 1
     measured = [mean_over("recall", name, np.where(origins == name, right, np.nan), units, number) for name in names]
-    draws = np.concatenate(
-        [np.stack([s.of(weights) for s in measured]) for weights in resamples(number, repeats, seed)], axis=1
-    )
+    draws = draws_of(measured, number, repeats, seed)
     low, high = interval(mean_defined(draws)) or (None, None)
     recalls = {s.class_name: float(s.value(number) or 0.0) for s in measured}
     return Recognised(float(np.mean(list(recalls.values()))), low, high, recalls)

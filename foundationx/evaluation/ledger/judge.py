@@ -15,7 +15,7 @@ import numpy as np
 from foundationx.core.arrays import AnyArray
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import TaskKey
-from foundationx.evaluation.bootstrap import LEAST_DEFINED, Estimate, interval, mean_defined, resamples
+from foundationx.evaluation.bootstrap import LEAST_DEFINED, Estimate, draws_of, interval, mean_defined, resamples
 from foundationx.evaluation.measure import lower_is_better, statistics
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.seeds import over_runs
@@ -406,11 +406,4 @@ def _rates(classes: Sequence[str], found: AnyArray, units: AnyArray, patients: i
         mean_over(FALSE_POSITIVES, name, found[:, k].astype(np.float64), units, patients)
         for k, name in enumerate(classes)
     ]
-    draws = np.full((len(measured), repeats), np.nan)
-    first = 0
-    for weights in resamples(patients, repeats, seed):
-        last = first + weights.shape[1]
-        for row, statistic in zip(draws, measured, strict=True):
-            row[first:last] = statistic.of(weights)
-        first = last
-    return _named(measured, draws, patients)
+    return _named(measured, draws_of(measured, patients, repeats, seed), patients)
