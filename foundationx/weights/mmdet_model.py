@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foundationx.core.openmmlab import MMDET_MODELS, MMDET_TRANSFORMS, BaseDetector, InstanceData
 from foundationx.core.types import TaskKey
-from foundationx.weights.openmmlab_parts import build_network, load_radiograph, stretch_radiograph
+from foundationx.weights.openmmlab_parts import LoadRadiograph, StretchRadiograph, build_network
 
 
 @MMDET_MODELS.register_module()
@@ -69,26 +69,5 @@ class FoundationXDetector(BaseDetector):
         return found.relative_boxes, found.scores, found.box_classes
 
 
-@MMDET_TRANSFORMS.register_module()
-class LoadRadiograph:
-    """Reads a file of any format that ``foundationx predict`` reads."""
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds the image of ``img_path``."""
-        return load_radiograph(results)
-
-
-@MMDET_TRANSFORMS.register_module()
-class StretchRadiograph:
-    """Stretches an image to the network's square.
-
-    Args:
-        side: Side of the square in pixels.
-    """
-
-    def __init__(self, side: int):
-        self.side = side
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces ``img``."""
-        return stretch_radiograph(results, self.side)
+MMDET_TRANSFORMS.register_module(module=LoadRadiograph)
+MMDET_TRANSFORMS.register_module(module=StretchRadiograph)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from foundationx.core.openmmlab import MMSEG_MODELS, MMSEG_TRANSFORMS, BaseSegmentor, PixelData
 from foundationx.core.types import TaskKey
-from foundationx.weights.openmmlab_parts import build_network, load_radiograph, stretch_radiograph
+from foundationx.weights.openmmlab_parts import LoadRadiograph, StretchRadiograph, build_network
 
 HALF = 0.5
 """Probability from which on a pixel belongs to a class."""
@@ -83,26 +83,5 @@ class FoundationXSegmentor(BaseSegmentor):
         return self.encode_decode(inputs, data_samples)
 
 
-@MMSEG_TRANSFORMS.register_module()
-class LoadRadiograph:
-    """Reads a file of any format that ``foundationx predict`` reads."""
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds the image of ``img_path``."""
-        return load_radiograph(results)
-
-
-@MMSEG_TRANSFORMS.register_module()
-class StretchRadiograph:
-    """Stretches an image to the network's square.
-
-    Args:
-        side: Side of the square in pixels.
-    """
-
-    def __init__(self, side: int):
-        self.side = side
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replaces ``img``."""
-        return stretch_radiograph(results, self.side)
+MMSEG_TRANSFORMS.register_module(module=LoadRadiograph)
+MMSEG_TRANSFORMS.register_module(module=StretchRadiograph)

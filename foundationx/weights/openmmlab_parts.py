@@ -53,21 +53,34 @@ def part_of(model: FoundationModel, key: TaskKey) -> FoundationModel:
     return part.eval()
 
 
-def load_radiograph(results: dict[str, Any]) -> dict[str, Any]:
-    """Adds the image at ``img_path`` as (H, W, 3), three equal channels. Raises DataError."""
-    grey = read_grey(Path(results["img_path"]))
-    results["img"] = np.repeat(grey[:, :, None], 3, axis=2)
-    results["img_shape"] = results["ori_shape"] = grey.shape
-    return results
+class LoadRadiograph:
+    """Reads a file of any format that ``foundationx predict`` reads."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Adds the image at ``img_path`` as (H, W, 3), three equal channels. Raises DataError."""
+        grey = read_grey(Path(results["img_path"]))
+        results["img"] = np.repeat(grey[:, :, None], 3, axis=2)
+        results["img_shape"] = results["ori_shape"] = grey.shape
+        return results
 
 
-def stretch_radiograph(results: dict[str, Any], side: int) -> dict[str, Any]:
-    """Stretches the image to a square, as in training; colours become grey."""
-    image = np.asarray(results["img"])
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    square = ViewPipeline(side)(grey, None, seed=0).image
-    results["img"] = np.repeat(square[:, :, None], 3, axis=2)
-    results["img_shape"] = square.shape
-    results["scale_factor"] = (side / grey.shape[1], side / grey.shape[0])
-    results["keep_ratio"] = False
-    return results
+class StretchRadiograph:
+    """Stretches an image to the network's square, as in training; colours become grey.
+
+    Args:
+        side: Side of the square in pixels.
+    """
+
+    def __init__(self, side: int):
+        self.side = side
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replaces ``img``."""
+        image, side = np.asarray(results["img"]), self.side
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        square = ViewPipeline(side)(grey, None, seed=0).image
+        results["img"] = np.repeat(square[:, :, None], 3, axis=2)
+        results["img_shape"] = square.shape
+        results["scale_factor"] = (side / grey.shape[1], side / grey.shape[0])
+        results["keep_ratio"] = False
+        return results
