@@ -3,8 +3,8 @@
 It differs from ours (``docs/choices.md``) in norms of its own on the backbone's raw stages, in class layers with more
 outputs than the dataset has classes, and further:
 
-- ``sharing='decoder'`` (X): each dataset projects the memory before proposals and decoder; boxes and classes that are put
-  out come from other layers than those that refine boxes.
+- ``sharing='decoder'`` (X): each dataset projects the memory before proposals and decoder; boxes and classes that are
+  put out come from other layers than those that refine boxes.
 - ``sharing='queries'`` (X+): proposals are scored on the memory itself, without a transform.
 """
 
