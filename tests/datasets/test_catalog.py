@@ -102,7 +102,7 @@ def test_a_broken_card_is_named_and_passed_over_by_every_command_over_the_regist
     registry = ["--registry", str(tmp_path)]
     commands = {
         "list": ["data", "list", *registry],
-        "portal": ["data", "portal", "--out", str(tmp_path / "p.html"), *registry],
+        "portal": ["portal", "--out", str(tmp_path / "p.html"), *registry],
         "fuse": ["data", "fuse", "recipes/commercial_use", "--out", str(tmp_path / "fused"), *registry],
     }
     for name, command in commands.items():

@@ -83,7 +83,7 @@ def test_the_wheel_holds_every_card_and_configuration(installed):
 def test_cards_are_listed_and_the_portal_is_written(run, tmp_path):
     ended = run("data", "list")
     assert ended.returncode == 0 and "chestx_det" in ended.stdout, ended.stderr
-    ended = run("data", "portal", "--out", str(tmp_path / "portal.html"))
+    ended = run("portal", "--out", str(tmp_path / "portal.html"))
     assert ended.returncode == 0, ended.stderr
     assert "chestx_det" in (tmp_path / "portal.html").read_text()
 

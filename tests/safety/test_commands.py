@@ -43,7 +43,7 @@ OUTPUTS = {
     "data audit": ["data", "audit", "phantom_labels", "--out", "PLACE"],
     "data check": ["data", "check", "phantom_labels", "--report", "PLACE/x"],
     "data fuse": ["data", "fuse", "recipes/commercial_use", "--out", "PLACE"],
-    "data portal": ["data", "portal", "--out", "PLACE/x"],
+    "portal": ["portal", "--out", "PLACE/x"],
 }
 """Every command with an output but those that only make data (``data phantoms``, ``demo``)."""
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from foundationx.apps.cli.parsers import add_command
 from foundationx.core.extensions import Extensions, module_with
 
-HELP = "datasets: list and show cards, check downloads, find duplicates, fuse datasets, write the portal or phantoms"
+HELP = "datasets: list and show cards, check downloads, find duplicates, fuse datasets, write phantoms"
 EXAMPLE = "foundationx data list"
 
 ACTIONS: Extensions[ModuleType] = Extensions(

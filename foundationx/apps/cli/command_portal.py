@@ -1,4 +1,4 @@
-"""``foundationx data portal``."""
+"""``foundationx portal``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from foundationx.apps.cli.options import add_registry, add_tables, print_card_faults
 
-HELP = "write the discovery portal, a page to find, compare and choose datasets"
-EXAMPLE = "foundationx data portal --out portal.html"
+HELP = "write the portal, a page to find, understand and compare datasets"
+EXAMPLE = "foundationx portal --out portal.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the action."""
+    """Arguments of the command."""
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write, e.g. portal.html")
     add_tables(parser)
     add_registry(parser)
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the page."""
+    from foundationx.apps.portal.page import portal_page
     from foundationx.core.atomic_write import require_file, write_atomically
     from foundationx.datasets.cards.catalog import Catalog
-    from foundationx.datasets.fusion.portal import portal_page
 
     require_file(options.out)
     catalog = Catalog()
