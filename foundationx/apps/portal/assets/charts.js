@@ -72,19 +72,25 @@ function once(counts) {
   return sum;
 }
 
-const ROW = 26, LABEL = 190, WIDTH = 520; // of a chart, in units of its view box
-const clip = (text) => (text.length > 28 ? `${text.slice(0, 27)}…` : text);
+const ROW = 26; // height of a bar, in pixels at the usual width
+const NARROW = matchMedia("(max-width: 700px)");
+NARROW.addEventListener("change", () => show());
+// Width of a chart, of the room for its labels, and letters of a label.
+const room = () => (NARROW.matches ? { width: 340, label: 128, letters: 17 } : { width: 540, label: 200, letters: 25 });
+const clip = (text, letters) => (text.length > letters ? `${text.slice(0, letters - 1)}…` : text);
 function bars(chart, facet, rows, state) {
-  const most = Math.max(...rows.map(({ n }) => n)), selected = state.all(facet.key), room = WIDTH - LABEL - 86;
+  const { width, label, letters } = room();
+  const most = Math.max(...rows.map(({ n }) => n)), selected = state.all(facet.key), longest = width - label - 74;
   const drawn = rows.map(({ value, n }, at) => {
     const on = selected.includes(value), flip = () => go({ [facet.key]: toggled(selected, value), page: null });
     const press = (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); flip(); } };
+    const length = Math.max(2, (longest * n) / most);
     const said = `${titleOf(value)}: ${count(n)} ${chart.unit}`;
     return svg("g", { role: "button", tabindex: "0", class: `bar${on ? " on" : ""}`, "aria-pressed": String(on), "aria-label": said, "data-key": `bar ${facet.key} ${value}`, transform: `translate(0 ${at * ROW})`, on: { click: flip, keydown: press } },
-      svg("title", { text: said }), svg("rect", { class: "hit", width: WIDTH, height: ROW - 2, rx: 4 }), svg("text", { x: LABEL - 8, y: 17, "text-anchor": "end", text: clip(titleOf(value)) }),
-      svg("rect", { class: "length", x: LABEL, y: 4, height: ROW - 10, width: Math.max(2, (room * n) / most), rx: 3 }), svg("text", { class: "n", x: LABEL + Math.max(2, (room * n) / most) + 6, y: 17, text: count(n) }));
+      svg("title", { text: said }), svg("rect", { class: "hit", width, height: ROW - 2, rx: 4 }), svg("text", { x: label - 8, y: 17, "text-anchor": "end", text: clip(titleOf(value), letters) }),
+      svg("rect", { class: "length", x: label, y: 4, height: ROW - 10, width: length, rx: 3 }), svg("text", { class: "n", x: label + length + 6, y: 17, text: count(n) }));
   });
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${rows.length * ROW}`, role: "group", "aria-label": `${chart.title}, ${rows.length} bars`, class: "chart" }, drawn);
+  return svg("svg", { viewBox: `0 0 ${width} ${rows.length * ROW}`, role: "group", "aria-label": `${chart.title}, ${rows.length} bars`, class: "chart" }, drawn);
 }
 function numbers(chart, rows) {
   return el("table", {}, el("caption", { class: "hidden", text: chart.title }), el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "value" }), el("th", { scope: "col", class: "number", text: chart.unit }))),

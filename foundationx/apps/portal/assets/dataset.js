@@ -153,11 +153,11 @@ function rowPanel(d) {
 function rowTable(row) {
   const shown = Object.entries(row.says).map(([name, value]) => {
     const wrong = row.errors.filter((each) => each.field === name);
-    return el("tr", { class: wrong.length ? "wrong" : null }, el("th", { scope: "row", text: titleOf(name) }), el("td", {}, Array.isArray(value) ? value.map(titleOf).join(", ") : typeof value === "number" && name === "images" ? count(value) : String(value)),
-      el("td", {}, wrong.map((each) => el("span", { class: "error", text: `✗ ${each.text}` }))));
+    return el("tr", { class: wrong.length ? "wrong" : null }, el("th", { scope: "row", text: titleOf(name) }), el("td", {}, Array.isArray(value) ? value.map(titleOf).join(", ") : typeof value === "number" && name === "images" ? count(value) : String(value),
+      wrong.map((each) => el("div", { class: "error small", text: `✗ ${each.text}` }))));
   });
   const gaps = row.gaps.length ? el("p", { class: "quiet small", text: `The row leaves out: ${row.gaps.map(titleOf).join(", ")}.` }) : null;
-  return [el("table", { class: "rows" }, el("caption", { class: "hidden", text: row.where.join(", ") }), el("thead", {}, el("tr", {}, ["fact", "the table says", "error"].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, shown)), gaps];
+  return [el("table", { class: "rows" }, el("caption", { class: "hidden", text: row.where.join(", ") }), el("thead", {}, el("tr", {}, ["fact", "the table says"].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, shown)), gaps];
 }
 
 // ------------------------------------------------------------------ sample images, by the server
