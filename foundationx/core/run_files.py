@@ -120,6 +120,16 @@ class _DatasetRow(_Entry):
     classes: list[_ClassCount]
 
 
+class _RunCard(_Entry):
+    title: str
+    licence: str
+    redistribution: str
+    commercial: str
+    access: str
+    home: str | None
+    file: str
+
+
 class _Run(_Entry):
     name: str
     started: Time
@@ -127,6 +137,11 @@ class _Run(_Entry):
     version: str
     device: str
     parameters: dict[str, Count]
+    commit: str = ""
+    seed: int | None = None
+    machine: str = ""
+    packages: dict[str, str] = {}
+    cards: dict[str, _RunCard] = {}
 
 
 class _Roc(_Entry):
@@ -145,6 +160,21 @@ class _Curves(_Entry):
     model: str
     split: str
     classes: dict[str, _Roc]
+
+
+class _Group(_Entry):
+    dataset: str
+    task: TaskName
+    model: str
+    split: SplitName
+    visit: Count
+    attribute: str
+    group: str
+    images: Count
+    patients: Count
+    value: Finite | None
+    low: Finite | None
+    high: Finite | None
 
 
 class _BadSample(_Entry):
@@ -239,6 +269,7 @@ ROWS: dict[str, TypeAdapter[Any]] = {
     "metrics.json": TypeAdapter(_Metric),
     "datasets.json": TypeAdapter(_DatasetRow),
     "bad_samples.json": TypeAdapter(_BadSample),
+    "subgroups.json": TypeAdapter(_Group),
 }
 """Files that hold a list: what a row is."""
 

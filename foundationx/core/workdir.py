@@ -13,6 +13,7 @@ curves.json               ROC curves of the last evaluation
 predictions/              predictions of every image in the last evaluation, one .npz per head, model and split
 trivial.json              what the training annotations say of an image that nobody looks at, by head and class
 thresholds.json           thresholds of image labels, by head, model and class: chosen on validation
+subgroups.json            the headline metric by sex, age, view and so on, where a card names them
 examples/                 images with truth and prediction, one .npz per head
 bad_samples.json          images that were skipped, and why
 filled.json, filled/      what the teacher filled in place of annotations, by dataset, head and class; examples

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
+from foundationx.core.arrays import AnyArray
 from foundationx.core.errors import CardError
 from foundationx.datasets.cards.card import Card
 from foundationx.datasets.cards.schema import listed_name
@@ -44,6 +47,23 @@ def read_attributes(card: Card, folder: Path, images: Iterable[str]) -> dict[str
     names = [listed_name(image, source.image_value) for image in images]
     rows = [cells.get(name) or stems.get(os.path.splitext(name)[0]) or {} for name in names]
     return {attribute: [row.get(column, "") for row in rows] for attribute, column in source.columns.items()}
+
+
+def groups_of(card: Card, folder: Path, images: Iterable[str], ages: Iterable[int] = AGES) -> dict[str, AnyArray]:
+    """Group of each image by attribute, (N,) names, "" if unknown.
+
+    Args:
+        card: Card of the dataset.
+        folder: Folder of the dataset.
+        images: Paths of the N images, relative to the folder.
+        ages: Years at which ages are cut.
+
+    Raises:
+        CardError: The card names no attributes, or a file outside the dataset's folder.
+        DataError: A file or column is missing.
+    """
+    values = read_attributes(card, folder, images)
+    return {name: np.array([group_of(name, value, ages) for value in column]) for name, column in values.items()}
 
 
 def group_of(attribute: str, value: str, ages: Iterable[int] = AGES) -> str:

@@ -8,6 +8,8 @@ the entry points ``foundationx.metrics``. It defines:
 - ``statistics(predictions)``: Its Statistics, one per metric and class.
 - ``LOWER_IS_BETTER`` (optional): Names of its metrics that improve downwards.
 - ``DETAILS`` (optional): Names of its metrics that short tables leave out.
+- ``MEANINGS`` (optional): What each of its metrics is, in a few words, for the report.
+- ``UNITS`` (optional): Units of its metrics that are no numbers from 0 to 1.
 - ``curves(predictions)`` (optional): Points of a curve by class, for ``curves.json`` and the report.
 """
 
@@ -70,6 +72,20 @@ def lower_is_better() -> frozenset[str]:
 def details() -> frozenset[str]:
     """Names of the metrics that short tables leave out."""
     return _declared("DETAILS")
+
+
+def meanings() -> dict[str, str]:
+    """What metrics are, in a few words, by name."""
+    return _words("MEANINGS")
+
+
+def units() -> dict[str, str]:
+    """Units by name of the metrics that are no numbers from 0 to 1."""
+    return _words("UNITS")
+
+
+def _words(attribute: str) -> dict[str, str]:
+    return {name: text for module in METRICS.all().values() for name, text in getattr(module, attribute, {}).items()}
 
 
 def _declared(attribute: str) -> frozenset[str]:

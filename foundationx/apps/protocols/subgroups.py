@@ -6,25 +6,19 @@ has known labels of both kinds has no value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from pydantic import Field
 
 from foundationx.apps.protocols.base import LABELS, Request, Result, Subject
 from foundationx.core.config.model import Section
 from foundationx.core.errors import ConfigError, nearest
 from foundationx.core.types import Split, TaskKey
-from foundationx.datasets.attributes import AGES, group_of, read_attributes
+from foundationx.datasets.attributes import AGES, groups_of
 from foundationx.datasets.cards.catalog import Catalog
-from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.measure import statistics
-from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.statistic import MEAN
-
-LEAST = 10
-"""Patients that a group needs to be shown."""
+from foundationx.evaluation.subgroups import LEAST, GroupScore, score, scores
 
 
 class Options(Section):
@@ -49,38 +43,24 @@ def run(request: Request, options: Options) -> Result:
     evaluation = evaluate(data_module, {subject.name: subject.model}, Split.TEST, subject.checkpoint.visit)
     predictions = evaluation.predictions[0]
     card = Catalog().card(request.card)
-    attributes = read_attributes(card, data_module.roots[request.card], predictions.images)
-    rows: list[tuple[str, ...]] = [("all", "all", *_scores(predictions), "")]
-    for attribute, values in attributes.items():
-        rows += _group_rows(attribute, np.array([group_of(attribute, v, options.ages) for v in values]), predictions)
+    groups = groups_of(card, data_module.roots[request.card], predictions.images, options.ages)
+    rows = _rows([score(predictions, "all", "all"), *scores(predictions, groups, LEAST)])
     title = f"{key} of {request.checkpoint} ({subject.name}) by subgroup, test"
     columns = ("attribute", "group", "patients", "mean AUROC", "95 % interval", "gap to the best")
     return Result(title, columns, rows, [f"groups of fewer than {LEAST} patients are left out"], [predictions])
 
 
-def _group_rows(attribute: str, groups: np.ndarray, predictions: Predictions) -> list[tuple[str, ...]]:
-    scores = {}
-    for group in sorted(set(groups) - {""}):
-        part = predictions.take(groups == group)
-        if len(set(part.patients)) >= LEAST:
-            scores[group] = _scores(part)
-    values = [float(mean) for _, mean, _ in scores.values() if mean != "-"]
-    best = max(values, default=0.0)
-    return [
-        (attribute, group, patients, mean, interval, "-" if mean == "-" else f"{best - float(mean):.4f}")
-        for group, (patients, mean, interval) in scores.items()
-    ]
-
-
-def _scores(predictions: Predictions) -> tuple[str, str, str]:
-    """Patients, mean AUROC and its interval, as text."""
-    patients = predictions.patient_count
-    score = next(
-        item
-        for item in estimate(statistics(predictions), patients)
-        if (item.metric, item.class_name) == ("AUROC", MEAN)
-    )
-    if score.value is None:
-        return str(patients), "-", "-"
-    ends = "-" if score.low is None else f"{score.low:.4f} to {score.high:.4f}"
-    return str(patients), f"{score.value:.4f}", ends
+def _rows(found: Sequence[GroupScore]) -> list[tuple[str, ...]]:
+    """Attribute, group, patients, mean, interval and gap to the best group of the attribute, as text."""
+    best: dict[str, float] = {}
+    for entry in found:
+        if entry.value is not None:
+            best[entry.attribute] = max(entry.value, best.get(entry.attribute, entry.value))
+    rows: list[tuple[str, ...]] = []
+    for entry in found:
+        ends = "-" if entry.low is None else f"{entry.low:.4f} to {entry.high:.4f}"
+        mean = "-" if entry.value is None else f"{entry.value:.4f}"
+        gap = "-" if entry.value is None else f"{best[entry.attribute] - entry.value:.4f}"
+        gap = "" if entry.attribute == "all" else gap
+        rows.append((entry.attribute, entry.group, str(entry.patients), mean, ends, gap))
+    return rows

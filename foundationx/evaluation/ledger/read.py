@@ -12,7 +12,7 @@ from foundationx.core.arrays import AnyArray
 from foundationx.core.errors import DataError, FoundationXError
 from foundationx.core.types import Split, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.datasets.attributes import group_of, read_attributes
+from foundationx.datasets import attributes
 from foundationx.datasets.cards.catalog import Catalog
 from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.shared_head import shared_name
@@ -152,9 +152,7 @@ def groups_of(head: HeadRuns, data_root: Path, root: str | None, catalog: Catalo
     card = catalog.card(head.key.dataset)
     if card.attributes is None:
         return {}
-    folder = dataset_folder(card, data_root, root)
-    values = read_attributes(card, folder, head.joint[0].images)
-    return {name: np.array([group_of(name, value) for value in column]) for name, column in values.items()}
+    return attributes.groups_of(card, dataset_folder(card, data_root, root), head.joint[0].images)
 
 
 def with_groups(

@@ -13,6 +13,10 @@ from foundationx.evaluation.ranking import Steps, known_labels
 from foundationx.evaluation.statistic import Statistic, ratio
 
 NEEDS = ("probabilities",)
+MEANINGS = {
+    "AUROC": "area under the ROC curve: share of pairs of a positive and a negative image in the right order",
+    "AUPRC": "area under the curve of precision and recall; that of guessing is the share of positives",
+}
 
 CURVE_POINTS = 200
 """Most points of an ROC curve."""

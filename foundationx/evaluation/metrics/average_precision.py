@@ -20,6 +20,12 @@ NEEDS = (
     *("ignored_boxes", "ignored_classes"),
 )
 
+MEANINGS = {
+    "AP40": "average precision of boxes; a hit overlaps its true box by IoU 0.40 (the published mAP40)",
+    "AP50": "average precision of boxes; a hit overlaps its true box by IoU 0.50",
+    "AP": "average precision of boxes, mean over IoU 0.50 to 0.95, as in COCO",
+}
+
 METRICS = {"AP40": range(1), "AP50": range(1, 2), "AP": range(1, len(IOUS))}
 """Which of ``IOUS`` each metric is the mean over: AP40 is the published mAP40, AP is over 0.50:0.05:0.95."""
 

@@ -14,6 +14,7 @@ from foundationx.evaluation.statistic import Statistic, ratio, sum_by
 
 NEEDS = ("probabilities",)
 LOWER_IS_BETTER = ("ECE",)
+MEANINGS = {"ECE": "expected calibration error: gap between probability and share of positives"}
 
 BINS = 15
 """Bins of equal width over [0, 1] (Naeini et al., AAAI 2015; Guo et al., ICML 2017)."""

@@ -14,6 +14,14 @@ from foundationx.evaluation.ranking import known_labels
 from foundationx.evaluation.statistic import Statistic, ratio, sum_by
 
 NEEDS = ("probabilities",)
+MEANINGS = {
+    "Accuracy": "share of images on the right side of the threshold",
+    "F1": "harmonic mean of precision and sensitivity at the threshold",
+    "MCC": "Matthews' correlation of label and decision",
+    "Sensitivity": "share of positive images at or above the threshold",
+    "Specificity": "share of negative images below the threshold",
+}
+UNITS = {"MCC": "-1 to 1"}
 
 # Each takes the table of counts (4, R): true negatives, false positives, false negatives, true positives.
 

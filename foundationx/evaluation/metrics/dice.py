@@ -10,6 +10,12 @@ from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.statistic import Statistic, mean_over_images
 
 NEEDS = ("predicted_masks", "true_masks", "known_masks")
+MEANINGS = {
+    "Dice": "overlap of masks, mean over images; both masks empty scores 1",
+    "Dice positives": "the same over the images in which the class is present",
+    "Dice empty": "no result of the model: what predicting nothing scores on the same images",
+    "IoU": "intersection over union of masks, mean over images; both masks empty scores 1",
+}
 
 
 def statistics(predictions: Predictions) -> list[Statistic]:
@@ -19,7 +25,7 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     and ``Dice empty`` (what predicting nothing would score on the same images). An image in which every pixel of a
     class is unknown does not count for that class.
     """
-    known, true, predicted, overlap = pixel_counts(predictions)
+    known, true, predicted, overlap = predictions.derive(pixel_counts)
     total = true + predicted
     dice = np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
     iou = np.where(total == 0, 1.0, overlap / np.maximum(total - overlap, 1))

@@ -26,6 +26,8 @@ POINTS = {f"FROC {name}": rate for name, rate in RATES.items()}
 
 DETAILS = tuple(POINTS)
 
+MEANINGS = {"FROC": "share of true boxes found, mean over 1/8 to 8 false positives per image"}
+
 IOU = 0
 """Index of the overlap from which on a box is a hit: that of AP40."""
 

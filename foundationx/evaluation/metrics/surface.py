@@ -12,6 +12,12 @@ from foundationx.evaluation.statistic import Statistic, mean_over_images
 
 NEEDS = ("predicted_masks", "true_masks", "known_masks")
 LOWER_IS_BETTER = ("HD95", "ASD")
+MEANINGS = {
+    "HD95": "95th percentile of the distances between outlines",
+    "ASD": "mean distance between outlines",
+    "HD95 defined": "share of images with the class in truth or prediction in which it is in both",
+}
+UNITS = {"HD95": "pixels of the network's input", "ASD": "pixels of the network's input"}
 
 PERCENTILE = 95
 

@@ -17,14 +17,39 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from foundationx.core.atomic_write import replacing
 from foundationx.evaluation.anatomy.measures import correspondence, cosines_of, grid_of
 from foundationx.evaluation.anatomy.suite import AnatomyMeasures, Measured, Radiograph, Settings
-from foundationx.evaluation.report.charts import GRID, INK, QUIET, STYLE, TEACHER
+from foundationx.evaluation.report.anatomy_page import FOLDER
 from foundationx.evaluation.statistic import MEAN
 
-FOLDER = "anatomy"
+INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
+TEACHER = "#0b6e99"
+
+STYLE: dict[RcKeyType, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "foundationx",
+}
+
 MOST_LANDMARKS = 10
 MAPS = 3
 """Other patients' radiographs that a similarity map is drawn over."""

@@ -7,7 +7,10 @@ from html import escape
 from pathlib import Path
 
 from foundationx.core.workdir import WorkDir
-from foundationx.evaluation.report.anatomy import FOLDER
+from foundationx.evaluation.report import html
+
+FOLDER = "anatomy"
+"""Folder of the pictures in a work directory."""
 
 CAPTIONS = {
     "measures": "Every measure beside chance: unrelated pairs, random positions, guessing. The orange marks are harder "
@@ -27,15 +30,11 @@ def section(folder: Path) -> str:
     if not content:
         return ""
     shown = "".join(_figure(path) for path in pictures if path.exists())
-    notes = "".join(f"<p class='quiet'>{escape(note)}</p>" for note in [content["title"], *content["notes"]])
+    notes = "".join(html.quiet(note) for note in [content["title"], *content["notes"]])
     columns = list(content["rows"][0])
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(row[column]))}</td>" for column in columns) + "</tr>"
-        for row in content["rows"]
-    )
-    table = f"<details><summary>Every measure</summary><table><tr>{head}</tr>{lines}</table></details>"
-    return f"<section><h2>Anatomy in the frozen backbone</h2>{notes}{shown}{table}</section>\n"
+    rows = [[str(row[column]) for column in columns] for row in content["rows"]]
+    table = html.details("Every measure", html.table_of(columns, rows, 0))
+    return html.section("Anatomy in the frozen backbone", f"{notes}{shown}{table}")
 
 
 def _figure(path: Path) -> str:

@@ -1,57 +1,24 @@
-"""The report's charts, as SVG that stands in the page itself."""
+"""The report's charts of training: losses by step, metrics by visit, one small chart per head."""
 
 from __future__ import annotations
 
-import io
 import itertools
-import re
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
-
-from foundationx.core.types import TaskKey
+from foundationx.core.types import MetricRow, TaskKey
 from foundationx.evaluation.measure import details
 from foundationx.evaluation.report.facts import Facts, own_step
-from foundationx.evaluation.statistic import MEAN
+from foundationx.evaluation.report.html import head_of
+from foundationx.evaluation.report.plot import Axis, Line, chart, counting_axis, figure, unit_axis, value_axis
 
-INK, QUIET, GRID = "#1f2a37", "#6b7787", "#e4e8ee"
-STUDENT, TEACHER, OTHER = "#8fa6bf", "#0b6e99", "#c9a24b"
-PHASES = {"lock": "#f2e3c6", "release": "#eaf3f7"}
-PALETTE = ("#0b6e99", "#c65d21", "#3f8f5f", "#8a5aa8", "#b8860b", "#b5485d", "#4b6cb7", "#5f6b2d", "#2f8f8f", "#7a5c3e")
-COLUMNS = 3
+PHASES = ("lock", "release")
+"""Phases that are shaded; classes of the style sheet."""
+
 MOST_VISITS = 50
 """Visits of a head that are marked; more would fill the chart."""
 
-MOST_LETTERS = 38
-"""Of a chart's title, so that it ends before the next chart begins."""
-
-STYLE: dict[RcKeyType, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": QUIET,
-    "axes.edgecolor": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "foundationx",
-}
+BY_MODEL = {"teacher": 0, "student": 1}
+"""Kind of line of each model; any other has the third."""
 
 
 def losses(facts: Facts, part: str = "task") -> str:
@@ -59,108 +26,86 @@ def losses(facts: Facts, part: str = "task") -> str:
 
     Heads without that part, such as a consistency loss that was never switched on, are left out; "" if all are.
     """
-    keys = [key for key in facts.heads if any(_is(row, key) and part in row["losses"] for row in facts.log)]
-    if not keys:
-        return ""
-    with plt.rc_context(STYLE):
-        figure, axes = _grid(len(keys))
-        for axis, key in zip(axes, keys, strict=False):
-            _loss(axis, facts, key, part)
-        return _svg(figure, f"{part} loss of every head by step")
+    keys = [key for key in facts.heads if any(part in row["losses"] for row in facts.log_of(key))]
+    drawn = "".join(_loss(facts, key, part) for key in keys)
+    return f"<div class='charts'>{drawn}</div>" if drawn else ""
 
 
-def _loss(axis: Axes, facts: Facts, key: TaskKey, part: str) -> None:
+def _loss(facts: Facts, key: TaskKey, part: str) -> str:
     phases = facts.phases(key)
-    rows = [row for row in facts.log if _is(row, key) and part in row["losses"]]
+    rows = [row for row in facts.log_of(key) if part in row["losses"]]
     cycles = {visit["index"]: visit["cycle"] for visit in facts.plan.get("visits", [])}
     points = [(own_step(phases, row["step"]), row["losses"][part], cycles.get(row["visit"], 0)) for row in rows]
     last = max(step for step, _, _ in points)
+    bands = []
     for name, together in itertools.groupby(phases, key=lambda phase: phase.name):
         joined = list(together)
         start, end = joined[0].own_first, min(joined[-1].own_first + joined[-1].steps, last)
         if start < end and name in PHASES:
-            axis.axvspan(start, end, color=PHASES[name], lw=0, zorder=0)
-    axis.plot([p[0] for p in points], [p[1] for p in points], ".", ms=4.5, color=STUDENT)
+            bands.append((start, end, name))
+    colour = facts.colour(key)
+    lines = [Line("", [(step, loss) for step, loss, _ in points], colour, bare=True)]
     for cycle in sorted({cycle for _, _, cycle in points}):
-        own = [p for p in points if p[2] == cycle]
-        axis.plot([p[0] for p in own], _running_mean([p[1] for p in own]), lw=1.6, color=TEACHER)
-    _title(axis, key, "")
-    axis.grid(axis="x", visible=False)
-    axis.set_xlabel("step of this head")
-    axis.set_xlim(0, last)
-    axis.set_ylim(bottom=0)
+        own = [(step, loss) for step, loss, of_cycle in points if of_cycle == cycle]
+        means = _running_mean([loss for _, loss in own])
+        lines.append(Line("", list(zip([step for step, _ in own], means, strict=True)), colour, dash=0))
+    up = value_axis("loss", [loss for _, loss, _ in points])
+    description = f"{part} loss of {key} by step"
+    return figure(head_of(key), chart(lines, counting_axis("step of this head", last), up, description, bands=bands))
 
 
 def metric_curves(facts: Facts) -> str:
     """Headline metric of every head by visit, a line per model; the head's own visits are marked."""
     curves = [(key, key.task.facts.headline) for key in facts.heads if facts.rows(key, key.task.facts.headline)]
-    return _metric_figure(facts, curves, "headline metric of every head by visit")
+    return f"<div class='charts'>{''.join(_metric_curve(facts, key, metric) for key, metric in curves)}</div>"
+
+
+def _metric_curve(facts: Facts, key: TaskKey, metric: str) -> str:
+    rows = facts.curve(key, metric)
+    split = rows[0].split if rows else facts.split
+    lines = []
+    for model in facts.models:
+        points = _points(row for row in rows if row.model == model or row.visit == 0)
+        if points:
+            lines.append(Line(model, points, facts.colour(key), dots=True, dash=BY_MODEL.get(model, 2)))
+    own = [visit["index"] for visit in facts.visits_of(key)]
+    marks = own if len(own) <= MOST_VISITS else []
+    across, up = _axes(facts, f"{metric}, {split}", rows)
+    drawing = chart(lines, across, up, f"{metric} of {key} by visit", marks=marks, level=facts.trivial(key, split))
+    return figure(head_of(key), drawing, lines)
 
 
 def other_curves(facts: Facts) -> str:
-    """Every other metric by visit, head by head; "" if there is none. Details are left out."""
+    """Every other metric of the newest model by visit, one chart a head; "" if there is none. Details are left out."""
     hidden = details()
-    curves = []
+    charts = []
     for key in facts.heads:
-        rows = [row for row in facts.metrics if (row.dataset, row.task) == (key.dataset, key.task.value)]
-        names = dict.fromkeys(row.metric for row in rows if row.class_name == MEAN and row.value is not None)
-        shown = [name for name in names if name not in hidden and name != key.task.facts.headline]
-        curves += [(key, name) for name in shown if len({row.visit for row in facts.curve(key, name)}) > 1]
-    return _metric_figure(facts, curves, "other metrics of every head by visit") if curves else ""
+        lines, shown = list[Line](), list[MetricRow]()
+        for name in facts.metric_names(key):
+            rows = [row for row in facts.curve(key, name) if row.model in (facts.model, "student")]
+            rows = [row for row in rows if row.model == facts.model or row.visit == 0]
+            is_bounded = all(row.value is not None and 0 <= row.value <= 1 for row in rows)
+            if name in hidden or name == key.task.facts.headline or len({row.visit for row in rows}) < 2:
+                continue
+            if is_bounded:
+                lines.append(Line(name, _points(rows), len(lines), dots=True))
+                shown += rows
+        if lines:
+            across, up = _axes(facts, "metric", shown)
+            charts.append(figure(head_of(key), chart(lines, across, up, f"other metrics of {key} by visit"), lines))
+    return f"<div class='charts'>{''.join(charts)}</div>" if charts else ""
 
 
-def _metric_figure(facts: Facts, curves: list[tuple[TaskKey, str]], description: str) -> str:
-    with plt.rc_context(STYLE):
-        figure, axes = _grid(len(curves))
-        for axis, (key, metric) in zip(axes, curves, strict=False):
-            _metric_curve(axis, facts, key, metric)
-        return _svg(figure, description)
+def _points(rows: Iterable[MetricRow]) -> list[tuple[float, float]]:
+    return [(row.visit, row.value) for row in rows if row.value is not None]
 
 
-def _metric_curve(axis: Axes, facts: Facts, key: TaskKey, metric: str) -> None:
-    rows = facts.curve(key, metric)
-    split = rows[0].split if rows else facts.split
-    own = [visit["index"] for visit in facts.plan.get("visits", []) if _is(visit, key)]
-    for index in own if len(own) <= MOST_VISITS else ():
-        axis.axvline(index, color=GRID, lw=3, zorder=0)
-    trivial = facts.trivial(key, split) if metric == key.task.facts.headline else None
-    if trivial is not None:
-        axis.axhline(trivial, color=QUIET, lw=1, ls=":", zorder=1)
-    for model, colour in zip(facts.models, (STUDENT, TEACHER, OTHER), strict=False):
-        points = [(row.visit, row.value) for row in rows if row.model == model or row.visit == 0]
-        values = [value for _, value in points if value is not None]
-        axis.plot([visit for visit, _ in points], values, "o-", ms=3.5, lw=1.6, color=colour, label=model)
-    _title(axis, key, f"{metric}, {split}")
-    axis.set_xlabel("visit")
-    if all(row.value is not None and 0 <= row.value <= 1 for row in rows):
-        axis.set_ylim(-0.02, 1.02)
-    axis.grid(axis="x", visible=False)
-    axis.legend(loc="best")
-
-
-def roc(facts: Facts) -> str:
-    """ROC curves of every classification head, one line per class, best first."""
-    keys = [name for name, curve in facts.curves.items() if curve["classes"]]
-    with plt.rc_context(STYLE):
-        figure, axes = _grid(len(keys), height=3.4, columns=2)
-        for axis, name in zip(axes, keys, strict=False):
-            curve = facts.curves[name]
-            axis.plot([0, 1], [0, 1], "--", color=GRID)
-            ordered = sorted(curve["classes"].items(), key=lambda item: -item[1]["auroc"])
-            styles = itertools.cycle(itertools.product(("-", "--", ":"), PALETTE))
-            for (dash, colour), (label, line) in zip(styles, ordered, strict=False):
-                text = f"{_plain(label)} {line['auroc']:.2f}"
-                axis.plot(line["fpr"], line["tpr"], dash, lw=1.4, color=colour, label=text)
-            _title(axis, TaskKey.parse(name), f"{curve['model']}, {curve['split']}")
-            axis.set_xlabel("false positive rate")
-            axis.set_ylabel("true positive rate")
-            axis.set_aspect("equal", anchor="W")
-            axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-        return _svg(figure, "ROC curves of every classification head")
-
-
-def _is(row: dict, key: TaskKey) -> bool:
-    return row["dataset"] == key.dataset and row["task"] == key.task.value
+def _axes(facts: Facts, name: str, rows: Sequence[MetricRow]) -> tuple[Axis, Axis]:
+    """Visits, and a metric: from 0 to 1 if all values are."""
+    values = [row.value for row in rows if row.value is not None]
+    last = max([row.visit for row in rows] + [visit["index"] for visit in facts.plan.get("visits", [])], default=1)
+    is_unit = all(0 <= value <= 1 for value in values)
+    return counting_axis("visit", max(last, 1)), unit_axis(name) if is_unit else value_axis(name, values)
 
 
 def _running_mean(values: list[float]) -> list[float]:
@@ -168,33 +113,3 @@ def _running_mean(values: list[float]) -> list[float]:
     width = max(1, len(values) // 5)
     windows = [values[max(0, end - width) : end] for end in range(1, len(values) + 1)]
     return [sum(window) / len(window) for window in windows]
-
-
-def _grid(count: int, height: float = 2.5, columns: int = COLUMNS) -> tuple[Figure, list[Axes]]:
-    rows = max(1, -(-count // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(11, height * rows), squeeze=False, layout="constrained")
-    flat = list(axes.flat)
-    for axis in flat[count:]:
-        axis.set_visible(False)
-    return figure, flat
-
-
-def _title(axis: Axes, key: TaskKey, note: str) -> None:
-    """Dataset above, then task and note."""
-    name = key.dataset if len(key.dataset) <= MOST_LETTERS else key.dataset[: MOST_LETTERS - 1] + "\u2026"
-    axis.set_title(f"{_plain(name)}\n{key.task.value}  {_plain(note)}")
-
-
-def _plain(text: str) -> str:
-    """For matplotlib, dollar signs begin formulas and a leading underscore hides a label; names are neither."""
-    return "\u200b" + text.replace("$", r"\$") if text.startswith("_") else text.replace("$", r"\$")
-
-
-def _svg(figure: Figure, description: str) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    svg = stream.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    size = f'width="100%" role="img" aria-label="{description}"'
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', size, svg, count=1)

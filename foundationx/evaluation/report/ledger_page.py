@@ -27,10 +27,8 @@ def section(folder: Path) -> str:
 def _table(rows: list[dict[str, str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(column)}</th>" for column in rows[0])
-    lines = "".join(f"<tr>{''.join(map(_cell, map(str, row.values())))}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{lines}</table>"
+    return html.table_of(rows[0], [[_cell(str(text)) for text in row.values()] for row in rows], 0)
 
 
 def _cell(text: str) -> str:
-    return f"<td class='low'>{escape(text)}</td>" if text == Verdict.HARMED else f"<td>{escape(text)}</td>"
+    return html.Html(f"<span class='low'>{escape(text)}</span>") if text == Verdict.HARMED else text

@@ -15,7 +15,7 @@ from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.report import write_report
 from foundationx.evaluation.report.data import MOST_SKIPPED
 from foundationx.evaluation.report.facts import own_step, read_facts
-from foundationx.evaluation.report.pictures import picture
+from foundationx.evaluation.report.pictures import drawn_over, picture
 from foundationx.tasks.classification.prediction import ClassificationExample
 from foundationx.tasks.definition import task_of
 from foundationx.tasks.detection.prediction import DetectionExample
@@ -29,7 +29,7 @@ MASKS = TaskKey("masks_set", Task.SEGMENTATION)
 HEADS = (LABELS, BOXES, MASKS)
 NASTY = "<script>alert('x')</script> & $5 \"_q"
 FILES = ("metrics.json", "log.jsonl", "plan.json", "run.json", "curves.json", "datasets.json", "splits.json")
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "path", "rect"}
 NAN = float("nan")
 
 
@@ -39,6 +39,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.open, self.addresses, self.tags, self.texts, self.styles, self.titles = [], [], [], [], [], []
+        self.elements = []
         self.feed(html)
         self.close()
         assert not self.open, f"never closed: {self.open}"
@@ -51,6 +52,7 @@ class Page(HTMLParser):
 
     def handle_startendtag(self, tag, attributes):
         self.tags.append(tag)
+        self.elements.append((tag, dict(attributes)))
         self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset")]
         self.styles += [value for name, value in attributes if name == "style"]
 
@@ -58,6 +60,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.open and self.open[-1] in ("style", "script"):
+            return
         self.texts.append(data)
         if self.open and self.open[-1] == "h2":
             self.titles.append(data)
@@ -161,18 +165,23 @@ def page(html):
 
 def test_every_section_and_head_is_there(page):
     assert page.titles == [
-        "What was learned", "Training", "By visit", "ROC", "Pictures", "Data", "Skipped samples: 1", "Configuration"
+        "Contents", "What was learned", "Heads", "Training", "By visit", "Data", "Skipped samples: 1", "How it was made"
     ]  # fmt: skip
-    learned, _, rest = page.shown.partition(" Training ")
+    learned, _, rest = page.shown.partition("lock: the head alone is trained")
     assert all(key.dataset in learned and key.dataset in rest for key in HEADS)
-    assert page.tags.count("svg") == 4, "losses, consistency, curves by visit, ROC"
+    charts = [attributes["aria-label"] for tag, attributes in page.elements if attributes.get("role") == "img"]
+    for key in HEADS:
+        assert sum(name.startswith("task loss") and str(key) in name for name in charts) == 1
+        assert sum(name.startswith("consistency loss") and str(key) in name for name in charts) == 1
+        assert sum("by visit" in name and str(key) in name for name in charts) == 1
+    assert f"ROC curves of {LABELS}" in charts and len(charts) == 3 * len(HEADS) + 1
     assert page.tags.count("img") == 3
     assert "table.csv row 3" in page.shown and "is torn" in page.shown
     assert '"batch_size": 16' in page.shown
 
 
 def test_header_counts_an_image_of_two_tasks_and_a_patient_of_two_datasets_once(page):
-    header = page.shown[: page.shown.index("What was learned")]
+    header = page.shown[: page.shown.index("Contents")]
     assert "2,355 images (train 2,100, val 120, test 135)" in header
     assert "4 patients (train 2, val 1, test 1)" in header
     assert "5 of 6 visits" in header and "50 of 60 steps" in header
@@ -180,7 +189,7 @@ def test_header_counts_an_image_of_two_tasks_and_a_patient_of_two_datasets_once(
 
 
 def test_headline_compares_with_the_untrained_and_the_trivial_on_the_test_split(page):
-    learned = page.shown[page.shown.index("What was learned") : page.shown.index("Every class and metric")]
+    learned = page.shown[page.shown.index("Mean over classes") : page.shown.index("Every class and metric")]
     assert "on the test split" in learned
     for line in (
         "labels_set classification AUROC 45 0.500 0.400 0.810 0.822",
@@ -213,15 +222,15 @@ def test_images_excluded_from_training_are_counted_beside_the_others(tmp_path, p
 
 
 def test_what_comes_from_outside_is_escaped(html, page):
-    assert "script" not in page.tags
-    assert "<script" not in html
+    assert page.tags.count("script") == html.count("<script") == 1, "the page's own"
     assert "".join(page.texts).count(NASTY) >= 6, "it is shown as text, though"
 
 
 def test_it_needs_nothing_from_elsewhere(html, page):
     assert page.addresses
-    assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in page.addresses)
+    assert not {"link", "iframe", "object"} & set(page.tags)
+    assert "default-src 'none'" in html
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
 
@@ -276,9 +285,18 @@ def example(run, key):
 def drawn(run, key):
     """The picture as (H, W) saturation, and its scale: the image itself is grey."""
     only, _ = example(run, key)
-    data = np.frombuffer(base64.b64decode(picture(key.task, only).split(",")[1]), np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(int)
+    pixels = drawn_over(key.task, only).astype(int)
     return pixels.max(axis=2) - pixels.min(axis=2), SIDE / 64
+
+
+@pytest.mark.parametrize("side", [SIDE, 176])
+def test_a_picture_is_as_large_as_wanted_and_looks_like_what_was_drawn(run, side):
+    only, _ = example(run, BOXES)
+    content = np.frombuffer(base64.b64decode(picture(BOXES.task, only, side).split(",")[1]), np.uint8)
+    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1].astype(float)
+    assert max(pixels.shape) == side
+    drawn = cv2.resize(drawn_over(BOXES.task, only), pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert abs(pixels - drawn).mean() < 6
 
 
 def test_small_images_are_enlarged_and_keep_their_shape(run):
@@ -371,6 +389,7 @@ def test_a_head_that_beats_nothing_is_marked(tmp_path, value, low):
     work.add_metrics([MetricRow(LABELS.dataset, "classification", "AUROC", "mean", value, 9, "teacher", 6, "val")])
     html = write_report(tmp_path).read_text()
     assert (f"<span class='low'>{value:.3f}</span>" in html) == low
+    assert html.count("class='low'") == 1 + low, "and the word in the note"
 
 
 def test_boxes_below_the_drawn_score_are_not_passed_over_in_silence(page):
