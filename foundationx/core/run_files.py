@@ -193,12 +193,19 @@ class _Prior(_Entry):
     prior: Share
 
 
-class _MeanBox(_Entry):
+class _Looked(_Entry):
+    """How many training images were to be looked at and how many could not be read, if there were any."""
+
+    images: Count = 0
+    unreadable: Count = 0
+
+
+class _MeanBox(_Looked):
     box: Annotated[list[Finite], Field(min_length=4, max_length=4)]
     score: Share
 
 
-class _MeanMask(_Entry):
+class _MeanMask(_Looked):
     size: Annotated[list[Annotated[int, Field(ge=1, le=MOST_MASK_SIDE)]], Field(min_length=2, max_length=2)]
     counts: str
 

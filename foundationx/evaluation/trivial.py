@@ -7,14 +7,14 @@ and scored on the same images by the same metrics as the heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foundationx.core.types import Batch, MetricRow, Split, TaskKey
+from foundationx.core.types import BadSample, Batch, MetricRow, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import AGAIN, in_order, make_loader, read_all
@@ -45,12 +45,44 @@ Trivial = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Head -> class -> what is known of it without an image."""
 
 
-def learn_trivial(data_module: DataModule, keys: Iterable[TaskKey] | None = None) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class PassedOver:
+    """Training images that a head's trivial answer should rest on and that could not be read.
+
+    Attributes:
+        key: The head.
+        wanted: Images that were to be looked at.
+        bad: What could not be read; the next image of the dataset takes its place.
+    """
+
+    key: TaskKey
+    wanted: int
+    bad: tuple[BadSample, ...]
+
+    def __str__(self) -> str:
+        first = self.bad[0]
+        return (
+            f"{len(self.bad):,} training images could not be read for the trivial answer, which was to rest on "
+            f"{self.wanted:,}; the first: {first.file}: {first.reason}"
+        )
+
+
+def no_note(passed: PassedOver) -> None:
+    """Says nothing."""
+
+
+def learn_trivial(
+    data_module: DataModule,
+    keys: Iterable[TaskKey] | None = None,
+    note: Callable[[PassedOver], None] = no_note,
+) -> dict[str, dict[str, Any]]:
     """What the training annotations of each head say of an image that nobody has seen.
 
     Args:
         data_module: Datasets of the run.
         keys: Heads to learn; all annotated ones by default. Those without training images are left out.
+        note: Called for each head with images that could not be read. Its classes then also hold ``images``, the number
+            that was to be looked at, and ``unreadable``.
     """
     learned = {}
     for key in data_module.annotations if keys is None else keys:
@@ -58,29 +90,39 @@ def learn_trivial(data_module: DataModule, keys: Iterable[TaskKey] | None = None
         if key.task.facts.needs_annotations and len(chosen):
             table = data_module.annotations[key]
             labels = np.asarray(table.labels)[chosen]
-            by_class = task_of(key.task).learn_trivial(labels, _batches(data_module, key, chosen), table.classes)
+            some = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), IMAGES)).astype(int))]
+            bad: dict[str, BadSample] = {}
+            batches = _batches(data_module, key, some, bad)
+            by_class = task_of(key.task).learn_trivial(labels, batches, table.classes)
+            if bad:
+                note(PassedOver(key, len(some), tuple(bad.values())))
+                counts = {"images": len(some), "unreadable": len(bad)}
+                by_class = {name: {**of_class, **counts} for name, of_class in by_class.items()}
             if by_class:
                 learned[str(key)] = by_class
     return learned
 
 
-def _batches(data_module: DataModule, key: TaskKey, chosen: np.ndarray) -> Iterator[Batch]:
-    """Some training images with their targets, as evaluation sees them; those that cannot be read are passed over."""
-    some = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), IMAGES)).astype(int))]
+def _batches(data_module: DataModule, key: TaskKey, some: np.ndarray, bad: dict[str, BadSample]) -> Iterator[Batch]:
+    """Some training images with their targets, as evaluation sees them; ``bad`` gets those that cannot be read."""
     batches = in_order(key, some, data_module.config.runtime.eval_batch_size)
     loader = make_loader(
         data_module.evaluation(Split.TRAIN), batches, data_module.config.runtime.workers, pin_memory=False
     )
     for batch in read_all(loader, "evaluation", AGAIN):
+        found = batch.bad if isinstance(batch, Batch) else batch
+        bad.update({one.file: one for one in found})
         if isinstance(batch, Batch):
             yield batch
 
 
-def run_trivial(folder: Path, data_module: DataModule) -> dict[str, dict[str, Any]]:
+def run_trivial(
+    folder: Path, data_module: DataModule, note: Callable[[PassedOver], None] = no_note
+) -> dict[str, dict[str, Any]]:
     """What a work directory holds of :func:`learn_trivial`; what is missing is learned and added."""
     stored: dict[str, dict[str, Any]] = read_trivial(folder)
     missing = [key for key in data_module.annotations if str(key) not in stored]
-    learned = learn_trivial(data_module, missing)
+    learned = learn_trivial(data_module, missing, note)
     keep_trivial(folder, learned)
     return stored | learned
 

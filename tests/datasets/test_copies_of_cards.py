@@ -179,3 +179,7 @@ def test_shenzhen_and_montgomery_mixed_are_read_each_without_the_other(tmp_path)
     masks.masks("masks/CHNCXR_0327_1_mask.png", "masks/MCUCXR_0001_0.png", "masks/MCUCXR_0113_1.png")
     found = read_annotations(masks.card, Task.SEGMENTATION, tmp_path)
     assert found.images == ["CXR_png/CHNCXR_0327_1.png"]
+    masks = Download(tmp_path, "montgomery_masks")
+    masks.masks("masks/CHNCXR_0327_1_mask.png", "masks/MCUCXR_0001_0.png", "masks/MCUCXR_0113_1.png")
+    found = read_annotations(masks.card, Task.SEGMENTATION, tmp_path)
+    assert found.images == ["CXR_png/MCUCXR_0001_0.png", "CXR_png/MCUCXR_0113_1.png"]

@@ -305,9 +305,59 @@ def test_certainties_of_reflacx(tree):
         rows.append((*first, certainty, *[0] * 13, "scoliosis|nipple" if k == 2 else "", k == 3))
     data.table("../reflacx/main_data/metadata_phase_3.csv", header, rows)
     data.table("../reflacx/main_data/metadata_phase_1.csv", header[:8], [])
-    data.table("../reflacx/main_data/P300R000002/anomaly_location_ellipses.csv", ["xmin"], [(1,)])
+    ellipses = ["xmin", "ymin", "xmax", "ymax", "certainty", "Groundglass opacity", classes[0], "Other"]
+    marks = {2: [(2, 3, 12, 15, 5, "False", "True", ""), (8, 3, 30, 9, 2, "False", "True", "")], 3: []}
+    marks[5] = [(1, 2, 30, 20, 1, "False", "True", "")]
+    for k, drawn in marks.items():
+        data.table(f"../reflacx/main_data/P300R{k:06d}/anomaly_location_ellipses.csv", ellipses, drawn)
     assert data.check({"images": 3}).patients == 2
+    boxes = data.read("detection")
+    assert boxes.targets[0].boxes.tolist() == [[2, 3, 12, 15]] and boxes.targets[0].ignored.tolist() == [[8, 3, 30, 9]]
+    assert [len(target) for target in boxes.targets] == [1, 0, 0]
+    assert [set(boxes.classes) - set(row) for row in known(boxes)] == [set(), {classes[0]}, {classes[0]}]
+    assert "Support devices" not in boxes.classes and present(boxes) == [{classes[0]}, set(), set()]
     labels = data.read("classification")
     assert present(labels) == [{classes[0]}, {classes[0], "Support devices"}, set()]
     assert [set(classes) - set(row) for row in known(labels)] == [set(), set(), {classes[0]}]
     assert labels.splits == [Split.TEST] * 3 and labels.patients[0] == "mimic:10000033"
+
+
+@pytest.mark.parametrize("top", ["", "images/", "mdai_rsna_project_x9N20BZa_images_2018-07-20-153330/"])
+def test_rsna_as_its_own_page_offers_it(tree, top):
+    data = tree("rsna_pneumonia_full")
+    uids = [tuple(f"1.2.276.0.7230010.3.1.{level}.8323329.{k}.1517874291.9" for level in (2, 3, 4)) for k in range(4)]
+    data.images((f"{top}{'/'.join(uid)}.dcm" for uid in uids), height=32)
+    data.stray(*([top.rstrip("/")] if top else []))
+    groups = {"Team 1": ["Lung Opacity", "Exclude"], "Calculated": ["Lung Opacity ", "Normal"]}
+    groups["Calculated"].append("No Lung Opacity / Not Normal")
+    labels = {group: [{"id": f"L_{group}_{n}", "name": n.strip()} for n in names] for group, names in groups.items()}
+    box = {"x": 2.5, "y": 3, "width": 10, "height": 8.25}
+
+    def annotation(k: int, name: str, data=None, group: str = "Calculated") -> dict:
+        keys = dict(zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids[k], strict=True))
+        return keys | {"labelId": f"L_{group}_{name}", "data": data, "height": 32, "width": 32, "note": None}
+
+    marks = [
+        annotation(0, "Lung Opacity ", box),
+        annotation(0, "Lung Opacity ", box | {"x": 14}),
+        annotation(1, "Normal"),
+    ]
+    marks += [annotation(2, "No Lung Opacity / Not Normal"), annotation(2, "Lung Opacity", box, "Team 1")]
+    marks += [annotation(3, "Exclude", None, "Team 1")]
+    marks += [{"StudyInstanceUID": uids[3][0], "labelId": "L_Team 1_Exclude", "data": None}]
+    project = {"labelGroups": [{"id": g, "name": g, "labels": labels[g]} for g in groups]}
+    project |= {"datasets": [{"id": "D", "studies": [], "annotations": marks}]}
+    data.json("pneumonia-challenge-annotations-adjudicated-kaggle_2018.json", project)
+    keys = {"subset_group": "train", "orig_labels": []}
+    rows = [{"SOPInstanceUID": uid[2], "img_id": f"{7 + k // 2:08d}_00{k}.png"} for k, uid in enumerate(uids)]
+    data.json("pneumonia-challenge-dataset-mappings_2018.json", [row | keys for row in rows])
+    positives = {"Normal": 1, "No Lung Opacity / Not Normal": 1, "Lung Opacity": 1}
+    counts = {"classification": {"images": 3, "positives": positives}}
+    counts["detection"] = {"images": 3, "boxes": 2, "positives": {"Lung Opacity": 1}}
+    data.check({"images": 3}, counts)
+    read = data.read("classification")
+    assert present(read) == [{"Lung Opacity"}, {"Normal"}, {"No Lung Opacity / Not Normal"}]
+    assert not any(math.isnan(value) for value in read.labels.ravel().tolist())
+    boxes = data.read("detection")
+    assert boxes.targets[0].boxes.tolist() == [[2.5, 3, 12.5, 11.25], [14, 3, 24, 11.25]]
+    assert boxes.labels.tolist() == [[1], [0], [0]] and boxes.patients == ["nih:7", "nih:7", "nih:8"]

@@ -1,6 +1,7 @@
 """Trivial rows: hand-computed priors, mean boxes and mean masks, and what is marked beside them."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,14 @@ from rich.text import Text
 from foundationx.apps.run.hooks import headline_table
 from foundationx.core.types import MetricRow, SampleMeta, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import open_datasets
 from foundationx.evaluation.compare.compare import compare
 from foundationx.evaluation.compare.table import as_csv, latex, markdown
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.trivial import (
     best_trivial,
     learn_trivial,
+    read_trivial,
     run_trivial,
     trivial_predictions,
     trivial_rows,
@@ -143,6 +146,32 @@ def test_a_run_keeps_what_it_learned_and_learns_what_is_missing(data_module, tmp
     again = run_trivial(tmp_path, data_module)
     assert again[key] == {"mine": {"prior": 0.1}} and again.keys() == first.keys()
     assert {name: again[name] for name in first if name != key} == {n: v for n, v in first.items() if n != key}
+
+
+@pytest.mark.parametrize("damaged", [1, None], ids=["one", "all"])
+def test_training_images_that_cannot_be_read_are_counted_and_named(data_module, phantoms, tmp_path, damaged):  # noqa: F811
+    root = shutil.copytree(phantoms, tmp_path / "data")
+    opened = open_datasets(data_module.config, root)
+    key = next(key for key in opened.annotations if key.task is Task.DETECTION)
+    train = opened.indices[key][Split.TRAIN][:damaged]
+    names = [opened.annotations[key].images[index] for index in train]
+    for name in names:
+        (opened.roots[key.dataset] / name).write_bytes(b"no image")
+    notes = []
+    learned = run_trivial(tmp_path, opened, notes.append)
+    (note,) = [note for note in notes if note.key == key]
+    wanted = len(opened.indices[key][Split.TRAIN])
+    assert {one.file for one in note.bad} == set(names) and note.wanted == wanted
+    assert str(note).startswith(f"{len(names)} training images could not be read") and names[0] in str(note)
+    if damaged is None:
+        assert str(key) not in learned, "nothing is known of what no image tells"
+        return
+    assert all(entry["images"] == wanted and entry["unreadable"] == 1 for entry in learned[str(key)].values())
+    assert read_trivial(tmp_path) == learned
+    assert all("unreadable" not in entry for entry in learn_trivial(data_module, [key])[str(key)].values())
+    again = []
+    run_trivial(tmp_path, opened, again.append)
+    assert not [note for note in again if note.key == key], "it was said when it was learned"
 
 
 def rows_of(**by_model):

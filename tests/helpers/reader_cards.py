@@ -47,6 +47,7 @@ class Folder:
 
     def write(self, name: str, content: Any) -> None:
         text = content if isinstance(content, str) else json.dumps(content)
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_text(text, encoding="utf-8")
 
     def read(self, card: Card, skip: bool = False) -> Annotations:

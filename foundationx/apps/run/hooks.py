@@ -28,7 +28,7 @@ from foundationx.evaluation.measure import is_headline, lower_is_better
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
 from foundationx.evaluation.thresholds import Thresholds
-from foundationx.evaluation.trivial import EMPTY, TRIVIAL, Trivial, run_trivial
+from foundationx.evaluation.trivial import EMPTY, TRIVIAL, PassedOver, Trivial, run_trivial
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.weights.exports.backbone import export_backbone
 
@@ -62,6 +62,10 @@ class Display(Hook):
         self.progress.stop()
 
 
+MOST_NAMED = 5
+"""Images that a line of the log names."""
+
+
 class EvaluateAndReport(Hook):
     """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
 
@@ -85,7 +89,7 @@ class EvaluateAndReport(Hook):
         if self.writes:
             shutil.rmtree(self.folder.spill, ignore_errors=True)  # of an evaluation that was killed
             self.folder.keep_metrics(self.trainer.visit)
-            self.trivial = run_trivial(self.folder.root, self.data_module)
+            self.trivial = run_trivial(self.folder.root, self.data_module, self._note_passed_over)
             self._note_best()
             visits = self._evaluated_visits()
         self.trivial, visits = distributed.from_main((self.trivial, visits))
@@ -116,6 +120,12 @@ class EvaluateAndReport(Hook):
             self.folder.write_json("run.json", facts | {"finished": now.isoformat(timespec="seconds")})
         self._evaluate(self._models(), self.trainer.visit, self.config.final if finished else (), last=True)
         self.progress.message(f"report: {self.folder.report}")
+
+    def _note_passed_over(self, passed: PassedOver) -> None:
+        """Images without which a trivial answer was made: in the log, in the terminal and in the report."""
+        names = tuple(one.file for one in passed.bad[:MOST_NAMED])
+        key = passed.key
+        self.trainer.report(Incident(self.trainer.step, "io", str(passed), key.dataset, key.task.value, names))
 
     def _evaluated_visits(self) -> set[int]:
         """Visits after which the split that is evaluated during training has been."""

@@ -1,8 +1,9 @@
 """Annotations of all selected datasets in one form: ``annotations-{task}.jsonl`` of Project Imaging-X.
 
 One object per image and task, in four blocks: ``record`` (dataset and image, the key across tasks), ``context``
-(patient, age, sex, modality, anatomy), ``media_geometry`` (task, kind of annotation, size) and ``tasks`` (labels,
-boxes, masks). A class that is present is 1, an absent one 0, an unknown one null; soft labels lie between.
+(patient, age, sex, modality, anatomy), ``media_geometry`` (task, kind of annotation, size, classes of left and right)
+and ``tasks`` (labels, boxes, masks). A class that is present is 1, an absent one 0, an unknown one null; soft labels
+lie between.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def rows_of(card: Card, task: Task, data_root: Path) -> Iterator[dict[str, Any]]
         "leaf_task": str(table.key),
         "annotation_type": facts.noun,
         "dimension": survey.dimension,
+        "mirror_pairs": [list(pair) for pair in table.mirror_pairs],
+        "sided_classes": list(table.sided),
     }
     context = {"site": None, "modality": survey.modality, "anatomy": list(survey.anatomy)}
     for index, image in enumerate(table.images):
@@ -130,6 +133,7 @@ def _table(name: str, rows: Sequence[tuple[str, Mapping[str, Any]]], task: Task)
                 where, f"cannot be read: {error}", "an object of annotations", "write the file anew"
             ) from None
     contexts = [row["context"] for _, row in rows]
+    pairs, sided = _sides(name, rows[0], classes or ())
     splits = [context["extra"]["official_split"] for context in contexts]
     return Annotations(
         key=TaskKey(name, task),
@@ -141,7 +145,30 @@ def _table(name: str, rows: Sequence[tuple[str, Mapping[str, Any]]], task: Task)
         splits=[None if split is None else Split(split) for split in splits],
         targets=targets,
         sizes=sizes,
+        sided=sided,
+        mirror_pairs=pairs,
     )
+
+
+def _sides(
+    name: str, row: tuple[str, Mapping[str, Any]], classes: Sequence[str]
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Classes that change places in a flipped image, and all classes of one side, of a dataset's first object.
+
+    Raises:
+        DataError: They are missing, or name what is no class.
+    """
+    where, geometry = row[0], row[1]["media_geometry"]
+    try:
+        pairs = tuple((str(one), str(other)) for one, other in geometry["mirror_pairs"])
+        sided = tuple(map(str, geometry["sided_classes"]))
+    except (KeyError, TypeError, ValueError):
+        found = f"says nothing of the sides of {name}"
+        raise DataError(where, found, "mirror_pairs and sided_classes", "write the file anew") from None
+    if unknown := {*sided, *(one for pair in pairs for one in pair)} - set(classes):
+        found = f"names the side {min(unknown)!r}, which is no class of {name}"
+        raise DataError(where, found, "classes of the dataset", "write the file anew")
+    return pairs, sided
 
 
 def _labels(classes: Sequence[str], labels: np.ndarray) -> dict[str, float | int | None]:

@@ -77,7 +77,7 @@ class Images:
             DataError: The name is empty or leads out of the folder, a column of the template is empty, or several of
                 the folders contain the file.
         """
-        names = [_fill_template(one, cells or {}, where) for one in self._templates] or [name]
+        names = [fill_template(one, cells or {}, where) for one in self._templates] or [name]
         first = checked_name(names[0], where) + self._suffixes[0]
         if len(names) == len(self._suffixes) == 1:
             return self._spelled(first, where)
@@ -342,7 +342,8 @@ def _suffixed(name: str, suffixes: Sequence[str]) -> Iterator[str]:
             yield stem + other
 
 
-def _fill_template(template: str, cells: Mapping[str, object], where: str) -> str:
+def fill_template(template: str, cells: Mapping[str, object], where: str) -> str:
+    """A template such as ``files/p{subject_id:.2}/{dicom_id}`` filled by a row. Raises DataError if a cell is empty."""
     columns = template_fields(template)
     for column in columns:
         if cells.get(column) in (None, ""):

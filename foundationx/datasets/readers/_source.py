@@ -181,6 +181,20 @@ class Source:
         table = table.select_rows(self.spec.keep) if self.spec.keep else table
         return table.drop_rows(self.spec.leave_out) if self.spec.leave_out else table
 
+    def table_of(self, file: str, required: Iterable[str], optional: Iterable[str] = ()) -> Table:
+        """Another table of the dataset, which a row of the annotation file names.
+
+        Args:
+            file: Path relative to the dataset's folder, inside the data root.
+            required: Columns that the reader needs.
+            optional: Columns to read if the table has them.
+
+        Raises:
+            CardError: The file is outside the data root.
+            DataError: The file or a column is missing.
+        """
+        return self._read_table(file, required, optional)
+
     def _joined(self, required: Sequence[str], optional: Iterable[str], convert: Mapping[str, Convert] | None) -> Table:
         """The annotation file with the columns of its joined tables."""
         joined = [(join, self._dataset.choose(join.file, self._where)) for join in self.spec.join]

@@ -82,14 +82,32 @@ def read(source: Source, options: Options) -> None:
         DataError: The column of a class is missing (or two of its published names are columns), a cell is neither a
             label nor the uncertain value nor a word that the options name, or an image is in two rows (of one reader).
     """
-    reader_columns = [options.reader_column] if options.reader_column else []
+    table, columns, labels = read_labels(source, options)
+    if options.reader_column is None:
+        _add_images(source, options, table, columns, labels)
+    else:
+        _add_agreed(source, options, options.reader_column, table, columns, labels)
+
+
+def read_labels(source: Source, options: Options, more: Sequence[str] = ()) -> tuple[Table, list[str], np.ndarray]:
+    """The table, the column of each class, and the labels (N, K), with marks for what :func:`resolve` settles.
+
+    Args:
+        source: Source with the table.
+        options: Columns and the meaning of their cells.
+        more: Further columns to read.
+
+    Raises:
+        DataError: The column of a class is missing, or two of its published names are columns.
+    """
+    needed = [options.image_column, *([options.reader_column] if options.reader_column else []), *more]
     if options.digits_column is not None:
-        table = source.table([options.image_column, options.digits_column, *reader_columns])
+        table = source.table([*needed, options.digits_column])
         columns = [options.digits_column] * len(source.classes)
         labels = _digits(table.cells[options.digits_column], len(columns), options)
     else:
         names = [name for published in source.published for name in published]
-        table = source.table([options.image_column, *reader_columns], names)
+        table = source.table(needed, names)
         columns = [_column_of(published, table, options) for published in source.published]
         labels = np.stack([_values(source, table.cells[column], options) for column in columns], axis=1)
     if options.blank_row == "unknown":
@@ -97,10 +115,7 @@ def read(source: Source, options: Options) -> None:
         for column in columns:
             blank &= are_among(table.cells[column], {""})
         labels[blank] = np.nan
-    if options.reader_column is None:
-        _add_images(source, options, table, columns, labels)
-    else:
-        _add_agreed(source, options, options.reader_column, table, columns, labels)
+    return table, columns, labels
 
 
 def _add_images(source: Source, options: Options, table: Table, columns: Sequence[str], labels: np.ndarray) -> None:
@@ -111,7 +126,7 @@ def _add_images(source: Source, options: Options, table: Table, columns: Sequenc
         name = row.cells[options.image_column]
         with source.guard(row.where, name):
             if unresolved[index]:
-                _resolve(table, index, columns, labels[index], name, options)
+                resolve(table, index, columns, labels[index], name, options)
             source.add(source.image(name, row.where, row.cells), row.where, labels[index], row.cells)
 
     source.add_rows(table, options.image_column, labels, add_row, special=unresolved)
@@ -133,7 +148,7 @@ def _add_agreed(
                 if reader in readers:
                     raise DataError(where, f"{name} is repeated for {reader}", "one row per reader", "remove one")
                 readers.add(reader)
-                _resolve(table, index, columns, labels[index], name, options)
+                resolve(table, index, columns, labels[index], name, options)
             agreed = agreed_labels(labels[indices], options.agreement)
             source.add(source.image(name, first.where, first.cells), first.where, agreed, first.cells)
 
@@ -205,9 +220,7 @@ def _value(cell: str, options: Options) -> float:
     return value if 0 <= value <= 1 else _INVALID
 
 
-def _resolve(
-    table: Table, index: int, columns: Sequence[str], labels: np.ndarray, image: str, options: Options
-) -> None:
+def resolve(table: Table, index: int, columns: Sequence[str], labels: np.ndarray, image: str, options: Options) -> None:
     """Draws the soft labels of a row, in place. Raises DataError if a cell is not a label."""
     for k in np.flatnonzero(labels > 1):
         if labels[k] == _INVALID:

@@ -19,7 +19,7 @@ def write(context: LayoutContext) -> None:
     columns = {item.published: _column(context, item) for item in context.classes}
     for image in context.images:
         if options.reader_column is None:
-            context.row(image, "", {}, _labels(context, image))
+            context.row(image, "", {}, cells_of(context, image))
             continue
         for number, reader in enumerate(READERS):
             seen = {columns[item.published]: _seen(context, image, item, number) for item in context.classes}
@@ -27,7 +27,7 @@ def write(context: LayoutContext) -> None:
     context.add_filtered_rows()
 
 
-def _labels(context: LayoutContext, image: ImageTruth) -> dict[str, str]:
+def cells_of(context: LayoutContext, image: ImageTruth) -> dict[str, str]:
     """Cells of all classes of an image; a file may have classes in columns and others as digits of one column."""
     cells: dict[str, str] = {}
     for task_file in context.task_files:

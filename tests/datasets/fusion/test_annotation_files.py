@@ -18,7 +18,7 @@ from foundationx.datasets.fusion.annotation_files import read_rows
 from foundationx.tasks.definition import SourceImage
 from foundationx.tasks.segmentation.target import draw
 
-CARDS = ("chestdr", "vindr_cxr", "chestx_det", "siim_acr", "shenzhen_masks")
+CARDS = ("chestdr", "vindr_cxr", "chestx_det", "siim_acr", "shenzhen_masks", "montgomery")
 TASKS = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
 SIDE = 64
 
@@ -52,7 +52,7 @@ def test_reading_back_gives_what_the_readers_give(fused, task):
     assert set(tables) == {name for name in CARDS if task in catalog.card(name).tasks}
     for name, table in tables.items():
         original = read_annotations(catalog.card(name), task, copies)
-        for part in ("key", "classes", "images", "patients", "splits", "sizes"):
+        for part in ("key", "classes", "images", "patients", "splits", "sizes", "mirror_pairs", "sided"):
             assert getattr(table, part) == getattr(original, part), (name, part)
         assert list(table.rows) == list(original.rows)
         assert same(table.labels, original.labels) and table.labels.dtype == np.float32
@@ -111,6 +111,24 @@ def test_annotations_need_a_data_root(tmp_path, capsys):
     recipe.write_text(yaml.safe_dump({"name": "five", "cards": {"allow": list(CARDS)}}))
     assert main(["data", "fuse", str(recipe), "--out", str(tmp_path / "out"), "--annotations"]) == 2
     assert "add --data-root" in capsys.readouterr().err
+
+
+def test_left_and_right_keep_their_pairs(fused):
+    _, out = fused
+    rows = [row for row in lines_of(out, Task.SEGMENTATION) if row["context"]["extra"]["card"] == "montgomery"]
+    assert rows and all(row["media_geometry"]["mirror_pairs"] == [["Left Lung", "Right Lung"]] for row in rows)
+    table = read_rows(out / "annotations-segmentation.jsonl", Task.SEGMENTATION)["montgomery"]
+    assert set(table.sided) == {"Left Lung", "Right Lung"} == set(table.mirror_pairs[0])
+
+
+@pytest.mark.parametrize("sides", [None, [["Left Lung"]], [["Left Lung", "Heart"]]])
+def test_sides_that_are_missing_or_no_classes_are_named(fused, tmp_path, sides):
+    _, out = fused
+    (row,) = [row for row in lines_of(out, Task.SEGMENTATION) if row["context"]["extra"]["card"] == "montgomery"][:1]
+    row["media_geometry"]["mirror_pairs"] = sides
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=r"a\.jsonl line 1"):
+        read_rows(tmp_path / "a.jsonl", Task.SEGMENTATION)
 
 
 def test_a_damaged_line_is_named(fused, tmp_path):

@@ -29,6 +29,8 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         targets.chestx_det,
         targets.chexlocalize,
         targets.padchest_gr,
+        targets.rsna_full,
+        targets.reflacx,
         targets.object_cxr,
         targets.ribs,
         targets.mask_rows,

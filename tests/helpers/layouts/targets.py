@@ -223,6 +223,48 @@ def padchest_gr(folder: Path) -> dict[str, Any]:
     }
 
 
+def rsna_full(folder: Path) -> dict[str, Any]:
+    """RSNA's own form of its pneumonia set: a project of md.ai, images by study, series and instance."""
+    annotations: list[dict[str, Any]] = []
+    for patient in range(1, 5):
+        result = nodule_phantom(patient)
+        keys = {"StudyInstanceUID": f"1.2.{patient}", "SeriesInstanceUID": f"1.3.{patient}"}
+        keys |= {"SOPInstanceUID": f"1.4.{patient}", "height": SIDE, "width": SIDE}
+        write_dicom(folder / f"project/1.2.{patient}/1.3.{patient}/1.4.{patient}.dcm", result.image)
+        boxes = [{"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1} for x1, y1, x2, y2 in result.boxes("Nodule")]
+        annotations += [keys | {"labelId": "L_1", "data": box} for box in boxes]
+        annotations += [] if boxes else [keys | {"labelId": "L_2", "data": None}]
+    labels = [{"id": "L_1", "name": "Lung Opacity"}, {"id": "L_2", "name": "Normal"}]
+    project = {"labelGroups": [{"name": "Calculated", "labels": labels}], "datasets": [{"annotations": annotations}]}
+    write_json(folder / "project.json", project)
+    options = {"label_group": "Calculated", "absent": "negative", "other": ["Normal"]}
+    task = {
+        "reader": "mdai_json", "file": "project.json", "images": "project", "image_suffix": ".dcm", "options": options,
+        "image_path": "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}", "classes": ["Lung Opacity"],
+    }  # fmt: skip
+    return {"tasks": {"classification": task, "detection": task}, "expected": {"images": 4}}
+
+
+def reflacx(folder: Path) -> dict[str, Any]:
+    """REFLACX: certainties in columns, and a table of ellipses for every reading."""
+    rows = [["id", "image", "Nodule"]]
+    for patient in range(1, 5):
+        result, name = nodule_phantom(patient), f"d{patient}.png"
+        write_image(folder / "images" / name, result.image)
+        corners = result.boxes("Nodule")
+        rows.append([f"P{patient}", name, 5 if corners else 0])
+        marks = [[*box, 4, "True"] for box in corners]
+        write_rows(folder / f"readings/P{patient}/e.csv", [["xmin", "ymin", "xmax", "ymax", "sure", "Nodule"], *marks])
+    write_rows(folder / "readings.csv", rows)
+    options = {
+        "image_column": "image", "present_from": 3, "marks_file": "readings/{id}/e.csv", "box_layout": "xyxy",
+        "box_columns": ["xmin", "ymin", "xmax", "ymax"], "certainty_column": "sure", "certain_from": 3,
+    }  # fmt: skip
+    task = {"reader": "marked_tables", "file": "readings.csv", "images": "images", "options": options}
+    task |= {"classes": ["Nodule"]}
+    return {"tasks": {"classification": task, "detection": task}, "expected": {"images": 4}}
+
+
 def object_cxr(folder: Path) -> dict[str, Any]:
     """Object-CXR: all objects of an image in one cell, one file per split."""
     for side, patients in (("train", (1, 2, 3)), ("dev", (4, 5))):
