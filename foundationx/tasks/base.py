@@ -99,6 +99,12 @@ HEADS: Extensions[type[Head[Any, Any, Any, Any]]] = Extensions(
 """Every head: ``TASK/head.py`` is the task's default, of the task's name; files ``head_*.py`` beside it are others."""
 
 
+def head_name(task: Task, name: str) -> str:
+    """Full name of a head: ``TASK_NAME`` may be called ``NAME`` where the task is known."""
+    full = f"{task.value}_{name}"
+    return full if name not in HEADS.names() and full in HEADS.names() else name
+
+
 def open_head(task: Task, config: ModelConfig) -> tuple[type[Head[Any, Any, Any, Any]], HeadOptions]:
     """The head that a configuration chooses for a task, and its checked options.
 
@@ -107,7 +113,7 @@ def open_head(task: Task, config: ModelConfig) -> tuple[type[Head[Any, Any, Any,
     """
     where = f"model.heads.{task.value}"
     chosen = config.heads.get(task, HeadConfig(type=task.value))
-    head = HEADS.get(chosen.type, f"{where}.type")
+    head = HEADS.get(head_name(task, chosen.type), f"{where}.type")
     if head.task != task:
         fix = f"choose a head of {task.value}"
         raise ConfigError(f"{where}.type", f"{chosen.type!r} is a head of {head.task.value}", f"of {task.value}", fix)

@@ -58,11 +58,12 @@ def test_shares_of_a_batch_are_disjoint_and_together_the_batch(ranks):
 
 
 @pytest.mark.slow
-def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path):
+@pytest.mark.parametrize("heads", ["default", "unihead"])
+def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path, heads):
     """Also where one rank's images are unknown throughout, hold no box, or hold no known pixel of a class."""
-    process = launch(2, "tests/helpers/ranks_script.py", tmp_path / "two.pt")
+    process = launch(2, "tests/helpers/ranks_script.py", tmp_path / "two.pt", heads)
     subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "helpers" / "ranks_script.py"), str(tmp_path / "one.pt")],
+        [sys.executable, str(ROOT / "tests" / "helpers" / "ranks_script.py"), str(tmp_path / "one.pt"), heads],
         check=True, env=ENVIRONMENT, cwd=ROOT, capture_output=True,
     )  # fmt: skip
     output, code = finish(process)

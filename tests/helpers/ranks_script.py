@@ -1,6 +1,8 @@
 """One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the main process.
 
-    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT
+    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT [unihead]
+
+With ``unihead`` every task that has such a head has it, and all regions are trained, none drawn at random.
 
 Without a launcher it computes the gradients of the whole batch.
 """
@@ -24,8 +26,9 @@ from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_groups
 from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.points import proposals
 from foundationx.tasks.segmentation.target import SegmentationBatch
-from tests.helpers.tiny_network import BACKBONE, DETECTION
+from tests.helpers.tiny_network import BACKBONE, DETECTION, UNIHEAD
 
 HEADS = {
     TaskKey(task.value, task): ("x", "y")
@@ -62,12 +65,14 @@ def share(batch: Batch) -> Batch:
     return replace(batch, **own)
 
 
-def main(target: str) -> None:
+def main(target: str, heads: str = "") -> None:
     torch.set_num_threads(1)
+    proposals.SAMPLED = 5000
     with distributed.init_process_group():
         torch.manual_seed(0)
         config = ModelConfig.model_validate(
             {"backbone": BACKBONE, "detection": DETECTION | {"denoising": 0}, "segmentation": {"channels": 8}}
+            | ({"heads": UNIHEAD} if heads == "unihead" else {})
         )
         model = FoundationModel(config, HEADS).eval()  # batch statistics would be those of a rank's share
         teacher = Teacher(model)
@@ -94,4 +99,4 @@ def main(target: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,3 +10,9 @@ BACKBONE = {
     "out_indices": (0, 1, 2, 3),
 }
 DETECTION = {"embed_dims": 16, "num_heads": 2, "ffn_dims": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8}
+_POINTS = {"channels": 16, "attention_heads": 2, "class_hidden": 16}
+_REGIONS = _POINTS | {"place_hidden": 16, "candidates": 64, "proposals": 40, "sampled": 200}
+UNIHEAD = {
+    "classification": {"type": "unihead", "options": _POINTS},
+    "detection": {"type": "unihead", "options": _REGIONS},
+}

@@ -21,6 +21,7 @@ from foundationx.models.parameter_groups import group_members, lock, task_groups
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers import tiny_network
+from tests.helpers.tiny_network import UNIHEAD
 
 BACKBONE = tiny_network.BACKBONE | {"drop_path_rate": 0.1}
 DETECTION = tiny_network.DETECTION | {"denoising": 4}
@@ -34,8 +35,9 @@ HEADS = {
 }
 
 
-def model_config(sharing="decoder", projector=False):
+def model_config(sharing="decoder", projector=False, heads=None):
     values = {"backbone": BACKBONE, "detection": DETECTION | {"sharing": sharing}, "segmentation": {"channels": 8}}
+    values["heads"] = heads or {}
     return ModelConfig.model_validate(values | ({"projector": {"features": 12}} if projector else {}))
 
 
@@ -52,12 +54,12 @@ def make_batch(key, classes, size=64, count=2):
     return Batch(*common)
 
 
-VARIANTS = [("decoder", False), ("queries", True)]
+VARIANTS = [("decoder", False, None), ("queries", True, None), ("decoder", True, UNIHEAD)]
 
 
-@pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
-def test_every_parameter_is_in_one_parameter_group_and_one_lr_group(sharing, projector):
-    model = FoundationModel(model_config(sharing, projector), HEADS)
+@pytest.mark.parametrize(("sharing", "projector", "heads"), VARIANTS)
+def test_every_parameter_is_in_one_parameter_group_and_one_lr_group(sharing, projector, heads):
+    model = FoundationModel(model_config(sharing, projector, heads), HEADS)
     named = [name for names in group_members(model).values() for name in names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
     optimizer = build_optimizer(model, OptimizerConfig())
@@ -96,10 +98,10 @@ def plan_for(model_cfg, sharing_lock=True):
     return plan
 
 
-@pytest.mark.parametrize(("sharing", "projector"), VARIANTS)
-def test_each_phase_changes_exactly_its_groups(sharing, projector):
+@pytest.mark.parametrize(("sharing", "projector", "heads"), VARIANTS)
+def test_each_phase_changes_exactly_its_groups(sharing, projector, heads):
     """One optimizer step of every (task, phase): what is named moves, all else is bit-identical, buffers included."""
-    config = model_config(sharing, projector)
+    config = model_config(sharing, projector, heads)
     torch.manual_seed(0)
     model = FoundationModel(config, HEADS)
     teacher = Teacher(model)

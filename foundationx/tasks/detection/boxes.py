@@ -19,6 +19,15 @@ def to_centre_and_size(boxes: Tensor) -> Tensor:
     return torch.cat([(least + most) / 2, most - least], dim=-1)
 
 
+def iou(first: Tensor, second: Tensor, eps: float = 1e-10) -> Tensor:
+    """Intersection over union of x1 y1 x2 y2 boxes that broadcast against each other, in [0, 1]."""
+    least = torch.maximum(first[..., :2], second[..., :2])
+    most = torch.minimum(first[..., 2:], second[..., 2:])
+    overlap = (most - least).clamp(min=0).prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) for boxes in (first, second)]
+    return overlap / (areas[0] + areas[1] - overlap).clamp(min=eps)
+
+
 def generalised_iou(first: Tensor, second: Tensor, eps: float = 1e-10) -> Tensor:
     """GIoU of x1 y1 x2 y2 boxes that broadcast against each other, in (-1, 1] (Rezatofighi et al., 2019).
 

@@ -31,3 +31,20 @@ class PointOptions(HeadOptions):
                 "the first"
             )
         return self
+
+
+class RegionOptions(PointOptions):
+    """Sizes of a head that looks for regions first; the defaults are the published ones, but for ``class_boxes``."""
+
+    as_released: bool = Field(
+        False,
+        description="coordinates as in the released code, with its slips; softmax over classes and background, and "
+        "proposals that do not tell classes apart (docs/methods/unihead.md, 4)",
+    )
+    place_blocks: Whole = Field(3, ge=1, le=24, description="blocks of the encoder that localises")
+    place_hidden: Whole = Field(512, ge=1, le=16_384, description="width before the shifts of a box's points")
+    class_boxes: bool = Field(False, description="a box of its own for each class of a region, as published")
+    cascade: bool = Field(False, description="three stages, each on the boxes of the one before (IoU .5, .6, .7)")
+    candidates: Whole = Field(1000, ge=1, le=10_000, description="best anchors of an image that may become proposals")
+    proposals: Whole = Field(1000, ge=1, le=5000, description="proposals of an image, the most regions at test")
+    sampled: Whole = Field(512, ge=4, le=5000, description="regions of an image that are trained, a quarter positive")
