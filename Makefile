@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # One run uses all cores; more threads than cores slow torch down.
 WORKERS ?= 2
 # trackio is left out: it wants an older pillow than requirements/constraints.txt
-EXTRAS := test,docs,backbones,conformal,dicom,dicom-out,exports,flare,hub,mlflow,onnx,ray,release,submitit,tensorboard,wandb
+EXTRAS := test,docs,backbones,conformal,dicom,dicom-out,exports,flare,hub,mlflow,onnx,portal,ray,release,submitit,tensorboard,wandb
 
 .PHONY: help setup demo test test-fast lint format docs bench dist clean
 

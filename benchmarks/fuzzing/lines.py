@@ -27,13 +27,13 @@ WORDS = {
     "data check": ("CARD", "--data-root", "PATH", "--root", "TEXT", "--report", "WRITTEN"),
     "data show": ("CARD",),
     "data fuse": ("RECIPE", "--table", "PATH", "--data-root", "PATH"),
-    "portal": ("--table", "PATH"),
+    "portal": ("--out", "WRITTEN", "--table", "PATH"),
     "data audit": ("CARD", "--data-root", "PATH"),
     "completion": ("TEXT",),
 }
 """Arguments of the commands; words in capitals stand for odd ones."""
 
-WRITES = {"predict", "export", "compare", "eval", "import", "data fuse", "portal", "data audit"}
+WRITES = {"predict", "export", "compare", "eval", "import", "data fuse", "data audit"}
 """Commands with ``--out``."""
 
 KEYS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 
@@ -34,6 +35,26 @@ def print_tenths(name: str) -> ProgressCallback:
         printed = tenth
 
     return report
+
+
+class Tenths:
+    """Prints how far work is, on standard error, for every tenth of it: what a bar shows where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+
+    def advance(self, what: str, count: int, total: int) -> None:
+        """Counts parts that are done; a line is printed if they end a tenth.
+
+        Args:
+            what: Name of the work, ``fingerprints``.
+            count: Further parts that are done.
+            total: Parts in all.
+        """
+        before = self._done.get(what, 0)
+        self._done[what] = done = before + count
+        if total > 0 and done * 10 // total > before * 10 // total:
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 
 def no_progress(done: int, total: int, what: str = "") -> None:

@@ -28,6 +28,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
+import sys
 import time
 import zipfile
 import zlib
@@ -44,6 +46,9 @@ from foundationx.core.errors import DiskError
 from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
+
+_FLOCK = struct.Struct("hhqqi4x")
+"""``struct flock`` of Linux with 64 bits: type, whence, start, length, process."""
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
@@ -95,6 +100,22 @@ class WorkDir:
                 return
             else:
                 return
+
+    def holder(self) -> int | None:
+        """The process that trains here, on this machine; None if there is none, or none can be known.
+
+        Asks the system who holds the lock of :meth:`claimed`, and takes no lock itself. Elsewhere than on Linux, whose
+        form of the answer is known, nothing is asked.
+        """
+        if sys.platform != "linux":
+            return None
+        try:
+            with open(os.open(self.root / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+                question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                kind, _, _, _, process = _FLOCK.unpack(fcntl.fcntl(stream, fcntl.F_GETLK, question))
+        except OSError:
+            return None
+        return process if kind != fcntl.F_UNLCK and process > 0 else None
 
     @property
     def is_begun(self) -> bool:

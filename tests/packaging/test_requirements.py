@@ -13,11 +13,14 @@ from foundationx.core.distribution import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = (
-    *("backbones", "conformal", "dicom", "dicom-out", "flare", "hub", "mlflow", "onnx", "parquet", "ray"),
+    *("backbones", "conformal", "dicom", "dicom-out", "flare", "hub", "mlflow", "onnx", "parquet", "portal", "ray"),
     *("tensorboard", "trackio", "wandb"),
 )
 OF_EXTRAS = (
     "foundationx/apps/federation/flare.py",
+    "foundationx/apps/portal/api_fuse.py",
+    "foundationx/apps/portal/jobs.py",
+    "foundationx/apps/portal/server.py",
     "foundationx/weights/hub_code/image_processing_grey.py",
     "foundationx/weights/hub_code/modeling_shifted_swin.py",
 )

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints and writes the duplicates; exit code 1 if something held out is trained on and the list is not applied."""
     from foundationx.core.atomic_write import require_folder
+    from foundationx.core.progress import Tenths
     from foundationx.core.shards import Shard
     from foundationx.curation.audit.audit import audit, exclusions, fingerprint_shard
     from foundationx.curation.audit.report import SPLIT_PAIRS, counts, write_audit
@@ -49,8 +50,12 @@ def run(options: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         stages: dict[str, TaskID] = {}
+        lines = Tenths()
 
         def watch(stage: str, advance: int, total: int) -> None:
+            if not console.is_terminal:
+                lines.advance(stage, advance, total)
+                return
             if stage not in stages:
                 stages[stage] = progress.add_task(stage, total=total)
             progress.update(stages[stage], advance=advance, total=total)

@@ -114,7 +114,19 @@ def _by_task(pairs: list[str]) -> dict[Task, dict[str, Any]]:
 
 
 def _progress_bar(name: str, console: Console, results: Iterable[T], count: int) -> Iterable[T]:
-    return track(results, name, total=count, console=console, transient=True, disable=not console.is_terminal)
+    if console.is_terminal:
+        return track(results, name, total=count, console=console, transient=True)
+    return _in_lines(name, results, count)
+
+
+def _in_lines(name: str, results: Iterable[T], count: int) -> Iterator[T]:
+    """The results, with a line for every tenth of them."""
+    from foundationx.core.progress import Tenths
+
+    lines = Tenths()
+    for result in results:
+        yield result
+        lines.advance(name, 1, count)
 
 
 def _print(report: CheckReport, console: Console) -> None:

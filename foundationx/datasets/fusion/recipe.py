@@ -148,7 +148,20 @@ def load_recipe(path: str | Path, vocabulary: Vocabulary) -> Recipe:
         RecipeError: The file is missing or not YAML, a key or value is wrong, or a concept is not in the vocabulary.
     """
     path = Path(path)
-    values = read_yaml(path, RecipeError, "a recipe")
+    return parse_recipe(read_yaml(path, RecipeError, "a recipe"), path, vocabulary)
+
+
+def parse_recipe(values: Any, path: Path, vocabulary: Vocabulary) -> Recipe:
+    """A recipe of values that were read or made elsewhere.
+
+    Args:
+        values: Keys and values.
+        path: File that holds them or will hold them; it is not read.
+        vocabulary: Vocabulary of the concepts.
+
+    Raises:
+        RecipeError: A key or value is wrong, or a concept is not in the vocabulary.
+    """
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
