@@ -19,6 +19,9 @@ from foundationx.datasets.fusion.licences import conditions_of
 from foundationx.datasets.fusion.record import Record
 from foundationx.datasets.fusion.tables import read_table
 
+DETAILS = ("evidence", "notes", "citation", "sources", "table_rows")
+"""Facts that only some views show."""
+
 REPLACED = ("rows", "differences", "classes_per_task")
 """Fields of a record that the page has in another form."""
 
@@ -83,7 +86,7 @@ def _record_facts(record: Record) -> dict[str, Any]:
 
 _NO_CARD: dict[str, Any] = {
     **{"classes": [], "citation": None, "patients": None, "evidence": {}, "sources": {}, "root": None},
-    **{"held_out_by": [], "official_splits": None, "patient_key": None, "shares": []},
+    **{"held_out_by": [], "readers": [], "official_splits": None, "patient_key": None, "shares": []},
 }
 """Facts that only a card has, as a dataset without one has them."""
 
@@ -96,6 +99,7 @@ def _card_facts(card: Card, vocabulary: Vocabulary) -> dict[str, Any]:
         "patients": card.expected.patients,
         "evidence": dict(card.evidence),
         "sources": {task.value: _source(card, task) for task in card.tasks},
+        "readers": list(dict.fromkeys(source.reader for source in card.tasks.values())),
         "root": card.root,
         "held_out_by": card.held_out_by,
         "official_splits": _official_splits(card),
@@ -206,7 +210,9 @@ class _Rows:
         """The rows of a record with their errors; the count of a whole collection is not that of one of its cards."""
         rows = self._of(record)
         original = record_of_card(card, vocabulary) if card else None
-        facts: dict[str, Any] = {"table_rows": [self._row(row, original) for row in rows]}
+        shown = [self._row(row, original) for row in rows]
+        errors = sum(len(row["errors"]) for row in shown)
+        facts: dict[str, Any] = {"table_rows": shown, "rows": len(shown), "row_errors": errors}
         if {"volume", "valid_images"} & set(record.filled) and any(len(self._cards[id(row)]) > 1 for row in rows):
             facts |= {"images": None, "volume": {}, "collection_images": record.images}
         return facts

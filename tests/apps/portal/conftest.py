@@ -1,28 +1,20 @@
 """A real Chromium for the portal's tests; skipped, saying so, where there is none."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-CHROMIUM = os.environ.get("FOUNDATIONX_CHROMIUM") or shutil.which("chromium")
-ARGUMENTS = [
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
+from tests.helpers.chromium import CHROMIUM, chromium
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser without a cache or profile; a module's own, since playwright's loop would forbid others theirs."""
+    """A browser without a profile; a module's own, since playwright's event loop forbids others to have theirs."""
     if not CHROMIUM or not Path(CHROMIUM).is_file():
         pytest.skip("needs Debian's chromium (apt-get install chromium), which is not on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (the extra `test`)")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
+    pytest.importorskip("playwright.sync_api", reason="needs playwright (the extra `test`)")
+    with chromium() as running:
+        yield running
 
 
 class Visit:

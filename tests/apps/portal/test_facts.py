@@ -15,11 +15,30 @@ from foundationx.datasets.cards.catalog import Catalog, default_folders
 from foundationx.datasets.relations import share_images
 from tests.helpers.reader_cards import card_values
 
+PARTS = ("facts", "details")
 HEADER = "section,name,url,year,dim,modality,samples,task,diseases,label\n"
 
 
 def facts_in(page: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', page, re.DOTALL).group(1))
+    """The facts of the page, with the details of the datasets and the values that it leaves out."""
+    parts = [
+        re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL) for name in PARTS
+    ]
+    facts, details = (json.loads(part.group(1)) for part in parts)
+    facts["datasets"] = [facts["usual"] | each | more for each, more in zip(facts["datasets"], details, strict=True)]
+    return facts
+
+
+def classes_in(facts: dict, dataset: dict) -> list[list]:
+    """The classes of a dataset with words for their numbers and the values that the page leaves out."""
+    rows = [row + [None] * (4 - len(row)) for row in dataset["classes"]]
+    words = [[facts["words"][at] if at is not None else None for at in (row[0], row[1], row[2])] for row in rows]
+    ends = [["exact", "presence"][: 6 - len(row)] if len(row) == 4 else row[4:] for row in rows]
+    ends = [[facts["words"][at] if isinstance(at, int) else at for at in end] for end in ends]
+    return [
+        [*word, row[3], *end, *["exact", "presence"][len(end) :]]
+        for word, row, end in zip(words, rows, ends, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +58,24 @@ def two_cards(tmp_path):
     silent = {"name": "silent", "licence": {"name": "none", "redistribution": "unknown", "commercial": "unknown"}}
     for changes in (spoken, silent):
         values = card_values("findings_csv", [{"name": "COVID", "canonical": "covid_19"}]) | changes
-        values |= {"title": f"</script><b>{changes['name']} & \u2028 /*STYLE*/", "access": "open"}
+        values |= {"title": f"</script><b>{changes['name']} & \u2028 /*FACTS*/ /*DETAILS*/", "access": "open"}
         values |= {"home": f"https://example.org/{changes['name']}"}
         (tmp_path / f"{changes['name']}.yaml").write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
     return Catalog([tmp_path])
 
 
 def test_every_public_card_is_there_with_its_classes_and_counts(catalog, page):
-    shown = {dataset["card"]: dataset for dataset in facts_in(page)["datasets"]}
+    all_facts = facts_in(page)
+    shown = {dataset["card"]: dataset for dataset in all_facts["datasets"]}
     cards = [card for card in map(catalog.card, catalog.names()) if card.access != "generated"]
     assert set(shown) == {card.name for card in cards}
     for card in cards:
         facts = shown[card.name]
-        assert [each["name"] for each in facts["classes"]] == [
-            spec.name for source in card.tasks.values() for spec in source.classes
+        assert classes_in(all_facts, facts) == [
+            [task, spec.name, spec.canonical, source.expected.positives.get(spec.name), spec.relation, spec.polarity]
+            for task, source in card.tasks.items()
+            for spec in source.classes
         ]
-        counts = {name: n for source in card.tasks.values() for name, n in source.expected.positives.items()}
-        assert counts.keys() <= {each["name"] for each in facts["classes"]}
-        assert sum(each["positives"] or 0 for each in facts["classes"]) == sum(
-            n for source in card.tasks.values() for n in source.expected.positives.values()
-        )
         assert facts["commercial"] == {"unknown": None}.get(card.licence.commercial, card.licence.commercial)
         assert facts["evidence"] == card.evidence
 
@@ -72,9 +89,9 @@ def test_the_page_loads_nothing_and_allows_its_own_script_only(page):
 
 def test_a_title_cannot_end_the_script_nor_stand_for_a_placeholder(two_cards):
     page = portal_page(two_cards)
-    assert page.count("</script>") == 2  # the facts and the program
+    assert page.count("</script>") == 3  # facts, program, details
     assert {dataset["title"][:12] for dataset in facts_in(page)["datasets"]} == {"</script><b>"}
-    assert all("/*STYLE*/" in dataset["title"] for dataset in facts_in(page)["datasets"])
+    assert all("/*FACTS*/ /*DETAILS*/" in dataset["title"] for dataset in facts_in(page)["datasets"])
 
 
 def test_scripts_run_in_a_fixed_order():

@@ -29,7 +29,7 @@ const CHARTS = [
 ];
 
 function figure(chart, found, state) {
-  const facet = FACETS.find(({ key }) => key === chart.facet);
+  const facet = encoded(FACETS.find(({ key }) => key === chart.facet));
   const rows = chart.balance ? balanceRows(found) : facetRows(facet, found, chart.unit);
   if (!rows.length) return null;
   const ordered = rows.sort((a, b) => (chart.byValue ? (a.value < b.value ? -1 : 1) : b.n - a.n || collator.compare(titleOf(a.value), titleOf(b.value))));

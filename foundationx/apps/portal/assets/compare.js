@@ -30,7 +30,7 @@ function factTable(sets) {
     ["sides", (d) => Object.entries(d.volume).filter(([split]) => split !== "total").map(([split, n]) => `${split} ${count(n)}`).join(", ") || (d.official_splits ? "official" : null)],
     ["year", (d) => d.year && String(d.year)], ["organisations", (d) => d.organisations.join(", ")], ["views", (d) => d.modality_detail], ["access", (d) => d.access],
     ["licence", (d) => d.licence], ["commercial use", (d) => permission(d, "commercial")], ["passing on", (d) => permission(d, "redistribution")], ["download", (d) => d.storage_gb && `${d.storage_gb} GB`],
-    ["reader", (d) => [...new Set(Object.values(d.sources).map((each) => each.reader))].join(", ")],
+    ["reader", (d) => d.readers.join(", ")],
   ];
   const head = el("tr", {}, el("td"), sets.map((d) => el("th", { scope: "col" }, route({ view: "dataset", name: d.name }, { "data-key": `compared ${d.name}` }, d.title),
     el("div", {}, el("button", { type: "button", class: "link", "data-key": `drop ${d.name}`, "aria-label": `take ${d.title} out`, on: { click: () => choose(d.name) } }, "take out")))));

@@ -3,7 +3,9 @@
 // Text from data only ever becomes text: `el` sets textContent and never HTML.
 
 const FACTS = JSON.parse(document.getElementById("facts").textContent);
-const views = {}; // name -> {title, order, render(root, state), heading?(state)}; those without `order` have no tab
+// name -> {title, order, render(root, state), heading?(state), whole?}: those without `order` have no tab, those that are
+// `whole` wait for the end of the page, where the details of the datasets stand
+const views = {};
 const UNKNOWN = "unknown";
 const byId = (id) => document.getElementById(id);
 const count = (number) => (number === null || number === undefined ? "unknown" : number.toLocaleString("en"));
@@ -103,6 +105,7 @@ function show() {
   const moved = shown !== null && shown !== subject;
   if (shown !== subject) root.replaceChildren();
   root.dataset.view = name;
+  if (view.whole && document.readyState === "loading") { root.replaceChildren(el("p", { class: "quiet", text: "loading …" })); return; }
   view.render(root, state);
   const heading = view.heading ? view.heading(state) : view.title;
   document.title = `${heading} - foundationx portal`;
@@ -171,4 +174,6 @@ function drawTheme() {
 byId("theme").addEventListener("click", () => { stored(document.documentElement.dataset.theme === "dark" ? "light" : "dark"); drawTheme(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
 drawTheme();
-document.addEventListener("DOMContentLoaded", show); // when every script has added its views
+document.addEventListener("DOMContentLoaded", () => { if (views[state.view].whole) show(); });
+// The last line of the page's script calls it, when every view is there.
+function start() { show(); }

@@ -3,6 +3,7 @@
 
 views.dataset = {
   title: "Dataset",
+  whole: true,
   heading: (state) => datasets[byName.get(state.get("name"))]?.title || "No such dataset",
   render(root, state) {
     const d = datasets[byName.get(state.get("name"))];
@@ -40,7 +41,7 @@ function facts(d, rows) {
 // Whether nobody has checked a fact, whether it comes from a table, and where its source stands.
 function marks(d, key) {
   const within = (each) => key === each || key.startsWith(`${each}.`);
-  const source = Object.keys(d.evidence).find(within);
+  const source = Object.keys(detailsOf(d).evidence).find(within);
   return [
     d.unverified.some(within) ? el("span", { class: "flag", text: "unchecked" }) : null,
     d.filled.includes(key.split(".").at(-1)) ? el("span", { class: "flag", text: "from a table" }) : null,
@@ -62,12 +63,12 @@ function aboutPanel(d) {
     ["modality", [...d.modalities, d.modality_detail].filter(Boolean), "survey.modality"], ["dimension", d.dimensions, "survey.dimension"],
     ["anatomy", d.anatomy.map(titleOf), "survey.anatomy"], ["about", d.diseases.map(titleOf), "survey.diseases"],
     ["labels", d.label_presence, "survey.label_presence"], ["download", d.storage_gb === null ? null : `${d.storage_gb} GB`, "survey.storage_gb"],
-  ]), d.notes ? el("p", { class: "note", text: d.notes }) : null);
+  ]), detailsOf(d).notes ? el("p", { class: "note", text: detailsOf(d).notes }) : null);
 }
 
 function classPanel(d) {
   return [...new Set(d.classes.map((each) => each.task))].map((task) => {
-    const classes = d.classes.filter((each) => each.task === task), source = d.sources[task];
+    const classes = d.classes.filter((each) => each.task === task), source = detailsOf(d).sources[task];
     const most = Math.max(1, ...classes.map((each) => each.positives || 0));
     const known = classes.some((each) => each.positives !== null);
     const rows = classes.map((each) => el("tr", {}, el("th", { scope: "row", text: each.name }), el("td", {}, meaning(each)),
@@ -111,7 +112,7 @@ const ACCESS = {
 function getPanel(d) {
   const steps = [el("li", {}, ACCESS[d.access] || "How to get access is unknown.", d.home ? [el("br"), outward(d.home)] : "", marks(d, "home"))];
   if (d.root) {
-    const files = [...new Set(Object.values(d.sources).flatMap((each) => each.files))];
+    const files = [...new Set(Object.values(detailsOf(d).sources).flatMap((each) => each.files))];
     steps.push(el("li", {}, "Unpack it into ", el("code", { text: `DATA_ROOT/${d.root}` }), files.length ? el("details", {}, el("summary", { text: plural(files.length, "annotation file") }), el("ul", {}, files.map((name) => el("li", {}, el("code", { text: name }))))) : null));
     steps.push(el("li", {}, "Compare the download with the card:", command(`foundationx data check ${d.card} --data-root DATA_ROOT`)));
   } else if (!d.card) steps.push(el("li", {}, "Write a card for your download:", command("foundationx data new NAME --help")));
@@ -134,10 +135,10 @@ function relativesPanel(d) {
   return panel("Shared films and patients", list("films", "The same films"), list("patients", "The same patients"), held, none);
 }
 function citePanel(d) {
-  return d.citation ? panel("Citation", el("blockquote", { text: d.citation }), el("button", { type: "button", class: "plain", on: { click: () => copy(d.citation, "citation") } }, "copy the citation")) : null;
+  return detailsOf(d).citation ? panel("Citation", el("blockquote", { text: detailsOf(d).citation }), el("button", { type: "button", class: "plain", on: { click: () => copy(detailsOf(d).citation, "citation") } }, "copy the citation")) : null;
 }
 function evidencePanel(d) {
-  const sources = Object.entries(d.evidence);
+  const sources = Object.entries(detailsOf(d).evidence);
   const rows = sources.flatMap(([key, source]) => [el("dt", { id: `source-${key}`, tabindex: "-1", text: key }), el("dd", {}, withLinks(source))]);
   const unchecked = d.unverified.length ? [el("h3", { text: "Nobody has checked" }), el("p", {}, d.unverified.map((key) => el("span", { class: "flag", text: key })))] : null;
   return panel("Evidence", rows.length ? el("dl", { class: "stacked" }, rows) : el("p", { class: "quiet", text: d.card ? "The card names no sources." : "It has no card." }), unchecked);
@@ -147,7 +148,7 @@ const withLinks = (text) => String(text).split(/(https?:\/\/[^\s,;()]+)/).map((p
 
 function rowPanel(d) {
   if (!FACTS.tables.length) return null;
-  const rows = d.table_rows.map((row) => el("div", {}, el("h3", { text: row.where.join(", ") }), row.cards.length > 1 ? el("p", { class: "quiet small", text: `One row for ${row.cards.join(", ")}: its counts are of the whole.` }) : null, rowTable(row)));
+  const rows = detailsOf(d).table_rows.map((row) => el("div", {}, el("h3", { text: row.where.join(", ") }), row.cards.length > 1 ? el("p", { class: "quiet small", text: `One row for ${row.cards.join(", ")}: its counts are of the whole.` }) : null, rowTable(row)));
   return panel("In public tables", rows.length ? rows : el("p", { class: "quiet", text: "No row describes it." }));
 }
 function rowTable(row) {

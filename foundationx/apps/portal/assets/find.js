@@ -1,7 +1,7 @@
 "use strict";
 // The list of datasets: search, facets, chips, table, pages, and what is done with chosen datasets.
 
-const PAGE = 50; // datasets on a page
+const PAGE = 30; // datasets on a page
 const VALUES = 7; // values of a facet that stand without asking
 const MOST = 100; // values of a facet that are listed at once
 const OPEN = ["task", "modality", "annotation", "access"]; // facets that are open unless the address says otherwise
@@ -89,7 +89,7 @@ function facetList(state, found) {
     el("h2", { class: "hidden", text: "Filters" }),
     el("label", { class: "check" }, el("input", { type: "checkbox", "data-key": "keep", checked: keep, on: { change: () => go({ unknown: keep ? "drop" : null, page: null }) } }), "keep what is not known"),
     el("p", { class: "quiet small", text: "A filter asks for a fact. A dataset that does not state it stays as long as this is ticked." }),
-    FACETS.map((facet, number) => facetBox(facet, found.counts[number], state)),
+    FACETS.map((facet) => facetBox(facet, found, state)),
     LEAST.map((each) => leastBox(each, state)),
   ].flat();
 }
@@ -99,7 +99,7 @@ function leastBox({ key, title }, state) {
 }
 const isOpen = (facet, state) => state.all("open").includes(facet.key) || (OPEN.includes(facet.key) || state.all(facet.key).length > 0) && !state.all("shut").includes(facet.key);
 
-function facetBox(facet, counts, state) {
+function facetBox(facet, found, state) {
   const open = isOpen(facet, state), selected = state.all(facet.key);
   const flip = () => go({
     open: open ? state.all("open").filter((key) => key !== facet.key) : [...state.all("open"), facet.key],
@@ -107,7 +107,7 @@ function facetBox(facet, counts, state) {
   }, { replace: true });
   const head = el("h3", {}, el("button", { type: "button", class: "head", "aria-expanded": String(open), "data-key": `facet ${facet.key}`, on: { click: flip } },
     el("span", { text: facet.title }), selected.length ? el("span", { class: "badge", text: selected.length, "aria-label": `${selected.length} selected` }) : null));
-  return el("div", { class: "facet" }, head, open ? facetBody(facet, counts, state, selected) : null);
+  return el("div", { class: "facet" }, head, open ? facetBody(facet, found.countsOf(facet), state, selected) : null);
 }
 function facetBody(facet, counts, state, selected) {
   const text = state.get(`in_${facet.key}`) || "";
@@ -193,7 +193,7 @@ function tableRow(d, state, asks) {
   const tick = d.card
     ? el("input", { type: "checkbox", checked: state.all("pick").includes(d.name), "data-key": `pick ${d.name}`, "aria-label": `choose ${d.title}`, on: { change: () => choose(d.name) } })
     : el("span", { class: "quiet", title: "only a table lists it: it needs a card before it can be chosen", text: "–" });
-  const under = [d.card || "no card", d.parent ? `films of ${d.parent}` : "", onDisk?.has(d.name) ? "on disk" : "", tableErrors(d) ? plural(tableErrors(d), "error") + " in the table" : ""];
+  const under = [d.card || "no card", d.parent ? `films of ${d.parent}` : "", onDisk?.has(d.name) ? "on disk" : "", d.row_errors ? plural(d.row_errors, "error") + " in the table" : ""];
   const why = reasons(d, asks);
   return el("tr", { class: state.all("pick").includes(d.name) ? "picked" : null },
     el("td", { class: "tick" }, tick),
@@ -203,9 +203,8 @@ function tableRow(d, state, asks) {
     el("td", { class: "number", "data-label": "images" }, d.images === null && d.collection_images ? el("span", { class: "unknown", title: `a table counts ${count(d.collection_images)} for a collection of which this is a part`, text: "unknown" }) : knownOr(d.images)),
     el("td", { class: "number", "data-label": "year" }, d.year === null ? knownOr(null) : String(d.year)),
     el("td", { "data-label": "access" }, knownOr(d.access)),
-    el("td", { "data-label": "licence" }, knownOr(d.licence), el("div", { class: "small" }, "commercial ", permission(d, "commercial"), ", pass on ", permission(d, "redistribution"))));
+    el("td", { "data-label": "licence" }, el("div", { class: "clamp", title: d.licence }, knownOr(d.licence)), el("div", { class: "small" }, "commercial ", permission(d, "commercial"), ", pass on ", permission(d, "redistribution"))));
 }
-const tableErrors = (d) => d.table_rows.reduce((sum, row) => sum + row.errors.length, 0);
 const knownOr = (value) => (value === null || value === undefined ? el("span", { class: "unknown", text: UNKNOWN }) : typeof value === "number" ? count(value) : value);
 function permission(d, key) {
   const said = d[key] || UNKNOWN;
@@ -248,4 +247,4 @@ function cell(value) {
 }
 const csvOf = (places) => [COLUMNS.join(","), ...places.map((at) => COLUMNS.map((name) => cell(datasets[at][name])).join(","))].join("\r\n") + "\r\n";
 const saveCsv = (places) => save("datasets.csv", csvOf(places), "text/csv");
-const saveJson = (places) => save("datasets.json", JSON.stringify(places.map((at) => datasets[at]), null, 1), "application/json");
+const saveJson = (places) => save("datasets.json", JSON.stringify(places.map((at) => ({ ...datasets[at], ...detailsOf(datasets[at]) })), null, 1), "application/json");

@@ -2,7 +2,21 @@
 // What is searched and counted: words, facets, and totals that never count a film twice.
 // Unknown is never "no": a filter keeps what is unknown unless it is told otherwise.
 
-const datasets = FACTS.datasets;
+// The page is kept small: datasets come without the facts that are as in `usual`, classes as lists of numbers of `words`
+// without the usual values at their ends, and the details, which only some views show, in a part of their own.
+const USUAL = [null, null, null, null, "exact", "presence"];
+function asClass(values) {
+  const given = (at) => (at >= values.length ? USUAL[at] : at === 3 ? values[at] : FACTS.words[values[at]]);
+  return { task: given(0), name: given(1), concept: given(2), positives: given(3), relation: given(4), polarity: given(5) };
+}
+const datasets = FACTS.datasets.map((given) => ({ ...FACTS.usual, ...given, classes: (given.classes || []).map(asClass) }));
+FACTS.datasets = datasets;
+let details = null;
+// Of a dataset: evidence, notes, citation, files by task, and what the rows of tables say.
+function detailsOf(d) {
+  details ||= JSON.parse(byId("details").textContent);
+  return details[byName.get(d.name)];
+}
 const byName = new Map(datasets.map((d, at) => [d.name, at]));
 const conceptNames = Object.keys(FACTS.concepts);
 const conceptIds = new Map(conceptNames.map((name, id) => [name, id]));
@@ -30,9 +44,9 @@ const FACETS = [
   { key: "size", title: "images", read: (d) => one(d.images).map(sizeOf), order: "listed", listed: SIZES.map(([name]) => name) },
   { key: "anatomy", title: "anatomy", read: (d) => [...new Set(d.anatomy.flatMap(pathOf))], several: true },
   { key: "concept", title: "concept", read: (d) => [...new Set(conceptsOf(d).flatMap(pathOf))], several: true },
-  { key: "reader", title: "reader", read: (d) => [...new Set(Object.values(d.sources).map((each) => each.reader))] },
+  { key: "reader", title: "reader", read: (d) => d.readers },
   { key: "dimension", title: "dimension", read: (d) => d.dimensions },
-  { key: "source", title: "described by", read: (d) => [...(d.card ? ["a card"] : []), ...(d.table_rows.length ? ["a public table"] : [])] },
+  { key: "source", title: "described by", read: (d) => [...(d.card ? ["a card"] : []), ...(d.rows ? ["a public table"] : [])] },
 ];
 const DISK = { key: "disk", title: "on my disk", read: (d) => (onDisk ? [onDisk.has(d.name) ? "here" : "not here"] : []) };
 const LEAST = [
@@ -40,8 +54,10 @@ const LEAST = [
   { key: "min_year", title: "released in or after", read: (d) => d.year },
 ];
 
-// A facet with its values as numbers: those of dataset i are items[starts[i]] to items[starts[i + 1]]; 0 is "unknown".
-function encode(facet) {
+// A facet with its values as numbers, made when first needed: those of dataset i are items[starts[i]] to
+// items[starts[i + 1]]; 0 is "unknown".
+function encoded(facet) {
+  if (facet.items) return facet;
   const ids = new Map([[UNKNOWN, 0]]);
   const items = [], starts = new Int32Array(datasets.length + 1);
   datasets.forEach((d, at) => {
@@ -54,12 +70,11 @@ function encode(facet) {
   });
   return Object.assign(facet, { ids, values: [...ids.keys()], items: Int32Array.from(items), starts });
 }
-FACETS.forEach(encode);
 // Says which datasets are on the disk of the machine; the facet appears with the answer.
 function setOnDisk(names) {
   onDisk = new Set(names);
   if (!FACETS.includes(DISK)) FACETS.splice(3, 0, DISK);
-  encode(DISK);
+  delete DISK.items;
   answers.clear();
 }
 
@@ -105,7 +120,12 @@ function asked(text) {
 }
 // A word is found at the beginning of a word; one of two letters or fewer only as a whole (PA is not opacity).
 const needle = (wanted) => (wanted.length <= 2 ? ` ${wanted} ` : ` ${wanted}`);
-const conceptHits = (wanted) => conceptLines.map((each) => each.includes(needle(wanted)));
+const conceptsHit = new Map(); // word -> which concepts have it
+function conceptHits(wanted) {
+  if (conceptsHit.size > 200) conceptsHit.clear();
+  if (!conceptsHit.has(wanted)) conceptsHit.set(wanted, conceptLines.map((each) => each.includes(needle(wanted))));
+  return conceptsHit.get(wanted);
+}
 
 let idsOf = null; // of each dataset, its concepts and anatomy with all broader ones, as numbers
 function conceptLists() {
@@ -163,7 +183,7 @@ function question(state) {
   const least = LEAST.map(({ key }) => [key, Number.parseInt(state.get(key) ?? "", 10)]).filter(([, number]) => Number.isFinite(number));
   return { words: asked(state.get("q")), selected, least: new Map(least), every: state.all("every"), keep: state.get("unknown") !== "drop" };
 }
-// The datasets that the address asks for, as numbers, and how many each value of each facet would leave.
+// The datasets that the address asks for, as numbers, and how many each value of a facet would leave.
 function answer(state) {
   const asks = question(state);
   const key = JSON.stringify([asks.words, [...asks.selected], [...asks.least], asks.every, asks.keep]);
@@ -185,6 +205,7 @@ function compute(asks) {
   FACETS.forEach((facet, number) => {
     const values = asks.selected.get(facet.key);
     if (!values) return;
+    encoded(facet);
     const wanted = new Uint8Array(facet.values.length);
     for (const value of values) if (facet.ids.has(value)) wanted[facet.ids.get(value)] = 1;
     const needed = facet.several && asks.every.includes(facet.key) ? values.length : 1;
@@ -198,7 +219,12 @@ function compute(asks) {
   });
   const matches = [];
   for (let at = 0; at < size; at++) if (open[at] && !failed[at]) matches.push(at);
-  return { asks, matches, counts: FACETS.map((facet, number) => valueCounts(facet, number, open, failed, failedAt)) };
+  const counts = new Map();
+  const countsOf = (facet) => {
+    if (!counts.has(facet.key)) counts.set(facet.key, valueCounts(encoded(facet), FACETS.indexOf(facet), open, failed, failedAt));
+    return counts.get(facet.key);
+  };
+  return { asks, matches, countsOf };
 }
 // How many datasets each value would leave, were the facet's own selection lifted.
 function valueCounts(facet, number, open, failed, failedAt) {
@@ -253,18 +279,20 @@ function inOrder(matches, state) {
 // Images of some datasets, each film once: from the largest down, a dataset adds its images only if it shares films or
 // patients with none that was added before. So the sum is never too high.
 function total(places) {
-  const counted = new Set();
+  const asked = new Uint8Array(datasets.length), counted = new Uint8Array(datasets.length);
+  for (const at of places) asked[at] = 1;
   let images = 0, unknown = 0, shared = 0;
-  const sized = places.filter((at) => datasets[at].images !== null).sort((a, b) => datasets[b].images - datasets[a].images || a - b);
-  for (const at of sized) {
-    const d = datasets[at];
-    if (d.shares.some(({ name }) => counted.has(name))) { shared++; continue; }
-    counted.add(d.name);
-    images += d.images;
+  for (const at of ordered("images", false)) {
+    if (!asked[at]) continue;
+    if (datasets[at].images === null) { unknown++; continue; }
+    if (relatives(at).some((other) => counted[other])) { shared++; continue; }
+    counted[at] = 1;
+    images += datasets[at].images;
   }
-  unknown = places.length - sized.length;
   return { images, unknown, shared };
 }
+const relativesOf = []; // of each dataset asked for before, the numbers of those that share films or patients with it
+const relatives = (at) => (relativesOf[at] ||= datasets[at].shares.map(({ name }) => byName.get(name)).filter((other) => other !== undefined));
 function totalInWords({ images, unknown, shared }) {
   const rest = [
     shared ? `${plural(shared, "dataset")} with films or patients of a larger one ${shared === 1 ? "is" : "are"} not added` : "",

@@ -5,6 +5,7 @@ const ROWS = 60; // rows on a page
 
 views.tables = {
   title: "Tables",
+  whole: true,
   order: 4,
   render(root, state) {
     const head = [el("h1", { text: "Public tables" })];
@@ -14,7 +15,7 @@ views.tables = {
       return;
     }
     const found = answer(state), only = state.get("rows") || "all";
-    const rows = inOrder(found.matches, state).flatMap((at) => datasets[at].table_rows.map((row) => ({ d: datasets[at], row }))).filter(({ d, row }) => only === "all" || (only === "errors" ? row.errors.length : only === "gaps" ? row.gaps.length : d.card));
+    const rows = inOrder(found.matches, state).flatMap((at) => detailsOf(datasets[at]).table_rows.map((row) => ({ d: datasets[at], row }))).filter(({ d, row }) => only === "all" || (only === "errors" ? row.errors.length : only === "gaps" ? row.gaps.length : d.card));
     const pages = Math.max(1, Math.ceil(rows.length / ROWS)), page = Math.min(pages, Math.max(1, Number.parseInt(state.get("page") || "1", 10) || 1));
     const part = rows.slice((page - 1) * ROWS, page * ROWS);
     const chips = el("div");
@@ -38,7 +39,7 @@ function rowsTable(part) {
 }
 function publishedRow(d, { where, says, errors, gaps, cards }) {
   const wrong = (name) => (errors.some(({ field }) => field === name) ? "wrong" : null);
-  const cell = (name, text, more) => el("td", { class: [wrong(name), more].filter(Boolean).join(" ") || null }, wrong(name) ? el("span", { class: "error" }, "✗ ", text ?? UNKNOWN) : knownOr(text));
+  const cell = (name, text, more) => el("td", { "data-label": { released: "year", diseases: "about" }[name] || name, class: [wrong(name), more].filter(Boolean).join(" ") || null }, wrong(name) ? el("span", { class: "error" }, "✗ ", text ?? UNKNOWN) : knownOr(text));
   const list = (name) => (says[name] ? says[name].map(titleOf).join(", ") : null);
   const beside = [
     d.card ? route({ view: "dataset", name: d.name, page: null }, { "data-key": `row ${where[0]} ${d.name}` }, d.title) : route({ view: "dataset", name: d.name, page: null }, { class: "quiet", "data-key": `row ${where[0]} ${d.name}` }, "no card"),
@@ -46,6 +47,6 @@ function publishedRow(d, { where, says, errors, gaps, cards }) {
     errors.length ? el("ul", { class: "small" }, errors.map(({ text }) => el("li", { class: "error", text }))) : null,
     gaps.length ? el("div", { class: "quiet small", text: `left out: ${gaps.map(titleOf).join(", ")}` }) : null,
   ];
-  return el("tr", {}, el("td", { class: "small quiet", text: where.map((text) => text.replace(/^.* row /, "")).join(", ") }), el("th", { scope: "row", text: says.title || d.title }), cell("tasks", list("tasks")), cell("images", says.images === undefined ? null : count(says.images), "number"),
+  return el("tr", {}, el("td", { "data-label": "row", class: "small quiet", text: where.map((text) => text.replace(/^.* row /, "")).join(", ") }), el("th", { scope: "row", text: says.title || d.title }), cell("tasks", list("tasks")), cell("images", says.images === undefined ? null : count(says.images), "number"),
     cell("released", says.released), cell("licence", says.licence), cell("anatomy", list("anatomy")), cell("diseases", list("diseases")), el("td", {}, beside));
 }
