@@ -3,8 +3,9 @@
 python benchmarks/gpu_readiness.py [--device auto] [--size full] [--minutes 9] [--out gpu.json]
 
 In this order, so that what matters most is there when time runs out: losses and gradients on the device beside those of
-the CPU, one rank of NCCL, steps in fp32, bf16 and compiled with images/s and the share of the device's matrix speed,
-and how often the host waits for the device. On the CPU (``--device cpu --size tiny``) the same parts run, and show
+the CPU, one rank of NCCL; steps of several sizes in bf16, TF32 and fp32, with fused attention, and compiled: images/s,
+share of the device's matrix speed, share of the time in which kernels run, launches, host waits and memory; our loop
+beside a plain one; reading of cached images. On the CPU (``--device cpu --size tiny``) the same parts run, and show
 nothing but that they do.
 """
 
@@ -16,29 +17,24 @@ import json
 import os
 import platform
 import socket
-import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import small_world
 import torch
-from measuring import now, table
-from torch.utils.flop_counter import FlopCounterMode
+from gpu_steps import Network, Size, loops, reading, steps
+from measuring import table
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.device import pick_device
-from foundationx.core.types import PhaseName, TaskKey
-from foundationx.data.normalise import Normaliser
-from foundationx.engine.profile import matrix_speed
-from foundationx.engine.step import training_losses
-from foundationx.models.compile import compile_parts
-from foundationx.models.ema_teacher import Teacher
+from foundationx.core.types import PhaseName, TaskKey, annotated_tasks
 from foundationx.models.parameter_groups import lock
 
+TASKS = CLASSIFICATION, DETECTION, SEGMENTATION = annotated_tasks()
+PARTS = ("correctness", "one rank", "speed", "loops", "reading")
 TOLERANCE = 1e-3
 """Largest difference from the CPU, relative to the largest entry of the tensor."""
 
@@ -50,24 +46,10 @@ FULL = ModelConfig(
 """Swin-B with the heads of the presets."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large the timed steps are.
-
-    Attributes:
-        config: Network.
-        pixels: Height and width of the images.
-        images: Images of a step.
-        runs: Timed steps.
-    """
-
-    config: ModelConfig
-    pixels: int
-    images: int
-    runs: int
-
-
-SIZES = {"full": Size(FULL, 224, 32, 10), "small": Size(small_world.CONFIG, 128, 8, 5)}
+SIZES = {
+    "full": Size(FULL, 224, {CLASSIFICATION: (32, 128, 256), DETECTION: (8, 24), SEGMENTATION: (32,)}, 10),
+    "small": Size(small_world.CONFIG, 128, dict.fromkeys(TASKS, (8,)), 5),
+}
 TINY_BACKBONE = {"embed_dims": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
 SIZES["tiny"] = Size(
     ModelConfig(
@@ -77,7 +59,7 @@ SIZES["tiny"] = Size(
         segmentation={"channels": 8},
     ),
     64,
-    2,
+    dict.fromkeys(TASKS, (2,)),
     2,
 )
 STILL = replace(
@@ -86,37 +68,16 @@ STILL = replace(
         update={"detection": SIZES["tiny"].config.detection.model_copy(update={"denoising": 0})}
     ),
 )
+"""Without denoising queries, which are drawn at random."""
 
 
-class Network:
-    """Student and teacher of a size on a device, with one random batch per task; what is random in a step is off."""
-
-    def __init__(self, size: Size, device: torch.device):
-        small_world.SIZE, small_world.CONFIG = size.pixels, size.config
-        self.device, self.heads = device, small_world.keys(1)
-        self.student = small_world.build(self.heads).to(device)
-        self.teacher = Teacher(self.student)
-        self.normalise = Normaliser(size.config, device)
-        self.batches = {key: small_world.draw_batch(key, size.images).to(device) for key in self.heads}
-
-    def loss(self, key: TaskKey, bf16: bool = False) -> torch.Tensor:
-        """Loss of a release phase."""
-        phase, batch = small_world.phase_of(key, PhaseName.RELEASE), self.batches[key]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            return training_losses(self.student, self.teacher, self.normalise, batch, phase).loss
-
-    def step(self, key: TaskKey, bf16: bool = False) -> None:
-        """Loss and gradients of a release phase."""
-        with lock(self.student, small_world.phase_of(key, PhaseName.RELEASE).trainable):
-            self.loss(key, bf16).backward()
-
-    def result(self, key: TaskKey) -> tuple[float, dict[str, torch.Tensor]]:
-        """Loss of a step, and the gradients on the CPU."""
-        with lock(self.student, small_world.phase_of(key, PhaseName.RELEASE).trainable):
-            loss = self.loss(key)
-            loss.backward()
-            named = self.student.named_parameters()
-            return loss.item(), {name: p.grad.cpu() for name, p in named if p.grad is not None}
+def result(network: Network, key: TaskKey) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss of a step, and the gradients on the CPU."""
+    with lock(network.student, small_world.phase_of(key, PhaseName.RELEASE).trainable):
+        loss = network.loss(network.batch(key, 2))
+        loss.backward()
+        named = network.student.named_parameters()
+        return loss.item(), {name: p.grad.cpu() for name, p in named if p.grad is not None}
 
 
 def correctness(device: torch.device) -> Iterator[dict[str, Any]]:
@@ -132,7 +93,7 @@ def correctness(device: torch.device) -> Iterator[dict[str, Any]]:
             if isinstance(getattr(part, name, None), float):
                 setattr(part, name, 0.0)
     for key in here.heads:
-        (loss, gradients), (true_loss, true_gradients) = there.result(key), here.result(key)
+        (loss, gradients), (true_loss, true_gradients) = result(there, key), result(here, key)
         worst = max(relative(gradients.get(name, value * 0), value) for name, value in true_gradients.items())
         row = {"task": key.task.value, "loss": abs(loss - true_loss) / abs(true_loss), "gradient": worst}
         same = gradients.keys() == true_gradients.keys()
@@ -160,57 +121,6 @@ def one_rank(device: torch.device) -> Iterator[dict[str, Any]]:
         torch.distributed.destroy_process_group()
 
 
-def speeds(device: torch.device, size: Size) -> Iterator[dict[str, Any]]:
-    """Steps of each task in fp32, bf16 and bf16 compiled: images/s, share of the matrix speed, memory, host waits."""
-    peaks = {bf16: matrix_speed(device, torch.bfloat16 if bf16 else torch.float32) for bf16 in (False, True)}
-    network = Network(size, device)
-    ways = [("fp32", False, False), ("bf16", True, False), ("bf16, compiled", True, True)]
-    for name, bf16, compiled in ways:
-        if compiled:
-            for model in (network.student, network.teacher.model):
-                compile_parts(model, "inductor" if device.type == "cuda" else "aot_eager", 16)
-        for key in network.heads:
-            start = time.perf_counter()
-            network.step(key, bf16)
-            network.step(key, bf16)
-            first = time.perf_counter() - start
-            seconds = [timed(lambda key=key, bf16=bf16: network.step(key, bf16), device) for _ in range(size.runs)]
-            step = statistics.median(seconds)
-            row = {"task": key.task.value, "way": name, "first two steps, s": first, "images/s": size.images / step}
-            if not compiled:
-                flops = floating_point_operations(network, key)
-                row |= {"TFLOP/s": flops / step / 1e12, "share of matrix speed": flops / step / peaks[bf16]}
-            yield row | {"host waits": host_waits(lambda key=key, bf16=bf16: network.step(key, bf16), device)}
-
-
-def timed(action: Callable[[], None], device: torch.device) -> float:
-    """Seconds of an action."""
-    start = now(device)
-    action()
-    return now(device) - start
-
-
-def floating_point_operations(network: Network, key: TaskKey) -> int:
-    """Operations of a step as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
-        network.step(key)
-    return counter.get_total_flops()
-
-
-def host_waits(action: Callable[[], None], device: torch.device) -> int | None:
-    """How often torch says that the host waits for the device; None where it does not say so."""
-    if device.type != "cuda":
-        return None
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            action()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in said)
-
-
 def measure(device: torch.device, size: Size, seconds: float) -> dict[str, Any]:
     """All parts, until the time is over; what was not reached is named.
 
@@ -223,8 +133,12 @@ def measure(device: torch.device, size: Size, seconds: float) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     found: dict[str, Any] = {"device": name, "torch": torch.__version__, "cuda": torch.version.cuda}
-    parts = {"correctness": lambda: correctness(device), "one rank": lambda: one_rank(device)}
-    parts["speed"] = lambda: speeds(device, size)
+    parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "correctness": lambda: correctness(device),
+        "one rank": lambda: one_rank(device),
+    }
+    parts |= {"speed": lambda: steps(device, size), "loops": lambda: loops(device, size)}
+    parts["reading"] = lambda: reading(device, size)
     for part, rows in parts.items():
         found[part] = []
         with contextlib.closing(rows()) as source:
@@ -244,7 +158,7 @@ def measure(device: torch.device, size: Size, seconds: float) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     """Tables in markdown."""
     print(f"{found['device']}, torch {found['torch']}, CUDA {found['cuda']}\n")
-    for part in ("correctness", "one rank", "speed"):
+    for part in PARTS:
         rows = found[part]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         print(f"## {part}\n")

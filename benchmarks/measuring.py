@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import platform
 import statistics
 import time
@@ -43,20 +44,44 @@ def options(docstring: str, runs: int = 7, further: Mapping[str, Any] | None = N
     return chosen
 
 
-def in_turns(things: Mapping[str, Callable[[], Any]], runs: int, device: torch.device = CPU) -> dict[str, float]:
+def in_turns(
+    things: Mapping[str, Callable[[], Any]],
+    runs: int,
+    device: torch.device = CPU,
+    before: Mapping[str, Callable[[], Any]] | None = None,
+) -> dict[str, float]:
     """Median seconds of each thing, after one run that is not counted.
 
     On the CPU those of the processor, so that waiting for a core does not count; elsewhere those that pass until the
     device has done all it was asked to.
+
+    Args:
+        things: What is timed, by name.
+        runs: Timed runs of each thing.
+        device: Device that computes.
+        before: What comes before each run of a thing and is not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in things}
     for turn in range(runs + 1):
         for name, thing in things.items():
+            if before is not None:
+                before[name]()
             start = now(device)
             thing()
             if turn:
                 seconds[name].append(now(device) - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def give_memory_back() -> None:
+    """glibc's allocator as it settles in a process that leaves it alone, at its most generous.
+
+    Its thresholds grow with the blocks that are freed, up to these.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):
+        for setting, size in ((-3, 32 * 2**20), (-1, 64 * 2**20)):
+            allocator.mallopt(setting, size)
 
 
 def now(device: torch.device) -> float:

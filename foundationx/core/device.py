@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
 
 from foundationx.core import distributed
 from foundationx.core.errors import ConfigError
+from foundationx.core.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from foundationx.core.config.run import CudaConfig
 
 
 def pick_device(name: str) -> torch.device:
@@ -51,3 +56,55 @@ def share_cores(workers: int) -> int:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, usable_cores() - workers))
     return torch.get_num_threads()
+
+
+def use_machine(workers: int) -> None:
+    """What a process that computes does before: it shares the cores, and keeps the memory that it frees.
+
+    Args:
+        workers: Number of processes that read data.
+    """
+    share_cores(workers)
+    keep_freed_memory()
+
+
+def computes_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether training on a device computes in bf16.
+
+    Args:
+        precision: ``runtime.precision`` of a configuration.
+        device: Device of the model.
+    """
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16"
+
+
+def set_cuda_arithmetic(cuda: CudaConfig, device: torch.device) -> None:
+    """Sets how CUDA multiplies and convolves in this process; does nothing for another device.
+
+    Args:
+        cuda: ``runtime.cuda`` of a configuration.
+        device: Device that is computed on.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cuda.tf32
+        torch.backends.cudnn.benchmark = cuda.cudnn_benchmark
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seeds what a computation on a device draws from: as ``torch.manual_seed``, without all other devices.
+
+    That one keeps a stack trace for every kind of device that is not in use, which a training step has no time for.
+
+    Args:
+        seed: Any whole number that torch takes.
+        device: Device that is computed on.
+    """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)

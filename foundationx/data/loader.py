@@ -21,6 +21,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import START, TrainingProgress
+from foundationx.core.memory import keep_freed_memory
 from foundationx.core.signals import handling
 from foundationx.core.types import BadSample, Batch, Sample, TaskKey
 from foundationx.data.balance import draw_balanced
@@ -201,8 +202,12 @@ def make_loader(
     workers: int,
     pin_memory: bool,
     collate_with: Callable[[Sequence], Any] = collate,
+    keep_workers: bool = False,
 ) -> DataLoader:
-    """A loader over lists of references; one pool of ``workers`` processes for all datasets."""
+    """A loader over lists of references; one pool of ``workers`` processes for all datasets.
+
+    With ``keep_workers`` they wait for the next reading when one has come to its end (:func:`read_all`).
+    """
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -211,6 +216,7 @@ def make_loader(
         pin_memory=pin_memory,
         worker_init_fn=one_thread,
         prefetch_factor=4 if workers else None,
+        persistent_workers=keep_workers and workers > 0,
     )
 
 
@@ -218,14 +224,15 @@ def read_all(loader: DataLoader, where: str, fix: str) -> Iterator[Any]:
     """The items of a loader; a worker that dies is an error when the next item is read, wherever the reader is.
 
     Args:
-        loader: Loader; its workers are started now.
+        loader: Loader; its workers are started now, or again if one that was kept has died.
         where: What is being done, for the error.
         fix: What the user can do beside giving more memory.
 
     Raises:
         DataError: A worker has died.
     """
-    source = iter(loader)
+    _forget_dead_workers(loader)
+    source, left = iter(loader), len(loader) if loader.persistent_workers else -1
     with deaths_seen_when_reading():
         try:
             while True:
@@ -236,10 +243,31 @@ def read_all(loader: DataLoader, where: str, fix: str) -> Iterator[Any]:
                 except (RuntimeError, ConnectionError, EOFError) as error:
                     report_death(error, where, fix)
                     raise
+                left -= 1
                 yield item
         finally:
-            if isinstance(source, _MultiProcessingDataLoaderIter):  # else torch reports a dead one again, anywhere
-                source._shutdown_workers()
+            if left:  # something was not read, or workers are not kept; else torch reports a dead one again, anywhere
+                stop_workers(loader, source)
+
+
+def stop_workers(loader: DataLoader, source: Any = None) -> None:
+    """Ends the workers of a loader; its next reading starts others.
+
+    Args:
+        loader: Loader, perhaps with workers that are kept.
+        source: What reads from it, if they are not kept.
+    """
+    source = source or loader._iterator
+    loader._iterator = None
+    if isinstance(source, _MultiProcessingDataLoaderIter):
+        source._shutdown_workers()
+
+
+def _forget_dead_workers(loader: DataLoader) -> None:
+    """Ends the workers that were kept, if one has died since."""
+    kept = loader._iterator
+    if isinstance(kept, _MultiProcessingDataLoaderIter) and not all(worker.is_alive() for worker in kept._workers):
+        stop_workers(loader)
 
 
 def report_death(error: Exception, where: str, fix: str) -> None:
@@ -273,7 +301,11 @@ def deaths_seen_when_reading() -> Iterator[None]:
 
 
 def one_thread(worker: int) -> None:
-    """Workers share the cores with training: more than one thread each only makes them wait for each other."""
+    """Workers share the cores with training: more than one thread each only makes them wait for each other.
+
+    What they free after each image they keep, as the training process does.
+    """
+    keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -31,6 +31,37 @@ class _Update:
     losses: list[Tensor] = field(default_factory=list)
 
 
+class _Store:
+    """What buffers of one type were, in one piece: a few calls keep them all or put them back.
+
+    Args:
+        buffers: Buffers of one type and device.
+    """
+
+    def __init__(self, buffers: list[Tensor]):
+        self.buffers = buffers
+        self._flat = torch.cat([buffer.flatten() for buffer in buffers])
+        self._parts = self._as_buffers(self._flat)
+
+    def _as_buffers(self, flat: Tensor) -> list[Tensor]:
+        """Views of a flat tensor in the buffers' shapes."""
+        parts = flat.split([buffer.numel() for buffer in self.buffers])
+        return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
+
+    def keep(self) -> None:
+        """Notes what the buffers are."""
+        torch._foreach_copy_(self._parts, self.buffers)
+
+    def put_back(self) -> None:
+        """The buffers are what was noted."""
+        torch._foreach_copy_(self.buffers, self._parts)
+
+    def put_back_unless(self, applied: Tensor) -> None:
+        """The same, if a flag () on the device is false; the host does not look at it."""
+        now = torch.cat([buffer.flatten() for buffer in self.buffers])
+        torch._foreach_copy_(self.buffers, self._as_buffers(torch.where(applied, now, self._flat)))
+
+
 class NonFiniteCheck:
     """Carries out optimizer steps, unless a loss or the gradient is not finite.
 
@@ -49,15 +80,16 @@ class NonFiniteCheck:
         self.longest = 0
         self.fused = all(group.get("fused") for group in optimizer.param_groups)
         # Statistics are floating, their counters have no dimension; tables of indices never change.
-        self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.ndim == 0]
-        self._kept = [buffer.clone() for buffer in self._buffers]
+        buffers = [b for b in model.buffers() if b.is_floating_point() or b.ndim == 0]
+        self._stores = [_Store([b for b in buffers if b.dtype is kind]) for kind in {b.dtype for b in buffers}]
         self._current = _Update()
         self._done: list[tuple[_Update, Tensor]] = []
 
     def begin(self) -> None:
         """Called before a forward pass: before the first one of an optimizer step, buffers are saved."""
-        if not self._current.trials and self._buffers:
-            torch._foreach_copy_(self._kept, self._buffers)
+        if not self._current.trials:
+            for store in self._stores:
+                store.keep()
 
     def check(self, step: int, batch: Batch, loss: Tensor) -> Tensor:
         """Notes a batch. Returns a flag () on the device: whether its loss () is finite."""
@@ -68,8 +100,8 @@ class NonFiniteCheck:
 
     def undo(self) -> None:
         """Takes a forward pass back that has no step: its changes of buffers."""
-        if self._buffers:
-            torch._foreach_copy_(self._buffers, self._kept)
+        for store in self._stores:
+            store.put_back()
 
     def update(self, gradient_norm: Tensor, finite_elsewhere: Tensor | None = None) -> Tensor:
         """One optimizer step, unless something is not finite.
@@ -89,11 +121,12 @@ class NonFiniteCheck:
             inner: Any = getattr(self.optimizer, "optim", self.optimizer)  # sharded: the one of this rank's share
             inner.found_inf = (~applied).float()
             self.optimizer.step()
+            for store in self._stores:
+                store.put_back_unless(applied)
         elif applied:
             self.optimizer.step()
-        if self._buffers:
-            pairs = zip(self._buffers, self._kept, strict=True)
-            torch._foreach_copy_(self._buffers, [torch.where(applied, now, kept) for now, kept in pairs])
+        else:
+            self.undo()
         return applied
 
     def read(self) -> list[Incident]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from foundationx.core import distributed
@@ -15,6 +16,9 @@ from foundationx.core.errors import ConfigError, nearest
 from foundationx.engine.schedule.curves import Schedule, build_curve, warmup
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.models.parameter_groups import blocks_above, lr_groups
+
+_CLIP_EPSILON = 1e-6
+"""Added to a norm by torch before it divides by it."""
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
@@ -31,7 +35,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         {"params": [parameter for _, parameter in members], "lr": lr, "base_lr": lr, "weight_decay": decay}
         for (lr, decay), members in _grouped(model, config).items()
     ]
-    fused = next(model.parameters()).is_cuda or None
+    fused = config.fused if config.fused is not None else next(model.parameters()).is_cuda or None
     kind: type[Optimizer]
     further: dict[str, Any]
     if config.type == "sgd":
@@ -155,3 +159,21 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
 def trained_parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
     """Parameters that received a gradient."""
     return (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+
+
+def clipped_norm(trained: Sequence[nn.Parameter], limit: float | None, *, may_read: bool) -> Tensor:
+    """Clips the gradients to a norm, as ``clip_grad_norm_`` does, to the bit.
+
+    Args:
+        trained: Parameters with a gradient.
+        limit: Largest norm; None: gradients are not clipped.
+        may_read: The host may look at the norm, which is free on the CPU: a pass over all gradients that would multiply
+            them by 1 is left out.
+
+    Returns:
+        Norm () of the gradients before, on their device.
+    """
+    norm = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    if limit is not None and not (may_read and limit / (norm + _CLIP_EPSILON) >= 1):
+        clip_grads_with_norm_(trained, limit, norm)
+    return norm

@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from foundationx.core.device import computes_in_bf16
 from foundationx.core.types import Batch
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.trainer import Trainer
@@ -160,9 +161,8 @@ def profile_phases(trainer: Trainer, folder: Path) -> Iterator[PhaseProfile]:
         folder: a trace of one step of each phase is written here, for chrome://tracing or Perfetto.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would print its progress
-    speed = matrix_speed(
-        trainer.device, torch.bfloat16 if trainer.config.runtime.precision == "bf16" else torch.float32
-    )
+    is_bf16 = computes_in_bf16(trainer.config.runtime.precision, trainer.device)
+    speed = matrix_speed(trainer.device, torch.bfloat16 if is_bf16 else torch.float32)
     clocks = Stopwatches(trainer.device)
     source = _timed_source(trainer.batches(0), clocks)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _counted(trainer: Trainer, step: Callable[[], None]) -> tuple[int, float]:
     with HostSyncs() as syncs, FlopCounterMode(display=False) as flops:
         undo = [_within(trainer, "_log", syncs.paused)]
         if not trainer.nonfinite.fused:
-            undo.append(_within(trainer.nonfinite, "update", syncs.paused))
+            undo.append(_within(trainer, "_update", syncs.paused))
         step()
         for restore in undo:
             restore()

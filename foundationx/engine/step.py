@@ -10,6 +10,7 @@ import torch
 
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig, RuntimeConfig
+from foundationx.core.device import computes_in_bf16
 from foundationx.core.types import Batch, StepOutput
 from foundationx.data.loader import sample_seed
 from foundationx.data.normalise import Normaliser
@@ -21,8 +22,8 @@ from foundationx.models.views import look_at_views
 
 
 def precision(runtime: RuntimeConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast if the configuration asks for it; it needs no loss scaling."""
-    if runtime.precision == "bf16":
+    """bf16 autocast if the configuration asks for it, or the device is made for it; it needs no loss scaling."""
+    if computes_in_bf16(runtime.precision, device):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from foundationx.core import distributed
 from foundationx.core.config.run import RunConfig
+from foundationx.core.device import seed_generators
 from foundationx.core.errors import CheckpointError, DamagedCheckpointError, DataError, DivergenceError
 from foundationx.core.types import BadSample, Batch, StepOutput
 from foundationx.data.loader import deaths_seen_when_reading, sample_seed
@@ -35,6 +35,7 @@ from foundationx.engine.optim import (
     adapted_state,
     build_optimizer,
     check_state,
+    clipped_norm,
     learning_rate,
     set_learning_rate,
     trained_parameters,
@@ -188,9 +189,8 @@ class Trainer:
     def _run_step(self, phase: Phase, source: Iterator[Batch]) -> None:
         """One batch: losses, gradients, update."""
         batch, trunk_output, agreement = self._read_step(phase, source)
-        torch.manual_seed(
-            sample_seed(self.config.runtime.seed, self.step * distributed.world_size() + distributed.rank())
-        )
+        number = self.step * distributed.world_size() + distributed.rank()
+        seed_generators(sample_seed(self.config.runtime.seed, number), self.device)
         self.nonfinite.begin()
         phase = self.gate.applied(phase, self.step, self.model, self.teacher, self.normalise, batch)
         accumulate = self.config.optimizer.accumulate
@@ -274,11 +274,8 @@ class Trainer:
         """
         set_learning_rate(self.optimizer, self.lr_factor(phase, self.step))
         finite_elsewhere = None if self.exchange is None else self.exchange.finish()
-        trained = list(trained_parameters(self.optimizer))
-        if self.config.optimizer.clip_norm is not None:
-            norm = clip_grad_norm_(trained, self.config.optimizer.clip_norm)
-        else:
-            norm = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+        limit, trained = self.config.optimizer.clip_norm, list(trained_parameters(self.optimizer))
+        norm = clipped_norm(trained, limit, may_read=not self.nonfinite.fused)
         applied = self.nonfinite.update(norm, finite_elsewhere)
         self.optimizer.zero_grad(set_to_none=True)
         if self.config.teacher.update == "step":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, set_cuda_arithmetic, use_machine
 from foundationx.core.errors import CheckpointError, ConfigError, nearest
 from foundationx.core.types import MetricRow, Split, TaskKey
 from foundationx.data.datamodule import DataModule, open_datasets
@@ -108,7 +108,8 @@ def evaluate_checkpoint(
     data_module, record = _open_own(checkpoint, path, _with_cards(config, cards), data_root)
     data_module, split = _chosen(data_module, record, split, out)
     target = pick_device(device)
-    share_cores(checkpoint.config.runtime.workers)
+    use_machine(checkpoint.config.runtime.workers)
+    set_cuda_arithmetic(checkpoint.config.runtime.cuda, target)
     built = {name: checkpoint.model(name).to(target) for name in models}
     thresholds: Thresholds = {}
     if out is not None and split is not Split.VAL:

@@ -7,10 +7,11 @@ once for all of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,9 +20,9 @@ from foundationx.core import distributed
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import BadSample, Batch, Example, MetricRow, Prediction, Split, TaskKey
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import AGAIN, SampleRef, make_loader, read_all, usable
+from foundationx.data.loader import SampleRef, usable
 from foundationx.data.normalise import Normaliser
-from foundationx.evaluation.images import Loaded, SharedImages, collate_heads, image_batches
+from foundationx.evaluation.images import ImageReader, Loaded, image_batches
 from foundationx.evaluation.measure import curves, metric_rows
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.recorder import RecordedBatch, Recorder, SpillFolder
@@ -66,13 +67,13 @@ def evaluate(
     spill: Path | None = None,
     trivial: Trivial | None = None,
     keep: bool = True,
+    reader: ImageReader | None = None,
 ) -> Evaluation:
     """Evaluates every head of every model on one split; several ranks share the images and the heads.
 
     Args:
         data_module: Datasets of the run.
-        models: Models by name (student, teacher); curves and examples are those of the last. They stay in evaluation
-            mode.
+        models: Models by name; curves and examples are those of the last. They stay in evaluation mode.
         split: Split to evaluate.
         visit: Visits trained so far, written into the rows.
         progress: Called with head, batches done and batches in all.
@@ -80,6 +81,7 @@ def evaluate(
         spill: Folder for predictions that do not stay in memory; the system's temporary folder if None.
         trivial: What is known without an image (``trivial.py``); its rows follow those of each head's models.
         keep: Whether the first of several ranks is given the predictions of all heads; else those that it measures.
+        reader: Reads the images of annotated heads; None: its workers end with this evaluation.
 
     Returns:
         On every rank the same, but for the predictions.
@@ -88,12 +90,11 @@ def evaluate(
         DataError: A sample is bad and ``on_bad_sample`` is ``raise``, or a head has no image that can be read.
         DiskError: The disk does not take the predictions.
     """
-    for model in models.values():
-        model.eval()
     measuring = {key: measuring_rank(number) for number, key in enumerate(data_module.annotations)}
     receivers = {key: {rank, 0} if keep else {rank} for key, rank in measuring.items()}
     bad: list[BadSample] = []
-    heads = _predict_all(data_module, models, split, progress, SpillFolder(spill), bad, receivers)
+    with _reading(reader, data_module, _prepared(models)) as reader:
+        heads = _predict_all(data_module, models, split, progress, SpillFolder(spill), bad, receivers, reader)
     parts: dict[TaskKey, Evaluation] = {}
     for key in data_module.annotations:
         part = Evaluation(thresholds=dict(thresholds or {}))
@@ -104,10 +105,28 @@ def evaluate(
         elif key in heads and distributed.rank() in receivers[key]:
             part.predictions = heads[key].recorder.predictions(split, visit)
         elif key not in heads and len(data_module.indices[key][split]):
-            arguments = data_module, data_module.evaluation(split), models, split, visit, key, progress, measuring[key]
-            part.rows, part.bad = evaluate_views(*arguments)
+            pool, rank = data_module.evaluation(split), measuring[key]
+            part.rows, part.bad = evaluate_views(data_module, pool, models, split, visit, key, progress, rank)
         parts[key] = part
     return _together(parts, measuring, bad, thresholds or {})
+
+
+def _prepared(models: Mapping[str, FoundationModel]) -> torch.device:
+    """Puts models into evaluation mode; their device."""
+    for model in models.values():
+        model.eval()
+    return next(next(iter(models.values())).parameters()).device
+
+
+@contextlib.contextmanager
+def _reading(reader: ImageReader | None, data_module: DataModule, device: torch.device) -> Iterator[ImageReader]:
+    """The reader, or one whose workers end when it is left."""
+    own = ImageReader(data_module, device.type == "cuda") if reader is None else None
+    try:
+        yield reader or cast(ImageReader, own)
+    finally:
+        if own is not None:
+            own.close()
 
 
 def _together(
@@ -184,6 +203,7 @@ def _predict_all(
     folder: SpillFolder,
     bad: list[BadSample],
     receivers: Mapping[TaskKey, set[int]],
+    reader: ImageReader,
 ) -> dict[TaskKey, _Head]:
     """Every annotated head that has images, with what all models predict; adds what is wrong to ``bad``.
 
@@ -195,6 +215,7 @@ def _predict_all(
         folder: Folder for predictions that do not stay in memory.
         bad: Samples that could not be read are added, on every rank.
         receivers: Ranks that are given a head's predictions.
+        reader: Reads the images.
     """
     config = data_module.config
     batches = image_batches(data_module, split, config.runtime.eval_batch_size)
@@ -220,7 +241,7 @@ def _predict_all(
         for key, (recorded, examples) in result.heads.items():
             heads[key].add(recorded, examples)
 
-    results = _results(data_module, models, split, batches, heads)
+    results = _results(data_module, models, reader, batches, heads)
     collect_in_order(len(batches), _showing(results, keys, heads, progress), part_for, take)
     _check_seen(heads, config.runtime.on_bad_sample, bad)
     return heads
@@ -244,7 +265,7 @@ class _BatchResult:
 def _results(
     data_module: DataModule,
     models: Mapping[str, FoundationModel],
-    split: Split,
+    reader: ImageReader,
     batches: list[list[tuple[SampleRef, ...]]],
     heads: Mapping[TaskKey, _Head],
 ) -> Iterator[_BatchResult]:
@@ -252,10 +273,8 @@ def _results(
     config, own = data_module.config, own_share(batches)
     device = next(next(iter(models.values())).parameters()).device
     normalise, size = Normaliser(config.model, device), config.runtime.eval_batch_size
-    images = SharedImages(data_module.evaluation(split))
-    loader = make_loader(images, own, config.runtime.workers, device.type == "cuda", collate_heads)
     shown: dict[TaskKey, int] = dict.fromkeys(heads, 0)
-    for refs, loaded in zip(own, read_all(loader, "evaluation", AGAIN), strict=True):
+    for refs, loaded in zip(own, reader.read(own), strict=True):
         bad: list[BadSample] = []
         result = _BatchResult({}, {}, bad)
         good = _usable(loaded, config.runtime.on_bad_sample, bad)

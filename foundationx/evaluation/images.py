@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import BadSample, Batch, Sample, Split
 from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import PooledDataset, SampleRef, collate
+from foundationx.data.loader import AGAIN, PooledDataset, SampleRef, collate, make_loader, read_all, stop_workers
 
 Loaded = Batch | tuple[BadSample, ...]
 """A head's batch, or what is wrong if none of its images can be used."""
@@ -40,6 +42,54 @@ class SharedImages(Dataset):
 def collate_heads(items: Sequence[Sequence[tuple[Sample | None, list[BadSample]]]]) -> list[Loaded]:
     """One batch per head, of the same images."""
     return [collate(of_head) for of_head in zip(*items, strict=True)]
+
+
+class _Batches(Sampler):
+    """Batches of one reading."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[Sequence[tuple[SampleRef, ...]]] = ()
+
+    def __iter__(self) -> Iterator[Sequence[tuple[SampleRef, ...]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class ImageReader:
+    """Reads images of any split for evaluation; its worker processes stay for the next one.
+
+    Args:
+        data_module: Datasets of the run.
+        pin_memory: Batches are page-locked, for a copy to CUDA.
+    """
+
+    def __init__(self, data_module: DataModule, pin_memory: bool):
+        self._batches = _Batches()
+        images = SharedImages(data_module.evaluation(Split.VAL))  # an image is read the same way in every split
+        workers = data_module.config.runtime.workers
+        self._loader = make_loader(images, self._batches, workers, pin_memory, collate_heads, keep_workers=True)
+
+    def read(self, batches: Sequence[Sequence[tuple[SampleRef, ...]]]) -> Iterator[list[Loaded]]:
+        """What each batch holds, one batch of each head. Raises DataError: a worker has died.
+
+        Args:
+            batches: Batches of images as :func:`image_batches` gives them.
+        """
+        self._batches.batches = batches
+        yield from read_all(self._loader, "evaluation", AGAIN)
+        _hear_no_deaths()
+
+    def close(self) -> None:
+        """Ends the worker processes; a later reading starts others."""
+        stop_workers(self._loader)
+
+
+def _hear_no_deaths() -> None:
+    """A worker that dies while it waits is noticed at the next reading, not in the middle of other work."""
+    with contextlib.suppress(ValueError):  # outside the main thread: whoever runs us there handles signals
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def image_batches(data_module: DataModule, split: Split, size: int) -> list[list[tuple[SampleRef, ...]]]:

@@ -1,5 +1,6 @@
 """The doctor: what it finds, what it says, and its exit code."""
 
+import itertools
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ from packaging.requirements import Requirement
 
 from foundationx.apps.cli.main import main
 from foundationx.apps.run import doctor
-from foundationx.apps.run.doctor import Level, Timing, package_faults, plan_seconds, trial_plan
+from foundationx.apps.run.doctor import Level, Timing, examine_machine, package_faults, plan_seconds, trial_plan
+from foundationx.apps.run.precision import bf16_gain
 from foundationx.core.types import PhaseName, Task, TaskKey
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.phantoms.write import write_phantom_datasets
@@ -42,8 +44,23 @@ def test_a_sound_configuration(phantoms, tmp_path, capsys):
         tried = [line for line in lines if f" {head} release" in line]
         assert len(tried) == 1 and " s computing, " in tried[0] and "loss " in tried[0]
     topics = {line.split()[1] for line in lines}
-    assert {"versions", "packages", "cores", "disk", "plan", "time", "memory", "checkpoints"} <= topics
+    assert {"versions", "packages", "cores", "bf16", "disk", "plan", "time", "memory", "checkpoints"} <= topics
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("gain", "advice"), [(1.7, "runtime.precision=bf16 saves time"), (0.8, "fp32 is as good")])
+def test_bf16_is_recommended_where_it_is_faster(monkeypatch, gain, advice):
+    monkeypatch.setattr("foundationx.apps.run.doctor.pick_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr("foundationx.apps.run.doctor.bf16_gain", lambda device: gain)
+    found = next(check.found for check in examine_machine(Path()) if check.topic == "bf16")
+    assert f"{gain:.2f} times" in found and advice in found
+
+
+def test_a_gain_is_the_ratio_of_two_times(monkeypatch):
+    """Steps in fp32 take 3 s, those in bf16 2 s, by the clock of the process."""
+    clock = itertools.chain.from_iterable(itertools.repeat([0.0, 3.0, 3.0, 5.0]))
+    monkeypatch.setattr("foundationx.apps.run.precision._now", lambda device: next(clock))
+    assert bf16_gain(torch.device("cpu"), runs=2) == 1.5
 
 
 def test_the_machine_alone(capsys):

@@ -3,7 +3,10 @@
 import bench_cycle
 import numpy as np
 import pytest
+import small_world
+import torch
 from bench_evaluation import check_equal, data_modules, ours
+from gpu_readiness import SIZES
 from released_evaluation import evaluate_plainly
 from run_all import tables
 
@@ -37,25 +40,80 @@ def test_other_numbers_are_noticed(world, monkeypatch):
         check_equal(*world)
 
 
+SLOW, EQUAL, QUICK = "as released", "at equal settings", "foundationx"
+
+
 def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
-    """A visit of 4 images: 3 s and 1 s; an image: 0.1 s and 0.05 s; lists: 6 s; reading: 50 ms and 1 ms. A tenth are
-    test images."""
+    """A visit of 4 images: 3, 2 and 1 s; an image: 0.1 and 0.05 s; lists: 6 s; reading: 50 and 1 ms. A tenth are test
+    images."""
     monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(annotated_tasks(), 40_000))
     monkeypatch.setattr(bench_cycle, "TEST_SHARE", 0.1)
-    visits = {task: {"released logic": 3.0, "foundationx": 1.0} for task in annotated_tasks()}
-    looks = {task: {"released logic": 0.1, "foundationx": 0.05} for task in annotated_tasks()}
-    bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {"released logic": 0.05, "foundationx": 0.001}})
-    rows = {row["part"]: (row["released logic, h"], row["foundationx, h"]) for row in tables(capsys.readouterr().out)}
-    training = 30_000 * 3 / 3600, 30_000 * 1 / 3600
-    evaluation = 20 * 2 * 12_000 * 0.1 / 3600, 2 * 12_000 * 0.05 / 3600
-    lists = 20 * 2 * 6 / 3600
-    assert rows["training"] == tuple(f"{value:.2f}" for value in training)
-    assert rows["evaluation"] == tuple(f"{value:.2f}" for value in evaluation)
-    assert rows["weights as lists"] == (f"{lists:.2f}", "0.00")
-    without = training[0] + evaluation[0] + lists, training[1] + evaluation[1]
-    assert rows["cycle without reading"] == tuple(f"{value:.2f}" for value in without)
+    visits = {task: {SLOW: 3.0, EQUAL: 2.0, QUICK: 1.0} for task in annotated_tasks()}
+    looks = {task: {SLOW: 0.1, QUICK: 0.05} for task in annotated_tasks()}
+    bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {SLOW: 0.05, QUICK: 0.001}})
+    columns = [f"{name}, h" for name in (SLOW, EQUAL, QUICK)]
+    rows = {row["part"]: tuple(row[name] for name in columns) for row in tables(capsys.readouterr().out)}
+    training = [30_000 * seconds / 3600 for seconds in (3, 2, 1)]
+    one_evaluation = 2 * 12_000 * 0.1 / 3600
+    evaluation = [20 * one_evaluation, one_evaluation, one_evaluation / 2]
+    lists = [20 * 2 * 6 / 3600, 0.0, 0.0]
+    assert rows["training"] == written(training)
+    assert rows["evaluation"] == written(evaluation)
+    assert rows["weights as lists"] == written(lists)
+    without = [sum(parts) for parts in zip(training, evaluation, lists, strict=True)]
+    assert rows["cycle without reading"] == written(without)
     trained_on = 40_000 * (1 + 1.5 + 1.5)  # no lock phase of classification
-    reading = (trained_on + 20 * 2 * 12_000) * 0.05 / 3600, (trained_on + 12_000) * 0.001 / 3600
-    assert rows["reading images of 1024 x 1024"] == tuple(f"{value:.2f}" for value in reading)
-    both = tuple(f"{one + other:.2f}" for one, other in zip(without, reading, strict=True))
-    assert rows["cycle, images of 1024 x 1024"] == both
+    looked_at = 20 * 2 * 12_000, 2 * 12_000, 12_000
+    reading = [
+        (trained_on + count) * seconds / 3600 for count, seconds in zip(looked_at, (0.05, 0.001, 0.001), strict=True)
+    ]
+    assert rows["reading images of 1024 x 1024"] == written(reading)
+    assert rows["cycle, images of 1024 x 1024"] == written([sum(both) for both in zip(without, reading, strict=True)])
+
+
+def written(hours):
+    return tuple(f"{value:.2f}" for value in hours)
+
+
+@pytest.fixture
+def tiny_world(monkeypatch):
+    """The network of the cycle, narrow, at 64 pixels; batches of each task."""
+    tiny = SIZES["tiny"]
+    for module in (bench_cycle, small_world):
+        monkeypatch.setattr(module, "CONFIG", tiny.config)
+        monkeypatch.setattr(module, "SIZE", tiny.pixels)
+    heads = small_world.keys(1)
+    return heads, {key.task: small_world.draw_batch(key) for key in heads}
+
+
+@pytest.mark.parametrize("task", annotated_tasks())
+def test_the_released_logic_runs_the_teacher_s_graph_and_at_equal_settings_does_not(tiny_world, task):
+    heads, batches = tiny_world
+    for equal in (False, True):
+        way = bench_cycle.Released(small_world.World(heads), equal)
+        blocks = [module.with_cp for module in way.world.student.modules() if hasattr(module, "with_cp")]
+        assert blocks and set(blocks) == {not equal}
+        way.visit(batches[task])
+        reached = [parameter for parameter in way.teacher.backbone.parameters() if parameter.grad is not None]
+        assert bool(reached) is not equal
+
+
+def test_four_groups_hold_every_parameter_once(tiny_world):
+    heads, _ = tiny_world
+    model = small_world.build(heads)
+    groups = bench_cycle.released_groups(model)
+    numbers = [id(parameter) for group in groups for parameter in group["params"]]
+    assert len(groups) == 4 and all(group["params"] for group in groups)
+    assert sorted(numbers) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_ours_is_the_loop_of_a_run(tiny_world):
+    """Lock and release of a visit: the student has learned, the teacher has followed, three steps were logged."""
+    heads, batches = tiny_world
+    ours = bench_cycle.Ours(small_world.World(heads))
+    before = {name: value.clone() for name, value in ours.trainer.model.named_parameters()}
+    ours.visit(batches[annotated_tasks()[1]])
+    changed = {name for name, value in ours.trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert any(name.startswith("backbone") for name in changed)
+    followed = dict(ours.trainer.teacher.model.named_parameters())
+    assert all(not torch.equal(followed[name], before[name]) for name in changed)

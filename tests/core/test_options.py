@@ -7,8 +7,8 @@ import torch
 
 from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
-from foundationx.core.config.run import CurveConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.config.run import CudaConfig, CurveConfig, RuntimeConfig
+from foundationx.core.device import computes_in_bf16, pick_device, set_cuda_arithmetic, share_cores
 from foundationx.core.errors import CardError, ConfigError, DataError, DivergenceError
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.checkpoint import load_checkpoint
@@ -53,7 +53,7 @@ def test_teacher_of_momentum_one_stays_where_it_began(phantoms, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"runtime.precision": "bf16"},
+        {"runtime.precision": "bf16", "optimizer.fused": True},
         {"model.detection.sharing": "queries", "model.projector": {"features": 12, "hidden": True}},
         {"runtime.workers": 2},
         {"views.classification.teacher": "whole", "views.detection.teacher": "same"},
@@ -135,6 +135,34 @@ def test_a_device_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r"runtime\.device"):
         pick_device("cuda:99")
     assert pick_device("cpu").type == "cpu"
+
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("is_able", [True, False])
+def test_by_default_a_gpu_that_can_computes_in_bf16_and_a_cpu_does_not(monkeypatch, is_able):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: is_able and not including_emulation
+    )
+    chosen = RuntimeConfig().precision
+    assert computes_in_bf16(chosen, CUDA) is is_able and not computes_in_bf16(chosen, CPU)
+    assert computes_in_bf16("bf16", CPU) and not computes_in_bf16("fp32", CUDA)
+
+
+def test_the_arithmetic_of_cuda_is_set_for_cuda_alone():
+    def switches():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+
+    before = switches()
+    try:
+        for tf32, benchmark in ((True, False), (False, True)):
+            set_cuda_arithmetic(CudaConfig(tf32=tf32, cudnn_benchmark=benchmark), CUDA)
+            assert switches() == (tf32, tf32, benchmark)
+            set_cuda_arithmetic(CudaConfig(tf32=not tf32, cudnn_benchmark=not benchmark), CPU)
+            assert switches() == (tf32, tf32, benchmark)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before
 
 
 def test_cores_are_left_to_the_workers(monkeypatch):

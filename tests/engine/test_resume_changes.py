@@ -48,6 +48,7 @@ TAKEN = {
     "optimizer.every_cycle": True,
     "optimizer.clip_norm": 0.01,
     "optimizer.accumulate": 2,
+    "optimizer.fused": True,
     "runtime.precision": "bf16",
 }
 """Changes that change the weights."""
@@ -56,6 +57,8 @@ CHANGES_NO_WEIGHT_HERE = {
     "optimizer.momentum": 0.5,
     "split.changes": "keep",
     "runtime.compile": "eager",
+    "runtime.cuda.tf32": False,
+    "runtime.cuda.cudnn_benchmark": True,
     "runtime.gradients": "bf16",
     "runtime.bad_steps": 7,
     "runtime.on_bad_sample": "skip",

@@ -62,8 +62,10 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.apps.run.prediction_folder import PredictionFolder
     from foundationx.core.atomic_write import require_folder
     from foundationx.core.device import pick_device
+    from foundationx.core.memory import keep_freed_memory
     from foundationx.weights.imports.imported import open_with_heads
 
+    keep_freed_memory()
     require_folder(options.out)
     if options.dicom:
         require_highdicom()

@@ -19,7 +19,7 @@ from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.data_notes import with_applied_audit
 from foundationx.apps.run.train import load_initial_weights, plan_segments
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, use_machine
 from foundationx.core.errors import CheckpointError, ConfigError, DataError
 from foundationx.core.types import Batch, Split, TaskKey
 from foundationx.core.workdir import WorkDir
@@ -175,7 +175,7 @@ class Site:
 
     def _build(self, federation: Federation) -> ClientTrainer:
         device = pick_device(self.config.runtime.device)
-        share_cores(self.config.runtime.workers)
+        use_machine(self.config.runtime.workers)
         plan, model = federation.plan(), federation.model().to(device)
         self.trainer = ClientTrainer(self.config, model, plan, self._batches, self.folder.checkpoints)
         compile_trainer(self.trainer, plan)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from foundationx.apps.protocols import PROTOCOLS
 from foundationx.core.config.model import Section
 from foundationx.core.config.run import DatasetConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, use_machine
 from foundationx.core.errors import ConfigError
 from foundationx.core.types import Split, TaskKey
 from foundationx.core.validation import validation_error
@@ -99,7 +99,7 @@ class Subject:
         opened = open_evaluated(self.checkpoint, request.checkpoint, self.config, request.data_root)
         self.data_module: DataModule = opened[0]
         self.device: torch.device = pick_device(request.device)
-        share_cores(config.runtime.workers)
+        use_machine(config.runtime.workers)
         self.model: FoundationModel = self.checkpoint.model(request.model).to(self.device)
         self.name = request.model
 

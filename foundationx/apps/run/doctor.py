@@ -21,11 +21,13 @@ from packaging.requirements import Requirement
 
 from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.data_notes import data_notes, with_applied_audit
+from foundationx.apps.run.precision import WORTH_IT, bf16_gain
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores, usable_cores
+from foundationx.core.device import computes_in_bf16, pick_device, usable_cores, use_machine
 from foundationx.core.distribution import DISTRIBUTION, install_hint
 from foundationx.core.errors import FoundationXError
+from foundationx.core.memory import keep_freed_memory
 from foundationx.core.types import PhaseName, Split, TaskKey
 from foundationx.data.datamodule import open_datasets
 from foundationx.datasets.cards.catalog import Catalog
@@ -69,6 +71,9 @@ def examine_machine(work_dir: Path) -> Iterator[Check]:
     yield _devices()
     cores, threads = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     yield Check(Level.OK, "cores", f"{cores}, OMP_NUM_THREADS {threads or 'not set'}")
+    freed = "stays with a run (glibc)" if keep_freed_memory() else "goes back to the system: steps may take longer"
+    yield Check(Level.OK, "freed memory", freed)
+    yield _precision()
     folder = next(path for path in (work_dir.absolute(), *work_dir.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     yield _enough("disk", free, LEAST_DISK, f"free in {folder}", "free disk space, or choose another --work-dir")
@@ -114,6 +119,17 @@ def _devices() -> Check:
     return Check(Level.OK, "devices", found)
 
 
+def _precision() -> Check:
+    """What bf16 would bring on the device that a run takes by default."""
+    device = pick_device("auto")
+    gain = bf16_gain(device)
+    found = f"a small step on {device.type} is {gain:.2f} times as fast as in fp32"
+    if computes_in_bf16("auto", device):
+        return Check(Level.OK, "bf16", f"{found}; runs take it by default")
+    advice = "runtime.precision=bf16 saves time" if gain >= WORTH_IT else "runtime.precision=fp32 is as good"
+    return Check(Level.OK, "bf16", f"{found}: {advice}")
+
+
 def _enough(topic: str, free: float, least: float, words: str, fix: str) -> Check:
     level = Level.OK if free >= least else Level.WARN
     return Check(level, topic, f"{free / GIGABYTE:,.1f} GB {words}", "" if level is Level.OK else fix)
@@ -156,7 +172,7 @@ def examine_run(config: RunConfig, data_root: Path, work_dir: Path) -> Iterator[
     """Data, plan, a trial of every phase, and what the whole plan will take."""
     try:
         device = pick_device(config.runtime.device)
-        share_cores(config.runtime.workers)
+        use_machine(config.runtime.workers)
         data_module = open_datasets(with_applied_audit(config, data_root), data_root)
         notes = data_notes(data_module, Catalog())
         plan = build_plan(config, data_module.sizes(Split.TRAIN))

@@ -24,6 +24,7 @@ from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import Evaluation, evaluate
+from foundationx.evaluation.images import ImageReader
 from foundationx.evaluation.measure import is_headline, lower_is_better
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
@@ -81,6 +82,7 @@ class EvaluateAndReport(Hook):
         self.trivial: Trivial = {}
         self.writes = distributed.is_main_process()
         self.report = Background()
+        self.reader = ImageReader(data_module, trainer.device.type == "cuda")
         self._is_report_due = False
 
     def on_start(self, plan: Plan, step: int) -> None:
@@ -157,12 +159,15 @@ class EvaluateAndReport(Hook):
                 spill=self.folder.spill,
                 trivial=self.trivial,
                 keep=last and self.config.predictions,
+                reader=self.reader,
             )
             thresholds = evaluation.thresholds
             if self.writes:
                 self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
                 self.trainer.call_hooks("on_evaluation", evaluation.rows, self.trainer.step)
                 self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
+        if last:
+            self.reader.close()
         if not self.writes:
             return
         try:

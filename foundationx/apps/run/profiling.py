@@ -10,7 +10,7 @@ from pathlib import Path
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.atomic_write import write_json
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, use_machine
 from foundationx.core.types import PhaseName, Split, Task
 from foundationx.data.datamodule import open_datasets
 from foundationx.engine.profile import PARTS, STEPS, PhaseProfile, profile_phases
@@ -28,7 +28,7 @@ def profile_run(config: RunConfig, data_root: Path, folder: Path) -> list[PhaseP
         FoundationXError: anything that the user can fix.
     """
     device = pick_device(config.runtime.device)
-    share_cores(config.runtime.workers)
+    use_machine(config.runtime.workers)
     data_module = open_datasets(config, data_root)
     data_module.fill_cache()
     plan = short_plan(build_plan(config, data_module.sizes(Split.TRAIN)))

@@ -26,8 +26,9 @@ from foundationx.apps.trackers import CloseTrackers, open_trackers
 from foundationx.core import distributed
 from foundationx.core.atomic_write import require_folder, write_atomically
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, set_cuda_arithmetic, use_machine
 from foundationx.core.errors import CheckpointError, ConfigError
+from foundationx.core.memory import is_freed_memory_kept
 from foundationx.core.progress import print_tenths
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import PhaseName, Split, TaskKey
@@ -151,6 +152,7 @@ def build_trainer(
         ConfigError: The model cannot be compiled here.
     """
     device = next(model.parameters()).device
+    set_cuda_arithmetic(config.runtime.cuda, device)
     loader = functools.partial(plan_loader, config, data_module, plan, device)
     kind = FederatedTrainer if config.federation is not None else Trainer
     trainer = kind(config, model, plan, loader, folder.checkpoints, optimizer=optimizer)
@@ -247,7 +249,7 @@ def _train(config: RunConfig, start: Start) -> bool:
         fix = "look at --work-dir, or leave --resume and --more-cycles out to begin"
         raise CheckpointError(str(folder.root), "holds no run", "a run that was begun", fix)
     device = pick_device(config.runtime.device)
-    share_cores(config.runtime.workers)
+    use_machine(config.runtime.workers)
     config = _with_exclusion(config, start.data_root, folder if is_resumed else None)
     record = read_record(folder.root) if is_resumed else None
     data_module = open_datasets(config, start.data_root, record=record)
@@ -426,6 +428,7 @@ def run_facts(
         "finished": None,
         "version": __version__,
         "device": str(device),
+        "freed_memory": "kept" if is_freed_memory_kept() else "given back",
         "parameters": group_sizes(model),
         "config_file": str(config_file) if config_file else None,
         "backbone": to_json(config.model.backbone),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from foundationx.core.arrays import AnyArray
-from foundationx.core.device import pick_device, share_cores
+from foundationx.core.device import pick_device, use_machine
 from foundationx.core.types import Split, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.data.loader import AGAIN, SampleRef, make_loader, read_all, usable
@@ -77,7 +77,7 @@ def with_absent(
     checkpoint = load_checkpoint(joint[0])
     config = checkpoint.config.model_copy(update={"exclude": None})
     data_module, _ = open_evaluated(checkpoint, joint[0], config, data_root)
-    share_cores(config.runtime.workers)
+    use_machine(config.runtime.workers)
     scored = [head for head in heads if task_of(head.key.task).scores_images]
     images = {head.key: absent_images(data_module, head.key, split, Catalog()) for head in scored}
     answers: dict[tuple[Path, TaskKey], list[AnyArray]] = {}
