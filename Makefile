@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.installed-base
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # One run uses all cores; more threads than cores slow torch down.
@@ -16,14 +17,20 @@ help:  ## show this menu
 
 setup: $(STAMP)  ## create .venv from the pinned versions
 
-$(STAMP): setup.cfg pyproject.toml requirements/constraints.txt
+$(BASE): setup.cfg pyproject.toml requirements/constraints.txt
+	@echo 'set-up: the package with what it needs goes into $(VENV) (75 packages, 2 GB)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c requirements/constraints.txt torch
-	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
+	$(PIP) install -c requirements/constraints.txt -e .
 	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
+	@touch $(BASE)
+
+$(STAMP): $(BASE)
+	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (1.5 GB more)'
+	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
-demo: setup  ## train on generated radiographs, evaluate, report, export, predict (9 minutes of processor time)
+demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (9 minutes of processor time)
 	@echo 'demo: generates radiographs, trains on them for about 8 minutes of processor time, then evaluates, exports and predicts.'
 	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
