@@ -1,7 +1,7 @@
 """What a training step on a CPU gains: freed memory that is kept, bf16, and the optimizer in one kernel.
 
-The two ways of a comparison run in turns in one process. With its memory given back to the system, the allocator is as
-glibc's settles in a process that leaves it alone; before each timed step an untimed one brings it there.
+The two ways of a comparison run in turns in one process; with memory given back to the system and kept, in turns in
+processes of their own.
 
     python benchmarks/bench_step.py [--runs 5]
 """
@@ -9,11 +9,15 @@ glibc's settles in a process that leaves it alone; before each timed step an unt
 from __future__ import annotations
 
 import functools
-import resource
+import json
+import os
+import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 
 import torch
-from measuring import give_memory_back, heading, in_turns, options, table, times
+from measuring import heading, in_turns, options, table, times
 from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch import Tensor
 
@@ -22,8 +26,25 @@ from foundationx.core.memory import keep_freed_memory
 from foundationx.core.types import Batch, PhaseName
 from foundationx.engine.optim import build_optimizer
 
-IMAGES = (2, 16)
-"""Images of a step, with memory given back and kept."""
+IMAGES, TIMED = 16, 4
+"""Images of a step, and timed steps of a process, with memory given back and kept."""
+
+CHILD = """
+import json, resource, sys, time
+import bench_step, torch
+from foundationx.core.memory import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+step = bench_step.Step(*bench_step.classification())
+step(), step()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time()
+for _ in range(bench_step.TIMED):
+    step()
+seconds, used = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([(used.ru_minflt - before) / bench_step.TIMED, seconds / bench_step.TIMED, used.ru_maxrss / 1024]))
+"""
+"""What a process of its own measures: page faults, seconds of the processor and megabytes at most."""
 
 
 class Step:
@@ -42,38 +63,30 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def faults(step: Callable[[], None]) -> int:
-    """Page faults of a step."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def classification() -> tuple[World, Batch]:
+    """A network and a batch of the step whose memory is looked at."""
+    key = keys(1)[0]
+    return World([key]), draw_batch(key, IMAGES)
 
 
-def memory(world: World, runs: int) -> list[list[str]]:
-    """Rows: task, images, page faults and milliseconds of a step with freed memory given back and kept."""
-    rows = []
-    for key in keys(1):
-        for images in IMAGES:
-            step = Step(world, draw_batch(key, images))
+def memory(runs: int) -> list[list[str]]:
+    """Rows: what happens to freed memory; page faults, milliseconds and memory of a step, medians of several processes.
 
-            def prepared(setting: Callable[[], object], step: Step = step) -> None:
-                setting()
-                step()
-
-            before = {
-                "given back": functools.partial(prepared, give_memory_back),
-                "kept": functools.partial(prepared, keep_freed_memory),
-            }
-            seconds = in_turns(dict.fromkeys(before, step), runs, before=before)
-            counts = {}
-            for name, prepare in before.items():
-                prepare()
-                counts[name] = faults(step)
-            rows.append(
-                [key.task.value, str(images), *(f"{count:,}" for count in counts.values())]
-                + [f"{1000 * value:.0f}" for value in seconds.values()]
-                + [times(*seconds.values())]
+    An allocator's state is that of its process: each way has processes of its own, which are started in turns.
+    """
+    found: dict[str, list[list[float]]] = {"given back": [], "kept": []}
+    path = os.pathsep.join(path for path in sys.path if path)
+    for _ in range(runs):
+        for name, values in found.items():
+            command = [sys.executable, "-c", CHILD, name]
+            environment = os.environ | {"PYTHONPATH": path}
+            values.append(
+                json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout)
             )
+    rows = []
+    for name, values in found.items():
+        faults, seconds, megabytes = (statistics.median(column) for column in zip(*values, strict=True))
+        rows.append([name, f"{faults:,.0f}", f"{1000 * seconds:.0f}", f"{megabytes:,.0f}"])
     return rows
 
 
@@ -111,8 +124,8 @@ def main() -> None:
     runs = options(__doc__, runs=5).runs
     heading("A step on a CPU", f"{DESCRIPTION} Release steps without teacher updates.")
     world = World(keys(1))
-    columns = ["task", "images", "page faults, given back", "kept", "ms, given back", "kept", "times faster"]
-    table(columns, memory(world, runs))
+    print(f"Classification, {IMAGES} images. Freed memory is:\n")
+    table(["", "page faults of a step", "ms", "most memory, MB"], memory(max(1, runs // 2)))
     print("In bf16 (`runtime.precision`), 8 images, memory kept:\n")
     table(["task", "fp32, ms", "bf16, ms", "times faster"], precisions(world, runs))
     print("AdamW (`optimizer.fused`):\n")
