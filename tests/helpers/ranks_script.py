@@ -26,7 +26,7 @@ from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_groups
 from foundationx.tasks.detection.target import DetectionBatch
-from foundationx.tasks.points import proposals
+from foundationx.tasks.points import proposals, two_stage
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers.tiny_network import BACKBONE, DETECTION, UNIHEAD
 
@@ -67,7 +67,7 @@ def share(batch: Batch) -> Batch:
 
 def main(target: str, heads: str = "") -> None:
     torch.set_num_threads(1)
-    proposals.SAMPLED = 5000
+    proposals.SAMPLED, two_stage.POSITIVE_SHARE = 5000, 1.0
     with distributed.init_process_group():
         torch.manual_seed(0)
         config = ModelConfig.model_validate(

@@ -15,4 +15,5 @@ _REGIONS = _POINTS | {"place_hidden": 16, "candidates": 64, "proposals": 40, "sa
 UNIHEAD = {
     "classification": {"type": "unihead", "options": _POINTS},
     "detection": {"type": "unihead", "options": _REGIONS},
+    "segmentation": {"type": "unihead", "options": _REGIONS | {"outline_points": 12, "outline_hidden": 16}},
 }
