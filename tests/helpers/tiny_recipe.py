@@ -4,6 +4,7 @@ OPTIONS = {
     "model": {"backbone": {"embed_dims": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}},
     "runtime": {"batch_size": 4, "eval_batch_size": 4, "workers": 0, "log_every": 1},
     "evaluate": {"examples": 2},
+    "split": {"train": 0.5, "val": 0.25, "test": 0.25},
 }
 
 

@@ -66,7 +66,7 @@ def router(portal: Portal) -> APIRouter:
     def preview(wanted: Wanted) -> dict[str, Any]:
         """What a recipe selects; nothing is written."""
         recipe = parse_recipe(checked(wanted.recipe), Path("recipe.yaml"), portal.catalog.vocabulary)
-        return view_of(fuse(recipe, portal.catalog, portal.place.tables, data_root(portal)))
+        return view_of(fuse(recipe, portal.catalog, portal.place.tables, portal.place.data_root))
 
     @routes.post("/fuse")
     def write(wanted: Wanted) -> dict[str, Any]:
@@ -95,11 +95,6 @@ def router(portal: Portal) -> APIRouter:
     return routes
 
 
-def data_root(portal: Portal) -> Path | None:
-    """The data root, if it is there: without one a fusion selects what could be downloaded."""
-    return portal.place.data_root if portal.place.data_root.is_dir() else None
-
-
 def checked(recipe: dict[str, Any]) -> dict[str, Any]:
     """The recipe, unless it names a file. Raises RecipeError."""
     if recipe.get("exclude") is not None:
@@ -124,7 +119,7 @@ def written(portal: Portal, values: dict[str, Any]) -> dict[str, Any]:
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "recipe.yaml", text)
     recipe = load_recipe(folder / "recipe.yaml", portal.catalog.vocabulary)
-    fusion = fuse(recipe, portal.catalog, portal.place.tables, data_root(portal))
+    fusion = fuse(recipe, portal.catalog, portal.place.tables, portal.place.data_root)
     fault = None
     try:
         write_fusion(fusion, folder)
@@ -162,8 +157,7 @@ def chosen_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def command_of(portal: Portal, folder: Path) -> str:
     """The command that writes the same files."""
     words = ["foundationx", "data", "fuse", folder / "recipe.yaml", "--out", folder]
-    if data_root(portal) is not None:
-        words += ["--data-root", portal.place.data_root]
+    words += ["--data-root", portal.place.data_root]
     for table in portal.place.tables:
         words += ["--table", table]
     return shlex.join(map(str, words))

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import psutil
 
 from foundationx.apps.portal.jobs import Job, Jobs
-from foundationx.apps.portal.place import BusyError, Place
+from foundationx.apps.portal.place import NAME, BusyError, Place
 from foundationx.apps.portal.run_log import RunLog
 from foundationx.core.errors import DiskError
 from foundationx.core.run_files import read_checked, read_checked_lines
@@ -226,11 +226,8 @@ class Runs:
 
 
 def job_name(run: str) -> str:
-    """Name of the record of a run's command; UnknownError if the portal starts no run of this name."""
-    letters = run.replace("/", "-").replace(".", "_")
-    if not all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in letters):
-        return ""
-    return f"train-{letters[:90]}"
+    """Name of the record of a run's command; empty for runs of names that the portal gives none."""
+    return f"train-{run}" if NAME.fullmatch(run) else ""
 
 
 def headlines_of(folder: Path) -> list[Headline]:

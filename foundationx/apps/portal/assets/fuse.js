@@ -231,6 +231,9 @@ function checkStep(cards) {
   const select = el("select", { "aria-label": "dataset to check", "data-key": "fuse check which" }, cards.map((name) => el("option", { value: name, text: name })));
   const place = el("div", {});
   const start = () => api("/api/jobs", { method: "POST", body: { kind: "check", card: select.value } }).then((job) => place.replaceChildren(jobBox(job))).catch((error) => toast(error.message));
+  const recall = () => api(`/api/jobs?about=${encodeURIComponent(select.value)}`).then((jobs) => place.replaceChildren(...jobs.filter((job) => job.kind === "check").slice(0, 1).map((job) => jobBox(job)))).catch((error) => toast(error.message));
+  select.addEventListener("change", recall);
+  recall();
   return el("section", { class: "panel", "aria-label": "Check" }, el("h2", { text: "Check" }), el("p", { class: "quiet", text: "Compares a download with its card: files, counts, classes, images, boxes, masks." }),
     el("p", {}, select, " ", el("button", { type: "button", class: "plain", "data-key": "fuse check", text: "check", on: { click: start } })), place);
 }

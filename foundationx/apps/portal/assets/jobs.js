@@ -40,12 +40,12 @@ function jobBox(job, onEnd = () => {}) {
 function jobResult(job) {
   const found = job.result || {};
   if (job.kind === "check" && found.dataset) {
-    return [el("p", { text: `${plural(found.images, "image")}, ${count(found.patients)} patients; ${severities(found.counts)}` }), issueTable(found.issues, found.issue_count), labelTable(found.labels)];
+    return [el("p", { text: `${plural(found.images, "image")}, ${count(found.patients)} patients; ${severities(found.counts)}` }), issueTable("issues of the check", found.issues, found.issue_count), labelTable(found.labels)];
   }
   if (job.kind === "audit" && found.pairs) {
     return [
       el("p", { text: `${plural(found.images, "image")} compared; ${count(found.excluded)} training images show something that is held out${found.applied ? ": the runs on this data root leave them out" : ""}` }),
-      pairTable(found.rows), found.pictures ? pairPicture(job) : null, issueTable(found.issues, found.issues.length)].filter(Boolean);
+      pairTable(found.rows), found.pictures ? pairPicture(job) : null, issueTable("issues of the audit", found.issues, found.issues.length)].filter(Boolean);
   }
   if (job.kind === "doctor" && found.findings) return [findingTable(found.findings)];
   return [];
@@ -54,16 +54,16 @@ const severities = (counts) => {
   const numbers = Object.entries(counts || {}).map(([name, n]) => (typeof n === "number" ? `${name} ${count(n)}` : `${name}: ${Object.entries(n).map(([kind, times]) => `${kind} ${count(times)}`).join(", ")}`));
   return numbers.join("; ") || "nothing is wrong";
 };
-const scrolled = (label, table) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+const scrolled = (label, table) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${label}, table` }, table);
 function plainTable(label, columns, rows) {
   const cells = (row) => el("tr", {}, row.map((value) => (value instanceof Node ? el("td", {}, value) : el("td", { class: typeof value === "number" ? "number" : null, text: typeof value === "number" ? count(value) : String(value ?? "") }))));
   return scrolled(label, el("table", { class: "rows" }, el("caption", { class: "hidden", text: label }), el("thead", {}, el("tr", {}, columns.map((text) => el("th", { scope: "col", text })))), el("tbody", {}, rows.map(cells))));
 }
-function issueTable(issues, all) {
+function issueTable(label, issues, all) {
   if (!issues || !issues.length) return el("p", { class: "quiet", text: "No issues." });
   const rows = issues.map((each) => [each.severity, each.image || each.where, each.found, each.fix]);
   const more = all > issues.length ? el("p", { class: "quiet", text: `${count(all - issues.length)} more in the written report.` }) : null;
-  return el("div", {}, plainTable("issues", ["severity", "where", "found", "fix"], rows), more);
+  return el("div", {}, plainTable(label, ["severity", "where", "found", "fix"], rows), more);
 }
 function labelTable(labels) {
   const rows = Object.entries(labels || {}).flatMap(([task, classes]) => Object.entries(classes).map(([name, n]) => [task, name, n.present, n.absent, n.unknown]));

@@ -103,13 +103,14 @@ views.run = {
       el("h1", { text: name }),
       el("div", { id: "run-page", "data-run": name }, el("p", { role: "status", id: "run-status", text: "looking …" }), place("run-progress"), place("run-buttons"), place("run-faults"),
         place("run-now"), place("run-metrics"), place("run-curves"), place("run-incidents"), place("run-pictures"), place("run-output"), place("run-facts")));
-    const bands = {};
-    api(`/api/run/bands?run=${encodeURIComponent(name)}`).then((found) => Object.assign(bands, found)).catch(() => {});
-    let planned = 0;
+    let bands = null, planned = null; // lock phases of the plan, and the length of the plan that they belong to
     follow(byId("run-page"), `/api/run?run=${encodeURIComponent(name)}`, (run) => {
       if (run.total_steps && run.total_steps !== planned) {
         planned = run.total_steps;
-        api(`/api/run/bands?run=${encodeURIComponent(name)}`).then((found) => { Object.assign(bands, found); byId("run-curves").drawnFrom = null; }).catch(() => {});
+        api(`/api/run/bands?run=${encodeURIComponent(name)}`).then((found) => {
+          bands = found;
+          if (byId("run-curves")) renew(byId("run-curves"), `planned ${planned}`, curvePart(run, bands));
+        }).catch((error) => toast(error.message));
       }
       drawRun(run, bands);
       return run.state === "running" || run.state === "starting";
@@ -117,7 +118,7 @@ views.run = {
   },
 };
 
-const runPanel = (title, ...content) => el("section", { class: "panel", "aria-label": title }, el("h2", { text: title }), ...content);
+const runPanel = (title, ...content) => el("section", { class: "panel", "aria-label": title }, el("h2", { text: title }), ...content.filter(Boolean));
 function drawRun(run, bands) {
   const code = run.state === "failed" && run.code !== null ? ` with exit code ${run.code}: the end of its output says why` : "";
   sayStatus(`${STATES[run.state]}${code}${run.state === "starting" ? ": the program is loading and reads the annotations" : ""}`);
@@ -128,7 +129,7 @@ function drawRun(run, bands) {
   renew(byId("run-faults"), JSON.stringify(run.faults), Object.entries(run.faults).map(([file, text]) => el("p", { class: "error", text: `${file}: ${text}` })));
   renew(byId("run-now"), JSON.stringify([run.now, run.state]), nowPart(run));
   renew(byId("run-metrics"), JSON.stringify(run.headlines), run.headlines.length ? [runPanel("Headline metrics", headlineTable(run.headlines))] : []);
-  renew(byId("run-curves"), `${JSON.stringify(run.curves)}${Object.keys(bands).length}`, curvePart(run, bands));
+  renew(byId("run-curves"), `${JSON.stringify(run.curves)}${bands !== null}`, curvePart(run, bands));
   renew(byId("run-incidents"), JSON.stringify(run.incidents), run.incidents.length ? [runPanel(`Incidents: ${count(run.incident_count)}`, plainTable("incidents", ["step", "kind", "head", "what"], run.incidents.map((each) => [each.step, each.kind, each.dataset ? `${each.dataset}/${each.task}` : "", each.message])))] : []);
   renew(byId("run-pictures"), `${run.name} ${run.headlines.length > 0}`, run.headlines.length ? [picturesPanel(run)] : []);
   renew(byId("run-output"), run.output + run.command, run.command ? [runPanel("Command", command(run.command), el("pre", { tabindex: "0", class: "tail", "aria-label": "end of the command's output", text: run.output || "nothing printed yet" }))] : []);
@@ -169,9 +170,9 @@ const CHART = { width: 360, height: 150, left: 46, bottom: 22, top: 8, right: 8 
 function curvePart(run, bands) {
   const heads = Object.entries(run.curves);
   if (!heads.length) return [];
-  const locked = heads.some(([head]) => (bands[head] || []).length);
-  return [runPanel("Task loss of each head", locked ? el("p", { class: "quiet small" }, el("span", { class: "band-key", "aria-hidden": "true" }), "shaded: lock phases, in which only the head is trained; elsewhere everything is (release)") : el("p", { class: "quiet small", text: "The plan has no lock phases: everything is trained at every step (release)." }),
-    el("div", { class: "charts" }, heads.map(([head, points]) => el("figure", { class: "chart" }, el("figcaption", { text: head }), lossChart(head, points, bands[head] || [], run.total_steps || points.at(-1)[0])))))];
+  const locked = bands !== null && heads.some(([head]) => (bands[head] || []).length);
+  return [runPanel("Task loss of each head", bands === null ? null : locked ? el("p", { class: "quiet small" }, el("span", { class: "band-key", "aria-hidden": "true" }), "shaded: lock phases, in which only the head is trained; elsewhere everything is (release)") : el("p", { class: "quiet small", text: "The plan has no lock phases: everything is trained at every step (release)." }),
+    el("div", { class: "charts" }, heads.map(([head, points]) => el("figure", { class: "chart" }, el("figcaption", { text: head }), lossChart(head, points, (bands || {})[head] || [], run.total_steps || points.at(-1)[0])))))];
 }
 // The loss of one head over the steps of the run, as a line with the lock phases shaded behind it.
 function lossChart(head, points, bands, last) {
