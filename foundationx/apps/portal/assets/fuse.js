@@ -40,7 +40,7 @@ function fuseFrame(state) {
         field("policy", "facts that nobody has recorded", select("policy", [["warn", "keep and say so"], ["keep", "keep"], ["drop", "drop the dataset"]])),
         el("details", { id: "fuse-more" }, el("summary", { text: "other keys of the configuration" }),
           field("options", "JSON, such as {\"runtime\": {\"batch_size\": 4}}", el("textarea", { rows: "6", spellcheck: "false", "data-key": "fuse options", on: { input: (event) => go({ options: event.target.value }, { merge: "options", replace: true }) } })))),
-      el("section", { class: "panel", "aria-label": "what the recipe selects" }, el("h2", { text: "What it selects" }), el("p", { role: "status", id: "fuse-status" }), el("div", { id: "fuse-preview" }),
+      el("section", { class: "panel", "aria-label": "what the recipe selects" }, el("h2", { text: "What it selects" }), el("p", { role: "status", id: "fuse-status" }), el("div", { id: "fuse-preview" }), el("div", { id: "fuse-copies" }),
         el("p", {}, el("button", { type: "button", class: "button", id: "fuse-write", "data-key": "fuse write", text: "write the fusion", on: { click: writeFusion } })))),
     el("div", { id: "fuse-written" }),
     el("div", { id: "fuse-earlier" }),
@@ -166,13 +166,12 @@ function groupTable(groups) {
 function absentFiles(found) {
   const absent = found.kept.filter((row) => !row.trains && /missing/.test(row.obstacle || "")).map((row) => row.dataset);
   if (!absent.length) return [];
-  const place = el("div", {});
   const start = () => api("/api/jobs", { method: "POST", body: { kind: "phantoms", cards: absent } })
-    .then((job) => place.replaceChildren(jobBox(job, () => { fuseAsked = ""; show(); })))
+    .then((job) => byId("fuse-copies").replaceChildren(jobBox(job, () => { fuseAsked = ""; show(); }))) // it stays when the preview is drawn anew
     .catch((error) => toast(error.message));
   return [el("div", { class: "note" },
     el("p", { text: `The files of ${plural(absent.length, "dataset")} are not in the data root. Each dataset's page says how to get them. To try everything before, generated copies in the published layouts can stand in.` }),
-    el("button", { type: "button", class: "plain", id: "fuse-phantoms", "data-key": "fuse phantoms", text: "make phantom copies", on: { click: start } }), place)];
+    el("button", { type: "button", class: "plain", id: "fuse-phantoms", "data-key": "fuse phantoms", text: "make phantom copies", on: { click: start } }))];
 }
 
 // ------------------------------------------------------------------ the written fusion
