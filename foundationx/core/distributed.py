@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch._C._distributed_c10d import Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from foundationx.core.errors import FoundationXError
 
@@ -168,12 +168,17 @@ def _join(place: Place) -> None:
 
 
 def _open_store(place: Place) -> Store:
-    """The store at which the processes meet: that of torchrun, or one that the first process opens."""
+    """The store at which the processes meet: that of torchrun, or one that the first process opens.
+
+    torchrun's store outlives the ranks that it starts again, so each attempt has names of its own: else a rank reads
+    the addresses of those that have died.
+    """
+    attempt = f"foundationx/attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     is_first = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     begun = time.monotonic()
     while True:
         try:
-            return TCPStore(
+            store = TCPStore(
                 place.address,
                 place.port,
                 place.size,
@@ -181,6 +186,7 @@ def _open_store(place: Place) -> Store:
                 timeout=datetime.timedelta(seconds=NAMED_AFTER),
                 wait_for_workers=False,
             )
+            return PrefixStore(attempt, store)
         except RuntimeError as error:
             where = f"{place.address}:{place.port}"
             if is_first:

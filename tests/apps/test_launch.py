@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ def words_of(phantoms, folder):
 @pytest.mark.slow
 def test_two_workers_of_ray_train_one_run(phantoms, tmp_path):
     pytest.importorskip("ray.train", reason="ray is not installed: pip install -e .[ray]")
-    command = [sys.executable, "-m", "foundationx.apps.launch.ray_train", "--workers", "2", "--restarts", "0"]
+    command = [sys.executable, "-m", "foundationx.apps.launch.ray_train", "--workers", "2", "--restarts", "0", "--here"]
     command += ["--storage", str(tmp_path / "ray"), "--", *words_of(phantoms, tmp_path / "run")]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
@@ -76,6 +77,23 @@ def test_a_worker_that_fails_says_so(monkeypatch):
     with pytest.raises(RuntimeError, match="code 2"):
         ray_train.run_command(["x", "--data-root", "d"])
     assert calls == [["train", "x", "--data-root", "d"]]
+
+
+def test_ray_is_started_again_where_its_node_is_late(monkeypatch):
+    calls, stopped = [], []
+
+    def init(**options):
+        calls.append(options)
+        if len(calls) < 3:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init, shutdown=lambda: stopped.append(1)))
+    ray_train.start_here(2)
+    assert [call["num_cpus"] for call in calls] == [3] * 3 and len(stopped) == 2
+    calls.clear()
+    monkeypatch.setattr(ray_train, "ATTEMPTS", 2)
+    with pytest.raises(RuntimeError, match="in 2 attempts"):
+        ray_train.start_here(2)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):

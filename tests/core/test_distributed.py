@@ -1,7 +1,7 @@
 """Which process writes: one that joins no group is the first of one, whatever variables are left over."""
 
 import pytest
-from torch.distributed import HashStore
+from torch.distributed import HashStore, TCPStore
 
 from foundationx.core import distributed
 from foundationx.core.distributed import Place, RankError
@@ -101,3 +101,18 @@ def test_a_variable_that_is_no_number_is_named(environment):
     environment(RANK="one", WORLD_SIZE="2")
     with pytest.raises(RankError, match="environment variable RANK: is 'one'"), distributed.init_process_group():
         pass
+
+
+def test_ranks_that_are_started_again_do_not_read_what_the_dead_ones_left(monkeypatch):
+    """torchrun's agent keeps its store: names and addresses of an earlier attempt must not count in the next one."""
+    monkeypatch.setattr(distributed, "NAMED_AFTER", 30)
+    agent = TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    place = Place("torchrun", 0, 2, "127.0.0.1", agent.port)
+    found = []
+    for attempt in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+        store = distributed._open_store(place)
+        found.append(store.check(["foundationx/1"]))
+        store.set("foundationx/1", "here")
+    assert found == [False, False] and store.check(["foundationx/1"])

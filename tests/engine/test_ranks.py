@@ -112,8 +112,18 @@ def whole_run(phantoms, tmp_path_factory):
 
 @pytest.mark.slow
 def test_an_optimizer_sharded_over_ranks_is_the_same_optimizer(phantoms, whole_run, tmp_path):
-    """Also its stored state: one process, or ranks that share it otherwise, could go on from it."""
-    output, code = finish(run_tiny(2, phantoms, tmp_path / "sharded", *BRIEF, "optimizer.sharded=True"))
+    """Also its stored state: one process, or ranks that share it otherwise, could go on from it.
+
+    It is stopped on the way and goes on, which changes nothing.
+    """
+    options = [*BRIEF, "optimizer.sharded=True"]
+    stopped = run_tiny(2, phantoms, tmp_path / "sharded", *options, start_new_session=True)
+    log = tmp_path / "sharded" / "log.jsonl"
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= 6, stopped)
+    os.kill(ranks_of(stopped)[1], signal.SIGTERM)
+    finish(stopped)
+    assert not (tmp_path / "sharded" / "backbone_teacher.safetensors").exists()
+    output, code = finish(run_tiny(2, phantoms, tmp_path / "sharded", "--resume", *options))
     assert code == 0, output
     name, whole = final_weights(whole_run)
     other, sharded = final_weights(tmp_path / "sharded")
@@ -121,6 +131,27 @@ def test_an_optimizer_sharded_over_ranks_is_the_same_optimizer(phantoms, whole_r
     for part in ("student", "teacher"):
         assert_same(whole[part], sharded[part], part)
     assert_same(whole["optimizer"]["state"], sharded["optimizer"]["state"], "optimizer")
+
+
+@pytest.mark.slow
+def test_an_optimizer_sharded_over_two_ranks_goes_the_way_of_one_process(phantoms, tmp_path):
+    """Without what is drawn per process; plain SGD, whose steps are as large as the gradients, not of equal size."""
+    options = [*BRIEF, "schedule.cycles=2", "optimizer.type=sgd", "optimizer.lr=0.1", "runtime.checkpoint_every=1"]
+    options += ["model.backbone.drop_path_rate=0.0"]
+    config = tmp_path / "labels.py"
+    config.write_text(f"_base_ = {str(CONFIG)!r}\ndatasets = [dict(card='phantom_labels')]\n")
+    words = ["tools/train.py", config, "--data-root", phantoms, "--work-dir"]
+    output, code = finish(launch(2, *words, tmp_path / "two", *options, "optimizer.sharded=True"))
+    assert code == 0, output
+    alone = [sys.executable, ROOT / words[0], *words[1:]]
+    subprocess.run([*alone, tmp_path / "one", *options], check=True, env=ENVIRONMENT, cwd=ROOT, capture_output=True)
+    one, two = (final_weights(tmp_path / name)[1]["student"] for name in ("one", "two"))
+    first = sorted((tmp_path / "one" / "checkpoints").glob("step_*.pt"))[0]
+    before = torch.load(first, weights_only=True)["student"]
+    furthest = max(float((one[name] - before[name]).abs().max()) for name in one if one[name].is_floating_point())
+    assert furthest > 1e-4, "a step is large beside rounding"
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, atol=1e-3 * furthest, rtol=1e-5, msg=name)
 
 
 @pytest.mark.slow
