@@ -201,3 +201,31 @@ def test_what_shares_films_is_said_before_it_is_used(visit, home):
     page = visit(home).open("pick=rsna_pneumonia&pick=siim_acr&notes=open")
     notes = page.inner_text("#basket .notes")
     assert "RSNA Pneumonia Detection Challenge and SIIM-ACR" in notes and "the same films" in notes
+
+
+def test_with_a_server_the_page_knows_the_disk_and_shows_sample_images(visit, catalog):
+    window = visit("http://127.0.0.1:9/")
+    answers = {
+        "/": ("text/html", portal_page(catalog, server=True)),
+        "/api/disk": ("application/json", json.dumps({"cards": ["jsrt", "kermany"]})),
+        "/api/samples/jsrt": ("application/json", json.dumps({"images": SAMPLES, "why": ""})),
+        "/api/samples/kermany": ("application/json", json.dumps({"images": [], "why": "no annotation file"})),
+        "/film.svg": ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"),
+    }
+
+    def answer(route):
+        kind, body = answers[urlsplit(route.request.url).path]
+        route.fulfill(content_type=kind, body=body)
+
+    window.context.route("**/*", answer)
+    page = window.open("disk=here")
+    page.wait_for_selector('[data-key="value disk here"]')
+    assert sorted(listed(page)) == ["jsrt", "kermany"]
+    page.click('[data-key="open jsrt"]')
+    film = page.wait_for_selector(".films img")
+    assert "Nodule" in film.get_attribute("alt") and "on your disk" in page.inner_text("main")
+    page = window.open("view=dataset&name=kermany")
+    page.wait_for_selector("text=no annotation file")
+
+
+SAMPLES = [{"url": "/film.svg", "name": "a.png", "labels": ["Nodule"]}]

@@ -19,6 +19,8 @@ VIEWS = [
     "view=charts&task=detection",
     "view=tables",
     "view=compare",
+    "view=fuse",
+    "view=runs",
     "view=compare&pick=rsna_pneumonia&pick=siim_acr&pick=chestx_det&concepts=all",
 ]
 HEADER = "section,name,url,year,dim,modality,samples,task,diseases,label\n"
