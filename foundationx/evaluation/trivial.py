@@ -1,8 +1,8 @@
 """Trivial rows: what the headline metric is if nobody looks at the images. A head below them has learned nothing.
 
-Labels get the prior of every class, boxes the mean training box, masks the mean training mask and, as ``empty``, no
-mask at all. All of it is learned from annotations of the training split alone, kept by class name in ``trivial.json``,
-and scored on the same images by the same metrics as the heads.
+Labels get the prior of every class, boxes the mean training box, points the mean training place, masks the mean
+training mask and, as ``empty``, no mask at all. All of it is learned from annotations of the training split alone, kept
+by class name in ``trivial.json``, and scored on the same images by the same metrics as the heads.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TRIVIAL, EMPTY = "trivial", "empty"
 DIGITS = 3
 """Decimals of a metric in tables; values that look equal count as equal."""
 
-PERFECT = 1.0
-"""Value of a headline metric that cannot be beaten."""
+PERFECT, PERFECT_LOW = 1.0, 0.0
+"""Value of a headline metric that cannot be beaten, and of one of which lower values are better."""
 
-NOT_ABOVE = "<= trivial"
+NOT_ABOVE, NOT_BELOW = "<= trivial", ">= trivial"
 """Beside a value that is no better than a trivial one, if colours are not seen."""
 
 IMAGES = 200
@@ -165,13 +165,14 @@ def trivial_rows(trivial: Trivial, predictions: Predictions) -> list[MetricRow]:
 
 
 def trivial_estimates(trivial: Trivial, predictions: Predictions) -> dict[tuple[str, str], float]:
-    """The best trivial value by metric and class, of those metrics that improve upwards."""
+    """The best trivial value by metric and class: of those that improve upwards, and of the task's headline."""
     best: dict[tuple[str, str], float] = {}
-    downwards = lower_is_better()
+    downwards, headline = lower_is_better(), predictions.key.task.facts.headline
     for row in trivial_rows(trivial, predictions):
-        if row.value is not None and row.metric not in downwards:
+        if row.value is not None and (row.metric not in downwards or row.metric == headline):
             name = (row.metric, row.class_name)
-            best[name] = max(row.value, best.get(name, row.value))
+            better = min if row.metric in downwards else max
+            best[name] = better(row.value, best.get(name, row.value))
     return best
 
 
@@ -186,15 +187,23 @@ def headline_statistics(predictions: Predictions) -> list[Statistic]:
     return []
 
 
-def is_low(value: float, trivial: Iterable[float | None]) -> bool:
-    """Whether a value is no better than a trivial one, as both are written in tables, and could be better."""
-    shown = round(value, DIGITS)
-    return shown < PERFECT and any(other is not None and shown <= round(other, DIGITS) for other in trivial)
+def is_low(value: float, trivial: Iterable[float | None], metric: str = "") -> bool:
+    """Whether a value is no better than a trivial one, as both are written in tables, and could be better.
+
+    Args:
+        value: The value.
+        trivial: Values of the same metric without looking at an image; None if one is not defined.
+        metric: Name of the metric, which says whether lower values are better.
+    """
+    shown, others = round(value, DIGITS), [round(other, DIGITS) for other in trivial if other is not None]
+    if metric in lower_is_better():
+        return shown > PERFECT_LOW and any(shown >= other for other in others)
+    return shown < PERFECT and any(shown <= other for other in others)
 
 
-def mark(text: str) -> str:
+def mark(text: str, metric: str = "") -> str:
     """A value's text with the words that tell that it is no better than a trivial one."""
-    return f"{text} {NOT_ABOVE}"
+    return f"{text} {NOT_BELOW if metric in lower_is_better() else NOT_ABOVE}"
 
 
 def best_trivial(rows: Iterable[MetricRow], key: TaskKey, split: str) -> float | None:
@@ -206,7 +215,8 @@ def best_trivial(rows: Iterable[MetricRow], key: TaskKey, split: str) -> float |
         split: Split of the values.
     """
     values = trivial_values(rows, key, split).values()
-    return max(values, default=key.task.facts.chance)
+    better = min if key.task.facts.headline in lower_is_better() else max
+    return better(values, default=key.task.facts.chance)
 
 
 def trivial_values(rows: Iterable[MetricRow], key: TaskKey, split: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 phantom_labels   NIH ChestX-ray14: Data_Entry_2017_v2020.csv, findings joined by |
 phantom_boxes    COCO: annotations.json, images without boxes are listed too
-phantom_masks    a folder of masks for each organ, 0 and 255
+phantom_masks    a folder of masks for each organ, 0 and 255; and landmarks.csv, which the card phantom_points reads
 phantom_all      ChestX-Det: ChestX_Det.json with names, boxes and polygons
 
 ``phantom_splits.csv`` beside them puts every patient into a split, so that no split of a few patients is empty.
@@ -27,13 +27,17 @@ from foundationx.core.strict_json import to_exact_json
 from foundationx.core.types import Split
 from foundationx.datasets.split_lists import write_split_list
 from foundationx.datasets.splits import deal
-from foundationx.phantoms.phantom import ORGANS, draw_findings, make_phantom
+from foundationx.phantoms.layouts._outlines import centre
+from foundationx.phantoms.phantom import ORGANS, Phantom, draw_findings, make_phantom
 
 NIH_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
 BOXED = ("Nodule", "Consolidation", "Heart")
+FIELD_OF_VIEW = 400
+"""Side of an image in millimetres."""
+
 SECOND_IMAGE_SHARE = 0.25
 """Share of patients with a second image."""
 
@@ -166,8 +170,8 @@ def _write_boxes(folder: Path, numbers: list[tuple[int, int]], size: int) -> Non
 
 
 def _write_masks(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:
-    """One mask per image in one folder per organ."""
-    rows = []
+    """One mask per image in one folder per organ; landmarks of the same images in a table, for a card of points."""
+    rows, points = [], []
     for patient, number in numbers:
         phantom = make_phantom(patient, number, size)
         name = f"{_short(patient):05d}_{number}.png"
@@ -176,7 +180,26 @@ def _write_masks(folder: Path, numbers: list[tuple[int, int]], size: int) -> Non
         for organ in ORGANS:
             target = folder / "masks" / organ.lower().replace(" ", "_") / name
             _save(target, phantom.mask(organ).astype(np.uint8) * 255)
+        points += [[name, f"p{_short(patient)}", *cells] for cells in _points(phantom, size)]
     write_csv(folder / "index.csv", ["image", "patient"], rows)
+    write_csv(folder / "landmarks.csv", ["image", "patient", "point", "x", "y", "visible", "mm"], points)
+
+
+def _points(phantom: Phantom, size: int) -> Iterator[list[object]]:
+    """Name, x, y, visibility and millimetres per pixel of every landmark, and of the middle of a nodule.
+
+    A landmark outside the image is not visible; of several nodules nobody knows which is meant.
+    """
+    spacing = round(FIELD_OF_VIEW / size, 6)
+    for name, (x, y) in phantom.landmarks.items():
+        inside = 0 <= x <= size and 0 <= y <= size
+        yield [name, f"{x:.3f}", f"{y:.3f}", 1, spacing] if inside else [name, "", "", 0, spacing]
+    nodules = phantom.instances.get("Nodule", [])
+    if len(nodules) == 1:
+        x, y = centre(nodules[0])
+        yield ["nodule", f"{x:.3f}", f"{y:.3f}", 1, spacing]
+    else:
+        yield ["nodule", "", "", "" if nodules else 0, spacing]
 
 
 def _write_all(folder: Path, numbers: list[tuple[int, int]], size: int) -> None:

@@ -104,6 +104,18 @@ class Overlay:
         cv2.drawMarker(self.canvas, (x, y), rgb, cv2.MARKER_CROSS, 8 * self.line, self.line, cv2.LINE_AA)
         self._tag(name, (x + 5 * self.line, y - self.letters // 2), rgb)
 
+    def polyline(self, points: np.ndarray, name: str, colour: int) -> None:
+        """An open line through points (P, 2), x y in the image's pixels, with its name at the first one."""
+        if not len(points):
+            return
+        rgb = self._noted(name, colour, "")
+        corners = np.round(points * self.scale).astype(np.int32)
+        cv2.polylines(self.canvas, [corners], False, rgb, self.line, cv2.LINE_AA)
+        for corner in corners.tolist():
+            cv2.circle(self.canvas, corner, self.line, rgb, cv2.FILLED, cv2.LINE_AA)
+        x, y = corners[0].tolist()
+        self._tag(name, (x + 5 * self.line, y - self.letters // 2), rgb)
+
     def note(self, lines: Sequence[str]) -> None:
         """Lines of the current head's part of the legend."""
         self._section().lines.extend((None, line) for line in lines)
@@ -194,6 +206,9 @@ class NoOverlay(Overlay):
         """Nothing."""
 
     def point(self, point: Sequence[float], name: str, colour: int) -> None:
+        """Nothing."""
+
+    def polyline(self, points: np.ndarray, name: str, colour: int) -> None:
         """Nothing."""
 
     def note(self, lines: Sequence[str]) -> None:

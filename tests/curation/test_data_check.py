@@ -156,8 +156,8 @@ def test_a_missing_folder_names_the_download_page(tmp_path, capsys):
 
 
 def test_faults_alike_are_one_line_and_all_are_in_the_report(tmp_path, capsys):
-    write_phantom_datasets(tmp_path, {"phantom_masks": 12}, size=48, processes=1)
-    images = sorted((tmp_path / "phantom_masks" / "images").iterdir())
+    write_phantom_datasets(tmp_path, {"phantom_labels": 12}, size=48, processes=1)
+    images = sorted((tmp_path / "phantom_labels" / "images").iterdir())
     for image in images[:8]:
         image.write_bytes(b"")
     target = tmp_path / "report.json"
@@ -167,7 +167,7 @@ def test_faults_alike_are_one_line_and_all_are_in_the_report(tmp_path, capsys):
     assert shown.count("the file is empty") == 1
     assert all(f"images/{image.name}" in shown for image in images[:4])
     (report,) = json.loads(target.read_text())
-    assert report["dataset"] == "phantom_masks" and report["images"] == 12 and report["decoded"] == 4
+    assert report["dataset"] == "phantom_labels" and report["images"] == 12 and report["decoded"] == 4
     assert report["counts"]["fault"] == {"images": 8}
     empty = [issue for issue in report["issues"] if issue["kind"] == "images"]
     assert [issue["file"] for issue in empty] == [f"images/{image.name}" for image in images[:8]]

@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from foundationx.core.types import Task
 from tests.helpers.downloads import Download
 
@@ -524,6 +526,41 @@ def jsrt_nodules(data: Download) -> Counts:
     return {"images": 2, "patients": 2}, {"detection": {"images": 2, "boxes": 2, "positives": {"Nodule": 2}}}
 
 
+def jsrt_nodule_centres(data: Download) -> Counts:
+    """The same download; a centre per image, and nothing of those without a nodule."""
+    counts, _ = jsrt_nodules(data)
+    return counts, {"keypoints": {"images": 2, "boxes": 2, "positives": {"Nodule": 2}}}
+
+
+def ranzcr_clip_lines(data: Download) -> Counts:
+    """Traced lines beside the table of labels; two lines of one kind in one image."""
+    names = [f"1.2.826.0.1.3680043.8.498.{number}" for number in (26697628, 46302891)]
+    labels = [[names[0], 1, "ec89415d1"], [names[1], 0, "bf4c6da3c"]]
+    data.table("train.csv", "StudyInstanceUID,ETT - Normal,PatientID", *labels)
+    data.table(
+        "train_annotations.csv",
+        "StudyInstanceUID,label,data",
+        [names[0], "ETT - Normal", "[[30, 2], [31, 20], [30, 40]]"],
+        [names[0], "CVC - Abnormal", "[[50, 40], [40, 10]]"],
+        [names[1], "CVC - Normal", "[[10, 10], [20, 20]]"],
+        [names[1], "CVC - Borderline", "[[50, 10], [40, 20]]"],
+    )
+    data.images(*(f"train/{name}.jpg" for name in names))
+    return {"images": 2, "patients": 2}, {"keypoints": {"images": 2, "positives": {"ETT/1": 1, "CVC/8": 2}}}
+
+
+def chexmask_vindr_landmarks(data: Download) -> Counts:
+    """The array as NumPy prints it, over several lines; the second row is below the publishers' threshold."""
+    ids = ("000434271f63a053c4128a0ba6352c7f", "00053190460d56c53cc3e57321387478")
+    places = np.stack([np.linspace(1, 60, 120), np.linspace(-3, 60, 120)], axis=1).round().astype(int)
+    header = "image_id,Dice RCA (Mean),Dice RCA (Max),Landmarks,Left Lung,Right Lung,Heart,Height,Width"
+    rows = [[name, mean, 0.9, str(places), "", "", "", 64, 64] for name, mean in zip(ids, (0.9, 0.6), strict=True)]
+    (data.data_root / "chexmask" / "OriginalResolution").mkdir(parents=True)
+    data.table("../chexmask/OriginalResolution/VinDr-CXR.csv", header, *rows)
+    data.images(f"train/{ids[0]}.dicom", f"test/{ids[1]}.dicom")
+    return {}, {"keypoints": {"images": 1, "positives": {"Right Lung/44": 1, "Heart/26": 1}}}
+
+
 def imagenome_gold(data: Download) -> Counts:
     """Names of DICOM files in the table of boxes, and the images of MIMIC-CXR-JPG; files of the silver standard."""
     images = [f"02aa804e-bde0afdd-112c0b34-7bc16630-4e38401{k}" for k in range(2)]
@@ -575,6 +612,7 @@ TREES: dict[str, Callable[[Download], Counts]] = {
         nih_chestxray14, nih_bbox, rsna_pneumonia, node21, siim_acr, ranzcr_clip, object_cxr, padchest, shenzhen,
         shenzhen_masks, tbx11k, vindr_cxr, vindr_cxr_global, vindr_pcxr, brax, openi, covidx_cxr4, kermany_mendeley,
         covid_qu_ex, covid_qu_ex_infection, chexmask_chexpert, chexmask_mimic, chexmask_padchest, shenzhen_lesions,
-        shenzhen_boxes, montgomery_boxes, jsrt_nodules, imagenome_gold, siim_fisabio,
+        shenzhen_boxes, montgomery_boxes, jsrt_nodules, jsrt_nodule_centres,
+        ranzcr_clip_lines, chexmask_vindr_landmarks, imagenome_gold, siim_fisabio,
     )
 } | {"vindr_ribcxr": ribs}  # fmt: skip

@@ -42,6 +42,8 @@ def can_say_absent(spec):
     options = spec.files[0].options
     if spec.reader in ("bbox_csv", "mask_table", "polygon_columns_json"):
         return options.get("absent", "unknown") == "negative"
+    if spec.reader in ("keypoints_csv", "point_lists_csv"):
+        return options.get("absent") == "negative" or "visible_column" in options
     if spec.reader == "runs_csv":
         return options.get("empty") != []
     return spec.reader != "mask_folder"

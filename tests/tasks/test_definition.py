@@ -20,8 +20,9 @@ TINY = ROOT / "tests" / "helpers" / "tiny_config.py"
 
 
 def test_tasks_stand_in_the_order_of_a_datasets_turn():
-    assert [task.value for task in all_tasks()] == ["classification", "detection", "segmentation", "self_supervision"]
-    assert annotated_tasks() == all_tasks()[:3]
+    names = ["classification", "detection", "keypoints", "segmentation", "self_supervision"]
+    assert [task.value for task in all_tasks()] == names
+    assert annotated_tasks() == all_tasks()[:4]
 
 
 def test_one_name_is_one_object_wherever_it_comes_from():
@@ -37,7 +38,7 @@ def test_one_name_is_one_object_wherever_it_comes_from():
 def test_every_task_answers_its_facts(task):
     definition = task_of(task)
     assert isinstance(definition, TaskDefinition) and definition is task.facts and definition.name == task.value
-    assert definition.noun and definition.headline and definition.has_targets == (definition.part in ("boxes", "masks"))
+    assert definition.noun and definition.headline and definition.has_targets == (definition.part not in ("labels", ""))
     assert definition.legend or not definition.needs_annotations
 
 
@@ -46,7 +47,7 @@ def test_facts_configurations_and_cards_need_no_torch():
         "import sys\n"
         "import foundationx.core.config.run, foundationx.datasets.annotations\n"
         "from foundationx.core.types import all_tasks\n"
-        "assert [task.facts.noun for task in all_tasks()][:3] == ['image label', 'box', 'mask']\n"
+        "assert [task.facts.noun for task in all_tasks()][:4] == ['image label', 'box', 'point', 'mask']\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -63,8 +64,8 @@ def test_a_misspelt_task_of_a_section_is_named_with_the_nearest():
 def test_a_section_that_names_some_tasks_leaves_the_others_their_defaults():
     some = {"_delete_": True, "detection": 0.25}
     config = load_config(TINY, {"schedule.lock": some, "schedule.release": some, "views": {"_delete_": True}})
-    assert [config.schedule.lock[task] for task in all_tasks()] == [0.0, 0.25, 0.0, 0.0]
-    assert [config.schedule.release[task] for task in all_tasks()] == [1.0, 0.25, 1.0, 1.0]
+    assert [config.schedule.lock[task] for task in all_tasks()] == [0.0, 0.25, 0.0, 0.0, 0.0]
+    assert [config.schedule.release[task] for task in all_tasks()] == [1.0, 0.25, 1.0, 1.0, 1.0]
     assert list(config.views) == list(annotated_tasks()) and config.views[Task.DETECTION].teacher == "clean"
 
 

@@ -86,5 +86,5 @@ def _gains(run_folder: Path) -> Table:
             head = f"{row.dataset}/{row.task}"
             trivial = best_trivial(rows, TaskKey.parse(head), "test")
             cells = [marked(value, []) for value in (trivial, before.value)]
-            table.add_row(head, row.metric, *cells, marked(row.value, [trivial]))
+            table.add_row(head, row.metric, *cells, marked(row.value, [trivial], metric=row.metric))
     return table

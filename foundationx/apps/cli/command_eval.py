@@ -99,7 +99,8 @@ def _evaluate_heads(options: argparse.Namespace) -> None:
         values = {model: by_model[model].value if model in by_model else None for model in (*models, *answers)}
         is_headline = name[1] == TaskKey.parse(name[0]).task.facts.headline
         trivial = [values[answer] for answer in answers] if is_headline else []
-        cells = [marked(values[model], trivial, 4) for model in models] + [marked(values[a], [], 4) for a in answers]
+        cells = [marked(values[model], trivial, 4, name[1]) for model in models]
+        cells += [marked(values[answer], [], 4) for answer in answers]
         table.add_row(*name, "/".join(counts), *cells)
     wide_console().print(table)
     if options.json:

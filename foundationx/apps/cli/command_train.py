@@ -131,7 +131,9 @@ def _print_alone(work_dir: Path) -> None:
         table.add_column(column)
     rows = beside_alone(work_dir)
     for row in rows:
-        values = [marked(row.trivial, [])] + [marked(value, [row.trivial]) for value in (row.alone, row.joint)]
+        values = [marked(row.trivial, [])] + [
+            marked(value, [row.trivial], metric=row.metric) for value in (row.alone, row.joint)
+        ]
         table.add_row(str(row.head), row.metric, row.split, row.model, *values)
     wide_console().print(table)
     words = ["foundationx", "ledger", work_dir, "--alone", *dict.fromkeys(row.folder.parent for row in rows)]

@@ -246,7 +246,7 @@ def headlines_of(folder: Path) -> list[Headline]:
     found = []
     for row in newest.values():
         trivial = best_trivial(every, TaskKey(row.dataset, Task(row.task)), row.split)
-        low = row.value is not None and is_low(row.value, [trivial])
+        low = row.value is not None and is_low(row.value, [trivial], row.metric)
         head = f"{row.dataset}/{row.task}"
         found.append(Headline(head, row.metric, row.split, row.model, row.value, trivial, low))
     return found

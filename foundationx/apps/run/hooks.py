@@ -289,6 +289,6 @@ def headline_table(rows: list[MetricRow]) -> tuple[list[str], list[list[str | Te
     lines: list[list[str | Text]] = []
     for name, values in table.items():
         trivial = [values[answer] for answer in answers if answer in values]
-        cells = [marked(values.get(model), trivial if model not in answers else []) for model in models]
+        cells = [marked(values.get(model), trivial if model not in answers else [], metric=name[1]) for model in models]
         lines.append([*name, *cells])
     return ["head", "metric", *models], lines

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from foundationx.core.errors import nearest
 from foundationx.core.types import Split
@@ -26,6 +27,32 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _numbered(value: Any) -> Any:
+    """Accepts the number of points of a line: their names are 1, 2, 3 and so on."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 2 <= value <= MOST_POINTS:
+            raise ValueError(f"{value} points; a line has from 2 to {MOST_POINTS}")
+        return tuple(str(number) for number in range(1, value + 1))
+    return value
+
+
+def _each_point_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := repeated(names):
+        raise ValueError(f"the point {twice[0]!r} is given twice")
+    return names
+
+
+MOST_POINTS = 1000
+"""Points of one class."""
+
+Points = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(max_length=MOST_POINTS),
+    BeforeValidator(_numbered, json_schema_input_type=int | tuple[str, ...]),
+    AfterValidator(_each_point_once),
+]
+
+
 class ClassSpec(Part):
     """One class: its name in the card, its published names, and its meaning in the common vocabulary.
 
@@ -45,6 +72,27 @@ class ClassSpec(Part):
     codes: Codes = Field(
         default_factory=dict, description="codes of the class that its publisher gives: umls (CUI), radlex"
     )
+    points: Points = Field(
+        (),
+        description="names of the points that the class consists of, or the number of points along a line: the task "
+        "then has one class for each, e.g. Right Lung/apex or Tube/1",
+    )
+
+    @property
+    def parts(self) -> tuple[ClassSpec, ...]:
+        """The class itself, or a class for each of its points: ``NAME/POINT``, for published names likewise."""
+        if not self.points:
+            return (self,)
+        relation = "related" if self.canonical else "exact"  # a point is no case of what it belongs to
+        return tuple(
+            ClassSpec(
+                name=f"{self.name}/{point}",
+                sources=tuple(f"{source}/{point}" for source in self.sources),
+                canonical=self.canonical,
+                relation=relation,
+            )
+            for point in self.points
+        )
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -139,6 +187,16 @@ class TaskExpected(Part):
     )
 
 
+def _paired(pair: tuple[str, str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """A pair of classes, or the pairs of the points of two classes that have points of the same names."""
+    points = [[name.removeprefix(f"{one}/") for name in names if name.startswith(f"{one}/")] for one in pair]
+    if set(pair) & set(names) or not all(points):
+        return [pair]
+    if set(points[0]) != set(points[1]):
+        raise ValueError(f"the points of {pair[0]!r} and {pair[1]!r} differ: pair the points by their own names")
+    return [(f"{pair[0]}/{point}", f"{pair[1]}/{point}") for point in points[0]]
+
+
 class TaskSource(Part):
     """One task of a dataset: its annotation files, their reader and the classes."""
 
@@ -207,6 +265,11 @@ class TaskSource(Part):
 
     @field_validator("classes")
     @classmethod
+    def _with_points(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        return tuple(part for item in classes for part in item.parts)
+
+    @field_validator("classes")
+    @classmethod
     def _each_once(cls, classes: tuple[ClassSpec, ...], info: ValidationInfo) -> tuple[ClassSpec, ...]:
         if twice := repeated(item.name for item in classes):
             raise ValueError(f"the class {twice[0]!r} is given twice")
@@ -220,6 +283,12 @@ class TaskSource(Part):
         if idle := [name for name in shared if name not in several]:
             raise ValueError(f"{idle[0]!r} is listed under shared, but is not a published name of several classes")
         return classes
+
+    @field_validator("mirror_pairs")
+    @classmethod
+    def _pairs_of_points(cls, pairs: tuple[tuple[str, str], ...], info: ValidationInfo) -> tuple[tuple[str, str], ...]:
+        names = [item.name for item in info.data.get("classes", ())]
+        return tuple(one for pair in pairs for one in _paired(pair, names))
 
     @model_validator(mode="after")
     def _agrees(self) -> TaskSource:

@@ -1,8 +1,8 @@
-"""COCO JSON: boxes, polygons and run-length masks. A listed image without annotations is a known negative."""
+"""COCO JSON: boxes, outlines, runs and keypoints. A listed image without annotations is a known negative."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,17 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart, ReferenceSize
+from foundationx.datasets.readers._coco_points import add_keypoints, known_names, point_names
 from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
-from foundationx.datasets.readers._reference import SizedOptions
+from foundationx.datasets.readers._points import ImagePoints, PointOptions
 from foundationx.datasets.readers._runs import bounding_box, runs_from_coco
 from foundationx.datasets.readers._source import Source
 
-PROVIDES = frozenset({"labels", "boxes", "masks"})
+PROVIDES = frozenset({"labels", "boxes", "masks", "keypoints"})
 
 
-class Options(OtherNames, SizedOptions):
+class Options(OtherNames, PointOptions):
     """Categories that are not classes, and images without annotations."""
 
     leave_out: tuple[str, ...] = Field(
@@ -35,7 +36,8 @@ def read(source: Source, options: Options) -> None:
     Images on disk that are not listed are unannotated and left out. A class without annotations in an image is absent.
     It is unknown if only crowd regions of it are marked, and in detection always inside these regions. In segmentation,
     it is unknown if any of its annotations is a crowd region or has no outline (the outlined pixels are then present,
-    the others unknown). Only the required keys of the format must be there.
+    the others unknown). Of keypoints, one with v = 0 is unknown, and any with v = 1 or 2 has its place; an image has at
+    most one object of a category. Only the required keys of the format must be there.
 
     Raises:
         DataError: Not COCO; no category for a class; a repeated id (of a category, image or annotation) or image; an
@@ -45,7 +47,8 @@ def read(source: Source, options: Options) -> None:
     file, content = source.file, source.json_of(dict, "images, annotations and categories")
     records = _by_id(_records(content, "categories", file), file, "category")
     categories = {number: str(item.get("name")).strip() for number, item in records.items()}
-    _check_categories(source, set(categories.values()))
+    points = point_names(records) if source.needs("keypoints") else {}
+    _check_categories(source, known_names(points) if points else set(categories.values()))
     images = _by_id(_records(content, "images", file), file, "image")
     annotations, repeated = _by_image(_records(content, "annotations", file), images, source)
     for number, image in images.items():
@@ -58,10 +61,34 @@ def read(source: Source, options: Options) -> None:
                 raise repeated[number]
             path = source.image(name, where, image)
             size = options.reference(image, where) or _declared_size(image, where, options.any_aspect)
-            collected = _ImageAnnotations(source, options, categories, size)
+            collected: _PointAnnotations | _ImageAnnotations
+            if points:
+                collected = _PointAnnotations(ImagePoints(source, options, image, where, 0.0, size), points)
+            else:
+                collected = _ImageAnnotations(source, options, categories, size)
             for annotation in annotations.get(number, ()):
                 collected.add(annotation, f"{file} annotation {annotation.get('id')}")
             collected.add_to_source(path, where, image)
+
+
+class _PointAnnotations:
+    """The keypoints of one image.
+
+    Args:
+        points: Points of the image.
+        names: Names of the points of each category.
+    """
+
+    def __init__(self, points: ImagePoints, names: Mapping[Any, Sequence[str]]):
+        self.points, self.names = points, names
+
+    def add(self, annotation: Mapping[str, Any], where: str) -> None:
+        """Adds one annotation. Raises DataError."""
+        add_keypoints(self.points, self.names[_category(annotation, self.names, where)], annotation, where)
+
+    def add_to_source(self, path: str, where: str, image: Mapping[str, Any]) -> None:
+        """Adds the image with its points to the source."""
+        self.points.add_image(path)
 
 
 class _ImageAnnotations:
@@ -147,11 +174,16 @@ class _ImageAnnotations:
 
     def _classes(self, annotation: Mapping[str, Any], where: str) -> list[int]:
         """Indices of the annotation's classes, none if its category is not one."""
-        number = _same(annotation.get("category_id"))
-        if number is None or number not in self.categories:
-            found = f"category_id is {annotation.get('category_id')!r}"
-            raise DataError(where, found, f"one of {list(self.categories)}", "fix the file")
-        return self.names.classes(self.categories[number], where)
+        return self.names.classes(self.categories[_category(annotation, self.categories, where)], where)
+
+
+def _category(annotation: Mapping[str, Any], categories: Collection[Any], where: str) -> int | str:
+    """Id of an annotation's category. Raises DataError: there is no such category."""
+    number = _same(annotation.get("category_id"))
+    if number is None or number not in categories:
+        found = f"category_id is {annotation.get('category_id')!r}"
+        raise DataError(where, found, f"one of {list(categories)}", "fix the file")
+    return number
 
 
 def _check_categories(source: Source, names: set[str]) -> None:

@@ -79,7 +79,7 @@ class Row:
 
     def is_low(self, cell: Cell | None) -> bool:
         """Whether a run's value is no better than the trivial one."""
-        return cell is not None and cell.value is not None and is_low(cell.value, [self.trivial])
+        return cell is not None and cell.value is not None and is_low(cell.value, [self.trivial], self.metric)
 
 
 @dataclass(frozen=True)

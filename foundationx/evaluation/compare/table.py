@@ -150,7 +150,7 @@ def trivial(row: Row) -> str:
 
 def marked(row: Row, cell: Cell | None) -> str:
     """Value and interval; with words if it is no better than the trivial value."""
-    return mark(value(cell)) if row.is_low(cell) else value(cell)
+    return mark(value(cell), row.metric) if row.is_low(cell) else value(cell)
 
 
 def difference(cell: Cell | None) -> str:

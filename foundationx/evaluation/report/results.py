@@ -110,7 +110,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str, columns: tuple[str, ..
     cells = ["-" if images is None else f"{images:,}", rounded(trivial), rounded(before)]
     ends = facts.measured[key].intervals.get(MEAN) if key in facts.measured else None
     for model, value in trained.items():
-        low = value is not None and is_low(value, [trivial])
+        low = value is not None and is_low(value, [trivial], metric)
         text = f"<span class='low'>{rounded(value)}</span>" if low else rounded(value)
         if ends is not None and model == facts.model:
             text += f" <span class='ends'>{between(*ends)}</span>"

@@ -83,6 +83,11 @@ class LayoutContext:
         """Box x1 y1 x2 y2 of every instance, in pixels."""
         return [bounds(mask) for mask in self.instances(image, item)]
 
+    def centre(self, image: ImageTruth, item: ClassSpec) -> list[float] | None:
+        """x and y of the middle of what is drawn for a class, in pixels; None if it is not in the image."""
+        boxes = self.boxes(image, item)
+        return [round((low + high) / 2, 2) for low, high in (boxes[0][::2], boxes[0][1::2])] if boxes else None
+
     def path(self, image: ImageTruth) -> str:
         """Path of an image relative to the dataset's folder."""
         return self.image_set.paths[image.number]
@@ -132,6 +137,14 @@ class LayoutContext:
             other = self.writer.table(os.path.normpath(f"{root}/{join.file}"), join.table)
             other.put((self.path(image), ""), key | (labels if number == 0 else {}))
         self.table.put((self.path(image), tag), cells if self.spec.join else cells | labels)
+
+    def quality(self, image: ImageTruth) -> dict[str, str]:
+        """The cell of an estimated quality, if the reader asks for one: of the last image it is below the least."""
+        options = self.options
+        if options.quality_column is None:
+            return {}
+        poor = image is self.images[-1] and len(self.images) > 2
+        return {options.quality_column: f"{options.quality_least + (-0.1 if poor else 0.2):.3f}"}
 
     @property
     def table(self) -> TableBuffer:

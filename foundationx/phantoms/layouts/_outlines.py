@@ -1,4 +1,4 @@
-"""Masks as outlines and as run lengths."""
+"""Masks as outlines, as run lengths and as their middle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def outline(mask: np.ndarray) -> list[list[float]]:
     """The largest outline of a mask (H, W) bool, as x and y pairs."""
     points: list[list[float]] = mask_outlines(mask)[0].tolist()
     return points
+
+
+def centre(mask: np.ndarray) -> tuple[float, float]:
+    """x and y of the middle of a mask (H, W) bool, not empty, in pixels from the image's corner."""
+    y, x = (float(axis.mean()) + 0.5 for axis in np.nonzero(mask))
+    return x, y
 
 
 def runs(mask: np.ndarray, *, relative: bool, first: int, order: str) -> str:

@@ -46,10 +46,7 @@ def _rows(context: LayoutContext, task_file: TaskFile, image: ImageTruth) -> lis
     height, width = context.shape(image)
     sizes = {options.height: height, options.width: width}
     further = {column: str(pixels) for column, pixels in sizes.items() if isinstance(column, str)}
-    if options.quality_column is not None:
-        # The masks of the last image are below the quality that the reader requires.
-        poor = image is context.images[-1] and len(context.images) > 2
-        further[options.quality_column] = f"{options.quality_least + (-0.1 if poor else 0.2):.3f}"
+    further |= context.quality(image)
     count = max(map(len, columns.values()))
     return [
         further | {column: _cell(texts, number, options) for column, texts in columns.items()}

@@ -60,21 +60,24 @@ class WholeModel(nn.Module):
         size = torch.stack([image.shape[1] * torch.ones(()), image.shape[0] * torch.ones(())])
         outputs: list[Tensor] = []
         for prediction in self.model.predict_all(pixels, self.heads).values():
-            for name, value in fields_of(prediction):
-                outputs.append(in_pixels(name, value, image, size))
+            for field in dataclasses.fields(prediction):
+                outputs.append(in_pixels(field.name, getattr(prediction, field.name)[0], image, size))
         return tuple(outputs)
 
 
 def fields_of(prediction: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a prediction for one image by the name of their output, in the order of the fields."""
+    """The tensors of a prediction for one image by the name of their output, in the order of the fields.
+
+    What the task keeps as shares of the image, ``relative_NAME``, is the output ``NAME`` in pixels.
+    """
     for field in dataclasses.fields(prediction):
-        yield {"relative_boxes": "boxes"}.get(field.name, field.name), getattr(prediction, field.name)[0]
+        yield field.name.removeprefix("relative_"), getattr(prediction, field.name)[0]
 
 
 def in_pixels(name: str, value: Tensor, image: Tensor, size: Tensor) -> Tensor:
-    """An output for the image as it was given: boxes in its pixels, probabilities of masks at its size."""
-    if name == "boxes":
-        return value.clamp(0, 1) * torch.cat([size, size])
+    """A field for the image as it was given: x and y in its pixels, probabilities of masks at its size."""
+    if name.startswith("relative_"):
+        return value.clamp(0, 1) * size.repeat(value.shape[-1] // 2)
     if name == "masks":
         shape = (image.shape[0], image.shape[1])
         return F.interpolate(value[None], size=shape, mode="bilinear", align_corners=False)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundationx.datasets.cards.card import Card
-from tests.helpers.layouts import tables, targets
+from tests.helpers.layouts import points, tables, targets
 
 LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     layout.__name__: layout
@@ -35,6 +35,8 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         targets.ribs,
         targets.mask_rows,
         targets.named_masks,
+        points.landmarks,
+        points.ranzcr,
     )
 }
 """Each writes its files into a folder and gives the card's part that describes them."""
