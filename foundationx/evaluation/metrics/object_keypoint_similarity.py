@@ -18,6 +18,8 @@ from foundationx.evaluation.statistic import Statistic
 
 NEEDS = ("predicted_points", "true_points", "probabilities", "sizes")
 
+MEANINGS = {"OKS AP": "average precision over similarities of points from 0.50 to 0.95, as in COCO"}
+
 SIGMA = 0.025
 """COCO's constant per point, the same for all: a tenth of the largest image side off gives a similarity of exp(-2)."""
 

@@ -10,6 +10,13 @@ from foundationx.evaluation.statistic import Statistic, mean_over_images
 
 NEEDS = ("predicted_points", "true_points", "sizes", "extents")
 LOWER_IS_BETTER = ("MRE", "MRE mm")
+MEANINGS = {
+    "MRE": "mean radial error: distance from the true point",
+    "MRE mm": "mean radial error where the size of a pixel is known",
+    "PCK 2": "share of points off by at most 2 % of the longer side",
+    "PCK 5": "share of points off by at most 5 % of the longer side",
+}
+UNITS = {"MRE": "% of the longer side", "MRE mm": "mm"}
 
 NEAR = (2, 5)
 """Distances in per cent of the longer side up to which a point is right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from foundationx.core.types import MetricRow, TaskKey
@@ -67,8 +68,8 @@ def headline(facts: Facts) -> str:
         f"<p class='quiet'>Mean over classes on the <b>{escape(split)}</b> split, after the last evaluation. "
         f"In brackets: {LEVEL:.0%} interval of {DRAWS:,} bootstrap draws by patient. "
         "Trivial (the dark mark): what the training annotations say of an image that nobody looks at: the prior of "
-        "every class, the mean box, the mean mask or the empty mask, whichever is better; for margin, no difference "
-        "between images. <span class='low'>Red</span>: no better than that.</p>"
+        "every class, the mean box, the mean place of a point, the mean mask or the empty mask, whichever is better; "
+        "for margin, no difference between images. <span class='low'>Red</span>: no better than that.</p>"
     )
     everything = details("Every class and metric", _all_metrics(facts, split))
     return section("What was learned", note + table + glossary(_shown_metrics(facts, scored)) + everything)
@@ -95,17 +96,29 @@ def unit_of(metric: str) -> str:
     return units().get(metric, "0 to 1")
 
 
+def _longest(metric: str, values: Sequence[float | None]) -> float:
+    """The value of a full bar: 1, or the largest of a metric that has a unit."""
+    known = [value for value in values if value is not None]
+    return max([*known, 1e-9]) if metric in units() else 1.0
+
+
+def _share(value: float, top: float) -> float:
+    """Length of a bar in per cent."""
+    return 100 * min(max(value / top, 0.0), 1.0)
+
+
 def _headline_row(facts: Facts, key: TaskKey, split: str, columns: tuple[str, ...]) -> str:
     metric = key.task.facts.headline
     trivial = facts.trivial(key, split)
     before = facts.value(key, metric, MEAN, "student", split, last=False)
     trained = {model: facts.value(key, metric, MEAN, model, split, last=True) for model in facts.models}
+    top = _longest(metric, [trivial, before, *trained.values()])
     bars = "".join(
-        f"<i class='{escape(kind)}' style='width:{100 * min(max(value, 0.0), 1.0):.1f}%'></i>"
+        f"<i class='{escape(kind)}' style='width:{_share(value, top):.1f}%'></i>"
         for kind, value in (("untrained", before), *trained.items())
         if value is not None
     )
-    mark = f"<u style='left:{100 * trivial:.1f}%'></u>" if trivial is not None else ""
+    mark = f"<u style='left:{_share(trivial, top):.1f}%'></u>" if trivial is not None else ""
     images = facts.images_of(key, split)
     cells = ["-" if images is None else f"{images:,}", rounded(trivial), rounded(before)]
     ends = facts.measured[key].intervals.get(MEAN) if key in facts.measured else None
@@ -114,7 +127,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str, columns: tuple[str, ..
         text = f"<span class='low'>{rounded(value)}</span>" if low else rounded(value)
         if ends is not None and model == facts.model:
             text += f" <span class='ends'>{between(*ends)}</span>"
-            left, right = (100 * min(max(end, 0.0), 1.0) for end in ends)
+            left, right = (_share(end, top) for end in ends)
             bars += f"<s style='left:{left:.1f}%;width:{right - left:.1f}%'></s>"
         cells.append(text)
     numbers = "".join(
