@@ -17,6 +17,7 @@ from foundationx.evaluation.evaluator import measure
 from foundationx.evaluation.measure import curves
 from foundationx.evaluation.outcomes import choose_cases
 from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.report.pictures import each_of
 from foundationx.evaluation.stored import store
 from foundationx.tasks.classification.prediction import ClassificationExample
 from foundationx.tasks.detection.prediction import DetectionExample
@@ -67,7 +68,9 @@ def write_run(
     for test in (entry for entry in evaluation.predictions if entry.split is Split.TEST):
         if points := curves(test):
             of_curves[str(test.key)] = {"model": "teacher", "split": "test", "classes": points}
-        work.write_examples(test.key, test.classes, "teacher", _examples(test, pictures, generator))
+        work.write_examples(
+            test.key, test.classes, "teacher", _examples(test, min(pictures, each_of(len(heads))), generator)
+        )
     work.add_metrics(_history(evaluation.rows, len(heads)))
     work.write_json("curves.json", of_curves)
     counts = [row for key, own in classes_of.items() for row in _counts(key, own, images)]

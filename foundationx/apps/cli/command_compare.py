@@ -10,7 +10,10 @@ from rich.table import Table
 from foundationx.apps.cli.options import add_model, wide_console
 
 HELP = "print metrics of runs with confidence intervals, and test whether the others differ from the first"
-EXAMPLE = "foundationx compare work_dirs/baseline work_dirs/new --out table.md"
+EXAMPLE = "foundationx compare work_dirs/baseline work_dirs/new --out table.md compare.html"
+
+PAGE = ".html"
+"""Ending of the file that holds the comparison as a page; it has every class and metric."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", nargs="+", metavar="NAME", help="metrics to show, e.g. AUROC AP40 Dice (default: all)"
     )
     parser.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE", help="files to write: .md, .csv or .tex"
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files to write: .md, .csv, .tex or .html",
     )
 
 
@@ -67,8 +75,9 @@ def run(options: argparse.Namespace) -> None:
         trivial,
         value,
     )
+    from foundationx.evaluation.report.compare_page import render
 
-    check(options, tuple(FORMATS))
+    check(options, (*FORMATS, PAGE))
     for path in options.out:
         require_file(path)
     comparison = compare(
@@ -79,6 +88,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         rule=options.threshold,
     )
+    everything = chosen(comparison, options.metric, True)
     comparison = chosen(comparison, options.metric, options.all)
     first, *others = comparison.runs
     table = Table(title=f"{options.model}, {options.split}", caption=note(comparison))
@@ -96,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
         table.add_row(*names, values[0], *later)
     wide_console().print(table)
     for path in options.out:
-        write_atomically(path, FORMATS[path.suffix](comparison))
+        write_atomically(path, render(everything) if path.suffix == PAGE else FORMATS[path.suffix](comparison))
 
 
 def check(options: argparse.Namespace, endings: tuple[str, ...]) -> None:

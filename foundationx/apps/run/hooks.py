@@ -14,11 +14,14 @@ from rich.text import Text
 from foundationx.apps.run.excluded import write_quarantine
 from foundationx.apps.run.marks import marked
 from foundationx.core import distributed
+from foundationx.core.arrays import AnyArray
 from foundationx.core.background import Background
-from foundationx.core.errors import ConfigError, DiskError, nearest
+from foundationx.core.errors import ConfigError, DiskError, FoundationXError, nearest
 from foundationx.core.types import MetricRow, Split, Task, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.data.datamodule import DataModule
+from foundationx.datasets.attributes import groups_of
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
@@ -26,8 +29,12 @@ from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import Evaluation, evaluate
 from foundationx.evaluation.images import ImageReader
 from foundationx.evaluation.measure import is_headline, lower_is_better
+from foundationx.evaluation.predictions import Predictions
+from foundationx.evaluation.report.pictures import each_of
+from foundationx.evaluation.shown import case_examples
 from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.stored import store
+from foundationx.evaluation.subgroups import scores
 from foundationx.evaluation.thresholds import Thresholds
 from foundationx.evaluation.trivial import EMPTY, TRIVIAL, PassedOver, Trivial, run_trivial
 from foundationx.models.foundation_model import FoundationModel
@@ -164,6 +171,8 @@ class EvaluateAndReport(Hook):
             thresholds = evaluation.thresholds
             if self.writes:
                 self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
+                if last and self.config.predictions:
+                    self._keep_cases(evaluation, split, *list(models.items())[-1])
                 self.trainer.call_hooks("on_evaluation", evaluation.rows, self.trainer.step)
                 self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
         if last:
@@ -221,6 +230,33 @@ class EvaluateAndReport(Hook):
         self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | evaluation.curves)
         for key, examples in evaluation.examples.items():
             self.folder.write_examples(key, self.data_module.classes[key], model, examples)
+
+    def _keep_cases(self, evaluation: Evaluation, split: Split, name: str, model: FoundationModel) -> None:
+        """Pictures of the worst, median and best images and of clear mistakes; the headline metric of subgroups."""
+        catalog, most = Catalog(), min(self.config.examples, each_of(len(evaluation.predictions)))
+        rows = [row for row in self.folder.read_json("subgroups.json", []) if row["split"] != split.value]
+        for predictions in evaluation.predictions:
+            if predictions.model == name:
+                key = predictions.key
+                if examples := case_examples(self.data_module, model, predictions, most):
+                    self.folder.write_examples(key, predictions.classes, name, examples)
+                found = scores(predictions, self._groups(predictions, catalog))
+                head = {"dataset": key.dataset, "task": key.task.value, "model": name, "split": split.value}
+                rows += [head | {"visit": predictions.visit} | asdict(entry) for entry in found]
+        if rows:
+            self.folder.write_json("subgroups.json", rows)
+
+    def _groups(self, predictions: Predictions, catalog: Catalog) -> dict[str, AnyArray]:
+        """Groups of a head's images by the attributes that its card names; none if their table cannot be read."""
+        card = catalog.card(predictions.key.dataset)
+        if card.attributes is None:
+            return {}
+        try:
+            return groups_of(card, self.data_module.roots[card.name], predictions.images)
+        except FoundationXError as error:
+            message = f"no subgroups of {predictions.key}: {error.where} {error.found}"
+            self.trainer.report(Incident(self.trainer.step, "io", message))
+            return {}
 
     def _write_bad(self) -> None:
         self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from foundationx import __version__
+from foundationx.apps.run.provenance import commit_of_code
 from foundationx.core.errors import ConfigError, FoundationXError
 from foundationx.core.types import Split
 from foundationx.datasets.cards.card import Card
@@ -232,15 +232,3 @@ def _origin(checkpoint: Checkpoint, which: str) -> str:
         f"- foundationx {__version__}" + (f", commit {commit}" if commit else ""),
     ]
     return "\n".join(lines)
-
-
-def commit_of_code() -> str | None:
-    """The commit of the code that runs; None if it is not a clone."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

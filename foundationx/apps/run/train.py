@@ -22,6 +22,7 @@ from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.federated import EvaluateFederated, ExportClients
 from foundationx.apps.run.filled import WriteFilled
 from foundationx.apps.run.hooks import Display, EvaluateAndReport, ExportAtEnd
+from foundationx.apps.run.provenance import provenance
 from foundationx.apps.trackers import CloseTrackers, open_trackers
 from foundationx.core import distributed
 from foundationx.core.atomic_write import require_folder, write_atomically
@@ -421,8 +422,8 @@ def as_python(config: RunConfig, source: Path | None) -> str:
 def run_facts(
     config: RunConfig, model: FoundationModel, device: torch.device, config_file: Path | None
 ) -> dict[str, Any]:
-    """Name, time, device and size of a run."""
-    return {
+    """Name, time, device, size and origin of a run."""
+    return provenance(config) | {
         "name": config.name,
         "started": datetime.datetime.now().isoformat(timespec="seconds"),
         "finished": None,

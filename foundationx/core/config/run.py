@@ -346,7 +346,7 @@ class EvaluateConfig(Section):
     best: dict[Task, str] = Field(
         default_factory=dict, description="metric that chooses each task's best checkpoint; by default its headline"
     )
-    examples: int = Field(8, ge=0, le=10_000, description="example images per head in the report")
+    examples: int = Field(24, ge=0, le=10_000, description="images per head in the report")
     predictions: bool = Field(True, description="keep the last evaluation's predictions of every image, for intervals")
 
 

@@ -184,8 +184,13 @@ def _names(groups: Sequence[Sequence[Path]]) -> tuple[str, ...]:
 def _read(folder: Path, split: Split, model: str, rule: str) -> dict[TaskKey, Predictions]:
     """Predictions of every head of a run, with thresholds of image labels."""
     paths = [path for path in find_predictions(folder) if path.name.endswith(f".{split.value}.{model}.npz")]
+    if not folder.is_dir():
+        fix = "check the path"
+        raise DataError(str(folder), "there is no such folder", "a work directory, or a folder of eval --out", fix)
     if not paths:
         fix = f"foundationx eval {folder} --split {split.value} --out {folder}"
+        if not (folder / "checkpoints").exists():
+            fix = "name the work directory of a run, or a folder that `foundationx eval --out` wrote"
         raise DataError(str(folder), f"holds no predictions of the {model} on {split.value}", "predictions/", fix)
     stored = [read_with_thresholds(path, folder, rule) for path in paths]
     return {predictions.key: predictions for predictions in stored}

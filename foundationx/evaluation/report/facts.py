@@ -98,7 +98,7 @@ class Facts:
         named = dict.fromkeys(row.model for row in self.metrics if row.visit > 0)
         return ["student", "teacher", *(name for name in named if name not in ("student", "teacher"))]
 
-    @property
+    @cached_property
     def model(self) -> str:
         """The model that curves and pictures are of: the teacher if it was evaluated, else the student."""
         named = {row.model for row in self.metrics if row.visit > 0}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from html import escape
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from foundationx.core.types import Example, Task, TaskKey
 from foundationx.tasks.definition import task_of
@@ -29,6 +31,10 @@ QUALITY = 62
 """Of WebP, 0 to 100: a radiograph of 360 pixels takes about 10 kB."""
 
 
+EFFORT = 2
+"""Of the encoder, 0 to 6: half of the time of the default, for 6 % more bytes."""
+
+
 def side_of(pictures: int) -> int:
     """Longest side in pixels of each of so many pictures, so that the page stays small."""
     return next((side for most, side in SIZES if pictures <= most), SMALL)
@@ -46,8 +52,9 @@ def picture(task: Task, example: Example, side: int = SIDE) -> str:
     if scale < 1:
         size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".webp", pixels[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "WEBP", quality=QUALITY, method=EFFORT)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def drawn_over(task: Task, example: Example) -> np.ndarray:

@@ -207,8 +207,7 @@ def thinned(places: np.ndarray, most: int = MOST_POINTS, near: float = NEAR) -> 
             first, last = waiting.pop()
             if last - first < 2:
                 continue
-            inner = places[first + 1 : last]
-            distance = _distances(inner, places[first], places[last])
+            distance = _distances(places[first + 1 : last], places[first], places[last])
             furthest = int(distance.argmax())
             if distance[furthest] > near:
                 keep[first + 1 + furthest] = True
@@ -223,7 +222,7 @@ def _distances(points: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.nda
     along = end - begin
     length = float(along @ along)
     share = np.clip((points - begin) @ along / length, 0, 1) if length else np.zeros(len(points))
-    return np.hypot(*(points - (begin + share[:, None] * along)).T)
+    return np.asarray(np.hypot(*(points - (begin + share[:, None] * along)).T))
 
 
 def _path(places: np.ndarray) -> str:

@@ -131,7 +131,7 @@ def _headline_row(facts: Facts, key: TaskKey, split: str, columns: tuple[str, ..
             bars += f"<s style='left:{left:.1f}%;width:{right - left:.1f}%'></s>"
         cells.append(text)
     numbers = "".join(
-        f"<td class='number' data-name='{escape(name, quote=True)}'>{cell}</td>"
+        f"<td class='number' data-name='{escape(name, quote=True)}'><span>{cell}</span></td>"
         for name, cell in zip(columns[2:], cells, strict=True)
     )
     name = f"<td>{link(facts, key)}</td><td data-name='metric'>{escape(metric)}</td>"
