@@ -21,10 +21,10 @@ from measuring import heading, in_turns, options, table, times
 from small_world import DESCRIPTION, World, draw_batch, keys, phase_of
 from torch import Tensor
 
-from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.memory import keep_freed_memory
 from foundationx.core.types import Batch, PhaseName
-from foundationx.engine.optim import build_optimizer
+from foundationx.engine.step import training_losses
+from foundationx.models.parameter_groups import lock
 
 IMAGES, TIMED = 16, 4
 """Images of a step, and timed steps of a process, with memory given back and kept."""
@@ -48,19 +48,19 @@ print(json.dumps([(used.ru_minflt - before) / bench_step.TIMED, seconds / bench_
 
 
 class Step:
-    """Losses, gradients and optimizer step of one batch in a release phase."""
+    """Losses and gradients of one batch in a release phase."""
 
     def __init__(self, world: World, batch: Batch):
         self.world, self.batch = world, batch
         self.phase = phase_of(batch.key, PhaseName.RELEASE)
-        self.optimizer = build_optimizer(world.student, OptimizerConfig())
 
     def __call__(self, bf16: bool = False) -> None:
         """One step."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            self.world.step(self.phase, self.batch)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        world = self.world
+        with lock(world.student, self.phase.trainable):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                output = training_losses(world.student, world.teacher, world.normalise, self.batch, self.phase)
+            output.loss.backward()
 
 
 def classification() -> tuple[World, Batch]:
@@ -122,7 +122,7 @@ def optimizers(world: World, runs: int) -> list[str]:
 
 def main() -> None:
     runs = options(__doc__, runs=5).runs
-    heading("A step on a CPU", f"{DESCRIPTION} Release steps without teacher updates.")
+    heading("A step on a CPU", f"{DESCRIPTION} Losses and gradients of release steps.")
     world = World(keys(1))
     print(f"Classification, {IMAGES} images. Freed memory is:\n")
     table(["", "page faults of a step", "ms", "most memory, MB"], memory(max(1, runs // 2)))
