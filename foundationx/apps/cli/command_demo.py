@@ -6,6 +6,7 @@ import argparse
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -14,10 +15,10 @@ from foundationx.apps.cli.options import wide_console
 HELP = "train, evaluate, report, export and predict on generated radiographs (minutes on two cores)"
 EXAMPLE = "foundationx demo --folder work_dirs/demo"
 CONFIG = "quickstart/phantom"
-IMAGES = {"phantom_labels": 900, "phantom_boxes": 500, "phantom_masks": 200, "phantom_all": 8}
+IMAGES = {"phantom_labels": 900, "phantom_boxes": 500, "phantom_masks": 150, "phantom_all": 8}
 """Images in each phantom dataset: more for harder tasks. The last is not trained on: it gives the image to predict."""
-SIZE = 192
-"""Height and width of a generated image in pixels."""
+SIZE = 128
+"""Height and width of a generated image in pixels: that at which the configuration reads it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=int,
         metavar="N",
-        help="images per generated dataset (default: 900 with labels, 500 with boxes, 200 with masks, 8 with all)",
+        help="images per generated dataset (default: 900 with labels, 500 with boxes, 150 with masks, 8 with all)",
     )
     parser.add_argument(
         "--size", type=int, default=SIZE, metavar="PIXELS", help="height and width of the generated images"
@@ -53,11 +54,11 @@ def run(options: argparse.Namespace) -> int:
     console = wide_console()
     console.print(f"generating phantom radiographs in {data}")
     write_phantom_datasets(data, options.images or IMAGES, size=options.size)
-    config_file = find_config(CONFIG)
-    config = load_config(config_file, {"schedule.cycles": options.cycles} if options.cycles else {})
+    config_file, changes = find_config(CONFIG), _changes(options.cycles)
+    config = load_config(config_file, changes)
     if not train(config, data, run_folder, config_file=config_file):
         words = ["foundationx", "train", CONFIG, "--data-root", data, "--work-dir", run_folder]
-        words += ["--cfg-options", f"schedule.cycles={options.cycles}"] if options.cycles else []
+        words += ["--cfg-options", *(f"{key}={value}" for key, value in changes.items())] if changes else []
         print(f"stopped; go on with: {shlex.join(map(str, words))}")
         return STOPPED
     console.print(_gains(run_folder))
@@ -65,6 +66,19 @@ def run(options: argparse.Namespace) -> int:
     main(["predict", str(run_folder), str(image), "--out", str(options.folder / "predictions")])
     console.print(f"open {run_folder / 'report.html'}")
     return 0
+
+
+def _changes(cycles: int | None) -> dict[str, Any]:
+    """What differs from the configuration: cycles that were asked for, and bf16 if a CPU is faster in it."""
+    from foundationx.apps.run.precision import WORTH_IT, bf16_gain
+    from foundationx.core.device import pick_device
+
+    changes: dict[str, Any] = {"schedule.cycles": cycles} if cycles else {}
+    device = pick_device("auto")
+    if device.type == "cpu" and (gain := bf16_gain(device)) >= WORTH_IT:
+        print(f"trains in bf16: a small step is {gain:.2f} times as fast as in fp32 on this machine")
+        changes["runtime.precision"] = "bf16"
+    return changes
 
 
 def _gains(run_folder: Path) -> Table:
