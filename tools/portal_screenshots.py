@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,8 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image
 
-from foundationx.apps.portal.page import portal_page
-from foundationx.datasets.cards.catalog import Catalog, default_folders
 from tests.helpers.chromium import chromium
 
 LOOKS = {
@@ -64,7 +64,9 @@ def main() -> None:
         folder = Path(name)
         (folder / "imaging_x.csv").write_text(TABLE, encoding="utf-8")
         page_file = folder / "portal.html"
-        page_file.write_text(portal_page(Catalog(default_folders()[:1]), [folder / "imaging_x.csv"]), encoding="utf-8")
+        words = ["portal", "--out", str(page_file), "--table", str(folder / "imaging_x.csv")]
+        own = {name: value for name, value in os.environ.items() if name != "FOUNDATIONX_REGISTRY"}
+        subprocess.run([sys.executable, "-m", "foundationx.apps.cli.main", *words], check=True, env=own)
         for look, settings in LOOKS.items():
             page = browser.new_page(**settings)
             for view in options.only:
