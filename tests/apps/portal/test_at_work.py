@@ -115,6 +115,7 @@ def test_from_an_empty_start_to_a_trained_run_and_its_report(hand, visit, tmp_pa
         page.goto(address)  # a copied address shows the same fusion
         page.wait_for_selector("text=Written: browser")
         assert page.input_value("#fuse-as") == "browser" and page.input_value("#fuse-side") == "64"
+        page.goto("about:blank")  # it asks nothing of a portal that has gone
 
 
 def watched(portal):
@@ -287,3 +288,4 @@ def test_hostile_names_and_texts_execute_nothing(visit, tmp_path, monkeypatch):
         page.wait_for_selector("#runs-list table")
         listed = page.eval_on_selector_all("#runs-list a[data-route]", "all => all.map((each) => each.textContent)")
         assert sorted(listed) == sorted(names)
+        page.goto("about:blank")  # it asks nothing of a portal that has gone
