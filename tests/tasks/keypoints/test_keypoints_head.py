@@ -16,6 +16,7 @@ from foundationx.tasks.keypoints import fill, trivial
 from foundationx.tasks.keypoints.head import KeypointsHead, KeypointsOptions, KeypointsOutput
 from foundationx.tasks.keypoints.prediction import KeypointsPrediction
 from foundationx.tasks.keypoints.trunk import KeypointsTrunk
+from foundationx.weights.exports._whole import fields_of, in_pixels
 from tests.tasks.keypoints.test_points import batch
 
 TINY_CONFIG = Path(__file__).resolve().parents[2] / "helpers" / "tiny_config.py"
@@ -132,3 +133,13 @@ def test_a_filled_point_has_the_teachers_place_and_what_is_between_the_limits_st
     assert count.tolist() == [[True, False, False, False]]
     assert np.array_equal(filled.visible.numpy(), np.array([[1, NAN, 0, NAN]], np.float32), equal_nan=True)
     assert filled.points[0, 0].tolist() == pytest.approx([0.1, 0.2]) and filled.points[0, 1:].isnan().all()
+
+
+def test_an_exported_model_gives_points_in_pixels_of_the_image():
+    said = prediction([[[0.25, 0.5], [1.5, -0.5]]], [[0.9, 0.1]])
+    assert [name for name, _ in fields_of(said)] == ["points", "visibilities"]
+    image, size = torch.zeros(100, 200, dtype=torch.uint8), torch.tensor([200.0, 100.0])
+    assert in_pixels("relative_points", said.relative_points[0], image, size).tolist() == [[50, 50], [200, 0]]
+    assert in_pixels("visibilities", said.visibilities[0], image, size) is not None
+    boxes = torch.tensor([[0.1, 0.2, 0.5, 1.0]])
+    assert in_pixels("relative_boxes", boxes, image, size).tolist() == [pytest.approx([20, 20, 100, 100])]
