@@ -12,7 +12,7 @@ views.charts = {
     drawChips(chips, state, found);
     root.replaceChildren(el("h1", { text: "Charts" }), el("p", { class: "quiet", role: "status", text: summary(found) }), chips,
       el("p", { class: "quiet small", text: "A bar filters by what it stands for; the same bar again lifts the filter. Images of a bar count each film once." }),
-      el("div", { class: "charts" }, CHARTS.map((chart) => figure(chart, found, state)).filter(Boolean)));
+      el("div", { class: "figures" }, CHARTS.map((chart) => figure(chart, found, state)).filter(Boolean)));
   },
 };
 
@@ -90,7 +90,7 @@ function bars(chart, facet, rows, state) {
       svg("title", { text: said }), svg("rect", { class: "hit", width, height: ROW - 2, rx: 4 }), svg("text", { x: label - 8, y: 17, "text-anchor": "end", text: clip(titleOf(value), letters) }),
       svg("rect", { class: "length", x: label, y: 4, height: ROW - 10, width: length, rx: 3 }), svg("text", { class: "n", x: label + length + 6, y: 17, text: count(n) }));
   });
-  return svg("svg", { viewBox: `0 0 ${width} ${rows.length * ROW}`, role: "group", "aria-label": `${chart.title}, ${rows.length} bars`, class: "chart" }, drawn);
+  return svg("svg", { viewBox: `0 0 ${width} ${rows.length * ROW}`, role: "group", "aria-label": `${chart.title}, ${rows.length} bars`, class: "bars" }, drawn);
 }
 function numbers(chart, rows) {
   return el("table", {}, el("caption", { class: "hidden", text: chart.title }), el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "value" }), el("th", { scope: "col", class: "number", text: chart.unit }))),
