@@ -334,7 +334,7 @@ def print_tally(tally: Tally) -> None:
             by_ranks = [sum(n for (_, ranks), n in of_victim.items() if ranks == wanted) for wanted in (1, 2, 3)]
             rows += [[launcher, victim, *at, *by_ranks]] if of_victim else []
     during = [f"during {moment}" for moment in MOMENTS[1:]]
-    table(["started by", "killed", "at any time", *during, *(f"{n} ranks" for n in (1, 2, 3))], rows)
+    table(["started by", "killed", "at any time", *during, "1 rank", "2 ranks", "3 ranks"], rows)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     minutes = (used.ru_utime + used.ru_stime) / 60
     print(f"\n{sum(tally.kills.values())} kills in {tally.runs} runs, whose command was started {tally.starts} times;")
@@ -347,7 +347,7 @@ def faults_of(undisturbed: Path, disturbed: Path) -> list[str]:
     faults = differences(undisturbed, disturbed)
     faults += [f"{path.name} is left" for path in disturbed.rglob("*.partial") if path.is_file()]
     printed = printed_by(disturbed).read_text() if printed_by(disturbed).exists() else ""
-    return faults + (["a stack trace: " + printed.partition("Traceback")[2][-600:]] if "Traceback" in printed else [])
+    return faults + (["a stack trace: " + printed.partition("Traceback")[2][:2000]] if "Traceback" in printed else [])
 
 
 if __name__ == "__main__":

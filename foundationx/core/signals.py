@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -11,6 +14,9 @@ from weakref import WeakSet
 
 ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Ctrl-C; what machines send that shut down; what schedulers send before the time is over (``sbatch --signal``)."""
+
+SENT_AGAIN = 0.1
+"""Seconds after which a signal is sent again that Python could not raise."""
 
 _OWN: WeakSet[Any] = WeakSet()
 """Handlers of this program."""
@@ -54,23 +60,40 @@ class Interruption:
 
     Attributes:
         requested: A signal that asks to stop has arrived.
+        number: The last one.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.number: int | None = None
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
     """Signals that ask to stop raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
 
-    A signal that this process ignores is ignored on.
+    A signal that this process ignores is ignored on. One that arrives while Python takes an object down can raise
+    nothing there, and would leave a trace alone: it is sent once more.
     """
-    interruption = Interruption()
+    interruption, print_ignored = Interruption(), sys.unraisablehook
+    again: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        interruption.requested = True
+        interruption.requested, interruption.number = True, number
         raise KeyboardInterrupt
 
+    def ignored(found: sys.UnraisableHookArgs) -> None:
+        if interruption.number is None or not isinstance(found.exc_value, KeyboardInterrupt):
+            print_ignored(found)
+            return
+        again.append(threading.Timer(SENT_AGAIN, os.kill, (os.getpid(), interruption.number)))
+        again[-1].start()
+
     with handling(dict.fromkeys(heard(), interrupt)):
-        yield interruption
+        sys.unraisablehook = ignored
+        try:
+            yield interruption
+        finally:
+            sys.unraisablehook = print_ignored
+            for timer in again:
+                timer.cancel()

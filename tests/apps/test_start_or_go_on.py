@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import time
 
 import pytest
 import torch
@@ -144,3 +145,18 @@ def test_a_scheduler_within_the_process_keeps_its_signal():
         assert taken == [signal.SIGUSR2] and signal.SIGUSR2 not in heard()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+class _StoppedWhileTakenDown:
+    """Its destructor is where the signal arrives, as in a loader that ends its workers."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_a_destructor_is_not_lost_and_leaves_no_trace(capsys):
+    with interruptible() as interruption, pytest.raises(KeyboardInterrupt):
+        _StoppedWhileTakenDown()
+        assert interruption.requested
+        time.sleep(5)
+    assert capsys.readouterr().err == ""
