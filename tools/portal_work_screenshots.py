@@ -31,10 +31,10 @@ VIEWS = {
 
 def train(portal: PortalProcess) -> None:
     """Makes copies, fuses them and trains a network of 8 channels, all by the portal."""
-    copies = portal.post("/api/jobs", {"kind": "phantoms", "cards": list(CARDS), "images": 40, "size": 128})
+    copies = portal.post("/api/jobs", {"kind": "phantoms", "cards": list(CARDS), "images": 24, "size": 128})
     wait_until(lambda: not portal.get(f"/api/jobs/{copies['id']}")["running"], 600)
     lock = {"schedule": {"lock": {"classification": 0.5}, "lock_until": 1.0}}
-    recipe = tiny_recipe(NAME, *CARDS, cycles=12)
+    recipe = tiny_recipe(NAME, *CARDS, cycles=4)
     recipe["run"]["options"] = recipe["run"]["options"] | lock
     portal.post("/api/fuse", {"recipe": recipe})
     portal.post("/api/runs/launch", {"name": NAME})
