@@ -35,11 +35,11 @@ def write(path, seed=0):
     return path
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=[TINY, TINY.with_name("tiny_unihead.py")], ids=["default", "unihead"])
+def run_folder(tmp_path_factory, request):
     """A work directory with an untrained network of two heads."""
     folder = tmp_path_factory.mktemp("run")
-    config = load_config(TINY, {"image_size": 64})
+    config = load_config(request.param, {"image_size": 64})
     model = FoundationModel(config.model, HEADS)
     (folder / "checkpoints").mkdir()
     state = {"optimizer": {}, "step": 1, "visit": 1, "progress": {}}
@@ -166,7 +166,7 @@ def test_thresholds_of_validation_are_used_by_class_and_said(run_folder, tmp_pat
     used = json.loads((tmp_path / "out/predict.json").read_text())["thresholds"]
     assert used == {"a/classification": {"mass": 0.0, "=nodule": 0.3}, "b/detection": {"mass": 0.0}}
     heads = json.loads((tmp_path / "out/x.png.json").read_text())["heads"]
-    assert len(heads["b/detection"]) == 10  # every query: the class's threshold is 0
+    assert len(heads["b/detection"]) == 10  # every query or proposal: the class's threshold is 0
     assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "high"), "--threshold", "1"]) == 0
     assert json.loads((tmp_path / "high/x.png.json").read_text())["heads"]["b/detection"] == []
     assert "threshold 1 for every class" in capsys.readouterr().out

@@ -16,7 +16,8 @@ from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_sizes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PRESETS = sorted(path for name in ("ark", "backbones", "foundation_x") for path in (CONFIGS / name).glob("*.py"))
+FOLDERS = ("ark", "backbones", "foundation_x", "unihead")
+PRESETS = sorted(p for name in FOLDERS for p in (CONFIGS / name).glob("*.py") if not p.stem.endswith("_phantom"))
 
 # docs/methods/foundation_x.md, "2.1 Order of visits", the twenty visits of a cycle.
 TWENTY = """

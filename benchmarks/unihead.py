@@ -1,0 +1,103 @@
+"""One model with UniHead for labels, boxes and masks beside the same backbone and steps with linear, DINO and UPerNet.
+
+    python benchmarks/unihead.py --seeds 3 --cycles 6 --out /tmp/unihead
+
+Both are trained on the same phantoms and evaluated on held-out patients by the teacher: AUROC, AP40 and Dice, the mean
+over seeds and the least and largest. Beside them: parameters of trunks and heads, floating-point operations of one
+image's prediction (of matrix products and convolutions, a multiply-add being two), and the most bytes that a prediction
+of eight images holds. A run that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from measuring import heading, peak_bytes, table
+from torch.utils.flop_counter import FlopCounterMode
+
+from foundationx.apps.run.train import train
+from foundationx.core.config.load import load_config
+from foundationx.core.types import Task
+from foundationx.core.workdir import WorkDir
+from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.phantoms.write import write_phantom_datasets
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+ARMS = {
+    "linear, DINO, UPerNet": CONFIGS / "quickstart" / "phantom.py",
+    "UniHead": CONFIGS / "unihead" / "unihead_phantom.py",
+}
+METRICS = {Task.CLASSIFICATION: "AUROC", Task.DETECTION: "AP40", Task.SEGMENTATION: "Dice"}
+
+
+def run_folder(arm: str, seed: int, options: argparse.Namespace) -> Path:
+    """Work directory of one run, trained if it is not there."""
+    data = options.out / f"data{seed}"
+    if not data.exists():
+        write_phantom_datasets(data, options.images, size=options.size, seed=seed)
+    folder = options.out / f"{ARMS[arm].stem}_{seed}"
+    if not (folder / "metrics.json").exists():
+        changes = {"schedule.cycles": options.cycles, "runtime.seed": seed, "image_size": options.size}
+        assert train(load_config(ARMS[arm], changes), data, folder), "stopped before its end"
+    return folder
+
+
+def scores(folder: Path) -> dict[str, float]:
+    """The last figures of the teacher on test patients."""
+    rows = [row for row in WorkDir(folder).read_metrics() if (row.split, row.model) == ("test", "teacher")]
+    last = max(row.visit for row in rows)
+    means = [row for row in rows if row.visit == last and row.class_name == "mean"]
+    own = [row for row in means if row.metric == METRICS.get(Task(row.task))]
+    return {row.metric: math.nan if row.value is None else row.value for row in own}
+
+
+def costs(folder: Path) -> Iterator[tuple[str, float, float, float]]:
+    """Of each head: name, millions of parameters above the backbone, GFLOP of an image, MB that eight images take."""
+    checkpoint = load_checkpoint(folder)
+    model, side = checkpoint.model("student").eval(), checkpoint.config.image_size
+    for key in model.classes:
+        parts = (model.trunks[key.task.value], model.head(key))
+        parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
+        with FlopCounterMode(display=False) as flops:  # it wants a graph
+            model.predict(torch.zeros(1, 3, side, side), key)
+        with torch.no_grad():
+            held = peak_bytes(partial(model.predict, torch.zeros(8, 3, side, side), key))
+        yield str(key), parameters / 1e6, flops.get_total_flops() / 1e9, held / 1e6
+
+
+def spread(values: list[float]) -> str:
+    """Mean, least and largest."""
+    return f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def main() -> None:
+    """Trains what is not there and prints two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cycles", type=int, default=6)
+    parser.add_argument("--images", type=int, default=150, help="phantoms of each dataset")
+    parser.add_argument("--size", type=int, default=128, help="side in pixels")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/unihead"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    world = f"{options.images} images of {options.size} pixels a dataset"
+    setting = f"Seeds: {options.seeds}, cycles: {options.cycles}, {world}."
+    heading("UniHead beside the standard heads", setting)
+    found = {arm: [run_folder(arm, seed, options) for seed in range(options.seeds)] for arm in ARMS}
+    figures = {arm: [scores(folder) for folder in folders] for arm, folders in found.items()}
+    lines = [
+        [arm, *(spread([one[name] for one in all_]) for name in METRICS.values())] for arm, all_ in figures.items()
+    ]
+    table(["heads", *METRICS.values()], lines)
+    rows = [[arm, *row] for arm, folders in found.items() for row in costs(folders[0])]
+    shown = [[arm, key, f"{size:.2f}", f"{flop:.2f}", f"{held:.0f}"] for arm, key, size, flop, held in rows]
+    table(["heads", "head", "million parameters", "GFLOP an image", "MB of eight images"], shown)
+
+
+if __name__ == "__main__":
+    main()
