@@ -3,7 +3,7 @@
 NAME.json                  findings of every head for one image
 NAME.overlay.png           the image with its findings
 NAME.seg.dcm, NAME.sr.dcm  masks, and scores and boxes, as DICOM (``--dicom``)
-predictions.csv            a row per finding: image, head, class, score, box
+predictions.csv            a row per finding: image, head, class, score, box or point (x1, y1)
 predictions.jsonl          a line per image: what NAME.json holds
 boxes.json                 boxes in COCO's form, if a head finds boxes
 failed.csv                 images that could not be read, and why
@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _rows(name: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table: probabilities by class, boxes with their corners; other findings are in the JSON alone."""
+    """Rows of the table: probabilities, boxes with their corners, points; other findings are in the JSON alone."""
     for head, findings in values["heads"].items():
         if isinstance(findings, dict):
             scores = ((label, score) for label, score in findings.items() if isinstance(score, int | float))
@@ -164,6 +164,8 @@ def _rows(name: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         else:
             boxes = (row for row in findings if "box" in row and "score" in row)
             yield from ((name, head, row["class"], row["score"], *row["box"]) for row in boxes)
+            points = (row for row in findings if "point" in row and "score" in row)
+            yield from ((name, head, row["class"], row["score"], *row["point"], None, None) for row in points)
 
 
 def _coco(results: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:

@@ -161,3 +161,8 @@ def test_predict_names_points_near_the_true_ones_and_draws_them(world):
         picture = cv2.imread(str(out / f"{image.name}.overlay.png"))
         assert (picture.max(axis=2) != picture.min(axis=2)).any(), "crosses in colour"
     assert np.mean(off) < 0.1 * SIZE
+    with open(out / "predictions.csv") as stream:
+        listed = [row for row in csv.DictReader(stream) if row["image"].endswith(images[-1].name)]
+    told = {row["class"]: row["point"] for row in found}
+    assert {row["class"]: [float(row["x1"]), float(row["y1"])] for row in listed} == told
+    assert {(row["x2"], row["y2"]) for row in listed} == {("", "")}
