@@ -122,7 +122,7 @@ def test_it_is_evaluated_from_its_checkpoint_as_in_the_run(world):
 def test_the_report_draws_it(world):
     run(world, "report", "run")
     page = (world / "run" / "report.html").read_text()
-    assert "Disc: true, cross: predicted." in page and "off by" in page and "data:image/png;base64," in page
+    assert "Disc: true, cross: predicted." in page and "off by" in page and "data:image/webp;base64," in page
 
 
 def test_it_predicts_points_near_the_true_ones(world):

@@ -13,6 +13,9 @@ from foundationx.evaluation.report.measured import Measured, measure_head
 from foundationx.evaluation.report.pictures import each_of
 from foundationx.evaluation.trivial import EMPTY, TRIVIAL, best_trivial
 
+LARGEST = 1e6
+"""Largest threshold of a file that is not damaged."""
+
 
 @dataclass(frozen=True)
 class OwnPhase:
@@ -115,7 +118,9 @@ class Facts:
         return {
             name: entry
             for name, entry in by_class.items()
-            if entry.get("visit") == self.visit and isinstance(entry.get("value"), int | float)
+            if entry.get("visit") == self.visit
+            and isinstance(entry.get("value"), int | float)
+            and abs(entry["value"]) <= LARGEST
         }
 
     def images(self, split: Split) -> int:
