@@ -23,6 +23,12 @@ from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, equal, tiny_trainer
 
 OTHERS = {
+    "subgroups.json": json.dumps(
+        [
+            {"dataset": "phantom_labels", "task": "classification", "model": "teacher", "split": "test", "visit": 1}
+            | {"attribute": "sex", "group": "F", "images": 9, "patients": 8, "value": 0.5, "low": 0.4, "high": None}
+        ]
+    ).encode(),
     "splits_before.json": b'{"phantom_labels:91": "train", "phantom_labels:92": "test"}',
     "anatomy.json": b'{"title": "a", "notes": [], "rows": [{"a": 1}]}',
     "origin.json": b'{"title": "a", "notes": ["b"], "rows": [{"a": 0.5}]}',
@@ -106,6 +112,7 @@ def command(name, finished, folder):
 
 RESUME = ("--resume", "--cfg-options", "schedule.max_steps=2")
 OF_OTHERS = ("anatomy.json", "filled.json", "incidents.jsonl", "ledger.json", "origin.json", "splits_before.json")
+OF_OTHERS += ("subgroups.json",)  # of so few patients there are none
 FILES = [name for name in NAMES if name not in OF_OTHERS]
 
 
