@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class WholeModel(nn.Module):
         size = torch.stack([image.shape[1] * torch.ones(()), image.shape[0] * torch.ones(())])
         outputs: list[Tensor] = []
         for prediction in self.model.predict_all(pixels, self.heads).values():
-            for field in dataclasses.fields(prediction):
+            for field in dataclasses.fields(cast(Any, prediction)):  # what a task predicts is a dataclass
                 outputs.append(in_pixels(field.name, getattr(prediction, field.name)[0], image, size))
         return tuple(outputs)
 

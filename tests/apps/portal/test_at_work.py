@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.phantoms.copy import write_copies
 from tests.apps.portal.test_for_everyone import PAYLOADS, PHONE, focus, tab_to
 from tests.helpers.portal_process import PortalProcess, wait_until
 from tests.helpers.reader_cards import card_values
@@ -199,6 +201,7 @@ def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     (folder / "work").mkdir()
     write_shown(folder)
+    write_copies(folder / "data", ["shenzhen"], Catalog(), images=6, size=64, seed=0)
     with PortalProcess(folder / "data", folder / "work") as portal:
         assert portal.post("/api/fuse", {"recipe": tiny_recipe("shown", "shenzhen")})["trains"] == {
             "shenzhen": "classification"
