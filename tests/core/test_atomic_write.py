@@ -70,7 +70,8 @@ ELSEWHERE = {
     "apps/run/dicom_results.py": {"save_as"},  # into memory
     "apps/federation/flare.py": {"dumps", "save"},  # a message to a site; asks the coordinator for its checkpoint
     "evaluation/report/anatomy.py": {"savefig"},  # likewise
-    "evaluation/report/charts.py": {"savefig"},  # into memory
+    "evaluation/report/pictures.py": {"save"},  # into memory
+    "apps/portal/jobs.py": {"open"},  # what a command prints is appended to
     "curation/audit/report.py": {"save"},  # into the file of `replacing`
     "datasets/fusion/annotation_files.py": {"open"},  # likewise, row by row
     "phantoms/files.py": {"save", "save_as"},  # into memory

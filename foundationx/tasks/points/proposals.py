@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from foundationx.tasks.points.assignment import Truth, assign, closest, judged, rows, sample
 from foundationx.tasks.points.options import RegionOptions
 from foundationx.tasks.points.pyramid import Pyramid
-from foundationx.tasks.points.suppression import kept
+from foundationx.tasks.points.suppression import best_first, kept
 
 ANCHOR_CELLS = 8
 """Side of a square anchor, in cells of its level."""
@@ -80,27 +80,24 @@ class RegionProposals(nn.Module):
         super().__init__()
         self.options = options
         self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.logits = nn.Conv2d(channels, len(RATIOS) * outputs, kernel_size=1)
-        self.steps = nn.Conv2d(channels, len(RATIOS) * 4, kernel_size=1)
+        self.logits = nn.Linear(channels, len(RATIOS) * outputs)
+        self.steps = nn.Linear(channels, len(RATIOS) * 4)
         for layer in (self.conv, self.logits, self.steps):
             nn.init.normal_(layer.weight, std=0.01)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
         if not options.as_released:
-            assert self.logits.bias is not None
             nn.init.constant_(self.logits.bias, -math.log((1 - PRIOR) / PRIOR))
 
     def forward(self, pyramid: Pyramid) -> Anchored:
         """Outputs at all anchors of all levels."""
-        logits: list[Tensor] = []
-        steps: list[Tensor] = []
-        for level in pyramid.maps():
-            hidden = self.conv(level).relu()
-            for layer, parts in ((self.logits, logits), (self.steps, steps)):
-                values = layer(hidden).unflatten(1, (len(RATIOS), -1))  # (B, A, K, h, w)
-                parts.append(values.permute(0, 3, 4, 1, 2).flatten(1, 3).float())
+        tokens = [self.conv(level).relu().flatten(2).transpose(1, 2) for level in pyramid.maps()]  # (B, h * w, C)
+        logits, steps = (
+            torch.cat([layer(level).unflatten(2, (len(RATIOS), -1)).flatten(1, 2).float() for level in tokens], dim=1)
+            for layer in (self.logits, self.steps)
+        )
         anchors, levels = anchors_of(pyramid)
-        return Anchored(torch.cat(logits, dim=1), torch.cat(steps, dim=1), anchors, levels)
+        return Anchored(logits, steps, anchors, levels)
 
     @torch.no_grad()
     def select(self, outputs: Anchored) -> Regions:
@@ -110,9 +107,8 @@ class RegionProposals(nn.Module):
         best, index = score.topk(count, dim=1)
         boxes = moved(outputs.anchors[index], rows(outputs.steps, index)).clamp(0, 1)
         keep = kept(boxes, outputs.levels[index], SUPPRESSION) & ((boxes[..., 2:] - boxes[..., :2]) > 0).all(dim=2)
-        rank = torch.where(keep, best, -torch.inf)
-        value, chosen = rank.topk(min(self.options.proposals, count), dim=1)
-        return Regions(rows(boxes, chosen), value > -torch.inf)
+        chosen = best_first(best, keep, self.options.proposals)
+        return Regions(rows(boxes, chosen), keep.gather(1, chosen))
 
     def losses(self, outputs: Anchored, truth: Truth) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of the class and box losses of the sampled anchors, and their number."""

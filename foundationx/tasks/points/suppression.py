@@ -38,3 +38,19 @@ def kept(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
             break
         keep = again
     return keep
+
+
+@torch.no_grad()
+def best_first(scores: Tensor, keep: Tensor, count: int) -> Tensor:
+    """Index of the best entries that are kept, then of others in their order, so that every runtime agrees on them.
+
+    Args:
+        scores: (B, N).
+        keep: (B, N) bool.
+        count: Entries to give, S; at most N are.
+
+    Returns:
+        (B, S) int64.
+    """
+    behind = scores.amin(dim=1, keepdim=True) - 1 - torch.arange(scores.shape[1], device=scores.device)
+    return torch.where(keep, scores, behind).topk(min(count, scores.shape[1]), dim=1).indices

@@ -27,7 +27,7 @@ from foundationx.tasks.points.geometry import bounds, side_directions, start_bia
 from foundationx.tasks.points.options import RegionOptions
 from foundationx.tasks.points.proposals import PRIOR, Anchored, RegionProposals, Regions
 from foundationx.tasks.points.pyramid import Pyramid
-from foundationx.tasks.points.suppression import kept
+from foundationx.tasks.points.suppression import best_first, kept
 
 STAGE_IOU, STAGE_WEIGHT = (0.5, 0.6, 0.7), (1.0, 0.5, 0.25)
 """IoU from which on a region is positive in each stage of a cascade, and the weights of their losses."""
@@ -183,13 +183,14 @@ class TwoStage(nn.Module):
         expected = torch.stack([stage.expected.sigmoid() for stage in outputs.stages]).mean(0)
         scores = by_class * expected[..., None] * outputs.is_valid[..., None]  # (B, R, K)
         boxes = last.boxes.clamp(0, 1).expand(-1, -1, self.classes, -1).flatten(1, 2)
-        score, index = scores.flatten(1).topk(min(SUPPRESSED_FROM, scores[0].numel()), dim=1)
+        scores = scores.flatten(1)
+        index = best_first(scores, scores > 0, SUPPRESSED_FROM)
         boxes = rows(boxes, index)
         classes = index % self.classes
-        score = score * kept(boxes, classes, SUPPRESSION)
-        score, order = score.topk(min(top, score.shape[1]), dim=1)
+        score = scores.gather(1, index) * kept(boxes, classes, SUPPRESSION)
+        order = best_first(score, score > 0, top)
         probability = by_class.flatten(1).gather(1, index.gather(1, order))
-        return Found(rows(boxes, order), score, probability, classes.gather(1, order))
+        return Found(rows(boxes, order), score.gather(1, order), probability, classes.gather(1, order))
 
     @torch.no_grad()
     def _sampled(self, found: Regions, truth: Truth) -> Regions:

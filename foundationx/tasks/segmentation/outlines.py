@@ -102,9 +102,11 @@ def filled(outlines: Tensor, size: tuple[int, int]) -> Tensor:
     share = (rows - y0) / torch.where(crosses, y1 - y0, 1.0)
     column = torch.floor(x0 + share * (x1 - x0) - 0.5) + 1  # the first pixel whose centre is right of the crossing
     column = torch.where(crosses, column, float(width)).clamp(0, width).long()
-    changes = torch.zeros(*crosses.shape[:3], width + 1, dtype=torch.int8, device=outlines.device)
-    changes.scatter_add_(3, column, torch.ones_like(column, dtype=torch.int8))
-    return changes[..., :width].cumsum(3, dtype=torch.int8) % 2 == 1  # parity outlives an overflow
+    # parity outlives an overflow; graphs of ONNX count in 32 bits only
+    kind = torch.int32 if torch.compiler.is_exporting() else torch.int8
+    changes = torch.zeros(*crosses.shape[:3], width + 1, dtype=kind, device=outlines.device)
+    changes.scatter_add_(3, column, torch.ones_like(column, dtype=kind))
+    return changes[..., :width].cumsum(3, dtype=kind) % 2 == 1
 
 
 def painted(outlines: Tensor, probabilities: Tensor, classes: Tensor, count: int, size: tuple[int, int]) -> Tensor:
