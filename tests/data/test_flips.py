@@ -1,5 +1,6 @@
 """A flip changes left and right: classes of one side are swapped if the card pairs them, else it is refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,18 @@ def test_a_concept_of_one_side_without_a_partner_is_refused_whatever_its_name():
         CardDataset(table, Path(), make_pipeline(32, geometry={"hflip": 0.5}))
 
 
+UNEQUAL = {"Right Lung": 44, "Left Lung": 50}
+"""Points of CheXmask's outlines: they cannot be paired one by one, so runs that train on them may not flip."""
+
+
 def test_every_card_pairs_its_sides_or_has_only_one_of_them():
     for name in all_cards().names():
         for source in all_cards().card(name).tasks.values():
             paired = {one for pair in source.mirror_pairs for one in pair}
             alone = [item.name for item in source.classes if item.name not in paired and is_sided(item.canonical or "")]
+            if alone and all("/" in one for one in alone):
+                assert Counter(one.partition("/")[0] for one in alone) == UNEQUAL, f"{name}: points of one side alone"
+                continue
             assert set(alone) <= {"right atrium", "Stomach on the right side"}, f"{name}: of one side alone"
 
 
