@@ -20,10 +20,11 @@ import numpy as np
 from measuring import heading, in_turns, options, peak_bytes, table, times
 from released_evaluation import evaluate_plainly
 from small_world import CONFIG as SMALL
+from small_world import TASKS
 
 from foundationx.apps.run.train import build_model
 from foundationx.core.config.load import load_config
-from foundationx.core.types import Split, annotated_tasks
+from foundationx.core.types import Split
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.models.foundation_model import FoundationModel
@@ -31,7 +32,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 
 TINY = Path(__file__).parents[1] / "tests" / "helpers" / "tiny_config.py"
 IMAGES, BATCH = 16, 8
-TABLES = ("All three tasks", *(task.value.capitalize() for task in annotated_tasks()))
+TABLES = ("All three tasks", *(task.value.capitalize() for task in TASKS))
 NETWORKS = {"tiny": {}, "small": {"model": SMALL.model_dump(), "image_size": 128}}
 WORLDS = (("tiny", 1024), ("small", 1024), ("small", 2500))
 """Networks, and side of the images in pixels: NIH ChestX-ray14 has 1024, MIMIC-CXR and CheXpert have about 2500."""
@@ -57,12 +58,12 @@ def main() -> None:
             if not folder.exists():
                 write_phantom_datasets(folder / "data", {"phantom_all": IMAGES}, size=side, processes=1)
             name = f"{network}, images of {side}"
-            for what, tasks in zip(TABLES, (annotated_tasks(), *((task,) for task in annotated_tasks())), strict=True):
+            for what, tasks in zip(TABLES, (TASKS, *((task,) for task in TASKS)), strict=True):
                 decoded, cached = (data_modules(folder, network, tasks, cache) for cache in (False, True))
                 models = dict.fromkeys(("student", "teacher"), build_model(decoded.config, decoded, "cpu"))
                 check_equal(decoded, models)
                 rows.append([f"{name}, {what.lower()}", *timed(decoded, cached, models, runs)])
-                if tasks == annotated_tasks():
+                if tasks == TASKS:
                     peaks.append([name, *memory(decoded, models)])
     columns = ["network, images, heads", "released logic, s", "foundationx, s", "times faster"]
     table([*columns, "cached, s", "times faster, cached"], rows)

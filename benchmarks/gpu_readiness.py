@@ -30,10 +30,10 @@ from measuring import table
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.device import pick_device
-from foundationx.core.types import PhaseName, TaskKey, annotated_tasks
+from foundationx.core.types import PhaseName, TaskKey
 from foundationx.models.parameter_groups import lock
 
-TASKS = CLASSIFICATION, DETECTION, SEGMENTATION = annotated_tasks()
+TASKS = CLASSIFICATION, DETECTION, SEGMENTATION = small_world.TASKS
 PARTS = ("correctness", "one rank", "speed", "loops", "reading")
 TOLERANCE = 1e-3
 """Largest difference from the CPU, relative to the largest entry of the tensor."""

@@ -11,7 +11,7 @@ from released_evaluation import evaluate_plainly
 from run_all import tables
 
 from foundationx.apps.run.train import build_model
-from foundationx.core.types import Split, annotated_tasks
+from foundationx.core.types import Split
 from foundationx.phantoms.write import write_phantom_datasets
 
 
@@ -20,14 +20,14 @@ def world(tmp_path_factory):
     """One card with three tasks, and two untrained models of other weights."""
     folder = tmp_path_factory.mktemp("released")
     write_phantom_datasets(folder / "data", {"phantom_all": 14}, size=96, processes=1)
-    data_module = data_modules(folder, "tiny", annotated_tasks(), cache=False)
+    data_module = data_modules(folder, "tiny", small_world.TASKS, cache=False)
     return data_module, {name: build_model(data_module.config, data_module, "cpu") for name in ("student", "teacher")}
 
 
 def test_the_plain_evaluation_gives_our_numbers(world):
     check_equal(*world)
     plain = evaluate_plainly(*world, Split.TRAIN)
-    assert len(plain) == 2 * len(annotated_tasks())
+    assert len(plain) == 2 * len(small_world.TASKS)
     assert all(np.isfinite(values).any() for values in plain.values()), "there is something to compare"
 
 
@@ -46,10 +46,10 @@ SLOW, EQUAL, QUICK = "as released", "at equal settings", "foundationx"
 def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
     """A visit of 4 images: 3, 2 and 1 s; an image: 0.1 and 0.05 s; lists: 6 s; reading: 50 and 1 ms. A tenth are test
     images."""
-    monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(annotated_tasks(), 40_000))
+    monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(small_world.TASKS, 40_000))
     monkeypatch.setattr(bench_cycle, "TEST_SHARE", 0.1)
-    visits = {task: {SLOW: 3.0, EQUAL: 2.0, QUICK: 1.0} for task in annotated_tasks()}
-    looks = {task: {SLOW: 0.1, QUICK: 0.05} for task in annotated_tasks()}
+    visits = {task: {SLOW: 3.0, EQUAL: 2.0, QUICK: 1.0} for task in small_world.TASKS}
+    looks = {task: {SLOW: 0.1, QUICK: 0.05} for task in small_world.TASKS}
     bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {SLOW: 0.05, QUICK: 0.001}})
     columns = [f"{name}, h" for name in (SLOW, EQUAL, QUICK)]
     rows = {row["part"]: tuple(row[name] for name in columns) for row in tables(capsys.readouterr().out)}
@@ -86,7 +86,7 @@ def tiny_world(monkeypatch):
     return heads, {key.task: small_world.draw_batch(key) for key in heads}
 
 
-@pytest.mark.parametrize("task", annotated_tasks())
+@pytest.mark.parametrize("task", small_world.TASKS)
 def test_the_released_logic_runs_the_teacher_s_graph_and_at_equal_settings_does_not(tiny_world, task):
     heads, batches = tiny_world
     for equal in (False, True):
@@ -112,7 +112,7 @@ def test_ours_is_the_loop_of_a_run(tiny_world):
     heads, batches = tiny_world
     ours = bench_cycle.Ours(small_world.World(heads))
     before = {name: value.clone() for name, value in ours.trainer.model.named_parameters()}
-    ours.visit(batches[annotated_tasks()[1]])
+    ours.visit(batches[small_world.TASKS[1]])
     changed = {name for name, value in ours.trainer.model.named_parameters() if not torch.equal(value, before[name])}
     assert any(name.startswith("backbone") for name in changed)
     followed = dict(ours.trainer.teacher.model.named_parameters())

@@ -14,7 +14,7 @@ from torch import nn
 from foundationx.apps.run.compile import compile_trainer, graphs_needed
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CompileError, ConfigError
-from foundationx.core.types import Split, Task, annotated_tasks
+from foundationx.core.types import Split, Task
 from foundationx.data.datamodule import open_datasets
 from foundationx.engine.hooks import Hook
 from foundationx.evaluation.evaluator import evaluate
@@ -32,6 +32,7 @@ from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
 
 DATASETS = [{"card": f"phantom_{name}"} for name in ("labels", "boxes", "masks", "all")]
+TASKS = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
 """Two heads a task."""
 
 OPTIONS = {
@@ -143,7 +144,7 @@ def test_names_copies_and_what_is_saved_do_not_change(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", annotated_tasks())
+@pytest.mark.parametrize("task", TASKS)
 def test_gradients_through_a_traced_backward_pass_are_equal(model, task):
     """In double precision; drop path draws the same numbers. What is not used has no gradient, not one of zero."""
     plain, images = copy.deepcopy(model).double().train(), torch.randn(2, 3, 64, 64).double()
@@ -209,7 +210,7 @@ def test_all_lock_phases_share_one_graph_of_the_backbone(phantoms, tmp_path):
             _, output = trainer.features.of_step(phase, phase.first_step, lambda batch=batch: batch)
         assert not (output.memory if phase.key.task is Task.DETECTION else output).requires_grad
         tasks.add(phase.key.task)
-    assert tasks == set(annotated_tasks())
+    assert tasks == set(TASKS)
     assert sum(shapes[0] == (2, 3, 64, 64) for shapes in backend.graphs) == 1 < len(backend.graphs)
 
 
@@ -226,7 +227,7 @@ def test_more_graphs_than_planned_are_an_error_and_not_a_slow_run():
     assert len(backend.graphs) == 2
 
 
-@pytest.mark.parametrize("task", annotated_tasks())
+@pytest.mark.parametrize("task", TASKS)
 def test_a_filled_up_batch_predicts_as_it_is(model, task):
     key = next(key for key in model.classes if key.task is task)
     images = torch.randn(2, 3, 64, 64)

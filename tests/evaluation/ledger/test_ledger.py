@@ -165,7 +165,7 @@ def test_the_command_writes_the_ledger_and_the_report_shows_it(folders, capsys):
     assert content["verdicts"] == {"same/classification": "cannot tell", "worse/classification": "harmed"}
     assert any("never_alone" in text for text in content["notes"]) and any("--data-root" in t for t in content["notes"])
     page = ledger_page.section(folders / "joint")
-    assert "Harm ledger" in page and "<td class='low'>harmed</td>" in page and "never_alone" in page
+    assert "Harm ledger" in page and "<span class='low'>harmed</span>" in page and "never_alone" in page
     assert "| worse/classification | harmed | 1 | 0 | 1 |" in (folders / "ledger.md").read_text()
     assert "worse/classification" in capsys.readouterr().out
     assert ledger_page.section(folders / "alone") == ""
