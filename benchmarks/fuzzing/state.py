@@ -152,6 +152,11 @@ def write_run(folder: Path) -> None:
         "anatomy.json": (table := {"title": "a", "notes": ["b"], "rows": [{"a": 1}]}),
         "origin.json": table,
         "ledger.json": table | {"note": "c", "verdicts": {str(HEAD): "harmed"}, "summary": [{"head": str(HEAD)}]},
+        "subgroups.json": [
+            head
+            | {"model": "teacher", "split": "test", "visit": 1, "attribute": "sex", "group": "F"}
+            | {"images": 9, "patients": 8, "value": 0.5, "low": 0.4, "high": None}
+        ],
         "trivial.json": {str(HEAD): {CLASSES[0]: {"prior": 0.5}}},
         "filled.json": {
             "cycle": 1,

@@ -128,7 +128,7 @@ def test_a_run_fills_counts_shows_and_resumes_alike(data, tmp_path, monkeypatch)
             assert row["present"] == row["absent"] == row["unknown"] == 0, place
     assert sum(row["present"] for row in content["rows"]) > 0
     page = filling_page.section(tmp_path / "whole")
-    assert "Filled by the teacher" in page and "<figure>" in page
+    assert "Filled by the teacher" in page and "<figure" in page
     steps = sorted((tmp_path / "whole" / "checkpoints").glob("*"))
     assert filling_page.section(tmp_path / "plain") == "" and steps
 
