@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from foundationx.core.config.load import load_config
 from foundationx.core.errors import DivergenceError
 from foundationx.core.run_files import read_lines
 from foundationx.engine.checkpoint import checkpoints_in, newest_good_checkpoint, step_of
@@ -14,7 +15,7 @@ from foundationx.engine.metric_logger import MetricLogger
 from foundationx.engine.nonfinite import NonFiniteCheck
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.host_traffic import HostTraffic
-from tests.helpers.survival import CrashError, Onlooker, Snapshots, equal, tiny_trainer
+from tests.helpers.survival import CONFIG, CrashError, Onlooker, Snapshots, equal, tiny_trainer
 
 SHORT = {"schedule__cycles": 1, "schedule__max_steps": 2, "runtime__keep_checkpoints": 9}
 
@@ -125,26 +126,30 @@ def test_means_leave_out_what_is_not_finite():
     assert metric_logger.read()[0] == {}
 
 
+UNIHEAD = load_config(CONFIG.with_name("tiny_unihead.py")).model.model_dump()["heads"]
+COURSES = {1: {}, 2: {"optimizer__accumulate": 2}, "unihead": {"model__heads": UNIHEAD}}
+"""Runs that crash: steps without and with accumulation, and UniHead for every task."""
+
+
 @pytest.fixture(scope="module")
 def undisturbed(phantoms, tmp_path_factory):
-    """Records and final state of runs that nobody disturbed, by accumulate."""
-    result = {}
-    for accumulate in (1, 2):
-        onlooker = Onlooker()
-        trainer = tiny_trainer(phantoms, tmp_path_factory.mktemp("whole"), [onlooker], **course(accumulate))
-        trainer.train()
-        result[accumulate] = onlooker.records, whole_state(trainer)
-    return result
+    """Records and final state of a run that nobody disturbed."""
+    known = {}
+
+    def run(name):
+        if name not in known:
+            onlooker = Onlooker()
+            trainer = tiny_trainer(phantoms, tmp_path_factory.mktemp("whole"), [onlooker], **course(name))
+            trainer.train()
+            known[name] = onlooker.records, whole_state(trainer)
+        return known[name]
+
+    return run
 
 
-def course(accumulate):
-    return {
-        "schedule__cycles": 2,
-        "schedule__max_steps": 3,
-        "runtime__log_every": 4,
-        "runtime__checkpoint_every": 2,
-        "optimizer__accumulate": accumulate,
-    }
+def course(name):
+    steps = {"schedule__cycles": 2, "schedule__max_steps": 3}
+    return steps | {"runtime__log_every": 4, "runtime__checkpoint_every": 2} | COURSES[name]
 
 
 SLOW = pytest.param((6, 7, 16), 1, marks=pytest.mark.slow)
@@ -154,13 +159,16 @@ def whole_state(trainer):
     return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimizer.state_dict()["state"]
 
 
-@pytest.mark.parametrize(("crashes", "accumulate"), [((3,), 1), ((5, 12), 2), SLOW])
-def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, undisturbed, crashes, accumulate):
+UNIHEAD_SLOW = pytest.param((5, 12), "unihead", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("crashes", "name"), [((3,), 1), ((5, 12), 2), SLOW, UNIHEAD_SLOW])
+def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, undisturbed, crashes, name):
     """Weights, teacher, optimizer and every record, though checkpoints fall inside visits and between records."""
     records = []
     for crash in (*crashes, None):
         onlooker = Onlooker(crash)
-        trainer = tiny_trainer(phantoms, tmp_path, [onlooker], **course(accumulate))
+        trainer = tiny_trainer(phantoms, tmp_path, [onlooker], **course(name))
         if checkpoints_in(tmp_path):
             trainer.resume(newest_good_checkpoint(tmp_path)[0])
         records = [record for record in records if record[0] <= trainer.step]
@@ -170,13 +178,13 @@ def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, 
             with pytest.raises(CrashError):
                 trainer.train()
         records += onlooker.records
-    expected_records, expected_state = undisturbed[accumulate]
+    expected_records, expected_state = undisturbed(name)
     assert records == expected_records
     assert equal(whole_state(trainer), expected_state)
 
 
 def test_a_jump_is_the_first_loss_of_a_visit_by_the_last_of_the_one_before(phantoms, tmp_path, undisturbed):
-    records, _ = undisturbed[1]
+    records, _ = undisturbed(1)
     plan = tiny_trainer(phantoms, tmp_path, **course(1)).plan
     last, expected = {}, []
     for step, losses, _ in records:
