@@ -11,10 +11,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from foundationx.core.errors import CardError, DataError, nearest
+from foundationx.core.geometry.lines import evenly_spaced
 from foundationx.core.geometry.point_groups import group_of
 from foundationx.datasets.readers._geometry import numbers
 from foundationx.datasets.readers._object_names import OtherNames
 from foundationx.datasets.readers._points import ImagePoints, PointOptions
+from foundationx.datasets.readers._quality import QualityOptions, is_good_enough
 from foundationx.datasets.readers._source import Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
@@ -26,7 +28,7 @@ MOST_POINTS = 100_000
 _INNER, _SEPARATOR = re.compile(r"\[([^\[\]]*)\]"), re.compile(r"[\s,]+")
 
 
-class Options(PointOptions, OtherNames):
+class Options(PointOptions, OtherNames, QualityOptions):
     """Columns, and which points a cell holds."""
 
     image_column: str = Field(description="column that names the image", examples=["image"])
@@ -52,8 +54,6 @@ class Options(PointOptions, OtherNames):
     absent: Literal["unknown", "negative"] = Field(
         "unknown", description="meaning of a class without a row in a listed image"
     )
-    quality_column: str | None = Field(None, description="rows with less than quality_least in this column are skipped")
-    quality_least: float = Field(0.0, description="minimum of quality_column; images below it are left out as unknown")
 
     @model_validator(mode="after")
     def _one_way_to_name_points(self) -> Options:
@@ -77,7 +77,7 @@ def read(source: Source, options: Options) -> None:
     named += [column for column in (options.class_column, options.quality_column) if column is not None]
     for name, rows in group_by_image(source.table(named), options.image_column):
         with source.guard(rows[0].where, name):
-            kept = [row for row in rows if _good_enough(row, options)]
+            kept = [row for row in rows if is_good_enough(row, options)]
             if kept:
                 _add(source, options, name, kept, members)
 
@@ -153,22 +153,5 @@ def _fitted(points: np.ndarray, count: int, options: Options, where: str) -> np.
 
 
 def resampled(line: np.ndarray, count: int) -> np.ndarray | None:
-    """Points (count, 2) at equal distances along a line (P, 2), from its first to its last; None if it has no length.
-
-    Distances are measured along its straight pieces.
-    """
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-    if along[-1] == 0:
-        return None
-    steps = np.linspace(0.0, along[-1], count)
-    return np.stack([np.interp(steps, along, line[:, axis]) for axis in (0, 1)], axis=1)
-
-
-def _good_enough(row: Row, options: Options) -> bool:
-    if options.quality_column is None:
-        return True
-    try:
-        return float(row.cells[options.quality_column]) >= options.quality_least
-    except ValueError:
-        shown = f"{options.quality_column} is {row.cells[options.quality_column]!r}"
-        raise DataError(row.where, shown, "a number", "fix the row") from None
+    """Points (count, 2) at equal distances along a line (P, 2), its first and last among them; None for no length."""
+    return evenly_spaced(line, count) if (line != line[0]).any() else None

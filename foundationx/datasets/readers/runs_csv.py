@@ -12,14 +12,15 @@ from pydantic import Field
 from foundationx.core.errors import DataError
 from foundationx.core.runs import Runs, pack_cells
 from foundationx.core.types import MaskPart, ReferenceSize
+from foundationx.datasets.readers._quality import QualityOptions, is_good_enough
 from foundationx.datasets.readers._runs import bounding_box, runs_from_text, text_of
-from foundationx.datasets.readers._source import ReaderOptions, Source
+from foundationx.datasets.readers._source import Source
 from foundationx.datasets.readers._tables import Row, group_by_image
 
 PROVIDES = frozenset({"labels", "boxes", "masks"})
 
 
-class Options(ReaderOptions):
+class Options(QualityOptions):
     """Columns, format of the runs, and size of the masks."""
 
     image_column: str = Field(description="column that names the image", examples=["image"])
@@ -34,8 +35,6 @@ class Options(ReaderOptions):
     scaled: bool = Field(
         False, description="whether masks and images may differ in aspect ratio, or in size if none is given"
     )
-    quality_column: str | None = Field(None, description="rows with less than quality_least in this column are skipped")
-    quality_least: float = Field(0.0, description="minimum of quality_column; images below it are left out as unknown")
 
 
 def read(source: Source, options: Options) -> None:
@@ -53,7 +52,7 @@ def read(source: Source, options: Options) -> None:
     table = source.table([options.image_column, *columns, *named], convert=dict.fromkeys(columns, convert))
     for name, rows in group_by_image(table, options.image_column):
         with source.guard(rows[0].where, name):
-            rows = [row for row in rows if _good_enough(row, options)]
+            rows = [row for row in rows if is_good_enough(row, options)]
             if rows:
                 _add(source, options, name, rows, classes)
 
@@ -140,13 +139,3 @@ def _box(runs: Runs, where: str) -> list[float]:
         found = "a box cannot be computed without the size of the mask"
         raise DataError(where, found, "height and width in the card's options", "add them to the options")
     return bounding_box(runs, runs.height, runs.width)
-
-
-def _good_enough(row: Row, options: Options) -> bool:
-    if options.quality_column is None:
-        return True
-    try:
-        return float(row.cells[options.quality_column]) >= options.quality_least
-    except ValueError:
-        shown = f"{options.quality_column} is {row.cells[options.quality_column]!r}"
-        raise DataError(row.where, shown, "a number", "fix the row") from None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foundationx.core.geometry.lines import evenly_spaced
 from foundationx.core.geometry.outlines import mask_outlines
 from foundationx.core.types import UNKNOWN_PIXEL
 from foundationx.tasks.points.assignment import Truth
@@ -49,10 +50,7 @@ def resampled(line: np.ndarray, points: int) -> np.ndarray:
     """A closed line (N, 2) as ``points`` points (P, 2) at equal steps along it, clockwise on the screen."""
     if _signed_area(line) < 0:
         line = line[::-1]
-    closed = np.concatenate([line, line[:1]])
-    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
-    steps = np.arange(points) * (way[-1] / points)
-    return np.stack([np.interp(steps, way, closed[:, axis]) for axis in (0, 1)], axis=1)
+    return evenly_spaced(np.concatenate([line, line[:1]]), points + 1)[:-1]
 
 
 def sorted_by_angle(line: np.ndarray) -> np.ndarray:
