@@ -6,25 +6,25 @@ outlines are filled, since masks are what segmentation is measured by.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from foundationx.core import distributed
-from foundationx.core.config.model import ModelConfig, Whole
+from foundationx.core.config.model import Whole
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import Task
-from foundationx.tasks.base import Head, HeadOptions, open_head
+from foundationx.tasks.base import HeadOptions
 from foundationx.tasks.points.assignment import Truth, assign, rows, sample
 from foundationx.tasks.points.blocks import PointEncoder, PointMover, PointScatter
 from foundationx.tasks.points.geometry import rectangle_directions, start_biases
 from foundationx.tasks.points.options import RegionOptions
 from foundationx.tasks.points.pyramid import Pyramid, PyramidTrunk
-from foundationx.tasks.points.two_stage import STAGE_IOU, Found, TwoStage, TwoStageOutputs
+from foundationx.tasks.points.region_head import RegionHead
+from foundationx.tasks.points.two_stage import STAGE_IOU, Found, TwoStageOutputs
 from foundationx.tasks.segmentation.outlines import outline_distance, outline_truth, painted
 from foundationx.tasks.segmentation.prediction import SegmentationPrediction
 from foundationx.tasks.segmentation.target import SegmentationBatch
@@ -90,8 +90,8 @@ class OutlineStage(nn.Module):
         return scattered.moved(self.mover(self.encoder(scattered.features))[:, :, 0])
 
 
-class UniHeadSegmentationHead(Head[PyramidTrunk, Pyramid, OutlineOutputs, SegmentationBatch]):
-    """Proposals, boxes and outlines of one dataset.
+class UniHeadSegmentationHead(RegionHead[OutlineOutputs, SegmentationBatch]):
+    """Outlines of the regions that proposals and box head find.
 
     Args:
         num_classes: K of the dataset's card.
@@ -102,22 +102,9 @@ class UniHeadSegmentationHead(Head[PyramidTrunk, Pyramid, OutlineOutputs, Segmen
     Options: ClassVar[type[HeadOptions]] = OutlineOptions
 
     def __init__(self, num_classes: int, options: OutlineOptions):
-        super().__init__()
+        super().__init__(num_classes, options)
         self.num_classes, self.options = num_classes, options
-        self.two_stage = TwoStage(num_classes, options)
         self.outline_stage = OutlineStage(options)
-
-    @classmethod
-    def build_trunk(cls, channels: Sequence[int], config: ModelConfig) -> PyramidTrunk:
-        """A feature pyramid of the head's width."""
-        _, options = open_head(cls.task, config)
-        assert isinstance(options, OutlineOptions)
-        return PyramidTrunk(channels, options.channels, norm=not options.as_released)
-
-    @classmethod
-    def build(cls, trunk: PyramidTrunk, num_classes: int, config: ModelConfig, options: Any) -> Self:
-        """A head on the pyramid."""
-        return cls(num_classes, options)
 
     def forward(self, feature: Pyramid, trunk: PyramidTrunk, batch: SegmentationBatch | None = None) -> OutlineOutputs:
         """The pyramid to boxes and outlines: of the best boxes; with ``batch`` of a sample of those with a truth."""
