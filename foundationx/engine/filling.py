@@ -32,7 +32,7 @@ from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import head_owner
 from foundationx.tasks.definition import task_of
-from foundationx.tasks.fill import Evidence, Limits, choose_limits
+from foundationx.tasks.fill import Evidence, FillRules, Limits, choose_limits
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Filling:
         for item in read_all(loader, "limits of filling", AGAIN) if batches else ():
             batch = usable(item, config.runtime.on_bad_sample)
             prediction = model.predict(self.normalise(batch.images.to(self.device)), key)
-            parts.append(task_of(key.task).fill_evidence(map_tensors(prediction, Tensor.cpu), batch))
+            parts.append(_rules(key.task).evidence(map_tensors(prediction, Tensor.cpu), batch))
         number = len(self.classes[key])
         if not parts:
             return Limits(np.full(number, np.inf), np.zeros(number))
@@ -161,7 +161,7 @@ class Filling:
         for entry in entries:
             answer = answers[entry.key]
             open_ = entry.open_classes(batch, len(self.classes[entry.key]))
-            filled, count = task_of(task).filled(answer, batch, entry.key, self.limits[entry.key], open_)
+            filled, count = _rules(task).filled(answer, batch, entry.key, self.limits[entry.key], open_)
             self._count(batch, entry.key, filled, count, open_)
             self._show(entry.key, answer, filled, count)
             parts = student.head_loss(trunk_output, filled)
@@ -220,6 +220,13 @@ class Filling:
         return {"cycle": self.cycle, "precision": self.config.precision, "limits": limits, "rows": rows}
 
 
+def _rules(task: Task) -> FillRules:
+    """The rules of a task whose heads can be filled."""
+    rules = task_of(task).fill_rules()
+    assert rules is not None, "only heads of tasks with rules are fillable"
+    return rules
+
+
 def fillable_heads(
     data_module: DataModule, tasks: Sequence[Task] | None, catalog: Catalog
 ) -> dict[TaskKey, list[Fillable]]:
@@ -230,7 +237,7 @@ def fillable_heads(
         tasks: Tasks whose heads are filled; None for all that can be.
         catalog: Cards.
     """
-    heads = [key for key in data_module.annotations if task_of(key.task).can_be_filled]
+    heads = [key for key in data_module.annotations if task_of(key.task).fill_rules() is not None]
     asked = [key for key in heads if tasks is None or key.task in tasks]
     found: dict[TaskKey, list[Fillable]] = {}
     for visited in heads:

@@ -20,9 +20,9 @@ from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.errors import DataError
 from foundationx.core.geometry.views import TrainingProgress, View
 from foundationx.core.task import TaskFacts
-from foundationx.core.types import Batch, Example, ReferenceSize, Target, Task, TaskKey
+from foundationx.core.types import Batch, Example, ReferenceSize, Target, Task
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
-from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.fill import FillRules
 from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
@@ -198,31 +198,9 @@ class TaskDefinition(TaskFacts, ABC):
         """
         raise NotImplementedError
 
-    @property
-    def can_be_filled(self) -> bool:
-        """Whether a teacher can answer for classes that a dataset does not annotate."""
-        return type(self).filled is not TaskDefinition.filled
-
-    def fill_evidence(self, prediction: Any, batch: Any) -> Evidence:
-        """What a prediction (on the host) says of annotated images, from which limits are chosen."""
-        raise NotImplementedError
-
-    def filled(
-        self, prediction: Any, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
-    ) -> tuple[Batch, Tensor]:
-        """A batch of another dataset with what a teacher's head predicts in place of annotations.
-
-        Args:
-            prediction: Of the teacher's head for the batch's images.
-            batch: Batch of any task.
-            key: The head.
-            limits: From which scores on a class counts as present or absent.
-            open_: (B, K) bool, the classes of which nothing is known; no other is filled.
-
-        Returns:
-            The batch for the head of ``key``, and how many labels, boxes or pixels were filled as present (B, K).
-        """
-        raise NotImplementedError
+    def fill_rules(self) -> FillRules | None:
+        """How a teacher answers for classes that a dataset does not annotate; None if it cannot."""
+        return None
 
     @abstractmethod
     def example(self, prediction: Any, batch: Any, index: int) -> Example:

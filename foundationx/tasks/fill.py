@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from foundationx.core.arrays import AnyArray
+from foundationx.core.types import Batch, TaskKey
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST = 5
 """True objects, images or pixels that a limit has to rest on."""
@@ -90,3 +94,26 @@ def _limits(evidence: Evidence, k: int, precision: float) -> tuple[float, float]
     may_be_below = int((1 - precision) * positives + 1e-9) - int(evidence.missed[k])
     absent = float(np.sort(scores[truth])[may_be_below]) if 0 <= may_be_below < truth.sum() else 0.0
     return present, min(absent, present)
+
+
+class FillRules(Protocol):
+    """What ``fill.py`` of a task says: how a teacher's answers become annotations of another dataset's images."""
+
+    def evidence(self, prediction: Any, batch: Any) -> Evidence:
+        """What a prediction (on the host) says of annotated images, from which limits are chosen."""
+
+    def filled(
+        self, prediction: Any, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
+    ) -> tuple[Batch, Tensor]:
+        """A batch of another dataset with what a teacher's head predicts in place of annotations.
+
+        Args:
+            prediction: Of the teacher's head for the batch's images.
+            batch: Batch of any task.
+            key: The head.
+            limits: From which scores on a class counts as present or absent.
+            open_: (B, K) bool, the classes of which nothing is known; no other is filled.
+
+        Returns:
+            The batch for the head of ``key``, and how many labels, boxes or pixels were filled as present (B, K).
+        """

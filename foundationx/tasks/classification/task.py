@@ -10,12 +10,12 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, TaskKey
+from foundationx.core.types import Batch
 from foundationx.tasks.classification import draw, record, trivial
 from foundationx.tasks.classification.prediction import ClassificationExample, ClassificationPrediction
 from foundationx.tasks.definition import TaskDefinition
 from foundationx.tasks.drawing import ClassSummary, Overlay
-from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.fill import FillRules
 from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
@@ -64,19 +64,11 @@ class ClassificationTask(TaskDefinition):
         """Probabilities."""
         return prediction.probabilities
 
-    def fill_evidence(self, prediction: ClassificationPrediction, batch: Batch) -> Evidence:
-        """What the prediction says of what is annotated."""
+    def fill_rules(self) -> FillRules:
+        """How a teacher's probabilities become labels."""
         from foundationx.tasks.classification import fill
 
-        return fill.evidence(prediction, batch)
-
-    def filled(
-        self, prediction: ClassificationPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
-    ) -> tuple[Batch, Tensor]:
-        """The batch with what the prediction makes known."""
-        from foundationx.tasks.classification import fill
-
-        return fill.filled(prediction, batch, key, limits, open_)
+        return fill
 
     def example_class(self) -> type[ClassificationExample]:
         """Truth and prediction of one image."""

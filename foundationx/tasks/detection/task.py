@@ -10,13 +10,13 @@ import numpy as np
 
 from foundationx.core.arrays import Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, ReferenceSize, TaskKey
+from foundationx.core.types import ReferenceSize
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.detection import draw, record, trivial
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import Boxes, DetectionBatch, checked, collate, scaled
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
-from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.fill import FillRules
 from foundationx.tasks.table import TableRow
 
 if TYPE_CHECKING:
@@ -122,19 +122,11 @@ class DetectionTask(TaskDefinition):
         scores = prediction.scores
         return scores.new_zeros(len(scores), classes).scatter_reduce(1, prediction.box_classes, scores, "amax")
 
-    def fill_evidence(self, prediction: DetectionPrediction, batch: DetectionBatch) -> Evidence:
-        """What the prediction says of what is annotated."""
+    def fill_rules(self) -> FillRules:
+        """How a teacher's boxes become annotations."""
         from foundationx.tasks.detection import fill
 
-        return fill.evidence(prediction, batch)
-
-    def filled(
-        self, prediction: DetectionPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
-    ) -> tuple[Batch, Tensor]:
-        """The batch with what the prediction makes known."""
-        from foundationx.tasks.detection import fill
-
-        return fill.filled(prediction, batch, key, limits, open_)
+        return fill
 
     def example_class(self) -> type[DetectionExample]:
         """Truth and prediction of one image."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foundationx.core.arrays import Recorded
-from foundationx.core.types import Batch, ReferenceSize, TaskKey
+from foundationx.core.types import ReferenceSize
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
-from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.fill import FillRules
 from foundationx.tasks.keypoints import draw, record, target, trivial
 from foundationx.tasks.keypoints.prediction import KeypointsExample, KeypointsPrediction
 from foundationx.tasks.keypoints.target import KeypointsBatch, Points
@@ -96,19 +96,11 @@ class KeypointsTask(TaskDefinition):
         """Probability that each point is visible."""
         return prediction.visibilities
 
-    def fill_evidence(self, prediction: KeypointsPrediction, batch: KeypointsBatch) -> Evidence:
-        """What the prediction says of what is annotated."""
+    def fill_rules(self) -> FillRules:
+        """How a teacher's points become annotations."""
         from foundationx.tasks.keypoints import fill
 
-        return fill.evidence(prediction, batch)
-
-    def filled(
-        self, prediction: KeypointsPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
-    ) -> tuple[Batch, Tensor]:
-        """The batch with what the prediction makes known."""
-        from foundationx.tasks.keypoints import fill
-
-        return fill.filled(prediction, batch, key, limits, open_)
+        return fill
 
     def example_class(self) -> type[KeypointsExample]:
         """Truth and prediction of one image."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from foundationx.core.arrays import Masks, Recorded
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Batch, MaskPart, ReferenceSize, Task, TaskKey
+from foundationx.core.types import MaskPart, ReferenceSize, Task
 from foundationx.tasks.definition import SourceImage, TaskDefinition
 from foundationx.tasks.drawing import Canvas, ClassSummary, Overlay
-from foundationx.tasks.fill import Evidence, Limits
+from foundationx.tasks.fill import FillRules
 from foundationx.tasks.segmentation import draw, record, target, trivial
 from foundationx.tasks.segmentation.prediction import SegmentationExample, SegmentationPrediction
 from foundationx.tasks.segmentation.target import ImageMasks, SegmentationBatch
@@ -123,19 +123,11 @@ class SegmentationTask(TaskDefinition):
         """Probability of the surest pixel."""
         return prediction.masks.flatten(2).amax(dim=2)
 
-    def fill_evidence(self, prediction: SegmentationPrediction, batch: SegmentationBatch) -> Evidence:
-        """What the prediction says of what is annotated."""
+    def fill_rules(self) -> FillRules:
+        """How a teacher's masks become annotations."""
         from foundationx.tasks.segmentation import fill
 
-        return fill.evidence(prediction, batch)
-
-    def filled(
-        self, prediction: SegmentationPrediction, batch: Batch, key: TaskKey, limits: Limits, open_: Tensor
-    ) -> tuple[Batch, Tensor]:
-        """The batch with what the prediction makes known."""
-        from foundationx.tasks.segmentation import fill
-
-        return fill.filled(prediction, batch, key, limits, open_)
+        return fill
 
     def example_class(self) -> type[SegmentationExample]:
         """Truth and prediction of one image."""
