@@ -12,9 +12,9 @@ import numpy as np
 
 from foundationx.core.arrays import AnyArray
 from foundationx.evaluation.matching import match_boxes
-from foundationx.evaluation.metrics.calibration import BINS
+from foundationx.evaluation.metrics.calibration import BINS, bins_of
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.ranking import known_labels
+from foundationx.evaluation.ranking import counts_at_scores, known_labels
 from foundationx.evaluation.thresholds import HIT
 
 
@@ -30,22 +30,6 @@ class Curve:
     x: AnyArray
     y: AnyArray
     number: AnyArray | None = None
-
-
-def counts_at_scores(scores: AnyArray, hits: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Hits and misses at and above each score that occurs, the highest first.
-
-    Args:
-        scores: (n,) scores.
-        hits: (n,) bool.
-
-    Returns:
-        Scores (s,), hits (s,) and misses (s,) at or above them; items of one score are in or out together.
-    """
-    order = np.argsort(-scores, kind="stable")
-    scores, hits = scores[order], hits[order]
-    last = np.append(scores[1:] != scores[:-1], True) if len(scores) else np.zeros(0, dtype=bool)
-    return scores[last], np.cumsum(hits)[last], np.cumsum(~hits)[last]
 
 
 def precision_recall(predictions: Predictions) -> dict[str, Curve]:
@@ -86,7 +70,7 @@ def calibration(predictions: Predictions) -> dict[str, Curve]:
     curves = {}
     for k, name in enumerate(predictions.classes):
         _, truth, probability = known_labels(predictions, k)
-        bins = np.clip((probability * BINS).astype(int), 0, BINS - 1)
+        bins = bins_of(probability)
         number = np.bincount(bins, minlength=BINS)
         used = number > 0
         mean = np.bincount(bins, probability, BINS)[used] / number[used]

@@ -70,3 +70,19 @@ def known_labels(predictions: Predictions, k: int) -> tuple[AnyArray, AnyArray, 
     labels = predictions.labels[:, k]
     known = np.flatnonzero(~np.isnan(labels))
     return known, labels[known] >= POSITIVE, predictions.array("probabilities")[known, k].astype(np.float64)
+
+
+def counts_at_scores(scores: AnyArray, hits: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Hits and misses at and above each score that occurs, the highest first.
+
+    Args:
+        scores: (n,) scores.
+        hits: (n,) bool.
+
+    Returns:
+        Scores (s,), hits (s,) and misses (s,) at or above them; items of one score are in or out together.
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    last = np.append(scores[1:] != scores[:-1], True) if len(scores) else np.zeros(0, dtype=bool)
+    return scores[last], np.cumsum(hits)[last], np.cumsum(~hits)[last]

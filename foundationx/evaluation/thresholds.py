@@ -17,7 +17,7 @@ from foundationx.core.errors import DataError
 from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.matching import Matches, match_boxes
 from foundationx.evaluation.predictions import Predictions
-from foundationx.evaluation.ranking import known_labels
+from foundationx.evaluation.ranking import counts_at_scores, known_labels
 
 Rule = Callable[[AnyArray, AnyArray, int, int], AnyArray]
 """Takes true positives and false positives (S,) at each candidate, positives and negatives in all; gives (S,) merit."""
@@ -83,11 +83,9 @@ def choose_threshold(truth: AnyArray, scores: AnyArray, rule: str) -> float | No
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
         return None
-    candidates, index = np.unique(-scores, return_inverse=True)
-    true = np.cumsum(np.bincount(index[truth], minlength=len(candidates)))
-    false = np.cumsum(np.bincount(index[~truth], minlength=len(candidates)))
+    candidates, true, false = counts_at_scores(scores, truth)
     merit = np.round(RULES[rule](true, false, positives, negatives), 12)  # equal fractions may differ in the last bit
-    return float(-candidates[np.argmax(merit)])
+    return float(candidates[np.argmax(merit)])
 
 
 def choose_thresholds(predictions: Predictions, rule: str = DEFAULT_RULE) -> dict[str, Threshold]:

@@ -30,11 +30,16 @@ def statistics(predictions: Predictions) -> list[Statistic]:
     for k, name in enumerate(predictions.classes):
         known, truth, probability = known_labels(predictions, k)
         units, patients = predictions.units[known], predictions.patient_count
-        bins = np.clip((probability * BINS).astype(int), 0, BINS - 1)
+        bins = bins_of(probability)
         gaps = sum_by(bins, units, (BINS, patients), probability - truth)
         number = sum_by(np.zeros(len(known), dtype=int), units, (1, patients))
         result.append(Statistic("ECE", name, len(known), partial(_error, gaps, number)))
     return result
+
+
+def bins_of(probability: AnyArray) -> AnyArray:
+    """Bin (n,) of each probability (n,), from 0; the last bin holds 1 as well."""
+    return np.clip((probability * BINS).astype(int), 0, BINS - 1)
 
 
 def _error(gaps: csr_matrix, number: csr_matrix, weights: AnyArray) -> AnyArray:
