@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,6 +34,12 @@ def pick_device(name: str) -> torch.device:
         fix = "choose a device of this machine, or auto"
         raise ConfigError("runtime.device", f"{name!r} cannot be used: {error}", "auto, cpu or cuda", fix) from error
     return torch.device(name)
+
+
+def gpus() -> list[Any]:
+    """Properties of every CUDA device: ``name``, ``total_memory`` in bytes and so on."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_properties(index) for index in range(count)]
 
 
 def usable_cores() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foundationx.core.device import usable_cores
+from foundationx.core.device import gpus, usable_cores
 
 GIGABYTE = 1e9
 
@@ -41,11 +41,7 @@ SIZES = ((24.0, "_base_/swin_base"), (8.0, "_base_/swin_tiny"))
 
 def this_machine() -> Machine:
     """The machine that the portal runs on."""
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    devices = [torch.cuda.get_device_properties(index) for index in range(count)]
-    return Machine(usable_cores(), tuple((device.name, device.total_memory) for device in devices))
+    return Machine(usable_cores(), tuple((gpu.name, gpu.total_memory) for gpu in gpus()))
 
 
 def preset_for(machine: Machine) -> Preset:

@@ -37,7 +37,7 @@ class Curve:
     skipped: int = 0
 
     def add(self, point: tuple[int, float, str]) -> None:
-        """Adds a point, unless it falls between those that are kept; the last one is always there."""
+        """Adds a point, unless it falls between those that are kept; the first one of a phase is always there."""
         self.skipped += 1
         if self.points and self.skipped < self.stride and self.points[-1][2] == point[2]:
             return

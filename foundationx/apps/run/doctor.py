@@ -24,7 +24,7 @@ from foundationx.apps.run.data_notes import data_notes, with_applied_audit
 from foundationx.apps.run.precision import WORTH_IT, bf16_gain
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.run import RunConfig
-from foundationx.core.device import computes_in_bf16, pick_device, usable_cores, use_machine
+from foundationx.core.device import computes_in_bf16, gpus, pick_device, usable_cores, use_machine
 from foundationx.core.distribution import DISTRIBUTION, install_hint
 from foundationx.core.errors import FoundationXError
 from foundationx.core.memory import keep_freed_memory
@@ -112,10 +112,9 @@ def package_faults(needed: Iterable[Requirement]) -> Iterator[Check]:
 
 
 def _devices() -> Check:
-    if not torch.cuda.is_available():
+    found = ", ".join(f"{gpu.name} with {gpu.total_memory / GIGABYTE:.0f} GB" for gpu in gpus())
+    if not found:
         return Check(Level.WARN, "devices", "no CUDA: training on the CPU is for trials")
-    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    found = ", ".join(f"{device.name} with {device.total_memory / GIGABYTE:.0f} GB" for device in devices)
     return Check(Level.OK, "devices", found)
 
 

@@ -9,13 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from foundationx.core.config.run import RunConfig
+from foundationx.core.device import gpus, usable_cores
 from foundationx.datasets.cards.catalog import Catalog
 
-PACKAGES = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "mmsegmentation", "transformers", "numpy")
-"""Packages whose version is noted if they are installed."""
+PACKAGES = (
+    *("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation"),
+    *("transformers", "numpy"),
+)
+"""Distributions whose version is noted if they are installed."""
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:
@@ -43,11 +45,11 @@ def commit_of_code() -> str | None:
 
 def machine() -> str:
     """System, processor, cores, memory in GiB and GPUs, in words."""
-    parts = [f"{platform.system()} {platform.machine()}", _processor(), f"{os.cpu_count()} cores"]
+    parts = [f"{platform.system()} {platform.machine()}", _processor(), f"{usable_cores()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         parts.append(f"{memory / 2**30:.0f} GiB memory")
-    parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    parts += [gpu.name for gpu in gpus()]
     return ", ".join(part for part in parts if part)
 
 

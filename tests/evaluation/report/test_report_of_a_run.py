@@ -92,6 +92,9 @@ def test_the_report_says_where_the_run_comes_from(run):
     facts, page = json.loads((run / "run.json").read_text()), Page((run / "report.html").read_text())
     assert not WorkDir(run).faults()
     made = page.shown[page.shown.index("versions, seed") if "versions, seed" in page.shown else 0 :]
+    assert {"torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation"} <= set(
+        facts["packages"]
+    )
     for text in (facts["machine"], facts["packages"]["torch"], str(facts["seed"])):
         assert text in made
     assert facts["commit"] in made or not facts["commit"]
