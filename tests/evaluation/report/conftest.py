@@ -1,5 +1,5 @@
-"""The portal's browser, for the report."""
+"""The report's browser."""
 
-from tests.apps.portal.conftest import browser, visit
+from tests.helpers.browsing import browser, visit
 
 __all__ = ["browser", "visit"]
