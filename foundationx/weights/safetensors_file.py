@@ -11,8 +11,25 @@ from torch import Tensor
 
 from foundationx.core.atomic_write import write_atomically
 
+SUFFIX = ".safetensors"
+
+OF_TORCH = (b"PK", b"\x80\x02")
+"""How files of ``torch.save`` begin: archives, and those of old versions."""
+
 ALIGNMENT = 8
 """The header's length is a multiple of this, in bytes."""
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is one of safetensors, whatever its name: it begins with the length of a header, then the header.
+
+    A file of that suffix counts as well, however damaged, unless it begins as those of ``torch.save``.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(9)
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return True
+    return path.suffix == SUFFIX and not head.startswith(OF_TORCH)
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:

@@ -73,6 +73,24 @@ def test_an_export_is_imported_with_its_features(name, kind, tmp_path):
     assert set(result.loaded.values()) | result.initialised.keys() == result.backbone.keys()
 
 
+@pytest.mark.parametrize("name", ["weights", "weights.bin", "weights.pth", "weights.ckpt"])
+def test_a_file_is_known_by_what_it_holds_whatever_its_name(name, tmp_path, capsys):
+    _, path = export("always", "timm06", tmp_path)
+    renamed = path.rename(tmp_path / name)
+    result = read_released(renamed)
+    assert (result.kind, result.image_size, result.mean, result.std) == ("foundationx", SIZE, MEAN, STD)
+    backbone = tmp_path / f"own_{name}"
+    FORMATS.get("backbone").write(Source(*build("always"), "teacher"), backbone)
+    assert main(["import", str(backbone), "--out", str(tmp_path / "out")]) == FAULT
+    assert "is an exported or imported backbone already" in capsys.readouterr().err
+
+
+def test_a_state_dict_of_torch_that_is_named_safetensors_is_read(tmp_path):
+    _, path = export("always", "mmdet", tmp_path)
+    renamed = path.rename(tmp_path / "weights.safetensors")
+    assert read_released(renamed).image_size == SIZE
+
+
 def test_a_backbone_that_needs_no_import_is_named_as_such(tmp_path, capsys):
     model, config = build("always")
     path = tmp_path / "backbone_teacher.safetensors"

@@ -38,7 +38,7 @@ from foundationx.models.parameter_groups import head_slug
 from foundationx.models.size_bound import SLACK, at_most, limit_of
 from foundationx.weights.exports.backbone import load_backbone
 from foundationx.weights.imports.released import LABELS, Released, read_released
-from foundationx.weights.safetensors_file import write_safetensors
+from foundationx.weights.safetensors_file import is_safetensors, write_safetensors
 from foundationx.weights.swin import rule_of
 
 
@@ -374,7 +374,7 @@ def open_with_heads(path: Path, *, allow_code: bool = False) -> Checkpoint:
 def _backbone_alone(path: Path) -> Path | None:
     """The safetensors file of an import or export; None for anything else, which a checkpoint has to be."""
     stored = path / BACKBONE if path.is_dir() and not checkpoints_in(path) else path
-    return stored if stored.suffix == ".safetensors" and stored.is_file() else None
+    return stored if stored.is_file() and is_safetensors(stored) else None
 
 
 def _config(path: Path, card: str, allow_code: bool) -> RunConfig:

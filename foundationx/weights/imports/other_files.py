@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foundationx.engine.checkpoint import checkpoints_in
+from foundationx.weights.safetensors_file import is_safetensors
 
 CHECKPOINT = "give the checkpoint (.pth, .safetensors) that it was made from"
 OWN_USE = "it runs by the lines that `foundationx export` printed; predict, eval and train take the run itself"
@@ -87,7 +88,9 @@ def other_file(path: Path) -> OtherFile | None:
             return described
     if _ONNX.match(head) and b"\x0a\x0bfoundationx" in tail:
         return OtherFile("is an ONNX graph that foundationx exported", OWN_USE)
-    if path.suffix != ".safetensors" and _ONNX.match(head):
+    if is_safetensors(path):
+        return None
+    if _ONNX.match(head):
         return _SUFFIXES[".onnx"]
     return _SUFFIXES.get(path.suffix.lower())
 

@@ -22,6 +22,7 @@ from foundationx.core.validation import validation_error
 from foundationx.models.backbone import build_net
 from foundationx.models.size_bound import at_most, limit_of
 from foundationx.weights.imports.published_backbones import NetworkShape
+from foundationx.weights.safetensors_file import is_safetensors
 from foundationx.weights.swin import from_hugging_face, from_timm
 
 KIND = "foundationx"
@@ -56,7 +57,7 @@ def facts_of(path: Path, content: Mapping[str, Any]) -> Facts | None:
     Raises:
         CheckpointError: The metadata are incomplete or make no sense.
     """
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         with safe_open(path, framework="pt") as stored:
             stated: Any = stored.metadata() or {}
     else:

@@ -20,6 +20,7 @@ from foundationx.core.archives import unpacked_size
 from foundationx.core.errors import CheckpointError
 from foundationx.models.size_bound import check_tensors
 from foundationx.weights.imports.other_files import other_file
+from foundationx.weights.safetensors_file import is_safetensors
 
 TEACHERS = ("teacher", "teacher_model")
 STUDENTS = ("state_dict", "model", "module")
@@ -94,12 +95,12 @@ def read_file(path: Path) -> dict[str, Any]:
     if other := other_file(path):
         raise CheckpointError(str(path), other.found, "a file of weights (torch.save or safetensors)", other.fix)
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             return load_file(path)
         size = unpacked_size(path)
         _check_sums(path)
-        with torch.serialization.safe_globals(_PLAIN_OBJECTS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN_OBJECTS), open(path, "rb") as stream:  # torch trusts a suffix
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except (Exception, SafetensorError) as error:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked:
