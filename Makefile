@@ -30,8 +30,8 @@ $(STAMP): $(BASE)
 	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
-demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (about 5 minutes of processor time)
-	@echo 'demo: generates radiographs, trains on them for about 5 minutes of processor time, then evaluates, exports and predicts.'
+demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (5 minutes on two cores, set-up included)
+	@echo 'demo: generates radiographs, trains on them for about 4 minutes on two cores, then evaluates, exports and predicts.'
 	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
 
