@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.apps.run.provenance import commit_of_code
 from foundationx.core.errors import DataError, FoundationXError
 from foundationx.core.types import Annotations, Task, all_tasks
 from foundationx.data.dataset import CardDataset
@@ -50,8 +51,8 @@ class Watch:
         self.always = tuple(os.path.realpath(path) for path in always)
         self.allowed: tuple[str, ...] | None = None
         self.strayed: list[str] = []
-        # These read the metadata of installed packages once, before anything is watched.
-        all_tasks(), READERS.all(), STORES.all()
+        # These read the metadata of installed packages and of the clone once, before anything is watched.
+        all_tasks(), READERS.all(), STORES.all(), commit_of_code()
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple) -> None:

@@ -295,6 +295,21 @@ def test_other_packings_are_refused_by_name(tmp_path):
     assert "MPEG2" in refusal(tmp_path / "film.dcm").found
 
 
+def test_a_header_with_two_packings_is_refused(tmp_path):
+    whole = content(dataset(BODY))
+    two = whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\\1\0")
+    assert two != whole
+    (tmp_path / "film.dcm").write_bytes(two)
+    assert "1.2.840.10008.1.2" in refusal(tmp_path / "film.dcm").found
+
+
+def test_values_beyond_single_precision_are_refused(tmp_path):
+    (tmp_path / "film.dcm").write_bytes(content(dataset(BODY, RescaleSlope="1e38", RescaleIntercept="0")))
+    error = refusal(tmp_path / "film.dcm")
+    assert error.found == "holds a pixel of 2.5e+41"
+    assert error.expected == "pixel values up to 1e+37"
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("meta", ["none", "whole", "magic"])
 def test_files_without_preamble_are_read(tmp_path, syntax, meta):

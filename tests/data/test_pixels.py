@@ -224,6 +224,9 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
         values[1, 1] = bad
         with pytest.raises(DataError, match="no numbers"):
             read_grey(save(Image.fromarray(values), tmp_path / "x.tif"))
+    values[1, 1] = 3e38
+    with pytest.raises(DataError, match=r"a pixel of 3e\+38"):
+        read_grey(save(Image.fromarray(values), tmp_path / "x.tif"))
 
 
 def test_missing_files_and_folders_are_named(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def provenance(config: RunConfig) -> dict[str, Any]:
     }
 
 
+@cache
 def commit_of_code() -> str | None:
     """The commit of the code that runs; None if it is not a clone."""
     root = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foundationx.core.errors import DataError
-from foundationx.data.pixels.grey_range import to_bytes
+from foundationx.data.pixels.grey_range import check_numbers, to_bytes
 from foundationx.data.pixels.raw_images import check_size
 
 if TYPE_CHECKING:
@@ -68,9 +68,8 @@ def read_dicom(path: Path, content: bytes) -> np.ndarray:
         outside = _padding(path, data, stored)
         rescaled = _rescaled(path, data, stored)
         shown = _voi(path, data, rescaled)
+    check_numbers(path, shown)
     values = shown.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise DataError(str(path), "holds pixels that are no numbers", "finite pixel values", "check its conversion")
     negative = data.PhotometricInterpretation == "MONOCHROME1"
     return to_bytes(-values if negative else values, outside, framed=shown is rescaled)
 
@@ -142,7 +141,7 @@ def _check_packing(path: Path, data: Dataset) -> None:
         implicit, little = data.original_encoding
         plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         data.file_meta.TransferSyntaxUID = plain
-    syntax = UID(data.file_meta.TransferSyntaxUID)
+    syntax = UID(str(data.file_meta.TransferSyntaxUID))  # a damaged header holds several, or a number
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

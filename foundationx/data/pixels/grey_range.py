@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from foundationx.core.errors import DataError
 
 TAIL = 0.02
 """Share of the pixels at either end that cannot widen the range by more than what all others take."""
@@ -15,6 +18,18 @@ LEVELS = 16
 
 SAMPLE = 2**18
 """Pixels that tell how wide the middle of the values is."""
+
+GREATEST = 1e37
+"""Of a pixel's value: the width of a range of such values is still a number in single precision."""
+
+
+def check_numbers(path: Path, values: np.ndarray) -> None:
+    """Raises DataError if a pixel (H, W) is no number, or one too great for single precision."""
+    if not np.isfinite(values).all():
+        raise DataError(str(path), "holds pixels that are no numbers", "finite pixel values", "check its conversion")
+    if values.dtype.kind == "f" and (greatest := float(np.abs(values).max(initial=0))) > GREATEST:
+        found, expected = f"holds a pixel of {greatest:.3g}", f"pixel values up to {GREATEST:g}"
+        raise DataError(str(path), found, expected, "check its conversion")
 
 
 def grey_range(values: np.ndarray, outside: np.ndarray | None = None, framed: bool = True) -> tuple[float, float]:
@@ -48,7 +63,7 @@ def grey_range(values: np.ndarray, outside: np.ndarray | None = None, framed: bo
 
 
 def to_bytes(values: np.ndarray, outside: np.ndarray | None = None, framed: bool = True) -> np.ndarray:
-    """Any finite numbers (H, W) to uint8 by :func:`grey_range`; a constant image and pixels outside become 0."""
+    """Numbers (H, W) that :func:`check_numbers` passes to uint8 by :func:`grey_range`; a constant image and pixels outside become 0."""
     low, high = grey_range(values, outside, framed)
     values = values.astype(np.float32)
     if high <= low:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from foundationx.core.errors import DataError
 from foundationx.data.pixels.dicom import is_dicom, read_dicom
-from foundationx.data.pixels.grey_range import to_bytes
+from foundationx.data.pixels.grey_range import check_numbers, to_bytes
 from foundationx.data.pixels.raw_images import (
     MAX_BYTES,
     MAX_SIDE,
@@ -76,8 +76,7 @@ def decode_grey(path: Path, content: bytes) -> np.ndarray:
         values = _decode(path, content, _grey_values)
     if values.dtype == np.uint8:
         return values
-    if not np.isfinite(values).all():
-        raise DataError(str(path), "holds pixels that are no numbers", "finite pixel values", "check its conversion")
+    check_numbers(path, values)
     return to_bytes(values)
 
 
