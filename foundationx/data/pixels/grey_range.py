@@ -63,7 +63,10 @@ def grey_range(values: np.ndarray, outside: np.ndarray | None = None, framed: bo
 
 
 def to_bytes(values: np.ndarray, outside: np.ndarray | None = None, framed: bool = True) -> np.ndarray:
-    """Numbers (H, W) that :func:`check_numbers` passes to uint8 by :func:`grey_range`; a constant image and pixels outside become 0."""
+    """Numbers (H, W) that :func:`check_numbers` lets through to uint8 by :func:`grey_range`.
+
+    A constant image and pixels outside become 0.
+    """
     low, high = grey_range(values, outside, framed)
     values = values.astype(np.float32)
     if high <= low:
