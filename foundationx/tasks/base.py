@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -38,6 +38,7 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
     Options: ClassVar[type[HeadOptions]] = HeadOptions
     raw_stages: ClassVar[bool] = False  # whether the trunk takes the backbone's stages before their norms
     exclusive: bool | None = None  # whether classes exclude each other; None if the head knows no such choice
+    begins_at_trivial: ClassVar[bool] = False  # whether it has to see the trivial answer before training
 
     @classmethod
     @abstractmethod
@@ -78,6 +79,15 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
 
     def see_labels(self, labels: np.ndarray) -> None:
         """Called once before training with the (N, K) tri-state labels of the head's training images."""
+        return
+
+    def see_trivial(self, learned: Sequence[Mapping[str, Any] | None]) -> None:
+        """Called once before training, if ``begins_at_trivial``, the same on all ranks.
+
+        Args:
+            learned: For each of the K classes what ``learn_trivial`` of the task gave of the head's training images;
+                None for a class of which they say nothing.
+        """
         return
 
     @abstractmethod

@@ -126,8 +126,9 @@ def test_means_leave_out_what_is_not_finite():
     assert metric_logger.read()[0] == {}
 
 
-UNIHEAD = load_config(CONFIG.with_name("tiny_unihead.py")).model.model_dump()["heads"]
-COURSES = {1: {}, 2: {"optimizer__accumulate": 2}, "unihead": {"model__heads": UNIHEAD}}
+UNIHEAD = load_config(CONFIG.with_name("tiny_unihead.py")).model_dump()
+UNIHEADS = {"model__heads": UNIHEAD["model"]["heads"], "datasets": UNIHEAD["datasets"]}
+COURSES = {1: {}, 2: {"optimizer__accumulate": 2}, "unihead": UNIHEADS}
 """Runs that crash: steps without and with accumulation, and UniHead for every task."""
 
 

@@ -26,6 +26,7 @@ from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_groups
 from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.keypoints.target import KeypointsBatch
 from foundationx.tasks.points import proposals, two_stage
 from foundationx.tasks.segmentation.target import SegmentationBatch
 from tests.helpers.tiny_network import BACKBONE, DETECTION, UNIHEAD
@@ -33,7 +34,7 @@ from tests.helpers.tiny_network import BACKBONE, DETECTION, UNIHEAD
 HEADS = {
     TaskKey(task.value, task): ("x", "y")
     for task in all_tasks()
-    if task.value in ("classification", "detection", "segmentation")
+    if task.value in ("classification", "detection", "segmentation", "keypoints")
 }
 IMAGES = 8
 
@@ -54,6 +55,11 @@ def make_batch(key: TaskKey) -> Batch:
         masks = torch.randint(0, 2, (IMAGES, 2, 64, 64), dtype=torch.uint8, generator=generator)
         masks[1::2, 0] = 255
         return SegmentationBatch(key, images, images, labels, (), masks=masks)
+    if key.task == "keypoints":
+        points = torch.rand(IMAGES, 2, 2, generator=generator)
+        points[1::2], points[0, 1] = float("nan"), float("nan")
+        extents = torch.full((IMAGES, 2), float("nan"))
+        return KeypointsBatch(key, images, images, labels, (), points=points, visible=labels, extents=extents)
     return Batch(key, images, images, labels, ())
 
 

@@ -16,4 +16,5 @@ UNIHEAD = {
     "classification": {"type": "unihead", "options": _POINTS},
     "detection": {"type": "unihead", "options": _REGIONS},
     "segmentation": {"type": "unihead", "options": _REGIONS | {"outline_points": 12, "outline_hidden": 16}},
+    "keypoints": {"type": "unihead", "options": {"channels": 16, "attention_heads": 2, "place_hidden": 16}},
 }

@@ -48,6 +48,7 @@ from foundationx.engine.progress import Progress
 from foundationx.engine.resume import Change, Resume, taken_changes
 from foundationx.engine.schedule.plan import Plan, build_plan
 from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.trivial import learn_trivial
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_sizes
 from foundationx.tasks.base import Head
@@ -64,6 +65,7 @@ def build_model(config: RunConfig, data_module: DataModule, device: torch.device
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, data_module.classes)
     show_labels(model, data_module)
+    show_trivial(model, data_module)
     load_initial_weights(model)
     return model.to(device)
 
@@ -76,6 +78,20 @@ def show_labels(model: FoundationModel, data_module: DataModule) -> None:
             labels.setdefault(model.head(key), []).append(table.labels[data_module.indices[key][Split.TRAIN]])
     for head, of_datasets in labels.items():
         head.see_labels(np.concatenate(of_datasets))
+
+
+def show_trivial(model: FoundationModel, data_module: DataModule) -> None:
+    """Shows heads that begin there what training annotations say of an image that nobody has looked at.
+
+    The first process reads them, so that all begin at the same to the bit.
+    """
+    keys = [key for key in data_module.annotations if model.head(key).begins_at_trivial]
+    if not keys:
+        return
+    learned = distributed.from_main(learn_trivial(data_module, keys) if distributed.is_main_process() else None)
+    for key in keys:
+        by_class = learned.get(str(key), {})
+        model.head(key).see_trivial([by_class.get(name) for name in model.classes[key]])
 
 
 def load_initial_weights(model: FoundationModel) -> None:

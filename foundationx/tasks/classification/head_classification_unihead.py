@@ -21,7 +21,7 @@ from foundationx.tasks.classification.head import ClassificationHead, Classifica
 from foundationx.tasks.classification.trunk import ClassificationTrunk
 from foundationx.tasks.points.blocks import PointEncoder, PointScatter, hidden_layer
 from foundationx.tasks.points.geometry import side_directions, start_biases
-from foundationx.tasks.points.options import PointOptions
+from foundationx.tasks.points.options import ClassPointOptions
 from foundationx.tasks.points.pyramid import Pyramid
 
 
@@ -45,7 +45,7 @@ class _MapTrunk(ClassificationTrunk):
         return PooledAndMap(super().forward(features), features[-1])
 
 
-class UniHeadOptions(PointOptions, ClassificationOptions):
+class UniHeadOptions(ClassPointOptions, ClassificationOptions):
     """Options of the head: ``model.heads.classification.options``."""
 
     pooled: bool = Field(True, description="whether the pooled feature of the whole image stands beside the points")
@@ -85,8 +85,7 @@ class UniHeadClassificationHead(ClassificationHead):
     def forward(self, feature: Any, trunk: ClassificationTrunk, batch: Batch | None = None) -> Tensor:
         """The last stage and the pooled feature to logits (B, K)."""
         pyramid = Pyramid.of([self.lateral(feature.last)])
-        whole = torch.cat([torch.zeros_like(pyramid.memory[:, :1, :2]), torch.ones_like(pyramid.memory[:, :1, :2])], 2)
-        encoded = self.encoder(self.scatter(pyramid, whole).features)
+        encoded = self.encoder(self.scatter(pyramid, pyramid.whole()).features)
         hidden = self.hidden(encoded.flatten(1)).relu()
         if self.pooled:
             hidden = torch.cat([hidden, feature.memory.to(hidden.dtype)], dim=1)

@@ -95,11 +95,15 @@ class KeypointsHead(Head[KeypointsTrunk, Tensor, KeypointsOutput, KeypointsBatch
     def loss(self, outputs: KeypointsOutput, batch: KeypointsBatch) -> dict[str, Tensor]:
         """``distance``: absolute differences in x and y, the sum over all points with a place divided by their number.
         ``visibility``: binary cross-entropy over the points of which it is known."""
-        return point_losses(outputs.points, outputs.visibility, batch, self.options)
+        distance, visibility = point_losses(outputs.points, outputs.visibility, batch)
+        return {
+            "distance": self.options.distance_weight * distance,
+            "visibility": self.options.visibility_weight * visibility,
+        }
 
     def counts(self, batch: KeypointsBatch) -> dict[str, int]:
         """Points with a place, and those of which it is known whether they are visible."""
-        return {"points": int(has_place(batch).sum()), "visibility": int((~batch.visible.isnan()).sum())}
+        return point_counts(batch)
 
     def predict(self, outputs: KeypointsOutput, size: tuple[int, int]) -> KeypointsPrediction:
         """Places as shares of the image, and probabilities."""
@@ -119,16 +123,20 @@ def has_place(batch: KeypointsBatch) -> Tensor:
     return batch.points.isfinite().all(dim=2)
 
 
-def point_losses(
-    points: Tensor, visibility: Tensor, batch: KeypointsBatch, options: KeypointsOptions
-) -> dict[str, Tensor]:
-    """The weighted losses of places (B, K, 2), shares of the image, and of logits of visibility (B, K).
+def point_counts(batch: KeypointsBatch) -> dict[str, int]:
+    """What :func:`point_losses` divides by: points with a place, and those of which the visibility is known."""
+    return {"points": int(has_place(batch).sum()), "visibility": int((~batch.visible.isnan()).sum())}
 
-    A point without a known place adds nothing to ``distance``, one of unknown visibility nothing to ``visibility``:
-    their gradients are exactly zero.
+
+def point_losses(
+    points: Tensor, visibility: Tensor, batch: KeypointsBatch, unit: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The losses of places (B, K, 2), shares of the image, and of logits of visibility (B, K).
+
+    Distances are counted in ``unit``, a number or (B, 1, 2), shares of the image. A point without a known place adds
+    nothing to the first, one of unknown visibility nothing to the second: their gradients are exactly zero.
     """
     known = has_place(batch)
-    off = F.l1_loss(points, batch.points.nan_to_num(0.0), reduction="none").sum(dim=2)
+    off = (F.l1_loss(points, batch.points.nan_to_num(0.0), reduction="none") / unit).sum(dim=2)
     distance = (off * known).sum() / distributed.mean_count(known.sum(), "points")
-    seen = masked_bce(visibility, batch.visible, "visibility")
-    return {"distance": options.distance_weight * distance, "visibility": options.visibility_weight * seen}
+    return distance, masked_bce(visibility, batch.visible, "visibility")

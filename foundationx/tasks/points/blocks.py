@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foundationx.tasks.points.geometry import centres_and_sizes, move, scatter
-from foundationx.tasks.points.options import PointOptions
+from foundationx.tasks.points.options import ClassPointOptions, PointOptions
 from foundationx.tasks.points.pyramid import Pyramid
 from foundationx.tasks.points.sampling import POOLED, pool_regions, sample_points
 
@@ -156,7 +156,7 @@ class TokenClassifier(nn.Module):
         bias: Logit at the start.
     """
 
-    def __init__(self, tokens: int, classes: int, options: PointOptions, *, extra: int = 0, bias: float = 0.0):
+    def __init__(self, tokens: int, classes: int, options: ClassPointOptions, *, extra: int = 0, bias: float = 0.0):
         super().__init__()
         self.hidden = hidden_layer(tokens * options.channels, options.class_hidden)
         self.logits = output_layer(options.class_hidden + extra, classes, CLASS_STD, bias)

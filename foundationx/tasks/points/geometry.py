@@ -55,6 +55,15 @@ def start_biases(directions: Tensor) -> tuple[Tensor, Tensor]:
     return SPREAD * directions, (0.5 - SCATTER * SPREAD) / MOVE * directions
 
 
+def pose_biases(places: Tensor) -> tuple[Tensor, Tensor]:
+    """Biases (P, 2) of offsets and shifts with which the output points begin at ``places`` (P, 2), shares of a region.
+
+    Half of the way from the centre is an offset, half a shift.
+    """
+    way = places - 0.5
+    return way / (2 * SCATTER), way / (2 * MOVE)
+
+
 def centres_and_sizes(regions: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Centres and sizes (..., 2) of regions (..., 4); ``extra`` (2,) is added to sizes (released: one pixel)."""
     least, most = regions[..., :2], regions[..., 2:]

@@ -11,14 +11,11 @@ from foundationx.tasks.base import HeadOptions
 
 
 class PointOptions(HeadOptions):
-    """Sizes of a head of scattered points; the defaults are those of the published box head."""
+    """Sizes of a head of scattered points; the defaults are the published ones."""
 
     channels: Whole = Field(256, ge=4, le=2048, description="width of sampled features and of the encoders")
     attention_heads: Whole = Field(8, ge=1, le=256, description="attention heads; they have to divide the width")
     dropout: Finite = Field(0.1, ge=0, lt=1, description="dropout inside the encoders")
-    points: Whole = Field(16, ge=4, le=256, multiple_of=4, description="points of a region, a multiple of 4")
-    class_blocks: Whole = Field(2, ge=1, le=24, description="blocks of the encoder that classifies")
-    class_hidden: Whole = Field(1024, ge=1, le=16_384, description="width before the class logits")
     as_released: bool = Field(
         False, description="coordinates as in the released code, with its slips (docs/methods/unihead.md, 4)"
     )
@@ -33,7 +30,15 @@ class PointOptions(HeadOptions):
         return self
 
 
-class RegionOptions(PointOptions):
+class ClassPointOptions(PointOptions):
+    """Sizes of a head that classifies regions; the defaults are those of the published box head."""
+
+    points: Whole = Field(16, ge=4, le=256, multiple_of=4, description="points of a region, a multiple of 4")
+    class_blocks: Whole = Field(2, ge=1, le=24, description="blocks of the encoder that classifies")
+    class_hidden: Whole = Field(1024, ge=1, le=16_384, description="width before the class logits")
+
+
+class RegionOptions(ClassPointOptions):
     """Sizes of a head that looks for regions first; the defaults are the published ones, but for ``class_boxes``."""
 
     as_released: bool = Field(

@@ -17,6 +17,9 @@ FINEST_STRIDE = 4
 REGION_CELLS = 14
 """Regions up to twice this side, in cells of the finest level, are sampled there (56 pixels at stride 4)."""
 
+UNIT_CELLS = 8
+"""Coordinates of outlines and of named points are compared in units of so many cells of their level."""
+
 
 @dataclass(slots=True)
 class Pyramid:
@@ -56,6 +59,11 @@ class Pyramid:
         """Columns and rows of each level, (L, 2) single precision."""
         shapes = [(columns, rows) for rows, columns in self.spatial_shapes]
         return torch.tensor(shapes, dtype=torch.float32, device=self.memory.device)
+
+    def whole(self) -> Tensor:
+        """The whole image as a region, (B, 1, 4)."""
+        corner = self.memory[:, :1, :2]
+        return torch.cat([torch.zeros_like(corner), torch.ones_like(corner)], dim=2)
 
     def level_of(self, regions: Tensor) -> Tensor:
         """The level (...) int64 at which regions (..., 4) are sampled: the larger a region, the coarser its level."""

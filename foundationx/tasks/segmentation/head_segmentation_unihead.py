@@ -22,7 +22,7 @@ from foundationx.tasks.points.assignment import Truth, assign, rows, sample
 from foundationx.tasks.points.blocks import PointEncoder, PointMover, PointScatter
 from foundationx.tasks.points.geometry import rectangle_directions, start_biases
 from foundationx.tasks.points.options import RegionOptions
-from foundationx.tasks.points.pyramid import Pyramid, PyramidTrunk
+from foundationx.tasks.points.pyramid import UNIT_CELLS, Pyramid, PyramidTrunk
 from foundationx.tasks.points.region_head import RegionHead
 from foundationx.tasks.points.two_stage import STAGE_IOU, Found, TwoStageOutputs
 from foundationx.tasks.segmentation.outlines import outline_distance, outline_truth, painted
@@ -31,9 +31,6 @@ from foundationx.tasks.segmentation.target import SegmentationBatch
 
 OUTLINE_WEIGHT = 2.0
 """Weight of the loss of outlines."""
-
-UNIT_CELLS = 8
-"""Coordinates of outlines are compared in units of so many cells of their level."""
 
 TRAINED = 128
 """Most regions of an image whose outlines are trained."""

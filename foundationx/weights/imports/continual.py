@@ -113,7 +113,7 @@ def _head(
     here, there = map(list, zip(*pairs, strict=True))
     by_class = _tensors_by_class(model, key)
     if not by_class and classes != earlier:
-        found = f"the classes of {key} are {', '.join(earlier)}, and its head has a fixed number of outputs"
+        found = f"the classes of {key} are {', '.join(earlier)}, and its head has no outputs of one class each"
         fix = "use a card with these classes in this order, or another head (model.heads)"
         raise CheckpointError(str(path), found, ", ".join(classes), fix)
     tensors = {}
@@ -134,9 +134,10 @@ def _head(
 
 
 def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
-    """Names of a head's tensors with one row per class: those that grow with the number of classes.
+    """Names of a head's tensors with one row per class: those that grow by a row with each class.
 
-    A head whose outputs are fixed has none; it may be full.
+    A head whose outputs are fixed has none, and may be full; one in which a tensor grows otherwise gives none either,
+    since classes are no rows there.
     """
     trunk = model.trunks[key.task.value]
     head_class, options = open_head(key.task, model.config)
@@ -145,4 +146,6 @@ def _tensors_by_class(model: FoundationModel, key: TaskKey) -> set[str]:
         one, other = (head_class.build(trunk, n, model.config, options).state_dict() for n in (count, count + 1))
     except ConfigError:
         return set()
-    return {name for name, value in one.items() if value.shape != other[name].shape}
+    grown = {name: other[name] for name, value in one.items() if value.shape != other[name].shape}
+    is_by_row = all(new.shape == (len(one[name]) + 1, *one[name].shape[1:]) for name, new in grown.items())
+    return set(grown) if is_by_row else set()

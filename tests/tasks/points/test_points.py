@@ -16,12 +16,12 @@ from foundationx.tasks.points.geometry import (
     side_directions,
     start_biases,
 )
-from foundationx.tasks.points.options import PointOptions
+from foundationx.tasks.points.options import ClassPointOptions
 from foundationx.tasks.points.pyramid import Pyramid, PyramidTrunk
 from foundationx.tasks.points.sampling import PER_CELL, POOLED, pool_regions, sample_points
 
-PUBLISHED = PointOptions()
-SMALL = PointOptions(channels=16, attention_heads=2, dropout=0.0, points=8)
+PUBLISHED = ClassPointOptions()
+SMALL = ClassPointOptions(channels=16, attention_heads=2, dropout=0.0, points=8)
 
 
 def size_of(*modules):

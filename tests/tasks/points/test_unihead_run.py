@@ -26,13 +26,18 @@ def test_a_run_is_trained_evaluated_reported_exported_and_predicts(tmp_path):
     assert "outline" in next(row for row in log if row["task"] == "segmentation")["losses"]
     assert all(np.isfinite(value) for row in log for value in row["losses"].values())
     metrics = {(row.task, row.metric) for row in WorkDir(work).read_metrics()}
-    assert {("classification", "AUROC"), ("detection", "AP40"), ("segmentation", "Dice")} <= metrics
+    assert {
+        ("classification", "AUROC"),
+        ("detection", "AP40"),
+        ("segmentation", "Dice"),
+        ("keypoints", "MRE"),
+    } <= metrics
     assert not main(["report", str(work)]) and (work / "report.html").exists()
     image = next((data / "phantom_labels" / "images").iterdir())
     assert not main(["predict", str(work), str(image), "--out", str(tmp_path / "said")])
     (said,) = (tmp_path / "said").rglob(f"{image.name}.json")
-    assert len(json.loads(said.read_text())["heads"]) == 3
+    assert len(json.loads(said.read_text())["heads"]) == 4
     network = tmp_path / "whole.pt2"
     assert not main(["export", str(work), "--to", "torch-export-model", "--out", str(network)])
     outputs = torch.export.load(network).module()(torch.zeros(64, 64, dtype=torch.uint8))
-    assert len(outputs) == 5 and outputs[-1].shape[-2:] == (64, 64)
+    assert len(outputs) == 7 and outputs[4].shape[-2:] == (64, 64) and outputs[5].shape == (9, 2)
