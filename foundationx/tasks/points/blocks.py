@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -85,10 +86,44 @@ class PointScatter(nn.Module):
         regions = regions.detach().float()
         levels = pyramid.level_of(regions) if levels is None else levels
         pooled = pool_regions(pyramid, regions, levels).flatten(2)
-        offsets = self.offsets(self.hidden(pooled).relu()).unflatten(2, (-1, 2)).float()
-        centre, size = centres_and_sizes(regions, pyramid.pixel() if self.as_released else None)
-        points = scatter(centre, size, offsets)
-        return Scattered(points, size, sample_points(pyramid, points, levels, as_released=self.as_released))
+        offsets = self.offsets(self.hidden(pooled).relu()).unflatten(2, (-1, 2))
+        return scattered(pyramid, regions, levels, offsets, as_released=self.as_released)
+
+
+class DenseScatter(nn.Module):
+    """Offset branch of regions around every cell: convolutions give the offsets of all of them.
+
+    Args:
+        options: Width and ``as_released``.
+        offsets: (P, 2), offsets at the start, in units of a tenth of the region's sides.
+    """
+
+    def __init__(self, options: PointOptions, offsets: Tensor):
+        super().__init__()
+        self.as_released = options.as_released
+        self.hidden = nn.Conv2d(options.channels, options.channels, kernel_size=3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(math.gcd(32, options.channels), options.channels)
+        self.offsets = nn.Conv2d(options.channels, offsets.numel(), kernel_size=3, padding=1)
+        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
+        nn.init.normal_(self.offsets.weight, std=PLACE_STD)
+        with torch.no_grad():
+            assert self.offsets.bias is not None
+            self.offsets.bias.copy_(offsets.flatten())
+
+    def forward(self, pyramid: Pyramid, regions: Tensor, levels: Tensor) -> Scattered:
+        """Scatters points over regions (R, 4), one for each cell of the pyramid's levels (R,), row by row."""
+        maps = [self.offsets(self.norm(self.hidden(level)).relu()) for level in pyramid.maps()]
+        offsets = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).unflatten(2, (-1, 2))
+        images = len(offsets)
+        regions, levels = regions.expand(images, -1, -1), levels.expand(images, -1)
+        return scattered(pyramid, regions, levels, offsets, as_released=self.as_released)
+
+
+def scattered(pyramid: Pyramid, regions: Tensor, levels: Tensor, offsets: Tensor, *, as_released: bool) -> Scattered:
+    """Points of regions (B, R, 4) on levels (B, R) by offsets (B, R, P, 2), and what is there."""
+    centre, size = centres_and_sizes(regions, pyramid.pixel() if as_released else None)
+    points = scatter(centre, size, offsets.float())
+    return Scattered(points, size, sample_points(pyramid, points, levels, as_released=as_released))
 
 
 class PointBlock(nn.Module):

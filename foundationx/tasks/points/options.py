@@ -38,7 +38,14 @@ class ClassPointOptions(PointOptions):
     class_hidden: Whole = Field(1024, ge=1, le=16_384, description="width before the class logits")
 
 
-class RegionOptions(ClassPointOptions):
+class BoxPointOptions(ClassPointOptions):
+    """Sizes of a head that classifies regions and finds a box in each; the defaults are the published ones."""
+
+    place_blocks: Whole = Field(3, ge=1, le=24, description="blocks of the encoder that localises")
+    place_hidden: Whole = Field(512, ge=1, le=16_384, description="width before the shifts of a box's points")
+
+
+class RegionOptions(BoxPointOptions):
     """Sizes of a head that looks for regions first; the defaults are the published ones, but for ``class_boxes``."""
 
     as_released: bool = Field(
@@ -46,8 +53,6 @@ class RegionOptions(ClassPointOptions):
         description="coordinates as in the released code, with its slips; softmax over classes and background, and "
         "proposals that do not tell classes apart (docs/methods/unihead.md, 4)",
     )
-    place_blocks: Whole = Field(3, ge=1, le=24, description="blocks of the encoder that localises")
-    place_hidden: Whole = Field(512, ge=1, le=16_384, description="width before the shifts of a box's points")
     class_boxes: bool = Field(False, description="a box of its own for each class of a region, as published")
     cascade: bool = Field(False, description="three stages, each on the boxes of the one before (IoU .5, .6, .7)")
     candidates: Whole = Field(1000, ge=1, le=10_000, description="best anchors of an image that may become proposals")

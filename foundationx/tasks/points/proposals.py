@@ -8,6 +8,7 @@ image, no place is known to hold nothing. With one output a class the others can
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -129,11 +130,11 @@ class RegionProposals(nn.Module):
         return entries.sum(), torch.where(has_box, distance, 0.0).sum(), counts.sum()
 
 
-def anchors_of(pyramid: Pyramid) -> tuple[Tensor, Tensor]:
-    """Anchors (N, 4) x1 y1 x2 y2 as shares of the image, three around the centre of each cell, and their levels."""
+def anchors_of(pyramid: Pyramid, ratios: Sequence[float] = RATIOS) -> tuple[Tensor, Tensor]:
+    """Anchors (N, 4) x1 y1 x2 y2 as shares of the image, one of each ratio around every cell, and their levels."""
     boxes, levels = [], []
     device = pyramid.memory.device
-    heights = torch.tensor(RATIOS, device=device).sqrt() * ANCHOR_CELLS
+    heights = torch.tensor(ratios, device=device).sqrt() * ANCHOR_CELLS
     half = torch.stack([ANCHOR_CELLS**2 / heights, heights], dim=1) / 2  # (A, 2) in cells
     for number, (rows_, columns) in enumerate(pyramid.spatial_shapes):
         x = torch.arange(columns, device=device) + 0.5

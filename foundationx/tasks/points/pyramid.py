@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foundationx.core import openmmlab
 
 FINEST_STRIDE = 4
-"""Pixels of the image that a cell of the finest level covers; each level doubles it."""
+"""Pixels of the image that a cell of the backbone's first stage covers."""
 
 REGION_CELLS = 14
 """Regions up to twice this side, in cells of the finest level, are sampled there (56 pixels at stride 4)."""
@@ -28,16 +28,18 @@ class Pyramid:
     Attributes:
         memory: (B, N, C), N cells of all levels, row by row; student and teacher are compared here.
         spatial_shapes: Rows and columns of each level.
+        stride: Pixels of the image that a cell of the finest level covers; each level doubles it.
     """
 
     memory: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
+    stride: int = FINEST_STRIDE
 
     @classmethod
-    def of(cls, maps: Sequence[Tensor]) -> Pyramid:
+    def of(cls, maps: Sequence[Tensor], stride: int = FINEST_STRIDE) -> Pyramid:
         """A pyramid of maps (B, C, h, w), finest first."""
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
-        return cls(torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes)
+        return cls(torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes, stride)
 
     def maps(self) -> list[Tensor]:
         """The levels (B, C, h, w)."""
@@ -48,12 +50,12 @@ class Pyramid:
     def levels(self, count: int) -> Pyramid:
         """The ``count`` finest levels."""
         shapes = self.spatial_shapes[:count]
-        return Pyramid(self.memory[:, : sum(rows * columns for rows, columns in shapes)], shapes)
+        return Pyramid(self.memory[:, : sum(rows * columns for rows, columns in shapes)], shapes, self.stride)
 
     def pixel(self) -> Tensor:
         """Width and height of a pixel as shares of the image, (2,)."""
         rows, columns = self.spatial_shapes[0]
-        return self.memory.new_tensor([1 / columns, 1 / rows], dtype=torch.float32) / FINEST_STRIDE
+        return self.memory.new_tensor([1 / columns, 1 / rows], dtype=torch.float32) / self.stride
 
     def sizes(self) -> Tensor:
         """Columns and rows of each level, (L, 2) single precision."""
@@ -82,20 +84,22 @@ class PyramidTrunk(nn.Module):
         channels: Channels of every level.
         norm: Whether its convolutions are normalised (over groups of channels); the published pyramid is not. Student
             and teacher are compared at its output, whose scale would be free without.
+        start: Stages of the backbone that are left out, the finest.
         extra: Levels beyond the backbone's.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, *, norm: bool = True, extra: int = 1):
+    def __init__(self, in_channels: Sequence[int], channels: int, *, norm: bool = True, start: int = 0, extra: int = 1):
         super().__init__()
-        self.stages = len(in_channels)  # of the backbone, all
+        self.stages = len(in_channels) - start  # of the backbone, the last
+        self.stride = FINEST_STRIDE << start
         self.channels = channels
         norm_cfg = {"type": "GN", "num_groups": math.gcd(32, channels)}
         self.neck = openmmlab.build_mm(
             {
                 "type": "mmdet.FPN",
-                "in_channels": list(in_channels),
+                "in_channels": list(in_channels[start:]),
                 "out_channels": channels,
-                "num_outs": len(in_channels) + extra,
+                "num_outs": self.stages + extra,
                 "norm_cfg": norm_cfg if norm else None,
             }
         )
@@ -103,4 +107,4 @@ class PyramidTrunk(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Pyramid:
         """Feature maps (B, C, h, w) of the backbone's stages to the pyramid."""
-        return Pyramid.of(self.neck(tuple(features)))
+        return Pyramid.of(self.neck(tuple(features[-self.stages :])), self.stride)

@@ -2,14 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from foundationx.tasks.detection.boxes import iou
+from foundationx.tasks.points.assignment import rows
 
 EXPORTED_ROUNDS = 32
 """Rounds of an exported network, whose length cannot depend on what it sees; a few are enough for all but long chains
 of boxes that each overlap the next."""
+
+SUPPRESSION = 0.5
+"""IoU above which the worse of two boxes of a class goes."""
+
+SUPPRESSED_FROM = 1000
+"""Best boxes of an image that take part in the suppression."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The best boxes of every image, best first; what was suppressed follows with a score of 0.
+
+    Attributes:
+        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
+        scores: (B, Q): probability of the class times expected IoU.
+        probabilities: (B, Q), probability of the class.
+        classes: (B, Q) int64.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    probabilities: Tensor
+    classes: Tensor
+
+
+@torch.no_grad()
+def best_boxes(boxes: Tensor, probabilities: Tensor, expected: Tensor, top: int) -> Found:
+    """The ``top`` best boxes of every image after suppression within each class.
+
+    Args:
+        boxes: (B, R, 1, 4), or (B, R, K, 4) with a box for each class.
+        probabilities: (B, R, K) of each class.
+        expected: (B, R), what the probabilities are multiplied by; 0 for a region that does not count.
+        top: Number of boxes Q.
+    """
+    classes = probabilities.shape[2]
+    scores = (probabilities * expected[..., None]).flatten(1)
+    index = best_first(scores, scores > 0, SUPPRESSED_FROM)
+    own = index if boxes.shape[2] == classes else index // classes
+    best, kinds = rows(boxes.flatten(1, 2).clamp(0, 1), own), index % classes
+    score = scores.gather(1, index) * kept(best, kinds, SUPPRESSION)
+    order = best_first(score, score > 0, top)
+    probability = probabilities.flatten(1).gather(1, index.gather(1, order))
+    return Found(rows(best, order), score.gather(1, order), probability, kinds.gather(1, order))
 
 
 @torch.no_grad()

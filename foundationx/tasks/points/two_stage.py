@@ -27,19 +27,13 @@ from foundationx.tasks.points.geometry import bounds, side_directions, start_bia
 from foundationx.tasks.points.options import RegionOptions
 from foundationx.tasks.points.proposals import PRIOR, Anchored, RegionProposals, Regions
 from foundationx.tasks.points.pyramid import Pyramid
-from foundationx.tasks.points.suppression import best_first, kept
+from foundationx.tasks.points.suppression import Found, best_boxes
 
 STAGE_IOU, STAGE_WEIGHT = (0.5, 0.6, 0.7), (1.0, 0.5, 0.25)
 """IoU from which on a region is positive in each stage of a cascade, and the weights of their losses."""
 
 POSITIVE_SHARE = 0.25
 """Most of an image's trained regions that are positive."""
-
-SUPPRESSION = 0.5
-"""IoU above which the worse of two boxes of a class goes."""
-
-SUPPRESSED_FROM = 1000
-"""Best boxes of an image that take part in the suppression."""
 
 
 @dataclass(slots=True)
@@ -74,23 +68,6 @@ class TwoStageOutputs:
     stages: list[StageOutputs]
     is_valid: Tensor
     truth: Truth | None = None
-
-
-@dataclass(slots=True)
-class Found:
-    """The best boxes of every image, best first; what was suppressed follows with a score of 0.
-
-    Attributes:
-        boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
-        scores: (B, Q): probability of the class times expected IoU.
-        probabilities: (B, Q), probability of the class.
-        classes: (B, Q) int64.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    probabilities: Tensor
-    classes: Tensor
 
 
 class BoxStage(nn.Module):
@@ -178,19 +155,9 @@ class TwoStage(nn.Module):
     @torch.no_grad()
     def found(self, outputs: TwoStageOutputs, top: int) -> Found:
         """The ``top`` best boxes of every image after suppression within each class."""
-        last = outputs.stages[-1]
         by_class = torch.stack([self.probabilities(stage) for stage in outputs.stages]).mean(0)
         expected = torch.stack([stage.expected.sigmoid() for stage in outputs.stages]).mean(0)
-        scores = by_class * expected[..., None] * outputs.is_valid[..., None]  # (B, R, K)
-        boxes = last.boxes.clamp(0, 1).expand(-1, -1, self.classes, -1).flatten(1, 2)
-        scores = scores.flatten(1)
-        index = best_first(scores, scores > 0, SUPPRESSED_FROM)
-        boxes = rows(boxes, index)
-        classes = index % self.classes
-        score = scores.gather(1, index) * kept(boxes, classes, SUPPRESSION)
-        order = best_first(score, score > 0, top)
-        probability = by_class.flatten(1).gather(1, index.gather(1, order))
-        return Found(rows(boxes, order), score.gather(1, order), probability, classes.gather(1, order))
+        return best_boxes(outputs.stages[-1].boxes, by_class, expected * outputs.is_valid, top)
 
     @torch.no_grad()
     def _sampled(self, found: Regions, truth: Truth) -> Regions:

@@ -24,7 +24,8 @@ from foundationx.tasks.points.geometry import rectangle_directions, start_biases
 from foundationx.tasks.points.options import RegionOptions
 from foundationx.tasks.points.pyramid import UNIT_CELLS, Pyramid, PyramidTrunk
 from foundationx.tasks.points.region_head import RegionHead
-from foundationx.tasks.points.two_stage import STAGE_IOU, Found, TwoStageOutputs
+from foundationx.tasks.points.suppression import Found
+from foundationx.tasks.points.two_stage import STAGE_IOU, TwoStageOutputs
 from foundationx.tasks.segmentation.outlines import outline_distance, outline_truth, painted
 from foundationx.tasks.segmentation.prediction import SegmentationPrediction
 from foundationx.tasks.segmentation.target import SegmentationBatch
