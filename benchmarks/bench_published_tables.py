@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write; what is there is used again")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     options = parser.parse_args()
-    rows = []
+    rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for name in options.only:
             write, works = TABLES[name]

@@ -14,7 +14,7 @@ from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.geometry.views import START, TrainingProgress
 from foundationx.core.types import Annotations, BadSample, ReferenceSize, Sample, SampleMeta, Target, is_sided
 from foundationx.data.cache.store import Cached, TaskCache
-from foundationx.data.pixels.read import read_grey, read_mask
+from foundationx.data.pixels.read import read_annotated_mask, read_grey
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.tasks.definition import SourceImage, task_of
 
@@ -145,7 +145,7 @@ class CardDataset(ImageDataset):
         if not table.targets:
             return None
         annotation = self._fitted(index, size)
-        read = functools.partial(self._read, read_mask, index=index)
+        read = functools.partial(self._read, read_annotated_mask, index=index)
         source = SourceImage(table.images[index], table.rows[index], size, table.labels[index], read)
         return self.task.target(annotation, source)
 

@@ -286,6 +286,30 @@ def test_a_jpeg_of_12_bits_names_its_package():
     assert error.fix.startswith("pip install pylibjpeg-libjpeg")
 
 
+FRAME = b"\xff\xd8\xff\xf7\x00\x0b\x08\x00\x60\x00\x60\x01\x01\x11\x00"
+
+
+@pytest.mark.skipif(not UNPACKS, reason="needs python-gdcm, the extra 'dicom'")
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLSLossless])
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\xff\xd8\xff\xd9", "the JPEG in its pixel data holds no image"),
+        (FRAME + bytes(40), "the JPEG in its pixel data is cut off"),
+        (b"<html>not found</html>", "its pixel data hold no JPEG"),
+    ],
+)
+def test_a_jpeg_that_is_none_is_told_in_plain_words(tmp_path, syntax, frame, reason):
+    data = dataset(BODY)
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = syntax
+    (tmp_path / "film.dcm").write_bytes(content(data))
+    error = refusal(tmp_path / "film.dcm")
+    assert error.found == f"its pixels cannot be decoded ({reason})"
+    assert error.fix == "download it again"
+
+
 def test_other_packings_are_refused_by_name(tmp_path):
     data = dataset(BODY)
     data.PixelData = encapsulate([b"\0" * 64])

@@ -154,6 +154,47 @@ def test_a_member_cannot_unpack_to_more_than_it_claims(folder):
         read_bytes(path / "a.png")
 
 
+def repeated(path, contents):
+    """An archive that holds ``x/a.png`` with each of the contents, also written ``./x/a.png``, and b.png."""
+    names = ["x/a.png", *["./x/a.png"] * (len(contents) - 1)]
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in [*zip(names, contents, strict=True), ("b.png", png(9))]:
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w") as archive:
+        for name, content in [*zip(names, contents, strict=True), ("b.png", png(9))]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_different_files_of_one_name_are_refused_and_equal_ones_do_no_harm(folder, kind):
+    path = folder.path / f"equal.{kind}"
+    repeated(path, [png(1), png(1)])
+    assert list(stores.open_store(path).names()) == ["x/a.png", "b.png"]
+    assert read_bytes(path / "x" / "a.png") == png(1)
+    contents = [b"one film", b"another!", b"one film"]  # of one size, so that the bytes decide
+    repeated(folder.path / f"joined.{kind}", contents)
+    folder.write("f.csv", "file,found\nb.png,Mass\n")
+    card = make_card("findings_csv", ["Mass"], file="f.csv", images=f"joined.{kind}", options=FINDINGS)
+    error = fault(folder, card)
+    assert "holds different files of the same name (1 names, e.g. x/a.png)" in error.found
+    assert f"joined.{kind}" in error.where
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize(
+    "other", ["X/A.PNG", "x/\N{LATIN SMALL LETTER A WITH DIAERESIS}.png", "x/a\N{COMBINING DIAERESIS}.png"]
+)
+def test_names_in_other_letters_are_files_of_their_own(folder, kind, other):
+    files = {"x/a.png": png(1), other: png(2)}
+    path = folder.path / f"letters.{kind}"
+    (write_zip if kind == "zip" else write_tar)(path, files)
+    assert {name: read_bytes(path / name) for name in stores.open_store(path).names()} == files
+
+
 def test_names_that_lead_out_of_an_archive_are_passed_over(folder):
     write_zip(folder.path / "a.zip", {"../out.png": png(1), "in/../../out.png": png(1), "a.png": png(2)})
     assert list(stores.open_store(folder.path / "a.zip").names()) == ["a.png"]

@@ -142,16 +142,16 @@ class ImageChecker:
             severity = Severity.WARNING if values & positives else Severity.FAULT
             found = f"{file} holds {len(unknown)} values that the card does not name, e.g. {shown}"
             expected = f"0 and {', '.join(map(str, sorted(positives)))}"
-            fix = "correct positive and ignore in the card, or store the mask without smoothing and JPEG"
+            fix = "correct positive and ignore in the card, or store the mask without smoothing"
             yield Issue(IssueKind.TARGETS, severity, image, row, found, expected, fix, (task.value,))
 
     def _smoothed(self, task: Task, file: str, image: str, row: str) -> Iterator[Issue]:
-        """A mask of several values of which any but 0 is foreground: so is the noise of JPEG around the outline."""
+        """A mask of several values of which any but 0 is foreground: so is the rim of a mask that was resized with smoothing."""
         values = np.unique(read_mask(self.folder / file))
         if len(values[values > 0]) > 1:
             found = f"{file} holds {len(values)} values, and every pixel but 0 is foreground"
             expected = "0 and one value"
-            fix = f"write `positive: {values.max()}` in the card, or store the mask without smoothing and JPEG"
+            fix = f"write `positive: {values.max()}` in the card, or store the mask without smoothing"
             yield Issue(IssueKind.TARGETS, Severity.WARNING, image, row, found, expected, fix, (task.value,))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ GDCM = "python-gdcm (the extra 'dicom')"
 
 LIBJPEG = "pylibjpeg-libjpeg (GPL)"
 """Package for JPEG of 12 bits, which GDCM does not read."""
+
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]")
+"""Marker that begins the image of a JPEG or JPEG-LS."""
 
 _PREAMBLE = 128
 _PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10", b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00")
@@ -169,7 +173,7 @@ def _stored(path: Path, data: Dataset) -> np.ndarray:
         syntax = data.file_meta.TransferSyntaxUID
         if _precision(data) > 8 and syntax.name.startswith("JPEG Extended"):  # Pillow and GDCM read only 8 bits of it
             raise _missing(path, syntax, LIBJPEG) from None
-        found = f"its pixels cannot be decoded ({_one_line(error)})"
+        found = f"its pixels cannot be decoded ({_fault_of_jpeg(data) or _one_line(error)})"
         raise DataError(str(path), found, "complete pixel data", "download it again") from None
 
 
@@ -185,6 +189,24 @@ def _unpacked(data: Dataset) -> np.ndarray:
         with contextlib.suppress(Exception):  # the next one may read it
             return pixel_array(data, decoding_plugin=plugin)
     return pixel_array(data, decoding_plugin=last)
+
+
+def _fault_of_jpeg(data: Dataset) -> str:
+    """What the markers of a JPEG show to be missing; empty if nothing is, or the pixels are packed otherwise."""
+    from pydicom.encaps import get_frame
+    from pydicom.uid import JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+    if data.file_meta.TransferSyntaxUID not in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        return ""
+    try:
+        frame = get_frame(data.PixelData, 0, number_of_frames=1)
+    except Exception as error:  # damaged fragments raise several kinds
+        return _one_line(error)
+    if not frame.startswith(b"\xff\xd8"):
+        return "its pixel data hold no JPEG"
+    if _JPEG_FRAME.search(frame) is None:
+        return "the JPEG in its pixel data holds no image"
+    return "" if frame.rstrip(b"\0").endswith(b"\xff\xd9") else "the JPEG in its pixel data is cut off"
 
 
 def _precision(data: Dataset) -> int:

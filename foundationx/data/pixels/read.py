@@ -32,13 +32,16 @@ from foundationx.data.pixels.raw_images import (
 )
 from foundationx.datasets.stores import store as stores
 
-__all__ = ["MAX_SIDE", "decode_grey", "read_bytes", "read_grey", "read_mask", "read_shared"]
+__all__ = ["MAX_SIDE", "decode_grey", "read_annotated_mask", "read_bytes", "read_grey", "read_mask", "read_shared"]
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """What Pillow may try; some of its other formats start programs."""
 
 _SUBFILE = 254
 """Tag of a TIFF page whose lowest bit marks a reduced copy of another page."""
+
+_JPEG = b"\xff\xd8"
+"""First bytes of a JPEG."""
 
 _EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a JSRT film"
 
@@ -91,7 +94,30 @@ def read_mask(path: Path) -> np.ndarray:
         DataError: as for ``read_grey``; also a mask in several colours (their values are ambiguous) or with values
             above 255.
     """
+    return _mask(path, read_bytes(path))
+
+
+def read_annotated_mask(path: Path) -> np.ndarray:
+    """As :func:`read_mask`, of an annotation: a JPEG has to hold 0 and one value.
+
+    JPEG changes the values around an outline, so that no rule for single values gives the mask that was drawn: "any but
+    0" takes in the noise, and one value leaves out the rim.
+
+    Raises:
+        DataError: as for :func:`read_mask`; also a JPEG with more than two values.
+    """
     content = read_bytes(path)
+    values = _mask(path, content)
+    count = len(np.unique(values)) if content.startswith(_JPEG) else 0
+    if count > 2:
+        found = f"is a JPEG with {count} grey values: its packing has changed the pixels around the outlines"
+        fix = f"take the masks in PNG, or convert them: {values.max() // 2 + 1} and above becomes 255, the rest 0"
+        raise DataError(str(path), found, "a mask of 0 and one value, as PNG keeps it", fix)
+    return values
+
+
+def _mask(path: Path, content: bytes) -> np.ndarray:
+    """The mask in a file's bytes: see :func:`read_mask`."""
     values = read_metaimage(path, content) if is_metaimage(content) else _decode(path, content, _mask_values)
     if values.ndim == 3:
         values = _one_channel(path, values)
@@ -190,7 +216,7 @@ def _other_jpeg(path: Path, packing: str) -> DataError:
 def _unread_jpeg(content: bytes) -> str | None:
     """What keeps Pillow from reading a JPEG by the header of its frame; None for another fault or format."""
     frame = re.search(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf])..(.)", content[: 2**20], re.DOTALL)
-    if content[:2] != b"\xff\xd8" or frame is None:
+    if not content.startswith(_JPEG) or frame is None:
         return None
     kind, bits = frame[1][0], frame[2][0]
     if kind in (0xC3, 0xC7, 0xCB, 0xCF):

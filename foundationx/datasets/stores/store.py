@@ -11,14 +11,17 @@ import io
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from foundationx.core.errors import DataError
 from foundationx.core.extensions import Extensions, module_with
+
+T = TypeVar("T")
 
 MAX_MEMBER = 2**30
 """Bytes of one unpacked file of a store; the largest radiographs take less than a third of it."""
@@ -191,6 +194,31 @@ def _known(located: tuple[Path, str]) -> str:
     if base not in open_store(archive).folders.get(folder, ()):
         raise FileNotFoundError(2, "No such file in the archive", f"{archive}/{name}")
     return name
+
+
+def members_by_name(path: Path, members: Iterable[tuple[str, T]], are_equal: Callable[[T, T], bool]) -> dict[str, T]:
+    """The files of an archive by their plain names; those that lead out of it are passed over.
+
+    Args:
+        path: The archive, for messages.
+        members: Published name of each file, and where it lies.
+        are_equal: Whether two files of one name hold the same bytes, which does no harm.
+
+    Raises:
+        DataError: Different files have the same name, as joining archives leaves them: nobody knows which one is meant.
+    """
+    found: dict[str, T] = {}
+    repeated: dict[str, None] = {}
+    for published, member in members:
+        name = plain_name(published)
+        if name and not are_equal(found.setdefault(name, member), member):
+            repeated[name] = None
+    if repeated:
+        shown = ", ".join([*repeated][:3])
+        told = f"holds different files of the same name ({len(repeated)} names, e.g. {shown})"
+        fix = "download it again, or write it anew with a folder for each of the archives that were joined in it"
+        raise DataError(str(path), told, "each name once", fix)
+    return found
 
 
 def plain_name(name: str) -> str | None:

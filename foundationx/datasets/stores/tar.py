@@ -15,7 +15,7 @@ from typing import Any
 
 from foundationx.core.errors import DataError
 from foundationx.core.strict_json import to_json
-from foundationx.datasets.stores.store import Columns, Store, plain_name
+from foundationx.datasets.stores.store import Columns, Store, members_by_name
 
 SUFFIXES = (".tar",)
 
@@ -33,6 +33,10 @@ MAX_LABEL = 2**20
 """Bytes of a file that holds labels; larger ones are no labels."""
 
 
+Member = tuple[int, int]
+"""Position and size of a file in the archive."""
+
+
 class TarStore(Store):
     """A tar archive.
 
@@ -40,7 +44,7 @@ class TarStore(Store):
         path: The archive.
 
     Raises:
-        DataError: It is cut off, or no tar archive.
+        DataError: It is cut off, or no tar archive, or different files have the same name.
     """
 
     def __init__(self, path: Path):
@@ -51,7 +55,7 @@ class TarStore(Store):
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             fix = "download it again; an archive that is packed as a whole (.tar.gz) has to be unpacked first"
             raise DataError(str(path), f"is no complete tar archive ({error})", "a tar archive", fix) from None
-        self._members = {name: member for given, member in found.items() if (name := plain_name(given))}
+        self._members = members_by_name(path, found, self._are_equal)
 
     def names(self) -> Collection[str]:
         """Paths of the files, in the archive's order."""
@@ -63,16 +67,24 @@ class TarStore(Store):
 
     def read(self, name: str) -> bytes:
         """The file."""
-        offset, size = self._members[name]
         try:
-            with self.path.open("rb") as stream:
-                stream.seek(offset)
-                content = stream.read(size)
+            content = self._content(self._members[name])
         except OSError as error:
             raise self.damaged(name, error) from None
-        if len(content) != size:
+        if len(content) != self.size(name):
             raise self.damaged(name, "the archive is cut off")
         return content
+
+    def _content(self, member: Member) -> bytes:
+        """The bytes at a place of the archive. Raises OSError."""
+        offset, size = member
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
+
+    def _are_equal(self, one: Member, other: Member) -> bool:
+        """Whether two files hold the same bytes."""
+        return one == other or (one[1] == other[1] and self._content(one) == self._content(other))
 
     def columns(self) -> Columns:
         """One row per group of files of one name."""
@@ -100,24 +112,24 @@ class TarStore(Store):
                 row[ending] = text
 
 
-def _members(path: Path) -> dict[str, tuple[int, int]]:
-    """Position and size of every regular file. Raises TarError if the archive is damaged."""
-    members: dict[str, tuple[int, int]] = {}
+def _members(path: Path) -> list[tuple[str, Member]]:
+    """Name and place of every regular file. Raises TarError if the archive is damaged."""
+    members: list[tuple[str, Member]] = []
     with tarfile.open(path, "r:") as archive:
         for info in archive:
             if info.isreg():
-                members[info.name] = (info.offset_data, info.size)
+                members.append((info.name, (info.offset_data, info.size)))
             archive.members = []  # type: ignore[attr-defined]  # else it keeps every header in memory
     return members
 
 
-def _plain_members(path: Path) -> dict[str, tuple[int, int]] | None:
+def _plain_members(path: Path) -> list[tuple[str, Member]] | None:
     """As :func:`_members`, ten times as fast; None if the archive has long names or other extensions.
 
     Raises:
         ValueError: A header is damaged, or the archive is cut off.
     """
-    members: dict[str, tuple[int, int]] = {}
+    members: list[tuple[str, Member]] = []
     end, position = path.stat().st_size, 0
     with path.open("rb", buffering=2**16) as stream:
         while len(header := stream.read(BLOCK)) == BLOCK and any(header):
@@ -130,7 +142,7 @@ def _plain_members(path: Path) -> dict[str, tuple[int, int]] | None:
             if kind in PAX and any(key in stream.read(size) for key in (b" path=", b" size=")):
                 return None
             if kind in REGULAR:
-                members[_name(header)] = (position + BLOCK, size)
+                members.append((_name(header), (position + BLOCK, size)))
             position += BLOCK + -(-size // BLOCK) * BLOCK
             if position > end:
                 raise ValueError("the archive is cut off")

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from foundationx.core.errors import DataError
-from foundationx.datasets.stores.store import Store, plain_name
+from foundationx.datasets.stores.store import Store, members_by_name
 
 SUFFIXES = (".zip",)
 
@@ -24,7 +24,8 @@ class ZipStore(Store):
         path: The archive.
 
     Raises:
-        DataError: Its directory cannot be read: no zip, cut off, or one part of a split archive.
+        DataError: Its directory cannot be read: no zip, cut off, or one part of a split archive; or different files
+            have the same name.
     """
 
     def __init__(self, path: Path):
@@ -35,7 +36,7 @@ class ZipStore(Store):
         except (zipfile.BadZipFile, OSError, ValueError, struct.error) as error:
             fix = "download it again; put the parts of a split archive together with `zip -s 0 PARTS.zip --out ONE.zip`"
             raise DataError(str(path), f"is no complete zip archive ({error})", "a zip archive", fix) from None
-        self._members = {name: info for info in members if (name := plain_name(info.filename))}
+        self._members = members_by_name(path, ((info.filename, info) for info in members), _are_equal)
 
     def names(self) -> Collection[str]:
         """Paths of the files, in the archive's order."""
@@ -64,6 +65,11 @@ class ZipStore(Store):
         if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
             raise self.damaged(name, "its checksum is wrong")
         return content
+
+
+def _are_equal(one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
+    """Whether two files hold the same bytes, by size and checksum."""
+    return (one.file_size, one.CRC) == (other.file_size, other.CRC)
 
 
 def open_store(path: Path) -> Store:
