@@ -1,6 +1,7 @@
 """Files to grey bytes: awkward published files, files made bit by bit, torn and hostile ones."""
 
 import csv
+import gzip
 import io
 import struct
 import zlib
@@ -344,3 +345,27 @@ def test_a_jpeg_that_pillow_cannot_read_is_not_called_damaged(tmp_path, frame, r
     assert refused.value.fix == "convert it to PNG; the file may be whole"
     with pytest.raises(DataError, match="truncated or damaged"):
         read_grey(written(tmp_path / "x.jpg", content[:-20]))
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "fix"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "a pointer of Git LFS",
+            "git lfs pull",
+        ),
+        (b"\r\n<!DOCTYPE html><html>Sign in</html>", "a web page", "signed in"),
+        (b"<HTML><body>404</body></HTML>", "a web page", "signed in"),
+        (b"PK\x03\x04" + bytes(30), "an archive", "unpack it"),
+        (gzip.compress(b"film"), "an archive", "unpack it"),
+        (bytes(5000), "nothing but zeros", "download it again"),
+        (bytes(4999) + b"x", "not an image that can be read", "download it again"),
+    ],
+)
+def test_what_a_download_left_instead_of_an_image_is_named(tmp_path, content, found, fix):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_grey(tmp_path / "a.jpg")
+    assert found in caught.value.found
+    assert fix in caught.value.fix

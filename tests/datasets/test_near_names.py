@@ -44,6 +44,19 @@ def test_the_near_name_and_the_line_to_write_are_named(folder, names, near, line
     ]
 
 
+@pytest.mark.parametrize(
+    ("images", "line"), [("images", '`images: "images/**"`'), ("", '`images: "**"`')], ids=["one level", "two levels"]
+)
+def test_a_file_in_a_folder_below_is_found_by_the_line_that_is_named(folder, images, line):
+    folder.files("images/part/film_01.png", "images/other/film_02.png")
+    folder.write("l.csv", "Image,Nodule\nfilm_01.png,1\nfilm_02.png,0\n")
+    error = fault(folder, label_card(images=images))
+    assert error.expected == "did you mean 'film_01.png' in 'images/part'?"
+    assert line in error.fix
+    found = folder.read(label_card(images=line.split('"')[1])).images
+    assert found == ["images/part/film_01.png", "images/other/film_02.png"]
+
+
 def test_a_misspelt_name_has_its_nearest_file(folder):
     folder.files("images/film_01.png", "images/film_02.png")
     folder.write("l.csv", "Image,Nodule\nfilm_1.png,1\n")

@@ -127,9 +127,12 @@ def test_a_table_of_boxes_that_cannot_be_read_is_a_fault_of_its_image(folder, ma
     assert folder.read(tables(), skip=True).images == ["2.png"]
 
 
-@pytest.mark.parametrize("identifier", ["../one", "/etc/passwd", "a\\b"])
-def test_a_row_cannot_lead_to_tables_elsewhere(folder, identifier):
+@pytest.mark.parametrize(
+    ("identifier", "found"),
+    [("../one", "leads out of"), ("/etc/passwd", "leads out of"), ("a\\b", "holds a backslash")],
+)
+def test_a_row_cannot_lead_to_tables_elsewhere(folder, identifier, found):
     folder.files("1.png")
     folder.write("t.csv", f"file,id,A,B\n1.png,{identifier},5,0\n")
     folder.write("one.csv", "x1,y1,x2,y2,sure,A,B\n1,2,9,8,3,1,0\n")
-    assert "leads out of the dataset's folder" in fault(folder, tables()).found
+    assert found in fault(folder, tables()).found

@@ -72,6 +72,17 @@ def test_a_table_with_both_spellings_repeats_the_image(folder, written, on_disk)
     assert folder.read(labels_card(), skip=True).labels.tolist() == [[1]]
 
 
+def test_rows_of_one_image_belong_together_however_its_path_is_written(folder):
+    folder.files("images/s/a.png", "images/b.png")
+    rows = ["s/a.png,1,1,5,5", "b.png,2,2,6,6", "./s//a.png,3,3,8,8"]
+    folder.write("b.csv", "\n".join(["image,x1,y1,x2,y2", *rows]))
+    options = {"image_column": "image", "box_columns": ["x1", "y1", "x2", "y2"], "box_layout": "xyxy"}
+    card = make_card("bbox_csv", ["Nodule"], "detection", file="b.csv", images="images", options=options)
+    found = folder.read(card)
+    assert found.images == ["images/s/a.png", "images/b.png"]
+    assert [annotation.boxes.tolist() for annotation in found.targets] == [[[1, 1, 5, 5], [3, 3, 8, 8]], [[2, 2, 6, 6]]]
+
+
 @pytest.mark.parametrize(("written", "on_disk"), [way for way in WAYS if "/" not in way[1]])
 def test_two_tasks_that_spell_an_image_differently_deal_it_to_one_side(folder, written, on_disk):
     """Else the test images of one task would be trained on by the other."""

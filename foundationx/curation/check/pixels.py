@@ -146,7 +146,7 @@ class ImageChecker:
             yield Issue(IssueKind.TARGETS, severity, image, row, found, expected, fix, (task.value,))
 
     def _smoothed(self, task: Task, file: str, image: str, row: str) -> Iterator[Issue]:
-        """A mask of several values of which any but 0 is foreground: so is the rim of a mask that was resized with smoothing."""
+        """A mask of several values of which any but 0 is foreground: so is the rim that smoothing leaves."""
         values = np.unique(read_mask(self.folder / file))
         if len(values[values > 0]) > 1:
             found = f"{file} holds {len(values)} values, and every pixel but 0 is foreground"

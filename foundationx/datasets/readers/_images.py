@@ -33,7 +33,7 @@ class Images:
         self._linked: dict[str, bool] = {"": False}
         self._real_top = os.path.realpath(folder.path)
         self._folder_of: dict[str, str] = {}
-        self._near = NearNames(self._files_if_inside)
+        self._near = NearNames(self._files_if_inside, self._subfolders_if_inside)
         self._spellings = Spellings(self._files_if_inside, self._subfolders_if_inside)
         self.aliases: dict[str, str] = {}
         """Path of the file that a link in the dataset's folder leads to, by the link's path."""

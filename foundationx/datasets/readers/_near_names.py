@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 MAX_COMPARED = 2_000
 """Files of a folder up to which names are compared letter by letter."""
 
+MAX_FOLDERS = 200
+"""Folders below those of the images in which a file is looked for."""
+
 MAX_SEARCHES = 50
 """Names that are compared letter by letter; a table with more faults is wrong as a whole."""
 
@@ -18,10 +21,12 @@ class NearNames:
 
     Args:
         files: Names of the files in a folder of the dataset.
+        subfolders: Names of the folders in a folder of the dataset.
     """
 
-    def __init__(self, files: Callable[[str], frozenset[str]]):
-        self._files = files
+    def __init__(self, files: Callable[[str], frozenset[str]], subfolders: Callable[[str], Sequence[str]]):
+        self._files, self._subfolders = files, subfolders
+        self._inner: dict[str, list[str]] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
         self._searches = 0
 
@@ -46,8 +51,23 @@ class NearNames:
         if elsewhere is not None:
             fix = "leave the folder out of the table's names, or of image_path in the card"
             return f"did you mean {base!r} in {elsewhere!r}?", fix
+        for folder in folders:
+            if (below := next((one for one in self._below(folder) if base in self._files(one)), None)) is not None:
+                fix = f'write `images: "{f"{folder}/**".strip("/")}"` in the card: folders below it hold the images'
+                return f"did you mean {base!r} in {below!r}?", fix
         near = self._letter_by_letter(base, (f"{folder}/{inner}".strip("/") for folder in folders))
         return (f"did you mean {near!r}?", "") if near else ("", "")
+
+    def _below(self, folder: str) -> list[str]:
+        """The first folders below a folder, level by level."""
+        if folder not in self._inner:
+            found = [folder]
+            for one in found:  # grows while it is read
+                if len(found) > MAX_FOLDERS:
+                    break
+                found += [f"{one}/{name}".strip("/") for name in self._subfolders(one)]
+            self._inner[folder] = found[1 : MAX_FOLDERS + 1]
+        return self._inner[folder]
 
     def _in_folder(self, base: str, folder: str) -> tuple[str, str] | None:
         """A file of the same stem, or of the same letters, and what finds it."""

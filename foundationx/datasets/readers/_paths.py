@@ -146,12 +146,20 @@ def checked_name(name: str, where: str) -> str:
     if not isinstance(name, str) or not name.strip("./"):
         raise DataError(where, "the file name is empty", "the name of a file", "fix the row")
     up = ".." in name and ".." in name.split("/")
-    if name[0] == "/" or "\\" in name or up or "\0" in name or not (name.isascii() or is_valid_name(name)):
-        expected = "a path inside the dataset's folder, with forward slashes"
+    if "\\" in name:
+        found, fix = f"the file name {name!r} holds a backslash", "write the table's paths with /, or correct the row"
+        raise DataError(where, found, "a path with forward slashes", fix)
+    if name[0] == "/" or up or "\0" in name or not (name.isascii() or is_valid_name(name)):
+        expected = "a path inside the dataset's folder"
         raise DataError(where, f"the file name {name!r} leads out of the dataset's folder", expected, "fix the row")
-    if "//" in name or "./" in name or name.endswith(("/", "/.")):
-        return "/".join(part for part in name.split("/") if part not in ("", "."))
-    return name
+    return plain_path(name)
+
+
+def plain_path(name: str) -> str:
+    """A relative path without what changes nothing: ``./a//b`` is ``a/b``."""
+    if name.startswith("/") or not ("//" in name or "./" in name or name.endswith(("/", "/."))):
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 _NOT_PLAIN = ("\n\n", "\n/", "..", "./", "//", "/\n", "/.\n", "\n.\n", "\\", "\0")

@@ -28,6 +28,7 @@ from foundationx.datasets.readers._cells import (
     take,
 )
 from foundationx.datasets.readers._files import empty, open_bytes
+from foundationx.datasets.readers._paths import plain_path
 
 csv.field_size_limit(MAX_CELL)
 
@@ -427,13 +428,14 @@ def _shown(on: Sequence[str], key: Sequence[str]) -> str:
 
 
 def group_by_image(table: Table, column: str) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of each image, in the order of the images' first rows."""
+    """The rows of each image, in the order of the images' first rows; ``./a.png`` and ``a.png`` are one image."""
     groups: dict[str, int | list[int]] = {}
     for index, name in enumerate(table.cells[column]):
-        known = groups.setdefault(name, index)
+        path = plain_path(name)
+        known = groups.setdefault(path, index)
         if isinstance(known, list):
             known.append(index)
         elif known != index:
-            groups[name] = [known, index]
+            groups[path] = [known, index]
     for name, rows in groups.items():
         yield name, [table.row(index) for index in ([rows] if isinstance(rows, int) else rows)]

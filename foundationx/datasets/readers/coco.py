@@ -182,7 +182,7 @@ def _category(annotation: Mapping[str, Any], categories: Collection[Any], where:
     number = _same(annotation.get("category_id"))
     if number is None or number not in categories:
         found = f"category_id is {annotation.get('category_id')!r}"
-        raise DataError(where, found, f"one of {list(categories)}", "fix the file")
+        raise DataError(where, found, f"one of {list(categories)}", "correct it, or add the category to the file")
     return number
 
 
@@ -273,7 +273,7 @@ def _by_image(
             image, number = _same(record.get("image_id")), _same(record.get("id"))
             if image is None or image not in images:
                 found = f"image_id is {record.get('image_id')!r}"
-                raise DataError(where, found, "the id of a listed image", "fix the file")
+                raise DataError(where, found, "the id of a listed image", "correct it, or add the image to the file")
             groups.setdefault(image, []).append(record)
             if number is not None and number in first:
                 repeated |= {image: _repeated(where), first[number]: _repeated(where)}
