@@ -6,6 +6,7 @@ The files may be cut, emptied or changed by anything: a reader gets the entries 
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,15 +31,25 @@ def _split(name: str) -> str:
     return Split(name).value
 
 
-def _head(name: str) -> str:
-    TaskKey.parse(name)
+def _dataset(name: str) -> str:
+    if name in (".", "..") or "/" in name or "\0" in name or not 0 < len(os.fsencode(name)) <= LONGEST_NAME:
+        raise ValueError(f"{name[:50]!r} is no name of a dataset: files are named after it")
     return name
 
+
+def _head(name: str) -> str:
+    _dataset(TaskKey.parse(name).dataset)
+    return name
+
+
+LONGEST_NAME = 200
+"""Bytes of a dataset's name; names of files bear it, and a task's and a split's beside it."""
 
 MOST_MASK_SIDE = 8192
 """Pixels along a side of a mask that a run keeps."""
 
 Count = Annotated[int, Field(ge=0)]
+DatasetName = Annotated[str, AfterValidator(_dataset)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TaskName = Annotated[str, AfterValidator(_task)]
@@ -56,7 +67,7 @@ class _Entry(BaseModel):
 class _LogRow(_Entry):
     step: Count
     visit: Count
-    dataset: str
+    dataset: DatasetName
     task: TaskName
     losses: dict[str, Finite]
     images_per_second: Finite = 0.0
@@ -66,7 +77,7 @@ class _IncidentRow(_Entry):
     step: Count
     kind: str
     message: str
-    dataset: str
+    dataset: DatasetName
     task: str
     images: list[str]
 
@@ -74,7 +85,7 @@ class _IncidentRow(_Entry):
 class _Metric(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    dataset: str
+    dataset: DatasetName
     task: TaskName
     metric: str
     class_name: str = Field(alias="class")
@@ -94,7 +105,7 @@ class _Phase(_Entry):
 class _Visit(_Entry):
     index: Count
     cycle: Count
-    dataset: str
+    dataset: DatasetName
     task: TaskName
     phases: list[_Phase]
 
@@ -111,7 +122,7 @@ class _ClassCount(_Entry):
 
 
 class _DatasetRow(_Entry):
-    dataset: str
+    dataset: DatasetName
     task: TaskName
     split: SplitName
     images: Count
@@ -163,7 +174,7 @@ class _Curves(_Entry):
 
 
 class _Group(_Entry):
-    dataset: str
+    dataset: DatasetName
     task: TaskName
     model: str
     split: SplitName
@@ -178,7 +189,7 @@ class _Group(_Entry):
 
 
 class _BadSample(_Entry):
-    dataset: str
+    dataset: DatasetName
     task: str
     file: str
     row: str
@@ -247,7 +258,7 @@ class _Ledger(_Anatomy):
 
 
 class _FilledRow(_Entry):
-    dataset: str
+    dataset: DatasetName
     head: HeadName
     class_name: str = Field(alias="class")
     present: Count

@@ -18,6 +18,9 @@ ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SENT_AGAIN = 0.1
 """Seconds after which a signal is sent again that Python could not raise."""
 
+TAKES_LOADERS_DOWN = "torch.utils.data.dataloader"
+"""Module whose destructors end the processes that read data."""
+
 _OWN: WeakSet[Any] = WeakSet()
 """Handlers of this program."""
 
@@ -73,7 +76,8 @@ def interruptible() -> Iterator[Interruption]:
     """Signals that ask to stop raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
 
     A signal that this process ignores is ignored on. One that arrives while Python takes an object down can raise
-    nothing there, and would leave a trace alone: it is sent once more.
+    nothing there, and would leave a trace alone: it is sent once more. Nor is there a trace of a reader of data that
+    was killed while a destructor ended it.
     """
     interruption, print_ignored = Interruption(), sys.unraisablehook
     again: list[threading.Timer] = []
@@ -83,6 +87,8 @@ def interruptible() -> Iterator[Interruption]:
         raise KeyboardInterrupt
 
     def ignored(found: sys.UnraisableHookArgs) -> None:
+        if isinstance(found.exc_value, RuntimeError) and getattr(found.object, "__module__", "") == TAKES_LOADERS_DOWN:
+            return
         if interruption.number is None or not isinstance(found.exc_value, KeyboardInterrupt):
             print_ignored(found)
             return

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import cv2
@@ -214,7 +216,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=collate_with,
         pin_memory=pin_memory,
-        worker_init_fn=one_thread,
+        worker_init_fn=begin_worker,
         prefetch_factor=4 if workers else None,
         persistent_workers=keep_workers and workers > 0,
     )
@@ -300,15 +302,23 @@ def deaths_seen_when_reading() -> Iterator[None]:
         yield
 
 
-def one_thread(worker: int) -> None:
-    """Workers share the cores with training: more than one thread each only makes them wait for each other.
+def begin_worker(worker: int) -> None:
+    """Called first in every process that reads data.
 
-    What they free after each image they keep, as the training process does.
+    Such processes share the cores with training: more than one thread each only makes them wait for each other. What
+    they free after each image they keep, as the training process does. If that one is killed, they end without a word.
     """
     keep_freed_memory()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    print_error = sys.excepthook
+
+    def unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):  # Python's thread that hands over images prints these
+            print_error(kind, error, trace)
+
+    sys.excepthook = unless_left
 
 
 def in_order(key: TaskKey, indices: np.ndarray, batch_size: int) -> list[list[SampleRef]]:

@@ -42,28 +42,26 @@ class GradientExchange:
         losses: The step's losses.
         compressed: Send gradients in bf16; the last bucket stays in 32 bits.
 
-    Attributes:
-        sorts_buckets: Whether the next forward pass begins with messages of torch's own: it sorts its buckets once,
-            when gradients have been sent for the first time. Whatever else is on its way must have arrived before.
+    Three ranks and more add up a number in an order that depends on its place in its bucket. The buckets are therefore
+    those of the parameters' order, last ones first, from the first step on; torch's own way is to sort them anew after
+    the first step of a process, so that a run that goes on within a phase would round otherwise than one that was never
+    stopped.
     """
 
     def __init__(self, model: nn.Module, losses: Losses, compressed: bool = False):
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._statistics = running_statistics(model)
         self._compressed = compressed
-        self.sorts_buckets = False
-        self._has_sorted = False
         self._losses: list[Tensor] = []
         self._own_use: list[bool] = []
         self._received: Tensor | None = None
         self._flags: dict[tuple[bool, ...], Tensor] = {}
-        self._module = _StepLosses(model, losses)
         with (
             warnings.catch_warnings()
         ):  # torch 2.13 has another name for broadcast_buffers, earlier ones do not know it
             warnings.simplefilter("ignore", FutureWarning)
             self._parallel = DistributedDataParallel(
-                self._module,
+                _StepLosses(self._trained, losses),
                 broadcast_buffers=False,
                 init_sync=False,
                 gradient_as_bucket_view=True,
@@ -71,6 +69,8 @@ class GradientExchange:
             )
         # a lambda, for torch reads the annotations of a hook, and not as text
         self._parallel.register_comm_hook(self, lambda exchange, bucket: _send_bucket(exchange, bucket))
+        self._parallel.reducer._push_all_rebuilt_params()
+        self._parallel.reducer._rebuild_buckets()
 
     def losses(self, batch: Batch, phase: Phase, trunk_output: Any, is_last: bool) -> StepOutput:
         """The losses of a batch.
@@ -84,8 +84,6 @@ class GradientExchange:
         held_back = contextlib.nullcontext() if is_last else self._parallel.no_sync()
         with held_back, _checkpoints_within_the_graph():
             output: StepOutput = self._parallel(batch, phase, trunk_output)
-        self._has_sorted |= self.sorts_buckets
-        self.sorts_buckets = False
         self._losses.append(output.loss.detach())
         return output
 
@@ -107,7 +105,6 @@ class GradientExchange:
         for statistic, mean in zip(self._statistics, means, strict=True):
             statistic.copy_(mean.view_as(statistic))
         self._losses = []
-        self.sorts_buckets = not self._has_sorted
         return received[count] > 1 - 0.5 / distributed.world_size()
 
     def tail(self, like: Tensor) -> Tensor:
@@ -171,17 +168,20 @@ def _send_bucket(exchange: GradientExchange, bucket: GradBucket) -> torch.future
 
 
 class _StepLosses(nn.Module):
-    """A module whose forward is the step's losses; every trained parameter is part of their graph."""
+    """A module whose forward is the step's losses; every trained parameter is part of their graph.
 
-    def __init__(self, model: nn.Module, losses: Losses):
+    Its parameters are the trained ones, last ones first, as their gradients come.
+    """
+
+    def __init__(self, trained: list[nn.Parameter], losses: Losses):
         super().__init__()
-        self.model = model
+        for number, parameter in enumerate(reversed(trained)):
+            self.register_parameter(str(number), parameter)
         self._losses = losses
 
     def forward(self, batch: Batch, phase: Phase, trunk_output: Any) -> StepOutput:
         output = self._losses(batch, phase, trunk_output)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return replace(output, loss=_WithParameters.apply(output.loss, *trained))
+        return replace(output, loss=_WithParameters.apply(output.loss, *self.parameters()))
 
 
 class _WithParameters(torch.autograd.Function):

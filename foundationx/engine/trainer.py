@@ -241,8 +241,6 @@ class Trainer:
                 if self.exchange is None:
                     output = self._own_losses(batch, phase, trunk_output)
                 else:
-                    if self.exchange.sorts_buckets:  # a rank without a batch sends none of torch's messages
-                        agreement.wait()
                     output = self.exchange.losses(batch, phase, trunk_output, is_last)
         except DataError:
             self.nonfinite.undo()

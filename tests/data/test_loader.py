@@ -1,5 +1,7 @@
 """Batches follow the plan; what a step sees is a function of seed and step."""
 
+import subprocess
+import sys
 from itertools import islice
 
 import numpy as np
@@ -103,3 +105,17 @@ def test_evaluation_sees_every_image_once_in_order():
     batches = in_order(A, INDICES[A], 3)
     assert [ref.index for batch in batches for ref in batch] == list(range(10, 17))
     assert [len(batch) for batch in islice(batches, 3)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("error, is_told", [("ConnectionResetError('by peer')", False), ("ValueError('x')", True)])
+def test_a_reader_whose_training_process_was_killed_ends_without_a_trace(error, is_told):
+    """Python's thread that hands images over prints what its listener meets by sys.excepthook."""
+    lines = (
+        "import sys; from foundationx.data.loader import begin_worker; begin_worker(0)",
+        "try:",
+        f"    raise {error}",
+        "except Exception:",
+        "    sys.excepthook(*sys.exc_info())",
+    )
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert ("Traceback" in ended.stderr) is is_told

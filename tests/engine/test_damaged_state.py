@@ -135,6 +135,16 @@ def test_readers_give_what_makes_sense_of_a_damaged_file(finished, tmp_path, fil
         assert faults, "it is said"
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "..", "", "x" * 300, "x\0y", "\ud800"])
+def test_rows_of_a_dataset_after_which_no_file_can_be_named_are_passed_over(run, name, capsys):
+    rows = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps([*rows, {**rows[-1], "dataset": name}]))
+    assert "metrics.json" in WorkDir(run).faults()
+    assert len(WorkDir(run).read_metrics()) == len(rows)
+    assert main(["report", str(run)]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "mask",
     [

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 tests/helpers/exchange_script.py DATA OUT [KEY=VALUE ...]
 
 The first process writes, as JSON: of every step the head, phase, all messages and those that carry gradients, and the
-bytes of these; of the end, digests of weights on every rank.
+bytes of these, and the sizes of the parameters in each bucket; of the end, digests of weights on every rank.
 """
 
 import hashlib
@@ -32,22 +32,23 @@ def digest(model):
 def counted(trainer, steps):
     """Every step of the trainer under torch's profiler, which sees whatever torch sends."""
     run_step, send = trainer._run_step, exchange._send_bucket
-    sent = []
+    sent, buckets = [], []
 
     def count_bucket(state, bucket):
         buffer = bucket.buffer()
         compressed = state.is_compressed and not bucket.is_last()
         sent.append(buffer.numel() * (2 if compressed else buffer.element_size()))
+        buckets.append([list(parameter.shape) for parameter in bucket.parameters()])
         return send(state, bucket)
 
     def count(phase, source):
-        sent.clear()
+        sent.clear(), buckets.clear()
         with profile(activities=[ProfilerActivity.CPU]) as traced:
             run_step(phase, source)
         names = Counter(event.name for event in traced.events() if event.name.startswith("c10d::"))
         row = {"head": str(phase.key), "phase": phase.name.value, "first": trainer.step == phase.first_step + 1}
         row |= {"messages": dict(names), "gradients": len(sent), "bytes": sum(sent)}
-        steps.append(row | {"second": trainer.step == phase.first_step + 2})
+        steps.append(row | {"buckets": list(buckets)})
 
     exchange._send_bucket = count_bucket
     trainer._run_step = count

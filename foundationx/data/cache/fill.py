@@ -14,7 +14,7 @@ from foundationx.core.shards import Shard
 from foundationx.core.types import TaskKey
 from foundationx.data.cache.store import Adder, Entry, Key, Store, TaskCache, image_key, target_key
 from foundationx.data.dataset import ImageDataset
-from foundationx.data.loader import one_thread, read_all
+from foundationx.data.loader import begin_worker, read_all
 from foundationx.tasks.definition import task_of
 
 TOGETHER = 2**25
@@ -157,7 +157,7 @@ def _decoded(datasets: Mapping[TaskKey, ImageDataset], jobs: Sequence[_Job], wor
         _Decoder(datasets, jobs),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=one_thread,
+        worker_init_fn=begin_worker,
         prefetch_factor=16 if workers else None,
     )
     return read_all(loader, "filling the cache", "decoded images stay cached, the same command goes on")
