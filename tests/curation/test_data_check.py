@@ -155,6 +155,30 @@ def test_a_missing_folder_names_the_download_page(tmp_path, capsys):
     assert "there is no such folder" in shown and "https://nihcc.app.box.com" in shown
 
 
+@pytest.mark.parametrize(
+    ("card", "there", "told"),
+    [
+        ("nih_chestxray14", ["NIH", "other", ".cache"], "or name its folder with --root (there are NIH, other)"),
+        ("nih_chestxray14", list("abcdefg"), "(there are a, b, c, d, e and 2 more)"),
+        ("phantom_boxes", ["NIH"], "write it with `foundationx data phantoms FOLDER`"),
+        ("phantom_boxes", None, "does not exist: name it with --data-root"),
+    ],
+)
+def test_a_missing_folder_is_told_with_what_is_there(tmp_path, capsys, card, there, told):
+    root = tmp_path / "data"
+    for name in there or []:
+        (root / name).mkdir(parents=True)
+    assert main(["data", "check", card, "--data-root", str(root)]) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_missing_file_of_a_published_set_names_where_it_is_from(tmp_path, capsys):
+    (tmp_path / "nih_chestxray14" / "images").mkdir(parents=True)
+    assert main(["data", "check", "nih_chestxray14", "--data-root", str(tmp_path)]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "fix: download NIH ChestX-ray14 from https://nihcc.app.box.com/v/ChestXray-NIHCC, or check root" in shown
+
+
 def test_faults_alike_are_one_line_and_all_are_in_the_report(tmp_path, capsys):
     write_phantom_datasets(tmp_path, {"phantom_labels": 12}, size=48, processes=1)
     images = sorted((tmp_path / "phantom_labels" / "images").iterdir())

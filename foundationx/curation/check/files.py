@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from foundationx.core.errors import DataError
 from foundationx.core.types import Annotations, Task
 from foundationx.curation.issues import Issue, IssueKind, Severity
 from foundationx.datasets.cards.card import Card
+from foundationx.datasets.readers._files import MissingFileError
 from foundationx.datasets.readers._images import Images
 from foundationx.datasets.readers._paths import DatasetFolder
+from foundationx.datasets.readers._stray import is_stray_folder
+
+_SHOWN = 5
+"""Folders that a message names."""
 
 
 def missing_files(card: Card, data_root: Path, folder: Path, root: str | None) -> Iterator[Issue]:
     """A fault for every annotation file, joined table, patient table, split list and image folder that is missing."""
     if not folder.is_dir():
-        fix = f"download {card.title}{f' from {card.home}' if card.home else ''}, or name its folder with --root"
+        fix = f"{_way_to_get(card)}, or name its folder with --root{_folders_in(data_root)}"
         yield Issue(IssueKind.FILES, Severity.FAULT, str(folder), "", "there is no such folder", "the dataset", fix)
         return
     dataset = DatasetFolder(folder, data_root, data_root / (card.root if root is None else root))
@@ -25,7 +31,8 @@ def missing_files(card: Card, data_root: Path, folder: Path, root: str | None) -
         try:
             dataset.choose(file, f"card: {key}")
         except DataError as error:
-            yield Issue.from_error(error, IssueKind.FILES, file, f"card: {key}", tasks)
+            issue = Issue.from_error(error, IssueKind.FILES, file, f"card: {key}", tasks)
+            yield replace(issue, fix=f"{_way_to_get(card)}, or {issue.fix}") if _is_missing(error) else issue
     yield from _missing_patient_tables(card, dataset)
     listing = Images(dataset)
     for task, spec in card.tasks.items():
@@ -34,6 +41,27 @@ def missing_files(card: Card, data_root: Path, folder: Path, root: str | None) -
                 listing.matching(pattern)
             except DataError as error:
                 yield Issue.from_error(error, IssueKind.FILES, pattern, "card: images", (task.value,))
+
+
+def _is_missing(error: DataError) -> bool:
+    """Whether a file is not there under this name or one like it, so that the download lacks it."""
+    return isinstance(error, MissingFileError) and "did you mean" not in error.expected
+
+
+def _way_to_get(card: Card) -> str:
+    """What gives the files of a dataset."""
+    if card.access == "generated":
+        return "write it with `foundationx data phantoms FOLDER`"
+    return f"download {card.title}{f' from {card.home}' if card.home else ''}"
+
+
+def _folders_in(data_root: Path) -> str:
+    """The folders of the data root, one of which may be the dataset's under another name; or that there is no root."""
+    if not data_root.is_dir():
+        return f"; the data root {data_root} does not exist: name it with --data-root"
+    names = sorted(path.name for path in data_root.iterdir() if path.is_dir() and not is_stray_folder(path.name))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f" (there are {', '.join(names[:_SHOWN])}{more})" if names else ""
 
 
 def _named_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
