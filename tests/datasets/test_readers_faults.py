@@ -66,6 +66,24 @@ def test_missing_folders_are_named(folder):
     assert fault(folder, findings_card()).where == str(folder.path)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is a web page"),
+        (b"PK\x03\x04" + bytes(90), "is packed as a whole"),
+        (bytes(90), "holds nothing but zeros"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["findings_csv", "coco"])
+def test_what_a_download_left_instead_of_the_table_is_named(folder, content, found, reader):
+    (folder.path / "f.csv").write_bytes(content)
+    options = {"image_column": "file", "findings_column": "found"} if reader == "findings_csv" else {}
+    error = fault(folder, make_card(reader, ["Mass"], file="f.csv", options=options))
+    assert (error.where, error.expected) == ("f.csv", "the published file")
+    assert found in error.found
+
+
 BAD_ROWS = [
     ("b.png,Nodul", "did you mean 'Nodule'?"),
     ("b.png,No finding", "did you mean 'No Finding'?"),

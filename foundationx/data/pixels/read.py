@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from foundationx.core.errors import DataError
+from foundationx.core.failed_downloads import check_download
 from foundationx.data.pixels.dicom import is_dicom, read_dicom
 from foundationx.data.pixels.grey_range import check_numbers, to_bytes
 from foundationx.data.pixels.raw_images import (
@@ -42,14 +43,6 @@ _SUBFILE = 254
 
 _JPEG = b"\xff\xd8"
 """First bytes of a JPEG."""
-
-_OTHER_FILES = (
-    (rb"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "fetch the files by git lfs pull"),
-    (rb"\s*<(!doctype html|html)", "is a web page, which a site sent instead of the file", "download it, signed in"),
-    (rb"PK\x03\x04|\x1f\x8b", "is an archive, not an image", "unpack it"),
-    (rb"\0+\Z", "holds nothing but zeros, as a download that was cut off leaves", "download it again"),
-)
-"""How a file begins that is often found in place of an image, what it is, and what to do."""
 
 _EXPECTED = "PNG, JPEG, TIFF, BMP, GIF, DICOM, MetaImage or a JSRT film"
 
@@ -178,9 +171,7 @@ def _open(path: Path, content: bytes) -> Image.Image:
     except Exception as error:  # a damaged header raises anything
         if (packing := _unread_jpeg(content)) is not None:
             raise _other_jpeg(path, packing) from None
-        for form, found, fix in _OTHER_FILES:
-            if re.match(form, content, re.IGNORECASE):
-                raise DataError(str(path), found, _EXPECTED, fix) from None
+        check_download(str(path), content, _EXPECTED)
         start = content[:16].decode("latin-1").replace("\n", " ")
         found = f"is not an image that can be read (it begins with {start!r}; {type(error).__name__})"
         raise DataError(str(path), found, _EXPECTED, "download it again") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from foundationx.core.errors import DataError
+from foundationx.core.failed_downloads import LOOKED_AT, check_download
 from foundationx.datasets.stores import store as stores
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def open_bytes(path: Path, name: str, whole: bool = False) -> Iterator[io.Buffer
     try:
         with stores.open_binary(path) as file, gzip.GzipFile(fileobj=file) if packed else file as stream:
             limited: io.BufferedReader = io.BufferedReader(_LimitedStream(stream, name, limit), _BLOCK)
-            is_utf16 = limited.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            begin = limited.peek(LOOKED_AT)
+            check_download(name, begin, "the published file")
+            is_utf16 = begin[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
             yield io.BufferedReader(_Utf16Stream(limited, name), _BLOCK) if is_utf16 else limited
     except UnicodeDecodeError:
         position = "a byte" if packed else f"byte {_first_bad_byte(path)}"
