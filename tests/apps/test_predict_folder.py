@@ -25,6 +25,7 @@ from tests.apps.test_cli import TINY
 HEADS = {
     TaskKey("a", Task.CLASSIFICATION): ("mass", "=nodule"),
     TaskKey("b", Task.DETECTION): ("mass",),
+    TaskKey("c", Task("keypoints")): ("Lung/apex", "Lung/base", "carina"),
 }
 
 
@@ -37,7 +38,7 @@ def write(path, seed=0):
 
 @pytest.fixture(scope="module", params=[TINY, TINY.with_name("tiny_unihead.py")], ids=["default", "unihead"])
 def run_folder(tmp_path_factory, request):
-    """A work directory with an untrained network of two heads."""
+    """A work directory with an untrained network of three heads."""
     folder = tmp_path_factory.mktemp("run")
     config = load_config(request.param, {"image_size": 64})
     model = FoundationModel(config.model, HEADS)
@@ -83,6 +84,11 @@ def test_broken_images_are_passed_over_and_listed(run_folder, tmp_path, capsys):
     of_line = sum(len(line["heads"]["b/detection"]) for line in lines)
     assert len(boxes["images"]) == 10 and len(boxes["annotations"]) == of_line > 0
     assert {box["image_id"] for box in boxes["annotations"]} <= {image["id"] for image in boxes["images"]}
+    points = json.loads((tmp_path / "out/keypoints.json").read_text())
+    assert [kind["keypoints"] for kind in points["categories"]] == [["apex", "base"], ["carina"]]
+    assert [one["num_keypoints"] for one in points["annotations"]] == [2, 1] * 10
+    of_first = {row["class"]: row["point"] for row in lines[0]["heads"]["c/keypoints"]}
+    assert points["annotations"][0]["keypoints"] == [*of_first["Lung/apex"], 2, *of_first["Lung/base"], 2]
 
 
 def test_only_broken_images_are_an_error(run_folder, tmp_path, capsys):
@@ -138,15 +144,15 @@ def test_sources(tmp_path):
 
 
 def test_images_named_like_our_own_files_keep_their_results(run_folder, tmp_path):
-    for index, name in enumerate(("predict", "boxes", "predict_", "failed")):
+    for index, name in enumerate(("predict", "boxes", "keypoints", "predict_", "failed")):
         write(tmp_path / "in" / name, index)
     assert predict(run_folder, tmp_path / "out", *sorted((tmp_path / "in").iterdir())) == 0
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
-    assert {line["image"] for line in lines} == {"predict", "boxes", "predict_", "failed"}
+    assert {line["image"] for line in lines} == {"predict", "boxes", "keypoints", "predict_", "failed"}
     assert "thresholds" in json.loads((tmp_path / "out/predict.json").read_text())
-    assert len(json.loads((tmp_path / "out/boxes.json").read_text())["images"]) == 4
+    assert len(json.loads((tmp_path / "out/boxes.json").read_text())["images"]) == 5
     of_images = [json.loads(path.read_text()).get("image") for path in (tmp_path / "out").glob("*.json")]
-    assert len({path for path in of_images if path}) == 4
+    assert len({path for path in of_images if path}) == 5
     assert predict(run_folder, tmp_path / "out", *sorted((tmp_path / "in").iterdir())) == 0  # the second call goes on
 
 
@@ -164,7 +170,12 @@ def test_thresholds_of_validation_are_used_by_class_and_said(run_folder, tmp_pat
     assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "out")]) == 0
     assert "thresholds chosen on validation; 0.3 for other classes" in capsys.readouterr().out
     used = json.loads((tmp_path / "out/predict.json").read_text())["thresholds"]
-    assert used == {"a/classification": {"mass": 0.0, "=nodule": 0.3}, "b/detection": {"mass": 0.0}}
+    points = dict.fromkeys(("Lung/apex", "Lung/base", "carina"), 0.3)
+    assert used == {
+        "a/classification": {"mass": 0.0, "=nodule": 0.3},
+        "b/detection": {"mass": 0.0},
+        "c/keypoints": points,
+    }
     heads = json.loads((tmp_path / "out/x.png.json").read_text())["heads"]
     assert len(heads["b/detection"]) == 10  # every query or proposal: the class's threshold is 0
     assert main(["predict", str(folder), str(image), "--out", str(tmp_path / "high"), "--threshold", "1"]) == 0

@@ -6,11 +6,12 @@ NAME.seg.dcm, NAME.sr.dcm  masks, and scores and boxes, as DICOM (``--dicom``)
 predictions.csv            a row per finding: image, head, class, score, box or point (x1, y1)
 predictions.jsonl          a line per image: what NAME.json holds
 boxes.json                 boxes in COCO's form, if a head finds boxes
+keypoints.json             points in COCO's form, if a head finds points
 failed.csv                 images that could not be read, and why
 predict.json               model, heads and thresholds that the files were made with
 
 NAME is the path of an image below the folder that all images share, so that equal file names are kept apart. An image
-named ``predict`` or ``boxes``, without a suffix, has the results ``predict_.json`` or ``boxes_.json``.
+named ``predict``, without a suffix, has the results ``predict_.json``; likewise ``boxes`` and ``keypoints``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from typing import Any
 
 import cv2
 
+from foundationx.apps.run.coco_results import coco_boxes, coco_keypoints
 from foundationx.apps.run.predict import ImagePrediction
 from foundationx.core.atomic_write import disk_error, replacing, require_folder, write_atomically, write_csv, write_json
 from foundationx.core.errors import DataError
 from foundationx.core.strict_json import read_json, to_json
 
-SETTINGS, BOXES = "predict.json", "boxes.json"
+SETTINGS, BOXES, KEYPOINTS = "predict.json", "boxes.json", "keypoints.json"
 COLUMNS = ("image", "head", "class", "score", "x1", "y1", "x2", "y2")
 
 
@@ -42,7 +44,7 @@ class PredictionFolder:
     Args:
         folder: Folder to write.
         images: Name -> path of the images.
-        settings: What the results depend on.
+        settings: What the results depend on; ``thresholds`` names the classes of each head.
 
     Raises:
         DataError: The folder holds predictions with other settings.
@@ -55,6 +57,7 @@ class PredictionFolder:
         self.names = {path: name for name, path in images.items()}
         self.failed: list[tuple[str, str]] = []
         self._stems = _stems(self.images)
+        self._classes = {head: tuple(names) for head, names in settings.get("thresholds", {}).items()}
         self._check(dict(settings))
         try:
             self._lines = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (lives as long as the object)
@@ -108,9 +111,11 @@ class PredictionFolder:
         write_csv(tables[0], COLUMNS, (row for name, values in self._results() for row in _rows(name, values)))
         with replacing(tables[1]) as partial, open(partial, "x", encoding="utf-8") as stream:
             stream.writelines(to_json({**values, "image": name}) + "\n" for name, values in self._results())
-        if boxes := _coco(self._results()):
-            tables.append(self.folder / BOXES)
-            write_json(tables[-1], boxes, indent=None)
+        made = {BOXES: coco_boxes(self._results()), KEYPOINTS: coco_keypoints(self._results(), self._classes)}
+        for name, of_all in made.items():
+            if of_all is not None:
+                tables.append(self.folder / name)
+                write_json(tables[-1], of_all, indent=None)
         failed = self.folder / "failed.csv"
         failed.unlink(missing_ok=True)
         if self.failed:
@@ -140,7 +145,7 @@ def _stems(images: Iterable[str]) -> dict[str, str]:
     names = set(images)
     for name in images:
         stem = name
-        while f"{stem}.json" in (SETTINGS, BOXES) or (stem != name and stem in names):
+        while f"{stem}.json" in (SETTINGS, BOXES, KEYPOINTS) or (stem != name and stem in names):
             stem += "_"
         stems[name] = stem
     return stems
@@ -166,33 +171,3 @@ def _rows(name: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
             yield from ((name, head, row["class"], row["score"], *row["box"]) for row in boxes)
             points = (row for row in findings if "point" in row and "score" in row)
             yield from ((name, head, row["class"], row["score"], *row["point"], None, None) for row in points)
-
-
-def _coco(results: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:
-    """Boxes of all images in COCO's form; None if no head finds boxes."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    categories: dict[tuple[str, str], int] = {}
-    found = False
-    for index, (name, values) in enumerate(results, start=1):
-        images.append({"id": index, "file_name": name})
-        for head, findings in values["heads"].items():
-            found |= head.endswith("/detection")
-            for row in findings if isinstance(findings, list) else ():
-                if "box" not in row:
-                    continue
-                x1, y1, x2, y2 = row["box"]
-                label = categories.setdefault((head, row["class"]), len(categories) + 1)
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": index,
-                        "category_id": label,
-                        "bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)],
-                        "area": round((x2 - x1) * (y2 - y1), 2),
-                        "iscrowd": 0,
-                        "score": row["score"],
-                    }
-                )
-    kinds = [{"id": id, "name": name, "supercategory": head} for (head, name), id in categories.items()]
-    return {"images": images, "annotations": annotations, "categories": kinds} if found else None
