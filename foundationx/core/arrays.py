@@ -177,14 +177,34 @@ def check_masks(value: object, images: int, classes: int) -> Masks:
     if len(is_last) and not is_last[value.starts[1:] - 1].all():
         raise ValueError("a mask ends within a number")
     bounds = np.concatenate([[0], ends])[value.starts]
+    mask_of = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    lengths = _run_lengths(numbers, bounds[mask_of])
     pixels = np.repeat(value.sizes.prod(axis=1), classes)
-    for first, last, size in zip(bounds[:-1], bounds[1:], pixels, strict=True):
-        lengths = numbers[first:last].copy()
-        for offset in (1, 2):  # lengths are stored as differences from the last but one
-            lengths[offset::2] = np.cumsum(lengths[offset::2])
-        if (lengths < 0).any() or (lengths > size).any() or int(lengths.sum()) != size:
-            raise ValueError("the runs of a mask do not add up to its pixels")
+    total = np.zeros(len(pixels), np.int64)
+    np.add.at(total, mask_of, lengths)
+    if (lengths < 0).any() or (lengths > pixels[mask_of]).any() or (total != pixels).any():
+        raise ValueError("the runs of a mask do not add up to its pixels")
     return value
+
+
+def _run_lengths(numbers: AnyArray, firsts: AnyArray) -> AnyArray:
+    """Lengths of runs, which are stored as differences from the last but one, the first three of a mask as they are.
+
+    Args:
+        numbers: (L,) stored numbers of all masks, one after the other.
+        firsts: (L,) index of the first number of each one's mask.
+
+    Returns:
+        (L,) lengths.
+    """
+    place = np.arange(len(numbers)) - firsts
+    lengths = numbers.copy()
+    for parity in (0, 1):
+        chosen = np.flatnonzero((place > 0) & (place % 2 == parity))
+        sums = np.cumsum(numbers[chosen])
+        before = np.searchsorted(chosen, firsts[chosen])  # of those, the ones in earlier masks
+        lengths[chosen] = sums - np.where(before > 0, sums[before - 1], 0)
+    return lengths
 
 
 def _runs(runs: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:

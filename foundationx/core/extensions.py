@@ -148,6 +148,8 @@ class Extensions(Generic[T]):
         self.kind = kind
         self.group = f"foundationx.{group or kind + 's'}"
         self._package, self._rule, self._pattern, self._shared, self._name_of = package, rule, pattern, shared, name_of
+        self._scanned: tuple[object, dict[str, list[_Candidate]]] = (None, {})
+        self._loaded: tuple[object, dict[str, T]] = (None, {})
 
     def names(self) -> tuple[str, ...]:
         """Names in alphabetical order, broken ones too; imports none of them."""
@@ -177,14 +179,18 @@ class Extensions(Generic[T]):
         Raises:
             ExtensionError: A file of our own folder is broken, or two extensions have one name.
         """
+        known = self._candidates()
+        if self._loaded[0] is known:
+            return dict(self._loaded[1])
         values = {}
-        for name, candidates in sorted(self._candidates().items()):
+        for name, candidates in sorted(known.items()):
             try:
                 values[name] = self._only(name, candidates)
             except ExtensionError:
                 if len(candidates) > 1 or not candidates[0].is_outside:
                     raise
-        return values
+        self._loaded = (known, values)
+        return dict(values)
 
     def listing(self) -> list[Extension[T]]:
         """Every extension with its source; what cannot be used has its error instead of a value."""
@@ -205,8 +211,21 @@ class Extensions(Generic[T]):
         return self._rule(candidates[0].load(), candidates[0].source)
 
     def _candidates(self) -> dict[str, list[_Candidate]]:
+        """Locations by name; folders are scanned again when they or Python's search path have changed."""
+        folders = tuple(import_module(self._package).__path__)
+        state = (tuple(sys.path), folders, [path.stat().st_mtime_ns for path in self._watched(folders)])
+        if self._scanned[0] != state:
+            self._scanned = (state, self._scan(folders))
+        return self._scanned[1]
+
+    def _watched(self, folders: Collection[str]) -> list[Path]:
+        """Folders in which an extension may appear."""
+        within, own = PurePath(self._pattern).parent, [Path(folder) for folder in folders]
+        return own + [path for folder in own if within.parts for path in sorted(folder.glob(str(within)))]
+
+    def _scan(self, folders: Collection[str]) -> dict[str, list[_Candidate]]:
         candidates: dict[str, list[_Candidate]] = {}
-        for folder in import_module(self._package).__path__:
+        for folder in folders:
             for path in sorted(Path(folder).glob(self._pattern)):
                 if not path.name.startswith("_") and path.stem not in self._shared:
                     relative = path.relative_to(folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,9 +51,18 @@ def resamples(patients: int, repeats: int, seed: int) -> Iterator[np.ndarray]:
     """Blocks of weights (patients, r): how often each patient was drawn; ``repeats`` columns in all."""
     width = max(1, BLOCK // max(patients, 1))
     for first in range(0, repeats, width):
-        numbers = range(first, min(first + width, repeats))
-        columns = [np.random.default_rng((seed, b)).integers(patients, size=patients) for b in numbers]
-        yield np.stack([np.bincount(column, minlength=patients) for column in columns], axis=1).astype(np.float64)
+        yield _weights(patients, range(first, min(first + width, repeats)), seed)
+
+
+@lru_cache(maxsize=1)
+def _weights(patients: int, numbers: range, seed: int) -> np.ndarray:
+    """(patients, r) weights of the draws of these numbers, which nobody may change; heads of the same test patients,
+    and models that are compared, ask for the same ones in turn.
+    """
+    columns = [np.random.default_rng((seed, b)).integers(patients, size=patients) for b in numbers]
+    weights = np.stack([np.bincount(column, minlength=patients) for column in columns], axis=1).astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def draws_of(statistics: Sequence[Statistic], patients: int, repeats: int, seed: int) -> np.ndarray:

@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foundationx.core.types import BadSample, Batch, MetricRow, Split, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.data.datamodule import DataModule
-from foundationx.data.loader import AGAIN, in_order, make_loader, read_all
 from foundationx.evaluation.measure import METRICS, lower_is_better, rows_of
 from foundationx.evaluation.predictions import Predictions
 from foundationx.evaluation.statistic import MEAN, Statistic
 from foundationx.tasks.definition import task_of
+
+if TYPE_CHECKING:  # a report must not load torch
+    from foundationx.data.datamodule import DataModule
 
 FILE = "trivial.json"
 """File of a work directory: head -> class -> what is known of it."""
@@ -105,6 +106,8 @@ def learn_trivial(
 
 def _batches(data_module: DataModule, key: TaskKey, some: np.ndarray, bad: dict[str, BadSample]) -> Iterator[Batch]:
     """Some training images with their targets, as evaluation sees them; ``bad`` gets those that cannot be read."""
+    from foundationx.data.loader import AGAIN, in_order, make_loader, read_all
+
     batches = in_order(key, some, data_module.config.runtime.eval_batch_size)
     loader = make_loader(
         data_module.evaluation(Split.TRAIN), batches, data_module.config.runtime.workers, pin_memory=False

@@ -133,9 +133,11 @@ class Facts:
 
     def images_of(self, key: TaskKey, split: str) -> int | None:
         """Images of one head in one split; None if the data was not counted yet."""
-        named = (key.dataset, key.task.value, split)
-        counts = [row["images"] for row in self.datasets if (row["dataset"], row["task"], row["split"]) == named]
-        return counts[0] if counts else None
+        return self._images_of.get((key.dataset, key.task.value, split))
+
+    @cached_property
+    def _images_of(self) -> dict[tuple[str, str, str], int]:
+        return {(row["dataset"], row["task"], row["split"]): row["images"] for row in reversed(self.datasets)}
 
     def phases(self, key: TaskKey) -> list[OwnPhase]:
         """The planned phases of one head, in order."""

@@ -71,10 +71,12 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
     logarithmic: bool = False
 
-    def share(self, value: float) -> float:
-        """Where a value stands between the ends, in [0, 1]."""
-        low, high, value = (math.log2(v) if self.logarithmic else v for v in (self.low, self.high, value))
-        return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5
+    def shares(self, values: Sequence[float]) -> np.ndarray:
+        """Where values (n) stand between the ends, in [0, 1]."""
+        low, high, places = self.low, self.high, np.asarray(values, dtype=np.float64)
+        if self.logarithmic:
+            low, high, places = math.log2(low), math.log2(high), np.log2(places)
+        return np.clip((places - low) / (high - low), 0.0, 1.0) if high > low else np.full(places.shape, 0.5)
 
 
 def unit_axis(name: str) -> Axis:
@@ -183,9 +185,10 @@ def _band(across: Axis, begin: float, end: float, style: str) -> str:
 
 
 def _line(line: Line, across: Axis, up: Axis) -> str:
-    places = np.array([(_place(across, x, True), _place(up, y, False)) for x, y in line.points]).reshape(-1, 2)
-    if not len(places):
+    if not line.points:
         return ""
+    x, y = zip(*line.points, strict=True)
+    places = np.stack([_places(across, x, True), _places(up, y, False)], axis=1)
     some = places[np.unique(np.linspace(0, len(places) - 1, MOST_POINTS).astype(int))]
     dots = f"<path class='dots {line.style}' d='{_dots(some)}'/>"
     if line.bare:
@@ -242,16 +245,17 @@ def _tenth(value: int) -> str:
     return f"{value / 10:g}"
 
 
-def _place(axis: Axis, value: float, horizontal: bool) -> float:
-    share = axis.share(value)
+def _places(axis: Axis, values: Sequence[float], horizontal: bool) -> np.ndarray:
+    """Where values (n) of an axis stand in the drawing."""
+    shares = axis.shares(values)
     if horizontal:
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        return LEFT + shares * (WIDTH - LEFT - RIGHT)
+    return HEIGHT - BOTTOM - shares * (HEIGHT - TOP - BOTTOM)
 
 
 def _x(axis: Axis, value: float) -> float:
-    return round(_place(axis, value, True), 1)
+    return round(float(_places(axis, [value], True)[0]), 1)
 
 
 def _y(axis: Axis, value: float) -> float:
-    return round(_place(axis, value, False), 1)
+    return round(float(_places(axis, [value], False)[0]), 1)
