@@ -17,7 +17,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from foundationx.core.errors import ConfigError, FoundationXError, nearest
 
@@ -53,6 +53,12 @@ FOR_THEIR_USERS = {
 }
 """Likewise, what exported models need to run inside these libraries; nothing else here depends on it."""
 
+UNUSED = ("sklearn", "torch.distributed.optim", "transformers")
+"""What these libraries import if they can, for trackers, language models and an optimizer that nothing here uses.
+
+They take half of the time that importing a backbone takes, and are left to those who do use them.
+"""
+
 
 def __getattr__(name: str) -> Any:
     """One of ``NAMES`` or ``FOR_THEIR_USERS``, imported quietly when it is first asked for."""
@@ -61,7 +67,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     prepare()
     module, _, theirs = known[name].partition(":")
-    with quiet():
+    with quiet(), _without_unused():
         value = getattr(importlib.import_module(module), theirs or name)
     globals()[name] = value
     return value
@@ -98,6 +104,19 @@ def quiet() -> Iterator[None]:
             logging.disable(level)
 
 
+@contextlib.contextmanager
+def _without_unused() -> Iterator[None]:
+    """Whoever imports one of ``UNUSED`` inside is told that it is not installed, unless it has been imported before."""
+    absent = [name for name in UNUSED if name not in sys.modules]
+    hidden = cast(dict[str, types.ModuleType | None], sys.modules)  # None is Python's own sign for that
+    hidden.update(dict.fromkeys(absent))
+    try:
+        yield
+    finally:
+        for name in absent:
+            del hidden[name]
+
+
 def prepare() -> None:
     """Makes the libraries importable: quietly, with the placeholder if mmcv's compiled operators are absent.
 
@@ -105,7 +124,7 @@ def prepare() -> None:
     """
     if "mmcv._ext" in sys.modules:
         return
-    with quiet():
+    with quiet(), _without_unused():
         importlib.import_module("mmengine")
         importlib.import_module("mmcv")
         if importlib.util.find_spec("mmcv._ext") is None:
@@ -123,7 +142,7 @@ def _scope(library: str) -> contextlib.AbstractContextManager[None]:
 def modules_of(library: str) -> dict[str, type[Any]]:
     """Every module that ``library`` (``mmdet`` or ``mmseg``) has registered, by name."""
     prepare()
-    with quiet():
+    with quiet(), _without_unused():
         importlib.import_module(f"{library}.models")  # registers its modules
     registered: dict[str, type[Any]] = __getattr__(f"{library.upper()}_MODELS").module_dict
     return registered
