@@ -50,7 +50,17 @@ def in_turns(
     device: torch.device = CPU,
     before: Mapping[str, Callable[[], Any]] | None = None,
 ) -> dict[str, float]:
-    """Median seconds of each thing, after one run that is not counted.
+    """Median seconds of each thing (:func:`each_in_turn`)."""
+    return {name: statistics.median(values) for name, values in each_in_turn(things, runs, device, before).items()}
+
+
+def each_in_turn(
+    things: Mapping[str, Callable[[], Any]],
+    runs: int,
+    device: torch.device = CPU,
+    before: Mapping[str, Callable[[], Any]] | None = None,
+) -> dict[str, list[float]]:
+    """Seconds of each thing in each run, after one run that is not counted.
 
     On the CPU those of the processor, so that waiting for a core does not count; elsewhere those that pass until the
     device has done all it was asked to.
@@ -70,7 +80,24 @@ def in_turns(
             thing()
             if turn:
                 seconds[name].append(now(device) - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def paired(slow: Sequence[float], quick: Sequence[float]) -> float:
+    """How many times faster: the median over runs of the ratio within a run, so that what slows both does not count."""
+    return statistics.median(one / other for one, other in zip(slow, quick, strict=True))
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return function(*args, **(kwargs or {}))
 
 
 def give_memory_back() -> None:

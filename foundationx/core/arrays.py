@@ -273,6 +273,16 @@ class PartsView(Mapping[str, Recorded]):
         return len(self._names)
 
 
+def spaced(indices: AnyArray, most: int) -> AnyArray:
+    """At most so many of indices (n), evenly spaced, in their order; the first and the last one are among two or more.
+
+    Args:
+        indices: Indices of images.
+        most: Number to choose at most.
+    """
+    return indices[np.unique(np.linspace(0, len(indices) - 1, min(len(indices), most)).astype(int))]
+
+
 def _spans(starts: AnyArray, indices: AnyArray) -> AnyArray:
     """Indices of all values of the chosen images, image by image."""
     spans = [np.arange(starts[index], starts[index + 1]) for index in indices]

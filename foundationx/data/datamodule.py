@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from foundationx.core.arrays import spaced
 from foundationx.core.config.run import RunConfig
 from foundationx.core.config.views import ViewConfig
 from foundationx.core.errors import ConfigError, DataError
@@ -84,6 +85,13 @@ class DataModule:
         indices = {
             key: {Split.TRAIN: nothing, Split.VAL: nothing, Split.TEST: np.flatnonzero(_something_known(table))}
             for key, table in self.annotations.items()
+        }
+        return replace(self, indices=indices)
+
+    def some(self, most: int) -> DataModule:
+        """The same datasets with at most so many images of each head in each split, evenly spaced."""
+        indices = {
+            key: {split: spaced(own, most) for split, own in of_head.items()} for key, of_head in self.indices.items()
         }
         return replace(self, indices=indices)
 

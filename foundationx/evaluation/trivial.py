@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foundationx.core.arrays import spaced
 from foundationx.core.types import BadSample, Batch, MetricRow, Split, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.evaluation.measure import METRICS, lower_is_better, rows_of
@@ -91,7 +92,7 @@ def learn_trivial(
         if key.task.facts.needs_annotations and len(chosen):
             table = data_module.annotations[key]
             labels = np.asarray(table.labels)[chosen]
-            some = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), IMAGES)).astype(int))]
+            some = spaced(chosen, IMAGES)
             bad: dict[str, BadSample] = {}
             batches = _batches(data_module, key, some, bad)
             by_class = task_of(key.task).learn_trivial(labels, batches, table.classes)

@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from foundationx.apps.cli.main import FAULT, build_parser, main
+from foundationx.core.workdir import WorkDir
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.drawing import LEAST_SIDE
 
@@ -64,6 +65,35 @@ def test_plan_prints_every_phase_of_a_cycle_and_trains_nothing(phantoms, capsys)
     rows = [line for line in shown.splitlines() if "│" in line and "phantom_boxes/detection" in line]
     assert [name for line in rows for name in ("lock", "release") if f" {name} " in line] == ["lock", "release"]
     assert "backbone, neck, encoder, head" in shown and "cycle 1 of 2" in shown
+    summary = shown[shown.index("the whole run: 3 heads of 3 datasets") :].splitlines()
+    cells = {row[0]: row[1:] for row in ([c.strip() for c in line.split("│")[1:-1]] for line in summary) if row}
+    steps = {task: int(cells[task][3].replace(",", "")) for task in ("classification", "detection", "segmentation")}
+    assert steps["detection"] == 2 * sum(int(line.split("│")[5].replace(",", "")) for line in rows)
+    assert int(cells["all"][3].replace(",", "")) == sum(steps.values())
+    assert f"{sum(steps.values()):,} steps" in shown
+    assert cells["all"][0] == "3" and cells["all"][4] == "100.0%"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_untrained_model_is_evaluated_on_as_many_images_as_asked_and_that_is_said(
+    first, phantoms, tmp_path, capsys
+):
+    options = [f"evaluate.first={first}", "schedule.cycles=1", "schedule.max_steps=1", "evaluate.models=[student]"]
+    arguments = ["train", str(TINY), "--data-root", str(phantoms), "--work-dir", str(tmp_path)]
+    assert main([*arguments, "--cfg-options", *options]) == 0
+    rows = [row for row in WorkDir(tmp_path).read_metrics() if row.metric == "AUROC" and row.model == "student"]
+    images = {row.visit: row.n for row in rows if row.class_name != "mean" and row.split == "test"}
+    last = max(images)
+    assert last == 3 and images[last] > 1
+    assert images.get(0, 0) == first
+    said = capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    if first:
+        assert f"on 3 of {3 * images[last]} images of test (evaluate.first is 1)" in said
+        assert "evaluated on at most 1 images of a head (evaluate.first)" in page
+    else:
+        assert "the untrained model is not evaluated (evaluate.first is 0)" in said
+        assert "evaluated not at all (evaluate.first)" in page
 
 
 def test_eval_writes_the_rows_it_prints(trained, phantoms, tmp_path, capsys):

@@ -91,8 +91,13 @@ def test_defaults_are_shown():
             "import foundationx.apps.run.train",
             {"sklearn", "matplotlib", "albumentations", "pandas", "torch.distributed.fsdp", "mmdet", "mmseg"},
         ),
+        ("import foundationx.evaluation.report", {"torch", "sklearn", "matplotlib", "mmengine"}),
+        (
+            "from foundationx.core.openmmlab import modules_of; assert 'SwinTransformer' in modules_of('mmdet')",
+            {"sklearn", "transformers", "torch.distributed.optim"},
+        ),
     ],
-    ids=["help", "types, cards and configuration", "train"],
+    ids=["help", "types, cards and configuration", "train", "report", "a backbone"],
 )
 def test_nothing_is_imported_before_it_is_needed(statement, unneeded):
     code = f"import sys; {statement}; print(*sorted({unneeded!r} & set(sys.modules)))"

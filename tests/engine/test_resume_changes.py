@@ -86,6 +86,7 @@ NOTHING = {
     "name": "other",
     "optimizer.sharded": True,
     "evaluate.every": 3,
+    "evaluate.first": 3,
     "evaluate.during": "train",
     "evaluate.final": ("train",),
     "evaluate.models": ("student",),

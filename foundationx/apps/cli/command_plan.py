@@ -22,6 +22,9 @@ TEXTS = ("head", "phase", "trains")
 COLUMNS = ("visit", "head", "phase", "images", "steps", "reads", "trains", "parameters", "consistency", "teacher")
 """Columns of the table; ``TEXTS`` are those that hold no numbers."""
 
+SUMMARY = ("task", "heads", "training images", "images looked at", "steps", "share of steps", "fewest steps of a head")
+"""Columns of the table of the whole run."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     table = _table(plan, config, by_group, every_cycle=options.all)
     console = wide_console()
     console.print(table)
+    console.print(_summary(plan, config, data_module.sizes(Split.TRAIN)))
     for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for key, found in short_heads(plan):
@@ -85,6 +89,31 @@ def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cyc
             "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
             end_section=phase.closes_visit,
         )
+    return table
+
+
+def _summary(plan: Plan, config: RunConfig, sizes: Mapping[TaskKey, int]) -> Table:
+    """One row per task for all cycles, and one for all tasks.
+
+    Args:
+        plan: What is trained when.
+        config: Configuration of the run.
+        sizes: Training images of each head.
+    """
+    steps = dict.fromkeys(sizes, 0)
+    for phase in plan.phases:
+        steps[phase.key] += phase.steps
+    table = Table(title=f"the whole run: {len(sizes):,} heads of {len({key.dataset for key in sizes}):,} datasets")
+    for column in SUMMARY:
+        table.add_column(column, justify="left" if column == "task" else "right")
+    tasks = dict.fromkeys(key.task for key in sizes)
+    rows = {task.value: [key for key in sizes if key.task is task] for task in tasks} | {"all": list(sizes)}
+    for name, keys in rows.items():
+        own = sum(steps[key] for key in keys)
+        images, looked_at = sum(sizes[key] for key in keys), own * config.runtime.batch_size
+        share = f"{own / max(plan.total_steps, 1):.1%}"
+        numbers = (f"{images:,}", f"{looked_at:,}", f"{own:,}", share, f"{min(steps[key] for key in keys):,}")
+        table.add_row(name, f"{len(keys):,}", *numbers, style="bold" if name == "all" else None)
     return table
 
 

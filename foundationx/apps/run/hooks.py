@@ -103,12 +103,27 @@ class EvaluateAndReport(Hook):
             visits = self._evaluated_visits()
         self.trivial, visits = distributed.from_main((self.trivial, visits))
         if step == 0:
-            splits = tuple(dict.fromkeys((self.config.during, *self.config.final)))
-            self._evaluate({"student": self.trainer.model}, 0, splits)
+            self._evaluate_untrained()
             return
         for phase in plan.phases:
             if phase.closes_cycle and phase.end_step == step and phase.visit not in visits:
                 self.on_cycle_end(phase)
+
+    def _evaluate_untrained(self) -> None:
+        """The untrained model, on as many images as the configuration says."""
+        first = self.config.first
+        if first == 0:
+            self.progress.message("the untrained model is not evaluated (evaluate.first is 0)")
+            self._is_report_due = self.writes
+            return
+        splits = tuple(dict.fromkeys((self.config.during, *self.config.final)))
+        data_module = self.data_module if first is None else self.data_module.some(first)
+        for split in splits:
+            seen, there = (sum(data.sizes(split).values()) for data in (data_module, self.data_module))
+            if seen < there:
+                said = f"the untrained model is evaluated on {seen:,} of {there:,} images of {split.value}"
+                self.progress.message(f"{said} (evaluate.first is {first:,})")
+        self._evaluate({"student": self.trainer.model}, 0, splits, data_module=data_module)
 
     def on_phase(self, phase: Phase) -> None:
         """Begins to draw the report of the last evaluation; the processes that read data have been started by now."""
@@ -150,6 +165,7 @@ class EvaluateAndReport(Hook):
         visit: int,
         splits: tuple[Split, ...],
         last: bool = False,
+        data_module: DataModule | None = None,
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
         self._finish_report()
@@ -157,7 +173,7 @@ class EvaluateAndReport(Hook):
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
-                self.data_module,
+                data_module or self.data_module,
                 models,
                 split,
                 visit,

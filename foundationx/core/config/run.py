@@ -338,6 +338,13 @@ class EvaluateConfig(Section):
     every: int = Field(
         1, ge=0, le=1_000_000, description="cycles between evaluations; 0: only before and after training"
     )
+    first: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        description="images of each head and split, evenly spaced, on which the untrained model is evaluated at most; "
+        "0: it is not evaluated; null: on all",
+    )
     during: Split = Field(Split.VAL, description="split that is evaluated during training")
     final: tuple[Split, ...] = Field((Split.VAL, Split.TEST), description="splits that are evaluated at the end")
     models: tuple[Literal["student", "teacher"], ...] = Field(

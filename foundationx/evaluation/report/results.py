@@ -66,6 +66,7 @@ def headline(facts: Facts) -> str:
     )
     note = (
         f"<p class='quiet'>Mean over classes on the <b>{escape(split)}</b> split, after the last evaluation. "
+        f"{escape(_on_how_many(facts))}"
         f"In brackets: {LEVEL:.0%} interval of {DRAWS:,} bootstrap draws by patient. "
         "Trivial (the dark mark): what the training annotations say of an image that nobody looks at: the prior of "
         "every class, the mean box, the mean place of a point, the mean mask or the empty mask, whichever is better; "
@@ -73,6 +74,16 @@ def headline(facts: Facts) -> str:
     )
     everything = details("Every class and metric", _all_metrics(facts, split))
     return section("What was learned", note + table + glossary(_shown_metrics(facts, scored)) + everything)
+
+
+def _on_how_many(facts: Facts) -> str:
+    """A sentence on the images that the untrained model saw, if those were not all; else ""."""
+    evaluate = facts.config.get("evaluate")
+    first = evaluate.get("first") if isinstance(evaluate, dict) else None
+    if not isinstance(first, int):
+        return ""
+    seen = f"on at most {first:,} images of a head" if first else "not at all"
+    return f"The untrained model was evaluated {seen} (evaluate.first). "
 
 
 def _shown_metrics(facts: Facts, keys: list[TaskKey]) -> list[str]:
