@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from measuring import heading, in_turns, options, peak_bytes, table, times
 from released_evaluation import evaluate_plainly
 from small_world import CONFIG as SMALL
-from small_world import TASKS
+from small_world import TASKS, World, keys
 
 from foundationx.apps.run.train import build_model
 from foundationx.core.config.load import load_config
+from foundationx.core.memory import keep_freed_memory
 from foundationx.core.types import Split
 from foundationx.data.datamodule import DataModule, open_datasets
 from foundationx.evaluation.evaluator import evaluate
@@ -36,6 +38,9 @@ TABLES = ("All three tasks", *(task.value.capitalize() for task in TASKS))
 NETWORKS = {"tiny": {}, "small": {"model": SMALL.model_dump(), "image_size": 128}}
 WORLDS = (("tiny", 1024), ("small", 1024), ("small", 2500))
 """Networks, and side of the images in pixels: NIH ChestX-ray14 has 1024, MIMIC-CXR and CheXpert have about 2500."""
+
+BATCHES, SIDES = (1, 2, 4, 8, 16), (128, 224)
+"""Images of a batch, and pixels a side, of which evaluation is timed."""
 
 METRICS = ("AUROC", "AP40", "Dice")
 MEGABYTE = 2**20
@@ -73,6 +78,23 @@ def main() -> None:
         "Both models compute every head, so arithmetic sets the limit: only the repeated backbone passes are saved, "
         "since one pass serves all heads.\n"
     )
+    print("Milliseconds an image of all three tasks by the small network, in batches of (`runtime.eval_batch_size`):\n")
+    table(["image", *(f"{size}" for size in BATCHES)], [by_batch(side, runs) for side in SIDES])
+
+
+def by_batch(side: int, runs: int) -> list[str]:
+    """A row: milliseconds of an image in batches of several sizes; memory that is freed is kept, as in a run."""
+    keep_freed_memory()
+    heads = keys(1)
+    model, images = World(heads).student.eval(), torch.rand(max(BATCHES), 3, side, side)
+
+    @torch.inference_mode()
+    def predict(size: int) -> None:
+        for part in images.split(size):
+            model.predict_all(part, heads)
+
+    seconds = in_turns({str(size): functools.partial(predict, size) for size in BATCHES}, runs)
+    return [f"{side} x {side}", *(f"{1000 * value / len(images):.1f}" for value in seconds.values())]
 
 
 def data_modules(where: Path, network: str, tasks: tuple, cache: bool) -> DataModule:

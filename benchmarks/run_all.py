@@ -2,6 +2,8 @@
 
 python benchmarks/run_all.py [--only cache teacher] [--runs 5] [--device auto]
 
+With ``--only``, the other sections stay as they are; each says when and where it was measured.
+
 On another device than the CPU, the benchmarks of whole steps run in bf16; the others stay on the CPU.
 """
 
@@ -12,6 +14,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +25,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 FIGURES = PAGE.with_suffix(".json")
 SCRIPTS = (
+    "start",
     "cache",
     "detection_criterion",
     "attention",
@@ -31,8 +35,12 @@ SCRIPTS = (
     "cycle",
     "datasets",
     "evaluation",
+    "report",
     "compile",
 )
+
+OTHERS = ("predict",)
+"""Sections of scripts that are run by hand, since they take long; they stay on the page."""
 
 ON_DEVICE = ("phases", "compile")
 """Benchmarks that can run on a GPU."""
@@ -73,6 +81,8 @@ bytes, GFLOP) do not depend on the machine.
 LIMITS = """
 ## What these figures do not show
 
+- A load average above the number of cores: other programs ran meanwhile. They share caches and cores' units with what
+  is measured, so that seconds are longer than on a quiet machine; what is compared was slowed alike.
 - No GPU: all measurements ran on a CPU, where arithmetic hides the host's share of a step. Throughput, bf16 and
   `torch.compile` on CUDA are not measured (`bench_compile.py --device auto` measures them). The conditional update on
   a device flag uses other calls on CUDA (three grouped ones); on the CPU they were only compared with a plain loop.
@@ -95,7 +105,7 @@ LIMITS = """
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS, help="run only these; the page stays")
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS, help="run only these; the others stay")
     parser.add_argument("--runs", type=int, help="timed runs per variant (default: each script's own)")
     parser.add_argument("--device", default="cpu", help="device of whole steps: cpu, cuda or auto (cpu)")
     options = parser.parse_args()
@@ -105,8 +115,7 @@ def main() -> None:
         outputs[name] = run(name, options.runs, options.device)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         print(outputs[name], flush=True)
-    if options.only == SCRIPTS:
-        write(outputs)
+    write(outputs)
 
 
 def run(name: str, runs: int | None, device: str) -> str:
@@ -119,15 +128,27 @@ def run(name: str, runs: int | None, device: str) -> str:
 
 
 def write(outputs: dict[str, str]) -> None:
-    """Writes the page and the figures."""
+    """Writes the page and the figures: new sections, and those that they hold of the others."""
     load = f"load average {os.getloadavg()[2]:.0f}"
     machine = f"{processor()}, {os.cpu_count()} cores, {load}, Python {platform.python_version()}"
     day = datetime.date.today().isoformat()
-    measured = f"\nMeasured on {day}: {machine}.\n"
-    PAGE.write_text(INTRO + LIMITS + measured + "\n" + "\n\n".join(outputs.values()) + "\n")
-    figures = {name: tables(text) for name, text in outputs.items()}
-    FIGURES.write_text(json.dumps({"day": day, "machine": machine, "benchmarks": figures}, indent=1) + "\n")
+    texts = sections(PAGE.read_text()) | {
+        name: f"{text}\n\nMeasured on {day}: {machine}." for name, text in outputs.items()
+    }
+    known = [name for name in (*SCRIPTS, *OTHERS) if name in texts]
+    page = "\n\n".join(f"<!-- {name} -->\n\n{texts[name]}" for name in known)
+    PAGE.write_text(f"{INTRO}{LIMITS}\n{page}\n")
+    figures = json.loads(FIGURES.read_text()) | {
+        name: {"day": day, "machine": machine, "tables": tables(text)} for name, text in outputs.items()
+    }
+    FIGURES.write_text(json.dumps({name: figures[name] for name in known if name in figures}, indent=1) + "\n")
     print(f"written: {PAGE} and {FIGURES}", file=sys.stderr)
+
+
+def sections(page: str) -> dict[str, str]:
+    """Text of each script on a page, by its name."""
+    parts = re.split(r"^<!-- (\w+) -->$", page, flags=re.MULTILINE)[1:]
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def processor() -> str:

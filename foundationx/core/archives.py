@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 import zlib
@@ -76,11 +77,12 @@ def check_unpacked(archive: zipfile.ZipFile, limit: int) -> None:
 
 def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
     """Raises ValueError if an array's header claims more than its entry holds: numpy would reserve the memory."""
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, in_columns, kind = read(file)
-        claimed = math.prod(shape) * kind.itemsize
-        if kind.hasobject or not 0 <= claimed <= entry.file_size:
-            raise ValueError(f"{entry.filename} claims {claimed:,} bytes and holds {entry.file_size:,}")
-        return np.ndarray(shape, kind, bytearray(file.read()), order="F" if in_columns else "C")
+    content = bytearray(archive.read(entry))
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, kind = read(file)
+    claimed = math.prod(shape) * kind.itemsize
+    if kind.hasobject or not 0 <= claimed <= entry.file_size:
+        raise ValueError(f"{entry.filename} claims {claimed:,} bytes and holds {entry.file_size:,}")
+    return np.ndarray(shape, kind, content, file.tell(), order="F" if in_columns else "C")

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from measuring import bytes_for_backward, in_turns, peak_bytes
-from run_all import tables
+from measuring import Operations, bytes_for_backward, in_turns, paired, peak_bytes
+from run_all import sections, tables
 from torch import nn
 
 
@@ -38,3 +38,19 @@ def test_things_are_run_in_turns_and_the_first_run_does_not_count():
 )
 def test_tables_are_read_back(text):
     assert tables(text) == [{"table": "One", "a": "1", "b": "2"}, {"table": "One", "a": "3", "b": "-"}]
+
+
+def test_operations_are_counted_as_torch_is_asked_for_them():
+    numbers = torch.ones(3)
+    with Operations() as asked:
+        (numbers + 1) * 2
+    assert asked.count == 2
+
+
+def test_a_ratio_of_pairs_leaves_out_what_slowed_both():
+    assert paired([2.0, 20.0, 4.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_sections_of_a_page_are_read_back():
+    page = "# Page\n\n<!-- one -->\n\n## One\n\ntext\n\n## More\n\n<!-- two -->\n\n## Two\n"
+    assert sections(page) == {"one": "## One\n\ntext\n\n## More", "two": "## Two"}

@@ -40,35 +40,39 @@ def test_other_numbers_are_noticed(world, monkeypatch):
         check_equal(*world)
 
 
-SLOW, EQUAL, QUICK = "as released", "at equal settings", "foundationx"
+SLOW, EQUAL, QUICK, HALF = "as released", "at equal settings", "foundationx", "foundationx, bf16"
 
 
 def test_a_cycle_is_the_sum_of_its_parts(capsys, monkeypatch):
-    """A visit of 4 images: 3, 2 and 1 s; an image: 0.1 and 0.05 s; lists: 6 s; reading: 50 and 1 ms. A tenth are test
-    images."""
+    """A visit of 4 images: 3, 2, 1 and 0.5 s; an image: 0.1 and 0.05 s; lists: 6 s; reading: 50 and 1 ms. A tenth are
+    test images."""
     monkeypatch.setattr(bench_cycle, "IMAGES", dict.fromkeys(small_world.TASKS, 40_000))
     monkeypatch.setattr(bench_cycle, "TEST_SHARE", 0.1)
-    visits = {task: {SLOW: 3.0, EQUAL: 2.0, QUICK: 1.0} for task in small_world.TASKS}
+    visits = {task: {SLOW: 3.0, EQUAL: 2.0, QUICK: 1.0, HALF: 0.5} for task in small_world.TASKS}
     looks = {task: {SLOW: 0.1, QUICK: 0.05} for task in small_world.TASKS}
     bench_cycle.whole_cycle(visits, 6.0, looks, {1024: {SLOW: 0.05, QUICK: 0.001}})
-    columns = [f"{name}, h" for name in (SLOW, EQUAL, QUICK)]
-    rows = {row["part"]: tuple(row[name] for name in columns) for row in tables(capsys.readouterr().out)}
-    training = [30_000 * seconds / 3600 for seconds in (3, 2, 1)]
+    columns = [f"{name}, h" for name in (SLOW, EQUAL, QUICK, HALF)]
+    printed = tables(capsys.readouterr().out)
+    rows = {row["part"]: tuple(row[name] for name in columns) for row in printed if "part" in row}
+    of_a_task = [10_000 * seconds / 3600 for seconds in (3, 2, 1, 0.5)]
+    training = [3 * hours for hours in of_a_task]
     one_evaluation = 2 * 12_000 * 0.1 / 3600
-    evaluation = [20 * one_evaluation, one_evaluation, one_evaluation / 2]
-    lists = [20 * 2 * 6 / 3600, 0.0, 0.0]
-    assert rows["training"] == written(training)
+    evaluation = [20 * one_evaluation, one_evaluation, one_evaluation / 2, one_evaluation / 2]
+    lists = [20 * 2 * 6 / 3600, 0.0, 0.0, 0.0]
+    assert all(rows[f"training, {task.value}"] == written(of_a_task) for task in small_world.TASKS)
     assert rows["evaluation"] == written(evaluation)
     assert rows["weights as lists"] == written(lists)
     without = [sum(parts) for parts in zip(training, evaluation, lists, strict=True)]
     assert rows["cycle without reading"] == written(without)
     trained_on = 40_000 * (1 + 1.5 + 1.5)  # no lock phase of classification
-    looked_at = 20 * 2 * 12_000, 2 * 12_000, 12_000
-    reading = [
-        (trained_on + count) * seconds / 3600 for count, seconds in zip(looked_at, (0.05, 0.001, 0.001), strict=True)
-    ]
+    looked_at = 20 * 2 * 12_000, 2 * 12_000, 12_000, 12_000
+    each = (0.05, 0.001, 0.001, 0.001)
+    reading = [(trained_on + count) * seconds / 3600 for count, seconds in zip(looked_at, each, strict=True)]
     assert rows["reading images of 1024 x 1024"] == written(reading)
     assert rows["cycle, images of 1024 x 1024"] == written([sum(both) for both in zip(without, reading, strict=True)])
+    left_out = [float(row["h"]) for row in printed if "h" in row]
+    assert sum(left_out) == pytest.approx(without[0], abs=0.05), "the parts make the released cycle up"
+    assert left_out[-1] == pytest.approx(without[2], abs=0.01)
 
 
 def written(hours):
