@@ -36,7 +36,6 @@ from measuring import Operations, each_in_turn, give_memory_back, heading, in_tu
 from small_world import CONFIG, DESCRIPTION, SIZE, World, draw_batch, keys, phase_of
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from foundationx.core.config.run import RunConfig
 from foundationx.core.memory import keep_freed_memory
@@ -259,9 +258,9 @@ def counts(ways: Sequence[Released | Ours], batches: dict[TaskKey, Batch]) -> No
     for key, batch in batches.items():
         arithmetic, operations = [], []
         for way in ways[:3]:
-            with Operations() as asked, FlopCounterMode(display=False) as flops:
+            with Operations() as asked:
                 way.visit(batch)
-            arithmetic.append(f"{flops.get_total_flops() / 1e9:.1f}")
+            arithmetic.append(f"{asked.flop / 1e9:.1f}")
             operations.append(f"{asked.count:,}")
         rows.append([key.task.value, *arithmetic, *operations])
     names = [way.name for way in ways[:3]]

@@ -37,7 +37,9 @@ def main() -> None:
         html = (folder / "report.html").read_text(encoding="utf-8")
     pictures = sum(len(address) for address in re.findall(r"src=.(data:image/[^'\"]+)", html))
     drawings = sum(len(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    print(f"A made-up run with {options.images} test images of each head; `foundationx report`, a process of its own.\n")
+    print(
+        f"A made-up run with {options.images} test images of each head; `foundationx report`, a process of its own.\n"
+    )
     print("| heads | MB | of it pictures | charts | pictures | charts | CPU seconds |")
     print("|---|---|---|---|---|---|---|")
     counts = f"{html.count('<img')} | {html.count('<svg')}"

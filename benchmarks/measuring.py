@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from foundationx.core.device import pick_device
 from foundationx.engine.profile import matrix_speed
@@ -89,15 +90,23 @@ def paired(slow: Sequence[float], quick: Sequence[float]) -> float:
 
 
 class Operations(TorchDispatchMode):
-    """Counts the operations that torch is asked for."""
+    """Counts the operations that torch is asked for and their arithmetic, whether or not there is a graph.
+
+    Attributes:
+        count: Operations.
+        flop: Floating-point operations of products and convolutions, as torch counts them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.flop = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
         self.count += 1
-        return function(*args, **(kwargs or {}))
+        if function.overloadpacket in flop_registry:
+            self.flop += flop_registry[function.overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 def give_memory_back() -> None:

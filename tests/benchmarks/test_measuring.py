@@ -41,10 +41,10 @@ def test_tables_are_read_back(text):
 
 
 def test_operations_are_counted_as_torch_is_asked_for_them():
-    numbers = torch.ones(3)
+    left, right = torch.ones(3, 4), torch.ones(4, 5)
     with Operations() as asked:
-        (numbers + 1) * 2
-    assert asked.count == 2
+        (left + 1) @ right
+    assert (asked.count, asked.flop) == (2, 2 * 3 * 4 * 5)
 
 
 def test_a_ratio_of_pairs_leaves_out_what_slowed_both():
