@@ -10,6 +10,14 @@ WORKERS ?= 2
 # trackio is left out: it wants an older pillow than requirements/constraints.txt
 EXTRAS := test,docs,backbones,conformal,dicom,dicom-out,exports,flare,hub,mlflow,onnx,portal,ray,release,submitit,tensorboard,wandb
 
+# mmdetection's and mmcv's lists name these; nothing imports them but code that asks whether they are there (0.4 GB with
+# what they need). opencv-python wants libGL: the headless build of the same version takes its place.
+UNUSED := imagecorruptions-imaug imageio imaug lazy-loader llvmlite numba opencv-python scikit-image tifffile
+define drop_unused
+	$(PIP) uninstall -y $(UNUSED)
+	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
+endef
+
 .PHONY: help setup demo test test-fast lint format docs bench dist clean
 
 help:  ## show this menu
@@ -18,16 +26,17 @@ help:  ## show this menu
 setup: $(STAMP)  ## create .venv from the pinned versions
 
 $(BASE): setup.cfg pyproject.toml requirements/constraints.txt
-	@echo 'set-up: the package with what it needs goes into $(VENV) (75 packages, 2 GB)'
+	@echo 'set-up: the package with what it needs goes into $(VENV) (66 packages, 1.6 GB)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c requirements/constraints.txt torch
 	$(PIP) install -c requirements/constraints.txt -e .
-	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
+	$(drop_unused)
 	@touch $(BASE)
 
 $(STAMP): $(BASE)
 	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (1.5 GB more)'
 	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
+	$(drop_unused)
 	@touch $(STAMP)
 
 demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (5 minutes on two cores, set-up included)
