@@ -34,7 +34,7 @@ $(BASE): setup.cfg pyproject.toml requirements/constraints.txt
 	@touch $(BASE)
 
 $(STAMP): $(BASE)
-	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (1.5 GB more)'
+	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (1.8 GB more)'
 	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
 	$(drop_unused)
 	@touch $(STAMP)
