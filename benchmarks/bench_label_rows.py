@@ -168,6 +168,7 @@ def run_apart(work: Work, folder: Path) -> Figures:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=measure, args=(work, folder, sender))
     process.start()
+    sender.close()  # else a process that died would be waited for
     result = receiver.recv()
     process.join()
     return result

@@ -232,6 +232,7 @@ def run_apart(work: Work, folder: Path) -> tuple[float, float, float, int]:
     receiver, sender = (context := multiprocessing.get_context("spawn")).Pipe(duplex=False)
     process = context.Process(target=measure, args=(work, folder, sender))
     process.start()
+    sender.close()  # else a process that died would be waited for
     figures = receiver.recv()
     process.join()
     return figures

@@ -107,6 +107,34 @@ def test_a_card_is_not_silent_about_where_its_files_are_known_from(name):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
+def test_every_fact_has_a_source_or_is_called_unchecked(name):
+    """By its own key, one above or one below; what a card shares with the card of its images is told there."""
+    card = CATALOG.card(name)
+    parent = CATALOG.card(card.parent) if card.parent else None
+    shares = parent is not None and card.root == parent.root
+    given = {
+        "licence": True,
+        "access": True,
+        "survey.released": card.survey.released is not None,
+        "survey.organisations": bool(card.survey.organisations),
+        "expected": bool(card.expected.images or card.expected.patients or card.expected.splits),
+        "parent": parent is not None and not shares,
+        "patient": card.patient is not None and not (shares and _has_patients_of(card, parent)),
+    }
+    told = (*card.evidence, *card.unverified)
+    silent = [
+        key
+        for key, is_given in given.items()
+        if is_given and not any(f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.") for one in told)
+    ]
+    assert silent == []
+
+
+def _has_patients_of(card, parent) -> bool:
+    return parent.patient is not None and card.patient.namespace == parent.patient.namespace
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_where_an_image_is_from_leads_to_a_card(name):
     card, seen = CATALOG.card(name), []
     while card.parent is not None:
