@@ -230,6 +230,13 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
         read_grey(save(Image.fromarray(values), tmp_path / "x.tif"))
 
 
+@pytest.mark.parametrize("width, greatest", [(1e-30, 255), (1e-37, 0), (1e-44, 0)])
+def test_a_range_too_narrow_for_single_precision_is_one_value(tmp_path, width, greatest):
+    values = (np.linspace(0, 1, 12) * width).astype(np.float32).reshape(3, 4)
+    with np.errstate(all="raise"):
+        assert read_grey(save(Image.fromarray(values), tmp_path / "x.tif")).max() == greatest
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     for path in (tmp_path / "absent.png", tmp_path):
         with pytest.raises(DataError, match="cannot be opened") as refused:

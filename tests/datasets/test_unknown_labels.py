@@ -174,9 +174,15 @@ def test_a_tree_may_be_a_file_beside_the_card(tmp_path):
     (tmp_path / "trees" / "t.yaml").write_text("hydro: {parents: [air], codes: {umls: C0020303}}\n")
     spec = load_card(tmp_path / "tiny.yaml").tasks[Task.CLASSIFICATION]
     assert spec.tree["hydro"] == TreeLabel(parents=("air",), codes={"umls": ("C0020303",)})
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values).replace("trees/t.yaml", "../t.yaml"))
-    with pytest.raises(CardError, match="outside"):
-        load_card(tmp_path / "tiny.yaml")
+    (tmp_path.parent / "t.yaml").write_text("hydro: {parents: [air]}\n")
+    for name in ("../t.yaml", "(", "trees", "trees/u.yaml"):
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values | {"tasks": _with_tree(values["tasks"], name)}))
+        with pytest.raises(CardError, match=r"tiny\.yaml: tasks\.classification\.tree: .* is no file in"):
+            load_card(tmp_path / "tiny.yaml")
+
+
+def _with_tree(tasks, name):
+    return {task: source | {"tree": name} for task, source in tasks.items()}
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ LEVELS = 16
 SAMPLE = 2**18
 """Pixels that tell how wide the middle of the values is."""
 
-GREATEST = 1e37
-"""Of a pixel's value: the width of a range of such values is still a number in single precision."""
+GREATEST, LEAST = 1e37, 1e-36
+"""Of a pixel's value, and of the width of a range: with these, what is computed is a number in single precision."""
 
 
 def check_numbers(path: Path, values: np.ndarray) -> None:
@@ -65,11 +65,11 @@ def grey_range(values: np.ndarray, outside: np.ndarray | None = None, framed: bo
 def to_bytes(values: np.ndarray, outside: np.ndarray | None = None, framed: bool = True) -> np.ndarray:
     """Numbers (H, W) that :func:`check_numbers` lets through to uint8 by :func:`grey_range`.
 
-    A constant image and pixels outside become 0.
+    A constant image (the range is no wider than ``LEAST``) and pixels outside become 0.
     """
     low, high = grey_range(values, outside, framed)
     values = values.astype(np.float32)
-    if high <= low:
+    if high - low <= LEAST:
         return np.zeros(values.shape, dtype=np.uint8)
     np.clip(values, low, high, out=values)
     grey = cv2.convertScaleAbs((values - np.float32(low)) * (255.0 / (high - low)))

@@ -402,10 +402,10 @@ def _read_trees(values: dict[str, Any], path: Path) -> None:
     for task, source in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(source, dict) and isinstance(name := source.get("tree"), str):
             file, folder = (path.parent / name).resolve(), path.parent.resolve()
-            if not file.is_relative_to(folder):
-                where = f"{path}: tasks.{task}.tree"
-                raise CardError(where, f"{name} is outside of {folder}", "a file beside the card", "correct the name")
-            source["tree"] = read_yaml(file)
+            if not file.is_relative_to(folder) or not file.is_file():
+                where, found = f"{path}: tasks.{task}.tree", f"{name!r} is no file in {folder}"
+                raise CardError(where, found, "a file beside the card", "correct the name")
+            source["tree"] = read_yaml(file, expected="a tree of findings")
 
 
 CHANGEABLE = ("file", "images", "image_suffix", "image_path")
