@@ -25,9 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
-from foundationx.core.types import Task
+from foundationx.core.types import Task, TaskKey
 from foundationx.core.workdir import WorkDir
-from foundationx.engine.checkpoint import load_checkpoint
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -64,10 +65,16 @@ def scores(folder: Path, model: str) -> dict[str, float]:
     return {row.metric: math.nan if row.value is None else row.value for row in own}
 
 
-def costs(folder: Path) -> Iterator[tuple[str, float, float, float]]:
+def costs(arm: str, side: int) -> Iterator[tuple[str, float, float, float]]:
     """Of each head: name, millions of parameters above the backbone, GFLOP of an image, MB that eight images take."""
-    checkpoint = load_checkpoint(folder)
-    model, side = checkpoint.model("student").eval(), checkpoint.config.image_size
+    config, catalog = load_config(PRESET, ARMS[arm]), Catalog()
+    sources = {dataset.card: catalog.card(dataset.card).tasks for dataset in config.datasets}
+    heads = {
+        TaskKey(card, task): [item.name for item in source.classes]
+        for card, tasks in sources.items()
+        for task, source in tasks.items()
+    }
+    model = FoundationModel(config.model, heads).eval()
     for key in model.classes:
         parts = (model.trunks[key.task.value], model.head(key))
         parameters = sum(parameter.numel() for part in parts for parameter in part.parameters())
@@ -83,25 +90,31 @@ def spread(values: list[float]) -> str:
     return f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
+def compare(options: argparse.Namespace) -> None:
+    """Trains what is not there and prints the scores."""
+    found = {arm: [run_folder(arm, seed, options) for seed in range(options.seeds)] for arm in ARMS}
+    figures = {arm: [scores(folder, "teacher") for folder in folders] for arm, folders in found.items()}
+    figures["trivial"] = [scores(folder, "trivial") for folder in found["UniHead"]]
+    lines = [[arm, *(spread([one[name] for one in all_]) for name in METRICS)] for arm, all_ in figures.items()]
+    table(["heads", *METRICS], lines)
+
+
 def main() -> None:
     """Trains what is not there and prints two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="0: nothing is trained, the costs alone")
     parser.add_argument("--size", type=int, default=128, help="side in pixels")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/unihead"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     world = ", ".join(f"{name} {count}" for name, count in IMAGES.items())
     heading("UniHead beside the standard heads", f"Seeds: {options.seeds}. Images of {options.size} pixels: {world}.")
-    found = {arm: [run_folder(arm, seed, options) for seed in range(options.seeds)] for arm in ARMS}
-    figures = {arm: [scores(folder, "teacher") for folder in folders] for arm, folders in found.items()}
-    figures["trivial"] = [scores(folder, "trivial") for folder in found["UniHead"]]
-    lines = [[arm, *(spread([one[name] for one in all_]) for name in METRICS)] for arm, all_ in figures.items()]
-    table(["heads", *METRICS], lines)
+    if options.seeds:
+        compare(options)
     shown = [
         [arm, key, f"{size:.2f}", f"{flop:.2f}", f"{held:.0f}"]
-        for arm, folders in found.items()
-        for key, size, flop, held in costs(folders[0])
+        for arm in ARMS
+        for key, size, flop, held in costs(arm, options.size)
     ]
     table(["heads", "head", "million parameters", "GFLOP an image", "MB of eight images"], shown)
 

@@ -16,6 +16,7 @@ from foundationx.tasks.keypoints import fill, trivial
 from foundationx.tasks.keypoints.head import KeypointsHead, KeypointsOptions, KeypointsOutput
 from foundationx.tasks.keypoints.prediction import KeypointsPrediction
 from foundationx.tasks.keypoints.trunk import KeypointsTrunk
+from foundationx.tasks.points.pyramid import PyramidTrunk
 from foundationx.weights.exports._whole import fields_of, in_pixels
 from tests.tasks.keypoints.test_points import batch
 
@@ -90,6 +91,18 @@ def test_the_trunk_gives_the_finest_map_and_uses_every_stage():
     assert out.shape == (2, 12, 16, 16) and trunk.stages == 3
     assert all((stage.grad != 0).any() for stage in maps)
     assert all(parameter.grad is not None for parameter in trunk.parameters())
+
+
+@pytest.mark.parametrize("build", [lambda: KeypointsTrunk((4, 8), 8), lambda: PyramidTrunk((4, 8), 8, extra=0)])
+def test_both_trunks_compile_as_one_graph(build):
+    torch.manual_seed(0)
+    trunk, maps = build(), [torch.randn(2, 4, 16, 16), torch.randn(2, 8, 8, 8)]
+    run = torch.compile(lambda features: _tensor(trunk(features)), backend="eager", fullgraph=True)
+    torch.testing.assert_close(run(maps), _tensor(trunk(maps)))
+
+
+def _tensor(out):
+    return out if isinstance(out, torch.Tensor) else out.memory
 
 
 def test_options_are_those_of_the_configuration():
