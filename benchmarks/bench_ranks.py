@@ -4,7 +4,7 @@ Before, gradients went in one message after the backward pass, and each flag and
 way is kept here, but for the losses, whose numbers had as many messages as they send now when nothing is counted ahead
 (Dice had four more). Both ways take turns in the same processes. Prints markdown tables.
 
-    python benchmarks/bench_ranks.py [--runs 7] [--images 2]
+    python benchmarks/bench_ranks.py [--runs 7] [--images 2] [--radiographs 150 600] [--only-evaluation]
 """
 
 from __future__ import annotations
@@ -240,30 +240,52 @@ def in_two(target: Callable[..., None], *arguments: Any) -> Iterator[Any]:
 
 def show(options: argparse.Namespace, folder: Path) -> bool:
     """Times and prints."""
-    columns = ["phase", "ms before", "ms now", "messages before", "now", "MB sent before", "now"]
-    print(f"Two ranks of {options.images} images each. {small_world.DESCRIPTION}\n")
-    killing.table(columns, list(in_two(steps, options.runs, options.images)))
-    images = dict.fromkeys(("phantom_labels", "phantom_boxes", "phantom_masks"), options.radiographs)
-    write_phantom_datasets(folder / "data", images, size=128)
-    spans = dict(itertools.islice(in_two(evaluation, folder / "data", folder / "run"), 2))
-    waits: dict[str, float] = {"inside": 0.0, "after": 0.0}
-    whole = 0.0
-    for (where, first), (_, second) in zip(spans[0][:-1], spans[1][:-1], strict=False):
-        waits[where] += max(0.0, first - second)
-        whole += max(first, second)
-    share, inside, after = sum(waits.values()) / whole, waits["inside"], waits["after"]
-    print(f"\nThe second rank waits {share:.1%} of the {whole:.1f} s of evaluation: {inside:.2f} s inside of it and")
+    if not options.only_evaluation:
+        columns = ["phase", "ms before", "ms now", "messages before", "now", "MB sent before", "now"]
+        print(f"Two ranks of {options.images} images each. {small_world.DESCRIPTION}\n")
+        killing.table(columns, list(in_two(steps, options.runs, options.images)))
+    columns = ["images per dataset", "s of evaluation", "second rank waits", "inside, s", "afterwards, s"]
+    print(f"\nEvaluations of a run, medians of {options.runs} runs.\n")
+    killing.table(columns, [waiting(images, options.runs, folder / str(images)) for images in options.radiographs])
+    print("\nBefore, the second rank waited for all of it. Afterwards: while the first one writes and begins to draw.")
     print(
-        f"{after:.2f} s afterwards, while the first one writes; before, it waited for all of it. In processor time, so"
+        "In processor time, so that waiting for a core does not count, of all threads of a rank: of each span between"
     )
-    print("that waiting for a core does not count: of each span between two messages the longer of both ranks' times.")
+    print("two messages the longer of both ranks' times, and what of it the second one has not.")
     return True
+
+
+def waiting(images: int, runs: int, folder: Path) -> list[str]:
+    """What the second rank waits in the evaluations of a run.
+
+    Args:
+        images: Images of each of three datasets; what is evaluated is the validation split.
+        runs: Runs; of each span and rank the median counts.
+        folder: Where phantoms and runs are written.
+    """
+    datasets = dict.fromkeys(("phantom_labels", "phantom_boxes", "phantom_masks"), images)
+    write_phantom_datasets(folder / "data", datasets, size=128)
+    seconds: dict[int, list[list[float]]] = {0: [], 1: []}
+    places: list[str] = []
+    for number in range(runs):
+        spans = dict(itertools.islice(in_two(evaluation, folder / "data", folder / f"run{number}"), 2))
+        for rank, of_rank in seconds.items():
+            of_rank.append([taken for _, taken in spans[rank][:-1]])  # nobody waits for the last report
+        places = [where for where, _ in spans[0][:-1]]
+    first, second = ([statistics.median(taken) for taken in zip(*seconds[rank], strict=True)] for rank in (0, 1))
+    whole = sum(map(max, first, second))
+    waits = {"inside": 0.0, "after": 0.0}
+    for where, of_first, of_second in zip(places, first, second, strict=True):
+        waits[where] += max(0.0, of_first - of_second)
+    share = sum(waits.values()) / whole
+    return [str(images), f"{whole:.1f}", f"{share:.1%}", f"{waits['inside']:.2f}", f"{waits['after']:.2f}"]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=7, help="timed steps of each way")
+    parser.add_argument("--runs", type=int, default=7, help="timed steps of each way, and runs that are evaluated")
     parser.add_argument("--images", type=int, default=2, help="images of each rank")
-    parser.add_argument("--radiographs", type=int, default=150, help="images of each dataset that is evaluated")
+    parser.add_argument("--radiographs", type=int, nargs="+", default=[150, 600], help="images of each dataset")
+    parser.add_argument("--only-evaluation", action="store_true", help="leave out the steps")
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(not show(parser.parse_args(), Path(folder)))

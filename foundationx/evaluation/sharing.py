@@ -20,8 +20,13 @@ Result = TypeVar("Result")
 
 
 def own_share(batches: Sequence[Item]) -> list[Item]:
-    """The batches of this rank."""
-    return list(batches[distributed.rank() :: distributed.world_size()])
+    """The batches of this rank: every n-th; if one is left over, the first rank, which also writes, has one less."""
+    return list(batches[_turn() :: distributed.world_size()])
+
+
+def _turn() -> int:
+    """The place of this rank when batches are dealt: the last one comes first."""
+    return distributed.world_size() - 1 - distributed.rank()
 
 
 def measuring_rank(number: int) -> int:
@@ -46,7 +51,7 @@ def collect_in_order(
     Raises:
         DataError: An image could not be used, on any rank; all of them end.
     """
-    ranks, own = distributed.world_size(), distributed.rank()
+    ranks, own = distributed.world_size(), _turn()
     waiting: list[tuple[int, Result]] = []
     fault: DataError | None = None
     rounds = -(-count // ranks)

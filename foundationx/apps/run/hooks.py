@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -77,8 +77,8 @@ MOST_NAMED = 5
 class EvaluateAndReport(Hook):
     """Evaluates before training, every so many cycles and at the end; rewrites the report each time.
 
-    Several ranks share an evaluation, so each of them has this hook; the first one writes. Between two cycles the
-    report is drawn while training goes on.
+    Several ranks share an evaluation, so each of them has this hook; the first one writes. Between two cycles pictures
+    are written and the report is drawn while training goes on.
 
     The test split is used twice: before training, as the baseline, and at the end. No choice rests on it.
     """
@@ -88,9 +88,9 @@ class EvaluateAndReport(Hook):
         self.config = trainer.config.evaluate
         self.trivial: Trivial = {}
         self.writes = distributed.is_main_process()
-        self.report = Background()
+        self.background = Background()
         self.reader = ImageReader(data_module, trainer.device.type == "cuda")
-        self._is_report_due = False
+        self._due: list[Callable[[], object]] = []
 
     def on_start(self, plan: Plan, step: int) -> None:
         """The untrained model, on every split that will be reported; or the evaluation that a run was stopped in."""
@@ -126,10 +126,9 @@ class EvaluateAndReport(Hook):
         self._evaluate({"student": self.trainer.model}, 0, splits, data_module=data_module)
 
     def on_phase(self, phase: Phase) -> None:
-        """Begins to draw the report of the last evaluation; the processes that read data have been started by now."""
-        if self._is_report_due:
-            self._is_report_due = False
-            self.report.start(functools.partial(write_report, self.folder.root))
+        """Begins to write what can wait of the last evaluation; the processes that read data have been started."""
+        if self._due:
+            self.background.start(self._write_due)
 
     def on_cycle_end(self, phase: Phase) -> None:
         """Every so many cycles; the last one is left to the end."""
@@ -168,7 +167,7 @@ class EvaluateAndReport(Hook):
         data_module: DataModule | None = None,
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
-        self._finish_report()
+        self._finish_writing()
         self.trainer.finish_saving()
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
@@ -195,20 +194,27 @@ class EvaluateAndReport(Hook):
             self.reader.close()
         if not self.writes:
             return
+        self._due.append(lambda: write_report(self.folder.root))
         try:
             self._write_bad()
-            self._is_report_due = not last
             if last:
-                write_report(self.folder.root)
+                self._write_due()
         except DiskError as error:
             if last:
                 raise
             self._note_full_disk(error)
 
-    def _finish_report(self) -> None:
-        """Waits for the report that is being drawn."""
+    def _write_due(self) -> None:
+        """Writes what can wait: pictures, then the report that shows them."""
+        due, self._due = self._due, []
+        for write in due:
+            write()
+
+    def _finish_writing(self) -> None:
+        """Waits for what is being written of the evaluation before, and writes what has not been begun."""
         try:
-            self.report.join()
+            self.background.join()
+            self._write_due()
         except DiskError as error:
             self._note_full_disk(error)
 
@@ -236,7 +242,7 @@ class EvaluateAndReport(Hook):
             self.progress.message(f"evaluated {key}")
 
     def _keep(self, evaluation: Evaluation, model: str, predictions: bool) -> None:
-        """Rows, curves and examples of the newest evaluation, and its predictions if they are requested."""
+        """Rows and curves of the newest evaluation, and its predictions if they are requested; pictures can wait."""
         if predictions:
             store(self.folder.root, evaluation)
         else:
@@ -245,7 +251,8 @@ class EvaluateAndReport(Hook):
         self.trainer.add_bad_samples(evaluation.bad)
         self.folder.write_json("curves.json", self.folder.read_json("curves.json", {}) | evaluation.curves)
         for key, examples in evaluation.examples.items():
-            self.folder.write_examples(key, self.data_module.classes[key], model, examples)
+            classes = self.data_module.classes[key]
+            self._due.append(functools.partial(self.folder.write_examples, key, classes, model, examples))
 
     def _keep_cases(self, evaluation: Evaluation, split: Split, name: str, model: FoundationModel) -> None:
         """Pictures of the worst, median and best images and of clear mistakes; the headline metric of subgroups."""
@@ -255,7 +262,9 @@ class EvaluateAndReport(Hook):
             if predictions.model == name:
                 key = predictions.key
                 if examples := case_examples(self.data_module, model, predictions, most):
-                    self.folder.write_examples(key, predictions.classes, name, examples)
+                    self._due.append(
+                        functools.partial(self.folder.write_examples, key, predictions.classes, name, examples)
+                    )
                 found = scores(predictions, self._groups(predictions, catalog))
                 head = {"dataset": key.dataset, "task": key.task.value, "model": name, "split": split.value}
                 rows += [head | {"visit": predictions.visit} | asdict(entry) for entry in found]
