@@ -20,6 +20,9 @@ AnyArray: TypeAlias = NDArray[Any]
 MOST_PIXELS = 1 << 16
 """Height and width of a stored mask."""
 
+FARTHEST = 1e6
+"""Largest coordinate of a stored box or point, and largest side of an image, in pixels."""
+
 MOST_DIGITS = 6
 """Place of the highest byte of a run's length, from 0: 35 bits."""
 

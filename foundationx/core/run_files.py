@@ -48,7 +48,10 @@ LONGEST_NAME = 200
 MOST_MASK_SIDE = 8192
 """Pixels along a side of a mask that a run keeps."""
 
-Count = Annotated[int, Field(ge=0)]
+MOST = 10**15
+"""Largest number of anything that a run counts."""
+
+Count = Annotated[int, Field(ge=0, le=MOST)]
 DatasetName = Annotated[str, AfterValidator(_dataset)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -380,3 +380,19 @@ class Example:
     image: np.ndarray
     name: str
     labels: np.ndarray
+
+    def check(self, classes: int) -> None:
+        """Checks what a file that may come from others holds; a task's subclass checks its own arrays too.
+
+        Args:
+            classes: Number of the head's classes.
+
+        Raises:
+            ValueError: An array has another shape, type or range than it is said to have.
+        """
+        from foundationx.core.arrays import check_array
+
+        check_array(self.image, (None, None), 0, 255, "u")
+        if not self.image.size:
+            raise ValueError("an image has no pixel")
+        check_array(np.nan_to_num(self.labels), (classes,), 0, 1)

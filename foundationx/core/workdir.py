@@ -245,4 +245,9 @@ def _unpack(path: Path, kind: type[Example]) -> tuple[tuple[str, ...], str, list
         values: dict[str, Any] = {n.split(".", 1)[1]: stored[n] for n in stored if n.startswith(f"{index}.")}
         values["name"] = str(values["name"])
         examples.append(kind(**values))
-    return tuple(str(name) for name in stored["classes"]), str(stored["model"]), examples
+    classes, model = stored["classes"], stored["model"]
+    if classes.ndim != 1 or model.ndim != 0:
+        raise ValueError("the names of classes or of the model are missing")
+    for example in examples:
+        example.check(len(classes))
+    return tuple(str(name) for name in classes), str(model), examples

@@ -21,6 +21,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
+from safetensors import SafetensorError
 from torch import Tensor
 
 from foundationx.apps.federation.sites import Coordinator, Federation, HeadFacts, Site
@@ -28,7 +29,7 @@ from foundationx.core.atomic_write import require_folder, write_json
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.others import as_data
 from foundationx.core.config.run import RunConfig
-from foundationx.core.errors import ConfigError, FoundationXError
+from foundationx.core.errors import ConfigError, DataError, FoundationXError
 from foundationx.core.strict_json import read_json, to_exact_json
 from foundationx.engine.federated import clients_of
 
@@ -98,9 +99,23 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
-def unpack(content: bytes) -> dict[str, Tensor]:
-    """Tensors that have travelled."""
-    return safetensors.torch.load(content)
+def unpack(content: object, sender: str) -> dict[str, Tensor]:
+    """Tensors that have travelled. Raises DataError: they are none."""
+    try:
+        return safetensors.torch.load(content)
+    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
+        found = f"has sent no tensors ({type(error).__name__})"
+        raise DataError(sender, found, "safetensors", "use one version everywhere") from None
+
+
+def facts_of(content: object, sender: str) -> list[HeadFacts]:
+    """Facts that have travelled. Raises DataError: they are none."""
+    try:
+        if isinstance(content, str) and isinstance(heads := read_json(content), list):
+            return [HeadFacts.from_json(head) for head in heads]
+    except ValueError:
+        pass
+    raise DataError(sender, "has sent no facts", "a list of heads as JSON", "use one version everywhere")
 
 
 class Rounds(Controller):
@@ -129,15 +144,17 @@ class Rounds(Controller):
         """The federation from its first question to the stored master."""
         try:
             config = parse_config(read_json(self.config), "the job's configuration")
-            answers = [read_json(answer["facts"]) for answer in self._ask(FACTS, {}, abort_signal, fl_ctx)]
-            heads = [[HeadFacts.from_json(head) for head in answer] for answer in answers]
+            answers = self._ask(FACTS, {}, abort_signal, fl_ctx)
+            heads = [facts_of(answer.get("facts"), site) for site, answer in zip(self.sites, answers, strict=True)]
             federation = Federation.of(config, heads)
             facts = json.dumps([head.as_json() for head in federation.facts])
             coordinator = Coordinator(federation)
             for number in range(1, config.schedule.cycles + 1):
                 content = {"round": number, "facts": facts, "master": pack(coordinator.master)}
                 turns = self._ask(TURN, content, abort_signal, fl_ctx)
-                coordinator.end_round([unpack(turn["student"]) for turn in turns])
+                coordinator.end_round(
+                    [unpack(turn.get("student"), site) for site, turn in zip(self.sites, turns, strict=True)]
+                )
                 self.log_info(fl_ctx, f"round {number} of {config.schedule.cycles} is averaged")
             path = coordinator.save(run_folder(fl_ctx))
             self.log_info(fl_ctx, f"master: {path}")
@@ -184,9 +201,9 @@ class SiteExecutor(Executor):
             if task_name == FACTS:
                 reply["facts"] = json.dumps([head.as_json() for head in site.facts()])
             else:
-                facts = tuple(HeadFacts.from_json(head) for head in read_json(shareable["facts"]))
-                federation = Federation(site.config, facts)
-                reply["student"] = pack(site.turn(federation, int(shareable["round"]), unpack(shareable["master"])))
+                federation = Federation(site.config, tuple(facts_of(shareable.get("facts"), "coordinator")))
+                number, master = shareable.get("round"), unpack(shareable.get("master"), "coordinator")
+                reply["student"] = pack(site.turn(federation, number if isinstance(number, int) else 0, master))
             return reply
         except FoundationXError as error:
             self.log_error(fl_ctx, str(error))

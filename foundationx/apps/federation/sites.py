@@ -10,9 +10,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from foundationx.apps.run.compile import compile_trainer
@@ -61,11 +62,57 @@ class HeadFacts:
     def from_json(cls, values: Mapping[str, Any]) -> HeadFacts:
         """From a plain dictionary of another machine. Raises DataError."""
         try:
-            head, classes = str(TaskKey.parse(values["head"])), tuple(str(name) for name in values["classes"])
-            return cls(head, classes, int(values["images"]))
-        except (KeyError, TypeError, ValueError) as error:
-            found = f"a site's answer makes no sense ({type(error).__name__}: {error})"
+            facts = _Facts.model_validate(values)
+            return cls(facts.head, tuple(facts.classes), facts.images)
+        except ValidationError as error:
+            first = error.errors()[0]
+            found = f"a site's answer makes no sense ({'.'.join(map(str, first['loc']))}: {first['msg']})"
             raise DataError("federation", found, "head, classes, images", "use one version everywhere") from None
+
+
+def _head(name: str) -> str:
+    return str(TaskKey.parse(name))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a class is named twice")
+    return names
+
+
+_Name = Annotated[str, Field(max_length=200)]
+
+
+class _Facts(BaseModel):
+    """What another machine may say of a head: its numbers and names decide how much is computed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    head: Annotated[_Name, AfterValidator(_head)]
+    classes: Annotated[list[_Name], Field(min_length=1, max_length=10_000), AfterValidator(_distinct)]
+    images: int = Field(ge=0, le=1_000_000_000)
+
+
+def check_tensors(sender: str, sent: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Checks weights of another machine.
+
+    Args:
+        sender: Who has sent them.
+        sent: Tensors by name.
+        expected: Tensors of the same names, shapes and types.
+
+    Raises:
+        DataError: Some are missing, not wanted, of another shape or type, or not finite.
+    """
+    if others := set(sent) ^ set(expected):
+        found = f"sent {len(sent)} tensors, {len(others)} of them missing or not its own"
+        raise DataError(sender, found, f"{len(expected)} tensors", "use one version everywhere")
+    for name, value in sent.items():
+        of = expected[name]
+        is_finite = not value.is_floating_point() or bool(torch.isfinite(value).all())
+        if (value.shape, value.dtype) != (of.shape, of.dtype) or not is_finite:
+            found = f"{name} has shape {tuple(value.shape)} and type {value.dtype}, or is not finite"
+            raise DataError(sender, found, f"finite {of.dtype} {tuple(of.shape)}")
 
 
 @dataclass(frozen=True)
@@ -158,9 +205,14 @@ class Site:
 
         Raises:
             CheckpointError: The state after the round before is not here.
+            DataError: There is no such round, or the master is none of this federation.
             FoundationXError: An image cannot be used, or training diverges.
         """
+        rounds = self.config.schedule.cycles
+        if not 1 <= number <= rounds:
+            raise DataError("coordinator", f"asks for round {number}", f"1 to {rounds}", "use one version everywhere")
         trainer = self.trainer or self._build(federation)
+        check_tensors("coordinator", master, trainer.model.state_dict())
         weights = {name: value.to(trainer.device) for name, value in master.items()}
         if number == 1:
             trainer.model.load_state_dict(weights)
@@ -252,16 +304,8 @@ class Coordinator:
             DataError: A site has not sent what it has to, or something that is no weight.
         """
         for client, student in enumerate(students):
-            expected = {name for name, clients in self.shares.items() if client in clients}
-            if set(student) != expected:
-                found = f"sent {len(student)} tensors, {len(set(student) ^ expected)} of them missing or not its own"
-                raise DataError(f"client {client + 1}", found, f"{len(expected)} tensors", "use one version everywhere")
-            for name, value in student.items():
-                of = self.master[name]
-                is_finite = not value.is_floating_point() or bool(torch.isfinite(value).all())
-                if (value.shape, value.dtype) != (of.shape, of.dtype) or not is_finite:
-                    found = f"{name} has shape {tuple(value.shape)} and type {value.dtype}, or is not finite"
-                    raise DataError(f"client {client + 1}", found, f"finite {of.dtype} {tuple(of.shape)}")
+            own = {name: self.master[name] for name, clients in self.shares.items() if client in clients}
+            check_tensors(f"client {client + 1}", student, own)
         self.master = average(students, self.shares)
 
     def save(self, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
+from foundationx.apps.portal.answers import Route
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.machine import preset_for, this_machine
 from foundationx.apps.portal.place import UnknownError
@@ -51,7 +52,7 @@ class Wanted(BaseModel):
 
 def router(portal: Portal) -> APIRouter:
     """The paths of fusion."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api", route_class=Route)
 
     @routes.get("/machine")
     def machine() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from foundationx.apps.portal.answers import Route
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.jobs import Job, progress_of
 from foundationx.apps.portal.place import UnknownError
@@ -44,7 +45,7 @@ class Order(BaseModel):
 
 def router(portal: Portal) -> APIRouter:
     """The paths of jobs."""
-    routes = APIRouter(prefix="/api/jobs")
+    routes = APIRouter(prefix="/api/jobs", route_class=Route)
 
     @routes.post("")
     def start(order: Order) -> dict[str, Any]:

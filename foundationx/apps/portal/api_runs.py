@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
 
+from foundationx.apps.portal.answers import Route
 from foundationx.apps.portal.api_jobs import config_of, view_of
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.place import BusyError, UnknownError, inside
@@ -36,7 +37,7 @@ class Named(BaseModel):
 
 def router(portal: Portal) -> APIRouter:
     """The paths of runs. Names of runs hold slashes, so they come as ``?run=``."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api", route_class=Route)
     runs = portal.runs
 
     @routes.get("/runs")

@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from foundationx.apps.portal.answers import Route
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.place import UnknownError
 from foundationx.core.errors import DataError, FoundationXError
@@ -54,7 +55,7 @@ class Sample:
 
 def router(portal: Portal) -> APIRouter:
     """The paths of sample images."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api", route_class=Route)
 
     @lru_cache(maxsize=64)
     def chosen(name: str, stamp: float) -> tuple[Sample, ...]:

@@ -35,6 +35,9 @@ MOST_FOLDERS, MOST_DEPTH = 5000, 4
 MOST_FILE = 64 * 2**20
 """Bytes of a file of a run that is read for the page."""
 
+SLOWEST, LARGEST_BATCH = 1e-6, 10**6
+"""Images per second and images of a batch beyond which no time is told: somebody else has written the numbers."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -262,9 +265,10 @@ def _now(log: RunLog, config: dict[str, Any], plan: dict[str, Any]) -> dict[str,
     row = log.last
     if row is None:
         return {}
-    speed, batch = log.speed(), (config.get("runtime") or {}).get("batch_size")
+    speed, runtime = log.speed(), config.get("runtime")
+    batch = runtime.get("batch_size") if isinstance(runtime, dict) else None
     left = (plan.get("total_steps") or row["step"]) - row["step"]
-    known = speed > 0 and isinstance(batch, int)
+    known = speed > SLOWEST and isinstance(batch, int) and batch <= LARGEST_BATCH
     return {
         "head": f"{row['dataset']}/{row['task']}",
         "phase": row.get("phase"),

@@ -13,9 +13,10 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 
 from foundationx.apps.portal import api_fuse, api_jobs, api_runs, api_samples
+from foundationx.apps.portal.answers import Answer
 from foundationx.apps.portal.api_fuse import as_json
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.guard import LEAST_TOKEN, Access, App, Guard, hosts_of
@@ -110,24 +111,24 @@ def create_app(place: Place, hosts: frozenset[str], token: str) -> App:
     return Guard(app, Access(hosts, token, NOTHING))
 
 
-def _fault(request: Request, error: Exception) -> JSONResponse:
+def _fault(request: Request, error: Exception) -> Answer:
     """An error that a person can mend."""
     assert isinstance(error, FoundationXError)
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
-    return JSONResponse({"detail": str(error), "error": as_json(error)}, status)
+    return Answer({"detail": str(error), "error": as_json(error)}, status)
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> Answer:
     """A question that is not of the form that is asked for."""
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-    return JSONResponse({"detail": "; ".join(parts)}, 422)
+    return Answer({"detail": "; ".join(parts)}, 422)
 
 
-def _disk(request: Request, error: Exception) -> JSONResponse:
+def _disk(request: Request, error: Exception) -> Answer:
     """A file that cannot be read or written."""
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return JSONResponse({"detail": f"{getattr(error, 'filename', None) or 'a file'}: {reason}"}, 400)
+    return Answer({"detail": f"{getattr(error, 'filename', None) or 'a file'}: {reason}"}, 400)
 
 
 def serve(address: Address, place: Place) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from foundationx.core.errors import DataError
 from foundationx.datasets.readers._points import ImagePoints
+from foundationx.datasets.readers._source import Source
 
 FLAGS = (0, 1, 2)
 """v: 0 nobody has marked the point, 1 it is marked although something hides it, 2 it is marked and seen."""
@@ -28,7 +29,9 @@ def known_names(names: Mapping[Any, Sequence[str]]) -> set[str]:
     }
 
 
-def add_keypoints(points: ImagePoints, names: Sequence[str], annotation: Mapping[str, Any], where: str) -> None:
+def add_keypoints(
+    points: ImagePoints, names: Sequence[str], own: Sequence[int], annotation: Mapping[str, Any], where: str
+) -> None:
     """Adds the points of one object.
 
     A point with v = 0, or any of a crowd or of an object without keypoints, is unknown.
@@ -36,6 +39,7 @@ def add_keypoints(points: ImagePoints, names: Sequence[str], annotation: Mapping
     Args:
         points: Points of the image.
         names: Names of the category's points.
+        own: Classes of the card that are among them (:func:`classes_of`).
         annotation: The annotation.
         where: Its location, for messages.
 
@@ -43,26 +47,33 @@ def add_keypoints(points: ImagePoints, names: Sequence[str], annotation: Mapping
         DataError: Not three numbers for each point, another v than 0, 1 and 2, or a second object of one category.
     """
     values = _listed(annotation.get("keypoints"))
-    is_marked = bool(values) and not annotation.get("iscrowd")
-    if is_marked and len(values) != 3 * len(names):
+    if not values or annotation.get("iscrowd"):
+        for index in own:
+            points.mark(index, math.nan, where)
+        return
+    if len(values) != 3 * len(names):
         found = f"has {len(values)} numbers for {len(names)} keypoints"
         raise DataError(where, found, "x, y and v for each keypoint of its category", "fix the annotation")
     for number, name in enumerate(names):
-        x, y, flag = values[3 * number : 3 * number + 3] if is_marked else (0, 0, 0)
+        x, y, flag = values[3 * number : 3 * number + 3]
         if flag not in FLAGS:
             raise DataError(where, f"v of {name} is {flag!r}", "0, 1 or 2", "fix the annotation")
-        for index in _indices(points, name):
+        for index in _indices(points.source, name):
             if flag == 0:
                 points.mark(index, math.nan, where)
             else:
                 points.place(index, [x, y], where)
 
 
-def _indices(points: ImagePoints, name: str) -> tuple[int, ...]:
+def classes_of(source: Source, names: Sequence[str]) -> list[int]:
+    """Classes of the card that a category's points are: found once, for a category may have many points."""
+    return [index for name in names for index in _indices(source, name)]
+
+
+def _indices(source: Source, name: str) -> tuple[int, ...]:
     """Classes of a point by its name with the category's, or by its own; none if the card does not name it."""
-    known = points.source.names
-    own = name if name in known else name.rpartition("/")[2]
-    return tuple(known.indices(own)) if own in known else ()
+    own = name if name in source.names else name.rpartition("/")[2]
+    return tuple(source.names.indices(own)) if own in source.names else ()
 
 
 def _listed(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from foundationx.core.errors import DataError, nearest
 from foundationx.core.types import MaskPart, ReferenceSize
-from foundationx.datasets.readers._coco_points import add_keypoints, known_names, point_names
+from foundationx.datasets.readers._coco_points import add_keypoints, classes_of, known_names, point_names
 from foundationx.datasets.readers._geometry import box, no_outline, numbers, polygon
 from foundationx.datasets.readers._object_names import ObjectNames, OtherNames
 from foundationx.datasets.readers._points import ImagePoints, PointOptions
@@ -48,6 +48,7 @@ def read(source: Source, options: Options) -> None:
     records = _by_id(_records(content, "categories", file), file, "category")
     categories = {number: str(item.get("name")).strip() for number, item in records.items()}
     points = point_names(records) if source.needs("keypoints") else {}
+    own = {number: classes_of(source, names) for number, names in points.items()}
     _check_categories(source, known_names(points) if points else set(categories.values()))
     images = _by_id(_records(content, "images", file), file, "image")
     annotations, repeated = _by_image(_records(content, "annotations", file), images, source)
@@ -63,7 +64,7 @@ def read(source: Source, options: Options) -> None:
             size = options.reference(image, where) or _declared_size(image, where, options.any_aspect)
             collected: _PointAnnotations | _ImageAnnotations
             if points:
-                collected = _PointAnnotations(ImagePoints(source, options, image, where, 0.0, size), points)
+                collected = _PointAnnotations(ImagePoints(source, options, image, where, 0.0, size), points, own)
             else:
                 collected = _ImageAnnotations(source, options, categories, size)
             for annotation in annotations.get(number, ()):
@@ -77,14 +78,16 @@ class _PointAnnotations:
     Args:
         points: Points of the image.
         names: Names of the points of each category.
+        own: Classes of the card that are among them.
     """
 
-    def __init__(self, points: ImagePoints, names: Mapping[Any, Sequence[str]]):
-        self.points, self.names = points, names
+    def __init__(self, points: ImagePoints, names: Mapping[Any, Sequence[str]], own: Mapping[Any, Sequence[int]]):
+        self.points, self.names, self.own = points, names, own
 
     def add(self, annotation: Mapping[str, Any], where: str) -> None:
         """Adds one annotation. Raises DataError."""
-        add_keypoints(self.points, self.names[_category(annotation, self.names, where)], annotation, where)
+        category = _category(annotation, self.names, where)
+        add_keypoints(self.points, self.names[category], self.own[category], annotation, where)
 
     def add_to_source(self, path: str, where: str, image: Mapping[str, Any]) -> None:
         """Adds the image with its points to the source."""

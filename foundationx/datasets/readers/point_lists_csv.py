@@ -128,15 +128,22 @@ def _indices(source: Source, options: Options, row: Row, members: Mapping[str, S
 def _points_of(row: Row, options: Options) -> np.ndarray:
     """The points (P, 2) of a cell. Raises DataError: it holds something else."""
     cell = row.cells[options.points_column].strip()
+    expected = f"a list of up to {MOST_POINTS:,} points [[x, y], ...]"
+    if _is_too_long(cell):
+        raise DataError(row.where, f"found more: {cell[:60]!r} ...", expected, "fix the row")
     inner = _INNER.findall(cell) if cell.startswith("[[") else []
     values = [_SEPARATOR.split(part.strip()) for part in inner]
     if not inner:
         flat = _SEPARATOR.split(cell.removeprefix("[").removesuffix("]").strip())
         values = [flat[index : index + 2] for index in range(0, len(flat), 2)]
-    if values == [[""]] or len(values) > MOST_POINTS:
-        expected = f"a list of up to {MOST_POINTS:,} points [[x, y], ...]"
+    if values == [[""]]:
         raise DataError(row.where, f"found {cell[:60]!r}", expected, "fix the row")
     return np.array([numbers(pair, 2, row.where) for pair in values])
+
+
+def _is_too_long(cell: str) -> bool:
+    """Whether a cell holds more points than any line: looked at before it is taken apart, which takes memory."""
+    return cell.count("[") > MOST_POINTS + 1 or len(_SEPARATOR.findall(cell)) >= 2 * MOST_POINTS
 
 
 def _fitted(points: np.ndarray, count: int, options: Options, where: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foundationx.core.arrays import check_array
 from foundationx.core.types import Example, Prediction
 
 if TYPE_CHECKING:
@@ -25,3 +26,8 @@ class ClassificationExample(Example):
     """Probabilities (K,) float32."""
 
     probabilities: np.ndarray
+
+    def check(self, classes: int) -> None:
+        """As :meth:`Example.check`."""
+        Example.check(self, classes)
+        check_array(np.nan_to_num(self.probabilities), (classes,), 0, 1)

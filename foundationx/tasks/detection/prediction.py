@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foundationx.core.arrays import FARTHEST, check_array
 from foundationx.core.types import Example, Prediction
 
 if TYPE_CHECKING:
@@ -45,3 +46,11 @@ class DetectionExample(Example):
     pred_boxes: np.ndarray
     pred_scores: np.ndarray
     pred_classes: np.ndarray
+
+    def check(self, classes: int) -> None:
+        """As :meth:`Example.check`."""
+        Example.check(self, classes)
+        for boxes, of_boxes in ((self.boxes, self.box_classes), (self.pred_boxes, self.pred_classes)):
+            check_array(boxes, (None, 4), -FARTHEST, FARTHEST)
+            check_array(of_boxes, (len(boxes),), 0, classes - 1, "iu")
+        check_array(self.pred_scores, (len(self.pred_boxes),), 0, 1)

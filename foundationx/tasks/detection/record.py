@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from foundationx.core.arrays import AnyArray, Ragged, Recorded, check_array, check_ragged
+from foundationx.core.arrays import FARTHEST, AnyArray, Ragged, Recorded, check_array, check_ragged
 from foundationx.core.errors import DataError
 from foundationx.tasks.detection.prediction import DetectionExample, DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
@@ -14,9 +14,6 @@ from foundationx.tasks.table import TableRow
 
 PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
 """Names of boxes and of the classes that belong to them."""
-
-LARGEST = 1_000_000
-"""Largest coordinate in pixels."""
 
 SHOWN_SCORE = 0.3
 """Least score of a box that the report's pictures show."""
@@ -57,7 +54,7 @@ def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
     """Boxes of one image in pixels of the source image, scores and classes, from the rows of a table."""
     boxes = []
     for row in rows:
-        box = [row.number(name, -LARGEST, LARGEST) for name in ("x1", "y1", "x2", "y2")]
+        box = [row.number(name, -FARTHEST, FARTHEST) for name in ("x1", "y1", "x2", "y2")]
         if box[0] >= box[2] or box[1] >= box[3]:
             found = f"the box {box} has no area"
             raise DataError(row.where, found, "x1 < x2 and y1 < y2, in pixels of the image", "correct the table")
@@ -71,10 +68,10 @@ def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
 
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
     """Raises ValueError: boxes, scores, classes or sizes of N images are missing or do not belong together."""
-    check_array(recorded["sizes"], (images, 2), 1, LARGEST, "iu")
+    check_array(recorded["sizes"], (images, 2), 1, FARTHEST, "iu")
     for boxes, labels in PAIRS:
         corners, named = check_ragged(recorded[boxes], images), check_ragged(recorded[labels], images)
-        check_array(corners.values, (None, 4), -LARGEST, LARGEST)
+        check_array(corners.values, (None, 4), -FARTHEST, FARTHEST)
         check_array(named.values, (None,), 0, classes - 1, "iu")
         if not np.array_equal(corners.counts, named.counts):
             raise ValueError(f"{boxes} and {labels} differ in number")

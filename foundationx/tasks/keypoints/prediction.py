@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foundationx.core.arrays import FARTHEST, check_array
 from foundationx.core.types import Example, Prediction
 
 if TYPE_CHECKING:
@@ -41,3 +42,11 @@ class KeypointsExample(Example):
     visible: np.ndarray
     pred_points: np.ndarray
     visibilities: np.ndarray
+
+    def check(self, classes: int) -> None:
+        """As :meth:`Example.check`."""
+        Example.check(self, classes)
+        check_array(np.nan_to_num(self.points), (classes, 2), -FARTHEST, FARTHEST)
+        check_array(self.pred_points, (classes, 2), -FARTHEST, FARTHEST)
+        check_array(np.nan_to_num(self.visible), (classes,), 0, 1)
+        check_array(self.visibilities, (classes,), 0, 1)

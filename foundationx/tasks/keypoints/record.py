@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from foundationx.core.arrays import AnyArray, Recorded, check_array
+from foundationx.core.arrays import FARTHEST, AnyArray, Recorded, check_array
 from foundationx.core.types import Batch
 from foundationx.tasks.keypoints.prediction import KeypointsExample, KeypointsPrediction
 from foundationx.tasks.keypoints.target import KeypointsBatch
 from foundationx.tasks.table import TableRow
-
-LARGEST = 1_000_000
-"""Largest coordinate in pixels, and largest side of an image in millimetres."""
 
 
 def record_truth(batch: KeypointsBatch) -> dict[str, Recorded]:
@@ -35,7 +32,7 @@ def record_prediction(prediction: KeypointsPrediction, batch: KeypointsBatch) ->
 
 def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
     """A point in pixels of the source image and its visibility, from the rows of a table, one for each class."""
-    points = [[row.number(name, -LARGEST, LARGEST) for name in ("x", "y")] for row in rows]
+    points = [[row.number(name, -FARTHEST, FARTHEST) for name in ("x", "y")] for row in rows]
     return {
         "predicted_points": np.array([points], dtype=np.float32),
         "probabilities": np.array([[row.number("score", 0, 1) for row in rows]], dtype=np.float32),
@@ -44,13 +41,13 @@ def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:
 
 def check(recorded: Mapping[str, Recorded], images: int, classes: int) -> None:
     """Raises ValueError: points, visibilities or sizes of N images and K points are missing or out of range."""
-    check_array(recorded["sizes"], (images, 2), 1, LARGEST, "iu")
-    check_array(recorded["predicted_points"], (images, classes, 2), -LARGEST, LARGEST)
+    check_array(recorded["sizes"], (images, 2), 1, FARTHEST, "iu")
+    check_array(recorded["predicted_points"], (images, classes, 2), -FARTHEST, FARTHEST)
     check_array(recorded["probabilities"], (images, classes), 0, 1)
     for name, shape in (("true_points", (images, classes, 2)), ("extents", (images, 2))):
         value = recorded[name]
         known = np.nan_to_num(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-        check_array(known, shape, -LARGEST, LARGEST)
+        check_array(known, shape, -FARTHEST, FARTHEST)
 
 
 def example(prediction: KeypointsPrediction, batch: KeypointsBatch, index: int) -> KeypointsExample:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foundationx.core.arrays import check_array
 from foundationx.core.types import Example, Prediction
 
 if TYPE_CHECKING:
@@ -26,3 +27,9 @@ class SegmentationExample(Example):
 
     masks: np.ndarray
     pred_masks: np.ndarray
+
+    def check(self, classes: int) -> None:
+        """As :meth:`Example.check`."""
+        Example.check(self, classes)
+        for masks in (self.masks, self.pred_masks):
+            check_array(masks, (classes, *self.image.shape), 0, 255, "u")
