@@ -179,22 +179,26 @@ def _join(rank: int) -> None:
 
 
 def evaluation(rank: int, data: Path, work: Path, results: Any) -> None:
-    """One rank of a run that is evaluated often; notes its processor time between two messages of evaluations."""
+    """One rank of a run that is evaluated often; notes its processor time between two messages of evaluations.
+
+    Of the thread that trains and evaluates, and of all others: of the one that draws.
+    """
     _join(rank)
-    spans: list[tuple[str, float]] = []
-    state = {"where": "", "since": 0.0}
+    spans: list[tuple[str, float, float]] = []
+    state: dict[str, Any] = {"where": "", "since": (0.0, 0.0)}
 
     def end_span(where: str) -> None:
-        now = time.process_time()
+        now = (time.thread_time(), time.process_time())
         if state["where"]:
-            spans.append((str(state["where"]), now - float(state["since"])))
+            own, every = (new - old for new, old in zip(now, state["since"], strict=True))
+            spans.append((state["where"], own, every - own))
         state.update(where=where, since=now)
 
     def bounded(real: Callable[..., Any], begin: str | None) -> Callable[..., Any]:
         """Ends a span before a message, and begins the next one after it."""
 
         def call(*arguments: Any, **options: Any) -> Any:
-            where = str(state["where"])
+            where = state["where"]
             if where:
                 end_span("")
             result = real(*arguments, **options)
@@ -244,14 +248,19 @@ def show(options: argparse.Namespace, folder: Path) -> bool:
         columns = ["phase", "ms before", "ms now", "messages before", "now", "MB sent before", "now"]
         print(f"Two ranks of {options.images} images each. {small_world.DESCRIPTION}\n")
         killing.table(columns, list(in_two(steps, options.runs, options.images)))
-    columns = ["images per dataset", "s of evaluation", "second rank waits", "inside, s", "afterwards, s"]
+    columns = ["images per dataset", "s of evaluation", "second rank waits", "inside, s", "afterwards, s", "drawing, s"]
     print(f"\nEvaluations of a run, medians of {options.runs} runs.\n")
     killing.table(columns, [waiting(images, options.runs, folder / str(images)) for images in options.radiographs])
-    print("\nBefore, the second rank waited for all of it. Afterwards: while the first one writes and begins to draw.")
     print(
-        "In processor time, so that waiting for a core does not count, of all threads of a rank: of each span between"
+        "\nAfterwards: until the first message of training, while the first rank writes metrics. In processor time of the"
     )
-    print("two messages the longer of both ranks' times, and what of it the second one has not.")
+    print(
+        "thread that trains and evaluates, so that waiting for a core does not count: of each span between two messages"
+    )
+    print(
+        "the longer of both ranks' times, and what of it the second one has not. Drawing: what a second thread of the"
+    )
+    print("first rank has taken in the same spans.")
     return True
 
 
@@ -266,19 +275,22 @@ def waiting(images: int, runs: int, folder: Path) -> list[str]:
     datasets = dict.fromkeys(("phantom_labels", "phantom_boxes", "phantom_masks"), images)
     write_phantom_datasets(folder / "data", datasets, size=128)
     seconds: dict[int, list[list[float]]] = {0: [], 1: []}
+    drawing: list[float] = []
     places: list[str] = []
     for number in range(runs):
         spans = dict(itertools.islice(in_two(evaluation, folder / "data", folder / f"run{number}"), 2))
         for rank, of_rank in seconds.items():
-            of_rank.append([taken for _, taken in spans[rank][:-1]])  # nobody waits for the last report
-        places = [where for where, _ in spans[0][:-1]]
+            of_rank.append([own for _, own, _ in spans[rank][:-1]])  # nobody waits for the last report
+        places = [where for where, _, _ in spans[0][:-1]]
+        drawing.append(sum(beside for _, _, beside in spans[0][:-1]))
     first, second = ([statistics.median(taken) for taken in zip(*seconds[rank], strict=True)] for rank in (0, 1))
     whole = sum(map(max, first, second))
     waits = {"inside": 0.0, "after": 0.0}
     for where, of_first, of_second in zip(places, first, second, strict=True):
         waits[where] += max(0.0, of_first - of_second)
     share = sum(waits.values()) / whole
-    return [str(images), f"{whole:.1f}", f"{share:.1%}", f"{waits['inside']:.2f}", f"{waits['after']:.2f}"]
+    seconds_of = (waits["inside"], waits["after"], statistics.median(drawing))
+    return [str(images), f"{whole:.1f}", f"{share:.1%}", *(f"{taken:.2f}" for taken in seconds_of)]
 
 
 if __name__ == "__main__":

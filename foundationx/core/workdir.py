@@ -220,12 +220,18 @@ class WorkDir:
         path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
         write_arrays(path, arrays)
 
-    def read_examples(self) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
-        """Examples of every head: class names, which model (student or teacher), examples."""
+    def read_examples(self, follow_links: bool = True) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
+        """Examples of every head: class names, which model (student or teacher), examples.
+
+        Args:
+            follow_links: Whether files that are links are read.
+        """
         examples = {}
         for path in sorted((self.root / "examples").glob("*.npz")):
             dataset, _, task = path.stem.rpartition(".")
             try:
+                if not path.is_file() or (path.is_symlink() and not follow_links):  # a pipe would never end
+                    continue
                 key = TaskKey.parse(f"{dataset}/{task}")
                 examples[key] = _unpack(path, key.task.facts.example_class())
             except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):

@@ -71,6 +71,11 @@ class ImageReader:
         workers = data_module.config.runtime.workers
         self._loader = make_loader(images, self._batches, workers, pin_memory, collate_heads, keep_workers=True)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether worker processes wait for the next reading."""
+        return self._loader._iterator is not None
+
     def read(self, batches: Sequence[Sequence[tuple[SampleRef, ...]]]) -> Iterator[list[Loaded]]:
         """What each batch holds, one batch of each head. Raises DataError: a worker has died.
 

@@ -158,3 +158,64 @@ def test_the_environment_does_not_reach_files_of_others(tmp_path, monkeypatch):
         )
     )
     assert "secret" not in write_report(tmp_path).read_text()
+
+
+def example_arrays(task):
+    """The arrays of one good example of two classes, and the pictures' side is 8."""
+    common = {"image": np.zeros((8, 8), np.uint8), "labels": np.array([1, np.nan], np.float32)}
+    boxes = np.array([[1, 1, 3, 3]], np.float32)
+    points = np.array([[1, 1], [np.nan, np.nan]], np.float32)
+    known, chances = np.array([1, np.nan], np.float32), np.array([0.9, 0.2], np.float32)
+    own = {
+        "classification": {"probabilities": chances},
+        "detection": {
+            "boxes": boxes,
+            "box_classes": np.array([0]),
+            "pred_boxes": boxes,
+            "pred_classes": np.array([1]),
+            "pred_scores": chances[:1],
+        },
+        "keypoints": {"points": points, "visible": known, "pred_points": points[[0, 0]], "visibilities": chances},
+        "segmentation": {"masks": np.zeros((2, 8, 8), np.uint8), "pred_masks": np.ones((2, 8, 8), np.uint8)},
+    }
+    return common | own[task]
+
+
+def keep(folder, task, arrays, **more):
+    path = folder / "examples" / f"phantom_labels.{task}.npz"
+    path.parent.mkdir(exist_ok=True)
+    described = {"classes": np.array(["Lung/apex", "<script>alert(1)</script>/base"]), "model": np.array("teacher")}
+    np.savez(path, **described | more, **{f"0.{name}": value for name, value in arrays.items()}, **{"0.name": "a.png"})
+
+
+WRONG = {
+    "a number": np.float32(1),
+    "text": np.array(["a", "b"]),
+    "four dimensions": np.zeros((2, 3, 4, 5), np.float32),
+    "complex": np.array([[1 + 2j]]),
+    "dates": np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]"),
+    "infinite": np.full((2, 2), -np.inf, np.float32),
+    "far away": np.full((1, 4), 1e30, np.float32),
+    "many": np.full((300_000, 2), 9, np.int64),
+    "no class has this number": np.array([10**18]),
+}
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "keypoints", "segmentation"])
+def test_examples_of_odd_shapes_types_and_values_are_passed_over(task, tmp_path):
+    good = example_arrays(task)
+    keep(tmp_path, task, good)
+    ((_, (_, model, examples)),) = WorkDir(tmp_path).read_examples().items()
+    assert (model, len(examples)) == ("teacher", 1)
+    page = write_report(tmp_path).read_text()
+    assert "a.png" in page and "<script>alert(1)" not in page
+    for name in good:
+        for wrong in WRONG.values():
+            keep(tmp_path, task, good | {name: wrong})
+            assert WorkDir(tmp_path).read_examples() == {}, name
+    for described in ({"classes": np.array("x")}, {"classes": np.array(["x"])}, {"model": np.array(["a", "b"])}):
+        keep(tmp_path, task, good, **described)
+        assert WorkDir(tmp_path).read_examples() == {}
+    keep(tmp_path, task, good | {"image": np.zeros((0, 8), np.uint8)})
+    assert WorkDir(tmp_path).read_examples() == {}
+    write_report(tmp_path)

@@ -16,7 +16,7 @@ from foundationx.apps.portal.api_jobs import config_of, view_of
 from foundationx.apps.portal.context import Portal
 from foundationx.apps.portal.place import BusyError, UnknownError, inside
 from foundationx.apps.portal.runs import job_name
-from foundationx.core.types import TaskKey
+from foundationx.core.types import Example, TaskKey
 from foundationx.core.workdir import WorkDir
 
 REPORT_POLICY = (
@@ -89,12 +89,12 @@ def _add_files(routes: APIRouter, portal: Portal) -> None:
     @routes.get("/run/overlays")
     def overlays(run: str) -> list[dict[str, Any]]:
         """The images that a run keeps as examples, head by head, with what they show in words."""
-        return overlay_list(portal.place.run_folder(run))
+        return overlay_list(examples_of(portal, run))
 
     @routes.get("/run/overlay.png")
     def overlay(run: str, head: str, index: int) -> Response:
         """An example with its truth and prediction drawn on it."""
-        return Response(overlay_png(portal.place.run_folder(run), head, index), media_type="image/png")
+        return Response(overlay_png(examples_of(portal, run), head, index), media_type="image/png")
 
 
 def launched(portal: Portal, name: str) -> dict[str, Any]:
@@ -123,7 +123,18 @@ def file_of(portal: Portal, run: str, name: str) -> Path:
     return path
 
 
-def overlay_list(folder: Path) -> list[dict[str, Any]]:
+Examples = dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]
+"""Examples of every head: class names, which model, examples."""
+
+
+def examples_of(portal: Portal, run: str) -> Examples:
+    """The images that a run keeps. Raises UnknownError. Raises OutsideError: Their folder is a link that leads out."""
+    folder = portal.place.run_folder(run)
+    inside(portal.place.work_dirs, f"{run}/examples")
+    return WorkDir(folder).read_examples(follow_links=False)
+
+
+def overlay_list(every: Examples) -> list[dict[str, Any]]:
     """Examples of every head, in words."""
     from foundationx.tasks.definition import task_of
 
@@ -139,7 +150,7 @@ def overlay_list(folder: Path) -> list[dict[str, Any]]:
                 for example in examples
             ],
         }
-        for key, (classes, model, examples) in WorkDir(folder).read_examples().items()
+        for key, (classes, model, examples) in every.items()
     ]
 
 
@@ -148,7 +159,7 @@ def _words(summary: Any) -> dict[str, Any]:
     return {key: value for key, value in asdict(summary).items() if key in ("name", "words", "true")}
 
 
-def overlay_png(folder: Path, head: str, index: int) -> bytes:
+def overlay_png(every: Examples, head: str, index: int) -> bytes:
     """An example as a picture. Raises UnknownError."""
     from foundationx.tasks.definition import task_of
     from foundationx.tasks.drawing import Canvas
@@ -157,7 +168,7 @@ def overlay_png(folder: Path, head: str, index: int) -> bytes:
         key = TaskKey.parse(head)
     except ValueError:
         raise UnknownError("head", f"found {head!r:.100}", "dataset/task", "choose one from the list") from None
-    found = WorkDir(folder).read_examples().get(key)
+    found = every.get(key)
     if found is None or not 0 <= index < len(found[2]):
         raise UnknownError(head, f"holds no example {index}", "an example of the run", "choose one from the list")
     canvas = Canvas(found[2][index].image)

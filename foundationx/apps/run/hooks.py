@@ -167,8 +167,8 @@ class EvaluateAndReport(Hook):
         data_module: DataModule | None = None,
     ) -> None:
         """Metrics, pictures and report. A disk too full for a report ends the run only at the last one."""
-        self._finish_writing()
-        self.trainer.finish_saving()
+        if self._starts_processes():
+            self._finish_writing()
         thresholds: Thresholds = {}
         for split in sorted(splits, key=lambda split: split is not Split.VAL):  # thresholds are chosen on validation
             evaluation = evaluate(
@@ -184,12 +184,14 @@ class EvaluateAndReport(Hook):
                 reader=self.reader,
             )
             thresholds = evaluation.thresholds
+            self._finish_writing()
             if self.writes:
                 self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
                 if last and self.config.predictions:
                     self._keep_cases(evaluation, split, *list(models.items())[-1])
                 self.trainer.call_hooks("on_evaluation", evaluation.rows, self.trainer.step)
                 self.progress.table(f"after visit {visit}, {split.value}", *headline_table(evaluation.rows))
+        self._finish_writing()
         if last:
             self.reader.close()
         if not self.writes:
@@ -210,11 +212,20 @@ class EvaluateAndReport(Hook):
         for write in due:
             write()
 
+    def _starts_processes(self) -> bool:
+        """Whether the next evaluation starts processes that read images: none is forked while a thread writes."""
+        keys = self.data_module.indices
+        is_shared = all(key.task.facts.needs_annotations for key in keys)
+        return self.data_module.config.runtime.workers > 0 and not (self.reader.has_workers and is_shared)
+
     def _finish_writing(self) -> None:
-        """Waits for what is being written of the evaluation before, and writes what has not been begun."""
+        """Waits for the checkpoint and for what is being written of the evaluation before.
+
+        Called when the images have been looked at: until then no other rank waits for what the first one writes.
+        """
+        self.trainer.finish_saving()
         try:
             self.background.join()
-            self._write_due()
         except DiskError as error:
             self._note_full_disk(error)
 

@@ -42,8 +42,8 @@ def _each_point_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-MOST_POINTS = 1000
-"""Points of one class."""
+MOST_POINTS, MOST_CLASSES = 1000, 20_000
+"""Points of one class, and classes of a task when each point counts as one."""
 
 Points = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
@@ -266,6 +266,8 @@ class TaskSource(Part):
     @field_validator("classes")
     @classmethod
     def _with_points(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        if (count := sum(max(1, len(item.points)) for item in classes)) > MOST_CLASSES:
+            raise ValueError(f"{count:,} classes and points; a card has up to {MOST_CLASSES:,}")
         return tuple(part for item in classes for part in item.parts)
 
     @field_validator("classes")
