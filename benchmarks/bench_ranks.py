@@ -251,16 +251,10 @@ def show(options: argparse.Namespace, folder: Path) -> bool:
     columns = ["images per dataset", "s of evaluation", "second rank waits", "inside, s", "afterwards, s", "drawing, s"]
     print(f"\nEvaluations of a run, medians of {options.runs} runs.\n")
     killing.table(columns, [waiting(images, options.runs, folder / str(images)) for images in options.radiographs])
-    print(
-        "\nAfterwards: until the first message of training, while the first rank writes metrics. In processor time of the"
-    )
-    print(
-        "thread that trains and evaluates, so that waiting for a core does not count: of each span between two messages"
-    )
-    print(
-        "the longer of both ranks' times, and what of it the second one has not. Drawing: what a second thread of the"
-    )
-    print("first rank has taken in the same spans.")
+    print("\nAfterwards: until the first message of training, while the first rank writes metrics. Processor time of")
+    print("the thread that trains and evaluates, so that waiting for a core does not count: of each span between two")
+    print("messages the longer of both ranks' times, and what of it the second one has not. Drawing: what a second")
+    print("thread of the first rank has taken in the same spans.")
     return True
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from foundationx.apps.cli.main import main
-from foundationx.apps.federation.sites import Coordinator, Federation, HeadFacts, Site
+from foundationx.apps.federation.sites import Coordinator, Federation, HeadFacts, Site, check_tensors
 from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
 from foundationx.core.errors import CheckpointError, ConfigError, DataError
@@ -116,7 +117,7 @@ def test_what_travels_is_tensors_and_text(tmp_path):
 
     tensors = {"a": torch.randn(3, 4).T, "count": torch.tensor(7), "half": torch.ones(2, dtype=torch.bfloat16)}
     content = pack(tensors)
-    assert b"pickle" not in content and same(unpack(content), tensors)
+    assert b"pickle" not in content and same(unpack(content, "a site"), tensors)
     config = load_config(CONFIG, OPTIONS)
     assert write_job(config, tmp_path / "job", tmp_path) == ["site-1", "site-2", "site-3"]
     assert write_job(config, tmp_path / "job", tmp_path, ["a", "b", "c"]) == ["a", "b", "c"]
@@ -138,6 +139,77 @@ def test_a_site_says_names_and_numbers_of_its_own_heads(config, data, tmp_path):
     assert HeadFacts.from_json(json.loads(json.dumps(head.as_json()))) == head
     with pytest.raises(ConfigError, match="start each site for its own client"):
         Federation.of(config, [[head], [head], [head]])
-    for wrong in ({}, {"head": "x", "classes": [], "images": 1}, {**head.as_json(), "images": "many"}):
-        with pytest.raises(DataError, match="makes no sense"):
-            HeadFacts.from_json(wrong)
+
+
+FACTS = {"head": "phantom_boxes/detection", "classes": ["a", "b"], "images": 9}
+HOSTILE = [
+    {},
+    [],
+    "x",
+    None,
+    {"head": "x"},
+    {"head": ["phantom_boxes/detection"]},
+    {"head": "phantom_boxes/surgery"},
+    {"images": "many"},
+    {"images": 10**30},
+    {"images": -1},
+    {"images": True},
+    {"images": 1e308},
+    {"classes": "ab"},
+    {"classes": []},
+    {"classes": ["a", "a"]},
+    {"classes": [{"a": 1}]},
+    {"classes": ["x" * 10**6]},
+    {"classes": [str(number) for number in range(10**5)]},
+    {"code": "import os"},
+]
+
+
+@pytest.mark.parametrize("wrong", HOSTILE, ids=lambda wrong: str(wrong)[:30])
+def test_facts_of_a_hostile_site_make_no_plan_and_no_network(wrong):
+    assert HeadFacts.from_json(FACTS).images == 9
+    with pytest.raises(DataError, match="makes no sense") as refused:
+        HeadFacts.from_json(FACTS | wrong if isinstance(wrong, dict) and wrong else wrong)
+    assert len(str(refused.value)) < 600
+
+
+def test_what_is_no_message_of_the_federation_is_refused_by_its_sender():
+    pytest.importorskip("nvflare", reason="nvflare is not installed: pip install -e .[flare]")
+    from foundationx.apps.federation.flare import facts_of, pack, unpack
+
+    good = pack({"a": torch.zeros(2)})
+    bomb = struct.pack("<Q", 2**62) + b"{}"
+    for content in (None, 7, "text", b"", b"\x80\x04.", good[:-1], bomb, [good], {"a": torch.zeros(1)}):
+        with pytest.raises(DataError, match="site-2: has sent no tensors"):
+            unpack(content, "site-2")
+    for content in (None, b"[]", "", "{", "7", "{}", '[{"head": "x", "head": "y"}]', "[" * 10**5):
+        with pytest.raises(DataError, match="site-2: has sent no facts"):
+            facts_of(content, "site-2")
+    assert facts_of(json.dumps([FACTS]), "site-2") == [HeadFacts.from_json(FACTS)]
+
+
+def test_weights_of_another_machine_are_those_that_are_expected():
+    expected = {"a": torch.zeros(2, 3), "count": torch.zeros((), dtype=torch.long)}
+    good = {"a": torch.ones(2, 3), "count": torch.tensor(4)}
+    check_tensors("client 2", good, expected)
+    wrong = [
+        {},
+        {"a": good["a"]},
+        good | {"b": torch.zeros(1)},
+        good | {"a": torch.ones(3, 2)},
+        good | {"a": torch.ones(10**6, 3)},
+        good | {"a": torch.ones(2, 3, dtype=torch.float64)},
+        good | {"a": torch.full((2, 3), torch.inf)},
+        good | {"count": torch.tensor(4.0)},
+    ]
+    for tensors in wrong:
+        with pytest.raises(DataError, match="client 2"):
+            check_tensors("client 2", tensors, expected)
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**9])
+def test_a_site_takes_no_turn_in_a_round_that_there_is_not(config, data, tmp_path, number):
+    site = Site(config, 1, data / CARDS[1], tmp_path)
+    with pytest.raises(DataError, match=f"asks for round {number}"):
+        site.turn(Federation(config, tuple(site.facts())), number, {})
+    assert site.trainer is None, "nothing was built for it"

@@ -13,6 +13,7 @@ from foundationx.core.types import ReferenceSize
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.cards.tasks import TaskSource
+from foundationx.datasets.readers._coco_points import add_keypoints
 from foundationx.datasets.readers.point_lists_csv import resampled
 from tests.helpers.reader_cards import Folder, fault, make_card
 
@@ -304,3 +305,92 @@ def test_a_point_that_no_category_has_is_named(folder):
     coco(folder, [])
     error = fault(folder, card("coco", ["hilum"]))
     assert "there is no category 'hilum' for the class hilum" in error.found
+
+
+# ---- what others' files may cost
+
+
+LINE = card("point_lists_csv", [{"name": "L", "points": 3}], image_column="image", points_column="points",
+            class_column="class", resample=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", ["[1,2],", "[1]", "1 2 ", "1,"])
+def test_a_cell_of_endless_points_is_refused_before_it_is_taken_apart(folder, pair, monkeypatch):
+    folder.write("points.csv", f'image,class,points\na.png,L,"[{pair * 210_000}[3,4]]"\n')
+
+    def numbers(values, count, where):
+        raise AssertionError("a point was read")
+
+    monkeypatch.setattr("foundationx.datasets.readers.point_lists_csv.numbers", numbers)
+    error = fault(folder, LINE)
+    assert "found more" in error.found and "100,000 points" in error.expected and len(str(error)) < 400
+
+
+@pytest.mark.parametrize(
+    "cell", ["nan nan 1 2", "inf 1 2 3", "[[nan,nan],[1,2]]", "[[1e400,0],[1,2]]", "[[],[]]", "[["]
+)
+def test_points_that_are_no_numbers_are_refused(folder, cell):
+    folder.write("points.csv", f'image,class,points\na.png,L,"{cell}"\n')
+    error = fault(folder, LINE)
+    assert error.where == "points.csv row 2" and "numbers" in error.expected
+
+
+def test_a_card_of_endless_points_is_refused_before_it_makes_them():
+    classes = [{"name": f"L{number}", "points": 1000} for number in range(9000)]
+    with pytest.raises(ValueError, match="9,000,000 classes and points; a card has up to 20,000"):
+        TaskSource.model_validate({"reader": "any", "classes": classes})
+
+
+OTHERS_COCO = make_card("coco", ["Lung/apex", "Lung/base"], "keypoints", file="points.csv", images="images")
+
+
+def one_object(folder, keypoints, names=("apex", "base"), **more):
+    image = {"id": 1, "file_name": "a.png", "width": 100, "height": 100}
+    marked = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": keypoints} | more
+    category = {"id": 1, "name": "Lung", "keypoints": names, "skeleton": [[1, 99]]}
+    folder.write("points.csv", json.dumps({"images": [image], "categories": [category], "annotations": [marked]}))
+
+
+ODD_KEYPOINTS = {
+    "too few": [1, 2],
+    "text": ["1", "2", "2", "3", "4", "2"],
+    "nested": [[1, 2, 2], [3, 4, 2]],
+    "not a number": [float("nan"), 1, 2, 3, 4, 2],
+    "endless": [float("inf"), 1, 2, 3, 4, 2],
+    "a flag that is none": [1, 2, {}, 3, 4, []],
+    "another flag": [1, 2, 9, 3, 4, 2],
+    "a number beyond floats": [10**400, 1, 2, 3, 4, 2],
+    "outside": [-5, 1, 2, 3, 4, 2],
+}
+
+
+@pytest.mark.parametrize("keypoints", ODD_KEYPOINTS.values(), ids=ODD_KEYPOINTS)
+def test_odd_keypoints_of_coco_are_refused_by_their_annotation(folder, keypoints):
+    one_object(folder, [1, 2, 2, 3, 4, 1])
+    assert same(folder.read(OTHERS_COCO).targets[0].points, [[1, 2], [3, 4]])
+    one_object(folder, keypoints)
+    error = fault(folder, OTHERS_COCO)
+    assert error.where == "points.csv annotation 1" and len(str(error)) < 1300
+
+
+@pytest.mark.parametrize("names", [None, "apexbase", [None, {"a": 1}], ["apex", "apex"], [["apex", "base"]]])
+def test_odd_names_of_keypoints_are_refused(folder, names):
+    one_object(folder, [1, 2, 2, 3, 4, 1], names)
+    assert fault(folder, OTHERS_COCO).where == "points.csv categories"
+
+
+def test_an_object_without_keypoints_does_not_cost_a_look_at_every_name():
+    """A file of a few megabytes can name a million points and hold a million objects."""
+    marked = []
+
+    class Points:
+        def mark(self, index, label, where):
+            marked.append((index, label))
+
+    class Names(list):
+        def __iter__(self):
+            raise AssertionError("the names are looked at")
+
+    add_keypoints(Points(), Names(["a", "b"]), [0, 3], {"keypoints": []}, "here")
+    add_keypoints(Points(), Names(["a", "b"]), [1], {"keypoints": [1, 2, 2, 3, 4, 2], "iscrowd": 1}, "here")
+    assert [index for index, _ in marked] == [0, 3, 1] and all(np.isnan(label) for _, label in marked)

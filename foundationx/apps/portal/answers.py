@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+
+from foundationx.core.strict_json import to_json
 
 
 class Answer(JSONResponse):
     """JSON in ASCII, which can write a name that is no UTF-8 and half a character in a file of somebody else."""
 
     def render(self, content: Any) -> bytes:
-        """The bytes of an answer. Raises ValueError: It holds NaN or infinity."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+        """The bytes of an answer."""
+        return to_json(content).encode("ascii")
 
 
 class Route(APIRoute):
