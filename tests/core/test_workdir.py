@@ -36,11 +36,13 @@ def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):
 def test_examples_come_back_as_they_were(tmp_path):
     work = WorkDir(tmp_path)
     key = TaskKey("two__parts", Task.DETECTION)
-    arrays = {name: np.zeros(0) for name in ("box_classes", "pred_boxes", "pred_scores", "pred_classes")}
     boxes, other = np.zeros((0, 4), np.float32), np.ones((2, 4), np.float32)
+    none = np.zeros(0, np.int64)
+    arrays = {"pred_boxes": boxes, "pred_scores": np.zeros(0, np.float32), "pred_classes": none}
     picture, labels = np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([1.0, np.nan], np.float32)
-    first = DetectionExample(picture, "x.png", labels, boxes=boxes, **arrays)
-    second = DetectionExample(np.zeros((1, 1), np.uint8), "y.png", np.zeros(2, np.float32), boxes=other, **arrays)
+    first = DetectionExample(picture, "x.png", labels, boxes=boxes, box_classes=none, **arrays)
+    arrays |= {"boxes": other, "box_classes": np.array([1, 0])}
+    second = DetectionExample(np.zeros((1, 1), np.uint8), "y.png", np.zeros(2, np.float32), **arrays)
     work.write_examples(key, ("Nodule", "Größe"), "teacher", [first, second])
     classes, model, (one, two) = work.read_examples()[key]
     assert classes == ("Nodule", "Größe") and model == "teacher" and (one.name, two.name) == ("x.png", "y.png")
