@@ -80,7 +80,7 @@ class _IncidentRow(_Entry):
     step: Count
     kind: str
     message: str
-    dataset: DatasetName
+    dataset: str  # empty if it concerns no head
     task: str
     images: list[str]
 

@@ -82,9 +82,9 @@ def test_every_question_has_an_answer_whatever_a_file_holds(client, work, name):
 
 
 def test_half_a_character_is_answered_as_it_stands(client, work):
-    write_run(work / "run", [log_row(1)], metrics=[metric_row(f"{HALF}/classification", "AUROC", 0.5, HALF, 1, "test")])
+    write_run(work / "run", [log_row(1)], metrics=[metric_row(HEAD, "AUROC", 0.5, HALF, 1, "test")])
     (headline,) = client.get("/api/run?run=run").json()["headlines"]
-    assert headline["head"] == f"{HALF}/classification" and headline["model"] == HALF
+    assert headline["head"] == HEAD and headline["model"] == HALF
 
 
 def keep_example(folder):
