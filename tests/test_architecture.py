@@ -99,6 +99,7 @@ def test_the_check_itself_finds_datasets_and_their_number():
 
 TASKS = {path.parent.name for path in PACKAGE.glob("tasks/*/task.py")}
 OTHER_MEANING = {
+    "apps/run/coco_results.py": "COCO calls points `keypoints`",
     "datasets/fusion/aliases.py": "words of public tables and what they mean",
     "datasets/folder_draft.py": "COCO calls outlines `segmentation`",
     "datasets/readers/coco.py": "COCO calls outlines `segmentation`, and points `keypoints`",
