@@ -37,15 +37,18 @@ class GradientExchange:
     A parameter that some ranks have not used counts as 0 there; one that no rank has used keeps no gradient, so that
     the optimizer skips it.
 
+    Three ranks and more add up a number in an order that depends on its place in its bucket. The buckets are therefore
+    those of the parameters' order, last ones first, from the first step on; torch's own way is to sort them anew after
+    the first step of a process, so that a run that goes on within a phase would round otherwise than one that was never
+    stopped.
+
     Args:
         model: Student, locked as in the phase.
         losses: The step's losses.
         compressed: Send gradients in bf16; the last bucket stays in 32 bits.
 
-    Three ranks and more add up a number in an order that depends on its place in its bucket. The buckets are therefore
-    those of the parameters' order, last ones first, from the first step on; torch's own way is to sort them anew after
-    the first step of a process, so that a run that goes on within a phase would round otherwise than one that was never
-    stopped.
+    Raises:
+        RankError: Another process of the job was lost.
     """
 
     def __init__(self, model: nn.Module, losses: Losses, compressed: bool = False):
@@ -69,8 +72,9 @@ class GradientExchange:
             )
         # a lambda, for torch reads the annotations of a hook, and not as text
         self._parallel.register_comm_hook(self, lambda exchange, bucket: _send_bucket(exchange, bucket))
-        self._parallel.reducer._push_all_rebuilt_params()
-        self._parallel.reducer._rebuild_buckets()
+        with distributed.noticing_losses():
+            self._parallel.reducer._push_all_rebuilt_params()
+            self._parallel.reducer._rebuild_buckets()
 
     def losses(self, batch: Batch, phase: Phase, trunk_output: Any, is_last: bool) -> StepOutput:
         """The losses of a batch.
