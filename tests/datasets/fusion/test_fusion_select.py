@@ -1,7 +1,7 @@
 """Every dataset gets a reason: what a recipe asks, what is known, and what becomes of what is not known."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundationx.core.errors import RecipeError
@@ -228,6 +228,7 @@ RECORDS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RECORDS)
 def test_a_dropped_dataset_has_a_reason_and_a_stricter_policy_keeps_no_more(found):
     asked = {key: value for case in CASES for key, value in case[0].items() if key in RECORD_KEYS}
