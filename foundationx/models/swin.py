@@ -84,8 +84,11 @@ def _shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.de
 _kept_shift_mask = functools.lru_cache(maxsize=32)(_shift_mask)
 
 
-class FusedWindowMSA(nn.Module):
-    """mmdet's attention inside windows by torch's fused kernel, equal to rounding; no dropout of the weights.
+class WindowMSA(nn.Module):
+    """mmdet's attention inside windows: equal losses and gradients, with fewer passes over memory.
+
+    mmdet takes query, key and value out of one tensor by their index, so that the gradient of each is laid into a
+    tensor of zeros as large as all three, and these are added. Here they are parts whose gradients are put together.
 
     Args:
         plain: the attention whose layers (and names) it takes over.
@@ -99,13 +102,38 @@ class FusedWindowMSA(nn.Module):
         self.relative_position_bias_table = plain.relative_position_bias_table
         self.register_buffer("relative_position_index", plain.relative_position_index)
         self.qkv, self.proj, self.proj_drop = plain.qkv, plain.proj, plain.proj_drop
+        self.softmax, self.attn_drop = plain.softmax, plain.attn_drop
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(windows, N, C) tokens to the same shape; ``mask`` (windows per image, N, N) is added to scores."""
+        query, key, value = self._parts(x)
+        scores = (query * self.scale) @ key.transpose(-2, -1)
+        scores = scores + self._bias().contiguous()
+        if mask is not None:
+            scores = (scores.unflatten(0, (-1, len(mask))) + mask[:, None]).flatten(0, 1)
+        mixed = self.attn_drop(self.softmax(scores)) @ value
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(x.shape)))
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value (windows, heads, N, C / heads) of (windows, N, C) tokens."""
+        windows, tokens, _ = x.shape
+        return self.qkv(x).view(windows, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _bias(self) -> Tensor:
+        """(1, heads, N, N) what is added to scores by the places of two tokens."""
+        index = self.relative_position_index
+        bias = self.relative_position_bias_table[index.view(-1)]
+        return bias.view(*index.shape, -1).permute(2, 0, 1)[None]
+
+
+class FusedWindowMSA(WindowMSA):
+    """The same by torch's fused kernel, equal to rounding; no dropout of the weights."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(windows, N, C) tokens to the same shape; ``mask`` (windows per image, N, N) is added to scores."""
         windows, tokens, channels = x.shape
-        query, key, value = self.qkv(x).view(windows, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
-        bias = bias.view(tokens, tokens, -1).permute(2, 0, 1)[None]
+        query, key, value = self._parts(x)
+        bias = self._bias()
         if mask is not None:
             bias = (bias + mask[:, None]).repeat(windows // len(mask), 1, 1, 1)
         mixed = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), scale=self.scale)
@@ -130,8 +158,8 @@ class PublishedSwin(SwinTransformer):
             raise ValueError("fused_attention drops no attention weights: leave out attn_drop_rate")
         for stage in self.stages:
             for block in stage.blocks:
-                if fused_attention:
-                    block.attn.w_msa = FusedWindowMSA(block.attn.w_msa)
+                kind = FusedWindowMSA if fused_attention else WindowMSA
+                block.attn.w_msa = kind(block.attn.w_msa)
                 if block.attn.shift_size > 0:
                     block.attn = PublishedWindowAttention(block.attn)
 
