@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import importlib
 import itertools
 import statistics
 import tempfile
@@ -48,6 +49,7 @@ from foundationx.engine.schedule.plan import Plan
 from foundationx.engine.trainer import Trainer
 from foundationx.models.consistency import consistency_point
 from foundationx.models.parameter_groups import lock, lr_groups
+from foundationx.models.swin import WindowMSA
 
 STEPS = {PhaseName.LOCK: 1, PhaseName.RELEASE: 2}
 MOMENTUM, CLIP = 0.8, 0.1
@@ -119,8 +121,14 @@ class Ours:
             self.trainer._run_phase(phase, itertools.repeat(batch))
 
 
+class TheirWindows(WindowMSA):
+    """Attention inside windows as mmdet and the released code compute it; ours gives the same bits."""
+
+    forward = importlib.import_module("mmdet.models.backbones.swin").WindowMSA.forward
+
+
 class Released:
-    """The released logic, in our own words.
+    """The released logic, in our own words, on mmdet's network.
 
     Args:
         world: Its student is trained.
@@ -132,9 +140,11 @@ class Released:
     def __init__(self, world: World, equal: bool = False):
         self.world, self.equal = world, equal
         self.name = self.equal_name if equal else Released.name
-        for module in world.student.modules():
+        for module in list(world.student.modules()):
             if hasattr(module, "with_cp"):
                 module.with_cp = not equal
+            if type(getattr(module, "w_msa", None)) is WindowMSA:
+                module.w_msa = TheirWindows(module.w_msa)
         self.teacher = copy.deepcopy(world.student).eval()  # its parameters keep requires_grad
         self.optimizer = torch.optim.AdamW(released_groups(world.student), weight_decay=1e-4)
 
