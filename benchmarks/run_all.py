@@ -66,6 +66,8 @@ bytes, GFLOP) do not depend on the machine.
   `run.json` (`freed_memory`) and `foundationx doctor` say which it is.
 - Samples from `runtime.cache` equal decoded samples bit for bit (`tests/data/test_cache.py`). The cache holds images at
   the training size, or at full size if self-supervised views are cropped from them.
+- Query, key and value of Swin's windows are parts of one tensor, so that no gradient is laid into zeros and added: the
+  same bits as mmdet's (`tests/models/test_speed_twins.py`).
 - In lock phases no graph is built below the trained head, and the teacher does not run
   (`tests/models/test_teacher_rest.py`). With `schedule.reuse`, the frozen part computes the features of a batch once
   for several steps (`tests/engine/test_reuse.py`); it is off by default, since a lock phase then sees fewer images

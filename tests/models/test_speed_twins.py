@@ -1,11 +1,14 @@
 """What is done for speed is held against its plain twin."""
 
+import copy
+import importlib
+
 import pytest
 import torch
 
 from foundationx.core.errors import ConfigError
 from foundationx.models.backbone import Backbone
-from foundationx.models.swin import shift_mask
+from foundationx.models.swin import WindowMSA, shift_mask
 from tests.helpers.host_traffic import Dispatched
 
 SWIN = {
@@ -70,6 +73,33 @@ def test_the_stored_mask_changes_no_bit_of_mmdets_forward_and_backward(size):
     for name, parameter in ours.named_parameters():
         if parameter.grad is not None:
             assert torch.equal(parameter.grad, named[name].grad), name
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_windows_change_no_bit_of_mmdets_with_dropout_and_in_half_precision(precision):
+    torch.manual_seed(0)
+    theirs = importlib.import_module("mmdet.models.backbones.swin").WindowMSA(
+        32, 4, (7, 7), attn_drop_rate=0.2, proj_drop_rate=0.2
+    )
+    theirs.init_weights()
+    ours = WindowMSA(copy.deepcopy(theirs))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    given, mask, found = torch.randn(8, 49, 32), shift_mask((14, 14), 7, 3, torch.device("cpu")), []
+    for net in (theirs, ours):
+        torch.manual_seed(1)
+        tokens = given.clone().requires_grad_()
+        with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+            mixed = net(tokens, mask)
+        mixed.float().square().sum().backward()
+        found.append([mixed, tokens.grad, *(parameter.grad for _, parameter in sorted(net.named_parameters()))])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_gradient_of_a_window_is_laid_into_no_zeros():
+    net, images = Backbone(SWIN), torch.randn(1, 3, 64, 64)
+    with Dispatched() as operations:
+        sum(output.square().mean() for output in net(images)).backward()
+    assert operations.calls["select_backward"] == 0 and operations.calls["stack"] >= sum(SWIN["depths"])
 
 
 def test_masks_of_shifted_windows_are_made_once_a_size():
