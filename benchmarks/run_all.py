@@ -39,8 +39,8 @@ SCRIPTS = (
     "compile",
 )
 
-OTHERS = ("predict",)
-"""Sections of scripts that are run by hand, since they take long; they stay on the page."""
+OTHERS = ("setup", "predict")
+"""Sections of scripts that are run by hand, one in a fresh clone and one since it takes long; they stay on the page."""
 
 ON_DEVICE = ("phases", "compile")
 """Benchmarks that can run on a GPU."""
