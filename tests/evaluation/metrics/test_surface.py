@@ -62,6 +62,14 @@ def test_both_ways_to_the_distances_are_exact(side, monkeypatch):
     assert result[0][1][0] == pytest.approx(max(np.percentile(part, 95) for part in (there, back)), rel=1e-12)
 
 
+def test_distances_in_images_too_long_for_a_map_are_exact_too():
+    """A distance map has single precision: 4500 across and 1 down would be 4500."""
+    pixels, others = np.zeros((2, 9000), bool), np.zeros((2, 9000), bool)
+    pixels[0, 0], others[1, 4500:] = True, True
+    assert pixels.size <= surface.PIXELS_PER_POINT * others.sum(), "dense enough for a map"
+    assert distances(pixels, others).tolist() == [np.sqrt(4500**2 + 1)] and np.sqrt(4500**2 + 1) > 4500
+
+
 def test_hand_worked_squares():
     true, predicted, known = np.zeros((20, 20), bool), np.zeros((20, 20), bool), np.ones((20, 20), bool)
     true[5:10, 5:10] = True
