@@ -140,7 +140,7 @@ def test_a_mask_of_another_size_names_both(root):
 def test_unreadable_images_and_masks_are_named(root):
     with pytest.raises(DataError, match=r"table\.csv row 7: .*gone\.png: cannot be opened"):
         sample(masked(MaskPart(0, file="gone.png")), root)
-    (root / "images" / "x.png").write_text("<html>")
+    (root / "images" / "x.png").write_text("none")
     dataset = CardDataset(annotations(Task.CLASSIFICATION), root, ViewPipeline(64))
     with pytest.raises(DataError, match=r"table\.csv row 7: .*images/x\.png: is not an image") as caught:
         dataset.sample(0, 0)
