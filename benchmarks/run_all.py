@@ -98,8 +98,8 @@ LIMITS = """
 - A cycle by the released logic differs from ours in reading, in evaluation after every visit, in recomputed backbones,
   in a teacher whose graph is run backward, and in detection (a second copy and forward pass of the model). At equal
   settings only the copy, the matching layer by layer, lock phases without a teacher and the loop are left: a visit is
-  as many times faster as its arithmetic is less (the table of counts), and the arithmetic of classification steps,
-  which are most of a cycle, is the same for both. Only other arithmetic makes those faster: bf16. Evaluation cannot
+  about as many times faster as its arithmetic is less (the table of counts). The arithmetic of classification steps,
+  which are most of a cycle, is the same for both; only other arithmetic makes those faster: bf16. Evaluation cannot
   skip unchanged heads: after a cycle every head has changed, at least through the backbone.
 - Evaluation gains by reading and decoding once, by batches, and by one backbone pass shared by all heads. The larger
   the network and the smaller the images, the smaller the gain: the remaining arithmetic is the same for both.
