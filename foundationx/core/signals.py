@@ -76,8 +76,8 @@ def interruptible() -> Iterator[Interruption]:
     """Signals that ask to stop raise KeyboardInterrupt, and are noted: libraries turn some into errors of theirs.
 
     A signal that this process ignores is ignored on. One that arrives while Python takes an object down can raise
-    nothing there, and would leave a trace alone: it is sent once more. Nor is there a trace of a reader of data that
-    was killed while a destructor ended it.
+    nothing there, and would leave a trace alone: it is sent once more. Nor is there a trace where a loader of data is
+    taken down: its readers may have been killed, or it was never made whole.
     """
     interruption, print_ignored = Interruption(), sys.unraisablehook
     again: list[threading.Timer] = []
@@ -87,13 +87,11 @@ def interruptible() -> Iterator[Interruption]:
         raise KeyboardInterrupt
 
     def ignored(found: sys.UnraisableHookArgs) -> None:
-        if isinstance(found.exc_value, RuntimeError) and getattr(found.object, "__module__", "") == TAKES_LOADERS_DOWN:
-            return
-        if interruption.number is None or not isinstance(found.exc_value, KeyboardInterrupt):
+        if interruption.number is not None and isinstance(found.exc_value, KeyboardInterrupt):
+            again.append(threading.Timer(SENT_AGAIN, os.kill, (os.getpid(), interruption.number)))
+            again[-1].start()
+        elif getattr(found.object, "__module__", "") != TAKES_LOADERS_DOWN:
             print_ignored(found)
-            return
-        again.append(threading.Timer(SENT_AGAIN, os.kill, (os.getpid(), interruption.number)))
-        again[-1].start()
 
     with handling(dict.fromkeys(heard(), interrupt)):
         sys.unraisablehook = ignored

@@ -163,14 +163,18 @@ def test_a_signal_in_a_destructor_is_not_lost_and_leaves_no_trace(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("error", [RuntimeError("DataLoader worker (pid 1) is killed"), AttributeError("_shutdown")])
 @pytest.mark.parametrize("module, told", [("torch.utils.data.dataloader", 0), ("elsewhere", 1)])
-def test_a_reader_that_dies_while_its_loader_is_taken_down_leaves_no_trace(module, told, monkeypatch):
-    """torch raises RuntimeError for a dead child wherever the process is; errors of other destructors are told."""
+def test_a_loader_that_is_taken_down_leaves_no_trace(module, told, error, monkeypatch):
+    """torch raises RuntimeError for a dead child wherever the process is, and AttributeError for a loader made by half.
+
+    Errors of other destructors are told.
+    """
     printed = []
     monkeypatch.setattr(sys, "unraisablehook", lambda found: printed.append(str(found.exc_value)))
 
     def end(loader):
-        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+        raise error
 
     end.__module__ = module
     with interruptible():
