@@ -41,9 +41,17 @@ def listening_for_stop(ask: Callable[[], bool]) -> Iterator[None]:
     SIGINT and SIGTERM count even if the process ignored them before: training is stopped without loss.
     """
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if not ask():
-            raise KeyboardInterrupt
+    numbers = {signal.SIGINT, signal.SIGTERM, *heard()}
+    outer = {int(number): signal.getsignal(number) for number in numbers}
 
-    with handling(dict.fromkeys({signal.SIGINT, signal.SIGTERM, *heard()}, handle)):
+    def handle(number: int, frame: FrameType | None) -> None:
+        if ask():
+            return
+        if callable(
+            taken := outer[number]
+        ):  # who interrupts the command notes it: libraries make errors of theirs of it
+            taken(number, frame)
+        raise KeyboardInterrupt
+
+    with handling(dict.fromkeys(numbers, handle)):
         yield

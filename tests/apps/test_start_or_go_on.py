@@ -148,6 +148,16 @@ def test_a_scheduler_within_the_process_keeps_its_signal():
         signal.signal(signal.SIGUSR2, before)
 
 
+def test_a_second_signal_is_noted_as_an_interruption_of_the_command():
+    """What a library turns it into is then no fault: torch.save makes a RuntimeError of an interrupted write."""
+    with interruptible() as interruption, listening_for_stop(StopRequest().ask):
+        signal.raise_signal(signal.SIGTERM)
+        assert not interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested and interruption.number == signal.SIGTERM
+
+
 class _StoppedWhileTakenDown:
     """Its destructor is where the signal arrives, as in a loader that ends its workers."""
 
