@@ -49,6 +49,7 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
             "tests/data/test_cache.py",
             "tests/data/test_augment.py",
             "tests/tasks/segmentation",
+            "tests/tasks/detection/test_box_targets.py",
         ],
     ),
     "schedule": (
