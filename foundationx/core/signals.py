@@ -18,8 +18,9 @@ ASKING_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SENT_AGAIN = 0.1
 """Seconds after which a signal is sent again that Python could not raise."""
 
-TAKES_LOADERS_DOWN = "torch.utils.data.dataloader"
-"""Module whose destructors end the processes that read data."""
+TAKES_LOADERS_DOWN, DEAD_READER = "torch.utils.data.dataloader", "DataLoader worker (pid"
+"""Module whose destructors end the processes that read data; how the error begins that torch's handler of dead children
+raises wherever this process is. The loader that misses a reader finds out by itself."""
 
 _OWN: WeakSet[Any] = WeakSet()
 """Handlers of this program."""
@@ -77,7 +78,7 @@ def interruptible() -> Iterator[Interruption]:
 
     A signal that this process ignores is ignored on. One that arrives while Python takes an object down can raise
     nothing there, and would leave a trace alone: it is sent once more. Nor is there a trace where a loader of data is
-    taken down: its readers may have been killed, or it was never made whole.
+    taken down, or of a reader that was killed.
     """
     interruption, print_ignored = Interruption(), sys.unraisablehook
     again: list[threading.Timer] = []
@@ -90,7 +91,7 @@ def interruptible() -> Iterator[Interruption]:
         if interruption.number is not None and isinstance(found.exc_value, KeyboardInterrupt):
             again.append(threading.Timer(SENT_AGAIN, os.kill, (os.getpid(), interruption.number)))
             again[-1].start()
-        elif getattr(found.object, "__module__", "") != TAKES_LOADERS_DOWN:
+        elif not _is_of_a_loader(found):
             print_ignored(found)
 
     with handling(dict.fromkeys(heard(), interrupt)):
@@ -101,3 +102,9 @@ def interruptible() -> Iterator[Interruption]:
             sys.unraisablehook = print_ignored
             for timer in again:
                 timer.cancel()
+
+
+def _is_of_a_loader(found: sys.UnraisableHookArgs) -> bool:
+    """Whether an error that Python could not raise comes from a loader's end or from a dead reader."""
+    is_end = getattr(found.object, "__module__", "") == TAKES_LOADERS_DOWN
+    return is_end or str(found.exc_value).startswith(DEAD_READER)

@@ -173,10 +173,17 @@ def test_a_signal_in_a_destructor_is_not_lost_and_leaves_no_trace(capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("error", [RuntimeError("DataLoader worker (pid 1) is killed"), AttributeError("_shutdown")])
-@pytest.mark.parametrize("module, told", [("torch.utils.data.dataloader", 0), ("elsewhere", 1)])
+@pytest.mark.parametrize(
+    ("error", "module", "told"),
+    [
+        (AttributeError("_shutdown"), "torch.utils.data.dataloader", 0),
+        (AttributeError("_shutdown"), "elsewhere", 1),
+        (RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed."), "torch.utils.data.dataloader", 0),
+        (RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed."), "logging", 0),
+    ],
+)
 def test_a_loader_that_is_taken_down_leaves_no_trace(module, told, error, monkeypatch):
-    """torch raises RuntimeError for a dead child wherever the process is, and AttributeError for a loader made by half.
+    """A loader made by half has no ``_shutdown``; torch raises RuntimeError for a dead child wherever the process is.
 
     Errors of other destructors are told.
     """
