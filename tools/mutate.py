@@ -50,6 +50,7 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
             "tests/data/test_augment.py",
             "tests/tasks/segmentation",
             "tests/tasks/detection/test_box_targets.py",
+            "tests/datasets/test_readers_outlines.py",
         ],
     ),
     "schedule": (
