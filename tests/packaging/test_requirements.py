@@ -18,6 +18,7 @@ OPTIONAL = (
 )
 OF_EXTRAS = (
     "foundationx/apps/federation/flare.py",
+    "foundationx/apps/portal/answers.py",
     "foundationx/apps/portal/api_fuse.py",
     "foundationx/apps/portal/jobs.py",
     "foundationx/apps/portal/server.py",

@@ -34,7 +34,7 @@ TABLE_FAULTS = [
         IssueKind.IMAGES,
         NIH_IMAGE,
         f"{NIH} row 2",
-        "begins with '<html>'",
+        "is a web page",
     ),
     Fault(
         "list missing",
