@@ -10,11 +10,12 @@ WORKERS ?= 2
 # trackio is left out: it wants an older pillow than requirements/constraints.txt
 EXTRAS := test,docs,backbones,conformal,dicom,dicom-out,exports,flare,hub,mlflow,onnx,portal,ray,release,submitit,tensorboard,wandb
 
-# mmdetection's and mmcv's lists name these; nothing imports them but code that asks whether they are there (0.4 GB with
-# what they need). opencv-python wants libGL: the headless build of the same version takes its place.
-UNUSED := imagecorruptions-imaug imageio imaug lazy-loader llvmlite numba opencv-python scikit-image tifffile
-define drop_unused
-	$(PIP) uninstall -y $(UNUSED)
+# mmdetection's and mmcv's lists name these, and nothing of ours imports them (0.4 GB with what they need). mmdet.apis
+# does, which runs exported detectors: the whole set-up keeps them.
+UNUSED := imagecorruptions-imaug imageio imaug lazy-loader llvmlite numba scikit-image tifffile
+# opencv-python wants libGL: the headless build of the same version takes its place.
+define headless
+	$(PIP) uninstall -y opencv-python
 	$(PIP) install -c requirements/constraints.txt --no-deps --force-reinstall opencv-python-headless
 endef
 
@@ -30,13 +31,14 @@ $(BASE): setup.cfg pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c requirements/constraints.txt torch
 	$(PIP) install -c requirements/constraints.txt -e .
-	$(drop_unused)
+	$(PIP) uninstall -y $(UNUSED)
+	$(headless)
 	@touch $(BASE)
 
 $(STAMP): $(BASE)
-	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (1.8 GB more)'
+	@echo 'set-up: extras, tools of tests and of the documentation go into $(VENV) (2.1 GB more)'
 	$(PIP) install -c requirements/constraints.txt -e '.[$(EXTRAS)]'
-	$(drop_unused)
+	$(headless)
 	@touch $(STAMP)
 
 demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (5 minutes on two cores, set-up included)

@@ -58,7 +58,7 @@ def test_shares_of_a_batch_are_disjoint_and_together_the_batch(ranks):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heads", ["default", "unihead"])
+@pytest.mark.parametrize("heads", ["default", "unihead", "one_stage"])
 def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path, heads):
     """Also where one rank's images are unknown throughout, hold no box, or hold no known pixel of a class."""
     process = launch(2, "tests/helpers/ranks_script.py", tmp_path / "two.pt", heads)

@@ -1,8 +1,9 @@
 """One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the main process.
 
-    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT [unihead]
+    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT [unihead | one_stage]
 
-With ``unihead`` every task that has such a head has it, and all regions are trained, none drawn at random.
+With ``unihead`` every task that has such a head has it (``one_stage``: boxes without proposals), and all regions are
+trained, none drawn at random.
 
 Without a launcher it computes the gradients of the whole batch.
 """
@@ -29,7 +30,7 @@ from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.keypoints.target import KeypointsBatch
 from foundationx.tasks.points import proposals, two_stage
 from foundationx.tasks.segmentation.target import SegmentationBatch
-from tests.helpers.tiny_network import BACKBONE, DETECTION, UNIHEAD
+from tests.helpers.tiny_network import BACKBONE, DETECTION, ONE_STAGE, UNIHEAD
 
 HEADS = {
     TaskKey(task.value, task): ("x", "y")
@@ -78,7 +79,7 @@ def main(target: str, heads: str = "") -> None:
         torch.manual_seed(0)
         config = ModelConfig.model_validate(
             {"backbone": BACKBONE, "detection": DETECTION | {"denoising": 0}, "segmentation": {"channels": 8}}
-            | ({"heads": UNIHEAD} if heads == "unihead" else {})
+            | {"heads": {"unihead": UNIHEAD, "one_stage": ONE_STAGE}.get(heads, {})}
         )
         model = FoundationModel(config, HEADS).eval()  # batch statistics would be those of a rank's share
         teacher = Teacher(model)

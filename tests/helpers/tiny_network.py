@@ -18,3 +18,5 @@ UNIHEAD = {
     "segmentation": {"type": "unihead", "options": _REGIONS | {"outline_points": 12, "outline_hidden": 16}},
     "keypoints": {"type": "unihead", "options": {"channels": 16, "attention_heads": 2, "place_hidden": 16}},
 }
+_ONE_STAGE = {key: value for key, value in _REGIONS.items() if key not in ("candidates", "proposals", "sampled")}
+ONE_STAGE = UNIHEAD | {"detection": {"type": "unihead_one_stage", "options": _ONE_STAGE}}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +89,14 @@ class PointScatter(nn.Module):
         return scattered(pyramid, regions, levels, offsets, as_released=self.as_released)
 
 
+def norm_groups(channels: int) -> int:
+    """Groups of a normalisation: 32 as published; fewer in narrow heads, so that each has 8 channels or is alone.
+
+    A map of one cell has nothing else that it could be normalised by.
+    """
+    return next(count for count in (32, 16, 8, 4, 2, 1) if count == 1 or channels % (8 * count) == 0)
+
+
 class DenseScatter(nn.Module):
     """Offset branch of regions around every cell: convolutions give the offsets of all of them.
 
@@ -102,7 +109,7 @@ class DenseScatter(nn.Module):
         super().__init__()
         self.as_released = options.as_released
         self.hidden = nn.Conv2d(options.channels, options.channels, kernel_size=3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(math.gcd(32, options.channels), options.channels)
+        self.norm = nn.GroupNorm(norm_groups(options.channels), options.channels)
         self.offsets = nn.Conv2d(options.channels, offsets.numel(), kernel_size=3, padding=1)
         nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
         nn.init.normal_(self.offsets.weight, std=PLACE_STD)

@@ -11,15 +11,25 @@ from foundationx.apps.cli.main import main
 from foundationx.core.workdir import WorkDir
 from foundationx.phantoms.write import write_phantom_datasets
 
-CONFIG = Path(__file__).resolve().parents[2] / "helpers" / "tiny_unihead.py"
+HELPERS = Path(__file__).resolve().parents[2] / "helpers"
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_evaluated_reported_exported_and_predicts(tmp_path):
+@pytest.mark.parametrize("config", ["tiny_unihead.py", "tiny_one_stage.py"])
+def test_a_run_is_trained_evaluated_reported_exported_and_predicts(config, tmp_path):
     data, work = tmp_path / "data", tmp_path / "run"
     write_phantom_datasets(data, 14, size=64, processes=1)
     sizes = ["schedule.cycles=1", "schedule.max_steps=2"]
-    arguments = ["train", str(CONFIG), "--data-root", str(data), "--work-dir", str(work), "--cfg-options", *sizes]
+    arguments = [
+        "train",
+        str(HELPERS / config),
+        "--data-root",
+        str(data),
+        "--work-dir",
+        str(work),
+        "--cfg-options",
+        *sizes,
+    ]
     assert main(arguments) == 0
     log = WorkDir(work).read_log()
     assert {row["phase"] for row in log if row["task"] != "classification"} == {"lock", "release"}
