@@ -47,7 +47,7 @@ ODD = {
     "truncated.jpg": "truncated or damaged",
     "truncated.png": "truncated or damaged",
     "empty.png": "empty",
-    "text_not_image.jpg": "not an image that can be read",
+    "text_not_image.jpg": "is a web page",
 }
 """What each published file gives: height and width, or the reason of its refusal."""
 
