@@ -24,6 +24,8 @@ from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.phantoms.write import write_phantom_datasets
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMALL = {
     "model.backbone": {

@@ -28,6 +28,8 @@ from foundationx.evaluation.predictions import read_predictions
 from foundationx.evaluation.report import origin_page
 from foundationx.phantoms.write import write_phantom_datasets
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "tests" / "helpers" / "tiny_config.py")
 KEY = TaskKey("phantom_labels", Task.CLASSIFICATION)

@@ -22,6 +22,8 @@ from foundationx.evaluation.report.facts import read_facts
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, equal, tiny_trainer
 
+pytestmark = pytest.mark.slow
+
 OTHERS = {
     "subgroups.json": json.dumps(
         [

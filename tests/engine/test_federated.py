@@ -28,6 +28,8 @@ from foundationx.models.parameter_groups import lock
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.segmentation.target import SegmentationBatch
 
+pytestmark = pytest.mark.slow
+
 C, S = Task.CLASSIFICATION, Task.SEGMENTATION
 CLASSES = {
     TaskKey("films", C): ("mass", "nodule"),

@@ -24,6 +24,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 

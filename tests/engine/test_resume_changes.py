@@ -18,6 +18,8 @@ from foundationx.engine.resume import RULES, Effect, rule_of
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HALF = 3
 SHORT = {

@@ -23,6 +23,8 @@ from tests.helpers import tiny_network
 from tests.helpers.tiny_backbones import BACKBONES
 from tests.models.test_parameter_groups import make_batch, plan_for
 
+pytestmark = pytest.mark.slow
+
 HEADS = {
     TaskKey("a", Task.CLASSIFICATION): ("x", "y"),
     TaskKey("b", Task.DETECTION): ("x",),

@@ -31,6 +31,8 @@ from foundationx.models.parameter_groups import lock
 from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.survival import CONFIG, Onlooker, equal, tiny_trainer
 
+pytestmark = pytest.mark.slow
+
 DATASETS = [{"card": f"phantom_{name}"} for name in ("labels", "boxes", "masks", "all")]
 TASKS = (Task.CLASSIFICATION, Task.DETECTION, Task.SEGMENTATION)
 """Two heads a task."""

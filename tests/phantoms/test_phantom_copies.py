@@ -21,6 +21,8 @@ from foundationx.phantoms.copy import write_copies
 from foundationx.phantoms.copy_writer import RECORD
 from tests.helpers.cards import all_cards
 
+pytestmark = pytest.mark.slow
+
 CATALOG = all_cards()
 NAMES = CATALOG.names()
 IMAGES, SIDE = 8, 48

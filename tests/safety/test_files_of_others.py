@@ -31,6 +31,8 @@ from foundationx.weights.exports.formats import Source
 from foundationx.weights.imports.continual import load_run
 from foundationx.weights.imports.imported import read_heads
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[1] / "helpers" / "tiny_config.py"
 HEAD = {TaskKey("films", Task.CLASSIFICATION): ("mass", "nodule")}
 RESNET = {"type": "mmdet.ResNet", "depth": 18, "base_channels": 8}

@@ -26,6 +26,8 @@ from foundationx.weights.exports.onnx import NEEDED
 from foundationx.weights.swin import shift_rule
 from tests.helpers.plain_swin import PlainSwin, randomise
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 """Maps of 16, 8, 4 and 2 tokens: windows of 2 are many in the first three stages and one in the last."""
 SWIN = {"dim": 24, "depths": (2, 2, 2, 2), "heads": (1, 2, 2, 4), "window": 2, "ratio": 2}

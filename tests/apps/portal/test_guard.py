@@ -15,6 +15,8 @@ from foundationx.apps.portal.server import address_of, create_app, hosts_of
 from foundationx.core.errors import ConfigError
 from tests.helpers.portal_process import PortalProcess
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-of-twenty-letters"
 HOST = "127.0.0.1:8766"
 

@@ -12,6 +12,8 @@ from foundationx.apps.portal.place import Place
 from foundationx.apps.portal.server import create_app, hosts_of
 from tests.helpers.run_folders import log_row, metric_row, write_run
 
+pytestmark = pytest.mark.slow
+
 TOKEN, HOST = "a-token-of-twenty-letters", "127.0.0.1:8766"
 HEAD = "phantom_labels/classification"
 HALF = "\ud800"
