@@ -17,6 +17,7 @@ from foundationx.tasks.points.pyramid import Pyramid
 from foundationx.tasks.points.suppression import kept
 from foundationx.tasks.points.two_stage import BoxStage, TwoStage
 from tests.helpers.ranks_script import make_batch
+from tests.helpers.squares import learn_squares
 from tests.helpers.tiny_network import BACKBONE
 
 KEY = TaskKey("detection", Task.DETECTION)
@@ -274,21 +275,6 @@ def test_predictions_do_not_depend_on_the_order_of_images():
 @pytest.mark.slow
 def test_it_learns_to_find_a_square():
     torch.manual_seed(8)
-    network, batch = model().train(), make_batch(KEY)
-    batch.centred_boxes, batch.box_classes = batch.centred_boxes[:, :1], torch.arange(8)[:, None] % 2
-    batch.centred_boxes[..., 2:] = 0.35
-    batch.labels[:] = 1
-    images = torch.randn(8, 3, 64, 64) * 0.1
-    for image, (box, kind) in enumerate(zip(batch.centred_boxes[:, 0] * 64, batch.box_classes[:, 0], strict=True)):
-        (x1, y1), (x2, y2) = (box[:2] - box[2:] / 2).int().tolist(), (box[:2] + box[2:] / 2).int().tolist()
-        images[image, :, y1:y2, x1:x2] += 2 - 4 * kind
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    for _ in range(120):
-        optimizer.zero_grad()
-        sum(network.losses(images, batch)[1].values()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        prediction = network.eval().predict(images, KEY)
-    overlaps = iou(prediction.relative_boxes[:, 0], truth_of(batch).boxes[:, 0])
+    overlaps, is_right = learn_squares(model().train(), make_batch(KEY), KEY, steps=120)
     assert overlaps.mean() > 0.6
-    assert (prediction.box_classes[:, 0] == batch.box_classes[:, 0]).sum() >= 7
+    assert is_right.sum() >= 7
