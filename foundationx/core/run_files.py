@@ -322,6 +322,22 @@ NAMES = (*LINES, *ROWS, *ENTRIES, *WHOLE)
 """Every file that is checked when it is read."""
 
 
+def unread(path: Path, root: Path) -> str | None:
+    """Why a file of a work directory is not opened; None if it may be, or if there is none.
+
+    Links out of it would show its reader's own files to whom the report is sent; a pipe would never end.
+
+    Args:
+        path: File below the work directory.
+        root: Work directory; it may be a link itself.
+    """
+    if not path.exists():
+        return None
+    if not path.resolve().is_relative_to(root.resolve()):
+        return "is a link that leads out of the work directory, or lies behind one"
+    return None if path.is_file() else "is no file"
+
+
 def fits(schema: TypeAdapter[Any], value: Any) -> bool:
     """Whether a value is what the schema describes."""
     try:
@@ -335,7 +351,7 @@ def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
     """What of a JSON file can be used, and what is wrong with it.
 
     Args:
-        path: File; it need not exist.
+        path: File in a work directory; it need not exist.
         default: Value if there is no such file or nothing of it can be used.
 
     Returns:
@@ -343,6 +359,8 @@ def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
     """
     if not path.exists():
         return default, None
+    if fault := unread(path, path.parent):
+        return default, fault
     try:
         value = read_json(path.read_bytes())
     except (ValueError, OSError) as error:
@@ -389,6 +407,8 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int, str | None]:
     """Rows, number of complete lines, and why the file cannot be read."""
     if not path.exists():
         return [], 0, None
+    if fault := unread(path, path.parent):
+        return [], 0, fault
     try:
         *complete, _rest = path.read_bytes().split(b"\n")  # _rest: b"" or an incomplete line
     except OSError as error:

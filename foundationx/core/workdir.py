@@ -43,7 +43,7 @@ import numpy as np
 from foundationx.core.archives import read_npz
 from foundationx.core.atomic_write import disk_error, write_arrays, write_atomically, write_json, write_json_lines
 from foundationx.core.errors import DiskError
-from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines
+from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines, unread
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
 
@@ -178,6 +178,19 @@ class WorkDir:
                 found[name] = fault
         return found
 
+    def unread_arrays(self) -> dict[str, str]:
+        """Folders and files of examples and predictions that the report does not open, by name, and why."""
+        found: dict[str, str] = {}
+        for pattern in ("examples", "filled", "filled/examples", "predictions", "predictions/*"):
+            for folder in sorted(self.root.glob(pattern)):
+                if folder.parent.relative_to(self.root).as_posix() in found:  # what lies behind a link is not listed
+                    continue
+                leads_out = not folder.resolve().is_relative_to(self.root.resolve())
+                for path in [folder] if leads_out else sorted(folder.glob("*.npz")):
+                    if fault := unread(path, self.root):
+                        found[path.relative_to(self.root).as_posix()] = fault
+        return found
+
     def set_faults_aside(self) -> dict[str, str]:
         """Moves each file of :meth:`faults` to ``NAME.damaged`` and leaves what makes sense of it in its place."""
         faults = self.faults()
@@ -220,17 +233,17 @@ class WorkDir:
         path = self.root / "examples" / f"{key.dataset}.{key.task.value}.npz"
         write_arrays(path, arrays)
 
-    def read_examples(self, follow_links: bool = True) -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
+    def read_examples(self, below: str = "") -> dict[TaskKey, tuple[tuple[str, ...], str, list[Example]]]:
         """Examples of every head: class names, which model (student or teacher), examples.
 
         Args:
-            follow_links: Whether files that are links are read.
+            below: Folder of the work directory that ``examples`` lies in.
         """
         examples = {}
-        for path in sorted((self.root / "examples").glob("*.npz")):
+        for path in sorted((self.root / below / "examples").glob("*.npz")):
             dataset, _, task = path.stem.rpartition(".")
             try:
-                if not path.is_file() or (path.is_symlink() and not follow_links):  # a pipe would never end
+                if unread(path, self.root):
                     continue
                 key = TaskKey.parse(f"{dataset}/{task}")
                 examples[key] = _unpack(path, key.task.facts.example_class())

@@ -2,20 +2,30 @@
 
 import json
 import os
+import pickle
+import re
+import shutil
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import foundationx
 from foundationx import load
+from foundationx.apps.cli.main import main
 from foundationx.core.errors import CardError, DataError, FoundationXError
 from foundationx.core.run_files import NAMES
+from foundationx.core.types import TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.datasets.cards.card import load_card
 from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.evaluation.predictions import read_predictions
 from foundationx.evaluation.report import write_report
+from tests.helpers.predicted import labelled
+from tests.helpers.run_folders import log_row, write_run
 
 
 class Evil:
@@ -183,9 +193,10 @@ def example_arrays(task):
 
 def keep(folder, task, arrays, **more):
     path = folder / "examples" / f"phantom_labels.{task}.npz"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     described = {"classes": np.array(["Lung/apex", "<script>alert(1)</script>/base"]), "model": np.array("teacher")}
-    np.savez(path, **described | more, **{f"0.{name}": value for name, value in arrays.items()}, **{"0.name": "a.png"})
+    named = {"0.name": "a.png"} | {f"0.{name}": value for name, value in arrays.items()}
+    np.savez(path, **named | described | more)
 
 
 WRONG = {
@@ -219,3 +230,116 @@ def test_examples_of_odd_shapes_types_and_values_are_passed_over(task, tmp_path)
     keep(tmp_path, task, good | {"image": np.zeros((0, 8), np.uint8)})
     assert WorkDir(tmp_path).read_examples() == {}
     write_report(tmp_path)
+
+
+HEAD = {"dataset": "phantom_labels", "task": "classification"}
+
+
+def private_run(folder):
+    """A run folder whose JSON, examples and predictions each leave something in its report that nothing else does."""
+    patients = np.array([str(number) for number in range(8)])
+    truth = (np.arange(8) % 2).astype(np.float32)[:, None]
+    stored = labelled(truth, truth * 0.4 + 0.3, patients)
+    replace(stored, key=TaskKey.parse("phantom_labels/classification"), visit=1).write(folder)
+    row = HEAD | {"metric": "AUROC", "class": "mean", "value": 1.0, "n": 8, "model": "teacher", "visit": 1}
+    write_run(folder, [log_row(1)], metrics=[row | {"split": "test"}])
+    keep(folder, "classification", example_arrays("classification"), **{"0.name": "secret_a.png"})
+    keep(folder / "filled", "classification", example_arrays("classification"), **{"0.name": "secret_b.png"})
+    incident = HEAD | {"step": 1, "kind": "io", "message": "secret_c", "images": []}
+    (folder / "incidents.jsonl").write_text(json.dumps(incident) + "\n")
+    filled = {"cycle": 1, "precision": 0.9, "limits": [], "rows": []}
+    (folder / "filled.json").write_text(json.dumps(filled))
+    bad = HEAD | {"file": "secret_d", "row": "", "reason": ""}
+    (folder / "bad_samples.json").write_text(json.dumps([bad]))
+    return folder
+
+
+PRIVATE = {
+    "examples": "secret_a",
+    "examples/phantom_labels.classification.npz": "secret_a",
+    "filled": "secret_b",
+    "filled/examples": "secret_b",
+    "filled/examples/phantom_labels.classification.npz": "secret_b",
+    "incidents.jsonl": "secret_c",
+    "bad_samples.json": "secret_d",
+    "predictions": "Calibration",
+    "predictions/phantom_labels": "Calibration",
+    "predictions/phantom_labels/classification.test.teacher.npz": "Calibration",
+}
+"""Files and folders of a run, and what its report shows only if it has read them."""
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory):
+    return private_run(tmp_path_factory.mktemp("private") / "run")
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_the_report_shows_nothing_of_its_readers_own_files_through_links(name, private, tmp_path, capsys):
+    """Who sends a run folder with a link in it and asks for the report gets nothing of what the link leads to."""
+    sent = tmp_path / "sent"
+    shutil.copytree(private, sent)
+    assert main(["report", str(sent)]) == 0
+    assert PRIVATE[name] in (sent / "report.html").read_text() and "note" not in capsys.readouterr().out
+    shutil.rmtree(sent / name) if (sent / name).is_dir() else (sent / name).unlink()
+    (sent / name).symlink_to(private / name)
+    assert main(["report", str(sent)]) == 0
+    said = capsys.readouterr().out
+    assert f"note: {sent / name} is a link that leads out of the work directory" in said and said.count("note: ") == 1
+    page = (sent / "report.html").read_text()
+    assert PRIVATE[name] not in page
+    assert [text for text in set(PRIVATE.values()) - {PRIVATE[name]} if text not in page] == [], "the rest is shown"
+
+
+@pytest.mark.parametrize("name", [name for name in PRIVATE if "." in name])
+def test_a_pipe_in_a_run_folder_does_not_stop_the_report(name, private, tmp_path, capsys):
+    sent = tmp_path / "sent"
+    shutil.copytree(private, sent)
+    (sent / name).unlink()
+    os.mkfifo(sent / name)
+    assert main(["report", str(sent)]) == 0
+    assert f"note: {sent / name} is no file; passed over" in capsys.readouterr().out
+
+
+def test_links_inside_a_run_folder_and_to_it_are_followed(private, tmp_path):
+    shutil.copytree(private, tmp_path / "disk")
+    (tmp_path / "disk" / "examples").rename(tmp_path / "disk" / "kept")
+    (tmp_path / "disk" / "examples").symlink_to("kept")
+    (tmp_path / "run").symlink_to("disk")
+    page = write_report(tmp_path / "run").read_text()
+    assert all(text in page for text in PRIVATE.values())
+
+
+COMMANDS = [
+    ["report", "{}"],
+    ["eval", "{}", "--data-root", "{}"],
+    ["predict", "{}", "{}"],
+    ["export", "{}", "--out", "{}/out.safetensors"],
+    ["compare", "{}", "{}"],
+    ["ledger", "{}", "--alone", "{}"],
+    ["train", "quickstart/phantom", "--data-root", "{}", "--work-dir", "{}", "--resume"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_pickles_that_lie_in_a_folder_of_jobs_are_opened_by_no_command(words, tmp_path):
+    """As submitit leaves them: what is to be called, and its result. Only submitit reads them, for its own job."""
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install -e .[submitit]")
+    folder, mark = tmp_path / "jobs", tmp_path / "mark"
+    folder.mkdir()
+    paths = submitit.core.utils.JobPaths(folder, "7")
+    for path in (paths.submitted_pickle, paths.result_pickle):
+        path.write_bytes(pickle.dumps(Evil(mark)))
+    write_run(folder, [log_row(1)])
+    main([word.format(folder) for word in words])
+    assert not mark.exists()
+    pickle.loads(paths.submitted_pickle.read_bytes())
+    assert mark.exists(), "the pickle would have done it"
+
+
+def test_the_package_calls_neither_submitit_nor_pickle():
+    """`docs/cluster.md` starts the command through submitit; nothing of ours unpickles what that keeps."""
+    imported = re.compile(r"^\s*(import|from)\s+(pickle|cloudpickle|dill|joblib|shelve|submitit)\b", re.MULTILINE)
+    files = list(Path(foundationx.__file__).parent.rglob("*.py"))
+    assert len(files) > 300 and [path for path in files if imported.search(path.read_text(encoding="utf-8"))] == []
+    assert imported.search("def read():\n    import pickle\n") and imported.search("from submitit import helpers")

@@ -26,5 +26,5 @@ def run(options: argparse.Namespace) -> None:
         found = "holds no run" if work.root.is_dir() else "there is no such folder"
         raise CheckpointError(str(work.root), found, "work directory of a run", "check the path")
     print(write_report(work.root))
-    for name, fault in work.faults().items():
+    for name, fault in (work.faults() | work.unread_arrays()).items():
         print(f"note: {options.work_dir / name} {fault}; passed over")

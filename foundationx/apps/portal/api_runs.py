@@ -131,7 +131,7 @@ def examples_of(portal: Portal, run: str) -> Examples:
     """The images that a run keeps. Raises UnknownError. Raises OutsideError: Their folder is a link that leads out."""
     folder = portal.place.run_folder(run)
     inside(portal.place.work_dirs, f"{run}/examples")
-    return WorkDir(folder).read_examples(follow_links=False)
+    return WorkDir(folder).read_examples()
 
 
 def overlay_list(every: Examples) -> list[dict[str, Any]]:

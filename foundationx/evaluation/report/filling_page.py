@@ -31,13 +31,13 @@ def section(folder: Path) -> str:
     columns = ["images of", "head", "class", "present from", "absent below", "present", "absent", "left unknown"]
     table = html.table_of(columns, rows, numbers=5) if rows else "<p class='quiet'>Nothing has been filled yet.</p>"
     note = f"<p class='quiet'>{NOTE} Precision asked for: {content['precision']:g}.</p>"
-    return html.section("Filled by the teacher", note + table + _pictures(WorkDir(folder / "filled")))
+    return html.section("Filled by the teacher", note + table + _pictures(work))
 
 
 def _pictures(work: WorkDir) -> str:
     """Images of the newest cycle in which something was filled; solid is what was filled."""
     blocks = []
-    for key, (classes, _, examples) in work.read_examples().items():
+    for key, (classes, _, examples) in work.read_examples("filled").items():
         items = "".join(figure(key, example, classes) for example in examples)
         blocks.append(f"<h3>{html.head_of(key)} <small>solid: filled</small></h3><div class='pictures'>{items}</div>")
     return html.details("Examples", "".join(blocks)) if blocks else ""

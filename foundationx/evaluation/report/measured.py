@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foundationx.core.errors import DataError
+from foundationx.core.run_files import unread
 from foundationx.core.types import Split, TaskKey
 from foundationx.evaluation.bootstrap import estimate
 from foundationx.evaluation.curves import Curve, calibration, froc, precision_recall
@@ -45,7 +46,7 @@ class Measured:
 def measure_head(
     folder: Path, key: TaskKey, split: Split, model: str, visit: int, thresholds: Mapping[str, float], pictures: int
 ) -> Measured | None:
-    """Reads and measures the predictions of a head; None if there are none of this visit, or they are damaged.
+    """Reads and measures the predictions of a head; None if there are none of this visit, or none to be used.
 
     Args:
         folder: Work directory.
@@ -57,7 +58,7 @@ def measure_head(
         pictures: Most images to choose.
     """
     path = predictions_path(folder, key, split, model)
-    if not path.exists():
+    if not path.exists() or unread(path, folder):
         return None
     try:
         stored = read_predictions(path)
