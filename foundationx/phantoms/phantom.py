@@ -90,12 +90,13 @@ def make_phantom(patient: int, number: int = 0, size: int = 256, findings: Seque
         raise ValueError(f"unknown findings {sorted(unknown)}; known: {', '.join(FINDINGS)}")
     anatomy = make_patient(patient, enlarged_heart=CARDIOMEGALY in chosen)
     acquisition = sample_acquisition(patient * 100 + number, size)
-    total, masks = attenuation(anatomy, acquisition)
+    vessel_map = vessels(anatomy, acquisition)
+    total, masks = attenuation(anatomy, acquisition, vessel_map)
     organs = dict(zip(ORGANS, (masks["left_lung"], masks["right_lung"], masks["heart"]), strict=True))
     instances: dict[str, list[np.ndarray]] = {name: [mask] for name, mask in organs.items()}
     random = np.random.default_rng([patient, 5])
     if "Pneumothorax" in chosen:
-        total, mask = add_pneumothorax(total, masks, acquisition, random, vessels(anatomy, acquisition))
+        total, mask = add_pneumothorax(total, masks, acquisition, random, vessel_map)
         instances["Pneumothorax"] = [mask]
     if "Effusion" in chosen:
         total, mask = add_effusion(total, masks, acquisition, random)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -9,6 +13,8 @@ from scipy.ndimage import gaussian_filter
 from foundationx.phantoms.anatomy import MIDLINE, Acquisition, Patient
 
 _SUB = 3  # cv2's sub-pixel bits for smooth outlines
+_GENERATIONS = 4  # of the vessels' branches
+_WAY = np.linspace(0, 1, 12)  # along a branch
 
 
 def fill(outline: np.ndarray, acquisition: Acquisition) -> np.ndarray:
@@ -32,16 +38,18 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
-def stroke(lines: list[np.ndarray], width: float, acquisition: Acquisition) -> np.ndarray:
-    """Lines (n, 2) of a width in patient coordinates, (size, size) float in [0, 1]."""
+def stroke(lines: Sequence[np.ndarray] | np.ndarray, width: float, acquisition: Acquisition) -> np.ndarray:
+    """Lines of a width in patient coordinates, each of equally many points (n, 2); (size, size) float in [0, 1]."""
     canvas = np.zeros((acquisition.size, acquisition.size), dtype=np.uint8)
-    points = [np.round(acquisition.to_pixels(line) * (1 << _SUB)).astype(np.int32) for line in lines]
-    cv2.polylines(canvas, points, False, 255, max(1, round(width * acquisition.size)), cv2.LINE_AA, shift=_SUB)
+    points = np.round(acquisition.to_pixels(np.asarray(lines)) * (1 << _SUB)).astype(np.int32)
+    cv2.polylines(canvas, list(points), False, 255, max(1, round(width * acquisition.size)), cv2.LINE_AA, shift=_SUB)
     return canvas.astype(np.float32) / 255
 
 
-def attenuation(patient: Patient, acquisition: Acquisition) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Attenuation of the healthy body, and the masks of lungs and heart.
+def attenuation(
+    patient: Patient, acquisition: Acquisition, vessel_map: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Attenuation of the healthy body with its :func:`vessels`, and the masks of lungs and heart.
 
     Returns:
         (size, size) float, 0 in air; masks ``left_lung``, ``right_lung`` (without the part behind the
@@ -57,7 +65,7 @@ def attenuation(patient: Patient, acquisition: Acquisition) -> tuple[np.ndarray,
     total += 0.50 * soften(heart, acquisition, 0.010) * _dome(heart, acquisition) * (0.2 + 0.8 * air)
     total += _mediastinum(patient, x, y)
     total += _bones(patient, acquisition, air)
-    total += vessels(patient, acquisition) * air
+    total += vessel_map * air
     masks = {name: largest_part(mask & ~heart) for name, mask in lungs.items()} | {"heart": heart}
     return np.maximum(total, 0), masks
 
@@ -122,16 +130,17 @@ def _bones(patient: Patient, acquisition: Acquisition, air: np.ndarray) -> np.nd
     for lines, strength, thick in ((back, 0.135, width), (front, 0.07, width * 1.25)):
         outer, inner = stroke(lines, thick, acquisition), stroke(lines, thick * 0.55, acquisition)
         canvas += strength * gaussian_filter(0.62 * outer + 0.38 * (outer - inner), 0.0022 * acquisition.size)
-    clavicles = [_bone([(s * 0.035, 0.182), (s * 0.15, 0.150), (s * 0.25, 0.138), (s * 0.36, 0.088)]) for s in (-1, 1)]
+    clavicles = [_bone(((s * 0.035, 0.182), (s * 0.15, 0.150), (s * 0.25, 0.138), (s * 0.36, 0.088))) for s in (-1, 1)]
     outer, inner = stroke(clavicles, 0.026, acquisition), stroke(clavicles, 0.014, acquisition)
     canvas += 0.27 * gaussian_filter(0.6 * outer + 0.4 * (outer - inner), 0.0025 * acquisition.size)
-    blades = [_bone([(s * 0.37, 0.15), (s * 0.335, 0.24), (s * 0.345, 0.34), (s * 0.385, 0.42)]) for s in (-1, 1)]
+    blades = [_bone(((s * 0.37, 0.15), (s * 0.335, 0.24), (s * 0.345, 0.34), (s * 0.385, 0.42))) for s in (-1, 1)]
     canvas += 0.09 * gaussian_filter(stroke(blades, 0.012, acquisition), 0.003 * acquisition.size)
     return canvas * (0.6 + 0.4 * air)
 
 
-def _bone(points: list[tuple[float, float]]) -> np.ndarray:
-    """A smooth line through points given from the midline."""
+@functools.cache
+def _bone(points: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """A smooth line through points given from the midline; the same in all patients."""
     nodes = np.array(points)
     spread = np.linspace(0, 1, 40)
     knots = np.linspace(0, 1, len(nodes))
@@ -161,21 +170,34 @@ def _ribs(patient: Patient) -> tuple[list[np.ndarray], list[np.ndarray]]:
 def vessels(patient: Patient, acquisition: Acquisition) -> np.ndarray:
     """Pulmonary vessels: trees from the hila outwards, each generation thinner, (size, size) attenuation."""
     random = np.random.default_rng(patient.vessels)
-    by_width: dict[float, list[np.ndarray]] = {}
-    for side in (-1, 1):
-        hilum = np.array([MIDLINE + side * 0.075, patient.knob[1] + 0.125 + 0.012 * side])
+    branches: list[_Branch] = []
+    hila = {side: np.array([MIDLINE + side * 0.075, patient.knob[1] + 0.125 + 0.012 * side]) for side in (-1, 1)}
+    for side in hila:
         for angle in np.linspace(-1.25, 1.25, 7) + random.normal(0, 0.08, 7):
-            _grow(by_width, random, hilum, side, angle, 0.0115, 0.105, 4)
+            _grow(branches, random, None, side, angle, 0.0115, 0.105, _GENERATIONS)
+    lines = _branch_lines(branches, hila)
     canvas: np.ndarray = np.zeros((acquisition.size, acquisition.size), dtype=np.float32)
-    for width, lines in by_width.items():
-        canvas = np.maximum(canvas, stroke(lines, width, acquisition) * (0.05 + 11 * width))
+    widths = np.array([round(branch.width, 4) for branch in branches])
+    for width in dict.fromkeys(widths.tolist()):
+        canvas = np.maximum(canvas, stroke(lines[widths == width], width, acquisition) * (0.05 + 11 * width))
     return gaussian_filter(canvas, 0.0025 * acquisition.size)
 
 
+class _Branch(NamedTuple):
+    """A vessel between two forks. ``parent`` is its place among all branches, None at the hilum."""
+
+    parent: int | None
+    side: int
+    angle: float
+    bend: float
+    width: float
+    length: float
+
+
 def _grow(
-    by_width: dict[float, list[np.ndarray]],
+    branches: list[_Branch],
     random: np.random.Generator,
-    start: np.ndarray,
+    parent: int | None,
     side: int,
     angle: float,
     width: float,
@@ -183,22 +205,28 @@ def _grow(
     generations: int,
 ) -> None:
     """One branch and, from its end, two thinner ones."""
-    bend = random.normal(0, 0.25)
-    way = np.linspace(0, 1, 12)
-    turns = angle + bend * way
-    steps = np.stack([side * np.cos(turns), np.sin(turns)], axis=1) * length / 11
-    line = start + np.vstack([np.zeros(2), np.cumsum(steps[1:], axis=0)])
-    by_width.setdefault(round(width, 4), []).append(line)
+    bend, own = random.normal(0, 0.25), len(branches)
+    branches.append(_Branch(parent, side, angle, bend, width, length))
     if generations > 1:
         for spread in (-0.38, 0.38):
             turn = angle + bend + spread + random.normal(0, 0.12)
-            _grow(
-                by_width,
-                random,
-                line[-1],
-                side,
-                turn,
-                width * 0.66,
-                length * random.uniform(0.62, 0.85),
-                generations - 1,
-            )
+            shorter = length * random.uniform(0.62, 0.85)
+            _grow(branches, random, own, side, turn, width * 0.66, shorter, generations - 1)
+
+
+def _branch_lines(branches: list[_Branch], hila: dict[int, np.ndarray]) -> np.ndarray:
+    """Points of all branches, (branches, 12, 2): all of a generation at once, since each begins where one ends."""
+    side, angle, bend, length = (
+        np.array([getattr(branch, name) for branch in branches]) for name in ("side", "angle", "bend", "length")
+    )
+    turns = angle[:, None] + bend[:, None] * _WAY
+    steps = np.stack([side[:, None] * np.cos(turns), np.sin(turns)], axis=2) * length[:, None, None] / 11
+    steps[:, 0] = 0
+    lines = np.cumsum(steps, axis=1)
+    parents = np.array([-1 if branch.parent is None else branch.parent for branch in branches])
+    due = parents == -1
+    lines[due] += np.stack([hila[branch.side] for branch in branches if branch.parent is None])[:, None]
+    for _ in range(1, _GENERATIONS):
+        due = np.isin(parents, np.flatnonzero(due))
+        lines[due] += lines[parents[due], -1][:, None]
+    return lines

@@ -17,6 +17,7 @@ from foundationx.datasets.cards.catalog import Catalog
 from foundationx.phantoms.anatomy import make_patient
 from foundationx.phantoms.findings import FINDINGS, LUNG_FINDINGS
 from foundationx.phantoms.phantom import ORGANS, bounds, draw_findings, make_phantom
+from foundationx.phantoms.render import _branch_lines, _grow
 from foundationx.phantoms.write import DATASETS, NIH_HEADER, write_phantom_datasets
 
 SIZE = 128
@@ -27,6 +28,27 @@ def test_the_same_arguments_give_the_same_bytes():
     np.testing.assert_array_equal(one.image, two.image)
     other = make_phantom(5, 1, SIZE)
     assert (one.image != other.image).any() and one.findings == other.findings, "another image of the same patient"
+
+
+def test_lines_of_all_vessels_at_once_are_those_of_one_after_the_other():
+    """Twelve points a branch: eleven steps of a direction that turns evenly, from the end of the branch before."""
+    hila = {-1: np.array([0.4, 0.4]), 1: np.array([0.6, 0.45])}
+    random, branches = np.random.default_rng(3), []
+    for side in hila:
+        _grow(branches, random, None, side, 0.3 * side, 0.0115, 0.105, 4)
+    assert len(branches) == 2 * 15 and [round(branch.width / 0.0115, 6) for branch in branches[:4]] == [
+        1,
+        0.66,
+        0.4356,
+        0.287496,
+    ]
+    lines = _branch_lines(branches, hila)
+    for number, branch in enumerate(branches):
+        points = [hila[branch.side] if branch.parent is None else lines[branch.parent][-1]]
+        for step in range(1, 12):
+            turn = branch.angle + branch.bend * step / 11
+            points.append(points[-1] + np.array([branch.side * np.cos(turn), np.sin(turn)]) * branch.length / 11)
+        np.testing.assert_allclose(lines[number], points, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
