@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import importlib.abc
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -61,7 +62,14 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
     "teacher": (["models/ema_teacher"], ["tests/models/test_teacher.py", "tests/models/test_teacher_rest.py"]),
     "trainer": (
         ["engine/trainer", "engine/step", "engine/nonfinite", "engine/optim", "engine/batches"],
-        ["tests/engine/test_training.py", "tests/models/test_parameter_groups.py", "tests/engine/test_reuse.py"],
+        [
+            *("tests/engine/test_trainer.py", "tests/engine/test_step.py", "tests/engine/test_nonfinite.py"),
+            *(
+                "tests/engine/test_optim.py",
+                "tests/engine/test_teacher_gate.py",
+                "tests/models/test_parameter_groups.py",
+            ),
+        ],
     ),
     "metrics": (
         [
@@ -81,7 +89,18 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
             *("datasets/readers/label_columns_csv", "datasets/readers/findings_csv", "datasets/readers/_geometry"),
             *("datasets/readers/_runs", "datasets/readers/_agreement", "datasets/readers/_patients"),
         ],
-        ["tests/datasets"],
+        [
+            *(
+                f"tests/datasets/test_readers_{name}.py"
+                for name in ("coco", "formats", "new_formats", "outlines", "marks")
+            ),
+            *(
+                f"tests/datasets/test_readers_{name}.py"
+                for name in ("bad_shapes", "faults", "json", "names", "spelling")
+            ),
+            *("tests/datasets/test_unknown_labels.py", "tests/datasets/test_patients.py"),
+            *("tests/datasets/test_copies.py", "tests/tasks/detection/test_ignored_regions.py"),
+        ],
     ),
     "select": (["datasets/fusion/select"], ["tests/datasets/fusion/test_fusion_select.py"]),
 }
@@ -121,6 +140,16 @@ class Mutant:
     line: int
     before: str
     after: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a module is changed: by which operator of cosmic-ray, at which of its occurrences, in which line."""
+
+    module: str
+    operator: Any
+    occurrence: int
+    line: int
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:
@@ -190,25 +219,34 @@ def _is_other_code(source: str, changed: str) -> bool:
         return False
 
 
-def mutants_of(module: str) -> Iterator[tuple[Mutant, str]]:
-    """Every mutant of a module, with its source.
+def places_of(module: str) -> list[Place]:
+    """Every place of a module that an operator changes.
 
     Args:
         module: Path of a module in the package, without suffix.
     """
     from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.mutating import mutate_code
 
     source = (ROOT / "foundationx" / f"{module}.py").read_text(encoding="utf-8")
-    lines, unread = source.splitlines(), _unread_lines(source)
-    for operator in _operators():
-        positions = [at for node in ast_nodes(get_ast(source)) for at in operator.mutation_positions(node)]
-        for occurrence, (start, _) in enumerate(positions):
-            changed = mutate_code(source, operator, occurrence)
-            if start[0] in unread or changed is None or not _is_other_code(source, changed):
-                continue
-            after = changed.splitlines()[start[0] - 1].strip()
-            yield Mutant(module, type(operator).__name__, start[0], lines[start[0] - 1].strip(), after), changed
+    nodes, unread = list(ast_nodes(get_ast(source))), _unread_lines(source)
+    return [
+        Place(module, operator, occurrence, start[0])
+        for operator in _operators()
+        for occurrence, (start, _) in enumerate(at for node in nodes for at in operator.mutation_positions(node))
+        if start[0] not in unread
+    ]
+
+
+def mutant_at(place: Place) -> tuple[Mutant, str] | None:
+    """The mutant of a place, with its source; None if that is no valid code, or the same."""
+    from cosmic_ray.mutating import mutate_code
+
+    source = (ROOT / "foundationx" / f"{place.module}.py").read_text(encoding="utf-8")
+    changed = mutate_code(source, place.operator, place.occurrence)
+    if changed is None or not _is_other_code(source, changed):
+        return None
+    before, after = (text.splitlines()[place.line - 1].strip() for text in (source, changed))
+    return Mutant(place.module, type(place.operator).__name__, place.line, before, after), changed
 
 
 def _child(module: str, source: str | None, tests: list[str], seconds: float) -> None:
@@ -221,9 +259,13 @@ def _child(module: str, source: str | None, tests: list[str], seconds: float) ->
         path = ROOT / "foundationx" / f"{module}.py"
         sys.meta_path.insert(0, _Changed("foundationx." + module.replace("/", "."), path, source))
     import pytest
+    from hypothesis import Phase, settings
 
+    # An example that fails is enough: looking for a smaller one takes minutes.
+    settings.register_profile("mutants", derandomize=True, phases=(Phase.explicit, Phase.generate))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutants"]
     with contextlib.suppress(BaseException):
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests])))
+        os._exit(int(pytest.main([*options, *tests])))
     os._exit(1)
 
 
@@ -268,25 +310,31 @@ def judge(subject: str, sample: int | None, seed: int) -> Iterator[tuple[Mutant,
     passed, seconds = run(modules[0], None, tests, 3600)
     if not passed:
         raise SystemExit(f"{subject}: {' '.join(tests)} fail without a change; run them first")
-    mutants = [found for module in modules for found in mutants_of(module)]
-    if sample is not None and sample < len(mutants):
-        mutants = random.Random(seed).sample(mutants, sample)
-    print(f"{subject}: {len(mutants)} mutants, {seconds:.0f} s for the tests", flush=True)
-    for mutant, source in mutants:
+    places = [place for module in modules for place in places_of(module)]
+    if sample is not None:
+        random.Random(seed).shuffle(places)
+    print(f"{subject}: {len(places)} places, {seconds:.0f} s for the tests", flush=True)
+    for mutant, source in itertools.islice(filter(None, map(mutant_at, places)), sample):
         passed, _ = run(mutant.module, source, nearest_first(tests, mutant.module), 3 * seconds + SLOWEST)
         yield mutant, not passed
 
 
 def nearest_first(tests: list[str], module: str) -> list[str]:
-    """Files of tests, those first whose names have most words of the module's: the first that fails ends a run.
+    """Files of tests, those first whose names have most words of the module's, then those whose text names it.
+
+    The first test that fails ends a run.
 
     Args:
         tests: Files and folders for pytest.
         module: Path of a module in the package, without suffix.
     """
     files = [path for test in tests for path in (sorted((ROOT / test).rglob("test_*.py")) or [ROOT / test])]
-    words = set(module.rpartition("/")[2].split("_"))
-    return [str(path) for path in sorted(files, key=lambda path: -len(words & set(path.stem.split("_"))))]
+    name = module.rpartition("/")[2]
+
+    def nearness(path: Path) -> tuple[int, bool]:
+        return len(set(name.split("_")) & set(path.stem.split("_"))), name.strip("_") in path.read_text("utf-8")
+
+    return [str(path) for path in sorted(files, key=nearness, reverse=True)]
 
 
 def _warm() -> None:

@@ -338,7 +338,6 @@ class Trainer:
     def _save_if_due(self) -> None:
         """A checkpoint inside a cycle."""
         if self.nonfinite.is_between_updates and self._is_save_due:
-            self._is_save_due = False
             self.save()
 
     def _progress(self) -> dict[str, Any]:
