@@ -92,6 +92,16 @@ def test_statistics_and_their_counters_go_back_to_before_the_first_batch(fused, 
     assert model.mean.tolist() == [expected] * 2 and int(model.count) == expected and model.table.tolist() == [3, 3]
 
 
+def test_statistics_of_one_type_go_back_too():
+    model = nn.BatchNorm1d(2, affine=True)
+    del model.num_batches_tracked
+    check = check_of(model)
+    check.begin()
+    model.running_mean += 1
+    check.undo()
+    assert model.running_mean.tolist() == [0, 0]
+
+
 def test_a_forward_pass_without_a_step_is_taken_back():
     model = model_of()
     check = check_of(model)
@@ -142,12 +152,12 @@ def test_a_loss_on_one_rank_is_to_blame_for_the_gradients_of_all(monkeypatch):
 def test_so_many_in_a_row_are_too_many_wherever_they_stand():
     check = check_of(model_of(), limit=3)
     course = []
-    for losses in ([NAN, NAN], [1.0, NAN], [NAN, NAN, 1.0]):
+    for losses in ([NAN, NAN], [1.0, NAN], [NAN, NAN, 1.0], [NAN] * 4):
         for loss in losses:
             update(check, 1, [loss])
         check.read()
         course.append((check.in_a_row, check.longest, check.is_too_much))
-    assert course == [(2, 2, False), (1, 2, False), (0, 3, True)]
+    assert course == [(2, 2, False), (1, 2, False), (0, 3, True), (4, 4, True)]
 
 
 def test_a_run_that_goes_on_counts_on():

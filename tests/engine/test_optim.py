@@ -58,6 +58,21 @@ def test_a_task_s_scale_goes_before_that_of_its_group():
     assert found["heads.a__classification.weight"][0] == 0.25 and found["backbone.bias"][0] == 1.0
 
 
+def test_blocks_below_others_learn_more_slowly(monkeypatch):
+    """Half for each block above: by two, one and none."""
+    above = {"backbone.weight": 2, "backbone.bias": 1, "backbone.scale": 0}
+    monkeypatch.setattr(optim, "blocks_above", lambda model: above)
+    model = Net()
+    rates = {
+        name: [lr for lr, _ in settings(build_optimizer(model, config), model).values()]
+        for name, config in (
+            ("half", OptimizerConfig(lr=1.0, layer_decay=0.5, lr_scale={"backbone": 0.5})),
+            ("all", OptimizerConfig(lr=1.0, layer_decay=1.0)),
+        )
+    }
+    assert sorted(rates["half"]) == [0.125, 0.25, 0.5, 1.0] and rates["all"] == [1.0] * 4
+
+
 def test_what_is_built_is_what_was_asked_for():
     model = Net()
     adamw = build_optimizer(model, OptimizerConfig(betas=(0.8, 0.95)))

@@ -11,7 +11,7 @@ import torch
 from foundationx.core.config.load import parse_config
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import CheckpointError, DamagedCheckpointError, DataError, DivergenceError
-from foundationx.core.types import BadSample, Batch, PhaseName, SampleMeta, Task, TaskKey
+from foundationx.core.types import BadSample, Batch, PhaseName, SampleMeta, StepOutput, Task, TaskKey
 from foundationx.data.loader import sample_seed
 from foundationx.engine import trainer as module
 from foundationx.engine.checkpoint import checkpoints_in, load_checkpoint, step_of
@@ -178,6 +178,19 @@ def test_updates_come_after_so_many_batches_and_at_the_end_of_a_phase(tmp_path):
     last = trainer.model.state_dict()
     assert all(torch.equal(kept[4][name], last[name]) for name in names) and names
     assert any(not torch.equal(kept[1][name], kept[4][name]) for name in names)
+
+
+def test_batches_of_an_update_are_counted_from_the_start_of_its_phase(tmp_path, monkeypatch):
+    """Three each, in a phase that begins after one step: after steps 4 and 7."""
+    trainer, done = make(tmp_path, optimizer={"accumulate": 3}), []
+    phase = replace(phases()[1], steps=8)
+    weight = next(trainer.model.parameters())
+    monkeypatch.setattr(trainer, "_losses", lambda *given: StepOutput(weight.sum(), {"task": torch.zeros(())}))
+    monkeypatch.setattr(trainer, "_update", lambda phase: done.append(trainer.step))
+    trainer.step = phase.first_step
+    for _ in range(6):
+        trainer._run_step(phase, iter([batch_of(1)]))
+    assert done == [4, 7]
 
 
 def test_two_batches_give_the_mean_of_their_gradients(tmp_path):
