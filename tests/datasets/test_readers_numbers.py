@@ -174,6 +174,13 @@ def test_without_a_size_runs_may_be_anywhere_in_the_largest_image(height, width)
         read(f"{LARGEST} 1", height=height, width=width)
 
 
+def test_runs_beyond_the_largest_image_are_refused_whatever_the_size_of_the_mask():
+    assert read(f"{LARGEST - 1} 1", height=2**16, width=2**16) == ([LARGEST - 1], [1])
+    for text, relative in ((f"{LARGEST} 1", False), (f"{LARGEST - 1} 2", False), (f"{LARGEST - 2} 1 1 1", True)):
+        with pytest.raises(DataError, match="overlap or lie outside the mask"):
+            read(text, relative, height=2**16, width=2**16)
+
+
 def coco(counts, size=(4, 5)):
     runs = runs_from_coco({"size": list(size), "counts": counts}, "annotation 1")
     starts, lengths = runs.unpacked()
@@ -232,6 +239,14 @@ def test_the_size_of_a_mask_is_two_numbers_of_sixteen_bits(size, taken):
             runs_from_coco({"size": list(size), "counts": [0, 1]}, "annotation 1")
     with pytest.raises(DataError, match="size"):
         runs_from_coco({"size": None, "counts": [20]}, "annotation 1")
+
+
+def test_a_mask_of_more_pixels_than_the_largest_image_is_refused():
+    """46,340 squared is below 2 ** 31 - 1, and 46,341 squared above: places of pixels would overflow."""
+    pixels = 46340**2
+    assert coco([pixels - 1, 1], (46340, 46340)) == ([pixels - 1], [1])
+    with pytest.raises(DataError, match="46341 x 46341 pixels is too large"):
+        coco([46341**2 - 1, 1], (46341, 46341))
 
 
 @pytest.mark.parametrize("order", ["rows", "columns"])

@@ -55,7 +55,7 @@ def runs_from_text(
         starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     starts = starts - first
     ends = starts + lengths
-    size = height * width if height and width else LARGEST
+    size = min(height * width, LARGEST) if height and width else LARGEST
     if starts[0] < 0 or (starts[1:] < ends[:-1]).any() or ends[-1] > size:
         raise _error(where, f"{_short(text)} has runs that overlap or lie outside the mask")
     return Runs(starts.astype(np.int32), lengths.astype(np.int32), order, height, width)
@@ -81,6 +81,8 @@ def runs_from_coco(value: Mapping[str, Any], where: str) -> Runs:
     if not whole or not all(number is not None and 0 < number < 2**16 for number in whole):
         raise _error(where, f"segmentation is {str(dict(value))[:60]}", "size [height, width] and counts")
     height, width = (int(number or 0) for number in whole)
+    if height * width > LARGEST:
+        raise _error(where, f"a mask of {width} x {height} pixels is too large", f"up to {LARGEST:,} pixels", COCO_FIX)
     if isinstance(given, str):
         try:
             counts = unpacked_counts(given.strip().encode("utf-8"))
