@@ -92,6 +92,19 @@ def test_statistics_and_their_counters_go_back_to_before_the_first_batch(fused, 
     assert model.mean.tolist() == [expected] * 2 and int(model.count) == expected and model.table.tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_statistics_go_back_to_those_of_the_step_before_and_no_further(fused):
+    model = model_of()
+    check = check_of(model, fused=fused)
+    for step, loss in ((1, 1.0), (2, NAN)):
+        check.begin()
+        model.mean += 1
+        check.check(step, batch(step), torch.tensor(loss))
+        model.weight.grad = torch.ones(1, 1)
+        check.update(torch.tensor(1.0))
+    assert model.mean.tolist() == [2, 2]
+
+
 def test_statistics_of_one_type_go_back_too():
     model = nn.BatchNorm1d(2, affine=True)
     del model.num_batches_tracked
