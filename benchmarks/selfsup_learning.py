@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from selfsup_worlds import SPLIT, World
+from selfsup_worlds import World
+from torch import Tensor
 
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.types import Split
 from foundationx.data.datamodule import DataModule, open_datasets
-from foundationx.data.loader import usable
 from foundationx.data.normalise import Normaliser
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.engine.trainer import Trainer
@@ -22,25 +23,29 @@ from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common
 from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.models.views import look_at_views
+from foundationx.evaluation.metrics.dice import pixel_counts
+from foundationx.evaluation.predictions import Predictions
 from foundationx.tasks.self_supervision.tokens import encoder
 from foundationx.weights.exports.backbone import export_backbone
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "selfsup"
-SECONDS_A_STEP = {"adam": 0.36, "adam_v2": 1.8, "peac": 0.7, "ace": 0.65, "lamps": 0.55}
+SECONDS_A_STEP = {"adam": 0.36, "adam_v2": 1.0, "peac": 0.7, "ace": 0.65, "lamps": 0.55}
 """Processor time of a step of ``*_nano.py`` on one thread of the machine it was tuned on: steps cost alike by it."""
 
+PLAIN_VIT: Mapping[str, object] = {
+    "type": "transformers.ViTModel",
+    "image_size": 128,
+    "patch_size": 16,
+    "hidden_size": 192,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "intermediate_size": 768,
+}
+"""What MAE pretrains; about as large as the small Swin."""
+
 RANDOM = "random weights"
-OWN = ("margin", "rank", "spread")
-MEMORY_BATCHES = 100
-"""Enough for every queue here, and for a centre that follows in one turn of four to forget how it began."""
-VIEW, LANDMARK_IMAGES = 160, 8
-"""Pixels of the view around a place; images whose landmarks are searched."""
-
-
-def steps_of(name: str, minutes: float) -> int:
-    """Steps that take about so many minutes of one thread."""
-    return max(1, round(60 * minutes / SECONDS_A_STEP[name]))
+VIEW, STEP = 160, 32
+"""Pixels of the view around a place, and between the places where landmarks are searched."""
 
 
 def trainer_of(config: RunConfig, data_module: DataModule, folder: Path) -> Trainer:
@@ -56,18 +61,27 @@ def finish(trainer: Trainer) -> None:
         raise SystemExit("stopped; the same command goes on")
 
 
-def prepared(name: str, world: World, steps: int, folder: Path) -> tuple[Trainer, DataModule]:
+def prepared(
+    name: str,
+    world: World,
+    steps: int,
+    folder: Path,
+    network: Mapping[str, object] | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> tuple[Trainer, DataModule]:
     """A trainer of an objective's nano configuration, and its images. Backbones of all objectives begin alike."""
-    changes = {
+    settings = {
         "datasets": _datasets(world),
-        "split": SPLIT,
+        "split": world.shares,
         "schedule.cycles": 1,
-        "schedule.release.self_supervision": 1e6,
+        "schedule.release.self_supervision": 1000.0,
         "schedule.max_steps": steps,
         "runtime.workers": 0,
         "runtime.checkpoint_minutes": None,
+        **_network(network),
+        **(changes or {}),
     }
-    config = load_config(CONFIGS / f"{name}_nano.py", changes)
+    config = load_config(CONFIGS / f"{name}_nano.py", settings)
     data_module = world.images(config)
     return trainer_of(config, data_module, folder), data_module
 
@@ -77,68 +91,47 @@ def _datasets(world: World) -> list[dict[str, object]]:
     return [{"card": card, "tasks": ["self_supervision"]} for card in world.cards]
 
 
-def begin(world: World, target: Path) -> None:
-    """Writes the backbone that all objectives begin with."""
-    trainer, _ = prepared(next(iter(SECONDS_A_STEP)), world, 1, target.parent)
+def begin(world: World, target: Path, network: Mapping[str, object] | None = None) -> None:
+    """Writes the backbone that all objectives begin with, or another ``network`` as it begins."""
+    trainer, _ = prepared(next(iter(SECONDS_A_STEP)), world, 1, target.parent, network)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
 
 
-def pretrain(name: str, world: World, target: Path, steps: int) -> dict[str, object]:
-    """Trains an objective's nano configuration; its teacher's backbone goes to ``target``.
+def pretrain(
+    name: str, world: World, target: Path, steps: int, changes: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Trains an objective's nano configuration with ``changes``; its teacher's backbone goes to ``target``.
 
     Returns:
-        ``before`` and ``after``: loss, margin, rank and spread on the test side; ``seconds`` of processor time, and
-        ``steps``.
+        ``seconds`` of processor time, and ``steps``.
     """
-    untrained, data_module = prepared(name, world, steps, target.parent)
-    fill_memories(untrained)
-    result: dict[str, object] = {"steps": steps, "before": held_out(untrained, data_module)}
-    trainer, _ = prepared(name, world, steps, target.parent)
+    trainer, _ = prepared(name, world, steps, target.parent, changes=changes)
     begun = time.process_time()
     finish(trainer)
-    result["seconds"] = round(time.process_time() - begun, 1)
-    result["after"] = held_out(trainer, data_module)
+    seconds = round(time.process_time() - begun, 1)
     export_backbone(trainer.teacher.model, trainer.config, "teacher", target)
-    return result
+    return {"steps": steps, "seconds": seconds}
 
 
-def fill_memories(trainer: Trainer) -> None:
-    """Gives an untrained network the queue and the centre that it would have at the end of a run.
-
-    Without keys there is nothing to tell apart, and without a centre all images choose the same prototypes: losses that
-    cost nothing.
-    """
-    trainer.model.train()
-    for loaded in trainer.batches(max(0, trainer.plan.total_steps - MEMORY_BATCHES)):
-        with torch.no_grad():
-            look_at_views(trainer.model, trainer.teacher.model, trainer.normalise, usable(loaded, "raise"))
-
-
-def held_out(trainer: Trainer, data_module: DataModule) -> dict[str, float]:
-    """The student's total loss against the teacher on the test side, and the monitors of collapse.
-
-    Adam's negatives are not pruned here: of an untrained network, for which all images look alike, none would be left.
-    """
-    objective = trainer.model.head(next(iter(data_module.annotations))).objective
-    trained_with = objective.options
-    if hasattr(trained_with, "prune_above"):
-        objective.options = trained_with.model_copy(update={"prune_above": 2.0})
-    rows = evaluate(data_module, {"student": trainer.model, "teacher": trainer.teacher.model}, Split.TEST, 1).rows
-    objective.options = trained_with
-    student = {(row.metric, row.class_name): row.value for row in rows if row.model == "student"}
-    return {"loss": student["loss", "total"], **{name: student[name, "mean"] for name in OWN}}
-
-
-def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder: Path) -> float:
-    """Mean Dice over the classes on the test side after tuning all weights on ``shots`` images with masks."""
+def few_shot(
+    world: World,
+    init: Path,
+    shots: int,
+    seed: int,
+    steps: int,
+    folder: Path,
+    network: Mapping[str, object] | None = None,
+) -> dict[str, float]:
+    """Tunes all weights on ``shots`` images with masks; Dice of each measured patient."""
     changes = {
         "datasets": [{"card": world.masks.dataset, "tasks": ["segmentation"]}],
-        "split": SPLIT,
+        "split": world.shares,
         "model.objective": None,
+        **_network(network),
         "model.init": str(init),
         "schedule.cycles": 1,
         "schedule.lock": {"classification": 1.0, "detection": 1.0},  # not visited
-        "schedule.release": {"_delete_": True, "segmentation": 1e6},
+        "schedule.release": {"_delete_": True, "segmentation": 1000.0},
         "schedule.max_steps": steps,
         "teacher.update": "visit",
         "consistency.weight": 0.0,
@@ -156,43 +149,89 @@ def few_shot(world: World, init: Path, shots: int, seed: int, steps: int, folder
     data_module.indices[world.masks][Split.TRAIN] = np.sort(np.random.default_rng(seed).permutation(indices)[:shots])
     trainer = trainer_of(config, data_module, folder)
     finish(trainer)
-    rows = evaluate(data_module, {"student": trainer.model}, Split.TEST, 1).rows
-    return next(row.value for row in rows if (row.metric, row.class_name) == ("Dice", "mean"))
+    (predictions,) = evaluate(data_module, {"student": trainer.model}, world.side, 1).predictions
+    return dice_by_patient(predictions)
 
 
-def measure(world: World, init: Path) -> dict[str, float]:
-    """Anatomy in a frozen backbone: wholes and parts of all images, landmarks of those that have all of them."""
-    config = load_config(
-        CONFIGS / "peac_nano.py", {"model.init": str(init), "datasets": _datasets(world), "split": SPLIT}
-    )
+def dice_by_patient(predictions: Predictions) -> dict[str, float]:
+    """Dice of every patient: the mean over images and the classes that are known in them; both empty counts 1."""
+    known, true, predicted, overlap = pixel_counts(predictions)
+    total = true + predicted
+    dice = np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
+    dice = np.where(known > 0, dice, np.nan)
+    patients = np.asarray(predictions.patients)
+    return {str(name): float(np.nanmean(dice[patients == name])) for name in np.unique(patients)}
+
+
+def frozen(world: World, init: Path, network: Mapping[str, object] | None = None) -> tuple[anatomy.Encoder, int]:
+    """The encoder of a backbone, and the side in pixels of its images."""
+    changes = {"model.init": str(init), "datasets": _datasets(world), "split": world.shares, **_network(network)}
+    config = load_config(CONFIGS / "peac_nano.py", changes)
     data_module = world.images(config)
     model = build_model(config, data_module, "cpu").eval()
     key = next(iter(data_module.annotations))
-    see = encoder(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu"))
+    return encoder(lambda images: model.trunk(images, key), Normaliser(config.model, "cpu")), config.image_size
+
+
+def measure(world: World, init: Path, patients: int, network: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Anatomy in a frozen backbone: wholes and parts of all images, landmarks between two groups of ``patients``.
+
+    Returns:
+        ``composition`` and ``decomposition``, and what :func:`landmarks` gives.
+    """
+    see, side = frozen(world, init, network)
     images = world.measured()
-    wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images], config.image_size)
+    wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images], side)
     own, others = (cosines.mean().item() for cosines in anatomy.composition_cosines(wholes, quadrants))
     removed = [
         anatomy.decomposition_hits(wholes, without[:, q], quadrants[:, q]).mean().item()
         for q in range(quadrants.shape[1])
     ]
     result = {"composition": own - others, "decomposition": float(np.mean(removed))}
+    return result | landmarks(see, images, patients)
+
+
+def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int) -> dict[str, object]:
+    """Landmarks of every second image are searched in every other one, at most ``patients`` in each group.
+
+    Returns:
+        ``raw``: (Q, K) mean error in pixels of each pair, by features as they are; ``centred``: less their mean over
+        all places; ``common``: the mean feature's share of the features' mean square; ``locality``; and what needs no
+        network: the errors of any place (``chance``) and of the same place (``same_place``).
+    """
     names = common([item.landmarks for item in images])
-    whole = [item for item in images if all(name in item.landmarks for name in names)]
-    return result | _landmarks(see, whole[:LANDMARK_IMAGES], names)
+    complete = [item for item in images if all(name in item.landmarks for name in names)][: 2 * patients]
+    points = [as_array(item.landmarks, names) for item in complete]
+    features = [anatomy.features_at(see, item.image, p, VIEW) for item, p in zip(complete, points, strict=True)]
+    places = anatomy.grid_of(complete[0].image.shape[0], STEP)
+    searched = complete[1::2]
+    keys = [anatomy.features_at(see, item.image, places, VIEW) for item in searched]
+    everywhere = torch.cat(keys)
+    middle = everywhere.mean(dim=0)
+    owners = np.repeat(np.arange(len(complete)), len(names)).tolist()
+    hits = anatomy.locality_hits(torch.cat(features), list(range(len(names))) * len(complete), owners)
+    asked, truths = points[: 2 * len(searched) : 2], points[1::2]
 
+    def errors(shift: Tensor) -> list[list[float]]:
+        queries = features[: 2 * len(searched) : 2]
+        return [
+            [
+                float(anatomy.correspondence(query - shift, key - shift, places, truth).mean())
+                for key, truth in zip(keys, truths, strict=True)
+            ]
+            for query in queries
+        ]
 
-def _landmarks(see: anatomy.Encoder, images: list[Radiograph], names: list[str]) -> dict[str, float]:
-    """Locality, and the mean error in pixels of matching landmarks between pairs of patients."""
-    points = [as_array(item.landmarks, names) for item in images]
-    queries = [anatomy.features_at(see, item.image, p, VIEW) for item, p in zip(images, points, strict=True)]
-    errors, places = [], anatomy.grid_of(images[0].image.shape[0], 16)
-    for n in range(0, len(images) - 1, 2):
-        keys = anatomy.features_at(see, images[n + 1].image, places, VIEW)
-        errors.append(anatomy.correspondence(queries[n], keys, places, points[n + 1]))
-    owners = np.repeat(np.arange(len(images)), len(names)).tolist()
-    hits = anatomy.locality_hits(torch.cat(queries), list(range(len(names))) * len(images), owners)
     return {
         "locality": hits.double().mean().item(),
-        "correspondence": float(np.mean(errors)),
+        "raw": errors(torch.zeros_like(middle)),
+        "centred": errors(middle),
+        "common": float(middle.square().sum() / everywhere.square().sum(dim=1).mean()),
+        "chance": float(np.mean([anatomy.distances(places, truth).mean() for truth in truths])),
+        "same_place": float(np.mean([np.linalg.norm(own - truth, axis=1) for own in asked for truth in truths])),
     }
+
+
+def _network(network: Mapping[str, object] | None) -> dict[str, object]:
+    """Changes of a configuration for another backbone than the small Swin."""
+    return {} if network is None else {"model.backbone": {"_delete_": True, **network}}

@@ -23,7 +23,9 @@ from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.phantoms.phantom import make_phantom
 from foundationx.phantoms.write import write_phantom_datasets
 
-SPLIT = {"train": 0.7, "val": 0.0, "test": 0.3}
+SHARES = {Split.TEST: {"train": 0.7, "val": 0.0, "test": 0.3}, Split.VAL: {"train": 0.5, "val": 0.2, "test": 0.3}}
+"""Shares of patients, by the side that is measured. Both have the same test patients: settings are chosen with those of
+``val`` held out from training, and no test patient is looked at."""
 ALL_IMAGES = TaskKey("all_films", Task.SELF_SUPERVISION)
 FIRST_MEASURED_PATIENT = 900_000_000
 SIDE, IMAGES = 256, 32
@@ -40,12 +42,19 @@ class World:
         cards: whose images are pretrained on, without their labels.
         masks: the head that is tuned.
         generated: whether images can be generated together with their landmarks.
+        side: whose patients are measured.
     """
 
     data: Path
     cards: tuple[str, ...]
     masks: TaskKey
     generated: bool
+    side: Split = Split.TEST
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Shares of patients, for a configuration."""
+        return SHARES[self.side]
 
     def images(self, config: RunConfig) -> DataModule:
         """Images of all cards as one dataset: one head learns from all of them."""
@@ -53,14 +62,14 @@ class World:
 
     def measured(self) -> list[Radiograph]:
         """Images to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
-        each patient of the masks' test side. Landmarks are the true ones, or extreme points of the masks."""
+        each held-out patient of the masks. Landmarks are the true ones, or extreme points of the masks."""
         if self.generated:
             phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(IMAGES)]
             return [Radiograph(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
-        data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": SPLIT}), self.data)
+        data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": self.shares}), self.data)
         table, first = data_module.annotations[self.masks], {}
-        for index in data_module.indices[self.masks][Split.TEST]:
+        for index in data_module.indices[self.masks][self.side]:
             first.setdefault(table.patients[index], int(index))
         dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(SIDE))
         return [self._image(dataset, index) for index in list(first.values())[:IMAGES]]
@@ -72,16 +81,16 @@ class World:
         return Radiograph(sample.image, {name: place for result in points for name, place in result.items()})
 
 
-def generated_world(folder: Path, images: int) -> World:
+def generated_world(folder: Path, images: int, side: Split = Split.TEST) -> World:
     """Two generated datasets of ``images`` images each: one to pretrain on, one with masks of lungs and heart."""
     write_phantom_datasets(folder, {"phantom_labels": images, "phantom_masks": images}, size=256)
-    return World(folder, ("phantom_labels",), TaskKey("phantom_masks", Task.SEGMENTATION), generated=True)
+    return World(folder, ("phantom_labels",), TaskKey("phantom_masks", Task.SEGMENTATION), True, side)
 
 
-def real_world(folder: Path) -> World:
+def real_world(folder: Path, side: Split = Split.TEST) -> World:
     """The images of ``tests/configs/cxr_multi.py``, and its lung masks."""
     cards = tuple(dataset.card for dataset in load_config(REAL).datasets)
-    return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), generated=False)
+    return World(folder, cards, TaskKey("multi_lung_masks", Task.SEGMENTATION), False, side)
 
 
 def as_one(data_module: DataModule, data: Path) -> DataModule:
