@@ -52,6 +52,13 @@ def test_a_finding_that_may_be_a_class_leaves_it_unknown_unless_another_names_it
     same(found, [[NAN, 0], [1, 0], [NAN, 1], [0, 1]])
 
 
+def test_a_table_without_one_finding_of_the_card_gives_no_image(folder):
+    folder.files("a.png", "b.png")
+    folder.write("f.csv", "file,found\na.png,odd\nb.png,odder\n")
+    card = make_card("findings_csv", ["x"], file="f.csv", options={"image_column": "file"} | FINDINGS)
+    assert "no image can be used; the first of 2 invalid ones: 'odd'" in str(fault(folder, card, skip=True))
+
+
 def test_unlisted_findings_are_errors_or_say_nothing(folder):
     for unlisted, expected in (("error", [None, None, [1]]), ("ignore", [[NAN], [1], [1]])):
         found = labels_of(folder, "findings_csv", ["x"], "found", "odd", "odd|x", "x", **FINDINGS, unlisted=unlisted)

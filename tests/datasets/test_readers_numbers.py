@@ -227,7 +227,7 @@ def test_counts_that_coco_has_compressed_are_the_same():
 @pytest.mark.parametrize(
     ("size", "taken"),
     [
-        *(((1, 2**16 - 1), True), ((2**16 - 1, 1), True), ((1, 1), True), ((1, 2**16), False), ((2**16, 1), False)),
+        *(((1, 2**16 - 1), True), ((2**16 - 1, 1), True), ((1, 1), True), ((1, 2**16), False), ((2**17, 1), False)),
         *(((0, 5), False), ((5, 0), False), ((-1, 5), False), ((True, 5), False), ((4, 5, 6), False), ((4,), False)),
     ],
 )
@@ -247,6 +247,20 @@ def test_a_mask_of_more_pixels_than_the_largest_image_is_refused():
     assert coco([pixels - 1, 1], (46340, 46340)) == ([pixels - 1], [1])
     with pytest.raises(DataError, match="46341 x 46341 pixels is too large"):
         coco([46341**2 - 1, 1], (46341, 46341))
+
+
+@pytest.mark.parametrize("value", [{"size": None, "counts": [1] * 99}, {"size": [4, 5], "counts": ["1"] * 99}])
+def test_a_message_shows_the_first_sixty_characters_of_a_mask(value):
+    with pytest.raises(DataError) as caught:
+        runs_from_coco(value, "annotation 1")
+    assert caught.value.found == f"segmentation is {str(value)[:60]}"
+
+
+def test_a_message_shows_a_cell_of_forty_characters_and_of_a_longer_one_the_first():
+    for text, shown in (("1 " * 19 + "xx", "1 " * 19 + "xx"), ("1 " * 19 + "xxx", "1 " * 18 + "1...")):
+        with pytest.raises(DataError) as caught:
+            runs_from_text(text, "row 1", relative=False, first=0, order="rows", height=4, width=5)
+        assert caught.value.found.startswith(repr(shown)) and len(shown) == 40
 
 
 @pytest.mark.parametrize("order", ["rows", "columns"])
