@@ -245,7 +245,16 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
 @lru_cache
 def _read_entry_points(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """Read again when Python's search path has changed."""
-    return tuple(entry_points(group=group))
+    return tuple(_installed(search_path).select(group=group))
+
+
+@lru_cache(maxsize=4)
+def _installed(search_path: tuple[str, ...]) -> Any:
+    """Those of all groups, for which the lists of all distributions are read: ``select`` gives those of one.
+
+    Their class is another one in Python 3.11 than later.
+    """
+    return entry_points()
 
 
 def _outside(point: EntryPoint) -> _Candidate:

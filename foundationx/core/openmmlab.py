@@ -53,11 +53,17 @@ FOR_THEIR_USERS = {
 }
 """Likewise, what exported models need to run inside these libraries; nothing else here depends on it."""
 
-UNUSED = ("sklearn", "torch.distributed.optim", "transformers")
+UNUSED = ("mmengine._strategy.fsdp", "sklearn", "torch.distributed.optim", "transformers")
 """What these libraries import if they can, for trackers, language models and an optimizer that nothing here uses.
 
 They take half of the time that importing a backbone takes, and are left to those who do use them.
 """
+
+FULLY_SHARDED = "mmengine.model.wrappers.fully_sharded_distributed"
+"""What mmengine imports always, torch's fully sharded training with it (600 modules), and nothing here uses."""
+
+PLOTTING = "matplotlib.pyplot"
+"""What mmdet's pictures of lanes and of tracks import before anybody asks for one."""
 
 
 def __getattr__(name: str) -> Any:
@@ -75,8 +81,7 @@ def __getattr__(name: str) -> Any:
 
 def _placeholder_ops() -> types.ModuleType:
     """A stand-in for ``mmcv._ext``: importable, its operators raise when called."""
-    module = types.ModuleType("mmcv._ext")
-    module.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)  # importlib.util.find_spec asks for it
+    module = _stand_in("mmcv._ext")
 
     def operator(name: str) -> Any:
         if name.startswith("__"):
@@ -106,15 +111,55 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_unused() -> Iterator[None]:
-    """Whoever imports one of ``UNUSED`` inside is told that it is not installed, unless it has been imported before."""
-    absent = [name for name in UNUSED if name not in sys.modules]
-    hidden = cast(dict[str, types.ModuleType | None], sys.modules)  # None is Python's own sign for that
-    hidden.update(dict.fromkeys(absent))
+    """Whoever imports one of ``UNUSED`` inside is told that it is not installed, unless it has been imported before.
+
+    Likewise stand-ins take the places of ``FULLY_SHARDED`` and ``PLOTTING``, which are imported without asking.
+    """
+    places: dict[str, types.ModuleType | None] = dict.fromkeys(UNUSED)  # None is Python's own sign for that
+    places |= {FULLY_SHARDED: _without_sharding(), PLOTTING: _imported_late(PLOTTING)}
+    absent = {name: place for name, place in places.items() if name not in sys.modules}
+    hidden = cast(dict[str, types.ModuleType | None], sys.modules)
+    hidden.update(absent)
     try:
         yield
     finally:
-        for name in absent:
-            del hidden[name]
+        for name, place in absent.items():
+            if name in hidden and hidden[name] is place:
+                del hidden[name]
+
+
+def _without_sharding() -> types.ModuleType:
+    """A stand-in for ``FULLY_SHARDED``: its wrapper cannot be made."""
+
+    class MMFullyShardedDataParallel:
+        def __init__(self, *args: Any, **kwargs: Any):
+            raise RuntimeError(f"fully sharded training was left out: import {FULLY_SHARDED} before foundationx")
+
+    module = _stand_in(FULLY_SHARDED)
+    module.__dict__["MMFullyShardedDataParallel"] = MMFullyShardedDataParallel
+    return module
+
+
+def _imported_late(name: str) -> types.ModuleType:
+    """A stand-in for a module, which is imported when something of it is asked for."""
+    module = _stand_in(name)
+
+    def ask(attribute: str) -> Any:
+        if attribute.startswith("__"):  # mmengine looks for the files of all modules
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    module.__getattr__ = ask  # type: ignore[method-assign]  # PEP 562: a module may have one
+    return module
+
+
+def _stand_in(name: str) -> types.ModuleType:
+    """An empty module."""
+    module = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)  # importlib.util.find_spec asks for it
+    return module
 
 
 def prepare() -> None:

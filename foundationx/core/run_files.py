@@ -6,6 +6,7 @@ The files may be cut, emptied or changed by anything: a reader gets the entries 
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,14 @@ from foundationx.core.geometry.run_lengths import unpacked_counts
 from foundationx.core.strict_json import read_json
 from foundationx.core.types import Split, Task, TaskKey
 
+MOST_NAMES = 4096
+"""Names whose check is remembered: a table of metrics names the same few heads in every row."""
+
+MOST_FAULTS = 256
+"""Files of which it is remembered whether anything is wrong with them."""
+
+_State = tuple[int, int, int, int] | None
+
 
 def _iso(text: str | None) -> str | None:
     if text is not None:
@@ -23,20 +32,24 @@ def _iso(text: str | None) -> str | None:
     return text
 
 
+@functools.lru_cache(MOST_NAMES)
 def _task(name: str) -> str:
     return Task(name).value
 
 
+@functools.lru_cache(MOST_NAMES)
 def _split(name: str) -> str:
     return Split(name).value
 
 
+@functools.lru_cache(MOST_NAMES)
 def _dataset(name: str) -> str:
     if name in (".", "..") or "/" in name or "\0" in name or not 0 < len(os.fsencode(name)) <= LONGEST_NAME:
         raise ValueError(f"{name[:50]!r} is no name of a dataset: files are named after it")
     return name
 
 
+@functools.lru_cache(MOST_NAMES)
 def _head(name: str) -> str:
     _dataset(TaskKey.parse(name).dataset)
     return name
@@ -347,6 +360,38 @@ def fits(schema: TypeAdapter[Any], value: Any) -> bool:
     return True
 
 
+def fault_of(path: Path) -> str | None:
+    """What is wrong with one of :data:`NAMES`; None: nothing, or there is no such file.
+
+    A file that has been read and not been changed since is not read again.
+    """
+    known = _FAULTS.get(path)
+    if known is not None and known[0] == _state(path):
+        return known[1]
+    return (read_checked_lines(path) if path.name in LINES else read_checked(path))[1]
+
+
+_FAULTS: dict[Path, tuple[_State, str | None]] = {}
+"""Files that were read: their state before that, and what was found wrong with them."""
+
+
+def _state(path: Path) -> _State:
+    """Tells a file from what it was before: writers replace it by another one; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _noted(path: Path, state: _State, fault: str | None) -> None:
+    """Keeps what is wrong with a file, of the newest files that were read."""
+    _FAULTS.pop(path, None)
+    _FAULTS[path] = (state, fault)
+    if len(_FAULTS) > MOST_FAULTS:
+        del _FAULTS[next(iter(_FAULTS))]
+
+
 def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
     """What of a JSON file can be used, and what is wrong with it.
 
@@ -357,6 +402,13 @@ def read_checked(path: Path, default: Any = None) -> tuple[Any, str | None]:
     Returns:
         Value, and what was passed over (None: nothing).
     """
+    state = _state(path)
+    value, fault = _read_checked(path, default)
+    _noted(path, state, fault)
+    return value, fault
+
+
+def _read_checked(path: Path, default: Any) -> tuple[Any, str | None]:
     if not path.exists():
         return default, None
     if fault := unread(path, path.parent):
@@ -396,10 +448,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_checked_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     """Rows that make sense of a file of :data:`LINES`, and what is wrong with it."""
+    state = _state(path)
     rows, lines, fault = _read_lines(path)
     good = [row for row in rows if fits(LINES[path.name], row)]
     if fault is None and lines > len(good):
         fault = f"{lines - len(good)} of {lines} lines make no sense"
+    _noted(path, state, fault)
     return good, fault
 
 

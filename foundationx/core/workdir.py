@@ -43,7 +43,7 @@ import numpy as np
 from foundationx.core.archives import read_npz
 from foundationx.core.atomic_write import disk_error, write_arrays, write_atomically, write_json, write_json_lines
 from foundationx.core.errors import DiskError
-from foundationx.core.run_files import LINES, NAMES, read_checked, read_checked_lines, unread
+from foundationx.core.run_files import LINES, NAMES, fault_of, read_checked, read_checked_lines, unread
 from foundationx.core.strict_json import to_json
 from foundationx.core.types import Example, MetricRow, TaskKey
 
@@ -172,8 +172,7 @@ class WorkDir:
         """What is wrong with the JSON files, by name; readers pass over it."""
         found = {}
         for name in NAMES:
-            path = self.root / name
-            fault = (read_checked_lines(path) if name in LINES else read_checked(path))[1]
+            fault = fault_of(self.root / name)
             if fault is not None:
                 found[name] = fault
         return found
@@ -220,7 +219,7 @@ class WorkDir:
     def read_metrics(self) -> list[MetricRow]:
         """All metric rows of the run."""
         rows = self.read_json("metrics.json", [])
-        return [MetricRow(**{("class_name" if k == "class" else k): v for k, v in row.items()}) for row in rows]
+        return [MetricRow(class_name=row.pop("class"), **row) for row in rows]
 
     def write_examples(self, key: TaskKey, classes: tuple[str, ...], model: str, examples: list[Example]) -> None:
         """Stores a head's examples in one ``.npz`` (arrays only, nothing pickled)."""

@@ -94,7 +94,14 @@ def test_defaults_are_shown():
         ("import foundationx.evaluation.report", {"torch", "sklearn", "matplotlib", "mmengine"}),
         (
             "from foundationx.core.openmmlab import modules_of; assert 'SwinTransformer' in modules_of('mmdet')",
-            {"sklearn", "transformers", "torch.distributed.optim"},
+            {
+                "sklearn",
+                "transformers",
+                "torch.distributed.optim",
+                "torch.distributed.fsdp",
+                "matplotlib.pyplot",
+                "sympy",
+            },
         ),
     ],
     ids=["help", "types, cards and configuration", "train", "report", "a backbone"],

@@ -38,6 +38,23 @@ def test_preparing_twice_leaves_the_first_placeholder():
     assert importlib.import_module("mmcv._ext") is before
 
 
+@pytest.mark.slow
+def test_stand_ins_leave_their_places_and_say_what_was_left_out():
+    """In a process of its own: here anybody may have imported the libraries."""
+    code = (
+        "import sys; from foundationx.core import openmmlab as o; o.modules_of('mmdet')\n"
+        "assert not {o.FULLY_SHARDED, o.PLOTTING, *o.UNUSED} & set(sys.modules)\n"
+        "from mmdet.utils import mot_error_visualize\n"
+        "import matplotlib; matplotlib.use('agg')\n"
+        "assert mot_error_visualize.plt.figure().number == 1, 'the real library, when it is asked for'\n"
+        "from mmengine.model.wrappers import MMFullyShardedDataParallel\n"
+        "try: MMFullyShardedDataParallel()\n"
+        "except RuntimeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"import {openmmlab.FULLY_SHARDED} before" in done.stdout
+
+
 def test_quiet_holds_back_print_warning_and_log_and_then_lets_go(capsys, recwarn):
     with openmmlab.quiet():
         print("noise")

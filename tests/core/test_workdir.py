@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from foundationx.core import run_files
 from foundationx.core.errors import DiskError
+from foundationx.core.strict_json import read_json
 from foundationx.core.types import MetricRow, Task, TaskKey
 from foundationx.core.workdir import WorkDir
 from foundationx.tasks.detection.prediction import DetectionExample
@@ -23,6 +25,21 @@ def test_metric_rows_are_added_and_replaced_by_what_they_are_of(tmp_path):
     work.add_metrics([row(0.7), row(0.6, visit=2)])
     assert work.read_metrics() == [row(0.7), row(None, class_name="Nodule"), row(0.6, visit=2)]
     assert work.read_json("metrics.json")[0]["class"] == "mean"
+
+
+def test_faults_are_those_of_the_files_as_they_are_and_no_file_is_read_twice_for_them(tmp_path, monkeypatch):
+    work, read = WorkDir(tmp_path), []
+    monkeypatch.setattr(run_files, "read_json", lambda text: read.append(text) or read_json(text))
+    work.add_metrics([row(0.5)])
+    work.incidents.write_text("no JSON\n")
+    assert (len(work.read_metrics()), work.read_incidents()) == (1, [])
+    read.clear()
+    assert work.faults() == {"incidents.jsonl": "1 of 1 lines make no sense"} and read == []
+    work.write_json("metrics.json", [{"dataset": "a"}])
+    work.incidents.unlink()
+    assert work.faults() == {"metrics.json": "1 of 1 entries make no sense"}
+    work.metrics.unlink()
+    assert work.faults() == {}
 
 
 def test_a_torn_last_line_of_the_log_is_dropped(tmp_path):

@@ -128,11 +128,11 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
 
 def use_registries(options: argparse.Namespace) -> None:
     """Adds the folders of ``--registry`` to the environment, which processes of a run inherit."""
-    import os
-
-    from foundationx.datasets.cards.catalog import ENVIRONMENT
-
     if folders := getattr(options, "registry", []):
+        import os
+
+        from foundationx.datasets.cards.catalog import ENVIRONMENT
+
         known = [folder for folder in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if folder]
         os.environ[ENVIRONMENT] = os.pathsep.join([*known, *(str(folder.resolve()) for folder in folders)])
 

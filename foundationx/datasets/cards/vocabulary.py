@@ -6,7 +6,9 @@ A card names the concept of a class, and the vocabulary has its path, such as *l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -28,6 +30,18 @@ class Concept(Part):
     kind: Literal["state", "finding", "disease", "anatomy", "device"]
     parent: str | None = Field(None, description="the broader concept")
     synonyms: tuple[str, ...] = ()
+
+
+@lru_cache
+def _concepts(path: Path, state: tuple[int, ...]) -> Mapping[str, Concept]:
+    """Concepts of a file by name; it is read again when its ``state`` has changed. Raises CardError."""
+    concepts = {}
+    for name, values in read_yaml(path).items():
+        try:
+            concepts[str(name)] = Concept.model_validate(values)
+        except ValidationError as error:
+            raise validation_error(error, Concept, str(path), CardError, str(name)) from None
+    return MappingProxyType(concepts)
 
 
 class Vocabulary:
@@ -55,11 +69,8 @@ class Vocabulary:
         concepts: dict[str, Concept] = {}
         for registry in registries:
             for path in sorted((registry / FOLDER).glob("*.yaml")):
-                for name, values in read_yaml(path).items():
-                    try:
-                        concepts[str(name)] = Concept.model_validate(values)
-                    except ValidationError as error:
-                        raise validation_error(error, Concept, str(path), CardError, str(name)) from None
+                state = path.stat()
+                concepts |= _concepts(path, (state.st_ino, state.st_size, state.st_mtime_ns))
         return cls(concepts)
 
     def __contains__(self, name: object) -> bool:

@@ -80,7 +80,8 @@ def _precision(steps: Steps, total: AnyArray, weights: AnyArray) -> AnyArray:
     precision = true / (true + false + np.spacing(1))
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     values = np.full(len(total), np.nan)
+    true, envelope = np.ascontiguousarray(true.T), np.ascontiguousarray(envelope.T)  # a draw's steps lie together
     for draw in np.flatnonzero(total):
-        reached = np.searchsorted(true[:, draw] / total[draw], RECALLS, side="left")
-        values[draw] = envelope[reached[reached < len(envelope)], draw].sum() / len(RECALLS)
+        reached = np.searchsorted(true[draw] / total[draw], RECALLS, side="left")
+        values[draw] = envelope[draw, reached[reached < envelope.shape[1]]].sum() / len(RECALLS)
     return values
