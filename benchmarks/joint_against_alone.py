@@ -5,14 +5,19 @@
 Sets: `real` (three heads on 195 radiographs), `multi` (nine heads on 629), `phantom` (three heads on generated
 radiographs). Patients are dealt into folds by hash; a fold is held out and scored, everyone else is trained on. Arms:
 
-    joint     the configuration as it is
-    former    the same network and number of steps by the former defaults: one visit a cycle by size of the set, lock
-              phases in a third of the steps, consistency from 0 to 0.3, a teacher that moves once a phase
     alone     a plain run of every head, with the joint arm's steps of that head
+    joint     the configuration as it is: the heads take turns, nothing is locked, no consistency
+    teacher   as joint, with a consistency loss of weight 0 to 0.3 for heads whose teacher is better
+    locked    as joint, with a third of the steps of detection and segmentation in lock phases
+    filled    as joint, and the teacher fills what datasets do not annotate (needs --val)
+    guided    as joint, with site guidance by gradient reversal in visits of its own
+    former    the same network and number of steps by the former defaults: one visit a cycle by size of the set, lock
+              phases, consistency from 0 to 0.3 for every head, a teacher that moves once a phase
 
 Every run of a set, fold, seed and arm is kept in --out: the same command goes on where it was stopped, for --minutes.
 The table pools folds and seeds: difference of an arm from `alone`, mean over folds and seeds, with a 95 % interval of
-draws of patients within folds, and the trivial row, which rests on the training patients of each fold.
+draws of patients within folds, and the trivial row, which rests on the training patients of each fold. Forgetting is a
+head's score right after its last visit minus its score at the end, after the last visits of the others.
 """
 
 from __future__ import annotations
@@ -34,15 +39,19 @@ import torch
 from foundationx.apps.run.alone import alone_config
 from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.config.load import load_config
-from foundationx.core.config.run import RunConfig
-from foundationx.core.types import Split, TaskKey
+from foundationx.core.config.run import DatasetConfig, RunConfig
+from foundationx.core.types import MetricRow, Split, Task, TaskKey, all_tasks
 from foundationx.data.datamodule import DataModule, open_datasets
+from foundationx.datasets.cards.catalog import Catalog
+from foundationx.engine.filling import Filling
+from foundationx.engine.hooks import Hook
 from foundationx.engine.schedule.need import planned_steps
-from foundationx.engine.schedule.plan import build_plan
+from foundationx.engine.schedule.plan import Phase, Plan, build_plan
 from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.bootstrap import interval, mean_defined, resamples
 from foundationx.evaluation.evaluator import evaluate
 from foundationx.evaluation.predictions import Predictions, find_predictions, read_predictions
+from foundationx.evaluation.statistic import MEAN
 from foundationx.evaluation.trivial import (
     best_trivial,
     headline_statistics,
@@ -52,6 +61,7 @@ from foundationx.evaluation.trivial import (
     read_trivial,
     trivial_rows,
 )
+from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,18 +71,39 @@ CONFIGS = {
     "phantom": ROOT / "configs" / "quickstart" / "phantom.py",
 }
 FOLDERS = {"real": "cxr_real", "multi": "cxr_multi"}
-FORMER = {
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "phantom": {
+        "schedule.cycles": 12,
+        "schedule.floor": 1.0,
+        "schedule.release": dict.fromkeys(map(str, all_tasks()), 1.0),
+    }
+}
+"""What brings a set's configuration back to the default schedule: the demo has one of its own."""
+
+WEIGHT = {"type": "cosine", "start": 0.0, "end": 0.3}
+LOCKED = {
     "schedule.lock": {"classification": 0.0, "detection": 1 / 3, "segmentation": 1 / 3},
     "schedule.release": {"classification": 1.0, "detection": 2 / 3, "segmentation": 2 / 3},
     "schedule.lock_until": 1.0,
-    "schedule.floor": 0.0,
-    "schedule.turns": 1,
-    "teacher.momentum": {"type": "cosine", "start": 0.5, "end": 0.9},
-    "teacher.update": "phase",
-    "consistency.weight": {"type": "cosine", "start": 0.0, "end": 0.3},
-    "consistency.only_if_better": False,
 }
-ARMS = ("joint", "alone", "former")
+CHANGES: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "joint": {},
+    "teacher": {"consistency.weight": WEIGHT},
+    "locked": LOCKED,
+    "filled": {"filling": {"precision": 0.8}},
+    "guided": {"model.objective": {"type": "site", "hidden": 64}, "schedule.release.self_supervision": 1.0},
+    "former": LOCKED
+    | {
+        "schedule.floor": 0.0,
+        "schedule.turns": 1,
+        "teacher.momentum": {"type": "cosine", "start": 0.5, "end": 0.9},
+        "teacher.update": "phase",
+        "consistency.weight": WEIGHT,
+        "consistency.only_if_better": False,
+    },
+}
+ARMS = tuple(CHANGES)
 MODELS = ("student", "teacher")
 BOUNDS = {"AP40": -0.02}
 """Below what an interval counts as harm, by metric; -0.01 for others."""
@@ -110,7 +141,18 @@ def config_of(unit: Unit, options: argparse.Namespace) -> RunConfig:
     }
     if options.cycles:
         changes["schedule.cycles"] = options.cycles
-    return load_config(CONFIGS[unit.name], changes | (FORMER if unit.arm == "former" else {}))
+    changes = DEFAULTS.get(unit.name, {}) | changes | CHANGES[unit.arm]
+    if unit.arm == "guided":
+        changes["model.objective"] = changes["model.objective"] | {"size": options.size}
+        changes["datasets"] = [guided(dataset) for dataset in load_config(CONFIGS[unit.name]).datasets]
+    return load_config(CONFIGS[unit.name], changes)
+
+
+def guided(dataset: DatasetConfig) -> dict[str, Any]:
+    """A dataset with visits of site guidance beside those of its heads."""
+    entry = dataset.model_dump(mode="json", exclude_defaults=True)
+    tasks = dataset.tasks or tuple(Catalog().card(dataset.card).tasks)
+    return entry | {"tasks": [*tasks, Task.SELF_SUPERVISION]}
 
 
 def opened(config: RunConfig, unit: Unit, options: argparse.Namespace) -> DataModule:
@@ -121,7 +163,9 @@ def opened(config: RunConfig, unit: Unit, options: argparse.Namespace) -> DataMo
         usable = np.concatenate(list(data_module.indices[key].values()))
         held_out = np.intersect1d(np.flatnonzero(fold == unit.fold), usable)
         rest = np.setdiff1d(usable, held_out)
-        data_module.indices[key] = {Split.TRAIN: rest, Split.VAL: rest[:0], Split.TEST: held_out}
+        share = np.array([fold_of(f"val {table.patients[index]}", 1000) / 1000 for index in rest])
+        val, train = rest[share < options.val], rest[share >= options.val]
+        data_module.indices[key] = {Split.TRAIN: train, Split.VAL: val, Split.TEST: held_out}
     data_module.fill_cache()
     return data_module
 
@@ -147,30 +191,74 @@ def run(unit: Unit, options: argparse.Namespace) -> None:
     """Trains and scores one arm, and keeps predictions, steps and processor time."""
     config = config_of(unit, options)
     data_module = opened(config, unit, options)
-    sizes = data_module.sizes(Split.TRAIN)
-    steps = planned_steps(build_plan(config, sizes))
+    if unit.arm not in ("joint", "former"):
+        config = with_steps_of_joint(config, unit, options)
+    steps = steps_of_heads(config, data_module)
     folder = unit.folder(options.out)
     trivial = learn_trivial(data_module)
+    lost: dict[str, float] = {}
     seconds = 0.0
     if unit.arm == "alone":
-        for key in sizes:
+        for key in steps:
             own = alone_config(config, key, steps[key], config.split)
-            seconds += train_and_score(own, of_head(data_module, key), folder)
+            seconds += train_and_score(own, of_head(data_module, key), folder)[0]
     else:
-        seconds += train_and_score(config, data_module, folder)
+        seconds, lost = train_and_score(config, data_module, folder)
     keep_trivial(folder, trivial)
-    facts = {"seconds": seconds, "steps": {str(key): count for key, count in steps.items()}, "size": options.size}
+    counts = {str(key): count for key, count in steps.items()}
+    facts = {"seconds": seconds, "steps": counts, "size": options.size, "forgetting": lost}
     (folder / "done.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
-def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) -> float:
-    """Predictions of the held-out images into the folder; processor seconds of the training."""
+def steps_of_heads(config: RunConfig, data_module: DataModule) -> dict[TaskKey, int]:
+    """Steps of each annotated head."""
+    steps = planned_steps(build_plan(config, data_module.sizes(Split.TRAIN)))
+    return {key: count for key, count in steps.items() if key.task.facts.needs_annotations}
+
+
+def with_steps_of_joint(config: RunConfig, unit: Unit, options: argparse.Namespace) -> RunConfig:
+    """An arm's configuration with the steps that the joint arm gives each head."""
+    joint = unit._replace(arm="joint")
+    own = config_of(joint, options)
+    steps = {str(key): count for key, count in steps_of_heads(own, opened(own, joint, options)).items()}
+    return config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": steps})})
+
+
+class LastVisits(Hook):
+    """Scores each head of the student after its own last visit."""
+
+    def __init__(self, plan: Plan, data_module: DataModule, model: FoundationModel):
+        self.last = {phase.key: phase.visit for phase in plan.phases}
+        self.data_module, self.model = data_module, model
+        self.scores: dict[str, float] = {}
+
+    def on_visit_end(self, phase: Phase) -> None:
+        """The visited head, if it is not visited again."""
+        if phase.visit == self.last[phase.key] and phase.key.task.facts.needs_annotations:
+            rows = evaluate(of_head(self.data_module, phase.key), {"student": self.model}, Split.TEST, 1).rows
+            self.scores |= headlines(rows)
+            self.model.train()
+
+
+def headlines(rows: Sequence[MetricRow]) -> dict[str, float]:
+    """The student's headline metric of each head, mean over classes."""
+    own = [row for row in rows if row.model == "student" and row.class_name == MEAN and row.value is not None]
+    chosen = [row for row in own if row.metric == Task(row.task).facts.headline]
+    return {f"{row.dataset}/{row.task}": float(row.value or 0.0) for row in chosen}
+
+
+def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) -> tuple[float, dict[str, float]]:
+    """Predictions of the held-out images into the folder; processor seconds of the training, and forgetting."""
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     model = build_model(config, data_module, "cpu")
     with tempfile.TemporaryDirectory() as checkpoints:
         trainer = Trainer(
             config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), Path(checkpoints)
         )
+        if config.filling is not None:
+            trainer.filling = Filling(config.filling, data_module, model)
+        last = LastVisits(plan, data_module, model)
+        trainer.hooks.append(last)
         began = time.process_time()
         if not trainer.train():
             raise KeyboardInterrupt
@@ -178,7 +266,8 @@ def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) ->
     scored = evaluate(data_module, {"student": model, "teacher": trainer.teacher.model}, Split.TEST, plan.total_visits)
     for predictions in scored.predictions:
         predictions.write(folder)
-    return seconds
+    final = headlines(scored.rows)
+    return seconds, {head: value - final[head] for head, value in last.scores.items()}
 
 
 def is_done(unit: Unit, out: Path) -> bool:
@@ -280,8 +369,45 @@ def verdict(line: Line) -> str:
     return ", ".join(words)
 
 
+def summary(name: str, options: argparse.Namespace) -> list[str]:
+    """Markdown of all arms of a set: a head's difference from `alone`, and what it forgot."""
+    arms = [arm for arm in options.arms if arm != "alone"]
+    found = {arm: {(line.head, line.model): line for line in lines_of(name, arm, options)[0]} for arm in arms}
+    keys = list(next(iter(found.values()), {}))
+    rows = [
+        f"| head | metric | model | trivial | alone | {' | '.join(arms)} |",
+        "|---|---|---|" + "---:|" * (len(arms) + 2),
+    ]
+    for head, model in keys:
+        lines = [found[arm].get((head, model)) for arm in arms]
+        first = found[arms[0]][head, model]
+        cells = ["-" if line is None else f"{line.difference:+.3f}{ends_of(line)}" for line in lines]
+        facts = f"{head.task.facts.headline} | {model} | {first.trivial:.3f} | {first.alone:.3f}"
+        rows.append(f"| {head} | {facts} | {' | '.join(cells)} |")
+    for head in dict.fromkeys(head for head, _ in keys):
+        lost = [forgotten(name, arm, str(head), options) for arm in arms]
+        texts = ["-" if not len(one) else f"{np.mean(one):+.3f} ± {np.std(one):.3f}" for one in lost]
+        rows.append(f"| {head} | forgotten | student | | | {' | '.join(texts)} |")
+    return rows
+
+
+def forgotten(name: str, arm: str, head: str, options: argparse.Namespace) -> list[float]:
+    """What a head lost after its last visit, in each run of an arm."""
+    done = [unit for unit in units_of(options) if (unit.name, unit.arm) == (name, arm) and is_done(unit, options.out)]
+    facts = [json.loads((unit.folder(options.out) / "done.json").read_text(encoding="utf-8")) for unit in done]
+    return [entry["forgetting"][head] for entry in facts if head in entry.get("forgetting", {})]
+
+
+def ends_of(line: Line) -> str:
+    """An interval as text."""
+    return "" if line.ends is None else f" [{line.ends[0]:+.3f}, {line.ends[1]:+.3f}]"
+
+
 def table(name: str, options: argparse.Namespace) -> str:
     """Markdown of one set."""
+    if len(options.arms) > 2:
+        rows = summary(name, options)
+        return "\n".join([f"**{name}**: differences from alone", "", *rows, "", cost(name, options), ""])
     parts = []
     for arm in (arm for arm in options.arms if arm != "alone"):
         rows, count = lines_of(name, arm, options)
@@ -293,8 +419,7 @@ def table(name: str, options: argparse.Namespace) -> str:
             "|---|---|---|---:|---:|---:|---|---:|---|",
         ]
         for line in rows:
-            ends = "" if line.ends is None else f" [{line.ends[0]:+.3f}, {line.ends[1]:+.3f}]"
-            values = f"{line.trivial:.3f} | {line.alone:.3f} | {line.value:.3f} | {line.difference:+.3f}{ends}"
+            values = f"{line.trivial:.3f} | {line.alone:.3f} | {line.value:.3f} | {line.difference:+.3f}{ends_of(line)}"
             head = f"| {line.head} | {line.head.task.facts.headline} | {line.model} "
             parts.append(f"{head}| {values} | {line.spread:.3f} | {verdict(line)} |")
         parts += ["", cost(name, options), ""]
@@ -320,7 +445,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the real sets")
     parser.add_argument("--sets", nargs="+", choices=CONFIGS, default=list(CONFIGS))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["joint", "alone"])
+    parser.add_argument("--val", type=float, default=0.0, help="share of the training patients kept for validation")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--score", type=int, nargs="+", help="folds to hold out, from 0 (default: all)")
