@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foundationx.core import distributed
 from foundationx.core.config.run import FillingConfig
 from foundationx.core.tensors import map_tensors
 from foundationx.core.types import Annotations, Batch, Example, Split, StepOutput, Task, TaskKey
@@ -73,7 +74,7 @@ class Filling:
         limits: Limits of each head; empty until the first cycle that fills.
         cycle: Cycle in which the limits were chosen; 0 before.
         counts: By visited dataset and head (K, 3): labels, boxes or masks that were filled as present and as absent,
-            and images that were left unknown, by class.
+            and images that were left unknown, by class; of all ranks' images.
     """
 
     def __init__(
@@ -172,7 +173,8 @@ class Filling:
         absent = (filled.labels == 0) & (count == 0)
         unknown = open_ & (count == 0) & ~absent
         present = count if key.task.facts.part == "boxes" else count > 0
-        new = torch.stack([part.sum(dim=0) for part in (present.long(), absent, unknown)], dim=1)
+        own = torch.stack([part.sum(dim=0) for part in (present.long(), absent, unknown)], dim=1)
+        (new,) = distributed.all_reduce_sum(own)
         place = (batch.key.dataset, key)
         self.counts[place] = self.counts[place].to(new.device) + new if place in self.counts else new
 

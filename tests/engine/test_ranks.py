@@ -58,7 +58,7 @@ def test_shares_of_a_batch_are_disjoint_and_together_the_batch(ranks):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heads", ["default", "unihead", "one_stage"])
+@pytest.mark.parametrize("heads", ["default", "unihead", "one_stage", "filled"])
 def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path, heads):
     """Also where one rank's images are unknown throughout, hold no box, or hold no known pixel of a class."""
     process = launch(2, "tests/helpers/ranks_script.py", tmp_path / "two.pt", heads)
@@ -72,6 +72,9 @@ def test_gradients_of_two_ranks_equal_those_of_one_process(tmp_path, heads):
     assert one.keys() == two.keys() and len(one) > 100
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, atol=2e-6, rtol=1e-3, msg=name)
+    counts = [value for value in one.values() if not value.is_floating_point()]
+    assert len(counts) == (6 if heads == "filled" else 0)
+    assert all(count.sum() > 0 for count in counts)
 
 
 @pytest.fixture(scope="module")

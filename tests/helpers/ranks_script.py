@@ -1,9 +1,9 @@
 """One rank of a small job: gradients of its share of a batch, averaged over ranks, written by the main process.
 
-    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT [unihead | one_stage]
+    torchrun --nproc-per-node 2 tests/helpers/ranks_script.py OUT [unihead | one_stage | filled]
 
 With ``unihead`` every task that has such a head has it (``one_stage``: boxes without proposals), and all regions are
-trained, none drawn at random.
+trained, none drawn at random. With ``filled`` the teacher's labels, boxes and masks of the other heads are learned too.
 
 Without a launcher it computes the gradients of the whole batch.
 """
@@ -11,22 +11,29 @@ Without a launcher it computes the gradients of the whole batch.
 import functools
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from foundationx.core import distributed
+from foundationx.core.config.load import load_config
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Batch, PhaseName, Task, TaskKey, all_tasks
+from foundationx.data.datamodule import DataModule
 from foundationx.data.normalise import Normaliser
+from foundationx.datasets.cards.catalog import Catalog
 from foundationx.engine.agreement import Agreement, Flags
 from foundationx.engine.exchange import GradientExchange
+from foundationx.engine.filling import Fillable, Filling
 from foundationx.engine.schedule.plan import Phase
 from foundationx.engine.step import training_losses
 from foundationx.models.ema_teacher import Teacher
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import task_groups
 from foundationx.tasks.detection.target import DetectionBatch
+from foundationx.tasks.fill import Limits
 from foundationx.tasks.keypoints.target import KeypointsBatch
 from foundationx.tasks.points import proposals, two_stage
 from foundationx.tasks.segmentation.target import SegmentationBatch
@@ -38,6 +45,7 @@ HEADS = {
     if task.value in ("classification", "detection", "segmentation", "keypoints")
 }
 IMAGES = 8
+CONFIG = Path(__file__).with_name("tiny_config.py")
 
 
 def make_batch(key: TaskKey) -> Batch:
@@ -72,6 +80,27 @@ def share(batch: Batch) -> Batch:
     return replace(batch, **own)
 
 
+def filling_of(model: FoundationModel) -> Filling:
+    """Every head but that of points answers for the images of the others, for all of its classes."""
+    run = load_config(CONFIG, {"filling": {"weight": 0.5, "examples": 0}})
+    filling = Filling(run.filling, DataModule({}, {}, {}, {}, run), model, Catalog())
+    answering = [key for key in HEADS if key.task != "keypoints"]
+    filling.fillable = {key: [Fillable(other) for other in answering if other != key] for key in answering}
+    filling.limits = {key: Limits(np.full(2, 0.05), np.full(2, 0.01)) for key in answering}
+    return filling
+
+
+def with_filling(losses, filling, model, teacher):
+    """The losses of a step, and those of what the teacher fills in."""
+
+    def both(batch, phase, trunk_output):
+        output = losses(batch, phase, trunk_output)
+        with distributed.no_known_totals():
+            return filling.add(output, model, teacher, batch, phase, 0.5)
+
+    return both
+
+
 def main(target: str, heads: str = "") -> None:
     torch.set_num_threads(1)
     proposals.SAMPLED, two_stage.POSITIVE_SHARE = 5000, 1.0
@@ -86,11 +115,14 @@ def main(target: str, heads: str = "") -> None:
         with torch.no_grad():
             for parameter in teacher.model.parameters():
                 parameter.add_(0.01)
+        filling = filling_of(model) if heads == "filled" else None
         result = {}
         for key in HEADS:
             phase = Phase(PhaseName.RELEASE, key, 1, 1, 0, 1, task_groups(key, config), 0.5, 0.8, True, True)
             batch = share(make_batch(key))
             losses = functools.partial(training_losses, model, teacher, Normaliser(config, "cpu"))
+            if filling is not None:
+                losses = with_filling(losses, filling, model, teacher)
             counts = {"images": len(batch)} | model.head(key).counts(batch)
             with Agreement(Flags(), counts).counts():
                 if distributed.world_size() == 1:
@@ -102,7 +134,8 @@ def main(target: str, heads: str = "") -> None:
             result |= {f"{key}:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             model.zero_grad(set_to_none=True)
         if distributed.is_main_process():
-            torch.save(result, target)
+            counts = {} if filling is None else {f"{d}:{key}": count for (d, key), count in filling.counts.items()}
+            torch.save(result | counts, target)
 
 
 if __name__ == "__main__":
