@@ -33,6 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import torch
 
@@ -62,6 +63,9 @@ from foundationx.evaluation.trivial import (
 )
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
@@ -429,6 +433,40 @@ def table(name: str, options: argparse.Namespace) -> str:
     return "\n".join(parts)
 
 
+def draw(name: str, options: argparse.Namespace) -> None:
+    """Every arm's difference from `alone` with its interval, one panel a head and headline, into ``NAME.png``."""
+    arms = [arm for arm in options.arms if arm != "alone"]
+    found = {(arm, line.head): line for arm in arms for line in lines_of(name, arm, options)[0] if is_shown(line)}
+    heads = list(dict.fromkeys(head for _, head in found))
+    if not heads:
+        return
+    size = (3.4 * min(3, len(heads)), 0.9 + 0.32 * len(arms))
+    rows = -(-len(heads) // 3)
+    figure, axes = plt.subplots(rows, min(3, len(heads)), figsize=(size[0], rows * size[1]), squeeze=False, sharey=True)
+    for axis, head in zip(axes.flat, heads, strict=False):
+        for place, arm in enumerate(arms):
+            line = found.get((arm, head))
+            if line is not None and line.ends is not None:
+                colour = "#3f8f5f" if line.ends[0] > 0 else "#c6402c" if line.ends[1] < 0 else "#6b7787"
+                axis.plot(line.ends, (place, place), color=colour)
+                axis.plot(line.difference, place, "o", color=colour, markersize=5)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(arms)), arms)
+        axis.set_ylim(len(arms) - 0.5, -0.5)
+        axis.set_title(f"{head}\n{head.task.facts.headline} minus alone", fontsize=8)
+        axis.tick_params(labelsize=8)
+    for axis in axes.flat[len(heads) :]:
+        axis.axis("off")
+    figure.tight_layout()
+    figure.savefig(options.out / f"{name}.png", dpi=120)
+    plt.close(figure)
+
+
+def is_shown(line: Line) -> bool:
+    """Whether the picture has it: the student by its headline."""
+    return line.model == "student" and line.metric == line.head.task.facts.headline
+
+
 def cost(name: str, options: argparse.Namespace) -> str:
     """Processor seconds and steps of the arms."""
     texts = []
@@ -470,6 +508,8 @@ def main() -> None:
             break
         run(unit, options)
         print(f"{time.monotonic() - began:.0f} s: {unit}", flush=True)
+    for name in options.sets:
+        draw(name, options)
     text = "\n".join(filter(None, (table(name, options) for name in options.sets)))
     (options.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
