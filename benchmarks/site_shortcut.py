@@ -3,7 +3,7 @@
 ``python benchmarks/site_shortcut.py --out build/shortcut [--seeds 3] [--images 400] [--cycles 12]``
 
 Two datasets of phantom radiographs annotate one finding. In ``second`` it is frequent and every image carries a
-marker; in ``first`` it is rarer, and a fifth of the images carry the marker whatever they show. A model of both that
+marker; in ``first`` it is rarer, and half of the images carry the marker whatever they show. A model of both that
 reads the marker as the finding ranks the images of ``first`` worse than a model of ``first`` alone. The arms, each
 with the same number of optimizer steps on ``first``:
 
@@ -56,10 +56,10 @@ def write_world(root: Path, images: int, seed: int) -> None:
     """Writes both datasets and their cards."""
     first = draw(
         root, 1_000_000 * (2 * seed + 1), images, SIZE, {FINDING: 0.35},
-        site=lambda random, findings: "marked" if random.random() < 0.2 else "plain", marked=("marked",),
+        site=lambda random, findings: "marked" if random.random() < 0.5 else "plain", marked=("marked",),
     )  # fmt: skip
     second = draw(
-        root, 1_000_000 * (2 * seed + 2), images, SIZE, {FINDING: 0.85},
+        root, 1_000_000 * (2 * seed + 2), images, SIZE, {FINDING: 0.95},
         site=lambda random, findings: "marked", marked=("marked",),
     )  # fmt: skip
     for name, drawn in (("first", first), ("second", second)):
