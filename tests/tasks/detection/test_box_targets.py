@@ -1,9 +1,11 @@
 """Boxes on their way to the loss, by hand: other sizes of the image, flips, repeated ones, shares of a batch."""
 
 import numpy as np
+import pytest
 import torch
 
 from foundationx.core.types import ReferenceSize
+from foundationx.data.transforms.geometric import Move
 from foundationx.tasks.detection import target
 from foundationx.tasks.detection.target import Boxes
 
@@ -54,3 +56,15 @@ def test_boxes_follow_an_image_to_a_square_and_a_flip_changes_their_classes():
 def test_a_box_is_repeated_if_class_and_corners_are_those_of_an_earlier_one():
     corners = [[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 5]]
     assert target.repeated(boxes_of(corners, [0, 1, 0, 0])).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("below", [False, True])
+def test_a_box_across_a_corner_stays_from_a_quarter_of_its_area_on(right, below):
+    """20 x 40 pixels of which 10 columns and 20.1 or 19.9 rows are in view: a share of 0.251 or 0.249."""
+    for rows, stays in ((20.1, True), (19.9, False)):
+        x1, y1 = 90.0 if right else -10.0, 100 - rows if below else rows - 40
+        moved = boxes_of([[x1, y1, x1 + 20, y1 + 40]], [3]).moved(Move(100, None, False, (0, 0, 100, 100)))
+        assert moved.box_classes.tolist() == ([3] if stays else [])
+        seen = [max(x1, 0), max(y1, 0), min(x1 + 20, 100), min(y1 + 40, 100)]
+        np.testing.assert_allclose(moved.boxes, [seen] if stays else np.zeros((0, 4)), atol=1e-4)
