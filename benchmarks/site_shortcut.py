@@ -1,11 +1,17 @@
 """Does a site marker become a shortcut of joint training, and what removes it? Trained phantom worlds.
 
-``python benchmarks/site_shortcut.py --out build/shortcut [--seeds 3] [--images 400] [--cycles 12]``
+``python benchmarks/site_shortcut.py --out build/shortcut [--labels careless]``
 
-Two datasets of phantom radiographs annotate one finding. In ``second`` it is frequent and every image carries a
-marker; in ``first`` it is rarer, and half of the images carry the marker whatever they show. A model of both that
-reads the marker as the finding ranks the images of ``first`` worse than a model of ``first`` alone. The arms, each
-with the same number of optimizer steps on ``first``:
+Two datasets of phantom radiographs annotate one finding. In ``first`` a third of the images have it, and half of them
+carry a marker whatever they show. In ``second`` every image carries the marker and 95 % are labelled positive, in one of
+two ways:
+
+    --labels real      95 % really have the finding: the second hospital's patients are sicker
+    --labels careless  a third have it, and reports call 95 % positive whatever they show: nothing but the marker can be
+                       learned from them
+
+A model of both that reads the marker as the finding ranks the images of ``first`` worse than a model of ``first`` alone.
+The arms, each with the same number of optimizer steps on ``first``:
 
     alone       ``first`` alone
     shared      both, one head (``model.shared_head``)
@@ -23,11 +29,12 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from phantom_worlds import Annotated, draw, write
+from phantom_worlds import Annotated, Drawn, draw, write
 from sklearn.metrics import roc_auc_score
 
 from foundationx.apps.run.train import train
@@ -52,16 +59,24 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_world(root: Path, images: int, seed: int) -> None:
+def called_positive(image: Drawn, share: float = 0.95) -> Drawn:
+    """The image with a label that does not depend on what it shows, positive in so many cases."""
+    positive = np.random.default_rng([image.phantom.patient, 78]).random() < share
+    return replace(image, phantom=replace(image.phantom, findings=(FINDING,) if positive else ()))
+
+
+def write_world(root: Path, images: int, seed: int, labels: str) -> None:
     """Writes both datasets and their cards."""
     first = draw(
         root, 1_000_000 * (2 * seed + 1), images, SIZE, {FINDING: 0.35},
         site=lambda random, findings: "marked" if random.random() < 0.5 else "plain", marked=("marked",),
     )  # fmt: skip
     second = draw(
-        root, 1_000_000 * (2 * seed + 2), images, SIZE, {FINDING: 0.95},
+        root, 1_000_000 * (2 * seed + 2), images, SIZE, {FINDING: 0.95 if labels == "real" else 0.35},
         site=lambda random, findings: "marked", marked=("marked",),
     )  # fmt: skip
+    if labels == "careless":
+        second = [called_positive(image) for image in second]
     for name, drawn in (("first", first), ("second", second)):
         write(root, root / "cards", Annotated(name, drawn, {"labels": [FINDING]}, with_sites=True))
 
@@ -120,7 +135,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/shortcut"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=400, help="images of each dataset")
-    parser.add_argument("--cycles", type=int, default=12)
+    parser.add_argument("--cycles", type=int, default=16)
+    parser.add_argument("--labels", choices=("real", "careless"), default="careless", help="of the second dataset")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     options = parser.parse_args()
     found: dict[str, list[float]] = {arm: [] for arm in options.arms}
@@ -128,7 +144,7 @@ def main() -> None:
         root = options.out.resolve() / f"seed{seed}"
         os.environ[ENVIRONMENT] = str(root / "cards")
         if not (root / "cards" / "second.yaml").exists():
-            write_world(root, options.images, seed)
+            write_world(root, options.images, seed, options.labels)
         for arm in options.arms:
             start = time.process_time()
             found[arm].append(score(run(root, arm, options.cycles, seed)))
@@ -137,7 +153,9 @@ def main() -> None:
             )
             if arm not in ("alone",) and "alone" in found:
                 print(f"  {verdict(root, arm)}", flush=True)
-    print(f"\n{options.seeds} worlds of 2 x {options.images} images of {SIZE} pixels, {options.cycles} cycles")
+    print(
+        f"\n{options.seeds} worlds of 2 x {options.images} images of {SIZE} pixels, {options.labels} labels, {options.cycles} cycles"
+    )
     print("| arm | AUROC on `first` | minus alone | harm removed |\n|---|---|---|---|")
     alone = np.array(found.get("alone", [np.nan] * options.seeds))
     harm = np.mean(np.array(found["shared"]) - alone) if "shared" in found else np.nan
