@@ -3,15 +3,15 @@
 ``python benchmarks/site_shortcut.py --out build/shortcut [--labels careless]``
 
 Two datasets of phantom radiographs annotate one finding. In ``first`` a third of the images have it, and half of them
-carry a marker whatever they show. In ``second`` every image carries the marker and 95 % are labelled positive, in one of
-two ways:
+carry a marker whatever they show. In ``second`` every image carries the marker and 95 % are labelled positive, in one
+of two ways:
 
     --labels real      95 % really have the finding: the second hospital's patients are sicker
     --labels careless  a third have it, and reports call 95 % positive whatever they show: nothing but the marker can be
                        learned from them
 
-A model of both that reads the marker as the finding ranks the images of ``first`` worse than a model of ``first`` alone.
-The arms, each with the same number of optimizer steps on ``first``:
+A model of both that reads the marker as the finding ranks the images of ``first`` worse than a model of ``first``
+alone. The arms, each with the same number of optimizer steps on ``first``:
 
     alone       ``first`` alone
     shared      both, one head (``model.shared_head``)
