@@ -153,9 +153,8 @@ def main() -> None:
             )
             if arm not in ("alone",) and "alone" in found:
                 print(f"  {verdict(root, arm)}", flush=True)
-    print(
-        f"\n{options.seeds} worlds of 2 x {options.images} images of {SIZE} pixels, {options.labels} labels, {options.cycles} cycles"
-    )
+    facts = f"{options.images} images of {SIZE} pixels, {options.labels} labels, {options.cycles} cycles"
+    print(f"\n{options.seeds} worlds of 2 x {facts}")
     print("| arm | AUROC on `first` | minus alone | harm removed |\n|---|---|---|---|")
     alone = np.array(found.get("alone", [np.nan] * options.seeds))
     harm = np.mean(np.array(found["shared"]) - alone) if "shared" in found else np.nan
