@@ -17,7 +17,8 @@ radiographs). Patients are dealt into folds by hash; a fold is held out and scor
 Every run of a set, fold, seed and arm is kept in --out: the same command goes on where it was stopped, for --minutes.
 The table pools folds and seeds: difference of an arm from `alone`, mean over folds and seeds, with a 95 % interval of
 draws of patients within folds, and the trivial row, which rests on the training patients of each fold. Forgetting is a
-head's score right after its last visit minus its score at the end, after the last visits of the others.
+head's score right after its last visit in the middle cycle minus its score at the end of that cycle, after the visits
+of the others.
 """
 
 from __future__ import annotations
@@ -230,20 +231,36 @@ def with_steps_of_joint(config: RunConfig, unit: Unit, options: argparse.Namespa
     return config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": steps})})
 
 
-class LastVisits(Hook):
-    """Scores each head of the student after its own last visit."""
+class Forgetting(Hook):
+    """Scores each head of the student after its last visit in the middle cycle, and all at that cycle's end.
+
+    At the end of a run nothing is forgotten any more, for rates have fallen to 0.
+    """
 
     def __init__(self, plan: Plan, data_module: DataModule, model: FoundationModel):
-        self.last = {phase.key: phase.visit for phase in plan.phases}
-        self.data_module, self.model = data_module, model
-        self.scores: dict[str, float] = {}
+        middle = (plan.phases[-1].cycle + 1) // 2
+        own = [phase for phase in plan.phases if phase.cycle == middle and phase.key.task.facts.needs_annotations]
+        self.last = {phase.key: phase.visit for phase in own}
+        self.middle, self.data_module, self.model = middle, data_module, model
+        self.after_visit: dict[str, float] = {}
+        self.lost: dict[str, float] = {}
 
     def on_visit_end(self, phase: Phase) -> None:
-        """The visited head, if it is not visited again."""
-        if phase.visit == self.last[phase.key] and phase.key.task.facts.needs_annotations:
-            rows = evaluate(of_head(self.data_module, phase.key), {"student": self.model}, Split.TEST, 1).rows
-            self.scores |= headlines(rows)
-            self.model.train()
+        """The visited head, if it is not visited again in this cycle."""
+        if phase.visit == self.last.get(phase.key):
+            self.after_visit |= self._score(of_head(self.data_module, phase.key))
+
+    def on_cycle_end(self, phase: Phase) -> None:
+        """All heads, after the visits of the others."""
+        if phase.cycle == self.middle:
+            for key in self.last:
+                final = self._score(of_head(self.data_module, key))
+                self.lost |= {head: self.after_visit[head] - value for head, value in final.items()}
+
+    def _score(self, data_module: DataModule) -> dict[str, float]:
+        rows = evaluate(data_module, {"student": self.model}, Split.TEST, 1).rows
+        self.model.train()
+        return headlines(rows)
 
 
 def headlines(rows: Sequence[MetricRow]) -> dict[str, float]:
@@ -263,8 +280,8 @@ def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) ->
         )
         if config.filling is not None:
             trainer.filling = Filling(config.filling, data_module, model)
-        last = LastVisits(plan, data_module, model)
-        trainer.hooks.append(last)
+        forgetting = Forgetting(plan, data_module, model)
+        trainer.hooks.append(forgetting)
         began = time.process_time()
         if not trainer.train():
             raise KeyboardInterrupt
@@ -272,8 +289,7 @@ def train_and_score(config: RunConfig, data_module: DataModule, folder: Path) ->
     scored = evaluate(data_module, {"student": model, "teacher": trainer.teacher.model}, Split.TEST, plan.total_visits)
     for predictions in scored.predictions:
         predictions.write(folder)
-    final = headlines(scored.rows)
-    return seconds, {head: value - final[head] for head, value in last.scores.items()}
+    return seconds, forgetting.lost
 
 
 def is_done(unit: Unit, out: Path) -> bool:
@@ -399,7 +415,7 @@ def summary(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def forgotten(name: str, arm: str, head: str, options: argparse.Namespace) -> list[float]:
-    """What a head lost after its last visit, in each run of an arm."""
+    """What a head lost until the end of the middle cycle, in each run of an arm."""
     done = [unit for unit in units_of(options) if (unit.name, unit.arm) == (name, arm) and is_done(unit, options.out)]
     facts = [json.loads((unit.folder(options.out) / "done.json").read_text(encoding="utf-8")) for unit in done]
     return [entry["forgetting"][head] for entry in facts if head in entry.get("forgetting", {})]

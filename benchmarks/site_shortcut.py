@@ -21,7 +21,7 @@ alone. The arms, each with the same number of optimizer steps on ``first``:
     suppress    as shared, with site guidance by equal means
 
 Each arm is scored by AUROC on the test patients of ``first``; the harm of an arm is its difference from ``alone``. The
-harm ledger judges the joint arms as well.
+harm ledger judges the arms that share the head as well.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def main() -> None:
             print(
                 f"seed {seed}, {arm}: AUROC {found[arm][-1]:.3f}, {time.process_time() - start:.0f} CPU s", flush=True
             )
-            if arm not in ("alone",) and "alone" in found:
+            if arm != "alone" and "model.shared_head" in ARMS[arm] and "alone" in found:
                 print(f"  {verdict(root, arm)}", flush=True)
     facts = f"{options.images} images of {SIZE} pixels, {options.labels} labels, {options.cycles} cycles"
     print(f"\n{options.seeds} worlds of 2 x {facts}")
