@@ -31,6 +31,21 @@ def test_a_mask_whose_foreground_has_another_value_is_refused(pixels, positive):
     assert f"and no {positive}" in caught.value.found and f"positive: {pixels.max()}" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("values", "shown", "last"),
+    [
+        ((0, 1, 2), "0, 1, 2 and", 2),
+        ((0, 1, 2, 3, 4), "0, 1, 2, 3, 4 and", 4),
+        ((0, 1, 2, 3, 4, 5), "0, 1, 2, 3, 4, ... and", 5),
+    ],
+)
+def test_a_refusal_shows_five_values_and_proposes_the_largest(values, shown, last):
+    with pytest.raises(DataError) as caught:
+        drawn(np.resize(np.array(values, np.uint8), (8, 8)), 255)
+    assert caught.value.found == f"holds {shown} no 255, so that nothing is foreground"
+    assert caught.value.fix.startswith(f"write `positive: {last}` ")
+
+
 @pytest.mark.parametrize("positive", [None, 1])
 def test_masks_of_0_and_1_are_read_by_their_value_or_by_any_but_0(positive):
     assert np.array_equal(drawn(SQUARE, positive), SQUARE)
