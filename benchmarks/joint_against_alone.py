@@ -199,7 +199,7 @@ def run(unit: Unit, options: argparse.Namespace) -> None:
     config = config_of(unit, options)
     data_module = opened(config, unit, options)
     if unit.arm not in ("joint", "former"):
-        config = with_steps_of_joint(config, unit, options)
+        config = with_steps_of_joint(config, unit, options, data_module)
     steps = steps_of_heads(config, data_module)
     folder = unit.folder(options.out)
     trivial = learn_trivial(data_module)
@@ -223,11 +223,13 @@ def steps_of_heads(config: RunConfig, data_module: DataModule) -> dict[TaskKey, 
     return {key: count for key, count in steps.items() if key.task.facts.needs_annotations}
 
 
-def with_steps_of_joint(config: RunConfig, unit: Unit, options: argparse.Namespace) -> RunConfig:
+def with_steps_of_joint(
+    config: RunConfig, unit: Unit, options: argparse.Namespace, data_module: DataModule
+) -> RunConfig:
     """An arm's configuration with the steps that the joint arm gives each head."""
-    joint = unit._replace(arm="joint")
-    own = config_of(joint, options)
-    steps = {str(key): count for key, count in steps_of_heads(own, opened(own, joint, options)).items()}
+    sizes = {key: size for key, size in data_module.sizes(Split.TRAIN).items() if key.task.facts.needs_annotations}
+    counts = planned_steps(build_plan(config_of(unit._replace(arm="joint"), options), sizes))
+    steps = {str(key): count for key, count in counts.items()}
     return config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": steps})})
 
 
@@ -390,12 +392,14 @@ def verdict(line: Line) -> str:
     return ", ".join(words)
 
 
-def summary(name: str, options: argparse.Namespace) -> list[str]:
+Found = Mapping[str, tuple[list[Line], int]]
+"""Rows of each arm but `alone`, and the number of pairs of runs behind them."""
+
+
+def summary(name: str, measured: Found, options: argparse.Namespace) -> list[str]:
     """Markdown of all arms of a set: a head's difference from `alone`, and what it forgot."""
-    arms = [arm for arm in options.arms if arm != "alone"]
-    found = {
-        arm: {(line.head, line.metric, line.model): line for line in lines_of(name, arm, options)[0]} for arm in arms
-    }
+    arms = list(measured)
+    found = {arm: {(line.head, line.metric, line.model): line for line in measured[arm][0]} for arm in arms}
     keys = list(next(iter(found.values()), {}))
     rows = [
         f"| head | metric | model | trivial | alone | {' | '.join(arms)} |",
@@ -426,14 +430,13 @@ def ends_of(line: Line) -> str:
     return "" if line.ends is None else f" [{line.ends[0]:+.3f}, {line.ends[1]:+.3f}]"
 
 
-def table(name: str, options: argparse.Namespace) -> str:
+def table(name: str, measured: Found, options: argparse.Namespace) -> str:
     """Markdown of one set."""
-    if len(options.arms) > 2:
-        rows = summary(name, options)
+    if len(measured) > 1:
+        rows = summary(name, measured, options)
         return "\n".join([f"**{name}**: differences from alone", "", *rows, "", cost(name, options), ""])
     parts = []
-    for arm in (arm for arm in options.arms if arm != "alone"):
-        rows, count = lines_of(name, arm, options)
+    for arm, (rows, count) in measured.items():
         if not rows:
             continue
         parts += [f"**{name}, {arm} against alone**: {count} pairs of runs", ""]
@@ -449,10 +452,10 @@ def table(name: str, options: argparse.Namespace) -> str:
     return "\n".join(parts)
 
 
-def draw(name: str, options: argparse.Namespace) -> None:
+def draw(name: str, measured: Found, out: Path) -> None:
     """Every arm's difference from `alone` with its interval, one panel a head and headline, into ``NAME.png``."""
-    arms = [arm for arm in options.arms if arm != "alone"]
-    found = {(arm, line.head): line for arm in arms for line in lines_of(name, arm, options)[0] if is_shown(line)}
+    arms = list(measured)
+    found = {(arm, line.head): line for arm in arms for line in measured[arm][0] if is_shown(line)}
     heads = list(dict.fromkeys(head for _, head in found))
     if not heads:
         return
@@ -474,7 +477,7 @@ def draw(name: str, options: argparse.Namespace) -> None:
     for axis in axes.flat[len(heads) :]:
         axis.axis("off")
     figure.tight_layout()
-    figure.savefig(options.out / f"{name}.png", dpi=120)
+    figure.savefig(out / f"{name}.png", dpi=120)
     plt.close(figure)
 
 
@@ -524,9 +527,12 @@ def main() -> None:
             break
         run(unit, options)
         print(f"{time.monotonic() - began:.0f} s: {unit}", flush=True)
+    tables = []
     for name in options.sets:
-        draw(name, options)
-    text = "\n".join(filter(None, (table(name, options) for name in options.sets)))
+        measured = {arm: lines_of(name, arm, options) for arm in options.arms if arm != "alone"}
+        draw(name, measured, options.out)
+        tables.append(table(name, measured, options))
+    text = "\n".join(filter(None, tables))
     (options.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -130,7 +130,7 @@ class Mae(nn.Module):
         from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
         self.net = net
-        shape = {name: value for name, value in PLAIN_VIT.items() if name not in ("type", "pooled")}
+        shape = {name: value for name, value in PLAIN_VIT.items() if name != "type"}
         decoder = {f"decoder_{name}": value for name, value in MAE_DECODER.items()}
         self.mae = ViTMAEForPreTraining(ViTMAEConfig(**shape, **decoder, mask_ratio=0.75, norm_pix_loss=True))
 

@@ -23,7 +23,7 @@ from foundationx.evaluation.anatomy import measures as anatomy
 from foundationx.evaluation.anatomy.landmarks import as_array, common
 from foundationx.evaluation.anatomy.suite import Radiograph
 from foundationx.evaluation.evaluator import evaluate
-from foundationx.evaluation.metrics.dice import pixel_counts
+from foundationx.evaluation.metrics.dice import statistics
 from foundationx.evaluation.predictions import Predictions
 from foundationx.tasks.self_supervision.tokens import encoder
 from foundationx.weights.exports.backbone import export_backbone
@@ -154,13 +154,12 @@ def few_shot(
 
 
 def dice_by_patient(predictions: Predictions) -> dict[str, float]:
-    """Dice of every patient: the mean over images and the classes that are known in them; both empty counts 1."""
-    known, true, predicted, overlap = pixel_counts(predictions)
-    total = true + predicted
-    dice = np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
-    dice = np.where(known > 0, dice, np.nan)
+    """Dice of every patient: the mean over its images, of each class, then over classes; both empty counts 1."""
     patients = np.asarray(predictions.patients)
-    return {str(name): float(np.nanmean(dice[patients == name])) for name in np.unique(patients)}
+    everyone = np.eye(predictions.patient_count)
+    values = [one.of(everyone) for one in statistics(predictions) if one.metric == "Dice"]
+    names = [str(patients[predictions.units == unit][0]) for unit in range(predictions.patient_count)]
+    return dict(zip(names, np.nanmean(values, axis=0).tolist(), strict=True))
 
 
 def frozen(world: World, init: Path, network: Mapping[str, object] | None = None) -> tuple[anatomy.Encoder, int]:

@@ -92,11 +92,10 @@ SUBJECTS: dict[str, tuple[list[str], list[str]]] = {
         [
             *(
                 f"tests/datasets/test_readers_{name}.py"
-                for name in ("numbers", "cells", "coco", "formats", "new_formats", "outlines")
-            ),
-            *(
-                f"tests/datasets/test_readers_{name}.py"
-                for name in ("bad_shapes", "faults", "json", "marks", "names", "points", "spelling")
+                for name in (
+                    *("numbers", "cells", "coco", "formats", "new_formats", "outlines", "bad_shapes"),
+                    *("faults", "json", "marks", "names", "points", "spelling"),
+                )
             ),
             *("tests/datasets/test_unknown_labels.py", "tests/datasets/test_patients.py"),
             *("tests/datasets/test_copies.py", "tests/tasks/detection/test_ignored_regions.py"),

@@ -24,7 +24,7 @@ def test_every_arm_gives_a_head_the_steps_that_joint_gives_it(options):
         config = bench.config_of(unit, options)
         data_module = bench.opened(config, unit, options)
         if arm not in ("joint", "former"):
-            config = bench.with_steps_of_joint(config, unit, options)
+            config = bench.with_steps_of_joint(config, unit, options, data_module)
         steps[arm] = bench.steps_of_heads(config, data_module)
         every = planned_steps(build_plan(config, data_module.sizes(Split.TRAIN)))
         others[arm] = sum(every.values()) - sum(steps[arm].values())
