@@ -433,8 +433,8 @@ def ends_of(line: Line) -> str:
 def table(name: str, measured: Found, options: argparse.Namespace) -> str:
     """Markdown of one set."""
     if len(measured) > 1:
-        rows = summary(name, measured, options)
-        return "\n".join([f"**{name}**: differences from alone", "", *rows, "", cost(name, options), ""])
+        parts = [f"**{name}**: differences from alone", "", *summary(name, measured, options), "", cost(name, options)]
+        return "\n".join([*parts, ""])
     parts = []
     for arm, (rows, count) in measured.items():
         if not rows:
