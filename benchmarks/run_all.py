@@ -60,10 +60,10 @@ bytes, GFLOP) do not depend on the machine.
 - Between two reads of the losses, a step has no host-device sync in classification and segmentation and one in
   detection (`tests/engine/test_host_traffic_step.py`).
 - A step finds the memory of the step before: with glibc's allocator a process that trains, evaluates or predicts keeps
-  what it frees, so that the system need not clear it again; a classification step has hundreds of page faults
-  at most instead of tens of thousands (`tests/engine/test_step_costs.py`, which also bounds the operations of a
-  detection step). If `MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_` or `GLIBC_TUNABLES` is set, that stands;
-  `run.json` (`freed_memory`) and `foundationx doctor` say which it is.
+  what it frees, so that the system need not clear it again; a classification step has a thousand page faults
+  or so at most, instead of more than ten times as many (`tests/engine/test_step_costs.py`, which also bounds the
+  operations of a detection step). If `MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_` or `GLIBC_TUNABLES` is set,
+  that stands; `run.json` (`freed_memory`) and `foundationx doctor` say which it is.
 - Samples from `runtime.cache` equal decoded samples bit for bit (`tests/data/test_cache.py`). The cache holds images at
   the training size, or at full size if self-supervised views are cropped from them.
 - Query, key and value of Swin's windows are parts of one tensor, so that no gradient is laid into zeros and added: the

@@ -38,6 +38,7 @@ NAMES = {
     "BaseLoop": "mmengine.runner",
     "LOOPS": "mmengine.registry",
     "MMENGINE_MODELS": "mmengine.registry:MODELS",
+    "MMLogger": "mmengine.logging",
     "OPTIM_WRAPPER_CONSTRUCTORS": "mmengine.registry",
     "OptimWrapper": "mmengine.optim",
 }
@@ -107,6 +108,21 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
+
+
+@contextlib.contextmanager
+def initialising() -> Iterator[None]:
+    """For ``init_weights`` of their networks: quiet, and passing over log files that are closed.
+
+    mmengine writes there what it initialised, and does not ask whether others have closed the files of its logger:
+    ``logging.config`` does, and importing submitit runs that.
+    """
+    logger = __getattr__("MMLogger").get_current_instance()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)
+    with quiet():
+        yield
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def _register_own() -> None:
 def _initialise(initialise: Callable[[], None], config: dict[str, Any]) -> None:
     """Random weights, or those of ``init_cfg``. Raises ConfigError: those cannot be loaded."""
     try:
-        with openmmlab.quiet():
+        with openmmlab.initialising():
             initialise()
     except Exception as error:  # mmdet's networks ask neither whether the file exists nor what is in it
         if not config.get("init_cfg") and not config.get("pretrained"):

@@ -55,6 +55,20 @@ def test_stand_ins_leave_their_places_and_say_what_was_left_out():
     assert f"import {openmmlab.FULLY_SHARDED} before" in done.stdout
 
 
+def test_a_network_is_built_after_others_have_closed_the_log_files(tmp_path):
+    """``logging.config.dictConfig`` closes all files of ``logging``; importing submitit runs it."""
+    logger = openmmlab.MMLogger.get_instance("closed", log_file=str(tmp_path / "closed.log"))
+    before = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
+    for handler in set(logger.handlers) - set(before):
+        handler.close()
+    neck = {"type": "mmdet.ChannelMapper", "in_channels": [4], "out_channels": 4, "num_outs": 1}
+    with pytest.raises(AttributeError):
+        openmmlab.build_mm(neck).init_weights()
+    with openmmlab.initialising():
+        openmmlab.build_mm(neck).init_weights()
+    assert logger.handlers == before
+
+
 def test_quiet_holds_back_print_warning_and_log_and_then_lets_go(capsys, recwarn):
     with openmmlab.quiet():
         print("noise")

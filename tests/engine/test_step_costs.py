@@ -62,7 +62,7 @@ def faults(what):
 def test_a_step_finds_the_memory_of_the_one_before():
     kept, returned = faults("keep"), faults("leave")
     print(f"\npage faults a step: {returned:,}, with freed memory kept {kept:,}")
-    assert kept < 2_000 < 20_000 < returned
+    assert kept < 2_000 and returned > max(5_000, 5 * kept)
 
 
 @pytest.fixture

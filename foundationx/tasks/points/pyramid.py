@@ -103,7 +103,8 @@ class PyramidTrunk(nn.Module):
                 "norm_cfg": norm_cfg if norm else None,
             }
         )
-        self.neck.init_weights()
+        with openmmlab.initialising():
+            self.neck.init_weights()
 
     def forward(self, features: Sequence[Tensor]) -> Pyramid:
         """Feature maps (B, C, h, w) of the backbone's stages to the pyramid."""
