@@ -37,6 +37,7 @@ def main() -> None:
         commands = {
             "`foundationx --help`": (*COMMAND, "--help"),
             "`foundationx plan`": (*COMMAND, *plan),
+            "`foundationx plan --parameters`": (*COMMAND, *plan, "--parameters"),
             **{name: (sys.executable, "-c", MODULES.format(code)) for name, code in IMPORTS.items()},
         }
         seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -52,8 +53,8 @@ def main() -> None:
         rows.append([name, f"{statistics.median(values):.2f}", f"{min(values):.2f}", modules])
     table(["process", "CPU s", "least", "modules"], rows)
     print(
-        "`plan` counts the parameters of the network, and builds it for that: torch and the backbone's library are the "
-        "bound of what it takes.\n"
+        "`plan` needs neither torch nor the network; `plan --parameters` builds it to count what is trained: torch and "
+        "the backbone's library are the bound of what that takes.\n"
     )
 
 

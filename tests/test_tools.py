@@ -54,6 +54,7 @@ def test_a_package_of_known_shape_is_measured_right(package):
     assert rows["places that name a concrete task outside tasks and core"] == "1"
 
 
+@pytest.mark.slow
 def test_the_package_itself_is_measured(capsys):
     ended = run_tool("measure_code.py")
     assert ended.returncode == 0, ended.stderr

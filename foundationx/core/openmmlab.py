@@ -72,8 +72,9 @@ def __getattr__(name: str) -> Any:
     known = NAMES | FOR_THEIR_USERS
     if name not in known:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    prepare()
     module, _, theirs = known[name].partition(":")
+    if module != "mmengine.config":  # which needs neither mmcv nor torch
+        prepare()
     with quiet(), _without_unused():
         value = getattr(importlib.import_module(module), theirs or name)
     globals()[name] = value

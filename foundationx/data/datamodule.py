@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from foundationx.core.errors import ConfigError, DataError
 from foundationx.core.progress import ProgressCallback, no_progress
 from foundationx.core.shards import Shard
 from foundationx.core.types import Annotations, BadSample, Split, Task, TaskKey, all_tasks
-from foundationx.data.cache.fill import fill
 from foundationx.data.cache.store import Store, TaskCache
 from foundationx.data.dataset import CardDataset, ImageDataset
-from foundationx.data.loader import PooledDataset
 from foundationx.data.patient_splits import SplitRecord, named_record, split_patients
 from foundationx.data.pixels.read import read_grey, read_shared
 from foundationx.data.transforms.augment import ViewPipeline, view_pipeline
@@ -32,6 +30,9 @@ from foundationx.datasets.location import dataset_folder
 from foundationx.datasets.shared_head import shared_classes
 from foundationx.datasets.unlabelled import read_images
 from foundationx.tasks.definition import task_of
+
+if TYPE_CHECKING:  # datasets are opened and planned without torch, which their loaders need
+    from foundationx.data.loader import PooledDataset
 
 SPLITS = tuple(Split)
 
@@ -115,6 +116,8 @@ class DataModule:
         runtime = self.config.runtime
         if runtime.cache is None:
             return
+        from foundationx.data.cache.fill import fill
+
         left, size = int(runtime.cache_gb * 1e9), self.config.image_size
         annotated = {
             key: CardDataset(table, self.roots[key.dataset], ViewPipeline(size))
@@ -130,6 +133,8 @@ class DataModule:
     def _pool(
         self, split: Split, views: Mapping[Task, ViewConfig], reader: Callable[[Path], np.ndarray] = read_grey
     ) -> PooledDataset:
+        from foundationx.data.loader import PooledDataset
+
         size = self.config.image_size
         datasets: dict[TaskKey, ImageDataset] = {
             key: CardDataset(

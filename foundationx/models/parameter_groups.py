@@ -21,12 +21,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.types import Task, TaskKey, all_tasks
 from foundationx.tasks.definition import task_of
+
+if TYPE_CHECKING:  # a plan is made without torch
+    from torch import nn
 
 
 def head_owner(key: TaskKey, config: ModelConfig) -> TaskKey:

@@ -13,7 +13,10 @@ import pytest
 from safetensors import safe_open
 
 from foundationx.apps.cli.main import FAULT, build_parser, main
+from foundationx.core.config.load import load_config
 from foundationx.core.workdir import WorkDir
+from foundationx.data.datamodule import open_datasets
+from foundationx.models.foundation_model import FoundationModel
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.drawing import LEAST_SIDE
 
@@ -73,6 +76,31 @@ def test_plan_prints_every_phase_of_a_cycle_and_trains_nothing(phantoms, capsys)
     assert int(cells["all"][3].replace(",", "")) == sum(steps.values())
     assert f"{sum(steps.values()):,} steps" in shown
     assert cells["all"][0] == "3" and cells["all"][4] == "100.0%"
+
+
+def test_plan_needs_no_torch(phantoms):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from foundationx.apps.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "plan", "quickstart/phantom", "--data-root", str(phantoms)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "the whole run: 3 heads" in ended.stdout
+
+
+def test_plan_counts_the_parameters_that_each_phase_trains_if_asked(phantoms, capsys):
+    assert main(["plan", str(TINY), "--data-root", str(phantoms), "--parameters"]) == 0
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    counts = {(row[1], row[2]): int(row[-1].replace(",", "")) for row in rows if row[2:3] in (["lock"], ["release"])}
+    model = FoundationModel(load_config(TINY).model, open_datasets(load_config(TINY), phantoms).classes)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    head = sum(size for name, size in sizes.items() if name.startswith("heads.phantom_masks__segmentation."))
+    below = sum(size for name, size in sizes.items() if name.startswith(("backbone.", "trunks.segmentation.")))
+    assert counts["phantom_masks/segmentation", "lock"] == head
+    assert counts["phantom_masks/segmentation", "release"] == head + below
+    assert f"parameters: {sum(sizes.values()):,}" in shown
 
 
 @pytest.mark.parametrize("first", [0, 1])

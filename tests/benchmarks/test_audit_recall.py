@@ -38,6 +38,7 @@ def images():
     return [make_phantom(7_000 + patient, size=SIDE).image for patient in range(12)]
 
 
+@pytest.mark.slow
 def test_copies_are_detected_and_different_images_are_not(tmp_path):
     script = load_script()
     items = script.write_images(tmp_path, 60, SIDE, processes=1)

@@ -82,6 +82,7 @@ def test_the_judge_reports_what_must_not_be(script, tmp_path):
     assert judged(lambda: Verdict("read"), watch, []).outcome == "read"
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_or_hangs_is_reported_and_replaced(script, tmp_path, monkeypatch):
     from fuzzing.kinds import KINDS, Kind
 

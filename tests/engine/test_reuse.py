@@ -231,6 +231,7 @@ def test_a_budget_too_small_for_one_batch_is_reported_before_the_first_step(phan
     assert trainer.step == 0
 
 
+@pytest.mark.slow
 def test_plan_and_doctor_print_what_is_cached(phantoms, tmp_path, capsys):
     changes = [f"schedule.reuse.uses={USES}", "schedule.reuse.memory_gb=1e-4", "schedule.lock.detection=50"]
     arguments = [str(CONFIG), "--data-root", str(phantoms), "--cfg-options", *changes]

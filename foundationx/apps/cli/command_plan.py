@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,14 +13,16 @@ from foundationx.apps.cli.options import add_config, parse_options, wide_console
 if TYPE_CHECKING:  # the help must not load them
     from foundationx.core.config.run import RunConfig
     from foundationx.core.types import PhaseName, TaskKey
+    from foundationx.data.datamodule import DataModule
     from foundationx.engine.schedule.plan import Phase, Plan
+    from foundationx.models.foundation_model import FoundationModel
 
-HELP = "print the plan of visits of a configuration with trainable parameter counts; trains nothing"
+HELP = "print the plan of visits of a configuration; trains nothing"
 EXAMPLE = "foundationx plan quickstart/phantom --data-root data/phantoms"
 
 TEXTS = ("head", "phase", "trains")
-COLUMNS = ("visit", "head", "phase", "images", "steps", "reads", "trains", "parameters", "consistency", "teacher")
-"""Columns of the table; ``TEXTS`` are those that hold no numbers."""
+COLUMNS = ("visit", "head", "phase", "images", "steps", "reads", "trains", "consistency", "teacher")
+"""Columns of the table; ``TEXTS`` are those that hold no numbers. With ``--parameters`` there is one more."""
 
 SUMMARY = ("task", "heads", "training images", "images looked at", "steps", "share of steps", "fewest steps of a head")
 """Columns of the table of the whole run."""
@@ -30,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_config(parser)
     parser.add_argument("--all", action="store_true", help="show every cycle, not only the first")
+    text = "count the parameters that each phase trains, too: builds the network, which takes seconds"
+    parser.add_argument("--parameters", action="store_true", help=text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,20 +42,17 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.core.config.load import load_config
     from foundationx.core.types import Split
     from foundationx.data.datamodule import open_datasets
-    from foundationx.data.normalise import Normaliser
     from foundationx.datasets.cards.catalog import Catalog
-    from foundationx.engine.feature_cache import FeatureCache
     from foundationx.engine.schedule.need import more_steps, short_heads
     from foundationx.engine.schedule.plan import build_plan
-    from foundationx.models.foundation_model import FoundationModel
-    from foundationx.models.parameter_groups import group_sizes
 
     config = load_config(options.config, parse_options(options.cfg_options))
     data_module = open_datasets(with_applied_audit(config, options.data_root), options.data_root)
     notes = data_notes(data_module, Catalog())
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
-    model = FoundationModel(config.model, data_module.classes)
-    by_group = group_sizes(model)
+    reused = any(phase.uses > 1 for phase in plan.phases)
+    model = _network(config, data_module) if options.parameters or reused else None
+    by_group = _sizes(model) if model is not None and options.parameters else None
     table = _table(plan, config, by_group, every_cycle=options.all)
     console = wide_console()
     console.print(table)
@@ -63,15 +64,38 @@ def run(options: argparse.Namespace) -> None:
         console.print(f"[bold red]too few steps[/]: {key}: {found}; {fix}", highlight=False, soft_wrap=True)
     if not options.all and config.schedule.cycles > 1:
         console.print(f"cycle 1 of {config.schedule.cycles}; --all prints every cycle")
-    console.print(f"parameters: {sum(by_group.values()):,}")
-    for line in FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan):
-        console.print(line)
+    if by_group is not None:
+        console.print(f"parameters: {sum(by_group.values()):,}")
+    if model is not None and reused:
+        for line in _reuse(config, model, plan):
+            console.print(line)
 
 
-def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cycle: bool) -> Table:
+def _network(config: RunConfig, data_module: DataModule) -> FoundationModel:
+    """The network, with random weights: only what needs it waits for torch and the backbone's library."""
+    from foundationx.models.foundation_model import FoundationModel
+
+    return FoundationModel(config.model, data_module.classes)
+
+
+def _sizes(model: FoundationModel) -> dict[str, int]:
+    from foundationx.models.parameter_groups import group_sizes
+
+    return group_sizes(model)
+
+
+def _reuse(config: RunConfig, model: FoundationModel, plan: Plan) -> Iterator[str]:
+    """What lock phases keep of the frozen part, by looking at an image with the network."""
+    from foundationx.data.normalise import Normaliser
+    from foundationx.engine.feature_cache import FeatureCache
+
+    return FeatureCache(config, model, Normaliser(config.model, "cpu")).describe(plan)
+
+
+def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int] | None, every_cycle: bool) -> Table:
     """One row per head and kind of phase in a cycle: how many images and steps in how many visits, what is trained."""
     table = Table(title=f"{config.name}: {plan.total_visits} visits, {plan.total_steps:,} steps")
-    for column in COLUMNS:
+    for column in COLUMNS if by_group is None else (*COLUMNS, "parameters"):
         table.add_column(column, justify="left" if column in TEXTS else "right", no_wrap=column != "trains")
     for phases in _alike(plan, every_cycle):
         phase, visits = phases[0], dict.fromkeys(str(one.visit) for one in phases)
@@ -84,9 +108,9 @@ def _table(plan: Plan, config: RunConfig, by_group: Mapping[str, int], every_cyc
             f"{steps:,}",
             f"{reads:,}",
             ", ".join("head" if group.startswith("head.") else group for group in phase.trainable),
-            f"{sum(by_group.get(group, 0) for group in phase.trainable):,}",
             f"{phase.consistency:.3f}",
             "-" if phase.momentum is None else f"m={phase.momentum:.3f}",
+            *([] if by_group is None else [f"{sum(by_group.get(group, 0) for group in phase.trainable):,}"]),
             end_section=phase.closes_visit,
         )
     return table

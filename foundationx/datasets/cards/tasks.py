@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -34,6 +34,13 @@ def _numbered(value: Any) -> Any:
             raise ValueError(f"{value} points; a line has from 2 to {MOST_POINTS}")
         return tuple(str(number) for number in range(1, value + 1))
     return value
+
+
+def _declared_points(value: Any) -> int:
+    """The number of classes that a class in a card stands for: one, or one for each of its points."""
+    points = value.get("points", ()) if isinstance(value, dict) else getattr(value, "points", ())
+    count = points if isinstance(points, int) else len(points) if isinstance(points, Sized) else 1
+    return min(max(1, count), MOST_POINTS)
 
 
 def _each_point_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -263,11 +270,18 @@ class TaskSource(Part):
             check_expression(pattern, groups=None)
         return patterns
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _not_too_many(cls, classes: Any) -> Any:
+        """Counts classes and points before any is made."""
+        count = sum(map(_declared_points, classes)) if isinstance(classes, list | tuple) else 0
+        if count > MOST_CLASSES:
+            raise ValueError(f"{count:,} classes and points; a card has up to {MOST_CLASSES:,}")
+        return classes
+
     @field_validator("classes")
     @classmethod
     def _with_points(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
-        if (count := sum(max(1, len(item.points)) for item in classes)) > MOST_CLASSES:
-            raise ValueError(f"{count:,} classes and points; a card has up to {MOST_CLASSES:,}")
         return tuple(part for item in classes for part in item.parts)
 
     @field_validator("classes")
