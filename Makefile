@@ -42,7 +42,7 @@ $(STAMP): $(BASE)
 	@touch $(STAMP)
 
 demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (5 minutes on two cores, set-up included)
-	@echo 'demo: generates radiographs, trains on them for about 4 minutes on two cores, then evaluates, exports and predicts.'
+	@echo 'demo: generates radiographs, trains on them for about 2 minutes on two cores, then evaluates, exports and predicts.'
 	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
 
