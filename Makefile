@@ -41,8 +41,8 @@ $(STAMP): $(BASE)
 	$(headless)
 	@touch $(STAMP)
 
-demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (5 minutes on two cores, set-up included)
-	@echo 'demo: generates radiographs, trains on them for about 2 minutes on two cores, then evaluates, exports and predicts.'
+demo: $(BASE)  ## train on generated radiographs, evaluate, report, export, predict (4 and a half minutes on two cores, set-up included)
+	@echo 'demo: generates radiographs, trains on them for two to three minutes on two cores, then evaluates, exports and predicts.'
 	@echo 'demo: everything is written to work_dirs/demo; the report is work_dirs/demo/run/report.html.'
 	$(BIN)/foundationx demo
 

@@ -36,6 +36,7 @@ SCRIPTS = (
     "datasets",
     "evaluation",
     "report",
+    "demo",
     "compile",
 )
 

@@ -15,6 +15,8 @@ from foundationx.engine.checkpoint import load_checkpoint
 from foundationx.engine.optim import build_optimizer, lr_schedule, set_learning_rate
 from foundationx.phantoms.write import write_phantom_datasets
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 SHORT = {"schedule.cycles": 1, "schedule.max_steps": 2, "evaluate.every": 0, "evaluate.final": []}
 
@@ -68,7 +70,6 @@ def test_a_run_with_the_option_has_finite_losses_of_every_head(phantoms, tmp_pat
     assert torch.isfinite(torch.tensor([row["losses"]["total"] for row in log])).all()
 
 
-@pytest.mark.slow
 def test_workers_change_nothing_that_is_learned(phantoms, tmp_path):
     alone, helped = run(phantoms, tmp_path / "0"), run(phantoms, tmp_path / "2", **{"runtime.workers": 2})
     assert all(torch.equal(value, helped.student[name]) for name, value in alone.student.items())

@@ -258,6 +258,7 @@ def test_a_leak_is_detected_listed_and_no_more_trained_on(leaking, capsys):
     assert len(again.items) == 23
 
 
+@pytest.mark.slow
 def test_an_audit_in_shards_is_the_whole_audit_and_reads_no_image_again(leaking, tmp_path, monkeypatch, capsys):
     folder, *_ = leaking
     command = ["data", "audit", str(audited(folder)), "--data-root", str(folder / "data"), "--out"]

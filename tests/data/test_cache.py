@@ -306,6 +306,7 @@ def test_processes_that_fill_at_once_add_every_entry_once(root, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_the_next_run_goes_on(root, tmp_path, monkeypatch):
     decode = CardDataset.decode
     monkeypatch.setattr(CardDataset, "decode", lambda self, index: os._exit(9) if index == 4 else decode(self, index))

@@ -241,6 +241,7 @@ def test_links_images_anchors_and_paths_of_documents():
     assert not result, listed(result)
 
 
+@pytest.mark.slow
 def test_paths_and_headings_named_in_code():
     result = faults(ROOT, (path_faults, module_faults, heading_faults), ".py", ".yaml")
     assert not result, listed(result)

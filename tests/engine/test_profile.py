@@ -15,6 +15,8 @@ from foundationx.engine.profile import PARTS, STEPS, HostSyncs, Stopwatches, mat
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.phantoms.write import write_phantom_datasets
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "tests" / "helpers" / "tiny_config.py"
 
 

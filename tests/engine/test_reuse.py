@@ -19,6 +19,8 @@ from foundationx.phantoms.write import write_phantom_datasets
 from tests.engine.test_ranks import BRIEF, assert_same, final_weights, finish, run_tiny
 from tests.helpers.survival import CONFIG, CrashError, Onlooker, equal, tiny_trainer
 
+pytestmark = pytest.mark.slow
+
 BYTES = {Task.CLASSIFICATION: 64 * 4, Task.DETECTION: (64 + 16 + 4 + 1) * 16 * 4, Task.SEGMENTATION: 8 * 16 * 16 * 4}
 """Of one image in ``tiny_config``: the pooled feature, the tokens of strides 8 to 64, the map at stride 4."""
 
@@ -138,7 +140,6 @@ def test_a_bad_image_is_replaced_and_reported_once(phantoms, tmp_path):
     assert seen.records == expected.records
 
 
-@pytest.mark.slow
 def test_two_ranks_go_on_inside_a_lock_phase_bit_identical(phantoms, tmp_path):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     changes = ["schedule.reuse.uses=3", "schedule.lock.detection=3", "schedule.cycles=1"]
@@ -195,7 +196,6 @@ def test_going_on_from_any_step_ends_bit_identical(phantoms, tmp_path):
         assert torch.equal(next(source).images, first.images), "the next phase's batches follow"
 
 
-@pytest.mark.slow
 def test_a_run_that_crashed_in_a_lock_phase_goes_on_as_if_it_had_not(phantoms, tmp_path):
     options = OPTIONS | {"runtime__checkpoint_every": 1}
     whole = tiny_trainer(phantoms, tmp_path / "whole", **options)
@@ -231,7 +231,6 @@ def test_a_budget_too_small_for_one_batch_is_reported_before_the_first_step(phan
     assert trainer.step == 0
 
 
-@pytest.mark.slow
 def test_plan_and_doctor_print_what_is_cached(phantoms, tmp_path, capsys):
     changes = [f"schedule.reuse.uses={USES}", "schedule.reuse.memory_gb=1e-4", "schedule.lock.detection=50"]
     arguments = [str(CONFIG), "--data-root", str(phantoms), "--cfg-options", *changes]

@@ -163,6 +163,7 @@ def whole_state(trainer):
 UNIHEAD_SLOW = pytest.param((5, 12), "unihead", marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crashes", "name"), [((3,), 1), ((5, 12), 2), SLOW, UNIHEAD_SLOW])
 def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, undisturbed, crashes, name):
     """Weights, teacher, optimizer and every record, though checkpoints fall inside visits and between records."""

@@ -15,6 +15,8 @@ from foundationx.phantoms.write import write_phantom_datasets
 from tests.helpers.host_traffic import HostTraffic
 from tests.helpers.survival import Onlooker, equal, tiny_trainer
 
+pytestmark = pytest.mark.slow
+
 AT_WORK = ("head.a/classification",)
 
 

@@ -240,6 +240,7 @@ class Dying(Dataset):
         return torch.zeros(1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_a_loader_is_read_is_an_error():
     with pytest.raises(DataError, match=r"evaluation: a worker process has died(?s:.*)fix: .*again") as died:
         list(read_all(DataLoader(Dying(), num_workers=1), "evaluation", "run the same command again"))

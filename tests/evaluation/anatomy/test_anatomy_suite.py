@@ -22,6 +22,8 @@ from foundationx.evaluation.report import write_report
 from foundationx.phantoms.write import write_phantom_datasets
 from foundationx.tasks.self_supervision.objective import Tokens
 
+pytestmark = pytest.mark.slow
+
 CONFIG = str(Path(__file__).resolve().parents[3] / "tests" / "helpers" / "tiny_config.py")
 NAMES = ("Right Lung: top", "Left Lung: top", "Right Lung: left", "Left Lung: right", "Heart: centre")
 SETTINGS = Settings(view=CELL, step=16, relations=3, gallery=4)

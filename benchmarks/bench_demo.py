@@ -1,6 +1,6 @@
 """What the demo reaches with several seeds: scores on held-out phantoms beside the trivial ones, and processor time.
 
-    python benchmarks/demo_seeds.py [--seeds 3] [--precision bf16]
+    python benchmarks/bench_demo.py [--runs 3] [--precision bf16]
 
 A seed has phantoms, weights and order of its own. Processor time is that of one thread: of the phantoms, and of all
 that follows up to the report; imports, export and prediction of the command are not in it.
@@ -9,6 +9,8 @@ that follows up to the report; imports, export and prediction of the command are
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,16 +32,19 @@ from foundationx.phantoms.write import write_phantom_datasets
 def main() -> None:
     """Runs every seed and prints a row of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    parser.add_argument("--runs", type=int, default=3, help="number of seeds, from 0")
     parser.add_argument("--precision", default="bf16", help="precision of training: fp32 or bf16")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = [run(seed, options.precision) for seed in range(options.seeds)]
+    with contextlib.redirect_stdout(sys.stderr):  # progress of training
+        found = [run(seed, options.precision) for seed in range(options.runs)]
     heads = list(found[0][0])
     cells = [
         [str(seed), *scores.values(), *(f"{part:.0f}" for part in seconds)]
         for seed, (scores, seconds) in enumerate(found)
     ]
+    print("## Demo\n")
+    print(f"`foundationx demo` in {options.precision}, scores of the teacher on held-out phantoms.\n")
     table(["seed", *(f"{head} (trivial)" for head in heads), "phantoms, CPU s", "the rest, CPU s"], cells)
 
 
