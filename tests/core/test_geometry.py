@@ -148,7 +148,7 @@ def slow_centres(box, rows, columns):
 
 
 @given(seeds, st.sampled_from([(1.0, 2), (1.0, 1), (0.7, 3)]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_soft_target_equals_a_slow_loop(seed, bell):
     sigma, reach = bell
     random = np.random.default_rng(seed)

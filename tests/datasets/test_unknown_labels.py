@@ -161,8 +161,8 @@ def test_faults_of_a_tree(tree, message):
 
 
 def test_a_tree_as_deep_as_a_file_may_be_is_no_stack_overflow():
-    tree = LabelTree({str(n): TreeLabel(parents=(str(n + 1),)) for n in range(1500)})
-    assert len(tree.above("0")) == 1500 and tree.below("1500") >= {"0", "1499"}
+    tree = LabelTree({str(n): TreeLabel(parents=(str(n + 1),)) for n in range(3000)})
+    assert len(tree.above("0")) == 3000 and tree.below("3000") >= {"0", "2999"}
 
 
 def test_a_tree_may_be_a_file_beside_the_card(tmp_path):
