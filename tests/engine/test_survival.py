@@ -153,18 +153,12 @@ def course(name):
     return steps | {"runtime__log_every": 4, "runtime__checkpoint_every": 2} | COURSES[name]
 
 
-SLOW = pytest.param((6, 7, 16), 1, marks=pytest.mark.slow)
-
-
 def whole_state(trainer):
     return trainer.model.state_dict(), trainer.teacher.model.state_dict(), trainer.optimizer.state_dict()["state"]
 
 
-UNIHEAD_SLOW = pytest.param((5, 12), "unihead", marks=pytest.mark.slow)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("crashes", "name"), [((3,), 1), ((5, 12), 2), SLOW, UNIHEAD_SLOW])
+@pytest.mark.parametrize(("crashes", "name"), [((3,), 1), ((5, 12), 2), ((6, 7, 16), 1), ((5, 12), "unihead")])
 def test_after_crashes_everything_is_as_if_nothing_had_been(phantoms, tmp_path, undisturbed, crashes, name):
     """Weights, teacher, optimizer and every record, though checkpoints fall inside visits and between records."""
     records = []

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from foundationx.datasets.cards.catalog import Catalog
     from foundationx.engine.schedule.need import more_steps, short_heads
     from foundationx.engine.schedule.plan import build_plan
+    from foundationx.models.parameter_groups import group_sizes
 
     config = load_config(options.config, parse_options(options.cfg_options))
     data_module = open_datasets(with_applied_audit(config, options.data_root), options.data_root)
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     plan = build_plan(config, data_module.sizes(Split.TRAIN))
     reused = any(phase.uses > 1 for phase in plan.phases)
     model = _network(config, data_module) if options.parameters or reused else None
-    by_group = _sizes(model) if model is not None and options.parameters else None
+    by_group = group_sizes(model) if model is not None and options.parameters else None
     table = _table(plan, config, by_group, every_cycle=options.all)
     console = wide_console()
     console.print(table)
@@ -76,12 +77,6 @@ def _network(config: RunConfig, data_module: DataModule) -> FoundationModel:
     from foundationx.models.foundation_model import FoundationModel
 
     return FoundationModel(config.model, data_module.classes)
-
-
-def _sizes(model: FoundationModel) -> dict[str, int]:
-    from foundationx.models.parameter_groups import group_sizes
-
-    return group_sizes(model)
 
 
 def _reuse(config: RunConfig, model: FoundationModel, plan: Plan) -> Iterator[str]:
