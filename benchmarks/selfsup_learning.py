@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from selfsup_worlds import World
+from selfsup_worlds import SIDE, World
 from torch import Tensor
 
 from foundationx.apps.run.train import build_model, plan_loader
@@ -45,7 +45,10 @@ PLAIN_VIT: Mapping[str, object] = {
 
 RANDOM = "random weights"
 VIEW, STEP = 160, 32
-"""Pixels of the view around a place, and between the places where landmarks are searched."""
+"""Pixels of the view around a place, and between the places where landmarks are searched in an image of ``SIDE``."""
+
+LANDMARK_SIDES = (192, SIDE)
+"""Pixels of the images in which landmarks are searched: as many as PEAC and Lamps cut their crops from, and more."""
 
 
 def trainer_of(config: RunConfig, data_module: DataModule, folder: Path) -> Trainer:
@@ -176,7 +179,8 @@ def measure(world: World, init: Path, patients: int, network: Mapping[str, objec
     """Anatomy in a frozen backbone: wholes and parts of all images, landmarks between two groups of ``patients``.
 
     Returns:
-        ``composition`` and ``decomposition``, and what :func:`landmarks` gives.
+        ``composition`` and ``decomposition``, and under ``landmarks`` what :func:`landmarks` gives for images of each
+        of ``LANDMARK_SIDES``; errors are in 256ths of the side.
     """
     see, side = frozen(world, init, network)
     images = world.measured()
@@ -187,11 +191,18 @@ def measure(world: World, init: Path, patients: int, network: Mapping[str, objec
         for q in range(quadrants.shape[1])
     ]
     result = {"composition": own - others, "decomposition": float(np.mean(removed))}
-    return result | landmarks(see, images, patients)
+    places = {str(side): landmarks(see, world.measured(side), patients, side / SIDE) for side in LANDMARK_SIDES}
+    return result | {"landmarks": places}
 
 
-def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int) -> dict[str, object]:
+def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int, scale: float = 1.0) -> dict[str, object]:
     """Landmarks of every second image are searched in every other one, at most ``patients`` in each group.
+
+    Args:
+        see: the encoder.
+        images: of one size.
+        patients: most patients of a group.
+        scale: pixels of ``images`` for one of those in which ``STEP`` and the errors are given.
 
     Returns:
         ``raw``: (Q, K) mean error in pixels of each pair, by features as they are; ``centred``: less their mean over
@@ -202,7 +213,7 @@ def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int) -> 
     complete = [item for item in images if all(name in item.landmarks for name in names)][: 2 * patients]
     points = [as_array(item.landmarks, names) for item in complete]
     features = [anatomy.features_at(see, item.image, p, VIEW) for item, p in zip(complete, points, strict=True)]
-    places = anatomy.grid_of(complete[0].image.shape[0], STEP)
+    places = anatomy.grid_of(complete[0].image.shape[0], round(STEP * scale))
     searched = complete[1::2]
     keys = [anatomy.features_at(see, item.image, places, VIEW) for item in searched]
     everywhere = torch.cat(keys)
@@ -210,12 +221,14 @@ def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int) -> 
     owners = np.repeat(np.arange(len(complete)), len(names)).tolist()
     hits = anatomy.locality_hits(torch.cat(features), list(range(len(names))) * len(complete), owners)
     asked, truths = points[: 2 * len(searched) : 2], points[1::2]
+    anywhere = [anatomy.distances(places, truth).mean() for truth in truths]
+    as_there = [np.linalg.norm(own - truth, axis=1) for own in asked for truth in truths]
 
     def errors(shift: Tensor) -> list[list[float]]:
         queries = features[: 2 * len(searched) : 2]
         return [
             [
-                float(anatomy.correspondence(query - shift, key - shift, places, truth).mean())
+                float(anatomy.correspondence(query - shift, key - shift, places, truth).mean()) / scale
                 for key, truth in zip(keys, truths, strict=True)
             ]
             for query in queries
@@ -226,8 +239,8 @@ def landmarks(see: anatomy.Encoder, images: list[Radiograph], patients: int) -> 
         "raw": errors(torch.zeros_like(middle)),
         "centred": errors(middle),
         "common": float(middle.square().sum() / everywhere.square().sum(dim=1).mean()),
-        "chance": float(np.mean([anatomy.distances(places, truth).mean() for truth in truths])),
-        "same_place": float(np.mean([np.linalg.norm(own - truth, axis=1) for own in asked for truth in truths])),
+        "chance": float(np.mean(anywhere)) / scale,
+        "same_place": float(np.mean(as_there)) / scale,
     }
 
 

@@ -24,7 +24,7 @@ import matplotlib
 import numpy as np
 import torch
 from selfsup_baselines import BASELINES, pretrain_baseline
-from selfsup_learning import PLAIN_VIT, RANDOM, SECONDS_A_STEP, begin, few_shot, measure, pretrain
+from selfsup_learning import LANDMARK_SIDES, PLAIN_VIT, RANDOM, SECONDS_A_STEP, begin, few_shot, measure, pretrain
 from selfsup_worlds import World, generated_world, real_world
 
 from foundationx.apps.cli.options import parse_options
@@ -35,7 +35,7 @@ from foundationx.evaluation.seeds import over_runs
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-MEASURES = ("locality", "composition", "decomposition")
+MEASURES = ("composition", "decomposition")
 RANDOM_VIT = "random weights, plain ViT"
 NETWORKS = {"mae": PLAIN_VIT, RANDOM_VIT: PLAIN_VIT}
 """Networks of the starts that are no small Swin."""
@@ -118,16 +118,22 @@ def learned_table(starts: dict[str, dict]) -> str:
 
 
 def anatomy_table(starts: dict[str, dict]) -> str:
-    """Measures of the frozen backbones, and the error of matching landmarks against random weights."""
+    """Wholes and parts in the frozen backbones."""
+    rows = [[name, *(f"{found['anatomy'][m]:.3g}" for m in MEASURES)] for name, found in starts.items()]
+    return markdown(["start", *MEASURES], rows)
+
+
+def landmark_table(starts: dict[str, dict], side: int) -> str:
+    """The error of matching landmarks in images of ``side`` pixels, against random weights."""
+    found = {name: result["anatomy"]["landmarks"][str(side)] for name, result in starts.items()}
     rows = []
-    for name, result in starts.items():
-        found = result["anatomy"]
-        cells = [f"{np.mean(found['centred']):.1f}", f"{found['common']:.2f}", *(f"{found[m]:.3g}" for m in MEASURES)]
-        gain = "-" if name == RANDOM else shown(crossed(found["raw"], starts[RANDOM]["anatomy"]["raw"]))
-        rows.append([name, f"{np.mean(found['raw']):.1f}", gain, *cells])
-    heads = ["start", "error, px", "less random weights", "centred, px", "common share", *MEASURES]
-    trivial = starts[RANDOM]["anatomy"]
-    words = f"Any place: {trivial['chance']:.1f} px; the same place: {trivial['same_place']:.1f} px.\n"
+    for name, one in found.items():
+        gain = "-" if name == RANDOM else shown(crossed(one["raw"], found[RANDOM]["raw"]))
+        cells = [f"{np.mean(one['centred']):.1f}", f"{one['common']:.2f}", f"{one['locality']:.3g}"]
+        rows.append([name, f"{np.mean(one['raw']):.1f}", gain, *cells])
+    heads = ["start", f"error, images of {side}", "less random weights", "centred", "common share", "locality"]
+    trivial = found[RANDOM]
+    words = f"Any place: {trivial['chance']:.1f}; the same place: {trivial['same_place']:.1f}.\n"
     return markdown(heads, rows) + "\n" + words
 
 
@@ -213,7 +219,8 @@ def write(findings: Findings, options: argparse.Namespace) -> None:
     """Tables and plot of the starts that are finished."""
     wanted = len(options.shots) * options.seeds
     starts = {name: result for name, result in findings.starts.items() if len(result["dice"]) == wanted}
-    tables = [learned_table(starts), anatomy_table(starts), dice_table(starts, options.shots)]
+    tables = [learned_table(starts), *(landmark_table(starts, side) for side in LANDMARK_SIDES)]
+    tables += [anatomy_table(starts), dice_table(starts, options.shots)]
     (options.out / "table.md").write_text("\n".join(tables), encoding="utf-8")
     draw(starts, options.shots, options.out / "dice.png")
 

@@ -29,6 +29,8 @@ SHARES = {Split.TEST: {"train": 0.7, "val": 0.0, "test": 0.3}, Split.VAL: {"trai
 ALL_IMAGES = TaskKey("all_films", Task.SELF_SUPERVISION)
 FIRST_MEASURED_PATIENT = 900_000_000
 SIDE, IMAGES = 256, 32
+"""Pixels of the images that frozen backbones are measured on, at the most, and their number."""
+
 REAL = Path(__file__).resolve().parents[1] / "tests" / "configs" / "cxr_multi.py"
 os.environ.setdefault(ENVIRONMENT, str(REAL.parents[1] / "registry"))
 
@@ -60,18 +62,18 @@ class World:
         """Images of all cards as one dataset: one head learns from all of them."""
         return as_one(open_datasets(config, self.data), self.data)
 
-    def measured(self) -> list[Radiograph]:
-        """Images to measure frozen backbones on, 256 pixels a side: generated ones of further patients, or the first of
+    def measured(self, side: int = SIDE) -> list[Radiograph]:
+        """Images of ``side`` pixels to measure frozen backbones on: generated ones of further patients, or the first of
         each held-out patient of the masks. Landmarks are the true ones, or extreme points of the masks."""
         if self.generated:
-            phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, SIDE, findings=()) for n in range(IMAGES)]
+            phantoms = [make_phantom(FIRST_MEASURED_PATIENT + n, 0, side, findings=()) for n in range(IMAGES)]
             return [Radiograph(p.image, {name: (y, x) for name, (x, y) in p.landmarks.items()}) for p in phantoms]
         card = {"card": self.masks.dataset, "tasks": [self.masks.task.value]}
         data_module = open_datasets(load_config(REAL, {"datasets": [card], "split": self.shares}), self.data)
         table, first = data_module.annotations[self.masks], {}
         for index in data_module.indices[self.masks][self.side]:
             first.setdefault(table.patients[index], int(index))
-        dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(SIDE))
+        dataset = CardDataset(table, data_module.roots[self.masks.dataset], ViewPipeline(side))
         return [self._image(dataset, index) for index in list(first.values())[:IMAGES]]
 
     def _image(self, dataset: CardDataset, index: int) -> Radiograph:

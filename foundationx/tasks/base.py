@@ -77,8 +77,13 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
         """
         return {}
 
-    def see_labels(self, labels: np.ndarray) -> None:
-        """Called once before training with the (N, K) tri-state labels of the head's training images."""
+    def see_labels(self, labels: np.ndarray, weights: np.ndarray) -> None:
+        """Called once before training.
+
+        Args:
+            labels: (N, K) tri-state labels of the head's training images.
+            weights: (N,) how often each image is drawn, with mean 1.
+        """
         return
 
     def see_trivial(self, learned: Sequence[Mapping[str, Any] | None]) -> None:

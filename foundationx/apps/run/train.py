@@ -71,13 +71,16 @@ def build_model(config: RunConfig, data_module: DataModule, device: torch.device
 
 
 def show_labels(model: FoundationModel, data_module: DataModule) -> None:
-    """Shows every head the labels of its training images, which some losses weigh classes by."""
-    labels: dict[Head, list[np.ndarray]] = {}
+    """Shows every head the labels of its training images, and how often each is drawn."""
+    weights = _weights(data_module.config, data_module)
+    shown: dict[Head, list[tuple[np.ndarray, np.ndarray]]] = {}
     for key, table in data_module.annotations.items():
         if key.task.facts.needs_annotations:
-            labels.setdefault(model.head(key), []).append(table.labels[data_module.indices[key][Split.TRAIN]])
-    for head, of_datasets in labels.items():
-        head.see_labels(np.concatenate(of_datasets))
+            labels = table.labels[data_module.indices[key][Split.TRAIN]]
+            shown.setdefault(model.head(key), []).append((labels, weights.get(key, np.ones(len(labels)))))
+    for head, of_datasets in shown.items():
+        labels, drawn = (np.concatenate(parts) for parts in zip(*of_datasets, strict=True))
+        head.see_labels(labels, drawn)
 
 
 def show_trivial(model: FoundationModel, data_module: DataModule) -> None:

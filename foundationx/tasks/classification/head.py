@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -61,10 +62,19 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
         """A linear layer on the trunk's feature."""
         return cls(trunk.out_features, num_classes, getattr(options, "loss", None))
 
-    def see_labels(self, labels: np.ndarray) -> None:
-        """For a loss that weighs classes."""
+    def see_labels(self, labels: np.ndarray, weights: np.ndarray) -> None:
+        """Begins at the share of the drawn images that have each class, or tells a loss with weights of its own.
+
+        Rare findings, begun at even odds, would have hundreds of steps spent on learning how rare they are (of boxes:
+        Lin et al., 2017, 4.1). A class of which no label is known begins at even odds.
+        """
         if self.label_loss is not None:
             self.label_loss.see_labels(labels)
+            return
+        present, absent = (np.nansum(side * weights[:, None], axis=0) for side in (labels, 1 - labels))
+        start = np.log(present + 0.5) - (0 if self.exclusive else np.log(absent + 0.5))
+        with torch.no_grad():
+            self.classifier.bias.copy_(torch.from_numpy(start))
 
     def forward(self, feature: Tensor, trunk: ClassificationTrunk, batch: Batch | None = None) -> Tensor:
         """(B, D) to logits (B, K)."""

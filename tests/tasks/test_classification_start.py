@@ -1,0 +1,68 @@
+"""Where a classification head begins: at the share of its training images that have each class."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.dummy import DummyClassifier
+
+from foundationx.core.config.model import ModelConfig
+from foundationx.core.types import Task, TaskKey
+from foundationx.models.foundation_model import FoundationModel
+from foundationx.tasks.classification.head import ClassificationHead
+from foundationx.tasks.classification.losses import masked_bce
+from tests.helpers.tiny_network import BACKBONE
+
+KEY = TaskKey("d", Task.CLASSIFICATION)
+
+
+def head_of(**more):
+    network = FoundationModel(ModelConfig(backbone=BACKBONE, **more), {KEY: ("a", "b", "c")})
+    return network.head(KEY)
+
+
+def test_a_head_begins_at_the_priors_of_scikit_learn():
+    """Half of the images drawn three times as often; a class of which nothing is known begins at even odds."""
+    random = np.random.default_rng(0)
+    labels = (random.random((20_000, 3)) < (0.02, 0.4, 0.9)).astype(np.float32)
+    labels[random.random(labels.shape) < 0.3] = np.nan
+    labels[:, 2] = np.nan
+    weights = np.where(np.arange(len(labels)) % 2, 1.5, 0.5)
+    head = head_of()
+    head.see_labels(labels, weights)
+    begun = head.classifier.bias.detach().sigmoid()
+    for k in (0, 1):
+        known = ~np.isnan(labels[:, k])
+        reference = DummyClassifier(strategy="prior").fit(np.zeros((known.sum(), 1)), labels[known, k], weights[known])
+        assert float(begun[k]) == pytest.approx(reference.class_prior_[1], abs=1e-4)
+    assert float(begun[2]) == 0.5
+
+
+def test_a_head_of_classes_that_exclude_each_other_begins_at_their_shares():
+    labels = np.eye(3, dtype=np.float32)[np.repeat([0, 1, 2], [7000, 2500, 500])]
+    head = head_of(softmax=(str(KEY),))
+    head.see_labels(labels, np.ones(len(labels)))
+    assert head.classifier.bias.softmax(dim=0).tolist() == pytest.approx([0.7, 0.25, 0.05], abs=1e-3)
+
+
+def test_a_rare_class_is_learned_from_the_first_steps_on():
+    """From even odds the first steps of a class of 1 in 50 images go into its rarity: its loss is not below the
+    prior's after 100 steps. From the prior it is at once."""
+    labels = np.zeros((500, 1), dtype=np.float32)
+    labels[:10] = 1
+    torch.manual_seed(0)
+    features = torch.randn(500, 8) + torch.from_numpy(labels)
+    losses = {}
+    for start in ("even", "prior"):
+        torch.manual_seed(1)
+        head = ClassificationHead(8, 1)
+        if start == "prior":
+            head.see_labels(labels, np.ones(500))
+        optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss = masked_bce(head(features, None), torch.from_numpy(labels))
+            loss.backward()
+            optimizer.step()
+        losses[start] = float(loss.detach())
+    prior = -(0.02 * np.log(0.02) + 0.98 * np.log(0.98))
+    assert losses["prior"] < prior < losses["even"]
