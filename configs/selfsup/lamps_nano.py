@@ -1,5 +1,5 @@
-# Lamps: beyond the border, order, hierarchy, consistency, one a batch in turn. In a short run tokens that are targets
-# become alike, for what all have in common is hit first; it is taken away by normalising them over the batch.
+# Lamps: beyond the border, order, hierarchy, consistency, one a batch in turn. In a short run the order of blocks, which
+# is what tells places apart, needs its full weight.
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "lamps_nano"
@@ -13,7 +13,7 @@ model = dict(
         hidden=256,
         bottleneck=64,
         prototypes=512,
-        targets="batch",
+        order_weight=1.0,
         photometry=dict(brightness=0.2, contrast=0.2),
     )
 )
