@@ -28,7 +28,14 @@ import torch
 from torch import nn
 
 from foundationx.apps.run.data_notes import data_notes, with_applied_audit
-from foundationx.apps.run.train import build_trainer, load_initial_weights, plan_loader, resume_newest, write_splits
+from foundationx.apps.run.train import (
+    begin_heads,
+    build_trainer,
+    load_initial_weights,
+    plan_loader,
+    resume_newest,
+    write_splits,
+)
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import RunConfig
 from foundationx.core.errors import CheckpointError, ConfigError
@@ -70,6 +77,7 @@ class RecipeModel(FoundationModel):
         loaded, data_module, _ = _recipe(config, data_root)
         torch.manual_seed(loaded.runtime.seed)
         super().__init__(loaded.model, data_module.classes)
+        begin_heads(self, data_module)
         load_initial_weights(self)
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, torch.Tensor]:

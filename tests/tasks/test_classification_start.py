@@ -1,12 +1,15 @@
 """Where a classification head begins: at the share of its training images that have each class."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.dummy import DummyClassifier
 
+from foundationx.apps.run.train import begin_heads
 from foundationx.core.config.model import ModelConfig
-from foundationx.core.types import Task, TaskKey
+from foundationx.core.types import Split, Task, TaskKey
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.tasks.classification.head import ClassificationHead
 from foundationx.tasks.classification.losses import masked_bce
@@ -66,3 +69,16 @@ def test_a_rare_class_is_learned_from_the_first_steps_on():
         losses[start] = float(loss.detach())
     prior = -(0.02 * np.log(0.02) + 0.98 * np.log(0.98))
     assert losses["prior"] < prior < losses["even"]
+
+
+@pytest.mark.parametrize(("balance", "expected"), [("none", 4.5 / 41), ("labels", 0.5)])
+def test_a_run_shows_each_head_what_its_passes_draw(balance, expected):
+    """40 training images, 4 of them with the class; held-out images, all with it, do not count."""
+    labels = np.zeros((60, 1), dtype=np.float32)
+    labels[:4] = labels[40:] = 1
+    table = SimpleNamespace(key=KEY, labels=labels)
+    config = SimpleNamespace(schedule=SimpleNamespace(balance=balance))
+    indices = {KEY: {Split.TRAIN: np.arange(40), Split.VAL: np.arange(40, 60)}}
+    network = FoundationModel(ModelConfig(backbone=BACKBONE), {KEY: ("a",)})
+    begin_heads(network, SimpleNamespace(config=config, annotations={KEY: table}, indices=indices))
+    assert float(network.head(KEY).classifier.bias.detach().sigmoid()) == pytest.approx(expected, abs=1e-6)

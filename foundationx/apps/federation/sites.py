@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foundationx.apps.run.compile import compile_trainer
 from foundationx.apps.run.data_notes import with_applied_audit
-from foundationx.apps.run.train import load_initial_weights, plan_segments
+from foundationx.apps.run.train import begin_heads, load_initial_weights, plan_segments
 from foundationx.core.config.run import RunConfig
 from foundationx.core.device import pick_device, use_machine
 from foundationx.core.errors import CheckpointError, ConfigError, DataError
@@ -216,6 +216,8 @@ class Site:
         weights = {name: value.to(trainer.device) for name, value in master.items()}
         if number == 1:
             trainer.model.load_state_dict(weights)
+            begin_heads(trainer.model, self.data_module, self._fresh(federation, trainer.model))
+            weights = {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
             trainer.teacher.model.load_state_dict(weights)
             self.state = (0, fresh_client(trainer))
         after = trainer.take_turn(self.cards, number, weights, self._state_before(number))
@@ -224,6 +226,18 @@ class Site:
         self._store(number)
         shares = contributors(trainer.model, clients_of(self.config))
         return {name: value.cpu() for name, value in student.items() if self.client in shares[name]}
+
+    def _fresh(self, federation: Federation, model: FoundationModel) -> list[TaskKey]:
+        """The client's heads that are as they were made: the coordinator has loaded no weights for them."""
+        made = federation.model()
+        pairs = {
+            key: (model.head(key).state_dict(), made.head(key).state_dict()) for key in self.data_module.annotations
+        }
+        return [
+            key
+            for key, (own, fresh) in pairs.items()
+            if all(torch.equal(own[name].cpu(), value) for name, value in fresh.items())
+        ]
 
     def _build(self, federation: Federation) -> ClientTrainer:
         device = pick_device(self.config.runtime.device)

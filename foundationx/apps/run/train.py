@@ -7,6 +7,7 @@ import datetime
 import functools
 import pprint
 import shlex
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,31 +65,44 @@ def build_model(config: RunConfig, data_module: DataModule, device: torch.device
     """The student, seeded, with the weights that the configuration names."""
     torch.manual_seed(config.runtime.seed)
     model = FoundationModel(config.model, data_module.classes)
-    show_labels(model, data_module)
-    show_trivial(model, data_module)
+    begin_heads(model, data_module)
     load_initial_weights(model)
     return model.to(device)
 
 
-def show_labels(model: FoundationModel, data_module: DataModule) -> None:
+def begin_heads(model: FoundationModel, data_module: DataModule, keys: Collection[TaskKey] | None = None) -> None:
+    """Heads begin where the annotations of their training images say: priors of classes, weights of losses, poses.
+
+    Args:
+        model: As it was made; loaded weights come after.
+        data_module: Datasets of heads of the model.
+        keys: Heads that begin; all of the datasets by default.
+    """
+    annotated = [key for key in data_module.annotations if key.task.facts.needs_annotations]
+    chosen = [key for key in annotated if keys is None or key in keys]
+    if not chosen:
+        return
+    _show_labels(model, data_module, chosen)
+    _show_trivial(model, data_module, [key for key in chosen if model.head(key).begins_at_trivial])
+
+
+def _show_labels(model: FoundationModel, data_module: DataModule, keys: Iterable[TaskKey]) -> None:
     """Shows every head the labels of its training images, and how often each is drawn."""
     weights = _weights(data_module.config, data_module)
     shown: dict[Head, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for key, table in data_module.annotations.items():
-        if key.task.facts.needs_annotations:
-            labels = table.labels[data_module.indices[key][Split.TRAIN]]
-            shown.setdefault(model.head(key), []).append((labels, weights.get(key, np.ones(len(labels)))))
+    for key in keys:
+        labels = data_module.annotations[key].labels[data_module.indices[key][Split.TRAIN]]
+        shown.setdefault(model.head(key), []).append((labels, weights.get(key, np.ones(len(labels)))))
     for head, of_datasets in shown.items():
         labels, drawn = (np.concatenate(parts) for parts in zip(*of_datasets, strict=True))
         head.see_labels(labels, drawn)
 
 
-def show_trivial(model: FoundationModel, data_module: DataModule) -> None:
+def _show_trivial(model: FoundationModel, data_module: DataModule, keys: Collection[TaskKey]) -> None:
     """Shows heads that begin there what training annotations say of an image that nobody has looked at.
 
     The first process reads them, so that all begin at the same to the bit.
     """
-    keys = [key for key in data_module.annotations if model.head(key).begins_at_trivial]
     if not keys:
         return
     learned = distributed.from_main(learn_trivial(data_module, keys) if distributed.is_main_process() else None)
