@@ -1,5 +1,5 @@
-# Lamps: beyond the border, order, hierarchy, consistency, one a batch in turn. In a short run the order of blocks, which
-# is what tells places apart, needs its full weight.
+# Lamps: beyond the border, order, hierarchy, consistency, one a batch in turn. In a short run the order of blocks,
+# which is what tells places apart, needs its full weight.
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "lamps_nano"
