@@ -310,32 +310,3 @@ def test_faults_of_options_are_reported():
 
 def test_objectives_are_found_by_their_files():
     assert set(OBJECTIVES.all()) == {*TINY, "site"}  # site guidance learns nothing by itself: test_site.py
-
-
-COMMON = torch.linspace(-1, 1, 12)[None, :, None, None]
-
-
-def almost_one_token(images):
-    """A token that all positions have in common, and little that depends on the place's brightness."""
-    brightness = torch.nn.functional.avg_pool2d(images[:, :1], CELL)
-    return COMMON + 0.03 * brightness * COMMON.sign()
-
-
-def one_token(images):
-    """The same normalised token everywhere, whatever is seen."""
-    cells = images.shape[-1] // CELL
-    token = torch.nn.functional.layer_norm(COMMON.flatten(), (12,))
-    return token[None, :, None, None].repeat(len(images), 1, cells, cells)
-
-
-def test_lamps_rewards_one_token_everywhere_unless_targets_are_normalised_over_the_batch(folder):
-    """Token by token such a student has nearly reached a nearly constant teacher; over the batch, target and student
-    are unrelated and have a mean square of 1 each."""
-    losses = {}
-    for targets in ("token", "batch"):
-        objective, options = made("lamps", targets=targets, turns=("order",))
-        batch = batch_of(folder, "lamps", options)
-        views = objective_batch(batch, objective, one_token, (almost_one_token, copy.deepcopy(objective)))
-        losses[targets] = float(objective(views).losses["coherence"])
-    assert losses["token"] < 0.01
-    assert losses["batch"] == pytest.approx(2, abs=0.01)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from foundationx.core.config.views import PhotometryConfig
 from foundationx.core.geometry.boxes import centres, inside, nearest
@@ -32,7 +32,6 @@ from foundationx.tasks.self_supervision.parts.losses import (
     order_loss,
     prototype_loss,
     regress,
-    standardised,
     take,
 )
 from foundationx.tasks.self_supervision.parts.memory import Centre
@@ -57,11 +56,6 @@ class LampsOptions(ObjectiveOptions):
         ("extrapolate", "order", "hierarchy", "consistency"),
         min_length=1,
         description="what each batch learns, in turn",
-    )
-    targets: Literal["token", "batch"] = Field(
-        "token",
-        description="over what targets that are single tokens are normalised: over the features of each token, or each "
-        "feature over all tokens of the batch, which takes away what all have in common",
     )
     depth: int = Field(8, gt=0, description="blocks of the decoder that extrapolates")
     hidden: int = Field(2048, gt=0, description="width of the hidden layers of the heads")
@@ -114,11 +108,7 @@ class Lamps(Objective[LampsOptions]):
     @property
     def _scaling(self) -> Scaling:
         """Of targets that are single tokens."""
-        return "none" if self.options.as_released or self.options.targets == "batch" else "layer"
-
-    def _targets(self, tokens: Tensor) -> Tensor:
-        """The teacher's tokens (B, N, D), normalised over the batch if that is asked for."""
-        return standardised(tokens, self.training) if self.options.targets == "batch" else tokens
+        return "none" if self.options.as_released else "layer"
 
     def _extrapolate(self, batch: ObjectiveBatch[Lamps]) -> ObjectiveOutput:
         """From the tokens of a window to those of the crop around it."""
@@ -126,7 +116,7 @@ class Lamps(Objective[LampsOptions]):
         crop, window = batch.clean("crop").windows, batch.views["window"].windows
         index, valid = nearest(crop, target.grid, window, seen.grid)
         prediction = self.decoder(seen.values, index, valid)
-        loss = regress(prediction, self._targets(target.values), "smooth_l1", self._scaling, ~valid)
+        loss = regress(prediction, target.values, "smooth_l1", self._scaling, ~valid)
         if self.options.as_released:
             loss = loss * (~valid).float().mean()
         return ObjectiveOutput({"extrapolate": loss}, seen.pooled, target.pooled)
@@ -137,7 +127,7 @@ class Lamps(Objective[LampsOptions]):
         order = batch.views["shuffled"].order
         losses = {
             "order": self.options.order_weight * order_loss(self.order(seen.values), order),
-            "coherence": regress(seen.values, take(self._targets(target.values), order), "mse", self._scaling),
+            "coherence": regress(seen.values, take(target.values, order), "mse", self._scaling),
         }
         return ObjectiveOutput(losses, seen.pooled, target.pooled)
 
@@ -162,7 +152,7 @@ class Lamps(Objective[LampsOptions]):
         shared = [inside(centres(boxes[n], seen[n].grid), boxes[1 - n]) for n in (0, 1)]
         with torch.no_grad():
             raw = [batch.target.prototypes(mean_where(targets[n].values, shared[n])) for n in (0, 1)]
-            dense = [self._targets(batch.target.local_projector(tokens.values)) for tokens in targets]
+            dense = [batch.target.local_projector(tokens.values) for tokens in targets]
         assigned = [assignment(logits, self.centre.mean, TEACHER_TEMPERATURE) for logits in raw]
         global_loss, local_loss = seen[0].values.new_zeros(()), seen[0].values.new_zeros(())
         for own, other in ((0, 1), (1, 0)):

@@ -95,26 +95,6 @@ def regress(
     return (distance * where).sum() / (counted * share)
 
 
-def standardised(target: Tensor, together: bool = False) -> Tensor:
-    """The teacher's vectors (..., D) with mean 0 and variance 1 of every feature over all vectors; without gradient.
-
-    What all vectors have in common is no target then: a network that answers with one vector everywhere gains nothing.
-
-    Args:
-        target: Vectors of the teacher.
-        together: whether all ranks call this, each with its share of a batch: mean and variance are those of all.
-    """
-    target = target.detach().float()
-    rows = target.flatten(0, -2)
-    count = torch.tensor(float(len(rows)), device=rows.device)
-    total, everyone = distributed.all_reduce_sum(rows.sum(dim=0), count) if together else (rows.sum(dim=0), count)
-    mean = total / everyone
-    squares = (rows - mean).square().sum(dim=0)  # not mean squares less squared means: what differs may be little
-    if together:
-        (squares,) = distributed.all_reduce_sum(squares)
-    return (target - mean) / (squares / everyone).clamp(min=1e-6).sqrt()
-
-
 def match_loss(logits: Tensor, target: Tensor, together: bool = False) -> Tensor:
     """Binary cross-entropy of token matches, positives and negatives weighted to equal sums.
 
