@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.dummy import DummyClassifier
+from torch import nn
 
 from foundationx.apps.run.train import begin_heads
 from foundationx.core.config.model import ModelConfig
@@ -82,3 +83,21 @@ def test_a_run_shows_each_head_what_its_passes_draw(balance, expected):
     network = FoundationModel(ModelConfig(backbone=BACKBONE), {KEY: ("a",)})
     begin_heads(network, SimpleNamespace(config=config, annotations={KEY: table}, indices=indices))
     assert float(network.head(KEY).classifier.bias.detach().sigmoid()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "begins"),
+    [
+        (nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3)), True),
+        (nn.Linear(8, 3, bias=False), False),
+        (nn.Sequential(nn.Linear(8, 6), nn.GLU()), False),
+        (nn.Bilinear(8, 8, 3), False),
+    ],
+)
+def test_a_derived_head_begins_there_if_its_last_layer_has_a_bias_for_each_class(classifier, begins):
+    head = ClassificationHead(8, 3)
+    head.classifier = classifier
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    head.see_labels(np.eye(3, dtype=np.float32), np.ones(3))
+    changed = [name for name, value in head.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == (["classifier.2.bias"] if begins else [])

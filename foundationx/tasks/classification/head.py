@@ -73,9 +73,12 @@ class ClassificationHead(Head[ClassificationTrunk, Tensor, Tensor, Batch]):
             return
         present, absent = (np.nansum(side * weights[:, None], axis=0) for side in (labels, 1 - labels))
         start = np.log(present + 0.5) - (0 if self.exclusive else np.log(absent + 0.5))
-        *_, last = (layer for layer in self.classifier.modules() if isinstance(layer, nn.Linear))  # of a subclass's own
-        with torch.no_grad():
-            last.bias.copy_(torch.from_numpy(start))
+        linear = [
+            layer for layer in self.classifier.modules() if isinstance(layer, nn.Linear)
+        ]  # a subclass has its own
+        if linear and linear[-1].bias is not None and linear[-1].out_features == len(start):
+            with torch.no_grad():
+                linear[-1].bias.copy_(torch.from_numpy(start))
 
     def forward(self, feature: Tensor, trunk: ClassificationTrunk, batch: Batch | None = None) -> Tensor:
         """(B, D) to logits (B, K)."""
