@@ -102,9 +102,10 @@ LIMITS = """
   about as many times faster as its arithmetic is less (the table of counts). The arithmetic of classification steps,
   which are most of a cycle, is the same for both; only other arithmetic makes those faster: bf16. Evaluation cannot
   skip unchanged heads: after a cycle every head has changed, at least through the backbone.
-- The demo takes about 200 processor seconds on one thread, and its scores differ between seeds by 0.04 of AUROC and 0.2 of
-  AP40: one of three seeds has an AUROC of 0.893. A seventh more passes of labels did not raise it (0.930, 0.947, 0.869). On two threads its training takes 144 s by the clock and 277 of processor time: operations
-  of so small a network gain little from a second thread, which waits actively.
+- The demo takes about 200 processor seconds on one thread, and its scores differ between seeds by 0.04 of AUROC and
+  0.2 of AP40: one of three seeds has an AUROC of 0.893. A seventh more passes of labels did not raise it (0.930, 0.947,
+  0.869). On two threads its training takes 144 s by the clock and 277 of processor time: operations of so small a
+  network gain little from a second thread, which waits actively.
 - The report of 100 heads: a third of its time goes to metrics and intervals, which it measures anew from the
   predictions, a fifth to drawing, shrinking and packing 600 pictures, a sixth to charts, a sixth to reading the run.
 - Evaluation gains by reading and decoding once, by batches, and by one backbone pass shared by all heads. The larger
