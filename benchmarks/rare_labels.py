@@ -18,6 +18,7 @@ from pathlib import Path
 import joint_against_alone as joint
 import numpy as np
 import torch
+from selfsup_learning import finish, trainer_of
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -26,14 +27,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from foundationx.apps.run.alone import alone_config
-from foundationx.apps.run.train import build_model, plan_loader
 from foundationx.core.types import Split, Task, TaskKey
 from foundationx.data.datamodule import DataModule
 from foundationx.data.dataset import CardDataset
 from foundationx.data.transforms.augment import ViewPipeline
 from foundationx.datasets.cards.catalog import ENVIRONMENT
-from foundationx.engine.schedule.plan import build_plan
-from foundationx.engine.trainer import Trainer
 from foundationx.evaluation.evaluator import evaluate
 
 STARTS = ("shares", "even odds")
@@ -52,19 +50,14 @@ def trained(options: argparse.Namespace, fold: int, seed: int, steps: int, start
     """AUROC of the student on the held-out fold."""
     data_module, key = opened(options, fold, seed)
     config = alone_config(data_module.config, key, steps, data_module.config.split)
-    plan = build_plan(config, data_module.sizes(Split.TRAIN))
-    model = build_model(config, data_module, "cpu")
-    if start == "even odds":
-        classifier = model.head(key).classifier
-        assert isinstance(classifier, nn.Linear)
-        nn.init.zeros_(classifier.bias)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            config, model, plan, lambda step: plan_loader(config, data_module, plan, "cpu", step), Path(folder)
-        )
-        if not trainer.train():
-            raise KeyboardInterrupt
-    rows = evaluate(data_module, {"student": model}, Split.TEST, plan.total_visits).rows
+        trainer = trainer_of(config, data_module, Path(folder))
+        if start == "even odds":
+            classifier = trainer.model.head(key).classifier
+            assert isinstance(classifier, nn.Linear)
+            nn.init.zeros_(classifier.bias)
+        finish(trainer)
+    rows = evaluate(data_module, {"student": trainer.model}, Split.TEST, trainer.plan.total_visits).rows
     return joint.headlines(rows)[str(key)]
 
 
@@ -95,6 +88,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[200, 600])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--score", type=int, nargs="+", default=[0, 1, 2], help="folds")
+    parser.set_defaults(folds=3, val=0.0, cycles=None)
     options = parser.parse_args()
     os.environ.setdefault(ENVIRONMENT, str(joint.ROOT / "tests" / "registry"))
     torch.set_num_threads(1)
@@ -102,7 +96,7 @@ def main() -> None:
     print(f"| fold | {' | '.join(f'{steps} steps, {start}' for steps, start in columns)} | thumbnail |")
     print("|---|" + "---:|" * (len(columns) + 1))
     with tempfile.TemporaryDirectory() as cache:
-        vars(options).update(out=Path(cache), folds=3, val=0.0, cycles=None)
+        options.out = Path(cache)
         for fold in options.score:
             cells = []
             for steps, start in columns:

@@ -183,15 +183,15 @@ def measure(world: World, init: Path, patients: int, network: Mapping[str, objec
         of ``LANDMARK_SIDES``; errors are in 256ths of the side.
     """
     see, side = frozen(world, init, network)
-    images = world.measured()
-    wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images], side)
+    images = {pixels: world.measured(pixels) for pixels in LANDMARK_SIDES}
+    wholes, quadrants, without = anatomy.parts_of(see, [item.image for item in images[SIDE]], side)
     own, others = (cosines.mean().item() for cosines in anatomy.composition_cosines(wholes, quadrants))
     removed = [
         anatomy.decomposition_hits(wholes, without[:, q], quadrants[:, q]).mean().item()
         for q in range(quadrants.shape[1])
     ]
     result = {"composition": own - others, "decomposition": float(np.mean(removed))}
-    places = {str(side): landmarks(see, world.measured(side), patients, side / SIDE) for side in LANDMARK_SIDES}
+    places = {str(pixels): landmarks(see, items, patients, pixels / SIDE) for pixels, items in images.items()}
     return result | {"landmarks": places}
 
 
