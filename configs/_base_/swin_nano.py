@@ -19,6 +19,7 @@ model = dict(
         decoder_layers=2,
         queries=60,
         denoising=20,
+        suppression=0.7,  # a few hundred steps do not always teach it to find a thing once
     ),
     segmentation=dict(channels=64),
 )

@@ -80,6 +80,7 @@ RULES: dict[str, Rule] = {
     "name": Rule(Effect.NONE, "name of the run"),
     "image_size": _NETWORK,
     "model": _NETWORK,
+    "model.detection.suppression": Rule(Effect.TAKEN, "predicted boxes, also those that gate features or fill"),
     "datasets": _DATA,
     "schedule": _PLAN,
     "federation": _PLAN,

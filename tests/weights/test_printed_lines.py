@@ -69,7 +69,7 @@ def run_folder(request, tmp_path_factory):
     return written(tmp_path_factory.mktemp("run"), request.param, "tiny_config.py")
 
 
-@pytest.fixture(scope="module", params=["tiny_config.py", "tiny_unihead.py"])
+@pytest.fixture(scope="module", params=["tiny_config.py", "tiny_suppressed.py", "tiny_unihead.py"])
 def whole_run(request, tmp_path_factory):
     return written(tmp_path_factory.mktemp("whole"), KINDS[1], request.param)
 

@@ -111,6 +111,13 @@ class DetectionConfig(Section):
     proposal_loss_weight: Finite = Field(
         1.0, ge=0, le=1000, description="weight of the loss of the encoder's proposals"
     )
+    suppression: Finite | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="overlap (IoU) above which the worse of two predicted boxes of a class goes; null: none goes, as "
+        "in DINO. A short run may not have learned yet to find a thing only once",
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> DetectionConfig:

@@ -24,6 +24,7 @@ from foundationx.tasks.detection.matching import Targets, matched_losses, set_lo
 from foundationx.tasks.detection.prediction import DetectionPrediction
 from foundationx.tasks.detection.target import DetectionBatch
 from foundationx.tasks.detection.trunk import DetectionTrunk, Memory, build_decoder, sine_of, token_centres
+from foundationx.tasks.points.suppression import best_boxes
 
 PRIOR = 0.01
 """Probability that a query holds a class at the start (focal loss)."""
@@ -138,12 +139,18 @@ class DetectionHead(Head[DetectionTrunk, Memory, DetectionOutputs, DetectionBatc
         return {"boxes": int(boxes.clamp(max=self.config.queries).sum()), "denoising": groups * int(boxes.sum())}
 
     def predict(self, outputs: DetectionOutputs, size: tuple[int, int]) -> DetectionPrediction:
-        """The best boxes of the last layer, best first; DINO needs no suppression of doubles."""
+        """The best boxes of the last layer, best first.
+
+        DINO learns to find a thing once, with enough steps; ``suppression`` of the configuration is for shorter runs.
+        """
         scores = outputs.logits[-1].float().sigmoid()
+        corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
+        if (threshold := self.config.suppression) is not None:
+            found = best_boxes(corners[:, :, None], scores, torch.ones_like(scores[..., 0]), self.top, threshold)
+            return DetectionPrediction(relative_boxes=found.boxes, scores=found.scores, box_classes=found.classes)
         num_classes = scores.shape[-1]
         best, flat = scores.flatten(1).topk(min(self.top, scores[0].numel()), dim=1)
         query = torch.div(flat, num_classes, rounding_mode="floor")
-        corners = to_corners(outputs.boxes[-1].float()).clamp(0, 1)
         chosen = corners.gather(1, query[..., None].expand(-1, -1, 4))
         return DetectionPrediction(relative_boxes=chosen, scores=best, box_classes=flat % num_classes)
 

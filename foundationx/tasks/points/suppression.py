@@ -39,7 +39,9 @@ class Found:
 
 
 @torch.no_grad()
-def best_boxes(boxes: Tensor, probabilities: Tensor, expected: Tensor, top: int) -> Found:
+def best_boxes(
+    boxes: Tensor, probabilities: Tensor, expected: Tensor, top: int, threshold: float = SUPPRESSION
+) -> Found:
     """The ``top`` best boxes of every image after suppression within each class.
 
     Args:
@@ -47,13 +49,14 @@ def best_boxes(boxes: Tensor, probabilities: Tensor, expected: Tensor, top: int)
         probabilities: (B, R, K) of each class.
         expected: (B, R), what the probabilities are multiplied by; 0 for a region that does not count.
         top: Number of boxes Q.
+        threshold: IoU above which the worse of two boxes of a class goes.
     """
     classes = probabilities.shape[2]
     scores = (probabilities * expected[..., None]).flatten(1)
     index = best_first(scores, scores > 0, SUPPRESSED_FROM)
     own = index if boxes.shape[2] == classes else index // classes
     best, kinds = rows(boxes.flatten(1, 2).clamp(0, 1), own), index % classes
-    score = scores.gather(1, index) * kept(best, kinds, SUPPRESSION)
+    score = scores.gather(1, index) * kept(best, kinds, threshold)
     order = best_first(score, score > 0, top)
     probability = probabilities.flatten(1).gather(1, index.gather(1, order))
     return Found(rows(best, order), score.gather(1, order), probability, kinds.gather(1, order))

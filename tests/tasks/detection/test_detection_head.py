@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pycocotools import mask as rle
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError
@@ -56,6 +57,41 @@ def test_prediction_by_hand():
     torch.testing.assert_close(result.scores[0], expected)
     torch.testing.assert_close(result.relative_boxes[0, :2], torch.tensor([[0.0, 0.7, 0.3, 1.0], [0.4, 0.3, 0.6, 0.7]]))
     torch.testing.assert_close(result.relative_boxes[0, 3], result.relative_boxes[0, 2])
+
+
+def crowd():
+    """Three images of 40 queries in two places, 24 x 20 % of the image, as a head has them that finds things twice."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.3, 0.5], [0.7, 0.5]])[torch.randint(2, (3, 40), generator=generator)]
+    noise = 0.02 * torch.randn(3, 40, 4, generator=generator)
+    boxes = torch.cat([centres, torch.tensor([0.24, 0.2]).expand(3, 40, 2)], dim=2) + noise
+    return DetectionOutputs(torch.randn(1, 3, 40, 3, generator=generator), boxes[None])
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_suppression_leaves_of_each_class_what_no_better_box_overlaps(threshold):
+    outputs = crowd()
+    plain = DetectionHead(3, SMALL).predict(outputs, (8, 8))
+    suppressing = DetectionHead(3, SMALL.model_copy(update={"suppression": threshold}))
+    suppressing.top = 120
+    result = suppressing.predict(outputs, (8, 8))
+    pool = DetectionHead(3, SMALL)
+    pool.top = 120
+    everything = pool.predict(outputs, (8, 8))
+    for image in range(3):
+        boxes, classes = everything.relative_boxes[image], everything.box_classes[image]
+        xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).double().numpy()
+        overlaps = rle.iou(xywh, xywh, [False] * len(xywh))
+        chosen = []
+        for index in range(len(boxes)):
+            if not any(classes[index] == classes[o] and overlaps[index, o] > threshold for o in chosen):
+                chosen.append(index)
+        assert 6 <= len(chosen) < len(boxes)
+        assert torch.equal(result.relative_boxes[image, : len(chosen)], boxes[chosen])
+        assert torch.equal(result.scores[image, : len(chosen)], everything.scores[image, chosen])
+        assert torch.equal(result.box_classes[image, : len(chosen)], classes[chosen])
+        assert not result.scores[image, len(chosen) :].any(), "what is suppressed follows with a score of 0"
+    assert plain.scores.shape == (3, 100) and plain.scores.min() > 0, "by default nothing is suppressed"
 
 
 def test_a_shared_decoder_is_the_one_that_is_used():
