@@ -49,6 +49,7 @@ FINDING, SIZE = "Consolidation", 64
 BASE = ("configs/_base_/swin_nano.py", "configs/_base_/schedule.py", "configs/_base_/views.py")
 HEAD = TaskKey.parse("first/classification")
 SITE = {"type": "site", "size": SIZE, "hidden": 64}
+SHARES = {"classification": {"type": "classification", "options": {"shares": "dataset"}}}
 ARMS: dict[str, dict[str, Any]] = {
     "alone": {"datasets": [{"card": "first"}], "model.shared_head": True},
     "shared": {"model.shared_head": True},
@@ -56,6 +57,17 @@ ARMS: dict[str, dict[str, Any]] = {
     "balanced": {"model.shared_head": True, "schedule.balance": "labels"},
     "reverse": {"model.shared_head": True, "model.objective": SITE | {"method": "reverse"}},
     "suppress": {"model.shared_head": True, "model.objective": SITE | {"method": "suppress"}},
+    "shares": {"model.shared_head": True, "model.heads": SHARES},
+    "reverse, shares": {
+        "model.shared_head": True,
+        "model.heads": SHARES,
+        "model.objective": SITE | {"method": "reverse"},
+    },
+    "suppress, shares": {
+        "model.shared_head": True,
+        "model.heads": SHARES,
+        "model.objective": SITE | {"method": "suppress"},
+    },
 }
 
 
@@ -88,7 +100,7 @@ def configuration(folder: Path, arm: str, cycles: int, seed: int) -> Path:
     tasks = ["classification", "self_supervision"] if "model.objective" in changes else ["classification"]
     datasets = [entry | {"tasks": tasks} for entry in changes.pop("datasets")]
     text = f"""_base_ = {[str(here / part) for part in BASE]}
-name = {arm.replace(" ", "_")!r}
+name = {arm.replace(", ", "_").replace(" ", "_")!r}
 image_size = {SIZE}
 datasets = {datasets}
 split = dict(train=0.5, val=0.1, test=0.4)
@@ -107,7 +119,7 @@ runtime = dict(batch_size=16, workers=0, log_every=50, checkpoint_minutes=None, 
 
 def run(root: Path, arm: str, cycles: int, seed: int) -> Path:
     """Trains an arm, unless it was; returns its work directory."""
-    work = root / arm.replace(" ", "_")
+    work = root / arm.replace(", ", "_").replace(" ", "_")
     if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
         changes = {key: value for key, value in ARMS[arm].items() if key != "datasets"}
         if "model.objective" in changes:
@@ -167,7 +179,7 @@ def main() -> None:
 
 def verdict(root: Path, arm: str) -> str:
     """What the ledger says of the first dataset's head."""
-    heads, _, _ = read_heads([root / arm.replace(" ", "_")], [root / "alone"], Split.TEST, "student")
+    heads, _, _ = read_heads([root / arm.replace(", ", "_").replace(" ", "_")], [root / "alone"], Split.TEST, "student")
     heads, _ = with_groups(heads, root, {}, Catalog())
     ledger = judge(heads)
     sites = ", ".join(f"{entry.site} {entry.difference or 0:+.3f}" for entry in ledger.entries)

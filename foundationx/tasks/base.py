@@ -77,12 +77,13 @@ class Head(nn.Module, ABC, Generic[TrunkT, FeatureT, OutputT, BatchT]):
         """
         return {}
 
-    def see_labels(self, labels: np.ndarray, weights: np.ndarray) -> None:
+    def see_labels(self, labels: np.ndarray, weights: np.ndarray, datasets: np.ndarray) -> None:
         """Called once before training.
 
         Args:
             labels: (N, K) tri-state labels of the head's training images.
             weights: (N,) how often each image is drawn, with mean 1.
+            datasets: (N,) name of each image's dataset; more than one, if datasets share the head.
         """
         return
 

@@ -122,7 +122,7 @@ def test_a_head_uses_the_loss_that_its_options_name():
     network = model("classification", {"loss": {"type": "class_balanced", "beta": 0.9}})
     head = network.head(KEY)
     labels = np.array([[1, 0, 1]] + [[0, 1, 0]] * 9, dtype=np.float32)
-    head.see_labels(labels, np.ones(10))
+    head.see_labels(labels, np.ones(10), np.full(10, "d"))
     images = torch.randn(4, 3, 64, 64)
     assert list(network.losses(images, batch())[1]) == ["class_balanced"]
     again = model("classification", {"loss": {"type": "class_balanced", "beta": 0.9}})

@@ -89,13 +89,13 @@ def begin_heads(model: FoundationModel, data_module: DataModule, keys: Collectio
 def _show_labels(model: FoundationModel, data_module: DataModule, keys: Iterable[TaskKey]) -> None:
     """Shows every head the labels of its training images, and how often each is drawn."""
     weights = _weights(data_module.config, data_module)
-    shown: dict[Head, list[tuple[np.ndarray, np.ndarray]]] = {}
+    shown: dict[Head, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for key in keys:
         labels = data_module.annotations[key].labels[data_module.indices[key][Split.TRAIN]]
-        shown.setdefault(model.head(key), []).append((labels, weights.get(key, np.ones(len(labels)))))
+        drawn = weights.get(key, np.ones(len(labels)))
+        shown.setdefault(model.head(key), []).append((labels, drawn, np.full(len(labels), key.dataset)))
     for head, of_datasets in shown.items():
-        labels, drawn = (np.concatenate(parts) for parts in zip(*of_datasets, strict=True))
-        head.see_labels(labels, drawn)
+        head.see_labels(*(np.concatenate(parts) for parts in zip(*of_datasets, strict=True)))
 
 
 def _show_trivial(model: FoundationModel, data_module: DataModule, keys: Collection[TaskKey]) -> None:

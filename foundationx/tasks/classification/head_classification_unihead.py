@@ -65,7 +65,7 @@ class UniHeadClassificationHead(ClassificationHead):
 
     def __init__(self, pooled: int, channels: int, num_classes: int, options: UniHeadOptions):
         self.pooled = pooled if options.pooled else 0
-        super().__init__(options.class_hidden + self.pooled, num_classes, options.loss)
+        super().__init__(options.class_hidden + self.pooled, num_classes, options)
         self.lateral = nn.Conv2d(channels, options.channels, kernel_size=1)
         offsets, _ = start_biases(side_directions(options.points))
         self.scatter = PointScatter(options, offsets)

@@ -63,7 +63,7 @@ class GloriHead(ClassificationHead):
     Options: ClassVar[type[HeadOptions]] = GloriOptions
 
     def __init__(self, num_features: int, local_features: int, num_classes: int, options: GloriOptions):
-        super().__init__(num_features + options.width, num_classes, options.loss)
+        super().__init__(num_features + options.width, num_classes, options)
         self.norm = nn.LayerNorm(local_features)
         self.to_width = nn.Linear(local_features, options.width)
         self.queries = nn.Parameter(torch.empty(num_classes, options.width))
