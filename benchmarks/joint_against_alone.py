@@ -11,6 +11,7 @@ radiographs). Patients are dealt into folds by hash; a fold is held out and scor
     locked    as joint, with a third of the steps of detection and segmentation in lock phases
     filled    as joint, and the teacher fills what datasets do not annotate (needs --val)
     guided    as joint, with site guidance by gradient reversal in visits of its own
+    doubles   as joint, without suppression of predicted boxes that overlap a better one
     former    the same network and number of steps by the former defaults: one visit a cycle by size of the set, lock
               phases, consistency from 0 to 0.3 for every head, a teacher that moves once a phase
 
@@ -97,6 +98,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "locked": LOCKED,
     "filled": {"filling": {"precision": 0.8}},
     "guided": {"model.objective": {"type": "site", "hidden": 64}, "schedule.release.self_supervision": 1.0},
+    "doubles": {"model.detection.suppression": None},
     "former": LOCKED
     | {
         "schedule.floor": 0.0,
