@@ -54,9 +54,11 @@ class FoundationXDetector(BaseDetector):
         results = []
         for index, sample in enumerate(batch_data_samples):
             height, width = sample.ori_shape if rescale else batch_inputs.shape[-2:]
+            shown = found.scores[index] > 0  # 0: suppressed
             instances = InstanceData()
-            instances.bboxes = found.relative_boxes[index] * batch_inputs.new_tensor([width, height, width, height])
-            instances.scores, instances.labels = found.scores[index], found.box_classes[index]
+            corners = found.relative_boxes[index][shown]
+            instances.bboxes = corners * batch_inputs.new_tensor([width, height, width, height])
+            instances.scores, instances.labels = found.scores[index][shown], found.box_classes[index][shown]
             results.append(instances)
         return self.add_pred_to_datasample(batch_data_samples, results)
 

@@ -49,7 +49,7 @@ def describe(
         strict=True,
     ):
         name = classes[label]
-        if score >= thresholds[name]:
+        if score >= thresholds[name] and score > 0:  # 0: suppressed
             corners = np.round(np.clip(box, 0, 1) * scale, 1)
             overlay.box(corners, f"{name} (from {thresholds[name]:.2f})", label, f"{score:.2f}")
             rows.append({"class": name, "score": round(score, 4), "box": corners.tolist()})

@@ -20,7 +20,7 @@ class DetectionPrediction(Prediction):
 
     Attributes:
         relative_boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
-        scores: (B, Q) in [0, 1].
+        scores: (B, Q) in [0, 1]; 0 marks a box that was suppressed: it is neither recorded nor shown.
         box_classes: (B, Q) int64.
     """
 

@@ -34,20 +34,17 @@ def record_truth(batch: DetectionBatch) -> dict[str, Recorded]:
 
 def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) -> dict[str, Recorded]:
     """``boxes``, ``scores``, ``box_classes``: per image (Q, 4) float32 x1 y1 x2 y2 in pixels of the source image, (Q,)
-    float32 in [0, 1] and (Q,) class indices."""
+    float32 in (0, 1] and (Q,) class indices. Boxes that were suppressed, with a score of 0, are not among them."""
     scale = np.stack([_scale((meta.height, meta.width)) for meta in batch.metas])
-    number, queries = prediction.scores.shape
-    counts = np.full(number, queries)
+    scores = prediction.scores.float().numpy()
+    found = scores > 0
+    counts = found.sum(axis=1)
     boxes = prediction.relative_boxes.float().numpy() * scale[:, None]
     return {
-        "boxes": Ragged(boxes.reshape(-1, 4), counts),
-        "scores": Ragged(prediction.scores.float().numpy().reshape(-1), counts),
-        "box_classes": Ragged(prediction.box_classes.numpy().reshape(-1), counts),
+        "boxes": Ragged(boxes[found], counts),
+        "scores": Ragged(scores[found], counts),
+        "box_classes": Ragged(prediction.box_classes.numpy()[found], counts),
     }
-
-
-PAIRS = (("boxes", "box_classes"), ("true_boxes", "true_classes"), ("ignored_boxes", "ignored_classes"))
-"""Recorded boxes and their classes."""
 
 
 def record_rows(rows: Sequence[TableRow]) -> dict[str, Recorded]:

@@ -1,12 +1,17 @@
 """The head from batch to losses and predictions: cost in operations and waits, where the decoder is, refusals."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pycocotools import mask as rle
 
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.errors import ConfigError
+from foundationx.tasks.detection.draw import describe
 from foundationx.tasks.detection.head import DetectionHead, DetectionOutputs, _anchors
+from foundationx.tasks.detection.prediction import DetectionPrediction
+from foundationx.tasks.detection.record import record_prediction
 from foundationx.tasks.detection.trunk import Memory
 from tests.helpers.detection_samples import CLASSES, SMALL, build, detection_config, draw_batch, draw_features, small
 from tests.helpers.host_traffic import Dispatched, HostTraffic
@@ -92,6 +97,20 @@ def test_suppression_leaves_of_each_class_what_no_better_box_overlaps(threshold)
         assert torch.equal(result.box_classes[image, : len(chosen)], classes[chosen])
         assert not result.scores[image, len(chosen) :].any(), "what is suppressed follows with a score of 0"
     assert plain.scores.shape == (3, 100) and plain.scores.min() > 0, "by default nothing is suppressed"
+
+
+def test_suppressed_boxes_are_neither_recorded_nor_described():
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.9]]]).expand(2, 3, 4)
+    scores = torch.tensor([[0.9, 0.5, 0.0], [0.8, 0.0, 0.0]])
+    prediction = DetectionPrediction(boxes, scores, torch.tensor([[0, 1, 0], [1, 0, 1]]))
+    meta = SimpleNamespace(height=100, width=200)
+    recorded = record_prediction(prediction, SimpleNamespace(metas=(meta, meta)))
+    assert recorded["boxes"].image(0).tolist() == [[0, 0, 100, 100], [100, 0, 200, 100]]
+    for index, (classes, own) in enumerate([([0, 1], [0.9, 0.5]), ([1], [0.8])]):
+        assert recorded["box_classes"].image(index).tolist() == classes
+        assert recorded["scores"].image(index).tolist() == pytest.approx(own)
+    rows = describe(prediction, ("a", "b"), (100, 200), {"a": 0.0, "b": 0.0}, SimpleNamespace(box=lambda *_: None))
+    assert [(row["class"], row["score"]) for row in rows] == [("a", 0.9), ("b", 0.5)]
 
 
 def test_a_shared_decoder_is_the_one_that_is_used():
