@@ -19,6 +19,9 @@ alone. The arms, each with the same number of optimizer steps on ``first``:
     balanced    as shared, with ``schedule.balance="labels"``
     reverse     as shared, with site guidance by gradient reversal (``model.objective.type="site"``)
     suppress    as shared, with site guidance by equal means
+    shares      as shared, with the shares of datasets taken as given (the head's option ``shares="dataset"``)
+
+``reverse shares`` and ``suppress shares`` have both.
 
 Each arm is scored by AUROC on the test patients of ``first``; the harm of an arm is its difference from ``alone``. The
 harm ledger judges the arms that share the head as well.
@@ -58,12 +61,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "reverse": {"model.shared_head": True, "model.objective": SITE | {"method": "reverse"}},
     "suppress": {"model.shared_head": True, "model.objective": SITE | {"method": "suppress"}},
     "shares": {"model.shared_head": True, "model.heads": SHARES},
-    "reverse, shares": {
+    "reverse shares": {
         "model.shared_head": True,
         "model.heads": SHARES,
         "model.objective": SITE | {"method": "reverse"},
     },
-    "suppress, shares": {
+    "suppress shares": {
         "model.shared_head": True,
         "model.heads": SHARES,
         "model.objective": SITE | {"method": "suppress"},
@@ -100,7 +103,7 @@ def configuration(folder: Path, arm: str, cycles: int, seed: int) -> Path:
     tasks = ["classification", "self_supervision"] if "model.objective" in changes else ["classification"]
     datasets = [entry | {"tasks": tasks} for entry in changes.pop("datasets")]
     text = f"""_base_ = {[str(here / part) for part in BASE]}
-name = {arm.replace(", ", "_").replace(" ", "_")!r}
+name = {arm.replace(" ", "_")!r}
 image_size = {SIZE}
 datasets = {datasets}
 split = dict(train=0.5, val=0.1, test=0.4)
@@ -119,7 +122,7 @@ runtime = dict(batch_size=16, workers=0, log_every=50, checkpoint_minutes=None, 
 
 def run(root: Path, arm: str, cycles: int, seed: int) -> Path:
     """Trains an arm, unless it was; returns its work directory."""
-    work = root / arm.replace(", ", "_").replace(" ", "_")
+    work = root / arm.replace(" ", "_")
     if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
         changes = {key: value for key, value in ARMS[arm].items() if key != "datasets"}
         if "model.objective" in changes:
@@ -179,7 +182,7 @@ def main() -> None:
 
 def verdict(root: Path, arm: str) -> str:
     """What the ledger says of the first dataset's head."""
-    heads, _, _ = read_heads([root / arm.replace(", ", "_").replace(" ", "_")], [root / "alone"], Split.TEST, "student")
+    heads, _, _ = read_heads([root / arm.replace(" ", "_")], [root / "alone"], Split.TEST, "student")
     heads, _ = with_groups(heads, root, {}, Catalog())
     ledger = judge(heads)
     sites = ", ".join(f"{entry.site} {entry.difference or 0:+.3f}" for entry in ledger.entries)
