@@ -54,11 +54,11 @@ class FoundationXDetector(BaseDetector):
         results = []
         for index, sample in enumerate(batch_data_samples):
             height, width = sample.ori_shape if rescale else batch_inputs.shape[-2:]
-            shown = found.scores[index] > 0  # 0: suppressed
+            kept = found.kept[index]
             instances = InstanceData()
-            corners = found.relative_boxes[index][shown]
+            corners = found.relative_boxes[index][kept]
             instances.bboxes = corners * batch_inputs.new_tensor([width, height, width, height])
-            instances.scores, instances.labels = found.scores[index][shown], found.box_classes[index][shown]
+            instances.scores, instances.labels = found.scores[index][kept], found.box_classes[index][kept]
             results.append(instances)
         return self.add_pred_to_datasample(batch_data_samples, results)
 

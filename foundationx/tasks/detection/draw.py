@@ -42,14 +42,15 @@ def describe(
     height, width = size
     scale = np.array([width, height, width, height])
     rows = []
+    kept = prediction.kept[0]
     for box, score, label in zip(
-        prediction.relative_boxes[0].tolist(),
-        prediction.scores[0].tolist(),
-        prediction.box_classes[0].tolist(),
+        prediction.relative_boxes[0][kept].tolist(),
+        prediction.scores[0][kept].tolist(),
+        prediction.box_classes[0][kept].tolist(),
         strict=True,
     ):
         name = classes[label]
-        if score >= thresholds[name] and score > 0:  # 0: suppressed
+        if score >= thresholds[name]:
             corners = np.round(np.clip(box, 0, 1) * scale, 1)
             overlay.box(corners, f"{name} (from {thresholds[name]:.2f})", label, f"{score:.2f}")
             rows.append({"class": name, "score": round(score, 4), "box": corners.tolist()})

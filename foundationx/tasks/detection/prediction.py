@@ -20,13 +20,18 @@ class DetectionPrediction(Prediction):
 
     Attributes:
         relative_boxes: (B, Q, 4) x1 y1 x2 y2 as shares of the image.
-        scores: (B, Q) in [0, 1]; 0 marks a box that was suppressed: it is neither recorded nor shown.
+        scores: (B, Q) in [0, 1]; 0 marks a box that was suppressed.
         box_classes: (B, Q) int64.
     """
 
     relative_boxes: Tensor
     scores: Tensor
     box_classes: Tensor
+
+    @property
+    def kept(self) -> Tensor:
+        """(B, Q) bool: boxes that were not suppressed; only these are recorded and shown."""
+        return self.scores > 0
 
 
 @dataclass(slots=True, kw_only=True)

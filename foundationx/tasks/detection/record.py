@@ -36,14 +36,13 @@ def record_prediction(prediction: DetectionPrediction, batch: DetectionBatch) ->
     """``boxes``, ``scores``, ``box_classes``: per image (Q, 4) float32 x1 y1 x2 y2 in pixels of the source image, (Q,)
     float32 in (0, 1] and (Q,) class indices. Boxes that were suppressed, with a score of 0, are not among them."""
     scale = np.stack([_scale((meta.height, meta.width)) for meta in batch.metas])
-    scores = prediction.scores.float().numpy()
-    found = scores > 0
-    counts = found.sum(axis=1)
+    kept = prediction.kept.numpy()
+    counts = kept.sum(axis=1)
     boxes = prediction.relative_boxes.float().numpy() * scale[:, None]
     return {
-        "boxes": Ragged(boxes[found], counts),
-        "scores": Ragged(scores[found], counts),
-        "box_classes": Ragged(prediction.box_classes.numpy()[found], counts),
+        "boxes": Ragged(boxes[kept], counts),
+        "scores": Ragged(prediction.scores.float().numpy()[kept], counts),
+        "box_classes": Ragged(prediction.box_classes.numpy()[kept], counts),
     }
 
 
