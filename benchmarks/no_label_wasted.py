@@ -123,7 +123,8 @@ def main() -> None:
             work, start = root / arm, time.process_time()
             if not (work / "predictions").exists():
                 path = configuration(root / "configs", arm, options.size, options.cycles, options.steps, seed)
-                train(load_config(path), root, work)
+                if not train(load_config(path), root, work):
+                    raise SystemExit("stopped before its end; the same command goes on")
             for form in FORMS:
                 own = set(scored(root / "one", "one", form, None).patients)
                 found.setdefault((arm, form), []).append(measured(scored(work, arm, form, own), form))

@@ -21,7 +21,7 @@ alone. The arms, each with the same number of optimizer steps on ``first``:
     suppress    as shared, with site guidance by equal means
     shares      as shared, with the shares of datasets taken as given (the head's option ``shares="dataset"``)
 
-``reverse shares`` and ``suppress shares`` have both.
+``reverse shares``, ``suppress shares`` and ``reverse balanced`` have both.
 
 Each arm is scored by AUROC on the test patients of ``first``; the harm of an arm is its difference from ``alone``. The
 harm ledger judges the arms that share the head as well.
@@ -64,6 +64,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "reverse shares": {
         "model.shared_head": True,
         "model.heads": SHARES,
+        "model.objective": SITE | {"method": "reverse"},
+    },
+    "reverse balanced": {
+        "model.shared_head": True,
+        "schedule.balance": "labels",
         "model.objective": SITE | {"method": "reverse"},
     },
     "suppress shares": {
@@ -128,7 +133,8 @@ def run(root: Path, arm: str, cycles: int, seed: int) -> Path:
         if "model.objective" in changes:
             changes["schedule.release"] = {"self_supervision": 1.0}
         config = load_config(configuration(root / "configs", arm, cycles, seed), changes)
-        train(config, root, work)
+        if not train(config, root, work):
+            raise SystemExit("stopped before its end; the same command goes on")
     return work
 
 
