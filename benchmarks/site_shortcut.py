@@ -52,30 +52,28 @@ FINDING, SIZE = "Consolidation", 64
 BASE = ("configs/_base_/swin_nano.py", "configs/_base_/schedule.py", "configs/_base_/views.py")
 HEAD = TaskKey.parse("first/classification")
 SITE = {"type": "site", "size": SIZE, "hidden": 64}
-SHARES = {"classification": {"type": "classification", "options": {"shares": "dataset"}}}
-ARMS: dict[str, dict[str, Any]] = {
-    "alone": {"datasets": [{"card": "first"}], "model.shared_head": True},
-    "shared": {"model.shared_head": True},
-    "own heads": {},
-    "balanced": {"model.shared_head": True, "schedule.balance": "labels"},
-    "reverse": {"model.shared_head": True, "model.objective": SITE | {"method": "reverse"}},
-    "suppress": {"model.shared_head": True, "model.objective": SITE | {"method": "suppress"}},
-    "shares": {"model.shared_head": True, "model.heads": SHARES},
-    "reverse shares": {
-        "model.shared_head": True,
-        "model.heads": SHARES,
-        "model.objective": SITE | {"method": "reverse"},
-    },
-    "reverse balanced": {
-        "model.shared_head": True,
-        "schedule.balance": "labels",
-        "model.objective": SITE | {"method": "reverse"},
-    },
-    "suppress shares": {
-        "model.shared_head": True,
-        "model.heads": SHARES,
-        "model.objective": SITE | {"method": "suppress"},
-    },
+ARMS = (
+    "alone",
+    "shared",
+    "own heads",
+    "balanced",
+    "reverse",
+    "suppress",
+    "shares",
+    "reverse shares",
+    "suppress shares",
+    "reverse balanced",
+)
+PARTS: dict[str, dict[str, Any]] = {
+    "balanced": {"schedule.balance": "labels"},
+    "reverse": {"model.objective": SITE | {"method": "reverse"}, "schedule.release.self_supervision": 1.0},
+    "suppress": {"model.objective": SITE | {"method": "suppress"}, "schedule.release.self_supervision": 1.0},
+}
+"""What a word of an arm's name changes; ``shares`` is an option of the head."""
+
+HEADS: dict[str, dict[str, Any]] = {
+    "linear": {"type": "classification", "options": {}},
+    "glori": {"type": "glori", "options": {"width": 64}},
 }
 
 
@@ -101,12 +99,24 @@ def write_world(root: Path, images: int, seed: int, labels: str) -> None:
         write(root, root / "cards", Annotated(name, drawn, {"labels": [FINDING]}, with_sites=True))
 
 
-def configuration(folder: Path, arm: str, cycles: int, seed: int) -> Path:
+def changes_of(arm: str, head: str) -> dict[str, Any]:
+    """What an arm changes of the configuration."""
+    words = arm.split()
+    own = HEADS[head]["options"] | ({"shares": "dataset"} if "shares" in words else {})
+    changes: dict[str, Any] = {
+        "model.shared_head": arm != "own heads",
+        "model.heads": {"classification": HEADS[head] | {"options": own}},
+    }
+    for word in words:
+        changes |= PARTS.get(word, {})
+    return changes
+
+
+def configuration(folder: Path, arm: str, guided: bool, cycles: int, seed: int) -> Path:
     """The configuration file of an arm."""
     here = Path(__file__).resolve().parents[1]
-    changes = {"datasets": [{"card": "first"}, {"card": "second"}]} | ARMS[arm]
-    tasks = ["classification", "self_supervision"] if "model.objective" in changes else ["classification"]
-    datasets = [entry | {"tasks": tasks} for entry in changes.pop("datasets")]
+    tasks = ["classification", "self_supervision"] if guided else ["classification"]
+    datasets = [{"card": card, "tasks": tasks} for card in (["first"] if arm == "alone" else ["first", "second"])]
     text = f"""_base_ = {[str(here / part) for part in BASE]}
 name = {arm.replace(" ", "_")!r}
 image_size = {SIZE}
@@ -125,15 +135,13 @@ runtime = dict(batch_size=16, workers=0, log_every=50, checkpoint_minutes=None, 
     return path
 
 
-def run(root: Path, arm: str, cycles: int, seed: int) -> Path:
+def run(root: Path, arm: str, head: str, cycles: int, seed: int) -> Path:
     """Trains an arm, unless it was; returns its work directory."""
     work = root / arm.replace(" ", "_")
     if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
-        changes = {key: value for key, value in ARMS[arm].items() if key != "datasets"}
-        if "model.objective" in changes:
-            changes["schedule.release"] = {"self_supervision": 1.0}
-        config = load_config(configuration(root / "configs", arm, cycles, seed), changes)
-        if not train(config, root, work):
+        changes = changes_of(arm, head)
+        path = configuration(root / "configs", arm, "model.objective" in changes, cycles, seed)
+        if not train(load_config(path, changes), root, work):
             raise SystemExit("stopped before its end; the same command goes on")
     return work
 
@@ -158,7 +166,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400, help="images of each dataset")
     parser.add_argument("--cycles", type=int, default=16)
     parser.add_argument("--labels", choices=("real", "careless"), default="careless", help="of the second dataset")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--head", choices=tuple(HEADS), default="linear", help="glori: finds a small finding sooner")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     options = parser.parse_args()
     found: dict[str, list[float]] = {arm: [] for arm in options.arms}
     for seed in range(options.seeds):
@@ -168,14 +177,14 @@ def main() -> None:
             write_world(root, options.images, seed, options.labels)
         for arm in options.arms:
             start = time.process_time()
-            found[arm].append(score(run(root, arm, options.cycles, seed)))
+            found[arm].append(score(run(root, arm, options.head, options.cycles, seed)))
             print(
                 f"seed {seed}, {arm}: AUROC {found[arm][-1]:.3f}, {time.process_time() - start:.0f} CPU s", flush=True
             )
-            if arm != "alone" and "model.shared_head" in ARMS[arm] and "alone" in found:
+            if arm not in ("alone", "own heads") and "alone" in found:
                 print(f"  {verdict(root, arm)}", flush=True)
-    facts = f"{options.images} images of {SIZE} pixels, {options.labels} labels, {options.cycles} cycles"
-    print(f"\n{options.seeds} worlds of 2 x {facts}")
+    facts = f"{options.labels} labels, {options.head} heads, {options.cycles} cycles"
+    print(f"\n{options.seeds} worlds of 2 x {options.images} images of {SIZE} pixels, {facts}")
     print("| arm | AUROC on `first` | minus alone | harm removed |\n|---|---|---|---|")
     alone = np.array(found.get("alone", [np.nan] * options.seeds))
     harm = np.mean(np.array(found["shared"]) - alone) if "shared" in found else np.nan
