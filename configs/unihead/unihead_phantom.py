@@ -25,7 +25,7 @@ _regions = dict(
 _outlines = dict(outline_points=24, outline_blocks=2, outline_hidden=256, outlines=10)
 model = dict(
     heads=dict(
-        classification=dict(type="unihead", options=dict(class_hidden=128, **_small)),
+        classification=dict(_delete_=True, type="unihead", options=dict(class_hidden=128, **_small)),
         detection=dict(type="unihead", options=dict(**_regions, **_small)),
         segmentation=dict(type="unihead", options=dict(**_outlines, **_regions, **_small)),
         keypoints=dict(type="unihead", options=dict(place_hidden=256, **_small)),

@@ -29,7 +29,10 @@ def validation_error(
     problem = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
     location = problem["loc"]
     key = key_path((prefix, *location) if prefix else location)
-    return kind(": ".join(part for part in (source, key) if part), *_explanation(problem, model, location))
+    found, expected, fix = _explanation(problem, model, location)
+    if prefix.startswith("model.") and problem["type"] == "extra_forbidden":  # of a network that was changed to another
+        fix += "; `_delete_=True` beside `type` leaves out what a base configuration sets"
+    return kind(": ".join(part for part in (source, key) if part), found, expected, fix)
 
 
 def key_path(location: tuple[int | str, ...]) -> str:

@@ -8,16 +8,21 @@ import torch
 
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Task, TaskKey, all_tasks
-from foundationx.datasets.cards.catalog import Catalog
+from foundationx.datasets.cards.catalog import Catalog, default_folders
 from foundationx.engine.optim import learning_rate
 from foundationx.engine.schedule.plan import build_plan
 from foundationx.models.backbone import build_net
 from foundationx.models.foundation_model import FoundationModel
 from foundationx.models.parameter_groups import group_sizes
+from foundationx.tasks.base import open_head
+from foundationx.tasks.self_supervision.objective import open_objective
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDERS = ("ark", "backbones", "foundation_x", "unihead")
 PRESETS = sorted(p for name in FOLDERS for p in (CONFIGS / name).glob("*.py") if not p.stem.endswith("_phantom"))
+
+NOT_RUNS = ("_base_", "mmengine")
+EVERY = sorted(p for p in CONFIGS.rglob("*.py") if not set(p.relative_to(CONFIGS).parts) & set(NOT_RUNS))
 
 # docs/methods/foundation_x.md, "2.1 Order of visits", the twenty visits of a cycle.
 TWENTY = """
@@ -57,6 +62,18 @@ def test_every_preset_names_cards_and_tasks_that_there_are(path):
     config = load_config(path)
     assert config.name == path.stem
     assert heads_of(config)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_shipped_configuration_names_heads_and_objectives_with_options_that_they_have(path):
+    catalog = Catalog([*default_folders(), path.parent])  # COCO's card stands beside its presets
+    config = load_config(path)
+    tasks = {task for entry in config.datasets for task in entry.tasks or catalog.card(entry.card).tasks}
+    assert tasks
+    for task in tasks - {Task.SELF_SUPERVISION}:
+        open_head(task, config.model)
+    if Task.SELF_SUPERVISION in tasks:
+        open_objective(config.model.objective)
 
 
 @pytest.mark.parametrize("name", ["foundation_x/foundation_x", "foundation_x/foundation_x_plus"])

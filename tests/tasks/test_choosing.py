@@ -104,6 +104,18 @@ def test_faults_of_the_choice_name_the_key(mlp_installed):
             open_head(Task(task), model_config(**heads))
 
 
+def test_options_of_a_base_configuration_s_head_do_not_suit_another_and_the_advice_leaves_them_out(tmp_path):
+    other, derived = "type='unihead', options=dict(channels=64)", tmp_path / "derived.py"
+    base = Path(__file__).resolve().parents[2] / "configs/quickstart/phantom.py"  # a glori head with a width
+    text = f"_base_ = [{str(base)!r}]\nmodel = dict(heads=dict(classification=dict({{}})))\n"
+    derived.write_text(text.format(other))
+    with pytest.raises(ConfigError, match=r"options.width: unknown key\n[^$]*fix: [^$]*_delete_=True") as caught:
+        open_head(Task.CLASSIFICATION, load_config(derived).model)
+    assert "base configuration" in caught.value.fix
+    derived.write_text(text.format(f"_delete_=True, {other}"))
+    assert open_head(Task.CLASSIFICATION, load_config(derived).model)[1].channels == 64
+
+
 def test_a_head_of_another_package_is_trained_stored_and_opened_again(mlp_installed, tmp_path):
     data = tmp_path / "data"
     write_phantom_datasets(data, 10, size=64, processes=1)
