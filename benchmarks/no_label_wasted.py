@@ -24,9 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from phantom_worlds import Annotated, draw, read_json, write
+from phantom_worlds import Annotated, draw, read_json, train_to_the_end, write
 
-from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Split, TaskKey
 from foundationx.datasets.cards.catalog import ENVIRONMENT
@@ -123,8 +122,7 @@ def main() -> None:
             work, start = root / arm, time.process_time()
             if not (work / "predictions").exists():
                 path = configuration(root / "configs", arm, options.size, options.cycles, options.steps, seed)
-                if not train(load_config(path), root, work):
-                    raise SystemExit("stopped before its end; the same command goes on")
+                train_to_the_end(load_config(path), root, work)
             for form in FORMS:
                 own = set(scored(root / "one", "one", form, None).patients)
                 found.setdefault((arm, form), []).append(measured(scored(work, arm, form, own), form))

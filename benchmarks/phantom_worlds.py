@@ -15,7 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foundationx.apps.run.train import train
 from foundationx.core.atomic_write import write_csv
+from foundationx.core.config.run import RunConfig
 from foundationx.core.strict_json import to_exact_json
 from foundationx.phantoms.phantom import Phantom, make_phantom
 
@@ -59,6 +61,12 @@ class Annotated:
     images: Sequence[Drawn]
     forms: Mapping[str, Sequence[str]]
     with_sites: bool = field(default=False)
+
+
+def train_to_the_end(config: RunConfig, root: Path, work: Path) -> None:
+    """Trains an arm in ``work`` or goes on with it. Raises SystemExit if it was asked to stop before."""
+    if not train(config, root, work):
+        raise SystemExit("stopped before its end; the same command goes on")
 
 
 def draw(

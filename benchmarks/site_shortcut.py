@@ -37,10 +37,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from phantom_worlds import Annotated, Drawn, draw, write
+from phantom_worlds import Annotated, Drawn, draw, train_to_the_end, write
 from sklearn.metrics import roc_auc_score
 
-from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
 from foundationx.core.types import Split, TaskKey
 from foundationx.datasets.cards.catalog import ENVIRONMENT, Catalog
@@ -141,8 +140,7 @@ def run(root: Path, arm: str, head: str, cycles: int, seed: int) -> Path:
     if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
         changes = changes_of(arm, head)
         path = configuration(root / "configs", arm, "model.objective" in changes, cycles, seed)
-        if not train(load_config(path, changes), root, work):
-            raise SystemExit("stopped before its end; the same command goes on")
+        train_to_the_end(load_config(path, changes), root, work)
     return work
 
 

@@ -82,6 +82,10 @@ class DamagedCheckpointError(CheckpointError):
     """A checkpoint of which an entry is missing, of another type or shape, or not finite; an older one may serve."""
 
 
+OF_THE_BASE = "`_delete_=True` beside `type` leaves out what a base configuration sets"
+"""Advice where a part of the network was changed to another, which does not take the arguments of the first."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ``did you mean 'x'?``, or the list of known names."""
     known = sorted(known)

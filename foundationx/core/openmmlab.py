@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
-from foundationx.core.errors import ConfigError, FoundationXError, nearest
+from foundationx.core.errors import OF_THE_BASE, ConfigError, FoundationXError, nearest
 
 NAMES = {
     # configuration files and options in OpenMMLab's notation
@@ -238,5 +238,5 @@ def build_mm(config: dict[str, Any]) -> Any:
     except Exception as error:  # modules refuse bad arguments in every way: KeyError, RuntimeError, ZeroDivisionError
         found = f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"arguments of {kind_name}", found, "arguments that it takes", "correct the arguments"
+            f"arguments of {kind_name}", found, "arguments that it takes", f"correct the arguments; {OF_THE_BASE}"
         ) from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from foundationx.core.errors import FoundationXError, nearest
+from foundationx.core.errors import OF_THE_BASE, FoundationXError, nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -30,8 +30,8 @@ def validation_error(
     location = problem["loc"]
     key = key_path((prefix, *location) if prefix else location)
     found, expected, fix = _explanation(problem, model, location)
-    if prefix.startswith("model.") and problem["type"] == "extra_forbidden":  # of a network that was changed to another
-        fix += "; `_delete_=True` beside `type` leaves out what a base configuration sets"
+    if prefix.startswith("model.") and problem["type"] == "extra_forbidden":
+        fix += f"; {OF_THE_BASE}"
     return kind(": ".join(part for part in (source, key) if part), found, expected, fix)
 
 
