@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 import re
 import signal
@@ -120,6 +121,7 @@ def init_process_group() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # what is still in a cycle holds the group, whose threads would outlive it
         dist.destroy_process_group()
 
 
@@ -158,6 +160,11 @@ def _print_if_alone() -> None:
 
 def _join(place: Place) -> None:
     """Joins the group. Raises RankError."""
+    # Functions of these keep the group that they find when they are imported, as DDP and a sharded optimizer do. Its
+    # threads would outlive it, and one that lets go of a tensor while Python ends aborts the process.
+    import torch.distributed.nn
+    import torch.distributed.optim
+
     store = _open_store(place)
     wait_for_all(store, place)
     if torch.cuda.is_available():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -70,8 +71,9 @@ class GradientExchange:
                 gradient_as_bucket_view=True,
                 bucket_cap_mb=_bucket_size(self._trained, compressed),
             )
-        # a lambda, for torch reads the annotations of a hook, and not as text
-        self._parallel.register_comm_hook(self, lambda exchange, bucket: _send_bucket(exchange, bucket))
+        # by a weak reference: torch holds what the hook holds where no garbage collector looks, and with it the
+        # buckets of every phase; a lambda, for torch reads the annotations of a hook, and not as text
+        self._parallel.register_comm_hook(weakref.ref(self), lambda exchange, bucket: _send_bucket(exchange(), bucket))
         with distributed.noticing_losses():
             self._parallel.reducer._push_all_rebuilt_params()
             self._parallel.reducer._rebuild_buckets()

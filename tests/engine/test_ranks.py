@@ -158,6 +158,17 @@ def test_an_optimizer_sharded_over_two_ranks_goes_the_way_of_one_process(phantom
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_nothing_of_a_group_is_left_when_training_ends(phantoms, tmp_path, sharded):
+    """Every phase has buckets of its own, as large as its gradients: they end with it, threads with the group."""
+    words = [CONFIG, "--data-root", phantoms, "--work-dir", tmp_path, *BRIEF, "schedule.cycles=1"]
+    output, code = finish(launch(2, "tests/helpers/ranks_left_script.py", *words, f"optimizer.sharded={sharded}"))
+    assert code == 0, output
+    for rank in (0, 1):
+        assert f"rank {rank}: 0 of 5 exchanges and 0 threads are left" in output, output
+
+
+@pytest.mark.slow
 def test_two_ranks_stopped_by_sigterm_end_bit_identical(phantoms, whole_run, tmp_path):
     stopped = run_tiny(2, phantoms, tmp_path / "stopped", *BRIEF, start_new_session=True)
     log = tmp_path / "stopped" / "log.jsonl"
