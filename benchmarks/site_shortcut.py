@@ -111,9 +111,10 @@ def changes_of(arm: str, head: str) -> dict[str, Any]:
     return changes
 
 
-def configuration(folder: Path, arm: str, guided: bool, cycles: int, seed: int) -> Path:
-    """The configuration file of an arm."""
+def configuration(folder: Path, arm: str, cycles: int, seed: int) -> Path:
+    """The configuration file of an arm, whose changes come on top."""
     here = Path(__file__).resolve().parents[1]
+    guided = any("model.objective" in PARTS.get(word, {}) for word in arm.split())
     tasks = ["classification", "self_supervision"] if guided else ["classification"]
     datasets = [{"card": card, "tasks": tasks} for card in (["first"] if arm == "alone" else ["first", "second"])]
     text = f"""_base_ = {[str(here / part) for part in BASE]}
@@ -138,9 +139,8 @@ def run(root: Path, arm: str, head: str, cycles: int, seed: int) -> Path:
     """Trains an arm, unless it was; returns its work directory."""
     work = root / arm.replace(" ", "_")
     if not predictions_path(work, HEAD, Split.TEST, "teacher").exists():
-        changes = changes_of(arm, head)
-        path = configuration(root / "configs", arm, "model.objective" in changes, cycles, seed)
-        train_to_the_end(load_config(path, changes), root, work)
+        path = configuration(root / "configs", arm, cycles, seed)
+        train_to_the_end(load_config(path, changes_of(arm, head)), root, work)
     return work
 
 

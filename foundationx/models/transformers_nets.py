@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from foundationx.core.config.backbones import KNOWN
-from foundationx.core.errors import ConfigError, nearest
+from foundationx.core.errors import OF_THE_BASE, ConfigError, nearest
 from foundationx.core.strict_json import to_exact_json
 from foundationx.core.validation import validation_error
 from foundationx.models.norms import ChannelNorm
@@ -126,7 +126,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     try:
         checked = NETWORKS[kind].model_validate_json(to_exact_json(arguments))
     except ValidationError as error:
-        raise validation_error(error, NETWORKS[kind], f"arguments of {kind}", ConfigError) from None
+        raise validation_error(error, NETWORKS[kind], kind, ConfigError, "model.backbone") from None
     try:
         importlib.import_module(LIBRARY)
     except ImportError as error:
@@ -137,5 +137,5 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     try:
         return TransformersViT(name, **dict(checked)) if name in VITS else TransformersSwinV2(**dict(checked))
     except Exception as error:  # the library refuses values that do not fit each other in many ways
-        found, fix = f"{type(error).__name__}: {error}", "correct the arguments"
+        found, fix = f"{type(error).__name__}: {error}", f"correct the arguments; {OF_THE_BASE}"
         raise ConfigError(f"arguments of {kind}", found, "arguments that it takes", fix) from error

@@ -1,10 +1,12 @@
 """Every family of backbones trains every task, in lock and release; layer-wise rates and low-rank adaptation."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from foundationx.core.config.load import load_config
 from foundationx.core.config.model import ModelConfig
 from foundationx.core.config.run import OptimizerConfig
 from foundationx.core.errors import ConfigError
@@ -24,6 +26,8 @@ from tests.helpers.tiny_backbones import BACKBONES
 from tests.models.test_parameter_groups import make_batch, plan_for
 
 pytestmark = pytest.mark.slow
+
+CONFIG = Path(__file__).resolve().parents[1] / "helpers" / "tiny_config.py"
 
 HEADS = {
     TaskKey("a", Task.CLASSIFICATION): ("x", "y"),
@@ -156,3 +160,14 @@ def test_a_network_without_attention_is_adapted_as_a_whole_or_not_at_all():
         FoundationModel(config_of("ConvNeXt", lora={}), HEADS)
     model = FoundationModel(config_of("ConvNeXt", lora={"layers": "all"}), HEADS)
     assert any(name.endswith("pwconv1.parametrizations.weight.0.up") for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["ViT", "Swin v2", "ResNet", "ConvNeXt"])  # of transformers, of mmdet, ours
+def test_arguments_of_a_base_configurations_backbone_are_left_out_as_the_error_says(name, tmp_path):
+    derived = tmp_path / "derived.py"
+    text = f"_base_ = {str(CONFIG)!r}\nmodel = dict(backbone={{}})\n"
+    derived.write_text(text.format(BACKBONES[name]))
+    with pytest.raises(ConfigError, match="`_delete_=True` beside `type` leaves out what a base configuration sets"):
+        Backbone(load_config(derived).model.backbone)
+    derived.write_text(text.format(BACKBONES[name] | {"_delete_": True}))
+    Backbone(load_config(derived).model.backbone)
