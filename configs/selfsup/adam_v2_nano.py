@@ -1,6 +1,7 @@
-# Adam-v2: localisation, then composition and decomposition. A short run: with many prototypes and large steps every
-# image gets the same answer before there is anything to agree on; small views make more steps; and crops anywhere in
-# the whole image, which the first published stage makes alike, would teach that position does not matter.
+# Adam-v2: localisation, then composition and decomposition. A short run: with many prototypes, large steps or a fast
+# teacher, whose logits run away from their centre, every image gets the same answer before there is anything to agree
+# on; small views make more steps; and crops anywhere in the whole image, which the first published stage makes alike,
+# would teach that position does not matter.
 _base_ = ["../_base_/selfsup_nano.py"]
 
 name = "adam_v2_nano"
@@ -16,5 +17,5 @@ model = dict(
         photometry=dict(brightness=0.2, contrast=0.2),
     )
 )
-teacher = dict(_delete_=True, update="step", momentum=dict(type="cosine", start=0.9, end=0.99))
+teacher = dict(_delete_=True, update="step", momentum=dict(type="cosine", start=0.99, end=0.999))
 optimizer = dict(lr=5e-4)
