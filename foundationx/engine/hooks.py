@@ -53,8 +53,8 @@ class Incident:
     Attributes:
         step: Steps done when it was found; for ``nonfinite`` the step itself.
         kind: ``nonfinite`` (a loss or gradient that is not finite), ``loss_jump`` (a head's loss has jumped between two
-            visits), ``io`` (a file that could not be written or read), ``changed`` (a key of the configuration that a
-            resumed run takes from here on).
+            visits), ``collapse`` (features of different images are nearly equal), ``io`` (a file that could not be
+            written or read), ``changed`` (a key of the configuration that a resumed run takes from here on).
         dataset, task: Head, empty if it concerns none.
         message: What was found and what was done.
         images: Names of the batch's images.

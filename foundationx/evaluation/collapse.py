@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from foundationx.core.types import MetricRow
 from foundationx.evaluation.statistic import MEAN
+
+COLLAPSED = 0.1
+"""A spread below it: 99 % of the mean square of unit features is one vector, the same of every image."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,16 @@ class ViewScores:
     ``loss``: each term. ``margin``: mean cosine of two views of one image minus that of views
     of different images, 0 if all images look alike. ``rank``: exp of the entropy of the singular values, in
     1 ... min(n, D). ``spread``: standard deviation of unit features times sqrt(D), 1 if they fill the sphere and 0 if
-    they are one point. ``entropy``: entropy of the prototypes over all images, as a share of the greatest.
+    they are one point. ``entropy``: entropy of the prototypes over all images, as a share of the greatest: 0 if all
+    have one of them. ``information``: what an image's prototypes say of which image it is (that entropy less the mean
+    entropy of an image), as a share of the most that they can: 0 if all have the same, be it one or all of them.
     """
 
     def __init__(self) -> None:
         self._losses: dict[str, list[tuple[float, int]]] = {}
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
         self._target_sum: Tensor | None = None
+        self._target_entropy = 0.0
 
     def add(self, losses: dict[str, Tensor], first: Tensor, second: Tensor, targets: Tensor | None) -> None:
         """One batch: losses (), features (B, D) of two views of the same images, and targets (B, K) or None."""
@@ -42,8 +50,9 @@ class ViewScores:
             self._losses.setdefault(name, []).append((float(loss), len(first)))
         self._pairs.append((first.float().cpu().numpy(), second.float().cpu().numpy()))
         if targets is not None:
-            total = targets.sum(dim=0)
+            total = targets.double().sum(dim=0)
             self._target_sum = total if self._target_sum is None else self._target_sum + total
+            self._target_entropy += float(torch.special.entr(targets.double()).sum())
 
     def rows(self) -> list[Score]:
         """All scores of what was added; at least one batch."""
@@ -51,10 +60,28 @@ class ViewScores:
         n = len(first)
         terms = {name: sum(loss * count for loss, count in values) / n for name, values in self._losses.items()}
         scores = [Score("loss", name, value, n) for name, value in terms.items()]
-        monitors = {"margin": margin(first, second), "rank": effective_rank(second), "spread": spread(second)}
+        monitors: dict[str, float | None] = {"margin": margin(first, second)}
+        monitors |= {"rank": effective_rank(second), "spread": spread(second)}
         if self._target_sum is not None:
-            monitors["entropy"] = _entropy_share(self._target_sum)
+            monitors |= self._prototypes(self._target_sum, n)
         return scores + [Score(name, MEAN, value, n) for name, value in monitors.items()]
+
+    def _prototypes(self, total: Tensor, n: int) -> dict[str, float | None]:
+        """``entropy`` and ``information`` of ``n`` images, whose distributions (K,) add up to ``total``."""
+        over_all = float(torch.special.entr(total / total.sum()).sum())
+        most = math.log(min(n, len(total)))
+        information = (over_all - self._target_entropy / n) / most if most else None
+        return {"entropy": over_all / math.log(len(total)), "information": information}
+
+
+def collapsed(rows: Iterable[MetricRow], model: str) -> list[MetricRow]:
+    """The spreads of a model's heads whose features of different images are nearly equal."""
+    return [
+        row
+        for row in rows
+        if row.metric == "spread" and row.model == model and row.n > 1
+        if row.value is not None and row.value < COLLAPSED
+    ]
 
 
 def merged(kinds: list[list[Score]]) -> list[Score]:
@@ -89,6 +116,7 @@ def margin(first: np.ndarray, second: np.ndarray) -> float | None:
 
 def effective_rank(features: np.ndarray) -> float:
     """exp of the entropy of the singular values of centred features (n, D); 1 if all are equal."""
+    features = features.astype(np.float64)
     values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
     if values.sum() <= 1e-12:
         return 1.0
@@ -103,9 +131,3 @@ def spread(features: np.ndarray) -> float:
 
 def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-
-
-def _entropy_share(total: Tensor) -> float:
-    """Entropy of the mean distribution (K,), divided by that of an even one."""
-    shares = total.double() / total.double().sum()
-    return float(torch.special.entr(shares).sum() / math.log(len(shares)))

@@ -26,6 +26,7 @@ from foundationx.engine.hooks import Hook, Incident, LogRecord
 from foundationx.engine.progress import Progress
 from foundationx.engine.schedule.plan import Phase, Plan
 from foundationx.engine.trainer import Trainer
+from foundationx.evaluation.collapse import collapsed
 from foundationx.evaluation.evaluator import Evaluation, evaluate
 from foundationx.evaluation.images import ImageReader
 from foundationx.evaluation.measure import is_headline, lower_is_better
@@ -187,6 +188,7 @@ class EvaluateAndReport(Hook):
             self._finish_writing()
             if self.writes:
                 self._keep(evaluation, list(models)[-1], predictions=last and self.config.predictions)
+                self._note_collapsed(evaluation.rows, list(models)[-1])
                 if last and self.config.predictions:
                     self._keep_cases(evaluation, split, *list(models.items())[-1])
                 self.trainer.call_hooks("on_evaluation", evaluation.rows, self.trainer.step)
@@ -293,6 +295,14 @@ class EvaluateAndReport(Hook):
             message = f"no subgroups of {predictions.key}: {error.where} {error.found}"
             self.trainer.report(Incident(self.trainer.step, "io", message))
             return {}
+
+    def _note_collapsed(self, rows: list[MetricRow], model: str) -> None:
+        """Self-supervised heads whose features say nothing of an image."""
+        for row in collapsed(rows, model):
+            found = f"the {model}'s features of {row.n} images of {row.split} are nearly equal (spread {row.value:.3f})"
+            advice = "let the teacher follow more slowly (teacher.momentum), or lower optimizer.lr"
+            message = f"{found}: they have collapsed; {advice}"
+            self.trainer.report(Incident(self.trainer.step, "collapse", message, row.dataset, row.task))
 
     def _write_bad(self) -> None:
         self.folder.write_json("bad_samples.json", [asdict(entry) for entry in self.trainer.bad.values()])

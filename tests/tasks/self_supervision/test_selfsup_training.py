@@ -1,11 +1,13 @@
 """Self-supervised visits in the plan: images without labels, runs that mix, resume exactly, evaluation and faults."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import mutual_info_score
 
 from foundationx.apps.cli.main import main
 from foundationx.apps.run.predict import predict_images
@@ -200,6 +202,7 @@ def test_monitors_of_collapse_by_hand():
     assert margin(apart, 3 * apart) == pytest.approx(1) and margin(apart[:1], apart[:1]) is None
     assert margin(apart, apart[::-1]) == pytest.approx(0 - 4 / 12)
     assert effective_rank(apart) == pytest.approx(3)  # centring takes one
+    assert effective_rank(np.eye(2, dtype=np.float32)) == pytest.approx(1), "a singular value of exactly 0"
     both_ways = np.concatenate([apart, -apart])
     assert effective_rank(both_ways) == pytest.approx(4) and spread(both_ways) == pytest.approx(1)
 
@@ -216,6 +219,40 @@ def test_scores_weigh_batches_by_their_images():
     assert rows["margin", "mean"].value == pytest.approx((1.0 + (0 - 3 / 6)) / 2)
     share = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) / np.log(2)
     assert rows["entropy", "mean"].value == pytest.approx(share, rel=1e-5)
+    assert rows["information", "mean"].value == pytest.approx(share, rel=1e-5), "each image has one of two prototypes"
+
+
+def test_information_of_prototypes_is_their_mutual_information_with_the_image():
+    """Sampling an image and then one of its prototypes; scikit-learn counts the pairs. No answer for all is any."""
+    counts = np.array([[60, 20, 20], [10, 80, 10], [0, 0, 100], [30, 30, 40]])
+    scores, features = ViewScores(), torch.eye(2)
+    for half in np.split(counts, 2):
+        scores.add({}, features, features, torch.tensor(half / 100))
+    images, prototypes = (np.repeat(place.ravel(), counts.ravel()) for place in np.indices(counts.shape))
+    information = mutual_info_score(images, prototypes) / np.log(3)
+    assert {row.metric: row.value for row in scores.rows()}["information"] == pytest.approx(information, rel=1e-9)
+    for answer in (torch.tensor([1.0, 0.0, 0.0]), torch.full((3,), 1 / 3), torch.tensor([0.5, 0.3, 0.2])):
+        scores = ViewScores()
+        scores.add({}, torch.eye(4), torch.eye(4), answer.expand(4, 3))
+        assert {row.metric: row.value for row in scores.rows()}["information"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_collapse_is_reported_and_the_advice_prevents_it(tmp_path):
+    """A teacher that its centre cannot follow: within 60 steps all images get the same answer."""
+    write_phantom_datasets(tmp_path / "phantoms", 48, size=128)
+    few = {"schedule.cycles": 1, "schedule.release.self_supervision": 100.0, "schedule.max_steps": 60}
+    few |= {"runtime.workers": 0, "evaluate.every": 0, "evaluate.first": 0}
+    reported = {}
+    for name, start, end in (("fast", 0.9, 0.99), ("slow", 0.99, 0.999)):
+        changes = few | {"teacher.momentum.start": start, "teacher.momentum.end": end}
+        assert train(load_config(SELFSUP / "adam_v2_nano.py", changes), tmp_path / "phantoms", tmp_path / name)
+        incidents = tmp_path / name / "incidents.jsonl"
+        lines = incidents.read_text().splitlines() if incidents.exists() else []
+        reported[name] = [row for row in map(json.loads, lines) if row["kind"] == "collapse"]
+    assert len(reported["fast"]) == 2 and reported["slow"] == [], "val and test"
+    assert all("teacher.momentum" in row["message"] and row["dataset"] == KEY.dataset for row in reported["fast"])
+    assert "have collapsed" in (tmp_path / "fast" / "report.html").read_text()
 
 
 # ---------------------------------------------------------------- faults
