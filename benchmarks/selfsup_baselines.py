@@ -36,7 +36,7 @@ RATIO = (3 / 4, 4 / 3)
 WARMUP = 0.1
 PHOTOMETRY = PhotometryConfig(brightness=0.4, contrast=0.4, blur=1.0)
 LOCALS = 6
-DINO_OUTPUT, DINO_MOMENTUM = 64, (0.99, 0.99)
+DINO_OUTPUT, DINO_MOMENTUM = 64, (0.996, 1.0)
 RATES = {"dino": 5e-4, "simclr": 1e-3, "mae": 1e-3}
 
 Images = dict[str, Tensor]
@@ -46,11 +46,7 @@ Look = Callable[[tuple[int, int], TrainingProgress, np.random.Generator], Sequen
 
 
 class Dino(nn.Module):
-    """Two global and six local crops; the student's crops choose the teacher's prototypes (lightly's recipe).
-
-    Lightly's momentum, 0.996 to 1, is for hundreds of epochs: in a run of a hundred steps its teacher is the untrained
-    network. Here the teacher follows faster.
-    """
+    """Two global and six local crops; the student's crops choose the teacher's prototypes (lightly's recipe)."""
 
     def __init__(self, net: nn.Module, features: int):
         super().__init__()
