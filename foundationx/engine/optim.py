@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,11 @@ from foundationx.models.parameter_groups import blocks_above, lr_groups
 
 _CLIP_EPSILON = 1e-6
 """Added to a norm by torch before it divides by it."""
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Whether torch warns of something else than of parameters that lock or release: each phase's are meant to."""
+    return "trainable parameters changed" not in record.getMessage()
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
@@ -43,8 +49,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     else:
         kind, further = torch.optim.AdamW, {"betas": config.betas}
     if config.sharded and distributed.world_size() > 1:
-        from torch.distributed.optim import ZeroRedundancyOptimizer  # a second of imports that only sharding needs
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # of no use to one process
 
+        logger = logging.getLogger(ZeroRedundancyOptimizer.__module__)
+        logger.addFilter(_is_unexpected)
         return ZeroRedundancyOptimizer(settings, kind, lr=config.lr, fused=fused, **further)
     return kind(settings, fused=fused, **further)
 
