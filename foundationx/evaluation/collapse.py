@@ -70,8 +70,10 @@ class ViewScores:
         """``entropy`` and ``information`` of ``n`` images, whose distributions (K,) add up to ``total``."""
         over_all = float(torch.special.entr(total / total.sum()).sum())
         most = math.log(min(n, len(total)))
-        information = (over_all - self._target_entropy / n) / most if most else None
-        return {"entropy": over_all / math.log(len(total)), "information": information}
+        return {
+            "entropy": over_all / math.log(len(total)) if len(total) > 1 else None,
+            "information": (over_all - self._target_entropy / n) / most if most else None,
+        }
 
 
 def collapsed(rows: Iterable[MetricRow], model: str) -> list[MetricRow]:

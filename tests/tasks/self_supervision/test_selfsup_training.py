@@ -235,6 +235,10 @@ def test_information_of_prototypes_is_their_mutual_information_with_the_image():
         scores = ViewScores()
         scores.add({}, torch.eye(4), torch.eye(4), answer.expand(4, 3))
         assert {row.metric: row.value for row in scores.rows()}["information"] == pytest.approx(0, abs=1e-6)
+    single = ViewScores()
+    single.add({}, torch.eye(4), torch.eye(4), torch.ones(4, 1))
+    values = {row.metric: row.value for row in single.rows()}
+    assert values["entropy"] is values["information"] is None, "one prototype says nothing"
 
 
 @pytest.mark.slow
