@@ -86,6 +86,12 @@ def computes_in_bf16(precision: str, device: torch.device) -> bool:
     return precision == "bf16"
 
 
+def has_bf16_instructions() -> bool:
+    """Whether the processor multiplies in bf16 by instructions of its own (AVX-512 or AMX), which saves time."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # a torch without them says no
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 def set_cuda_arithmetic(cuda: CudaConfig, device: torch.device) -> None:
     """Sets how CUDA multiplies and convolves in this process; does nothing for another device.
 

@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from foundationx.apps.cli import command_demo
 from foundationx.apps.run.train import train
 from foundationx.core.config.load import load_config
 from foundationx.core.config.run import CudaConfig, CurveConfig, RuntimeConfig
-from foundationx.core.device import computes_in_bf16, pick_device, set_cuda_arithmetic, share_cores
+from foundationx.core.device import (
+    computes_in_bf16,
+    has_bf16_instructions,
+    pick_device,
+    set_cuda_arithmetic,
+    share_cores,
+)
 from foundationx.core.errors import CardError, ConfigError, DataError, DivergenceError
 from foundationx.core.workdir import WorkDir
 from foundationx.engine.checkpoint import load_checkpoint
@@ -150,6 +157,24 @@ def test_by_default_a_gpu_that_can_computes_in_bf16_and_a_cpu_does_not(monkeypat
     chosen = RuntimeConfig().precision
     assert computes_in_bf16(chosen, CUDA) is is_able and not computes_in_bf16(chosen, CPU)
     assert computes_in_bf16("bf16", CPU) and not computes_in_bf16("fp32", CUDA)
+
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="no kernel here names the processor's instructions")
+def test_the_processor_has_bf16_where_the_kernel_names_its_instructions():
+    flags = set(CPUINFO.read_text().split())
+    assert has_bf16_instructions() is bool(flags & {"avx512_bf16", "amx_tile"})
+
+
+@pytest.mark.parametrize("is_able", [True, False])
+def test_the_demo_computes_in_bf16_by_the_processor_not_by_a_stopwatch(monkeypatch, is_able):
+    """Else the same command would train in other arithmetic, to another result, on a busy machine."""
+    monkeypatch.setattr("foundationx.core.device.has_bf16_instructions", lambda: is_able)
+    monkeypatch.setattr("foundationx.core.device.pick_device", lambda name: CPU)
+    monkeypatch.setattr("time.process_time", lambda: pytest.fail("a stopwatch"))
+    assert command_demo._changes(3) == {"schedule.cycles": 3} | ({"runtime.precision": "bf16"} if is_able else {})
 
 
 def test_the_arithmetic_of_cuda_is_set_for_cuda_alone():
