@@ -51,8 +51,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     if config.sharded and distributed.world_size() > 1:
         from torch.distributed.optim import ZeroRedundancyOptimizer  # of no use to one process
 
-        logger = logging.getLogger(ZeroRedundancyOptimizer.__module__)
-        logger.addFilter(_is_unexpected)
+        logging.getLogger(ZeroRedundancyOptimizer.__module__).addFilter(_is_unexpected)
         return ZeroRedundancyOptimizer(settings, kind, lr=config.lr, fused=fused, **further)
     return kind(settings, fused=fused, **further)
 

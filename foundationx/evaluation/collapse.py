@@ -50,9 +50,10 @@ class ViewScores:
             self._losses.setdefault(name, []).append((float(loss), len(first)))
         self._pairs.append((first.float().cpu().numpy(), second.float().cpu().numpy()))
         if targets is not None:
-            total = targets.double().sum(dim=0)
+            targets = targets.double()
+            total = targets.sum(dim=0)
             self._target_sum = total if self._target_sum is None else self._target_sum + total
-            self._target_entropy += float(torch.special.entr(targets.double()).sum())
+            self._target_entropy += float(torch.special.entr(targets).sum())
 
     def rows(self) -> list[Score]:
         """All scores of what was added; at least one batch."""
@@ -60,8 +61,11 @@ class ViewScores:
         n = len(first)
         terms = {name: sum(loss * count for loss, count in values) / n for name, values in self._losses.items()}
         scores = [Score("loss", name, value, n) for name, value in terms.items()]
-        monitors: dict[str, float | None] = {"margin": margin(first, second)}
-        monitors |= {"rank": effective_rank(second), "spread": spread(second)}
+        monitors: dict[str, float | None] = {
+            "margin": margin(first, second),
+            "rank": effective_rank(second),
+            "spread": spread(second),
+        }
         if self._target_sum is not None:
             monitors |= self._prototypes(self._target_sum, n)
         return scores + [Score(name, MEAN, value, n) for name, value in monitors.items()]
